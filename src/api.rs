@@ -1,0 +1,4 @@
+//! Request handlers, one file a resource.
+
+pub mod extract;
+pub mod sandboxes;

@@ -1,0 +1,1 @@
+//! `/sandboxes`: create, get, list, delete.

@@ -1,0 +1,1 @@
+//! The configuration file: sections, defaults and rules.

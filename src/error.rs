@@ -1,0 +1,1 @@
+//! The one table from error kind to status, code and message.

@@ -1,0 +1,50 @@
+//! Where a log stream's bytes come from.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+
+/// A stream of a sandbox's bytes, ready to be sent: frame headers removed, timestamps where they were asked for.
+///
+/// Dropping it releases everything behind it (the backend's socket, the file, the watch) at once.
+pub trait LogSource: Send {
+    /// Polls for the next piece, as large as one read gave; never an empty one.
+    ///
+    /// `None` is a real end: the backend said that there is no more. An error is everything else, such as a
+    /// connection that broke off. It is not polled again after either.
+    fn poll_chunk(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, LogError>>>;
+}
+
+/// Why a log stream could not go on.
+#[derive(Debug)]
+pub enum LogError {
+    /// The connection to the backend failed or ended in mid-stream.
+    Disconnected(std::io::Error),
+    /// The backend sent what its protocol does not allow.
+    Protocol(&'static str),
+    /// The backend itself reported a failure in the stream (frame type 3) or refused it after the answer had begun.
+    Backend(String),
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnected(_) => f.write_str("the log backend's connection broke off"),
+            Self::Protocol(what) => write!(f, "the log backend broke its protocol: {what}"),
+            Self::Backend(text) => write!(f, "the log backend reported a failure: {text}"),
+        }
+    }
+}
+
+impl std::error::Error for LogError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Disconnected(error) => Some(error),
+            Self::Protocol(_) | Self::Backend(_) => None,
+        }
+    }
+}

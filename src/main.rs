@@ -1,0 +1,3 @@
+//! The `opensandbox-gateway` program.
+
+fn main() {}

@@ -1,0 +1,5 @@
+//! Wire types and their rules; no IO.
+
+pub mod create;
+pub mod sandbox;
+pub mod timestamp;

@@ -1,0 +1,55 @@
+//! Times as the API writes them (http-api.md §2).
+
+use std::fmt;
+
+use jiff::{Unit, tz::TimeZone};
+use serde::{Serialize, Serializer};
+
+/// A point in time to the microsecond; written in UTC with `Z`, six fractional digits or none at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(jiff::Timestamp);
+
+impl Timestamp {
+    /// The present time.
+    pub fn now() -> Self {
+        Self::from(jiff::Timestamp::now())
+    }
+
+    /// The time as a [`jiff::Timestamp`].
+    pub fn to_jiff(self) -> jiff::Timestamp {
+        self.0
+    }
+
+    /// The form of the expiry label: `+00:00` where the API has `Z` (docker-runtime.md §2).
+    pub fn to_label(self) -> String {
+        self.written("+00:00")
+    }
+
+    fn written(self, offset: &str) -> String {
+        let time = self.0.to_zoned(TimeZone::UTC).datetime();
+        match time.subsec_nanosecond() / 1_000 {
+            0 => format!("{}{offset}", time.strftime("%Y-%m-%dT%H:%M:%S")),
+            micros => format!("{}.{micros:06}{offset}", time.strftime("%Y-%m-%dT%H:%M:%S")),
+        }
+    }
+}
+
+impl From<jiff::Timestamp> for Timestamp {
+    /// Truncates to the microsecond, as the existing server does with the engine's nanoseconds.
+    fn from(time: jiff::Timestamp) -> Self {
+        let floor = jiff::TimestampRound::new().smallest(Unit::Microsecond).mode(jiff::RoundMode::Floor);
+        Self(time.round(floor).unwrap_or(time))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written("Z"))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
