@@ -1,7 +1,19 @@
-//! The log path: from a backend's bytes to a response body.
+//! STEP 6: the log path, from a backend's bytes to a response body. Names no runtime.
 
+pub mod body;
+pub mod chunked;
+pub mod demux;
+pub mod engine;
+pub mod finish;
+pub mod frames;
+pub mod head;
+pub mod limits;
+pub mod prefix;
 pub mod query;
+pub mod skip;
 pub mod source;
+pub mod tty;
+pub mod window;
 
 pub use query::LogQuery;
 pub use source::{LogError, LogSource};

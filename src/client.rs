@@ -1,0 +1,165 @@
+//! What a response body can know of its client: whether it has left, stalls, or has taken everything so far.
+//!
+//! hyper reads ahead while a response is under way, and so notices a client that leaves, but only as long as its own read
+//! buffer is empty: one stray byte after a request blinds it (log-pitfalls A1). So the socket's read side is shared
+//! between hyper, through [`crate::server::io`], and [`ClientWatch`]. What the watch finds goes into a small side buffer
+//! that hyper gets first.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::tcp::OwnedReadHalf,
+};
+use tokio_util::io::poll_read_buf;
+
+/// Most bytes that a client may send ahead while a log response is under way, in bytes.
+const MAX_SIDE: usize = 16 * 1024;
+
+/// The view that a response body has of its client.
+#[derive(Debug, Clone)]
+pub struct ClientWatch {
+    shared: Arc<Shared>,
+}
+
+/// One connection's state, shared by hyper's socket and the bodies of its responses.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    read: Mutex<ReadSide>,
+    stalled: AtomicBool,
+    /// How often everything that hyper held was written.
+    flushes: AtomicU64,
+    on_flush: Mutex<Option<Waker>>,
+}
+
+#[derive(Debug)]
+struct ReadSide {
+    half: OwnedReadHalf,
+    side: BytesMut,
+    closed: bool,
+}
+
+impl Shared {
+    /// The state of a connection whose read half is `half`.
+    pub(crate) fn new(half: OwnedReadHalf) -> Arc<Self> {
+        Arc::new(Self {
+            read: Mutex::new(ReadSide { half, side: BytesMut::new(), closed: false }),
+            stalled: AtomicBool::new(false),
+            flushes: AtomicU64::new(0),
+            on_flush: Mutex::new(None),
+        })
+    }
+
+    /// Notes that the client was cut off for taking nothing.
+    pub(crate) fn set_stalled(&self) {
+        self.stalled.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that everything there was to write has been written.
+    pub(crate) fn set_flushed(&self) {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        if let Some(waker) = lock(&self.on_flush).take() {
+            waker.wake();
+        }
+    }
+
+    /// Reads for hyper: first what the watch has read, then the socket.
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut read = self.read();
+        if !read.side.is_empty() {
+            let len = read.side.len().min(buf.remaining());
+            buf.put_slice(&read.side[..len]);
+            read.side.advance(len);
+            if read.side.is_empty() {
+                read.side = BytesMut::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if read.closed {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut read.half).poll_read(cx, buf)
+    }
+
+    /// Polls until the client has sent as many bytes as `wanted`, or something that does not begin like it; answers
+    /// whether it is `wanted`. What was read stays readable.
+    pub(crate) fn poll_begins_with(&self, cx: &mut Context<'_>, wanted: &[u8]) -> Poll<io::Result<bool>> {
+        let mut read = self.read();
+        loop {
+            let seen = read.side.len().min(wanted.len());
+            if read.side[..seen] != wanted[..seen] || seen == wanted.len() {
+                return Poll::Ready(Ok(seen == wanted.len()));
+            }
+            if read.closed {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            ready!(read.poll_ahead(cx))?;
+        }
+    }
+
+    fn read(&self) -> MutexGuard<'_, ReadSide> {
+        lock(&self.read)
+    }
+}
+
+impl ReadSide {
+    /// Reads what is there into the side buffer.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.half.as_ref().poll_read_ready(cx))?;
+        self.side.reserve(1024);
+        let read = ready!(poll_read_buf(Pin::new(&mut self.half), cx, &mut self.side));
+        self.closed = !matches!(read, Ok(1..));
+        Poll::Ready(read.map(|_| ()))
+    }
+}
+
+impl ClientWatch {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Polls for the client's leaving: it closed or reset the connection, or only its sending side.
+    ///
+    /// Also when it floods the connection with requests behind the one that is under way.
+    pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut read = self.shared.read();
+        loop {
+            if read.closed || read.side.len() >= MAX_SIDE || ready!(read.poll_ahead(cx)).is_err() {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// Whether the client was cut off because it took nothing for too long.
+    pub fn has_stalled(&self) -> bool {
+        self.shared.stalled.load(Ordering::Relaxed)
+    }
+
+    /// How often all that there was to write has been written.
+    pub fn flushes(&self) -> u64 {
+        self.shared.flushes.load(Ordering::Relaxed)
+    }
+
+    /// Polls until that is more than `seen`.
+    pub fn poll_flushed(&self, cx: &mut Context<'_>, seen: u64) -> Poll<()> {
+        if self.flushes() > seen {
+            return Poll::Ready(());
+        }
+        *lock(&self.shared.on_flush) = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// Locks also after a panic elsewhere: the state is valid between any two statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,66 @@
+//! Ending gracefully: one [`Drain`] for the server, a [`Watch`] for whoever must notice.
+
+use std::{future::Future, time::Duration};
+
+use tokio_util::{
+    sync::{CancellationToken, WaitForCancellationFutureOwned},
+    task::TaskTracker,
+};
+
+/// The server's end: triggers the drain and waits for its connections.
+#[derive(Debug, Default)]
+pub struct Drain {
+    token: CancellationToken,
+    connections: TaskTracker,
+    /// Cancelled when the grace is over; ends whatever is still there.
+    cut: CancellationToken,
+}
+
+/// The other end, held by connections and log bodies.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    token: CancellationToken,
+}
+
+impl Drain {
+    /// A watch on this drain.
+    pub fn watch(&self) -> Watch {
+        Watch { token: self.token.clone() }
+    }
+
+    /// Runs a connection as a task of its own, until it is done or the grace is over.
+    pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        let cut = self.cut.clone();
+        self.connections.spawn(async move {
+            tokio::select! {
+                () = connection => {}
+                () = cut.cancelled() => tracing::debug!("connection cut at the end of the grace"),
+            }
+        });
+    }
+
+    /// Tells everyone to end, and waits for all connections, at most for `grace`. Answers how many had to be cut.
+    pub async fn finish(&self, grace: Duration) -> usize {
+        self.token.cancel();
+        self.connections.close();
+        if tokio::time::timeout(grace, self.connections.wait()).await.is_ok() {
+            return 0;
+        }
+        let left = self.connections.len();
+        self.cut.cancel();
+        self.connections.wait().await;
+        left
+    }
+}
+
+impl Watch {
+    /// Resolves when the drain begins.
+    pub fn begun(&self) -> WaitForCancellationFutureOwned {
+        self.token.clone().cancelled_owned()
+    }
+
+    /// Whether the drain has begun.
+    pub fn has_begun(&self) -> bool {
+        self.token.is_cancelled()
+    }
+}

@@ -1,0 +1,187 @@
+//! A log as a response body: owns the source, and all that must last as long as the stream.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::Frame;
+use memchr::memrchr;
+use pin_project_lite::pin_project;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::{LogError, LogSource, finish::Finish, limits::StreamPermit};
+use crate::{client::ClientWatch, drain};
+
+pin_project! {
+    /// The body of a log response. Dropping it releases the backend at once.
+    pub struct LogBody {
+        state: State,
+        // Absent on HTTP/2, where hyper itself goes on reading while a response is pending.
+        client: Option<ClientWatch>,
+        #[pin]
+        drain: WaitForCancellationFutureOwned,
+        draining: bool,
+        at_line_start: bool,
+        permit: StreamPermit,
+        finish: Option<Finish>,
+    }
+}
+
+enum State {
+    /// The source is polled.
+    Streaming(Pin<Box<dyn LogSource>>),
+    /// The source failed: what came before is written first, then the response is broken off.
+    Failing { error: BodyError, flushes: u64 },
+    /// Nothing more comes.
+    Ended,
+}
+
+/// Why a log response is broken off, so that its client can tell it from an end.
+#[derive(Debug)]
+pub enum BodyError {
+    /// The client is gone.
+    ClientGone,
+    /// The source failed.
+    Source(LogError),
+}
+
+impl LogBody {
+    /// A body that streams `source` while `permit` is held, to the client that `client` watches, until `drain`.
+    pub fn new(
+        source: Pin<Box<dyn LogSource>>,
+        client: Option<ClientWatch>,
+        drain: &drain::Watch,
+        permit: StreamPermit,
+    ) -> Self {
+        let state = State::Streaming(source);
+        Self { state, client, drain: drain.begun(), draining: false, at_line_start: true, permit, finish: None }
+    }
+
+    /// Why it ended. Dropped before its end it was the client that left.
+    pub fn finish(&self) -> Finish {
+        let stalled = self.client.as_ref().is_some_and(ClientWatch::has_stalled);
+        let default = if stalled { Finish::SlowClient } else { Finish::ClientGone };
+        match self.finish {
+            Some(finish) => finish,
+            None if self.draining && !stalled => Finish::Drained,
+            None => default,
+        }
+    }
+
+    /// Whether nothing more comes.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    /// Polls for the next piece.
+    pub fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.project();
+        if !*this.draining && this.drain.poll(cx).is_ready() {
+            *this.draining = true;
+        }
+        if *this.draining && *this.at_line_start && matches!(this.state, State::Streaming(_)) {
+            return end(this.state, this.finish, Finish::Drained, None);
+        }
+        let source = match this.state {
+            State::Ended => return Poll::Ready(None),
+            State::Failing { flushes, .. } => {
+                if let Some(client) = this.client {
+                    ready!(client.poll_flushed(cx, *flushes));
+                }
+                return fail(this.state);
+            }
+            State::Streaming(source) => source,
+        };
+        match source.as_mut().poll_chunk(cx) {
+            Poll::Ready(Some(Ok(bytes))) => {
+                let bytes = if *this.draining { up_to_line_end(bytes) } else { bytes };
+                *this.at_line_start = bytes.last() == Some(&b'\n');
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                *this.finish = Some(cause(&error));
+                let flushes = this.client.as_ref().map_or(0, ClientWatch::flushes);
+                *this.state = State::Failing { error: BodyError::Source(error), flushes };
+                // hyper writes what it holds when the body has nothing; the flush, or this, calls it back.
+                match this.client {
+                    Some(client) => ready!(client.poll_flushed(cx, flushes)),
+                    None => {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+                fail(this.state)
+            }
+            Poll::Ready(None) => end(this.state, this.finish, Finish::Complete, None),
+            Poll::Pending => {
+                let Some(client) = this.client else { return Poll::Pending };
+                ready!(client.poll_gone(cx));
+                end(this.state, this.finish, Finish::ClientGone, Some(BodyError::ClientGone))
+            }
+        }
+    }
+}
+
+/// Lets go of the source and says how the body ended.
+fn end<T>(
+    state: &mut State,
+    finish: &mut Option<Finish>,
+    how: Finish,
+    error: Option<BodyError>,
+) -> Poll<Option<Result<T, BodyError>>> {
+    *state = State::Ended;
+    *finish = Some(how);
+    Poll::Ready(error.map(Err))
+}
+
+fn fail<T>(state: &mut State) -> Poll<Option<Result<T, BodyError>>> {
+    match std::mem::replace(state, State::Ended) {
+        State::Failing { error, .. } => Poll::Ready(Some(Err(error))),
+        State::Streaming(_) | State::Ended => Poll::Ready(None),
+    }
+}
+
+fn cause(error: &LogError) -> Finish {
+    match error {
+        LogError::Disconnected(_) => Finish::BackendLost,
+        LogError::Protocol(_) | LogError::Backend(_) => Finish::BackendFailed,
+    }
+}
+
+/// Cuts after the last line that is whole, where a drained stream may end.
+fn up_to_line_end(mut bytes: Bytes) -> Bytes {
+    if let Some(newline) = memrchr(b'\n', &bytes) {
+        bytes.truncate(newline + 1);
+    }
+    bytes
+}
+
+impl fmt::Debug for LogBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogBody")
+            .field("draining", &self.draining)
+            .field("finish", &self.finish)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClientGone => f.write_str("the client left"),
+            Self::Source(_) => f.write_str("the log could not be read to its end"),
+        }
+    }
+}
+
+impl std::error::Error for BodyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::ClientGone => None,
+            Self::Source(error) => Some(error),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! One log exchange with an engine: a request, its head, and the answer as a [`LogSource`], on a socket of its own.
+//!
+//! HTTP/1.1 by hand because every line is a chunk of its own: a client that hands out a frame a chunk costs a hundred
+//! times more a line (log-performance.md §1). Dropping the exchange closes the socket.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_util::io::poll_read_buf;
+
+use super::{
+    LogError, LogSource,
+    chunked::Body,
+    demux::{Demux, Mode},
+    head::{self, Head},
+    skip::Skip,
+    window::HEADROOM,
+};
+
+/// What a read asks for at first, in bytes. Doubles, up to the limit, as long as reads fill it.
+const FIRST_READ: usize = 4 * 1024;
+
+/// Longest error text that is taken from an engine's refusal, in bytes.
+const MAX_REFUSAL: u64 = 4 * 1024;
+
+/// A connection to an engine.
+pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// Polls until a read is worth a buffer, so that a silent stream holds none.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Transport for tokio::net::UnixStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+impl Transport for tokio::net::TcpStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+/// What to ask an engine for, and how to read the answer.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The request target: path and query.
+    pub target: String,
+    /// The `Host` header.
+    pub host: String,
+    /// The answer's layout.
+    pub mode: Mode,
+    /// What to leave out at its start.
+    pub skip: Skip,
+    /// Most bytes that one read takes.
+    pub buffer: usize,
+}
+
+/// Why an engine did not open the log.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The connection failed before the answer's head was whole.
+    Io(io::Error),
+    /// The answer is not HTTP.
+    Protocol(&'static str),
+    /// The engine answered with another status than 200.
+    Refused {
+        /// The status code.
+        status: u16,
+        /// The engine's own words, as far as it sent some.
+        message: String,
+    },
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// An answer that is being read.
+#[derive(Debug)]
+pub struct Exchange<T> {
+    io: T,
+    demux: Demux,
+    /// Bytes that were read and not yet decoded: only what came with the head.
+    early: Bytes,
+    buf: BytesMut,
+    /// What the next read asks for.
+    next_read: usize,
+    max_read: usize,
+}
+
+impl<T: Transport> Exchange<T> {
+    /// Sends the request and reads the answer's head. Takes as long as the engine does: one of version 20.10 sends no
+    /// head before the first line (log-pitfalls B1). Dropping the future closes the connection.
+    ///
+    /// # Errors
+    ///
+    /// The engine cannot be talked to, or refuses.
+    pub async fn open(mut io: T, ask: &Ask) -> Result<Self, OpenError> {
+        let Ask { target, host, .. } = ask;
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        io.write_all(request.as_bytes()).await?;
+        let mut buf = BytesMut::with_capacity(1024);
+        let head = loop {
+            if io.read_buf(&mut buf).await? == 0 {
+                return Err(OpenError::Io(io::ErrorKind::UnexpectedEof.into()));
+            }
+            if let Some(head) = head::parse(&mut buf)? {
+                break head;
+            }
+        };
+        match head.status {
+            200 => Ok(Self::reading(io, buf.freeze(), head, ask)),
+            status => Err(OpenError::Refused { status, message: refusal(io, buf, &head).await }),
+        }
+    }
+
+    fn reading(io: T, early: Bytes, head: Head, ask: &Ask) -> Self {
+        let Ask { mode, skip, buffer, .. } = ask;
+        Self {
+            io,
+            demux: Demux::new(head.body(), *mode, *skip),
+            early,
+            buf: BytesMut::new(),
+            next_read: FIRST_READ.min(*buffer),
+            max_read: *buffer,
+        }
+    }
+
+    /// Reads once, into a buffer that is there only while there is something to read.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.early.is_empty() {
+            self.headroom(self.early.len());
+            self.buf.put_slice(&self.early);
+            return Poll::Ready(Ok(std::mem::take(&mut self.early).len()));
+        }
+        let readable = self.io.poll_readable(cx);
+        if readable.is_pending() {
+            self.buf = BytesMut::new();
+            self.next_read = FIRST_READ.min(self.max_read);
+        }
+        ready!(readable)?;
+        self.headroom(self.next_read);
+        let mut limited = (&mut self.buf).limit(self.next_read);
+        let read = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut limited))?;
+        if read == self.next_read {
+            self.next_read = (2 * self.next_read).min(self.max_read);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Makes the buffer hold [`HEADROOM`] bytes and room for `len` more; takes the old memory again if it is free.
+    fn headroom(&mut self, len: usize) {
+        self.buf.clear();
+        self.buf.reserve(HEADROOM + len);
+        self.buf.put_bytes(0, HEADROOM);
+    }
+
+    /// Decodes what was read and cuts it out of the buffer.
+    fn decode(&mut self) -> Result<Bytes, LogError> {
+        let payload = self.demux.squeeze(&mut self.buf)?;
+        self.buf.truncate(payload.end);
+        self.buf.advance(payload.start);
+        Ok(self.buf.split().freeze())
+    }
+}
+
+impl<T: Transport> LogSource for Exchange<T> {
+    fn poll_chunk(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, LogError>>> {
+        let this = self.get_mut();
+        loop {
+            if this.demux.is_ended() {
+                return Poll::Ready(this.demux.finish().err().map(Err));
+            }
+            match ready!(this.poll_fill(cx)) {
+                Err(error) => return Poll::Ready(Some(Err(LogError::Disconnected(error)))),
+                Ok(0) => return Poll::Ready(this.demux.finish().err().map(Err)),
+                Ok(_) => match this.decode() {
+                    Ok(payload) if payload.is_empty() => {}
+                    decoded => return Poll::Ready(Some(decoded)),
+                },
+            }
+        }
+    }
+}
+
+/// Reads what an engine says along with a refusal: `{"message":"…"}` (Engine API, "Errors").
+async fn refusal<T: Transport>(io: T, early: BytesMut, head: &Head) -> String {
+    let mut bytes = early.to_vec();
+    let rest = io.take(MAX_REFUSAL).read_to_end(&mut bytes).await;
+    let mut body: Body = head.body();
+    let mut text = Vec::new();
+    let mut input = bytes.as_slice();
+    while let Ok(run) = body.next_run(input)
+        && run.len > 0
+    {
+        text.extend_from_slice(&input[run.skip..run.skip + run.len]);
+        input = &input[run.skip + run.len..];
+    }
+    let said = serde_json::from_slice::<serde_json::Value>(&text).ok();
+    match said.as_ref().and_then(|said| said["message"].as_str()) {
+        Some(message) => message.trim().to_owned(),
+        None if text.is_empty() => rest.err().map_or_else(String::new, |error| error.to_string()),
+        None => String::from_utf8_lossy(&text).trim().to_owned(),
+    }
+}

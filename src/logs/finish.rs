@@ -1,0 +1,33 @@
+//! Why a response ended, for the access line.
+
+use std::fmt;
+
+/// Why a response's body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// All of it was handed over.
+    Complete,
+    /// The client left before.
+    ClientGone,
+    /// The client took nothing for the write-stall timeout.
+    SlowClient,
+    /// The backend's connection broke off.
+    BackendLost,
+    /// The backend broke its protocol or reported a failure.
+    BackendFailed,
+    /// The gateway is ending.
+    Drained,
+}
+
+impl fmt::Display for Finish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Complete => "complete",
+            Self::ClientGone => "client_gone",
+            Self::SlowClient => "slow_client",
+            Self::BackendLost => "backend_lost",
+            Self::BackendFailed => "backend_failed",
+            Self::Drained => "drained",
+        })
+    }
+}

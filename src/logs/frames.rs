@@ -1,0 +1,181 @@
+//! The framed layout: many streams in one, eight bytes before each payload.
+
+use std::ops::Range;
+
+use super::{
+    LogError,
+    prefix::{PREFIX, is_prefix},
+    skip::Skip,
+    window::Window,
+};
+
+/// Length of a frame's header, in bytes.
+const HEADER: usize = 8;
+
+/// Longest payload that is believed. The engine cuts records at 16 KiB, its `local` driver at 1,000,000 bytes.
+const MAX_PAYLOAD: u32 = 16 * 1024 * 1024;
+
+/// Longest report of a failure (stream 3) that is kept, in bytes.
+const MAX_REPORT: usize = 1024;
+
+/// The stream on which the engine reports a failure of its own.
+const SYSTEM_ERROR: u8 = 3;
+
+/// The frames' state between two reads.
+#[derive(Debug)]
+pub struct Frames {
+    state: State,
+    timestamps: bool,
+    skip: Skip,
+    /// For streams 0 to 2: the last payload did not end its line.
+    mid_line: [bool; 3],
+    /// For streams 0 to 2: the line that is under way is left out.
+    left_out: [bool; 3],
+}
+
+#[derive(Debug)]
+enum State {
+    /// Collecting a header.
+    Header { bytes: [u8; HEADER], have: usize },
+    /// Collecting what should be the timestamp of a line's continuation; `left` counts all of the payload to come.
+    Prefix { stream: u8, left: u32, bytes: [u8; PREFIX], have: usize },
+    /// Passing a payload on, or over it.
+    Payload { stream: u8, left: u32, keep: bool },
+    /// Collecting the engine's report of a failure.
+    Report { text: Vec<u8>, left: u32 },
+}
+
+impl Frames {
+    /// Frames that bear a timestamp each when `timestamps` is set, without what `skip` leaves out.
+    pub fn new(timestamps: bool, skip: Skip) -> Self {
+        Self { state: State::header(), timestamps, skip, mid_line: [false; 3], left_out: [false; 3] }
+    }
+
+    /// Whether no frame is under way.
+    pub fn is_between(&self) -> bool {
+        matches!(self.state, State::Header { have: 0, .. })
+    }
+
+    /// Passes the payload in `buf[run]` on to `out`.
+    pub fn squeeze(&mut self, buf: &mut [u8], run: Range<usize>, out: &mut Window) -> Result<(), LogError> {
+        let Range { start: mut at, end } = run;
+        while at < end {
+            at = match &mut self.state {
+                State::Payload { stream, left, keep } => {
+                    let len = (*left as usize).min(end - at);
+                    *left -= len as u32;
+                    if *keep {
+                        out.push(buf, at, len);
+                    }
+                    if *left == 0 {
+                        self.mid_line[usize::from(*stream)] = buf[at + len - 1] != b'\n';
+                        self.state = State::header();
+                    }
+                    at + len
+                }
+                State::Header { .. } => self.header(&buf[at..end])? + at,
+                State::Prefix { .. } => self.prefix(buf, at, end, out),
+                State::Report { .. } => self.report(&buf[at..end])? + at,
+            };
+        }
+        Ok(())
+    }
+
+    /// Reads on in a header and starts its frame when it is whole. Answers how many bytes it took.
+    #[inline]
+    fn header(&mut self, input: &[u8]) -> Result<usize, LogError> {
+        let State::Header { bytes, have } = &mut self.state else { return Ok(0) };
+        if *have == 0
+            && let Some(whole) = input.first_chunk::<HEADER>()
+        {
+            let whole = *whole;
+            self.start(whole)?;
+            return Ok(HEADER);
+        }
+        let take = (HEADER - *have).min(input.len());
+        bytes[*have..*have + take].copy_from_slice(&input[..take]);
+        *have += take;
+        if *have == HEADER {
+            let whole = *bytes;
+            self.start(whole)?;
+        }
+        Ok(take)
+    }
+
+    #[inline]
+    fn start(&mut self, [stream, zero @ .., a, b, c, d]: [u8; HEADER]) -> Result<(), LogError> {
+        let left = u32::from_be_bytes([a, b, c, d]);
+        if zero != [0; 3] || stream > SYSTEM_ERROR {
+            return Err(LogError::Protocol("a frame's header is not one"));
+        }
+        if left > MAX_PAYLOAD {
+            return Err(LogError::Protocol("a frame is absurdly long"));
+        }
+        self.state = match (stream, left) {
+            (SYSTEM_ERROR, _) => State::Report { text: Vec::new(), left },
+            (_, 0) => State::header(),
+            _ => self.payload(stream, left),
+        };
+        if matches!(self.state, State::Report { left: 0, .. }) {
+            return Err(report(&[]));
+        }
+        Ok(())
+    }
+
+    /// Decides what becomes of a payload: whether its line is left out, and whether its timestamp is.
+    #[inline]
+    fn payload(&mut self, stream: u8, left: u32) -> State {
+        let index = usize::from(stream);
+        let continues = self.mid_line[index];
+        if !self.skip.is_over() && !continues {
+            self.left_out[index] = std::mem::take(&mut self.skip.fragment) || self.skip.takes_line();
+        } else if !continues {
+            self.left_out[index] = false;
+        }
+        let keep = !self.left_out[index];
+        if self.timestamps && continues && keep && left as usize >= PREFIX {
+            return State::Prefix { stream, left, bytes: [0; PREFIX], have: 0 };
+        }
+        State::Payload { stream, left, keep }
+    }
+
+    /// Reads on in a continuation's timestamp; drops it when it is one. Answers where to go on.
+    fn prefix(&mut self, buf: &mut [u8], at: usize, end: usize, out: &mut Window) -> usize {
+        let State::Prefix { stream, left, bytes, have } = &mut self.state else { return at };
+        let take = (PREFIX - *have).min(end - at);
+        bytes[*have..*have + take].copy_from_slice(&buf[at..at + take]);
+        *have += take;
+        *left -= take as u32;
+        if *have == PREFIX {
+            let (stream, left, held) = (*stream, *left, *bytes);
+            if !is_prefix(&held) {
+                out.push_held(buf, at + take, &held);
+            }
+            self.state = State::Payload { stream, left, keep: true };
+            if left == 0 {
+                self.mid_line[usize::from(stream)] = held[PREFIX - 1] != b'\n';
+                self.state = State::header();
+            }
+        }
+        at + take
+    }
+
+    /// Collects the engine's report; the stream ends with it.
+    fn report(&mut self, input: &[u8]) -> Result<usize, LogError> {
+        let State::Report { text, left } = &mut self.state else { return Ok(0) };
+        let len = (*left as usize).min(input.len());
+        *left -= len as u32;
+        text.extend_from_slice(&input[..len.min(MAX_REPORT - text.len())]);
+        if *left == 0 { Err(report(text)) } else { Ok(len) }
+    }
+}
+
+impl State {
+    fn header() -> Self {
+        Self::Header { bytes: [0; HEADER], have: 0 }
+    }
+}
+
+fn report(text: &[u8]) -> LogError {
+    LogError::Backend(String::from_utf8_lossy(text).trim().to_owned())
+}

@@ -1,0 +1,3 @@
+//! STEP 1.
+
+pub mod io;
