@@ -20,7 +20,9 @@ use super::{
 const MIN_TIMEOUT: u64 = 60;
 
 /// A request that passed the 422 rules. What a runtime does not support it refuses itself.
-#[derive(Debug, Clone, Default)]
+///
+/// The `Debug` form shows only what can hold no secret: neither variables nor commands.
+#[derive(Clone, Default)]
 pub struct CreateRequest {
     /// The image to run; absent for the other sources.
     pub image: Option<ImageSource>,
@@ -78,6 +80,19 @@ impl fmt::Debug for RegistryAuth {
     }
 }
 
+impl fmt::Debug for CreateRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateRequest")
+            .field("image", &self.image)
+            .field("snapshot_id", &self.snapshot_id)
+            .field("template_id", &self.template_id)
+            .field("platform", &self.platform)
+            .field("timeout", &self.timeout)
+            .field("resource_limits", &self.resource_limits)
+            .finish_non_exhaustive()
+    }
+}
+
 impl CreateRequest {
     /// Reads a request's body and applies the 422 rules (http-api.md §6.1, §6.2, §6.6, §6.7).
     ///
@@ -105,7 +120,7 @@ impl CreateRequest {
     fn from_members(report: &mut Report, members: &Members) -> Self {
         Self {
             image: read::optional(report, members, "image", image).filter(|image| is_not_blank(&image.uri)),
-            snapshot_id: read::optional(report, members, "snapshotId", read::string).filter(is_not_blank),
+            snapshot_id: read::optional(report, members, "snapshotId", read::string).filter(|id| is_not_blank(id)),
             platform: read::optional(report, members, "platform", platform),
             timeout: read::optional(report, members, "timeout", |r, v| read::integer(r, v, MIN_TIMEOUT..=u64::MAX)),
             resource_limits: strings(report, members, "resourceLimits"),
@@ -125,7 +140,7 @@ impl CreateRequest {
                 .map_or(0, |volumes| volumes.len()),
             extensions: strings(report, members, "extensions"),
             template_id: read::optional(report, members, "templateId", |r, v| read::string_of(r, v, 1..=usize::MAX))
-                .filter(is_not_blank),
+                .filter(|id| is_not_blank(id)),
         }
     }
 }
@@ -160,7 +175,7 @@ fn platform(report: &mut Report, value: &Value) -> Option<Platform> {
     Some(Platform { os: os?, arch: arch? })
 }
 
-fn is_not_blank(text: &String) -> bool {
+fn is_not_blank(text: &str) -> bool {
     !text.trim().is_empty()
 }
 

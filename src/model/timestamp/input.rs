@@ -10,7 +10,7 @@ use super::Timestamp;
 use crate::model::violation::Report;
 
 /// Numbers above this are milliseconds since the epoch, not seconds.
-const MAX_SECONDS: i128 = 20_000_000_000;
+const MAX_SECONDS: u128 = 20_000_000_000;
 
 const MICROS_PER_SECOND: i128 = 1_000_000;
 
@@ -68,7 +68,7 @@ fn at(time: DateTime, offset: Offset) -> Timestamp {
 
 /// `micros` are microseconds if the number was in seconds.
 fn from_number(micros: i128) -> Result<Timestamp, &'static str> {
-    let is_seconds = micros.abs() <= MAX_SECONDS * MICROS_PER_SECOND;
+    let is_seconds = micros.unsigned_abs() <= MAX_SECONDS * MICROS_PER_SECOND.unsigned_abs();
     let micros = if is_seconds { micros } else { micros / 1_000 };
     let micros = i64::try_from(micros).map_err(|_| OUT_OF_RANGE)?;
     jiff::Timestamp::from_microsecond(micros).map(Timestamp::from).map_err(|_| OUT_OF_RANGE)
