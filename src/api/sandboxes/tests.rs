@@ -147,3 +147,16 @@ async fn both_page_numbers_are_checked_before_the_metadata() {
     let rules: Vec<_> = found.iter().map(|violation| violation.rule).collect();
     assert_eq!(rules, ["greater_than_equal", "less_than_equal"]);
 }
+
+#[test]
+fn the_description_lists_both_mounts() {
+    let text = include_str!("../../../specs/sandbox-lifecycle.yml");
+    let description: serde_json::Value = serde_yaml_ng::from_str(text).unwrap();
+    let paths = description["paths"].as_object().unwrap();
+    for path in ["/sandboxes", "/sandboxes/{sandbox_id}", "/sandboxes/{sandboxId}/logs"] {
+        assert!(paths[path]["get"].is_object(), "{path}");
+        assert_eq!(paths[path], paths[&format!("/v1{path}")], "{path}");
+    }
+    assert_eq!(paths.len(), 9);
+    assert_eq!(description["info"]["title"], "OpenSandbox Lifecycle API");
+}
