@@ -149,8 +149,8 @@ mod tests {
     #[test]
     fn refusals_have_the_peers_texts() {
         let message = |name: &str, text: &str| {
-            let limits_ = BTreeMap::from([(name.to_owned(), text.to_owned())]);
-            limits(&limits_).unwrap_err().message
+            let given = BTreeMap::from([(name.to_owned(), text.to_owned())]);
+            limits(&given).unwrap_err().message
         };
         assert_eq!(
             message("memory", "1.5Gi"),
@@ -167,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics_and_limits_are_positive(text in ".*|[0-9.eEmMkKgGtTiIbB +-]{0,12}") {
+        fn no_text_panics_and_givenare_positive(text in ".*|[0-9.eEmMkKgGtTiIbB +-]{0,12}") {
             prop_assert!(memory(&text).is_none_or(|bytes| bytes > 0));
             prop_assert!(nano_cpus(&text).is_none_or(|nanos| nanos > 0));
             let _ = gpus(&text);
