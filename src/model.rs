@@ -1,5 +1,18 @@
 //! Wire types and their rules; no IO.
+//!
+//! Rules come in two kinds. Those of the request's form end in a 422 and are collected in a
+//! [`violation::Report`] while the request is read. Those of its meaning end in a 400: they are pure functions
+//! that a runtime calls in its own order and that give a [`crate::runtime::RuntimeError`].
 
 pub mod create;
+pub mod env;
+pub mod extensions;
+pub mod labels;
+pub mod page;
+pub mod platform;
+pub mod quantity;
+pub mod read;
 pub mod sandbox;
+pub mod timeout;
 pub mod timestamp;
+pub mod violation;

@@ -1,1 +1,101 @@
 //! `/sandboxes`: create, get, list, delete.
+
+use std::collections::BTreeMap;
+
+use super::{
+    extract::{self, Invalid, Query},
+    failure::Failure,
+};
+use crate::{
+    model::{
+        create::CreateRequest,
+        extensions::Extensions,
+        page::{ListQuery, Page},
+        read,
+        sandbox::{CreatedSandbox, Sandbox},
+        timeout,
+        timestamp::Timestamp,
+        violation::Report,
+    },
+    runtime::Runtime,
+};
+
+/// How many sandboxes a page has when the client does not say.
+const DEFAULT_PAGE_SIZE: u64 = 20;
+
+/// How many sandboxes a page has at most.
+const MAX_PAGE_SIZE: u64 = 200;
+
+/// `POST /sandboxes`. `max_timeout` is `server.max_sandbox_timeout_seconds`.
+///
+/// # Errors
+/// A request that breaks a rule never reaches the runtime.
+pub async fn create(
+    runtime: &dyn Runtime,
+    max_timeout: Option<u64>,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<CreatedSandbox, Failure> {
+    let request = CreateRequest::from_json(&extract::json_body(content_type, body)?)?;
+    Extensions::from_request(&request.extensions)?;
+    timeout::expiry(request.timeout, max_timeout, Timestamp::now())?;
+    Ok(runtime.create(request).await?)
+}
+
+/// `GET /sandboxes`, with the query string as it stands after the `?`.
+///
+/// # Errors
+/// A query that breaks a rule, or the runtime's failure.
+pub async fn list(runtime: &dyn Runtime, query: &str) -> Result<Page, Failure> {
+    let query = list_query(&Query::parse(query))?;
+    Ok(query.page_of(runtime.list().await?))
+}
+
+/// `GET /sandboxes/{sandbox_id}`.
+///
+/// # Errors
+/// The runtime's, above all that there is no such sandbox.
+pub async fn get(runtime: &dyn Runtime, id: &str) -> Result<Sandbox, Failure> {
+    Ok(runtime.get(id).await?)
+}
+
+/// `DELETE /sandboxes/{sandbox_id}`.
+///
+/// # Errors
+/// The runtime's, above all that there is no such sandbox.
+pub async fn delete(runtime: &dyn Runtime, id: &str) -> Result<(), Failure> {
+    Ok(runtime.delete(id).await?)
+}
+
+/// The form is checked before the metadata, so a 422 goes before a 400.
+fn list_query(query: &Query<'_>) -> Result<ListQuery, Failure> {
+    let (page, page_size) = page(query)?;
+    Ok(ListQuery {
+        states: query.all("state").map(str::to_owned).collect(),
+        metadata: query.last("metadata").map(metadata).transpose()?.unwrap_or_default(),
+        page,
+        page_size,
+    })
+}
+
+fn page(query: &Query<'_>) -> Result<(u64, u64), Invalid> {
+    let mut report = Report::new("query");
+    let page = query.read(&mut report, "page", |r, v| read::integer(r, v, 1..=u64::MAX));
+    let page_size = query.read(&mut report, "pageSize", |r, v| read::integer(r, v, 1..=MAX_PAGE_SIZE));
+    report.finish((page.unwrap_or(1), page_size.unwrap_or(DEFAULT_PAGE_SIZE)))
+}
+
+/// The parameter's value is itself a form: `k=v&k2=v2`. Every part needs its `=`; the last of one key counts.
+fn metadata(form: &str) -> Result<BTreeMap<String, String>, Failure> {
+    if form.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    if let Some(part) = form.split('&').find(|part| !part.contains('=')) {
+        let message = format!("Invalid metadata format: bad query field: '{part}'");
+        return Err(Failure::BadRequest { code: "INVALID_METADATA_FORMAT", message });
+    }
+    Ok(form_urlencoded::parse(form.as_bytes()).into_owned().collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,28 @@
 //! The request to create a sandbox (http-api.md §6), parsed, with the rules that need no runtime.
 
+mod lifecycle;
+mod network;
+mod source;
+mod volume;
+
 use std::{collections::BTreeMap, fmt};
 
-use super::sandbox::Platform;
+use serde_json::Value;
+
+use super::{
+    extensions,
+    read::{self, Members},
+    sandbox::Platform,
+    violation::{Invalid, Report},
+};
+
+/// The shortest life a client may ask for, in seconds.
+const MIN_TIMEOUT: u64 = 60;
 
 /// A request that passed the 422 rules. What a runtime does not support it refuses itself.
-#[derive(Debug, Clone, Default)]
+///
+/// The `Debug` form shows only what can hold no secret: neither variables nor commands.
+#[derive(Clone, Default)]
 pub struct CreateRequest {
     /// The image to run; absent for the other sources.
     pub image: Option<ImageSource>,
@@ -62,3 +79,105 @@ impl fmt::Debug for RegistryAuth {
         f.write_str("RegistryAuth(***)")
     }
 }
+
+impl fmt::Debug for CreateRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateRequest")
+            .field("image", &self.image)
+            .field("snapshot_id", &self.snapshot_id)
+            .field("template_id", &self.template_id)
+            .field("platform", &self.platform)
+            .field("timeout", &self.timeout)
+            .field("resource_limits", &self.resource_limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl CreateRequest {
+    /// Reads a request's body and applies the 422 rules (http-api.md §6.1, §6.2, §6.6, §6.7).
+    ///
+    /// # Errors
+    /// Every field that breaks a rule. Rules about several fields are only looked at when all fields are right,
+    /// and the first broken one is the only one named.
+    pub fn from_json(body: &Value) -> Result<Self, Invalid> {
+        let mut report = Report::new("body");
+        let request = read::object(&mut report, body).map(|members| {
+            let request = Self::from_members(&mut report, members);
+            if report.is_clean() {
+                source::check(&mut report, members, &request);
+            }
+            request
+        });
+        report.finish(request.unwrap_or_default())
+    }
+
+    /// The pool the sandbox should be taken from; a blank name is none.
+    pub fn pool_ref(&self) -> Option<&str> {
+        self.extensions.get(extensions::POOL_REF).map(|name| name.trim()).filter(|name| !name.is_empty())
+    }
+
+    /// Reads the fields in the order in which the peer reports them.
+    fn from_members(report: &mut Report, members: &Members) -> Self {
+        Self {
+            image: read::optional(report, members, "image", image).filter(|image| is_not_blank(&image.uri)),
+            snapshot_id: read::optional(report, members, "snapshotId", read::string).filter(|id| is_not_blank(id)),
+            platform: read::optional(report, members, "platform", platform),
+            timeout: read::optional(report, members, "timeout", |r, v| read::integer(r, v, MIN_TIMEOUT..=u64::MAX)),
+            resource_limits: strings(report, members, "resourceLimits"),
+            env: {
+                strings(report, members, "resourceRequests");
+                read::optional(report, members, "env", |r, v| read::map(r, v, nullable)).unwrap_or_default()
+            },
+            metadata: strings(report, members, "metadata"),
+            lifecycle: read::optional(report, members, "lifecycle", lifecycle::check).is_some(),
+            entrypoint: read::optional(report, members, "entrypoint", |r, v| read::list(r, v, 1, read::string))
+                .unwrap_or_default(),
+            network_policy: read::optional(report, members, "networkPolicy", network::check_policy).is_some(),
+            credential_proxy: read::optional(report, members, "credentialProxy", network::credential_proxy)
+                .unwrap_or_default(),
+            secure_access: read::flag(report, members, "secureAccess", false).unwrap_or_default(),
+            volumes: read::optional(report, members, "volumes", |r, v| read::list(r, v, 0, volume::check))
+                .map_or(0, |volumes| volumes.len()),
+            extensions: strings(report, members, "extensions"),
+            template_id: read::optional(report, members, "templateId", |r, v| read::string_of(r, v, 1..=usize::MAX))
+                .filter(|id| is_not_blank(id)),
+        }
+    }
+}
+
+fn strings(report: &mut Report, members: &Members, name: &str) -> BTreeMap<String, String> {
+    let entries = read::optional(report, members, name, |r, v| read::map(r, v, read::string));
+    entries.unwrap_or_default().into_iter().collect()
+}
+
+fn nullable(report: &mut Report, value: &Value) -> Option<Option<String>> {
+    if value.is_null() { Some(None) } else { read::string(report, value).map(Some) }
+}
+
+fn image(report: &mut Report, value: &Value) -> Option<ImageSource> {
+    let members = read::object(report, value)?;
+    let uri = read::required(report, members, "uri", read::string);
+    let auth = read::optional(report, members, "auth", registry_auth);
+    Some(ImageSource { uri: uri?, auth })
+}
+
+fn registry_auth(report: &mut Report, value: &Value) -> Option<RegistryAuth> {
+    let members = read::object(report, value)?;
+    let username = read::required(report, members, "username", read::string);
+    let password = read::required(report, members, "password", read::string);
+    Some(RegistryAuth { username: username?, password: password? })
+}
+
+fn platform(report: &mut Report, value: &Value) -> Option<Platform> {
+    let members = read::object(report, value)?;
+    let os = read::required(report, members, "os", read::string);
+    let arch = read::required(report, members, "arch", read::string);
+    Some(Platform { os: os?, arch: arch? })
+}
+
+fn is_not_blank(text: &str) -> bool {
+    !text.trim().is_empty()
+}
+
+#[cfg(test)]
+mod tests;

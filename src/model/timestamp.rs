@@ -1,4 +1,6 @@
-//! Times as the API writes them (http-api.md §2).
+//! Times as the API writes and reads them (http-api.md §2).
+
+mod input;
 
 use std::fmt;
 

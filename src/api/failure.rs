@@ -1,0 +1,32 @@
+//! Why a handler gives no answer of its own.
+
+use super::extract::Invalid;
+use crate::runtime::RuntimeError;
+
+/// What went wrong with a request, before it is given a status.
+#[derive(Debug)]
+pub enum Failure {
+    /// The query or the body breaks the rules of its form (422).
+    Invalid(Invalid),
+    /// The runtime could not or would not do it.
+    Runtime(RuntimeError),
+    /// The request means nothing, by a rule with a code of its own (400).
+    BadRequest {
+        /// The code on the wire.
+        code: &'static str,
+        /// Text for the client.
+        message: String,
+    },
+}
+
+impl From<Invalid> for Failure {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+impl From<RuntimeError> for Failure {
+    fn from(error: RuntimeError) -> Self {
+        Self::Runtime(error)
+    }
+}

@@ -1,0 +1,162 @@
+use std::{pin::Pin, sync::Mutex};
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::{
+    logs::{LogQuery, LogSource},
+    model::sandbox::{State, Status},
+    runtime::{ErrorKind, RuntimeError},
+};
+
+/// Remembers what it was asked to create.
+#[derive(Default)]
+struct Recorder {
+    created: Mutex<Vec<CreateRequest>>,
+}
+
+fn sandbox(id: &str) -> Sandbox {
+    Sandbox {
+        id: id.to_owned(),
+        image: None,
+        snapshot_id: None,
+        platform: None,
+        status: running(),
+        metadata: BTreeMap::from([("project".to_owned(), "a b".to_owned())]),
+        extensions: BTreeMap::new(),
+        entrypoint: vec!["a".to_owned()],
+        expires_at: None,
+        created_at: Timestamp::from(jiff::Timestamp::UNIX_EPOCH),
+    }
+}
+
+fn running() -> Status {
+    Status { state: State::Running, reason: None, message: None, last_transition_at: None }
+}
+
+#[async_trait]
+impl Runtime for Recorder {
+    async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
+        let entrypoint = request.entrypoint.clone();
+        self.created.lock().unwrap().push(request);
+        Ok(CreatedSandbox {
+            id: "new".to_owned(),
+            status: running(),
+            metadata: BTreeMap::new(),
+            extensions: BTreeMap::new(),
+            platform: None,
+            expires_at: None,
+            created_at: Timestamp::now(),
+            entrypoint,
+        })
+    }
+
+    async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
+        if id == "a" { Ok(sandbox(id)) } else { Err(RuntimeError::not_found(id)) }
+    }
+
+    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
+        Ok(vec![sandbox("b"), sandbox("a")])
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
+        self.get(id).await.map(|_| ())
+    }
+
+    async fn open_logs(&self, id: &str, _: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
+        Err(RuntimeError::not_found(id))
+    }
+
+    async fn shutdown(&self) {}
+}
+
+async fn create_from(body: &str) -> Result<CreatedSandbox, Failure> {
+    create(&Recorder::default(), Some(86_400), Some("application/json"), body.as_bytes()).await
+}
+
+async fn ids(query: &str) -> Vec<String> {
+    let page = list(&Recorder::default(), query).await.unwrap();
+    page.items.into_iter().map(|sandbox| sandbox.id).collect()
+}
+
+#[tokio::test]
+async fn a_good_request_reaches_the_runtime() {
+    let runtime = Recorder::default();
+    let body = br#"{"image":{"uri":"x"},"entrypoint":["a"],"resource_limits":{},"timeout":60}"#;
+    let created = create(&runtime, None, Some("application/json"), body).await.unwrap();
+    assert_eq!(created.entrypoint, ["a"]);
+    assert_eq!(runtime.created.lock().unwrap()[0].timeout, Some(60));
+}
+
+#[tokio::test]
+async fn a_bad_request_does_not() {
+    let runtime = Recorder::default();
+    for body in [
+        r#"{}"#,
+        r#"{"image":{"uri":"x"},"entrypoint":["a"],"resourceLimits":{},"timeout":86401}"#,
+        r#"{"image":{"uri":"x"},"entrypoint":["a"],"resourceLimits":{},"extensions":{"access.renew.extend.seconds":"1"}}"#,
+    ] {
+        assert!(create(&runtime, Some(86_400), Some("application/json"), body.as_bytes()).await.is_err(), "{body}");
+    }
+    assert!(runtime.created.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_longest_timeout_is_the_servers() {
+    let body = r#"{"image":{"uri":"x"},"entrypoint":["a"],"resourceLimits":{},"timeout":86401}"#;
+    let Err(Failure::Runtime(error)) = create_from(body).await else { panic!("a 400 is expected") };
+    assert_eq!(error.kind, ErrorKind::InvalidParameter);
+    assert_eq!(error.message, "Sandbox timeout 86401s exceeds configured maximum of 86400s.");
+}
+
+#[tokio::test]
+async fn one_sandbox_is_shown_or_not_found() {
+    assert_eq!(get(&Recorder::default(), "a").await.unwrap().id, "a");
+    let Err(Failure::Runtime(error)) = delete(&Recorder::default(), "nope").await else { panic!("not found") };
+    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::SandboxNotFound, "Sandbox nope not found."));
+}
+
+#[tokio::test]
+async fn the_list_is_filtered() {
+    assert_eq!(ids("").await, ["a", "b"]);
+    assert_eq!(ids("metadata=").await, ["a", "b"]);
+    assert_eq!(ids("metadata=project%3Da%2Bb").await, ["a", "b"]);
+    assert_eq!(ids("metadata=project%3Da%2520b").await, ["a", "b"]);
+    assert_eq!(ids("state=running&state=paused&pageSize=1&page_size=2").await, ["a"]);
+    assert!(ids("metadata=project%3D").await.is_empty());
+    assert!(ids("metadata=project%3Da%2520b&metadata=project%3Dx").await.is_empty());
+}
+
+#[tokio::test]
+async fn broken_metadata_is_a_bad_request() {
+    for (query, part) in [("metadata=a%3D1%26broken", "broken"), ("metadata=a%3D1%26", "")] {
+        let Err(Failure::BadRequest { code, message }) = list(&Recorder::default(), query).await else {
+            panic!("{query} was accepted");
+        };
+        assert_eq!(code, "INVALID_METADATA_FORMAT");
+        assert_eq!(message, format!("Invalid metadata format: bad query field: '{part}'"));
+    }
+}
+
+#[tokio::test]
+async fn both_page_numbers_are_checked_before_the_metadata() {
+    let Err(Failure::Invalid(Invalid(found))) = list(&Recorder::default(), "page=0&pageSize=201&metadata=x").await
+    else {
+        panic!("422 is expected");
+    };
+    let rules: Vec<_> = found.iter().map(|violation| violation.rule).collect();
+    assert_eq!(rules, ["greater_than_equal", "less_than_equal"]);
+}
+
+#[test]
+fn the_description_lists_both_mounts() {
+    let text = include_str!("../../../specs/sandbox-lifecycle.yml");
+    let description: serde_json::Value = serde_yaml_ng::from_str(text).unwrap();
+    let paths = description["paths"].as_object().unwrap();
+    for path in ["/sandboxes", "/sandboxes/{sandbox_id}", "/sandboxes/{sandboxId}/logs"] {
+        assert!(paths[path]["get"].is_object(), "{path}");
+        assert_eq!(paths[path], paths[&format!("/v1{path}")], "{path}");
+    }
+    assert_eq!(paths.len(), 9);
+    assert_eq!(description["info"]["title"], "OpenSandbox Lifecycle API");
+}
