@@ -1,0 +1,184 @@
+//! `[kubernetes]` and `[agent_sandbox]`: how sandboxes are made on a cluster.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::names::quoted;
+use super::section::{Floor, Section};
+
+/// `[kubernetes]`. May be absent; forbidden with the other runtimes.
+#[derive(Debug, Clone)]
+pub struct Kubernetes {
+    /// The kubeconfig file. Default: the configuration inside the cluster.
+    pub kubeconfig_path: Option<PathBuf>,
+    /// Do not check the API server's certificate. Default false.
+    pub insecure_skip_tls_verify: bool,
+    /// `informer_resync_seconds`. Default 300 s; 0 is never.
+    pub informer_resync: Duration,
+    /// `informer_watch_timeout_seconds`; at least 1 s. Default 60 s.
+    pub informer_watch_timeout: Duration,
+    /// Read requests a second; 0 is unlimited. Default 0.
+    pub read_qps: f64,
+    /// Read requests allowed at once above `read_qps`. Default 0.
+    pub read_burst: u32,
+    /// Write requests a second; 0 is unlimited. Default 0.
+    pub write_qps: f64,
+    /// Write requests allowed at once above `write_qps`. Default 0.
+    pub write_burst: u32,
+    /// The namespace of sandboxes. No default, and nothing works without it
+    /// but the fast-path parts, which then use `default`.
+    pub namespace: Option<String>,
+    /// Settings of the fast path, `fastpath_*`.
+    pub fastpath: Fastpath,
+    /// The secret templates are published with. Default
+    /// `sandbox-oss-credentials`.
+    pub template_s3_publish_secret: String,
+    /// The kind of object a sandbox is. Default `batchsandbox`.
+    pub workload_provider: WorkloadProvider,
+    /// The template of a BatchSandbox object. No default.
+    pub batchsandbox_template_file: Option<PathBuf>,
+    /// `sandbox_create_timeout_seconds`; at least 1 s. Default 60 s.
+    pub sandbox_create_timeout: Duration,
+    /// `pool_acquisition_timeout_seconds`; at least 1 s. Default 30 s.
+    pub pool_acquisition_timeout: Duration,
+    /// `sandbox_create_poll_interval_seconds`; more than 0 s. Default 1 s.
+    pub sandbox_create_poll_interval: Duration,
+    /// When images are pulled; not checked. Default `IfNotPresent`.
+    pub image_pull_policy: String,
+    /// What the init container of execd may use. Default nothing said.
+    pub execd_init_resources: Resources,
+}
+
+/// The `fastpath_*` keys of `[kubernetes]`.
+#[derive(Debug, Clone)]
+pub struct Fastpath {
+    /// `host:port`. Default `fast-sandbox-fastpath.opensandbox.svc:9090`.
+    pub endpoint: String,
+    /// How long one call may take; at least 1 s. Default 30 s.
+    pub timeout: Duration,
+    /// How long a sandbox may take to be ready; at least 1 s. Default 30 s.
+    pub wait_ready: Duration,
+    /// The pool sandboxes are taken from. Default `default-pool`.
+    pub resource_pool: String,
+}
+
+/// Resources of a container, by name, as Kubernetes quantities.
+#[derive(Debug, Clone, Default)]
+pub struct Resources {
+    /// What is set aside. Default none.
+    pub requests: BTreeMap<String, String>,
+    /// What is at most given. Default none.
+    pub limits: BTreeMap<String, String>,
+}
+
+/// The kind of object that a sandbox is in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkloadProvider {
+    /// `batchsandbox`.
+    BatchSandbox,
+    /// `agent-sandbox`.
+    AgentSandbox,
+}
+
+/// `[agent_sandbox]`, only with `kubernetes.workload_provider = "agent-sandbox"`.
+#[derive(Debug, Clone)]
+pub struct AgentSandbox {
+    /// The template of a Sandbox object. No default.
+    pub template_file: Option<PathBuf>,
+    /// What becomes of a sandbox whose time is over. Default `Delete`.
+    pub shutdown_policy: ShutdownPolicy,
+}
+
+/// What becomes of a sandbox whose time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutdownPolicy {
+    /// It is deleted.
+    Delete,
+    /// It is stopped and kept.
+    Retain,
+}
+
+impl Kubernetes {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        section.removed(&["informer_enabled", "service_account", "snapshot_create_timeout_seconds"]);
+        Self {
+            kubeconfig_path: section.path("kubeconfig_path"),
+            insecure_skip_tls_verify: section.boolean("insecure_skip_tls_verify", false),
+            informer_resync: section.whole_seconds("informer_resync_seconds", 300, 0),
+            informer_watch_timeout: section.whole_seconds("informer_watch_timeout_seconds", 60, 1),
+            read_qps: section.float("read_qps", 0.0, Floor::AtLeast(0.0)),
+            read_burst: section.integer("read_burst", 0, 0..=i64::from(u32::MAX)),
+            write_qps: section.float("write_qps", 0.0, Floor::AtLeast(0.0)),
+            write_burst: section.integer("write_burst", 0, 0..=i64::from(u32::MAX)),
+            namespace: section.optional_text("namespace"),
+            fastpath: Fastpath::read(section),
+            template_s3_publish_secret: section
+                .text("template_s3_publish_secret")
+                .unwrap_or_else(|| "sandbox-oss-credentials".to_owned()),
+            workload_provider: read_provider(section),
+            batchsandbox_template_file: section.path("batchsandbox_template_file"),
+            sandbox_create_timeout: section.whole_seconds("sandbox_create_timeout_seconds", 60, 1),
+            pool_acquisition_timeout: section.whole_seconds("pool_acquisition_timeout_seconds", 30, 1),
+            sandbox_create_poll_interval: section.seconds(
+                "sandbox_create_poll_interval_seconds",
+                1.0,
+                Floor::Above(0.0),
+            ),
+            image_pull_policy: section.text("image_pull_policy").unwrap_or_else(|| "IfNotPresent".to_owned()),
+            execd_init_resources: section.table("execd_init_resources", Resources::read),
+        }
+    }
+}
+
+impl Fastpath {
+    fn read(section: &mut Section<'_>) -> Self {
+        Self {
+            endpoint: section
+                .text("fastpath_endpoint")
+                .unwrap_or_else(|| "fast-sandbox-fastpath.opensandbox.svc:9090".to_owned()),
+            timeout: section.seconds("fastpath_timeout_seconds", 30.0, Floor::AtLeast(1.0)),
+            wait_ready: section.seconds("fastpath_wait_ready_seconds", 30.0, Floor::AtLeast(1.0)),
+            resource_pool: section.text("fastpath_resource_pool").unwrap_or_else(|| "default-pool".to_owned()),
+        }
+    }
+}
+
+impl Resources {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        Self { requests: section.text_map("requests"), limits: section.text_map("limits") }
+    }
+}
+
+fn read_provider(section: &mut Section<'_>) -> WorkloadProvider {
+    let name = section.optional_text("workload_provider");
+    match name.as_deref() {
+        None | Some("batchsandbox") => WorkloadProvider::BatchSandbox,
+        Some("agent-sandbox") => WorkloadProvider::AgentSandbox,
+        Some(other) => {
+            section.fail(
+                "workload_provider",
+                format_args!(
+                    "Invalid workload provider configuration: Unsupported workload provider type '{}'. \
+                     Available providers: batchsandbox, agent-sandbox",
+                    quoted(other).trim_matches('"')
+                ),
+            );
+            WorkloadProvider::BatchSandbox
+        }
+    }
+}
+
+impl AgentSandbox {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        if section.has("ingress_enabled") {
+            section.warn("ingress_enabled", "this key has no effect in this server");
+        }
+        section.boolean("ingress_enabled", true);
+        let policies = [("Delete", ShutdownPolicy::Delete), ("Retain", ShutdownPolicy::Retain)];
+        Self {
+            template_file: section.path("template_file"),
+            shutdown_policy: section.choice("shutdown_policy", ShutdownPolicy::Delete, &policies),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Values that must never be printed.
+
+use std::fmt;
+
+use subtle::ConstantTimeEq;
+
+/// Text that is shown as `***` wherever it would be printed: an API key, a
+/// database address with its password, a token.
+#[derive(Clone)]
+pub struct Secret(String);
+
+/// Bytes that are shown as `***` wherever they would be printed: the key an
+/// endpoint is signed with.
+#[derive(Clone)]
+pub struct SecretBytes(Vec<u8>);
+
+impl Secret {
+    /// Hides `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that has to send or store it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `presented` is this secret.
+    ///
+    /// The time taken tells nothing about the content, nor where the first
+    /// difference is. It does tell whether the two lengths are equal: keys are
+    /// random, and knowing how long one is does not help to guess it.
+    pub fn matches(&self, presented: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(presented).into()
+    }
+}
+
+impl SecretBytes {
+    /// Hides `bytes`.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes themselves, for the one place that signs with them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_stars_whatever_the_format() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret} {secret:?} {secret:#?} {:?}", Some(&secret)), "*** *** *** Some(***)");
+        assert_eq!(format!("{:?}", SecretBytes::new(b"hunter2".to_vec())), "***");
+    }
+
+    #[test]
+    fn matches_only_the_whole_text() {
+        let secret = Secret::new("hunter2");
+        for (presented, expected) in
+            [("hunter2", true), ("hunter3", false), ("hunter", false), ("hunter22", false), ("", false)]
+        {
+            assert_eq!(secret.matches(presented.as_bytes()), expected, "{presented}");
+        }
+        assert_eq!(secret.expose(), "hunter2");
+    }
+}

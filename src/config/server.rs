@@ -1,0 +1,97 @@
+//! `[server]` and `[proxy]`: the listener and its limits.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::secret::Secret;
+use super::section::Section;
+
+/// `[server]`: where to listen, and how much to accept.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// The address or name to listen on. Default `0.0.0.0`.
+    pub host: String,
+    /// The TCP port to listen on, 1 to 65535. Default 8080.
+    pub port: u16,
+    /// How long an idle connection is kept for its next request; at least
+    /// 1 s. Default 30 s.
+    pub timeout_keep_alive: Duration,
+    /// Requests in flight above which a new one is answered 503; 0, here
+    /// `None`, is unlimited. Default 1024. Log streams do not count here: they
+    /// last for hours and have their own limits in [`Logs`](super::Logs), so
+    /// that neither kind of request can lock the other out.
+    pub limit_concurrency: Option<NonZeroU32>,
+    /// Connections held at once; the next ones wait in the backlog. Streams
+    /// hold a connection each, so this is above `logs.max_streams`. At least
+    /// 1; default 16384. Not a key of the Python server.
+    pub max_connections: u32,
+    /// How long running requests may take to end once the server is told to
+    /// stop; at least 1 s. Default 5 s.
+    pub timeout_graceful_shutdown: Duration,
+    /// Connections the system queues before they are accepted; at least 1.
+    /// Default 2048. The system may cap it.
+    pub backlog: u32,
+    /// The key every request has to present; `None` leaves the server open.
+    /// No default.
+    pub api_key: Option<Secret>,
+    /// The public host that endpoints are given with, instead of `host`. No
+    /// default.
+    pub eip: Option<String>,
+    /// The longest lifetime a new sandbox may ask for, in seconds; at least
+    /// 60. No default: no limit. Renewals are not limited.
+    pub max_sandbox_timeout: Option<Duration>,
+}
+
+/// `[proxy]`: the proxy into sandboxes.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    /// Reach a sandbox by its internal address rather than by its public
+    /// endpoint. Default true.
+    pub resolve_internal: bool,
+}
+
+impl Server {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        read_inert(section);
+        Self {
+            host: section.text_or("host", "0.0.0.0"),
+            port: section.integer("port", 8080, 1..=65_535),
+            timeout_keep_alive: section.whole_seconds("timeout_keep_alive", 30, 1),
+            limit_concurrency: section.limit("limit_concurrency", 1024),
+            max_connections: section.integer("max_connections", 16_384, 1..=i64::from(u32::MAX)),
+            timeout_graceful_shutdown: section.whole_seconds("timeout_graceful_shutdown", 5, 1),
+            backlog: section.integer("backlog", 2048, 1..=i64::from(i32::MAX)),
+            api_key: section.secret("api_key"),
+            eip: section.optional_text("eip"),
+            max_sandbox_timeout: section
+                .optional_integer("max_sandbox_timeout_seconds", 60..=i64::MAX)
+                .map(Duration::from_secs),
+        }
+    }
+
+    /// Whether only this machine can reach the listener.
+    pub fn is_loopback(&self) -> bool {
+        let named = self.host.eq_ignore_ascii_case("localhost");
+        named || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+impl Proxy {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        Self { resolve_internal: section.boolean("resolve_internal", true) }
+    }
+}
+
+/// Keys that choose between parts of the Python server. They are checked as
+/// there, so that a file is right or wrong on both.
+fn read_inert(section: &mut Section<'_>) {
+    for key in ["thread_pool_size", "loop", "http"] {
+        if section.has(key) {
+            section.warn(key, "this key has no effect in this server");
+        }
+    }
+    section.integer("thread_pool_size", 200_i64, 1..=i64::MAX);
+    section.choice("loop", (), &[("auto", ()), ("uvloop", ()), ("asyncio", ())]);
+    section.choice("http", (), &[("auto", ()), ("httptools", ()), ("h11", ())]);
+}

@@ -1,0 +1,76 @@
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::{Loaded, env};
+
+fn home_with(files: &[(&str, &str)]) -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    for (name, port) in files {
+        let text = format!("{DOCKER}[server]\nport = {port}\n");
+        fs::write(home.path().join(name), text).unwrap();
+    }
+    home
+}
+
+fn load(home: &TempDir, path: Option<&str>, variable: Option<&str>) -> Result<Loaded, ConfigError> {
+    let lookup = |name: &str| match name {
+        "HOME" => home.path().to_str().map(str::to_owned),
+        env::CONFIG_PATH => variable.map(str::to_owned),
+        _ => None,
+    };
+    Config::load(path.map(Path::new), &lookup)
+}
+
+#[test]
+fn the_command_line_comes_before_the_environment_and_that_before_home() {
+    let home = home_with(&[(".sandbox.toml", "1001"), ("env.toml", "1002"), ("cli.toml", "1003")]);
+    for (path, variable, port) in [
+        (None, None, 1001),
+        (None, Some(""), 1001),
+        (None, Some("~/env.toml"), 1002),
+        (Some("~/cli.toml"), Some("~/env.toml"), 1003),
+    ] {
+        let loaded = load(&home, path, variable).unwrap();
+        assert_eq!(loaded.config.server.port, port, "{path:?} {variable:?}");
+        assert!(loaded.found && loaded.source.starts_with(home.path()));
+    }
+}
+
+#[test]
+fn a_missing_file_is_one_line_that_names_it() {
+    let home = home_with(&[]);
+    let file = home.path().join(".sandbox.toml");
+    let error = load(&home, None, None).unwrap_err();
+    assert_eq!(error.to_string(), format!("{}: runtime: Field required, and the file does not exist", file.display()));
+    assert_eq!(error.exit_code(), 1);
+}
+
+#[test]
+fn what_cannot_be_read_is_one_line() {
+    let home = home_with(&[]);
+    let error = load(&home, Some("~"), None).unwrap_err().to_string();
+    assert!(error.contains(": cannot be read: "), "{error}");
+    assert!(!error.contains('\n'), "{error}");
+    fs::write(home.path().join(".sandbox.toml"), b"a = 1\nb = '\xff'\n").unwrap();
+    let error = load(&home, None, None).unwrap_err().to_string();
+    assert!(error.ends_with(".sandbox.toml: line 2, column 6: the text is not UTF-8"), "{error}");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_fault() {
+    let home = home_with(&[]);
+    fs::write(home.path().join(".sandbox.toml"), format!("\u{feff}{DOCKER}")).unwrap();
+    assert_eq!(load(&home, None, None).unwrap().source, PathBuf::from(home.path()).join(".sandbox.toml"));
+}
+
+#[test]
+fn a_path_that_is_no_tilde_stays() {
+    for (text, expected) in [("~", "/h"), ("~/a", "/h/a"), ("a/~", "a/~"), ("~me/a", "~me/a"), ("/a", "/a")] {
+        assert_eq!(env::expand_home(text, Some(Path::new("/h"))), Some(expected.into()), "{text}");
+    }
+    assert_eq!(env::expand_home("~/a", None), None);
+    assert_eq!(env::expand_home("/a", None), Some("/a".into()));
+}
