@@ -27,8 +27,25 @@ const MAX_SIDE: usize = 16 * 1024;
 
 /// The view that a response body has of its client.
 #[derive(Debug, Clone)]
-pub struct ClientWatch {
+pub enum ClientWatch {
+    /// The connection carries this response alone.
+    Http1(Http1Watch),
+    /// The response is one stream of many; hyper itself goes on reading the connection.
+    Http2(Arc<Http2Stream>),
+}
+
+/// The view of an HTTP/1.1 connection.
+#[derive(Debug, Clone)]
+pub struct Http1Watch {
     shared: Arc<Shared>,
+}
+
+/// The state of one HTTP/2 stream, shared by its body and its task.
+#[derive(Debug, Default)]
+pub struct Http2Stream {
+    /// Counts frames handed over; odd while the last one has not been called for a successor.
+    turn: AtomicU64,
+    stalled: AtomicBool,
 }
 
 /// One connection's state, shared by hyper's socket and the bodies of its responses.
@@ -106,6 +123,23 @@ impl Shared {
         }
     }
 
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut read = self.read();
+        loop {
+            if read.closed || read.side.len() >= MAX_SIDE || ready!(read.poll_ahead(cx)).is_err() {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    fn poll_flushed(&self, cx: &mut Context<'_>, seen: u64) -> Poll<()> {
+        if self.flushes.load(Ordering::Relaxed) > seen {
+            return Poll::Ready(());
+        }
+        *lock(&self.on_flush) = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     fn read(&self) -> MutexGuard<'_, ReadSide> {
         lock(&self.read)
     }
@@ -123,39 +157,89 @@ impl ReadSide {
 }
 
 impl ClientWatch {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
-    }
-
     /// Polls for the client's leaving: it closed or reset the connection, or only its sending side.
     ///
-    /// Also when it floods the connection with requests behind the one that is under way.
+    /// Also when it floods the connection with requests behind the one that is under way. Never on HTTP/2, where hyper
+    /// drops the body of a stream that was reset.
     pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut read = self.shared.read();
-        loop {
-            if read.closed || read.side.len() >= MAX_SIDE || ready!(read.poll_ahead(cx)).is_err() {
-                return Poll::Ready(());
-            }
+        match self {
+            Self::Http1(Http1Watch { shared }) => shared.poll_gone(cx),
+            Self::Http2(_) => Poll::Pending,
         }
     }
 
     /// Whether the client was cut off because it took nothing for too long.
     pub fn has_stalled(&self) -> bool {
-        self.shared.stalled.load(Ordering::Relaxed)
-    }
-
-    /// How often all that there was to write has been written.
-    pub fn flushes(&self) -> u64 {
-        self.shared.flushes.load(Ordering::Relaxed)
-    }
-
-    /// Polls until that is more than `seen`.
-    pub fn poll_flushed(&self, cx: &mut Context<'_>, seen: u64) -> Poll<()> {
-        if self.flushes() > seen {
-            return Poll::Ready(());
+        match self {
+            Self::Http1(Http1Watch { shared }) => shared.stalled.load(Ordering::Relaxed),
+            Self::Http2(stream) => stream.stalled.load(Ordering::Relaxed),
         }
-        *lock(&self.shared.on_flush) = Some(cx.waker().clone());
-        Poll::Pending
+    }
+
+    /// How often all that there was to write has been written; what a later [`Self::poll_flushed`] compares with.
+    pub fn flushes(&self) -> u64 {
+        match self {
+            Self::Http1(Http1Watch { shared }) => shared.flushes.load(Ordering::Relaxed),
+            Self::Http2(_) => 0,
+        }
+    }
+
+    /// Polls until what was handed over before `seen` was read off has been written.
+    ///
+    /// On HTTP/2 the connection is another task's: the answer is always ready.
+    pub fn poll_flushed(&self, cx: &mut Context<'_>, seen: u64) -> Poll<()> {
+        match self {
+            Self::Http1(Http1Watch { shared }) => shared.poll_flushed(cx, seen),
+            Self::Http2(_) => Poll::Ready(()),
+        }
+    }
+
+    /// Notes that the body was asked for a frame: the one before is on its way.
+    pub fn set_asked(&self) {
+        if let Self::Http2(stream) = self {
+            stream.turn.fetch_add(stream.turn.load(Ordering::Relaxed) & 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the body has handed a frame over.
+    pub fn set_handed(&self) {
+        if let Self::Http2(stream) = self {
+            stream.turn.fetch_or(1, Ordering::Relaxed);
+        }
+    }
+}
+
+tokio::task_local! {
+    /// The stream whose request the current task works on.
+    static STREAM: Arc<Http2Stream>;
+}
+
+impl Http2Stream {
+    /// Polls `future`, the task of a stream, with `stream` as the current one.
+    pub fn scope<T>(stream: &Arc<Self>, future: impl FnOnce() -> T) -> T {
+        STREAM.sync_scope(Arc::clone(stream), future)
+    }
+
+    /// The current task's stream. Outside of one, a stream that nobody watches.
+    pub fn current() -> Arc<Self> {
+        STREAM.try_with(Arc::clone).unwrap_or_default()
+    }
+
+    /// A number that names the frame that still waits for room in the client's window, if one does.
+    pub fn waiting(&self) -> Option<u64> {
+        let turn = self.turn.load(Ordering::Relaxed);
+        (turn & 1 == 1).then_some(turn)
+    }
+
+    /// Notes that the client was cut off for taking nothing.
+    pub fn set_stalled(&self) {
+        self.stalled.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Http1Watch {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
     }
 }
 

@@ -1,1 +1,182 @@
-//! The one table from error kind to status, code and message.
+//! The one table from what went wrong to status, code and message. Nothing else chooses a status for an error.
+//!
+//! Every error's body is `{"code","message"}` (http-api.md §3); 404, 405 and 422 of the service itself carry `detail`
+//! besides, where clients of the existing server look for it.
+
+use std::error::Error;
+
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    api::{extract::Invalid, failure::Failure},
+    logs::limits::LimitReached,
+    runtime::{ErrorKind, RuntimeError},
+};
+
+/// An error on its way to a client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApiError {
+    /// The status.
+    pub status: StatusCode,
+    /// The body.
+    pub body: ErrorBody,
+    /// `Allow` of a 405.
+    pub allow: Option<&'static str>,
+    /// `Retry-After` in seconds.
+    pub retry_after: Option<u32>,
+    /// The connection cannot be used for another request.
+    pub close: bool,
+}
+
+/// An error's JSON body.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ErrorBody {
+    /// What a program matches on.
+    pub code: &'static str,
+    /// What a person reads; free of secrets.
+    pub message: String,
+    /// What the existing server answers in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Value>,
+}
+
+impl ApiError {
+    /// An error of this status, code and message.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        let body = ErrorBody { code, message: message.into(), detail: None };
+        Self { status, body, allow: None, retry_after: None, close: false }
+    }
+
+    fn with_detail(mut self, detail: Value) -> Self {
+        self.body.detail = Some(detail);
+        self
+    }
+
+    /// The key is missing (http-api.md §4).
+    pub fn missing_key() -> Self {
+        let text = "Authentication credentials are missing. Provide API key via OPEN-SANDBOX-API-KEY header.";
+        Self::new(StatusCode::UNAUTHORIZED, "MISSING_API_KEY", text)
+    }
+
+    /// The key is wrong (http-api.md §4).
+    pub fn invalid_key() -> Self {
+        let text = "Authentication credentials are invalid. Check your API key and try again.";
+        Self::new(StatusCode::UNAUTHORIZED, "INVALID_API_KEY", text)
+    }
+
+    /// There is no such route.
+    pub fn no_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "There is no such route.").with_detail("Not Found".into())
+    }
+
+    /// The route has no such method.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let message = format!("The method is not allowed here; allowed: {allow}.");
+        let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message);
+        Self { allow: Some(allow), ..error.with_detail("Method Not Allowed".into()) }
+    }
+
+    /// A log request has a body, which hides the client's leaving (log-pitfalls A1).
+    pub fn log_request_with_body() -> Self {
+        let text = "A request for logs must not have a body.";
+        Self { close: true, ..Self::new(StatusCode::BAD_REQUEST, "LOGS::BODY_NOT_ALLOWED", text) }
+    }
+
+    /// The request's body is longer than `limit` bytes.
+    pub fn body_too_large(limit: usize) -> Self {
+        let message = format!("The request body is larger than {limit} bytes.");
+        Self { close: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "REQUEST_BODY_TOO_LARGE", message) }
+    }
+
+    /// The request's body broke off, or did not come in time.
+    pub fn body_unreadable(why: impl std::fmt::Display) -> Self {
+        let message = format!("The request body could not be read: {why}.");
+        Self { close: true, ..Self::new(StatusCode::BAD_REQUEST, "REQUEST_BODY_UNREADABLE", message) }
+    }
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Invalid(invalid) => invalid.into(),
+            Failure::Runtime(error) => error.into(),
+            Failure::BadRequest { code, message } => Self::new(StatusCode::BAD_REQUEST, code, message),
+        }
+    }
+}
+
+impl From<RuntimeError> for ApiError {
+    fn from(error: RuntimeError) -> Self {
+        let (status, code) = row(error.kind);
+        let retry_after = (error.kind == ErrorKind::LogEngineUnavailable).then_some(5);
+        Self { retry_after, ..Self::new(status, code, error.message) }
+    }
+}
+
+impl From<LimitReached> for ApiError {
+    fn from(limit: LimitReached) -> Self {
+        let message = match limit {
+            LimitReached::Total(limit) => format!("All {limit} log streams are in use ([logs] max_streams)."),
+            LimitReached::PerSandbox(limit) => {
+                format!("All {limit} log streams of this sandbox are in use ([logs] max_streams_per_sandbox).")
+            }
+        };
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "LOGS::STREAM_LIMIT_REACHED", message);
+        Self { retry_after: Some(5), ..error }
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(Invalid(violations): Invalid) -> Self {
+        let first = violations.first().map_or_else(String::new, |violation| {
+            let place: Vec<String> = violation.loc.iter().map(|part| part.to_string().replace('"', "")).collect();
+            format!("{}: {}", place.join("."), violation.msg)
+        });
+        let more = match violations.len() {
+            0 | 1 => String::new(),
+            n => format!(" (and {} more)", n - 1),
+        };
+        let detail = serde_json::to_value(&violations).unwrap_or_default();
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_ERROR", first + &more).with_detail(detail)
+    }
+}
+
+/// An error's text with those of its causes.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// The status and the code of each kind of runtime error.
+fn row(kind: ErrorKind) -> (StatusCode, &'static str) {
+    const BAD: StatusCode = StatusCode::BAD_REQUEST;
+    const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+    const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+    match kind {
+        ErrorKind::SandboxNotFound => (StatusCode::NOT_FOUND, "DOCKER::SANDBOX_NOT_FOUND"),
+        ErrorKind::InvalidParameter => (BAD, "SANDBOX::INVALID_PARAMETER"),
+        ErrorKind::InvalidMetadata => (BAD, "SANDBOX::INVALID_METADATA_LABEL"),
+        ErrorKind::InvalidEntrypoint => (BAD, "DOCKER::INVALID_ENTRYPOINT"),
+        ErrorKind::UnsupportedPoolRef => (BAD, "SANDBOX::UNSUPPORTED_POOL_REF"),
+        ErrorKind::NotSupported => (StatusCode::NOT_IMPLEMENTED, "SANDBOX::API_NOT_SUPPORTED"),
+        ErrorKind::QueryFailed => (FAILED, "DOCKER::SANDBOX_QUERY_FAILED"),
+        ErrorKind::ImagePullFailed => (FAILED, "DOCKER::SANDBOX_IMAGE_PULL_FAILED"),
+        ErrorKind::StartFailed => (FAILED, "DOCKER::SANDBOX_START_FAILED"),
+        ErrorKind::DeleteFailed => (FAILED, "DOCKER::SANDBOX_DELETE_FAILED"),
+        ErrorKind::ExecdStartFailed => (UNAVAILABLE, "DOCKER::SANDBOX_EXECD_START_FAILED"),
+        ErrorKind::ExecdDistributionFailed => (FAILED, "DOCKER::SANDBOX_EXECD_DISTRIBUTION_FAILED"),
+        ErrorKind::BootstrapInstallFailed => (FAILED, "DOCKER::SANDBOX_BOOTSTRAP_INSTALL_FAILED"),
+        ErrorKind::Initialization => (UNAVAILABLE, "DOCKER::INITIALIZATION_ERROR"),
+        ErrorKind::LogDriverUnreadable => (StatusCode::NOT_IMPLEMENTED, "LOGS::DRIVER_NOT_READABLE"),
+        ErrorKind::LogSandboxRemoving => (StatusCode::CONFLICT, "LOGS::SANDBOX_REMOVING"),
+        ErrorKind::LogEngineUnavailable => (UNAVAILABLE, "LOGS::ENGINE_UNAVAILABLE"),
+        ErrorKind::LogQueryFailed => (FAILED, "LOGS::QUERY_FAILED"),
+    }
+}

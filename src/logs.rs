@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod chunked;
+pub mod count;
 pub mod demux;
 pub mod engine;
 pub mod finish;

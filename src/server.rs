@@ -1,3 +1,69 @@
-//! STEP 1.
+//! STEP 1: the accept loop. One task a connection; nothing that happens to a connection reaches the loop.
 
+pub mod connection;
 pub mod io;
+pub mod listen;
+pub mod stall;
+
+use std::{future::Future, io as std_io, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use crate::{drain::Drain, server::connection::Connections};
+
+/// How long the loop rests when the process has run out of descriptors or memory.
+const REST: Duration = Duration::from_millis(100);
+
+/// Serves connections until `stop` resolves, then ends: plain requests finish, log streams stop at a line's end, and
+/// whatever is left after `grace` is cut.
+pub async fn run(
+    listener: TcpListener,
+    connections: Connections,
+    max_connections: usize,
+    drain: Drain,
+    grace: Duration,
+    stop: impl Future<Output = ()>,
+) {
+    let room = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
+    let connections = Arc::new(connections);
+    tokio::select! {
+        () = stop => {}
+        () = accept(&listener, connections, room, &drain) => {}
+    }
+    drop(listener);
+    tracing::info!("no new connections; ending within {} s", grace.as_secs());
+    match drain.finish(grace).await {
+        0 => tracing::info!("all connections have ended"),
+        cut => tracing::warn!("{cut} connections were cut after {} s", grace.as_secs()),
+    }
+}
+
+/// Accepts for ever. Waits for room before it accepts, so that a full server leaves clients in the backlog.
+async fn accept(listener: &TcpListener, connections: Arc<Connections>, room: Arc<Semaphore>, drain: &Drain) {
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                recover(&error).await;
+                continue;
+            }
+        };
+        let connections = Arc::clone(&connections);
+        drain.spawn(async move {
+            connections.serve(stream, peer).await;
+            drop(permit);
+        });
+    }
+}
+
+/// An aborted client is nobody's fault; everything else is a shortage that passes.
+async fn recover(error: &std_io::Error) {
+    use std_io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
+        tracing::debug!(%error, "a client left before it was accepted");
+        return;
+    }
+    tracing::warn!(%error, "cannot accept connections; trying again in {} ms", REST.as_millis());
+    tokio::time::sleep(REST).await;
+}

@@ -19,8 +19,7 @@ pin_project! {
     /// The body of a log response. Dropping it releases the backend at once.
     pub struct LogBody {
         state: State,
-        // Absent on HTTP/2, where hyper itself goes on reading while a response is pending.
-        client: Option<ClientWatch>,
+        client: ClientWatch,
         #[pin]
         drain: WaitForCancellationFutureOwned,
         draining: bool,
@@ -52,7 +51,7 @@ impl LogBody {
     /// A body that streams `source` while `permit` is held, to the client that `client` watches, until `drain`.
     pub fn new(
         source: Pin<Box<dyn LogSource>>,
-        client: Option<ClientWatch>,
+        client: ClientWatch,
         drain: &drain::Watch,
         permit: StreamPermit,
     ) -> Self {
@@ -62,7 +61,7 @@ impl LogBody {
 
     /// Why it ended. Dropped before its end it was the client that left.
     pub fn finish(&self) -> Finish {
-        let stalled = self.client.as_ref().is_some_and(ClientWatch::has_stalled);
+        let stalled = self.client.has_stalled();
         let default = if stalled { Finish::SlowClient } else { Finish::ClientGone };
         match self.finish {
             Some(finish) => finish,
@@ -79,6 +78,7 @@ impl LogBody {
     /// Polls for the next piece.
     pub fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.project();
+        this.client.set_asked();
         if !*this.draining && this.drain.poll(cx).is_ready() {
             *this.draining = true;
         }
@@ -88,9 +88,7 @@ impl LogBody {
         let source = match this.state {
             State::Ended => return Poll::Ready(None),
             State::Failing { flushes, .. } => {
-                if let Some(client) = this.client {
-                    ready!(client.poll_flushed(cx, *flushes));
-                }
+                ready!(this.client.poll_flushed(cx, *flushes));
                 return fail(this.state);
             }
             State::Streaming(source) => source,
@@ -98,27 +96,20 @@ impl LogBody {
         match source.as_mut().poll_chunk(cx) {
             Poll::Ready(Some(Ok(bytes))) => {
                 let bytes = if *this.draining { up_to_line_end(bytes) } else { bytes };
+                this.client.set_handed();
                 *this.at_line_start = bytes.last() == Some(&b'\n');
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Poll::Ready(Some(Err(error))) => {
                 *this.finish = Some(cause(&error));
-                let flushes = this.client.as_ref().map_or(0, ClientWatch::flushes);
-                *this.state = State::Failing { error: BodyError::Source(error), flushes };
-                // hyper writes what it holds when the body has nothing; the flush, or this, calls it back.
-                match this.client {
-                    Some(client) => ready!(client.poll_flushed(cx, flushes)),
-                    None => {
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                }
-                fail(this.state)
+                // hyper writes what it holds when the body has nothing for it, and only then is the error due.
+                *this.state = State::Failing { error: BodyError::Source(error), flushes: this.client.flushes() };
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             Poll::Ready(None) => end(this.state, this.finish, Finish::Complete, None),
             Poll::Pending => {
-                let Some(client) = this.client else { return Poll::Pending };
-                ready!(client.poll_gone(cx));
+                ready!(this.client.poll_gone(cx));
                 end(this.state, this.finish, Finish::ClientGone, Some(BodyError::ClientGone))
             }
         }

@@ -46,21 +46,6 @@ impl Transport for tokio::net::TcpStream {
     }
 }
 
-/// What to ask an engine for, and how to read the answer.
-#[derive(Debug, Clone)]
-pub struct Ask {
-    /// The request target: path and query.
-    pub target: String,
-    /// The `Host` header.
-    pub host: String,
-    /// The answer's layout.
-    pub mode: Mode,
-    /// What to leave out at its start.
-    pub skip: Skip,
-    /// Most bytes that one read takes.
-    pub buffer: usize,
-}
-
 /// Why an engine did not open the log.
 #[derive(Debug)]
 pub enum OpenError {
@@ -83,12 +68,50 @@ impl From<io::Error> for OpenError {
     }
 }
 
-/// An answer that is being read.
+/// An answer whose head was read, with status 200.
+#[derive(Debug)]
+pub struct Answer<T> {
+    /// The connection.
+    pub io: T,
+    /// Finds the body in what the connection gives.
+    pub body: Body,
+    /// Bytes of the body that came with the head.
+    pub early: Bytes,
+}
+
+/// Sends a request for `target` (path and query) and reads the answer's head.
+///
+/// Takes as long as the engine does: one of version 20.10 sends no head before the first line (log-pitfalls B1).
+/// Dropping the future closes the connection.
+///
+/// # Errors
+///
+/// The engine cannot be talked to, or refuses.
+pub async fn ask<T: Transport>(mut io: T, target: &str) -> Result<Answer<T>, OpenError> {
+    // The engine looks at no host; a name is needed because HTTP/1.1 demands one (RFC 9112 §3.2).
+    let request = format!("GET {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n");
+    io.write_all(request.as_bytes()).await?;
+    io.flush().await?;
+    let mut buf = BytesMut::with_capacity(1024);
+    let head = loop {
+        if io.read_buf(&mut buf).await? == 0 {
+            return Err(OpenError::Io(io::ErrorKind::UnexpectedEof.into()));
+        }
+        if let Some(head) = head::parse(&mut buf)? {
+            break head;
+        }
+    };
+    match head.status {
+        200 => Ok(Answer { io, body: head.body(), early: buf.freeze() }),
+        status => Err(OpenError::Refused { status, message: refusal(io, buf, &head).await }),
+    }
+}
+
+/// An answer that is being decoded.
 #[derive(Debug)]
 pub struct Exchange<T> {
     io: T,
     demux: Demux,
-    /// Bytes that were read and not yet decoded: only what came with the head.
     early: Bytes,
     buf: BytesMut,
     /// What the next read asks for.
@@ -97,41 +120,11 @@ pub struct Exchange<T> {
 }
 
 impl<T: Transport> Exchange<T> {
-    /// Sends the request and reads the answer's head. Takes as long as the engine does: one of version 20.10 sends no
-    /// head before the first line (log-pitfalls B1). Dropping the future closes the connection.
-    ///
-    /// # Errors
-    ///
-    /// The engine cannot be talked to, or refuses.
-    pub async fn open(mut io: T, ask: &Ask) -> Result<Self, OpenError> {
-        let Ask { target, host, .. } = ask;
-        let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        io.write_all(request.as_bytes()).await?;
-        let mut buf = BytesMut::with_capacity(1024);
-        let head = loop {
-            if io.read_buf(&mut buf).await? == 0 {
-                return Err(OpenError::Io(io::ErrorKind::UnexpectedEof.into()));
-            }
-            if let Some(head) = head::parse(&mut buf)? {
-                break head;
-            }
-        };
-        match head.status {
-            200 => Ok(Self::reading(io, buf.freeze(), head, ask)),
-            status => Err(OpenError::Refused { status, message: refusal(io, buf, &head).await }),
-        }
-    }
-
-    fn reading(io: T, early: Bytes, head: Head, ask: &Ask) -> Self {
-        let Ask { mode, skip, buffer, .. } = ask;
-        Self {
-            io,
-            demux: Demux::new(head.body(), *mode, *skip),
-            early,
-            buf: BytesMut::new(),
-            next_read: FIRST_READ.min(*buffer),
-            max_read: *buffer,
-        }
+    /// Decodes `answer`, without what `skip` leaves out, in reads of at most `max_read` bytes.
+    pub fn new(answer: Answer<T>, mode: Mode, skip: Skip, max_read: usize) -> Self {
+        let Answer { io, body, early } = answer;
+        let demux = Demux::new(body, mode, skip);
+        Self { io, demux, early, buf: BytesMut::new(), next_read: FIRST_READ.min(max_read), max_read }
     }
 
     /// Reads once, into a buffer that is there only while there is something to read.

@@ -15,7 +15,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::client::{ClientWatch, Shared};
+use crate::client::{ClientWatch, Http1Watch, Shared};
 
 /// What hyper reads from and writes to.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl WatchedIo {
 
     /// A watch on this socket's client, for the bodies of its responses.
     pub fn watch(&self) -> ClientWatch {
-        ClientWatch::new(Arc::clone(&self.shared))
+        ClientWatch::Http1(Http1Watch::new(Arc::clone(&self.shared)))
     }
 
     /// Waits until the client has sent as many bytes as `wanted` or something that does not begin like it, and says

@@ -1,0 +1,30 @@
+//! A request's body, whole and bounded.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+use crate::error::{self, ApiError};
+
+/// Longest body that is accepted, in bytes. The existing server has no limit; a creation with all its fields is some KiB.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// How long a body may take to arrive.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Reads a request's body.
+///
+/// # Errors
+///
+/// It is too long, too slow, or broke off.
+pub async fn read(body: Incoming) -> Result<Bytes, ApiError> {
+    let collected = tokio::time::timeout(DEADLINE, Limited::new(body, MAX_BODY).collect()).await;
+    match collected {
+        Err(_) => Err(ApiError::body_unreadable(format_args!("it did not arrive within {} s", DEADLINE.as_secs()))),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large(MAX_BODY)),
+        Ok(Err(error)) => Err(ApiError::body_unreadable(error::chain(&*error))),
+    }
+}

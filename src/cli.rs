@@ -1,0 +1,49 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Serves the OpenSandbox lifecycle API and streams sandboxes' logs.
+///
+/// Without a command it serves, with the configuration file that `opensandbox-server` uses.
+#[derive(Debug, Parser)]
+#[command(name = "opensandbox-gateway", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// The configuration file [default: $SANDBOX_CONFIG_PATH, else ~/.sandbox.toml].
+    #[arg(long, value_name = "PATH", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the API (what happens without a command).
+    Serve,
+    /// Serve on 127.0.0.1 with sandboxes as local processes: for a first try and for development.
+    ///
+    /// Needs no Docker, no configuration file and no key. The processes run as you, without any isolation.
+    Dev(Dev),
+}
+
+/// Options of `dev`.
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// The port to listen on.
+    #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+}
+
+const AFTER_HELP: &str = "\
+Environment:
+  SANDBOX_CONFIG_PATH          the configuration file
+  OPENSANDBOX_SERVER_API_KEY   the API key, before the file's
+  OPENSANDBOX_INSECURE_SERVER  YES: start without an API key
+  DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH
+                               where the Docker Engine is
+
+Exit status: 0 ended by SIGTERM or SIGINT; 1 configuration or start-up; 2 usage; 3 the port cannot be had.";

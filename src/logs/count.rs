@@ -1,0 +1,279 @@
+//! Counting the lines of a log's end, without keeping them: where do the last N begin?
+//!
+//! An engine's `tail` counts the records it stored, of both streams and of any time (log-pitfalls B10); a client means
+//! lines, of what it asked to see. So the end of the log is read once, with timestamps, and counted.
+
+use std::ops::Range;
+
+use super::{
+    LogError,
+    prefix::{PREFIX, is_prefix},
+    skip::Skip,
+};
+
+/// What is looked for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// How many lines.
+    pub lines: u64,
+    /// For streams 0 to 2: whether its records count.
+    pub streams: [bool; 3],
+    /// The earliest and the latest time of a record that counts, in the engine's form.
+    pub times: Range<Vec<u8>>,
+}
+
+/// What an engine's records tell, read from a frame each or cut out of a TTY's bytes.
+#[derive(Debug)]
+pub struct Count {
+    wanted: Wanted,
+    records: u64,
+    lines: u64,
+    first_is_wanted: bool,
+    first_is_before: bool,
+    mid_line: [bool; 3],
+}
+
+/// Where the wanted lines begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In a window of this many records, after what is to be left out.
+    Found(Skip),
+    /// Before the window that was read.
+    Earlier {
+        /// How many lines are still to be found.
+        missing: u64,
+    },
+}
+
+impl Count {
+    /// Nothing is counted yet.
+    pub fn new(wanted: Wanted) -> Self {
+        let mid_line = [false; 3];
+        Self { wanted, records: 0, lines: 0, first_is_wanted: false, first_is_before: false, mid_line }
+    }
+
+    /// Counts a record of `stream` (0 to 2) that begins with `start` (a timestamp, if it is whole) and ends with `last`.
+    pub fn record(&mut self, stream: u8, start: &[u8], last: u8) {
+        let stream = usize::from(stream);
+        let time = start.get(..PREFIX).filter(|start| is_prefix(start)).map(|start| &start[..PREFIX - 1]);
+        let times = &self.wanted.times;
+        let in_time = time.is_none_or(|time| *times.start <= *time && *time <= *times.end);
+        let wanted = self.wanted.streams[stream] && in_time;
+        if self.records == 0 {
+            self.first_is_wanted = wanted;
+            self.first_is_before = time.is_some_and(|time| time < times.start.as_slice());
+        }
+        // The first record may be the middle of a line, so it is not counted before that is known.
+        if wanted && self.records > 0 && !self.mid_line[stream] {
+            self.lines += 1;
+        }
+        self.records += 1;
+        self.mid_line[stream] = last != b'\n';
+    }
+
+    /// Says where the wanted lines begin, after all records of a window of at most `window` were counted.
+    pub fn place(&self, window: u64) -> Place {
+        let Wanted { lines, .. } = self.wanted;
+        let is_all = self.records < window || self.first_is_before;
+        let found = self.lines + u64::from(is_all && self.first_is_wanted);
+        match lines.checked_sub(found) {
+            Some(missing) if missing > 0 && !is_all => Place::Earlier { missing },
+            _ => Place::Found(Skip { fragment: !is_all && self.first_is_wanted, lines: found.saturating_sub(lines) }),
+        }
+    }
+}
+
+/// Cuts a framed log into records and counts them.
+#[derive(Debug)]
+pub struct FrameCounter {
+    count: Count,
+    header: [u8; 8],
+    start: [u8; PREFIX],
+    /// Bytes of the present frame that were seen, its header included.
+    seen: usize,
+}
+
+impl FrameCounter {
+    /// Counts for `count`.
+    pub fn new(count: Count) -> Self {
+        Self { count, header: [0; 8], start: [0; PREFIX], seen: 0 }
+    }
+
+    /// Counts on in `input`.
+    ///
+    /// # Errors
+    ///
+    /// It is not framed, or carries the engine's report of a failure.
+    pub fn read(&mut self, mut input: &[u8]) -> Result<(), LogError> {
+        while let Some(&byte) = input.first() {
+            if self.seen < 8 {
+                self.header[self.seen] = byte;
+                self.seen += 1;
+                input = &input[1..];
+                self.check_header()?;
+                continue;
+            }
+            let at = self.seen - 8;
+            let take = (self.length() - at).min(input.len());
+            let known = take.min(PREFIX.saturating_sub(at));
+            if known > 0 {
+                self.start[at..at + known].copy_from_slice(&input[..known]);
+            }
+            self.seen += take;
+            if at + take == self.length() {
+                self.count.record(self.header[0], &self.start[..self.length().min(PREFIX)], input[take - 1]);
+                self.seen = 0;
+            }
+            input = &input[take..];
+        }
+        Ok(())
+    }
+
+    /// What was counted.
+    pub fn into_count(self) -> Count {
+        self.count
+    }
+
+    fn length(&self) -> usize {
+        let [_, _, _, _, a, b, c, d] = self.header;
+        u32::from_be_bytes([a, b, c, d]) as usize
+    }
+
+    fn check_header(&mut self) -> Result<(), LogError> {
+        if self.seen < 8 {
+            return Ok(());
+        }
+        if self.header[0] > 2 || self.header[1..4] != [0; 3] {
+            return Err(LogError::Protocol("a frame's header is not one, or reports a failure"));
+        }
+        if self.length() == 0 {
+            self.seen = 0;
+        }
+        Ok(())
+    }
+}
+
+/// Cuts a TTY's log, read with timestamps, into records and counts them.
+#[derive(Debug)]
+pub struct TtyCounter {
+    count: Count,
+    record_limit: usize,
+    start: [u8; PREFIX],
+    /// Bytes of the present record that were seen, its timestamp included.
+    seen: usize,
+    last: u8,
+}
+
+impl TtyCounter {
+    /// Counts for `count` the records of a log whose driver cuts them at `record_limit` bytes.
+    pub fn new(count: Count, record_limit: usize) -> Self {
+        Self { count, record_limit, start: [0; PREFIX], seen: 0, last: b'\n' }
+    }
+
+    /// Counts on in `input`.
+    pub fn read(&mut self, mut input: &[u8]) {
+        while !input.is_empty() {
+            let room = PREFIX + self.record_limit - self.seen;
+            let newline = memchr::memchr(b'\n', input).map_or(input.len(), |newline| newline + 1);
+            let take = room.min(newline);
+            if self.seen < PREFIX {
+                let known = take.min(PREFIX - self.seen);
+                self.start[self.seen..self.seen + known].copy_from_slice(&input[..known]);
+            }
+            self.seen += take;
+            self.last = input[take - 1];
+            if self.last == b'\n' || take == room {
+                self.end_record();
+            }
+            input = &input[take..];
+        }
+    }
+
+    /// What was counted, the last record included.
+    pub fn into_count(mut self) -> Count {
+        if self.seen > 0 {
+            self.end_record();
+        }
+        self.count
+    }
+
+    fn end_record(&mut self) {
+        self.count.record(1, &self.start[..self.seen.min(PREFIX)], self.last);
+        self.seen = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(lines: u64) -> Wanted {
+        Wanted { lines, streams: [true; 3], times: vec![]..vec![0xFF] }
+    }
+
+    fn time(second: u8) -> String {
+        format!("2026-11-23T02:01:{second:02}.000000000Z ")
+    }
+
+    fn counted(wanted: Wanted, records: &[(u8, &str, u8)], window: u64) -> Place {
+        let mut bytes = Vec::new();
+        for (stream, text, second) in records {
+            let payload = time(*second) + text;
+            bytes.extend([*stream, 0, 0, 0]);
+            bytes.extend(u32::try_from(payload.len()).expect("short").to_be_bytes());
+            bytes.extend(payload.as_bytes());
+        }
+        for step in 1..bytes.len() {
+            let mut counter = FrameCounter::new(Count::new(wanted.clone()));
+            for piece in bytes.chunks(step) {
+                counter.read(piece).expect("frames");
+            }
+            let place = counter.into_count().place(window);
+            if step + 1 == bytes.len() {
+                return place;
+            }
+        }
+        unreachable!("there are bytes")
+    }
+
+    const LOG: [(u8, &str, u8); 5] = [(1, "a\n", 1), (1, "long ", 2), (1, "line\n", 2), (2, "e\n", 3), (1, "end", 4)];
+
+    #[test]
+    fn lines_are_counted_not_records() {
+        let skip = |fragment, lines| Place::Found(Skip { fragment, lines });
+        assert_eq!(counted(wanted(9), &LOG, 6), skip(false, 0));
+        assert_eq!(counted(wanted(3), &LOG, 6), skip(false, 1));
+        assert_eq!(counted(wanted(3), &LOG, 5), skip(true, 0));
+        assert_eq!(counted(wanted(1), &LOG, 5), skip(true, 2));
+        assert_eq!(counted(wanted(4), &LOG, 5), Place::Earlier { missing: 1 });
+        assert_eq!(counted(wanted(3), &LOG[2..], 3), Place::Earlier { missing: 1 });
+    }
+
+    #[test]
+    fn what_is_not_asked_for_does_not_count() {
+        let errors = Wanted { streams: [false, false, true], ..wanted(1) };
+        assert_eq!(counted(errors.clone(), &LOG, 5), Place::Found(Skip::default()));
+        assert_eq!(counted(errors, &LOG[4..], 1), Place::Earlier { missing: 1 });
+        let late = time(2).trim_end().as_bytes().to_vec()..time(3).trim_end().as_bytes().to_vec();
+        assert_eq!(
+            counted(Wanted { times: late.clone(), ..wanted(1) }, &LOG, 5),
+            Place::Found(Skip { fragment: false, lines: 1 })
+        );
+        // The window begins before `since`: nothing wanted is earlier.
+        assert_eq!(counted(Wanted { times: late, ..wanted(9) }, &LOG, 5), Place::Found(Skip::default()));
+    }
+
+    #[test]
+    fn a_ttys_records_are_cut_at_the_limit() {
+        let input =
+            [time(1), "ab\r\n".into(), time(2), "12345678".into(), time(2), "9\r\n".into(), time(3), "x".into()];
+        let input = input.concat();
+        for step in 1..input.len() {
+            let mut counter = TtyCounter::new(Count::new(wanted(2)), 8);
+            input.as_bytes().chunks(step).for_each(|piece| counter.read(piece));
+            let count = counter.into_count();
+            assert_eq!((count.records, count.lines), (4, 2), "step {step}");
+            assert_eq!(count.place(9), Place::Found(Skip { fragment: false, lines: 1 }));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! One connection, from its first byte to its last: HTTP/1.1, or HTTP/2 with prior knowledge, on the same port.
+
+use std::{error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use hyper::server::conn::{http1, http2};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
+use tokio::net::TcpStream;
+
+use super::{io::WatchedIo, listen, stall::StreamExecutor};
+use crate::{
+    drain, error,
+    service::{Gateway, Service},
+};
+
+/// What a client that speaks HTTP/2 sends first (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Most bytes of a connection that are held for reading, and for writing: a request's head must fit in.
+const BUFFER: usize = 64 * 1024;
+
+/// Most bytes of an HTTP/2 request's headers.
+const MAX_HEADER_LIST: u32 = 32 * 1024;
+
+/// Most streams of an HTTP/2 connection at a time: a load balancer may send all its clients' requests over one.
+const MAX_STREAMS: u32 = 1024;
+
+/// How often a silent HTTP/2 connection is asked whether it is still there, and how long it may take to answer.
+const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+
+/// What all connections have in common.
+#[derive(Debug)]
+pub struct Connections {
+    /// The service behind them.
+    pub gateway: Arc<Gateway>,
+    /// Tells them that the gateway is ending.
+    pub drain: drain::Watch,
+    /// How long the next request's head may take to be whole, the idle time before it included.
+    pub keep_alive: Duration,
+    /// How long a blocked write may make no progress.
+    pub write_stall: Duration,
+}
+
+impl Connections {
+    /// Serves the connection `stream` of `peer` until it ends.
+    pub async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        let served = match listen::tune(&stream, self.write_stall) {
+            Ok(()) => self.speak(WatchedIo::new(stream, self.write_stall), peer).await,
+            Err(error) => Err(error.into()),
+        };
+        match served {
+            Ok(()) => tracing::trace!(%peer, "connection ended"),
+            Err(error) => tracing::debug!(%peer, error = error::chain(&*error), "connection ended with an error"),
+        }
+    }
+
+    async fn speak(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let is_http2 = tokio::time::timeout(self.keep_alive, io.begins_with(PREFACE)).await??;
+        let gateway = Arc::clone(&self.gateway);
+        if is_http2 {
+            let service = Service::new(gateway, peer, None);
+            self.drive(self.http2().serve_connection(TokioIo::new(io), service)).await
+        } else {
+            let service = Service::new(gateway, peer, Some(io.watch()));
+            self.drive(self.http1().serve_connection(TokioIo::new(io), service)).await
+        }
+    }
+
+    /// Polls a connection to its end; tells it when the gateway is ending.
+    async fn drive<C>(&self, connection: C) -> Result<(), Box<dyn Error + Send + Sync>>
+    where
+        C: GracefulConnection<Error = hyper::Error>,
+    {
+        let mut connection = pin!(connection);
+        tokio::select! {
+            served = &mut connection => return Ok(served?),
+            () = self.drain.begun() => connection.as_mut().graceful_shutdown(),
+        }
+        Ok(connection.await?)
+    }
+
+    fn http1(&self) -> http1::Builder {
+        let mut builder = http1::Builder::new();
+        // Without a timer hyper has no timeouts at all, and says nothing about it.
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.keep_alive)
+            .max_buf_size(BUFFER)
+            // Half a connection is a client that left: nobody could tell the two apart on a silent stream.
+            .half_close(false);
+        builder
+    }
+
+    fn http2(&self) -> http2::Builder<StreamExecutor> {
+        let mut builder = http2::Builder::new(StreamExecutor { write_stall: self.write_stall });
+        builder
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING.0)
+            .keep_alive_timeout(PING.1)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_LIST)
+            .max_send_buf_size(BUFFER);
+        builder
+    }
+}

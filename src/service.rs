@@ -1,0 +1,118 @@
+//! STEP 2: one request, from its head to its response. Never fails: what goes wrong becomes a response.
+
+pub mod auth;
+pub mod cors;
+pub mod respond;
+
+use std::{convert::Infallible, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
+
+use http::{HeaderName, HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::{
+    access::{self, Report},
+    api::{self, Api},
+    body::Body,
+    client::{ClientWatch, Http2Stream},
+    config::secret::Secret,
+    error::ApiError,
+    router::{self, NoRoute},
+};
+
+/// The header that names a request, in requests and responses.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What `Server` says.
+const SERVER: HeaderValue = HeaderValue::from_static(concat!("opensandbox-gateway/", env!("CARGO_PKG_VERSION")));
+
+/// Longest request id that is written to the log, in bytes; the header itself is echoed whole.
+const LOGGED_ID: usize = 128;
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The handlers and what they need.
+    pub api: Api,
+    /// The API key; anyone may call when there is none.
+    pub key: Option<Secret>,
+    /// How many requests may be worked on at once, log streams not counted (`server.limit_concurrency`).
+    pub concurrency: Option<Semaphore>,
+}
+
+/// One connection's service.
+#[derive(Debug, Clone)]
+pub struct Service {
+    gateway: Arc<Gateway>,
+    peer: SocketAddr,
+    client: Option<ClientWatch>,
+}
+
+impl Service {
+    /// A service for the connection of `peer`; `client` watches it when it speaks HTTP/1.1.
+    pub fn new(gateway: Arc<Gateway>, peer: SocketAddr, client: Option<ClientWatch>) -> Self {
+        Self { gateway, peer, client }
+    }
+
+    async fn answer(self, req: Request<Incoming>, id: HeaderValue, request: access::Request) -> Response<Body> {
+        let origin = req.headers().get(header::ORIGIN).cloned();
+        let mut res = match cors::preflight(req.method(), req.headers()) {
+            Some(preflight) => preflight,
+            None => self.routed(req).await.unwrap_or_else(respond::error),
+        };
+        cors::allow(res.headers_mut(), origin);
+        res.headers_mut().insert(REQUEST_ID, id);
+        res.headers_mut().insert(header::SERVER, SERVER);
+        let status = res.status();
+        res.map(|body| body.reporting(Report::new(request, status)))
+    }
+
+    /// Authenticates, finds the route and calls its handler (the order of http-api.md §3).
+    async fn routed(self, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+        let Self { gateway, peer, client } = self;
+        let Ok(_permit) = gateway.concurrency.as_ref().map(Semaphore::try_acquire).transpose() else {
+            return Ok(respond::overloaded());
+        };
+        auth::check(gateway.key.as_ref(), &router::decoded_path(req.uri().path()), req.headers())?;
+        match router::route(req.method(), req.uri().path()) {
+            Ok(route) => {
+                let client = client.unwrap_or_else(|| ClientWatch::Http2(Http2Stream::current()));
+                api::handle(&gateway.api, route, req, client).await
+            }
+            Err(NoRoute::NotFound) => Err(ApiError::no_route()),
+            Err(NoRoute::MethodNotAllowed { allow }) => Err(ApiError::method_not_allowed(allow)),
+            Err(NoRoute::TrailingSlash) => Ok(respond::without_slash(&req, peer)),
+        }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Service {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn call(&self, req: Request<Incoming>) -> Self::Future {
+        let id = request_id(&req);
+        let (method, path) = (req.method().clone(), req.uri().path().to_owned());
+        let span = tracing::info_span!("request", id = logged(&id), %method, path);
+        let (peer, version, start) = (self.peer, req.version(), Instant::now());
+        let request = access::Request { peer, method, path, version, start, span: span.clone() };
+        let answer = self.clone().answer(req, id, request).instrument(span);
+        Box::pin(async move { Ok(answer.await) })
+    }
+}
+
+/// The client's own id, trimmed, or a new one: 32 lower-case hexadecimal digits (http-api.md §2).
+fn request_id(req: &Request<Incoming>) -> HeaderValue {
+    let own = req.headers().get(REQUEST_ID).map(|id| id.as_bytes().trim_ascii()).filter(|id| !id.is_empty());
+    own.and_then(|id| HeaderValue::from_bytes(id).ok()).unwrap_or_else(|| {
+        let id = Uuid::new_v4().simple().to_string();
+        HeaderValue::try_from(id).expect("hexadecimal digits are a header value")
+    })
+}
+
+fn logged(id: &HeaderValue) -> &str {
+    id.to_str().map_or("-", |id| &id[..id.len().min(LOGGED_ID)])
+}

@@ -1,0 +1,88 @@
+//! Responses that are no handler's.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use serde::Serialize;
+
+use crate::{body::Body, error::ApiError};
+
+/// A JSON body with this status.
+pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+    // The wire types have string keys and finite numbers only, which always serialise.
+    let bytes = serde_json::to_vec(value).expect("wire types serialise");
+    let mut res = Response::new(Body::full(bytes));
+    *res.status_mut() = status;
+    res.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    res
+}
+
+/// JSON that is at hand.
+pub fn json_bytes(bytes: Bytes) -> Response<Body> {
+    let mut res = Response::new(Body::full(bytes));
+    res.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    res
+}
+
+/// A status without a body.
+pub fn empty(status: StatusCode) -> Response<Body> {
+    let mut res = Response::new(Body::empty());
+    *res.status_mut() = status;
+    res
+}
+
+/// An error as a response.
+pub fn error(error: ApiError) -> Response<Body> {
+    let ApiError { status, body, allow, retry_after, close } = error;
+    if status.is_server_error() {
+        tracing::error!(code = body.code, "{}", body.message);
+    }
+    let mut res = json(status, &body);
+    let headers = res.headers_mut();
+    if let Some(allow) = allow {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+    }
+    if let Some(seconds) = retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if close {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    res
+}
+
+/// Too many requests at once (`server.limit_concurrency`).
+pub fn overloaded() -> Response<Body> {
+    let mut res = Response::new(Body::full("Service Unavailable"));
+    *res.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers = res.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    res
+}
+
+/// Sends a request for a path with a trailing slash to the one without.
+pub fn without_slash(req: &Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    let uri = req.uri();
+    let path = uri.path().trim_end_matches('/');
+    let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
+    let host = req.headers().get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.host());
+    let location = match host {
+        Some(host) => format!("{}://{host}{path}{query}", scheme(req, peer)),
+        None => format!("{path}{query}"),
+    };
+    let mut res = empty(StatusCode::TEMPORARY_REDIRECT);
+    // All parts came out of a request that hyper has accepted, so they are visible ASCII.
+    if let Ok(location) = HeaderValue::try_from(location) {
+        res.headers_mut().insert(header::LOCATION, location);
+    }
+    res
+}
+
+/// The scheme that the client used: a proxy on this host may tell it (http-api.md §2).
+fn scheme(req: &Request<Incoming>, peer: SocketAddr) -> &'static str {
+    let told = req.headers().get("x-forwarded-proto").map(|proto| proto.as_bytes());
+    if peer.ip().is_loopback() && told == Some(b"https") { "https" } else { "http" }
+}
