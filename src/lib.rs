@@ -13,3 +13,8 @@ pub mod router;
 pub mod runtime;
 pub mod server;
 pub mod service;
+pub mod cli;
+pub mod guard;
+pub mod signal;
+pub mod start;
+pub mod telemetry;

@@ -1,3 +1,134 @@
-//! The `opensandbox-gateway` program.
+//! The `opensandbox-gateway` program: command line, configuration, runtime, server, exit code. The only caller of `exit`.
 
-fn main() {}
+use std::{
+    path::PathBuf,
+    process::{ExitCode, exit},
+    sync::Arc,
+};
+
+use clap::Parser;
+use opensandbox_gateway::{
+    cli::{self, Cli, Command},
+    config::{self, Config, ConfigError, Loaded, RuntimeKind, env},
+    guard,
+    server::{self, listen},
+    signal::Signals,
+    start, telemetry,
+};
+use tokio::net::TcpListener;
+
+/// The exit code of a start-up that failed (config.md §4).
+const FAILED: u8 = 1;
+
+/// The exit code when the port cannot be had.
+const PORT: u8 = 3;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (loaded, is_dev) = match cli.command {
+        Some(Command::Dev(dev)) => (development(&dev), true),
+        Some(Command::Serve) | None => (load(&cli), false),
+    };
+    let Loaded { config, warnings, .. } = loaded.unwrap_or_else(|error| refuse(&error));
+    if let Some(gap) = config.fatal_gaps().first() {
+        return fail(FAILED, gap);
+    }
+    if !is_dev
+        && config.server.api_key.is_none()
+        && let Err(text) = guard::confirm_open_server(std::env::var(env::INSECURE_SERVER).ok().as_deref())
+    {
+        return fail(FAILED, &text);
+    }
+    if let Err(error) = telemetry::init(&config.log) {
+        return fail(FAILED, &format!("The log cannot be set up: {error}"));
+    }
+    for warning in warnings.iter().chain(&config.warned_gaps()) {
+        tracing::warn!("{warning}");
+    }
+    serve(config, is_dev)
+}
+
+/// Runs the server on a runtime of its own; answers how it went.
+#[tokio::main]
+async fn serve(config: Config, is_dev: bool) -> ExitCode {
+    start::raise_descriptor_limit();
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return fail(FAILED, &format!("Signals cannot be received: {error}")),
+    };
+    // The port comes before the runtime: a second gateway must fail before it touches anything.
+    let listener = match listen::bind(&config.server.host, config.server.port, config.server.backlog) {
+        Ok(listener) => listener,
+        Err(error) => {
+            let (host, port) = (&config.server.host, config.server.port);
+            return fail(PORT, &format!("Cannot listen on {host}:{port} (server.host, server.port): {error}"));
+        }
+    };
+    let sandboxes = match start::runtime(&config).await {
+        Ok(sandboxes) => sandboxes,
+        Err(error) => return fail(FAILED, &error.to_string()),
+    };
+    announce(&config, &listener, is_dev);
+    let settings = start::server(&config, Arc::clone(&sandboxes));
+    server::run(listener, settings, async {
+        let signal = signals.next().await;
+        tracing::info!("{signal}: ending; once more to end at once");
+        tokio::spawn(async move {
+            signals.next().await;
+            exit(130);
+        });
+    })
+    .await;
+    sandboxes.shutdown().await;
+    ExitCode::SUCCESS
+}
+
+/// The configuration for development, on the port of the command line.
+fn development(dev: &cli::Dev) -> Result<Loaded, ConfigError> {
+    let mut config = Config::dev();
+    config.server.port = dev.port;
+    Ok(Loaded { config, warnings: Vec::new(), source: PathBuf::new(), found: false })
+}
+
+fn load(cli: &Cli) -> Result<Loaded, ConfigError> {
+    Config::load(cli.config.as_deref(), &|name| std::env::var(name).ok())
+}
+
+/// Says where the server listens, and in development what to try.
+fn announce(config: &Config, listener: &TcpListener, is_dev: bool) {
+    let config::Server { host, port, .. } = &config.server;
+    let address = listener.local_addr().map_or_else(|_| format!("{host}:{port}"), |address| address.to_string());
+    tracing::info!("opensandbox-gateway {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+    if config.runtime.kind == RuntimeKind::Process {
+        tracing::warn!("runtime.type = 'process': sandboxes are local processes WITHOUT isolation, for development only");
+    }
+    if is_dev {
+        println!("{}", WELCOME.replace("{address}", &address));
+    }
+}
+
+/// What to try first: a sandbox that prints, and its log.
+const WELCOME: &str = r#"
+Try it in another terminal:
+
+  curl -s http://{address}/v1/sandboxes -H 'Content-Type: application/json' -d '{"image":{"uri":"any"},"resourceLimits":{},"metadata":{"name":"hello"},"entrypoint":["sh","-c","i=0; while :; do i=$((i+1)); echo line $i; sleep 1; done"]}'
+  curl -N "http://{address}/v1/sandboxes/$(curl -s 'http://{address}/v1/sandboxes?metadata=name%3Dhello' | grep -o '"id":"[^"]*' | head -1 | cut -d'"' -f4)/logs?follow=true&timestamps=true"
+
+Ctrl-C ends the gateway and its sandboxes.
+"#;
+
+/// Ends with one clear line a fault.
+fn refuse(error: &ConfigError) -> ! {
+    for warning in error.warnings() {
+        eprintln!("opensandbox-gateway: warning: {warning}");
+    }
+    for line in error.lines() {
+        eprintln!("opensandbox-gateway: {line}");
+    }
+    exit(error.exit_code().into())
+}
+
+fn fail(code: u8, text: &str) -> ExitCode {
+    eprintln!("opensandbox-gateway: {text}");
+    ExitCode::from(code)
+}

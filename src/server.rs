@@ -14,16 +14,23 @@ use crate::{drain::Drain, server::connection::Connections};
 /// How long the loop rests when the process has run out of descriptors or memory.
 const REST: Duration = Duration::from_millis(100);
 
+/// What the server needs besides its socket.
+#[derive(Debug)]
+pub struct Settings {
+    /// What connections have in common.
+    pub connections: Connections,
+    /// How many may be open at a time; the rest wait in the backlog.
+    pub max_connections: usize,
+    /// Ends them.
+    pub drain: Drain,
+    /// How long they may take to end.
+    pub grace: Duration,
+}
+
 /// Serves connections until `stop` resolves, then ends: plain requests finish, log streams stop at a line's end, and
-/// whatever is left after `grace` is cut.
-pub async fn run(
-    listener: TcpListener,
-    connections: Connections,
-    max_connections: usize,
-    drain: Drain,
-    grace: Duration,
-    stop: impl Future<Output = ()>,
-) {
+/// whatever is left after the grace is cut.
+pub async fn run(listener: TcpListener, settings: Settings, stop: impl Future<Output = ()>) {
+    let Settings { connections, max_connections, drain, grace } = settings;
     let room = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
     let connections = Arc::new(connections);
     tokio::select! {
