@@ -1,0 +1,307 @@
+//! Sandboxes as containers of a Docker engine (docker-runtime.md).
+//!
+//! A request goes `plan` → `image` → `execd` → `body` → `create`; back from the engine's containers to sandboxes it
+//! goes `find` or `list` → `describe` → `overlay`. Two tasks live as long as the runtime: `events` keeps the list's
+//! `cache` right, `expiry` removes sandboxes whose time has come. bollard's types stop in this folder.
+
+pub mod endpoint;
+
+mod body;
+mod cache;
+mod create;
+mod delete;
+mod describe;
+mod engine;
+mod events;
+mod execd;
+mod expiry;
+mod find;
+mod image;
+mod labels;
+mod list;
+mod logs;
+mod overlay;
+mod plan;
+mod ports;
+mod status;
+mod tls;
+
+use std::{
+    collections::HashMap,
+    env,
+    future::Future,
+    net::Ipv4Addr,
+    ops::RangeInclusive,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{
+    sync::Semaphore,
+    task::{JoinError, JoinSet},
+};
+
+use crate::{
+    logs::{LogQuery, LogSource},
+    model::{
+        create::CreateRequest,
+        sandbox::{CreatedSandbox, Sandbox},
+    },
+    runtime::{ErrorKind, Runtime, RuntimeError},
+};
+
+use self::{
+    cache::Cache,
+    describe::Described,
+    endpoint::Endpoint,
+    engine::Engine,
+    execd::Execd,
+    expiry::{Commands, Expiry},
+    overlay::{Files, Overlay},
+    ports::Ports,
+};
+
+/// How many creations and removals may be under way; the rest wait.
+const CHANGES: u32 = 1024;
+
+/// How long [`Runtime::shutdown`] waits for creations and removals that are under way.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The settings of the Docker runtime (config.md, `[docker]`, `[runtime]` and `[server]`).
+#[derive(Debug, Clone)]
+pub struct DockerOptions {
+    /// `host`, `bridge`, `none`, `container:<name>` or a network's name, with its capitals.
+    pub network_mode: String,
+    /// The limit for one engine call, and for the silence during a pull. At least a second.
+    pub api_timeout: Duration,
+    /// The address that sandbox ports are published on.
+    pub publish_host: Ipv4Addr,
+    /// Where host ports are drawn from.
+    pub port_range: RangeInclusive<u16>,
+    /// Capabilities that sandboxes lose.
+    pub drop_capabilities: Vec<String>,
+    /// The AppArmor profile; the engine's own when absent.
+    pub apparmor_profile: Option<String>,
+    /// The seccomp profile; the engine's own when absent.
+    pub seccomp_profile: Option<String>,
+    /// Sandboxed processes gain no privileges through set-uid programs.
+    pub no_new_privileges: bool,
+    /// The most processes in a sandbox; the engine's default when absent.
+    pub pids_limit: Option<i64>,
+    /// Variables of every sandbox, in this order before the request's.
+    pub sandbox_env: Vec<(String, String)>,
+    /// Binds of every sandbox, in the engine's form.
+    pub sandbox_binds: Vec<String>,
+    /// The image that execd and its bootstrap script are read from.
+    pub execd_image: String,
+    /// execd is asked to be the sandbox's first process.
+    pub execd_run_as_init: bool,
+    /// The longest `timeout` of a request, in seconds.
+    pub max_sandbox_timeout_seconds: Option<u64>,
+    /// Where renewed expiries and patched metadata are; `~/.opensandbox` for an ordinary server.
+    pub state_dir: PathBuf,
+}
+
+impl Default for DockerOptions {
+    /// The defaults of config.md; there is none for the execd image, which stays empty.
+    fn default() -> Self {
+        let dropped = [
+            "AUDIT_WRITE",
+            "MKNOD",
+            "NET_ADMIN",
+            "NET_RAW",
+            "SYS_ADMIN",
+            "SYS_MODULE",
+            "SYS_PTRACE",
+            "SYS_TIME",
+            "SYS_TTY_CONFIG",
+        ];
+        Self {
+            network_mode: "host".to_owned(),
+            api_timeout: Duration::from_secs(180),
+            publish_host: Ipv4Addr::UNSPECIFIED,
+            port_range: 40_000..=60_000,
+            drop_capabilities: dropped.map(str::to_owned).to_vec(),
+            apparmor_profile: None,
+            seccomp_profile: None,
+            no_new_privileges: true,
+            pids_limit: Some(4096),
+            sandbox_env: Vec::new(),
+            sandbox_binds: Vec::new(),
+            execd_image: String::new(),
+            execd_run_as_init: false,
+            max_sandbox_timeout_seconds: None,
+            state_dir: env::home_dir().unwrap_or_default().join(".opensandbox"),
+        }
+    }
+}
+
+/// The Docker runtime. Dropping it ends its tasks; the sandboxes go on.
+pub struct Docker {
+    inner: Arc<Inner>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// What requests and tasks share.
+struct Inner {
+    engine: Engine,
+    options: DockerOptions,
+    ports: Arc<Ports>,
+    execd: Execd,
+    cache: Cache,
+    inspections: Semaphore,
+    files: Files,
+    expiry: Expiry,
+    changes: Arc<Semaphore>,
+}
+
+impl Docker {
+    /// Connects to the engine that the environment names and starts the runtime's tasks.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Initialization`] when there is no such engine, with the text of config.md §4.
+    pub async fn from_env(options: DockerOptions) -> Result<Self, RuntimeError> {
+        let endpoint = Endpoint::from_env().map_err(|error| unreachable_engine(&error.to_string()))?;
+        Self::connect(endpoint, options).await
+    }
+
+    /// Connects to the engine at `endpoint` and starts the runtime's tasks.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Initialization`] when the engine does not answer.
+    pub async fn connect(endpoint: Endpoint, options: DockerOptions) -> Result<Self, RuntimeError> {
+        let engine = Engine::connect(endpoint, options.api_timeout).await;
+        let engine = engine.map_err(|error| unreachable_engine(&engine::text(&error)))?;
+        tracing::info!(api = engine.api_version, endpoint = ?engine.endpoint, "connected to the engine");
+        let (inner, commands) = Inner::new(engine, options);
+        let inner = Arc::new(inner);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(events::run(inner.clone()));
+        tasks.spawn(expiry::run(inner.clone(), commands));
+        Ok(Self { inner, tasks: Mutex::new(tasks) })
+    }
+
+    /// Where the engine listens, for exchanges that bypass bollard.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.inner.engine.endpoint
+    }
+
+    /// The API version that was negotiated, such as `1.41`.
+    pub fn api_version(&self) -> &str {
+        &self.inner.engine.api_version
+    }
+
+    /// Runs `work` to its end even if the caller is dropped; [`Runtime::shutdown`] waits for it.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        kind: ErrorKind,
+        work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
+    ) -> Result<T, RuntimeError> {
+        let changes = self.inner.changes.clone();
+        let task = tokio::spawn(async move {
+            let closed = |_| RuntimeError::new(kind, "The server is shutting down.");
+            let _permit = changes.acquire_owned().await.map_err(closed)?;
+            work.await
+        });
+        task.await.unwrap_or_else(|error| Err(broken_off(kind, &error)))
+    }
+}
+
+impl Inner {
+    fn new(engine: Engine, options: DockerOptions) -> (Self, Commands) {
+        let (expiry, commands) = Expiry::new();
+        let inner = Self {
+            ports: Ports::new(options.port_range.clone(), options.publish_host),
+            execd: Execd::default(),
+            cache: Cache::default(),
+            inspections: Semaphore::new(list::INSPECTIONS),
+            files: Files::new(&options.state_dir),
+            expiry,
+            changes: Arc::new(Semaphore::new(CHANGES as usize)),
+            engine,
+            options,
+        };
+        (inner, commands)
+    }
+
+    async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
+        let container = find::find(&self.engine, id).await?;
+        let described = Described::from_inspected(&container).ok_or_else(|| RuntimeError::not_found(id))?;
+        let mut sandbox = described.sandbox;
+        self.overlay(id).await.apply(&mut sandbox);
+        Ok(sandbox)
+    }
+
+    /// What the files say of one sandbox.
+    async fn overlay(&self, id: &str) -> Overlay {
+        let id = id.to_owned();
+        self.with_files(move |files| files.overlay(&id)).await
+    }
+
+    /// What the files say of all sandboxes.
+    async fn overlays(&self) -> HashMap<String, Overlay> {
+        self.with_files(Files::overlays).await
+    }
+
+    async fn remove_files(&self, id: &str) {
+        let id = id.to_owned();
+        self.with_files(move |files| files.remove(&id)).await;
+    }
+
+    async fn with_files<T: Default + Send + 'static>(&self, work: impl FnOnce(&Files) -> T + Send + 'static) -> T {
+        let files = self.files.clone();
+        tokio::task::spawn_blocking(move || work(&files)).await.unwrap_or_default()
+    }
+}
+
+#[async_trait]
+impl Runtime for Docker {
+    async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
+        let inner = self.inner.clone();
+        let plan = inner.plan(request).await?;
+        self.to_the_end(ErrorKind::StartFailed, async move { inner.carry_out(plan).await }).await
+    }
+
+    async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
+        self.inner.get(id).await
+    }
+
+    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
+        self.inner.list().await
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
+        let (inner, id) = (self.inner.clone(), id.to_owned());
+        self.to_the_end(ErrorKind::DeleteFailed, async move { inner.delete(&id).await }).await
+    }
+
+    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
+        logs::open(self, id, query).await
+    }
+
+    async fn shutdown(&self) {
+        let under_way = self.inner.changes.acquire_many(CHANGES);
+        match tokio::time::timeout(SHUTDOWN_PATIENCE, under_way).await {
+            Ok(_) => self.inner.changes.close(),
+            Err(_) => tracing::warn!("creations or removals are still under way and are given up"),
+        }
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}
+
+fn unreachable_engine(cause: &str) -> RuntimeError {
+    let host = env::var("DOCKER_HOST").unwrap_or_default();
+    let text = format!(
+        "Failed to initialize Docker service: {cause}. Make sure that the Docker daemon is running and that \
+         DOCKER_HOST names it (current DOCKER_HOST='{host}')"
+    );
+    RuntimeError::new(ErrorKind::Initialization, text)
+}
+
+fn broken_off(kind: ErrorKind, error: &JoinError) -> RuntimeError {
+    tracing::error!(%error, "work on a sandbox broke off");
+    RuntimeError::new(kind, "The work on the sandbox broke off.")
+}

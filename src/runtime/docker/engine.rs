@@ -1,0 +1,184 @@
+//! The engine's API: bollard over our own connections, with a time limit on every call.
+
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use bollard::{
+    API_DEFAULT_VERSION, BollardRequest,
+    errors::Error,
+    models::{ContainerInspectResponse, ContainerSummary},
+    query_parameters::{
+        CreateContainerOptions, KillContainerOptions, ListContainersOptions, RemoveContainerOptions,
+        RemoveVolumeOptions,
+    },
+};
+use http::{HeaderValue, Response, Uri, header};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+
+use crate::model::sandbox::Platform;
+
+use super::{endpoint::Endpoint, labels};
+
+/// The engine, reached at one endpoint with one API version.
+pub(super) struct Engine {
+    /// For the calls that need no rule of their own here.
+    pub(super) api: bollard::Docker,
+    pub(super) endpoint: Endpoint,
+    /// What was negotiated, such as `1.41`.
+    pub(super) api_version: String,
+    /// What the engine itself runs on.
+    pub(super) platform: Platform,
+    /// The limit for one call, and for the silence between two pieces of a stream.
+    pub(super) timeout: Duration,
+}
+
+impl Engine {
+    /// Asks the engine for its version and platform.
+    pub(super) async fn connect(endpoint: Endpoint, timeout: Duration) -> Result<Self, Error> {
+        let prefix = Arc::new(OnceLock::new());
+        let transport = transport(endpoint.clone(), prefix.clone());
+        let api = bollard::Docker::connect_with_custom_transport(
+            transport,
+            Some("http://docker"),
+            timeout.as_secs().max(1),
+            API_DEFAULT_VERSION,
+        )?;
+        let (api, version) =
+            bounded(timeout, async { Ok((api.clone().negotiate_version().await?, api.version().await?)) }).await?;
+        let api_version = api.client_version().to_string();
+        prefix.get_or_init(|| format!("/v{api_version}"));
+        let platform = Platform { os: version.os.unwrap_or_default(), arch: version.arch.unwrap_or_default() };
+        Ok(Self { api, endpoint, api_version, platform, timeout })
+    }
+
+    /// The outcome of a call, or [`Error::RequestTimeoutError`]: bollard itself limits only the wait for the head.
+    pub(super) async fn within<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        bounded(self.timeout, call).await
+    }
+
+    /// Everything about one container. `container` must be an id or a name that this program made.
+    pub(super) async fn inspect(&self, container: &str) -> Result<ContainerInspectResponse, Error> {
+        self.within(self.api.inspect_container(container, None)).await
+    }
+
+    /// The containers that carry the label `opensandbox.io/id`, or that label with one value.
+    pub(super) async fn sandboxes(&self, id: Option<&str>) -> Result<Vec<ContainerSummary>, Error> {
+        let label = id.map_or_else(|| labels::ID.to_owned(), |id| format!("{}={id}", labels::ID));
+        let filters = Some([("label".to_owned(), vec![label])].into());
+        self.within(self.api.list_containers(Some(ListContainersOptions { all: true, filters, ..Default::default() })))
+            .await
+    }
+
+    /// Creates a container and gives its id.
+    pub(super) async fn create(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        body: bollard::models::ContainerCreateBody,
+    ) -> Result<String, Error> {
+        let options = CreateContainerOptions { name: Some(name.to_owned()), platform: platform_text(platform) };
+        Ok(self.within(self.api.create_container(Some(options), body)).await?.id)
+    }
+
+    /// Starts a container.
+    pub(super) async fn start(&self, container: &str) -> Result<(), Error> {
+        self.within(self.api.start_container(container, None)).await
+    }
+
+    /// Kills a container's processes; fine if it does not run or does not exist.
+    pub(super) async fn kill(&self, container: &str) -> Result<(), Error> {
+        let options = KillContainerOptions { signal: "SIGKILL".to_owned() };
+        match self.within(self.api.kill_container(container, Some(options))).await {
+            Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Removes a container with its anonymous volumes, whatever it is doing.
+    pub(super) async fn remove(&self, container: &str) -> Result<(), Error> {
+        let options = RemoveContainerOptions { v: true, force: true, link: false };
+        self.within(self.api.remove_container(container, Some(options))).await
+    }
+
+    /// Removes a volume.
+    pub(super) async fn remove_volume(&self, name: &str) -> Result<(), Error> {
+        self.within(self.api.remove_volume(name, Some(RemoveVolumeOptions { force: false }))).await
+    }
+}
+
+/// A platform as the engine's query parameters have it; empty for none.
+pub(super) fn platform_text(platform: Option<&Platform>) -> String {
+    platform.map(|platform| format!("{}/{}", platform.os, platform.arch)).unwrap_or_default()
+}
+
+/// The status of the engine's answer, when there was one.
+pub(super) fn status(error: &Error) -> Option<u16> {
+    match error {
+        Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        _ => None,
+    }
+}
+
+/// Whether the engine knows no such thing.
+pub(super) fn is_missing(error: &Error) -> bool {
+    status(error) == Some(404)
+}
+
+/// The engine's own words, without bollard's frame around them.
+pub(super) fn text(error: &Error) -> String {
+    match error {
+        Error::DockerResponseServerError { message, .. } => message.clone(),
+        Error::DockerStreamError { error } => error.clone(),
+        Error::RequestTimeoutError => "the engine did not answer in time".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+async fn bounded<T>(timeout: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(timeout, call).await.unwrap_or(Err(Error::RequestTimeoutError))
+}
+
+/// Carries bollard's requests over fresh connections of `endpoint`; `prefix` is `/v1.41` once that is known.
+fn transport(
+    endpoint: Endpoint,
+    prefix: Arc<OnceLock<String>>,
+) -> impl Fn(BollardRequest) -> futures_util::future::BoxFuture<'static, Result<Response<Incoming>, Error>> + Send + Sync
+{
+    move |mut request| {
+        let (endpoint, prefix) = (endpoint.clone(), prefix.clone());
+        Box::pin(async move {
+            prepare(&mut request, prefix.get().map_or("", String::as_str))?;
+            exchange(&endpoint, request).await
+        })
+    }
+}
+
+/// Makes a request fit to be written: origin form, versioned path, a host, and credentials that the engine can read.
+fn prepare(request: &mut BollardRequest, prefix: &str) -> Result<(), Error> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    *request.uri_mut() = Uri::try_from(format!("{prefix}{path}")).map_err(http::Error::from)?;
+    request.headers_mut().insert(header::HOST, HeaderValue::from_static("docker"));
+    // The engine decodes this header as base64url and silently goes on without credentials when that fails; bollard
+    // writes plain base64.
+    if let Some(value) = request.headers_mut().get_mut("x-registry-auth") {
+        let text = value.to_str().unwrap_or_default().replace('+', "-").replace('/', "_");
+        *value = HeaderValue::try_from(text).map_err(http::Error::from)?;
+        value.set_sensitive(true);
+    }
+    Ok(())
+}
+
+async fn exchange(endpoint: &Endpoint, request: BollardRequest) -> Result<Response<Incoming>, Error> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(endpoint.connect().await?)).await?;
+    // Ends by itself: with the response's body, or at once when that or the request's future is dropped.
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to the engine broke off");
+        }
+    });
+    Ok(sender.send_request(request).await?)
+}

@@ -1,0 +1,219 @@
+//! execd and its companions: read once from their image, put into every sandbox (docker-runtime.md §3.3).
+
+use std::{
+    collections::HashMap,
+    io::{self, Read},
+    sync::Arc,
+};
+
+use bollard::{
+    body_full,
+    errors::Error,
+    models::ContainerCreateBody,
+    query_parameters::{DownloadFromContainerOptions, UploadToContainerOptions},
+};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::sync::{Mutex, OnceCell};
+use uuid::Uuid;
+
+use crate::{
+    model::{create::ImageSource, sandbox::Platform},
+    runtime::{ErrorKind, RuntimeError},
+};
+
+use super::{
+    engine::{Engine, is_missing, platform_text, text},
+    image,
+};
+
+/// What is read from the image; the first two must be there. Each lands in `/opt/opensandbox` under its last name.
+const EXECD: &str = "/execd";
+const BOOTSTRAP: &str = "/bootstrap.sh";
+const OPTIONAL: [&str; 3] =
+    ["/usr/local/bin/bwrap", "/usr/local/libexec/opensandbox-session-gate", "/usr/local/libexec/opensandbox-launcher"];
+
+/// The folder in the sandbox, as a path in an archive.
+const FOLDER: &str = "opt/opensandbox";
+
+/// No archive may be larger than this; the largest real one is some tens of MiB.
+const LARGEST: usize = 512 << 20;
+
+/// The archives for one platform, ready to be unpacked at a container's root.
+#[derive(Debug)]
+pub(super) struct Artifacts {
+    /// The folder, execd and what else there is.
+    execd: Bytes,
+    /// The folder and the bootstrap script.
+    bootstrap: Bytes,
+}
+
+/// The archives by platform, for the life of the process.
+#[derive(Debug, Default)]
+pub(super) struct Execd {
+    by_platform: Mutex<HashMap<String, Arc<OnceCell<Artifacts>>>>,
+}
+
+/// The archives for one platform, read or yet to be read.
+pub(super) type Shelf = Arc<OnceCell<Artifacts>>;
+
+impl Execd {
+    /// The archives for a sandbox image's platform. Several callers share one reading; after a failure the next tries.
+    pub(super) async fn artifacts(
+        &self,
+        engine: &Engine,
+        execd_image: &str,
+        platform: Option<&Platform>,
+    ) -> Result<Shelf, RuntimeError> {
+        let key = platform.map_or_else(|| "default".to_owned(), |platform| platform_text(Some(platform)));
+        let shelf = self.by_platform.lock().await.entry(key).or_default().clone();
+        shelf.get_or_try_init(|| fetch(engine, execd_image, platform)).await?;
+        Ok(shelf)
+    }
+}
+
+/// Puts execd and the bootstrap script into a container that was not started yet.
+pub(super) async fn inject(engine: &Engine, container: &str, shelf: &Shelf) -> Result<(), RuntimeError> {
+    let artifacts = shelf.get().ok_or_else(|| unreadable("execd was not read"))?;
+    upload(engine, container, artifacts.execd.clone()).await.map_err(|error| {
+        let text = format!("Failed to put execd into the sandbox: {}", text(&error));
+        RuntimeError::new(ErrorKind::ExecdDistributionFailed, text)
+    })?;
+    upload(engine, container, artifacts.bootstrap.clone()).await.map_err(|error| {
+        let text = format!("Failed to put the bootstrap script into the sandbox: {}", text(&error));
+        RuntimeError::new(ErrorKind::BootstrapInstallFailed, text)
+    })
+}
+
+async fn upload(engine: &Engine, container: &str, archive: Bytes) -> Result<(), Error> {
+    let options = UploadToContainerOptions { path: "/".to_owned(), ..Default::default() };
+    engine.within(engine.api.upload_to_container(container, Some(options), body_full(archive))).await
+}
+
+/// Reads the archives from a container that is created for that and never started.
+async fn fetch(engine: &Engine, execd_image: &str, platform: Option<&Platform>) -> Result<Artifacts, RuntimeError> {
+    let foreign = platform.filter(|platform| **platform != engine.platform);
+    let source = ImageSource { uri: execd_image.to_owned(), auth: None };
+    image::ensure(engine, &source, foreign).await?;
+    let name = format!("sandbox-execd-{}", Uuid::new_v4());
+    let command = ["tail", "-f", "/dev/null"].map(str::to_owned).to_vec();
+    let body = ContainerCreateBody { image: Some(source.uri), cmd: Some(command), ..Default::default() };
+    let artifacts = match engine.create(&name, foreign, body).await {
+        Ok(container) => read(engine, &container).await,
+        Err(error) => {
+            tracing::warn!(%error, "the execd container could not be created");
+            let text = format!("Failed to start execd container: {}", text(&error));
+            Err(RuntimeError::new(ErrorKind::ExecdStartFailed, text))
+        }
+    };
+    match engine.remove(&name).await {
+        Err(error) if !is_missing(&error) => tracing::warn!(%error, name, "the execd container stays"),
+        _ => {}
+    }
+    artifacts
+}
+
+async fn read(engine: &Engine, container: &str) -> Result<Artifacts, RuntimeError> {
+    let mut execd = vec![download(engine, container, EXECD).await.map_err(|error| unreadable(text(&error)))?];
+    let bootstrap = download(engine, container, BOOTSTRAP).await.map_err(|error| unreadable(text(&error)))?;
+    for path in OPTIONAL {
+        match download(engine, container, path).await {
+            Ok(archive) => execd.push(archive),
+            Err(error) => tracing::warn!(path, %error, "the execd image lacks an optional file"),
+        }
+    }
+    Ok(Artifacts { execd: repack(&execd).map_err(unreadable)?, bootstrap: repack(&[bootstrap]).map_err(unreadable)? })
+}
+
+async fn download(engine: &Engine, container: &str, path: &str) -> Result<Vec<u8>, Error> {
+    let options = DownloadFromContainerOptions { path: path.to_owned() };
+    let mut pieces = engine.api.download_from_container(container, Some(options));
+    let mut archive = Vec::new();
+    while let Some(piece) = engine.within(async { pieces.next().await.transpose() }).await? {
+        archive.extend_from_slice(&piece);
+        if archive.len() > LARGEST {
+            return Err(io::Error::other(format!("{path} is larger than {LARGEST} bytes")).into());
+        }
+    }
+    Ok(archive)
+}
+
+/// One archive of the folder and the files of `archives`, whose modes, owners and attributes they keep.
+fn repack(archives: &[Vec<u8>]) -> io::Result<Bytes> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut folder = tar::Header::new_gnu();
+    folder.set_entry_type(tar::EntryType::Directory);
+    folder.set_mode(0o755);
+    folder.set_size(0);
+    builder.append_data(&mut folder, format!("{FOLDER}/"), io::empty())?;
+    for archive in archives {
+        repack_file(&mut builder, archive)?;
+    }
+    Ok(builder.into_inner()?.into())
+}
+
+fn repack_file(builder: &mut tar::Builder<Vec<u8>>, archive: &[u8]) -> io::Result<()> {
+    let mut source = tar::Archive::new(archive);
+    let mut file = source.entries()?.next().ok_or_else(|| io::Error::other("an archive is empty"))??;
+    let name = file.path()?.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if !file.header().entry_type().is_file() {
+        return Err(io::Error::other(format!("{name} is not a regular file")));
+    }
+    // File capabilities travel as extended attributes and would be lost with a plain header.
+    let attributes: Vec<(String, Vec<u8>)> =
+        file.pax_extensions()?.into_iter().flatten().filter_map(attribute).collect();
+    builder.append_pax_extensions(attributes.iter().map(|(key, value)| (key.as_str(), value.as_slice())))?;
+    let mut header = file.header().clone();
+    let mut content = Vec::new();
+    file.read_to_end(&mut content)?;
+    builder.append_data(&mut header, format!("{FOLDER}/{name}"), content.as_slice())
+}
+
+fn attribute(extension: io::Result<tar::PaxExtension<'_>>) -> Option<(String, Vec<u8>)> {
+    let extension = extension.ok()?;
+    let key = extension.key().ok().filter(|key| key.starts_with("SCHILY.xattr."))?;
+    Some((key.to_owned(), extension.value_bytes().to_vec()))
+}
+
+fn unreadable(cause: impl std::fmt::Display) -> RuntimeError {
+    RuntimeError::new(ErrorKind::ExecdDistributionFailed, format!("Failed to read execd artifacts: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(kind: tar::EntryType, mode: u32) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(7);
+        header.set_size(3);
+        builder.append_pax_extensions([("SCHILY.xattr.user.a", &b"b"[..])]).unwrap();
+        builder.append_data(&mut header, "execd", &b"abc"[..]).unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn a_file_moves_into_the_folder_as_it_is() {
+        let packed = repack(&[archive(tar::EntryType::Regular, 0o4755)]).unwrap();
+        let mut archive = tar::Archive::new(&packed[..]);
+        let mut entries = archive.entries().unwrap().map(Result::unwrap);
+        let folder = entries.next().unwrap();
+        assert_eq!(
+            (folder.path().unwrap().to_str(), folder.header().mode().unwrap()),
+            (Some("opt/opensandbox/"), 0o755)
+        );
+        let mut file = entries.next().unwrap();
+        assert_eq!(file.path().unwrap().to_str(), Some("opt/opensandbox/execd"));
+        assert_eq!((file.header().mode().unwrap(), file.header().uid().unwrap()), (0o4755, 7));
+        assert!(file.pax_extensions().unwrap().is_some());
+    }
+
+    #[test]
+    fn only_regular_files_will_do() {
+        assert!(repack(&[archive(tar::EntryType::Directory, 0o755)]).is_err());
+        assert!(repack(&[Vec::new()]).is_err());
+    }
+}

@@ -1,0 +1,205 @@
+//! Sandboxes that end by themselves: one task and one timer queue for all (docker-runtime.md §13).
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::mpsc;
+use tokio_util::time::{DelayQueue, delay_queue::Key};
+
+use crate::{model::timestamp::Timestamp, runtime::ErrorKind};
+
+use super::{Inner, describe::Described, find::find};
+
+/// The wait after the engine failed to remove a sandbox.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// The longest single wait. A timer of years would overflow, and a clock that is set is noticed this soon.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// How many sandboxes are removed at the same time.
+const REMOVALS: usize = 8;
+
+/// The way to the task: tells it when sandboxes end.
+#[derive(Debug)]
+pub(super) struct Expiry {
+    tx: mpsc::UnboundedSender<Command>,
+}
+
+/// The task's end of the way.
+pub(super) type Commands = mpsc::UnboundedReceiver<Command>;
+
+/// What the task is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    Arm(String, Timestamp),
+    Forget(String),
+}
+
+impl Expiry {
+    pub(super) fn new() -> (Self, Commands) {
+        let (tx, rx) = mpsc::unbounded_channel();
+        (Self { tx }, rx)
+    }
+
+    /// The sandbox ends at `time`; whatever was said of it before counts no more.
+    pub(super) fn arm(&self, id: &str, time: Timestamp) {
+        self.tell(Command::Arm(id.to_owned(), time));
+    }
+
+    /// The sandbox is gone, or ends no more by itself.
+    pub(super) fn forget(&self, id: &str) {
+        self.tell(Command::Forget(id.to_owned()));
+    }
+
+    fn tell(&self, command: Command) {
+        // Without the task the runtime is shutting down: the next start restores the timers from the labels.
+        let _ = self.tx.send(command);
+    }
+}
+
+/// The timers, by sandbox.
+#[derive(Default)]
+struct Timers {
+    queue: DelayQueue<String>,
+    armed: HashMap<String, (Timestamp, Key)>,
+}
+
+impl Timers {
+    fn arm(&mut self, id: String, time: Timestamp) {
+        self.wait(id, time, until(time).min(LONGEST));
+    }
+
+    fn wait(&mut self, id: String, time: Timestamp, delay: Duration) {
+        self.forget(&id);
+        let key = self.queue.insert(id.clone(), delay);
+        self.armed.insert(id, (time, key));
+    }
+
+    fn forget(&mut self, id: &str) {
+        if let Some((_, key)) = self.armed.remove(id) {
+            self.queue.try_remove(&key);
+        }
+    }
+
+    /// A timer ran out; gives the sandbox if its time has come. Another long wait begins if it has not.
+    fn fired(&mut self, id: String) -> Option<String> {
+        let (time, _) = self.armed.remove(&id)?;
+        if time > Timestamp::now() {
+            self.arm(id, time);
+            return None;
+        }
+        Some(id)
+    }
+}
+
+/// How long it is until `time`; nothing for the past.
+fn until(time: Timestamp) -> Duration {
+    Duration::try_from(jiff::Timestamp::now().duration_until(time.to_jiff())).unwrap_or_default()
+}
+
+/// What became of a sandbox whose time had come.
+enum Outcome {
+    Gone,
+    Moved(Timestamp),
+    Failed,
+}
+
+/// Restores the timers and removes sandboxes as their time comes, for as long as the process lives.
+pub(super) async fn run(inner: Arc<Inner>, mut commands: Commands) {
+    let mut timers = Timers::default();
+    let mut due: Vec<String> = Vec::new();
+    let mut removals: FuturesUnordered<BoxFuture<'_, (String, Outcome)>> = FuturesUnordered::new();
+    let mut restoring: Option<BoxFuture<'_, ()>> = Some(Box::pin(restore(&inner)));
+    loop {
+        while removals.len() < REMOVALS
+            && let Some(id) = due.pop()
+        {
+            removals.push(Box::pin(settle(&inner, id)));
+        }
+        tokio::select! {
+            command = commands.recv() => match command {
+                Some(Command::Arm(id, time)) => timers.arm(id, time),
+                Some(Command::Forget(id)) => timers.forget(&id),
+                None => return,
+            },
+            Some(expired) = timers.queue.next(), if !timers.queue.is_empty() => {
+                due.extend(timers.fired(expired.into_inner()));
+            }
+            Some((id, outcome)) = removals.next() => match outcome {
+                Outcome::Gone => {}
+                Outcome::Moved(time) => timers.arm(id, time),
+                Outcome::Failed => timers.wait(id, Timestamp::now(), RETRY),
+            },
+            () = async { if let Some(restoring) = &mut restoring { restoring.await } }, if restoring.is_some() => {
+                restoring = None;
+            }
+        }
+    }
+}
+
+/// Arms a timer for every sandbox that has an expiry; tries until the engine answers.
+async fn restore(inner: &Inner) {
+    loop {
+        match inner.list().await {
+            Ok(sandboxes) => {
+                let timed = sandboxes.iter().filter_map(|sandbox| Some((&sandbox.id, sandbox.expires_at?)));
+                let count = timed.map(|(id, time)| inner.expiry.arm(id, time)).count();
+                tracing::info!("Restored expiration timers for {count} sandbox(es).");
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "the expiry timers could not be restored yet"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Removes a sandbox whose time has come, unless its expiry was moved meanwhile.
+async fn settle(inner: &Inner, id: String) -> (String, Outcome) {
+    let container = match find(&inner.engine, &id).await {
+        Ok(container) => container,
+        Err(error) if error.kind == ErrorKind::SandboxNotFound => return (id, Outcome::Gone),
+        Err(_) => return (id, Outcome::Failed),
+    };
+    let Some(Described { mut sandbox, .. }) = Described::from_inspected(&container) else { return (id, Outcome::Gone) };
+    inner.overlay(&id).await.apply(&mut sandbox);
+    let outcome = match sandbox.expires_at {
+        None => Outcome::Gone,
+        Some(time) if time > Timestamp::now() => Outcome::Moved(time),
+        Some(_) => {
+            tracing::info!(sandbox = id, "expired");
+            let removed = inner.remove(&id, container.id.as_deref().unwrap_or_default()).await;
+            removed.map_or(Outcome::Failed, |()| Outcome::Gone)
+        }
+    };
+    (id, outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_seconds(seconds: i64) -> Timestamp {
+        Timestamp::from(jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds))
+    }
+
+    #[tokio::test]
+    async fn a_timer_of_centuries_is_no_overflow() {
+        let mut timers = Timers::default();
+        timers.arm("x".to_owned(), Timestamp::from(jiff::Timestamp::MAX));
+        assert_eq!(timers.fired("x".to_owned()), None);
+        assert!(timers.armed.contains_key("x"));
+    }
+
+    #[tokio::test]
+    async fn a_past_time_has_come_and_a_moved_one_has_not() {
+        let mut timers = Timers::default();
+        timers.arm("x".to_owned(), in_seconds(-5));
+        timers.arm("x".to_owned(), in_seconds(500));
+        assert_eq!(timers.queue.len(), 1);
+        timers.arm("y".to_owned(), in_seconds(-5));
+        let fired = timers.queue.next().await.unwrap().into_inner();
+        assert_eq!(timers.fired(fired), Some("y".to_owned()));
+        timers.forget("x");
+        assert!(timers.queue.is_empty());
+    }
+}

@@ -1,0 +1,176 @@
+//! Images: there, or pulled (docker-runtime.md §3.1).
+
+use std::collections::HashMap;
+
+use bollard::{auth::DockerCredentials, errors::Error, models::ImageInspect, query_parameters::CreateImageOptions};
+use futures_util::StreamExt;
+
+use crate::{
+    model::{
+        create::{ImageSource, RegistryAuth},
+        sandbox::Platform,
+    },
+    runtime::{ErrorKind, RuntimeError},
+};
+
+use super::engine::{Engine, is_missing, platform_text, text};
+
+/// What creation needs to know of an image that is there.
+#[derive(Debug)]
+pub(super) struct LocalImage {
+    pub(super) labels: HashMap<String, String>,
+    /// Its platform, when it says so.
+    pub(super) platform: Option<Platform>,
+}
+
+/// Makes sure that the image is there for `platform`, or for the engine's own when there is none.
+pub(super) async fn ensure(
+    engine: &Engine,
+    source: &ImageSource,
+    platform: Option<&Platform>,
+) -> Result<LocalImage, RuntimeError> {
+    let failure = Failure { source };
+    if !is_reference(&source.uri) {
+        return Err(failure.pull("invalid reference format"));
+    }
+    match inspect(engine, &source.uri).await.map_err(|error| failure.inspect(&error))? {
+        Some(image) if is_of(&image, platform.unwrap_or(&engine.platform)) => return Ok(image),
+        Some(_) => pull(engine, source, Some(platform.unwrap_or(&engine.platform))).await,
+        None => pull(engine, source, platform).await,
+    }
+    .map_err(|error| failure.pull(&text(&error)))?;
+    let image = inspect(engine, &source.uri).await.map_err(|error| failure.inspect(&error))?;
+    image.ok_or_else(|| failure.pull("the image is missing after it was pulled"))
+}
+
+async fn inspect(engine: &Engine, reference: &str) -> Result<Option<LocalImage>, Error> {
+    match engine.within(engine.api.inspect_image(reference)).await {
+        Ok(image) => Ok(Some(image.into())),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl From<ImageInspect> for LocalImage {
+    fn from(image: ImageInspect) -> Self {
+        let platform =
+            image.os.zip(image.architecture).map(|(os, arch)| Platform { os, arch: canonical(&arch).to_owned() });
+        let platform = platform.filter(|platform| !platform.os.is_empty() && !platform.arch.is_empty());
+        Self { labels: image.config.and_then(|config| config.labels).unwrap_or_default(), platform }
+    }
+}
+
+/// An image that does not tell its platform is of every one.
+fn is_of(image: &LocalImage, wanted: &Platform) -> bool {
+    let same = |platform: &Platform| platform.os == wanted.os && platform.arch == canonical(&wanted.arch);
+    image.platform.as_ref().is_none_or(same)
+}
+
+fn canonical(arch: &str) -> &str {
+    match arch {
+        "x86_64" | "x86-64" => "amd64",
+        "aarch64" | "arm64/v8" | "arm64v8" => "arm64",
+        other => other,
+    }
+}
+
+async fn pull(engine: &Engine, source: &ImageSource, platform: Option<&Platform>) -> Result<(), Error> {
+    let options = CreateImageOptions {
+        from_image: Some(source.uri.clone()),
+        tag: default_tag(&source.uri).map(str::to_owned),
+        platform: platform_text(platform),
+        ..Default::default()
+    };
+    tracing::info!(image = source.uri, "pulling");
+    let mut progress = engine.api.create_image(Some(options), None, source.auth.as_ref().map(credentials));
+    // A pull may take long; what is limited is the silence between two reports.
+    while let Some(step) = engine.within(async { progress.next().await.transpose() }).await? {
+        tracing::trace!(image = source.uri, status = step.status, "pulling");
+    }
+    Ok(())
+}
+
+fn credentials(auth: &RegistryAuth) -> DockerCredentials {
+    let RegistryAuth { username, password } = auth.clone();
+    DockerCredentials { username: Some(username), password: Some(password), ..Default::default() }
+}
+
+/// Without a tag the engine would pull all tags that there are.
+fn default_tag(reference: &str) -> Option<&'static str> {
+    let last = reference.rsplit('/').next().unwrap_or(reference);
+    (!reference.contains('@') && !last.contains(':')).then_some("latest")
+}
+
+/// Whether the text can stand in the engine's path as it is. The engine checks the rest.
+fn is_reference(text: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
+    let segments = || text.split('/');
+    text.len() <= 1024 && text.bytes().all(is_word) && segments().all(|part| !part.is_empty() && !part.starts_with('.'))
+}
+
+/// Error texts about one image, without its credentials.
+struct Failure<'a> {
+    source: &'a ImageSource,
+}
+
+impl Failure<'_> {
+    fn pull(&self, cause: &str) -> RuntimeError {
+        self.failed("pull", cause)
+    }
+
+    fn inspect(&self, error: &Error) -> RuntimeError {
+        self.failed("inspect", &text(error))
+    }
+
+    fn failed(&self, what: &str, cause: &str) -> RuntimeError {
+        let ImageSource { uri, auth } = self.source;
+        let shown = auth.as_ref().map_or_else(|| cause.to_owned(), |auth| without(cause, auth));
+        tracing::warn!(image = uri, cause = shown, "could not {what} an image");
+        RuntimeError::new(ErrorKind::ImagePullFailed, format!("Failed to {what} image {uri}: {shown}"))
+    }
+}
+
+fn without(text: &str, auth: &RegistryAuth) -> String {
+    let secrets = [&auth.password, &auth.username].into_iter().filter(|secret| !secret.is_empty());
+    secrets.fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pulls_one_tag() {
+        assert_eq!(default_tag("busybox"), Some("latest"));
+        assert_eq!(default_tag("registry:5000/a/b"), Some("latest"));
+        assert_eq!(default_tag("registry:5000/a/b:1"), None);
+        assert_eq!(default_tag("a@sha256:00"), None);
+    }
+
+    #[test]
+    fn no_reference_leaves_its_place_in_the_path() {
+        for text in ["busybox", "registry:5000/a/b:1", "a@sha256:00", "sha256:00"] {
+            assert!(is_reference(text), "{text}");
+        }
+        for text in ["", "..", "a/../b", "/a", "a//b", "a?b", "a#b", "a%2f", "a b", "a\\..\\b", "a\n"] {
+            assert!(!is_reference(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_in_no_error() {
+        let auth = Some(RegistryAuth { username: "alice".to_owned(), password: "s3cr".to_owned() });
+        let source = ImageSource { uri: "r/x".to_owned(), auth };
+        let error = Failure { source: &source }.pull("denied for alice:s3cr");
+        assert_eq!(error.message, "Failed to pull image r/x: denied for ***:***");
+    }
+
+    #[test]
+    fn platforms_match_by_any_name() {
+        let platform = |os: &str, arch: &str| Platform { os: os.to_owned(), arch: arch.to_owned() };
+        let image = |platform| LocalImage { labels: HashMap::new(), platform };
+        assert!(is_of(&image(Some(platform("linux", "amd64"))), &platform("linux", "x86_64")));
+        assert!(!is_of(&image(Some(platform("linux", "arm64"))), &platform("linux", "amd64")));
+        assert!(is_of(&image(None), &platform("linux", "amd64")));
+    }
+}

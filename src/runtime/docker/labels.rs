@@ -1,0 +1,88 @@
+//! The labels of a sandbox's container (docker-runtime.md §2). Keys are shared with the existing server's sandboxes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::model::sandbox::Platform;
+
+/// The sandbox's id.
+pub(super) const ID: &str = "opensandbox.io/id";
+/// When the sandbox ends by itself.
+pub(super) const EXPIRES_AT: &str = "opensandbox.io/expires-at";
+/// `true` for a sandbox that never ends by itself.
+pub(super) const MANUAL_CLEANUP: &str = "opensandbox.io/manual-cleanup";
+/// The requested operating system.
+pub(super) const PLATFORM_OS: &str = "opensandbox.io/platform-os";
+/// The requested architecture.
+pub(super) const PLATFORM_ARCH: &str = "opensandbox.io/platform-arch";
+/// The snapshot that the sandbox was restored from.
+pub(super) const SNAPSHOT_ID: &str = "opensandbox.io/snapshot-id";
+/// The trimmed value of the renew-on-access extension.
+pub(super) const RENEW_SECONDS: &str = "opensandbox.io/access-renew-extend-seconds";
+/// Before the rest of an extension `opensandbox.extensions.<x>`.
+pub(super) const EXTENSION_PREFIX: &str = "opensandbox.io/extensions.";
+/// The host port of execd, container port 44772.
+pub(super) const EXECD_PORT: &str = "opensandbox.io/embedding-proxy-port";
+/// The host port of container port 8080.
+pub(super) const HTTP_PORT: &str = "opensandbox.io/http-port";
+/// What this server keeps for itself.
+pub(super) const OWN_PREFIX: &str = "opensandbox.io/";
+
+/// Labels with these prefixes are nobody's metadata.
+const HIDDEN_PREFIXES: [&str; 4] = [OWN_PREFIX, "org.opencontainers.image.", "com.docker.", "desktop.docker."];
+
+/// How extensions that are echoed begin in the API.
+pub(super) const EXTENSION_KEY_PREFIX: &str = "opensandbox.extensions.";
+
+/// A label's value; an empty one counts as absent, since that is how an inherited label is taken back.
+pub(super) fn value<'a>(labels: &'a HashMap<String, String>, key: &str) -> Option<&'a str> {
+    labels.get(key).map(String::as_str).filter(|value| !value.is_empty())
+}
+
+/// The user's part of a container's labels.
+pub(super) fn metadata(labels: &HashMap<String, String>) -> BTreeMap<String, String> {
+    let is_hidden = |key: &str| HIDDEN_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
+    labels.iter().filter(|(key, _)| !is_hidden(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The extensions that are echoed.
+pub(super) fn extensions(labels: &HashMap<String, String>) -> BTreeMap<String, String> {
+    let extension = |(key, value): (&String, &String)| {
+        let name = key.strip_prefix(EXTENSION_PREFIX).filter(|_| !value.is_empty())?;
+        Some((format!("{EXTENSION_KEY_PREFIX}{name}"), value.clone()))
+    };
+    labels.iter().filter_map(extension).collect()
+}
+
+/// The platform that was requested.
+pub(super) fn platform(labels: &HashMap<String, String>) -> Option<Platform> {
+    let (os, arch) = (value(labels, PLATFORM_OS)?, value(labels, PLATFORM_ARCH)?);
+    Some(Platform { os: os.to_owned(), arch: arch.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn metadata_is_what_has_no_hidden_prefix() {
+        let all =
+            labels(&[(ID, "x"), ("org.opencontainers.image.title", "t"), ("com.docker.a", "b"), ("owner", "alice")]);
+        assert_eq!(metadata(&all), BTreeMap::from([("owner".to_owned(), "alice".to_owned())]));
+    }
+
+    #[test]
+    fn extensions_get_their_api_names() {
+        let all = labels(&[("opensandbox.io/extensions.foo", "bar"), ("opensandbox.io/extensions.gone", "")]);
+        assert_eq!(extensions(&all), BTreeMap::from([("opensandbox.extensions.foo".to_owned(), "bar".to_owned())]));
+    }
+
+    #[test]
+    fn half_a_platform_is_none() {
+        assert_eq!(platform(&labels(&[(PLATFORM_OS, "linux")])), None);
+        assert!(platform(&labels(&[(PLATFORM_OS, "linux"), (PLATFORM_ARCH, "amd64")])).is_some());
+    }
+}

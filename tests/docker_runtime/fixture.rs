@@ -1,0 +1,179 @@
+//! A runtime on the machine's engine, a client of its own beside it, and a proxy that notes what the runtime asks.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bollard::query_parameters::ListContainersOptions;
+use opensandbox_gateway::{
+    model::create::{CreateRequest, ImageSource},
+    runtime::docker::{Docker, DockerOptions, endpoint::Endpoint},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::{TcpStream, UnixListener, UnixStream},
+};
+
+const SOCKET: &str = "/var/run/docker.sock";
+
+/// A runtime and what surrounds it.
+pub(crate) struct Fixture {
+    pub(crate) docker: Docker,
+    /// The test's own client, past any proxy.
+    pub(crate) engine: bollard::Docker,
+    pub(crate) state: TempDir,
+    /// Unlike that of any other test.
+    pub(crate) run: String,
+    pub(crate) proxy: Option<Proxy>,
+}
+
+impl Fixture {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(options()).await
+    }
+
+    pub(crate) async fn start_with(options: DockerOptions) -> Self {
+        Self::start_at(Path::new(SOCKET), options, None).await
+    }
+
+    pub(crate) async fn start_behind_proxy() -> Self {
+        let proxy = Proxy::start();
+        let path = proxy.path();
+        Self::start_at(&path, options(), Some(proxy)).await
+    }
+
+    async fn start_at(socket: &Path, options: DockerOptions, proxy: Option<Proxy>) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let docker = start(socket, options, state.path()).await;
+        let engine = bollard::Docker::connect_with_unix(SOCKET, 60, bollard::API_DEFAULT_VERSION).unwrap();
+        for image in ["osb-test/busybox:1", "osb-test/execd:stub"] {
+            let found = engine.inspect_image(image).await;
+            found.unwrap_or_else(|error| panic!("these tests need the image {image}: {error}"));
+        }
+        Self { docker, engine, state, run: uuid::Uuid::new_v4().to_string(), proxy }
+    }
+
+    /// Another runtime with the same files, as after a restart.
+    pub(crate) async fn restart(&mut self) {
+        self.docker = start(Path::new(SOCKET), options(), self.state.path()).await;
+    }
+
+    pub(crate) async fn containers_with(&self, label: &str) -> usize {
+        self.listed(label).await.len()
+    }
+
+    /// The engine's ids of the sandboxes' containers that there are.
+    pub(crate) async fn container_ids(&self, ids: &[String]) -> Vec<String> {
+        let mut containers = Vec::new();
+        for id in ids {
+            containers.extend(self.listed(&format!("opensandbox.io/id={id}")).await);
+        }
+        containers
+    }
+
+    async fn listed(&self, label: &str) -> Vec<String> {
+        let filters = Some([("label".to_owned(), vec![label.to_owned()])].into());
+        let options = ListContainersOptions { all: true, filters, ..Default::default() };
+        let summaries = self.engine.list_containers(Some(options)).await.unwrap();
+        summaries.into_iter().filter_map(|summary| summary.id).collect()
+    }
+}
+
+async fn start(socket: &Path, options: DockerOptions, state: &Path) -> Docker {
+    let options = DockerOptions { state_dir: state.to_owned(), ..options };
+    let docker = Docker::connect(Endpoint::Unix(socket.to_owned()), options).await;
+    docker.unwrap_or_else(|error| panic!("these tests need a Docker engine at {SOCKET}: {error}"))
+}
+
+/// A runtime that publishes ports on the loopback.
+pub(crate) fn options() -> DockerOptions {
+    DockerOptions {
+        network_mode: "bridge".to_owned(),
+        publish_host: [127, 0, 0, 1].into(),
+        execd_image: "osb-test/execd:stub".to_owned(),
+        ..Default::default()
+    }
+}
+
+/// A request for busybox, for ten minutes at most. Empty words are left out.
+pub(crate) fn request(entrypoint: &[&str]) -> CreateRequest {
+    let words = entrypoint.iter().filter(|word| !word.is_empty());
+    CreateRequest {
+        image: Some(ImageSource { uri: "osb-test/busybox:1".to_owned(), auth: None }),
+        entrypoint: words.map(|word| (*word).to_owned()).collect(),
+        timeout: Some(600),
+        ..Default::default()
+    }
+}
+
+/// Waits at most fifteen seconds.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..150 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("not within fifteen seconds: {what}");
+}
+
+/// The whole answer to a GET request on the loopback.
+pub(crate) async fn http_get(port: u16, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    Some(answer)
+}
+
+/// A Unix socket before the engine's, which notes the first line of every connection.
+pub(crate) struct Proxy {
+    folder: TempDir,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    fn start() -> Self {
+        let proxy = Self { folder: tempfile::tempdir().unwrap(), lines: Arc::default() };
+        let listener = UnixListener::bind(proxy.path()).unwrap();
+        let lines = proxy.lines.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(carry(client, lines.clone()));
+            }
+        });
+        proxy
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("docker.sock")
+    }
+
+    /// How many requests had this method and this text in their target.
+    pub(crate) fn count(&self, method: &str, text: &str) -> usize {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().filter(|line| line.starts_with(method) && line.contains(text)).count()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.lines.lock().unwrap().clear();
+    }
+}
+
+async fn carry(mut client: UnixStream, lines: Arc<Mutex<Vec<String>>>) {
+    let mut start = vec![0; 16 * 1024];
+    let read = client.read(&mut start).await.unwrap_or(0);
+    start.truncate(read);
+    let line = String::from_utf8_lossy(&start);
+    lines.lock().unwrap().push(line.lines().next().unwrap_or_default().to_owned());
+    let mut engine = UnixStream::connect(SOCKET).await.unwrap();
+    if engine.write_all(&start).await.is_ok() {
+        // Either side may leave at any time.
+        let _ = copy_bidirectional(&mut client, &mut engine).await;
+    }
+}
