@@ -83,6 +83,11 @@ impl Client {
         self.io.write_all(bytes.as_ref()).await.unwrap();
     }
 
+    /// Writes bytes to a peer that may have closed already; says whether it has not.
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.io.write_all(bytes.as_ref()).await.is_ok()
+    }
+
     /// Writes a GET with the header lines given (each `Name: value`).
     pub async fn send_get(&mut self, target: &str, lines: &[&str]) {
         self.send(get(target, lines)).await;
