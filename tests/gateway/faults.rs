@@ -1,0 +1,189 @@
+//! What the gateway makes of an engine that fails, before and after the answer has begun.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    Pair, logs,
+    support::{
+        client::{Client, get_once},
+        engine::{Head, Sandbox, Script, Step, chunk, frame, script},
+    },
+};
+
+/// A log that begins with a line; the client has it before the steps that follow.
+fn after_a_line(steps: impl IntoIterator<Item = Step>) -> Script {
+    let begin = [Step::output("first\n"), Step::Wait(Duration::from_millis(50))];
+    Script::new(begin.into_iter().chain(steps))
+}
+
+/// The response must break off after what came before the fault, so that the client can tell.
+async fn aborts(script: Script, received: &str) {
+    let pair = Pair::start();
+    let target = pair.log(script, "follow=true");
+    let mut client = Client::connect(pair.address()).await;
+    assert_eq!(client.get(&target).await.status, 200);
+    let aborted = client.body().await.expect_err("an end by which the client can tell");
+    assert_eq!(aborted.received, received);
+    assert_eq!(pair.engine.wait_closed(0).await.sandbox.len(), 36);
+}
+
+#[tokio::test]
+async fn a_cut_stream_aborts_the_response() {
+    aborts(after_a_line([Step::Cut]), "first\n").await;
+}
+
+#[tokio::test]
+async fn a_stream_cut_inside_a_frame_aborts_the_response() {
+    let half = frame(1, b"second\n")[..11].to_vec();
+    aborts(after_a_line([Step::Chunk(half.into()), Step::Wait(Duration::from_millis(50)), Step::Cut]), "first\nsec")
+        .await;
+}
+
+#[tokio::test]
+async fn a_proper_end_inside_a_frame_is_no_proper_end() {
+    let half = frame(1, b"second\n")[..11].to_vec();
+    aborts(after_a_line([Step::Chunk(half.into()), Step::Wait(Duration::from_millis(50)), Step::End]), "first\nsec")
+        .await;
+}
+
+#[tokio::test]
+async fn garbage_for_a_chunk_header_aborts_the_response() {
+    aborts(after_a_line([Step::Raw("not a chunk\r\n".into()), Step::Open]), "first\n").await;
+}
+
+#[tokio::test]
+async fn a_length_of_four_gib_aborts_the_response() {
+    aborts(after_a_line([Step::Chunk(b"\x01\0\0\0\xff\xff\xff\xffx"[..].into()), Step::Open]), "first\n").await;
+}
+
+#[tokio::test]
+async fn an_unknown_stream_aborts_the_response() {
+    aborts(after_a_line([Step::on(9, b"what\n"), Step::Open]), "first\n").await;
+}
+
+#[tokio::test]
+async fn a_report_of_failure_is_not_output() {
+    aborts(after_a_line([Step::on(3, b"error from daemon in stream"), Step::Open]), "first\n").await;
+}
+
+#[tokio::test]
+async fn a_reset_by_the_engine_aborts_the_response() {
+    let engine = crate::Engine::start_tcp();
+    let gateway = crate::Setup::docker(engine.docker_host()).start();
+    let id = engine.log(after_a_line([Step::Reset]));
+    let mut client = Client::connect(gateway.address()).await;
+    assert_eq!(client.get(&logs(&id, "follow=true")).await.status, 200);
+    assert_eq!(client.body().await.expect_err("a reset is no end").received, "first\n");
+}
+
+#[tokio::test]
+async fn an_engine_killed_in_mid_stream_aborts_and_then_is_unavailable() {
+    let mut pair = Pair::start();
+    let target = pair.log(Script::line_then_open("first\n"), "follow=true");
+    let mut client = Client::connect(pair.address()).await;
+    assert_eq!(client.get(&target).await.status, 200);
+    client.body_of(6).await;
+    pair.engine.kill();
+    assert!(client.piece().await.is_err());
+    let response = get_once(pair.address(), &target).await;
+    assert_eq!((response.status(), response.code().as_str()), (503, "LOGS::ENGINE_UNAVAILABLE"), "{response}");
+    assert_eq!(get_once(pair.address(), "/health").await.status(), 200);
+}
+
+#[tokio::test]
+async fn refusals_have_a_status_and_a_code() {
+    let pair = Pair::start();
+    for (status, expected) in [
+        (404, (404, "DOCKER::SANDBOX_NOT_FOUND")),
+        (409, (409, "LOGS::SANDBOX_REMOVING")),
+        (500, (500, "LOGS::QUERY_FAILED")),
+        (501, (501, "LOGS::DRIVER_NOT_READABLE")),
+    ] {
+        let target = pair.log(Script::error(status, "as scripted"), "");
+        let response = get_once(pair.address(), &target).await;
+        assert_eq!((response.status(), response.code().as_str()), expected, "{response}");
+    }
+}
+
+#[tokio::test]
+async fn half_a_head_is_a_failed_query() {
+    let pair = Pair::start();
+    for head in [Head::Half, Head::Raw("SSH-2.0-OpenSSH_9.2\r\n\r\n".into())] {
+        let target = pair.log(Script::new([Step::Cut]).with_head(head), "");
+        let response = get_once(pair.address(), &target).await;
+        // Which of the two it is depends on whether the engine could be reached at all, as far as the gateway can tell.
+        assert!(matches!(response.code().as_str(), "LOGS::QUERY_FAILED" | "LOGS::ENGINE_UNAVAILABLE"), "{response}");
+    }
+}
+
+#[tokio::test]
+async fn the_head_does_not_wait_for_the_engines() {
+    let pair = Pair::start();
+    let target = pair.log(Script::silent(), "follow=true");
+    let start = Instant::now();
+    let head = Client::connect(pair.address()).await.get(&target).await;
+    assert_eq!(head.status, 200);
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_head_byte_by_byte_is_a_head() {
+    let pair = Pair::start();
+    let script = Script::texts(["slow head\n"]).with_head(Head::Trickled(Duration::from_millis(1)));
+    let response = get_once(pair.address(), &pair.log(script, "")).await;
+    assert_eq!((response.status(), &response.body[..]), (200, &b"slow head\n"[..]));
+}
+
+#[tokio::test]
+async fn frames_and_chunks_may_be_cut_anywhere() {
+    let pair = Pair::start();
+    let framed = [frame(1, b"one\n"), frame(2, b"two\n"), frame(0, b"\n"), frame(1, b"\xff\0three")].concat();
+    for size in 1..framed.len() {
+        let steps = Step::cut_into(&framed, size).into_iter().chain([Step::End]);
+        let response = get_once(pair.address(), &pair.log(Script::new(steps), "")).await;
+        assert_eq!(&response.body[..], b"one\ntwo\n\n\xff\0three", "{size} bytes a chunk");
+    }
+    let wire = [chunk(&framed), b"0\r\n\r\n".to_vec()].concat();
+    for at in 1..wire.len() {
+        let (front, back) = (wire[..at].to_vec(), wire[at..].to_vec());
+        let steps = [Step::Raw(front.into()), Step::Wait(Duration::from_millis(2)), Step::Raw(back.into()), Step::Open];
+        let response = get_once(pair.address(), &pair.log(Script::new(steps), "")).await;
+        assert_eq!(&response.body[..], b"one\ntwo\n\n\xff\0three", "split at {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_terminals_bytes_are_never_taken_for_frames() {
+    let pair = Pair::start();
+    let bytes = [&b"\x01\x00\x00\x00\x00\x00\x00\x04abcd"[..], &[1, 2, 3, 0xff]].concat();
+    let script = Script::new([Step::Chunk(bytes.clone().into()), Step::End]);
+    let id = pair.engine.sandbox(Sandbox::tty(script));
+    let response = get_once(pair.address(), &logs(&id, "")).await;
+    assert_eq!(&response.body[..], &bytes);
+}
+
+#[tokio::test]
+async fn payloads_larger_than_any_buffer_pass() {
+    let pair = Pair::start();
+    let payload: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+    let target = pair.log(Script::new([Step::on(1, &payload), Step::End]), "");
+    assert!(get_once(pair.address(), &target).await.body == payload);
+}
+
+#[tokio::test]
+async fn every_line_arrives_batched_or_not() {
+    let pair = Pair::start();
+    for (count, length, batched) in [(50_000, 100, true), (5_000, 100, false), (200, 16_384, true)] {
+        let response = get_once(pair.address(), &pair.log(Script::lines(count, length, batched), "")).await;
+        let expected: Vec<u8> = (0..count).flat_map(|number| script::line(number, length)).collect();
+        assert!(response.body == expected, "{count} lines of {length} bytes, batched: {batched}");
+    }
+}
+
+#[tokio::test]
+async fn a_stall_in_mid_stream_is_waited_out() {
+    let pair = Pair::start();
+    let script = after_a_line([Step::Wait(Duration::from_secs(2)), Step::output("second\n"), Step::End]);
+    let response = get_once(pair.address(), &pair.log(script, "")).await;
+    assert_eq!(response.body, "first\nsecond\n");
+}

@@ -1,0 +1,56 @@
+//! The whole program over real sockets: against a scripted engine for faults, against a real one for bytes.
+
+#![allow(clippy::unwrap_used, reason = "a test's failure is the panic")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bytes;
+mod drain;
+mod faults;
+mod limits;
+mod release;
+mod release_h2;
+mod self_check;
+mod wire;
+
+use support::{
+    engine::{Engine, Script},
+    gateway::{Gateway, Setup},
+};
+
+/// A scripted engine and a gateway on it.
+struct Pair {
+    // Fields are dropped in this order: the gateway first, so that it does not log an engine's end.
+    gateway: Gateway,
+    engine: Engine,
+}
+
+impl Pair {
+    fn start() -> Self {
+        Self::with(|setup| setup)
+    }
+
+    fn with(change: impl FnOnce(Setup) -> Setup) -> Self {
+        let engine = Engine::start();
+        let gateway = change(Setup::docker(engine.docker_host())).start();
+        Self { gateway, engine }
+    }
+
+    /// A new sandbox's log with this query.
+    fn log(&self, script: Script, query: &str) -> String {
+        logs(&self.engine.log(script), query)
+    }
+
+    fn address(&self) -> std::net::SocketAddr {
+        self.gateway.address()
+    }
+}
+
+/// The target of a sandbox's log.
+fn logs(id: &str, query: &str) -> String {
+    match query {
+        "" => format!("/v1/sandboxes/{id}/logs"),
+        query => format!("/v1/sandboxes/{id}/logs?{query}"),
+    }
+}

@@ -1,0 +1,188 @@
+//! However an HTTP/1.1 client leaves, the engine's connection is closed at once: log-pitfalls.md, table A1, row by row,
+//! each on a sandbox that has printed nothing and on one that has printed a line.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    Pair,
+    support::{
+        client::{self, Client},
+        engine::{Script, Step},
+        eventually,
+    },
+};
+
+/// From the client's leaving to the engine's seeing it.
+const SOON: Duration = Duration::from_millis(100);
+
+/// Opens a followed log with these bytes and leaves by `leave`; the engine must see it soon.
+async fn released(request: impl Fn(&str) -> Vec<u8>, leave: impl AsyncFn(Client)) {
+    let pair = Pair::start();
+    for (turn, script) in [Script::silent(), Script::quiet(), Script::line_then_open("hello\n")].into_iter().enumerate()
+    {
+        let prints = script.steps.len() > 1;
+        let target = pair.log(script, "follow=true");
+        let mut client = Client::connect(pair.address()).await;
+        client.send(request(&target)).await;
+        assert_eq!(client.head().await.status, 200);
+        if prints {
+            assert_eq!(client.body_of(6).await, "hello\n");
+        }
+        pair.engine.wait_open(1).await;
+        let left = Instant::now();
+        leave(client).await;
+        let closed = pair.engine.wait_closed(turn).await;
+        assert!(closed.by_peer);
+        let took = closed.at.saturating_duration_since(left);
+        assert!(took < SOON, "script {turn}: released after {took:?}");
+    }
+    assert_eq!(pair.engine.open_logs(), 0);
+}
+
+fn plain(target: &str) -> Vec<u8> {
+    client::get(target, &[])
+}
+
+#[tokio::test]
+async fn close() {
+    released(plain, async |client| client.close()).await;
+}
+
+#[tokio::test]
+async fn reset() {
+    released(plain, async |client| client.reset()).await;
+}
+
+#[tokio::test]
+async fn close_after_asking_for_it() {
+    released(|target| client::get(target, &["Connection: close"]), async |client| client.close()).await;
+}
+
+#[tokio::test]
+async fn close_of_http_1_0() {
+    let request = |target: &str| format!("GET {target} HTTP/1.0\r\nHost: gateway\r\n\r\n").into_bytes();
+    released(request, async |client| client.close()).await;
+}
+
+#[tokio::test]
+async fn close_after_a_stray_byte() {
+    let leave = async |mut client: Client| {
+        client.send("x").await;
+        client.close();
+    };
+    released(plain, leave).await;
+}
+
+#[tokio::test]
+async fn close_long_after_a_stray_byte() {
+    let pair = Pair::start();
+    let target = pair.log(Script::silent(), "follow=true");
+    let mut client = Client::connect(pair.address()).await;
+    assert_eq!(client.get(&target).await.status, 200);
+    client.send("x").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let left = Instant::now();
+    client.close();
+    assert!(pair.engine.wait_closed(0).await.at.saturating_duration_since(left) < SOON);
+}
+
+#[tokio::test]
+async fn close_after_an_extra_line_end() {
+    released(|target| [client::get(target, &[]), b"\r\n".to_vec()].concat(), async |client| client.close()).await;
+}
+
+#[tokio::test]
+async fn close_and_reset_with_a_request_waiting() {
+    let twice = |target: &str| [plain(target), plain("/health")].concat();
+    released(twice, async |client| client.close()).await;
+    released(twice, async |client| client.reset()).await;
+}
+
+#[tokio::test]
+async fn a_request_with_a_body_never_reaches_the_engine() {
+    let pair = Pair::start();
+    let target = pair.log(Script::silent(), "follow=true");
+    for field in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
+        let mut client = Client::connect(pair.address()).await;
+        client.send_get(&target, &[field]).await;
+        let head = client.head().await;
+        assert_eq!(head.status, 400);
+        assert_eq!(head.field("connection"), "close");
+        let body: serde_json::Value = serde_json::from_slice(&client.body().await.unwrap()).unwrap();
+        assert_eq!(body["code"], "LOGS::BODY_NOT_ALLOWED");
+        assert!(client.is_closed().await);
+    }
+    assert_eq!(pair.engine.opened_logs(), 0);
+}
+
+#[tokio::test]
+async fn an_empty_body_is_no_body() {
+    released(|target| client::get(target, &["Content-Length: 0"]), async |client| client.close()).await;
+}
+
+#[tokio::test]
+async fn close_and_reset_of_a_client_that_has_stopped_reading() {
+    for reset in [false, true] {
+        let pair = Pair::start();
+        let script = Script::new([Step::Lines { count: 1_000, length: 1_000, batched: true }, Step::Again]);
+        let target = pair.log(script, "follow=true");
+        let mut client = Client::connect_with_window(pair.address(), 4_096).await;
+        client.send_get(&target, &[]).await;
+        assert_eq!(client.head().await.status, 200);
+        pair.engine.wait_open(1).await;
+        // Long enough for every buffer on the way to be full.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let left = Instant::now();
+        // Closing with unread bytes is a reset in any case; the pair keeps both spellings of the table.
+        if reset {
+            client.reset()
+        } else {
+            client.close()
+        }
+        assert!(pair.engine.wait_closed(0).await.at.saturating_duration_since(left) < SOON);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_kept_carries_the_next_request() {
+    let pair = Pair::start();
+    let target = pair.log(Script::texts(["one\n", "two\n"]), "");
+    let mut client = Client::connect(pair.address()).await;
+    for _ in 0..3 {
+        assert_eq!(client.get(&target).await.status, 200);
+        assert_eq!(client.body().await.unwrap(), "one\ntwo\n");
+    }
+    client.send([plain(&target), plain("/health")].concat()).await;
+    assert_eq!(client.head().await.status, 200);
+    assert_eq!(client.body().await.unwrap(), "one\ntwo\n");
+    assert_eq!(client.head().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_followers_come_and_leave_nothing() {
+    const FOLLOWERS: usize = 2_000;
+    let pair = Pair::with(|setup| setup.server("limit_concurrency = 0"));
+    let target = pair.log(Script::silent(), "follow=true");
+    let files = pair.gateway.open_files();
+    let threads = pair.gateway.threads();
+    for round in 0..2 {
+        let mut clients = Vec::new();
+        for _ in 0..FOLLOWERS {
+            let mut client = Client::connect(pair.address()).await;
+            client.send_get(&target, &[]).await;
+            clients.push(client);
+        }
+        for client in &mut clients {
+            assert_eq!(client.head().await.status, 200);
+        }
+        eventually("all followers", Duration::from_secs(30), || pair.engine.open_logs() == FOLLOWERS).await;
+        for (number, client) in clients.into_iter().enumerate() {
+            if number % 2 == 0 { client.close() } else { client.reset() }
+        }
+        eventually("no follower", Duration::from_secs(10), || pair.engine.open_logs() == 0).await;
+        assert_eq!(pair.engine.closed_logs().len(), FOLLOWERS * (round + 1));
+    }
+    // A connection of the gateway's own to the engine may have been opened meanwhile and kept.
+    eventually("descriptors released", Duration::from_secs(5), || pair.gateway.open_files() <= files + 4).await;
+    assert!(pair.gateway.threads() <= threads + 1);
+}

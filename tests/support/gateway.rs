@@ -1,0 +1,225 @@
+//! The gateway as a process: the built program with a configuration of the test's.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A gateway that is to be started.
+pub struct Setup {
+    port: u16,
+    server: String,
+    sections: String,
+    env: Vec<(String, String)>,
+}
+
+/// A running gateway; it is killed when this is dropped.
+pub struct Gateway {
+    child: Child,
+    address: SocketAddr,
+    output: Arc<Mutex<String>>,
+    home: tempfile::TempDir,
+}
+
+impl Setup {
+    /// A gateway for Docker sandboxes on the engine at `docker_host`, without an API key.
+    pub fn docker(docker_host: &str) -> Self {
+        let runtime = "[runtime]\ntype = \"docker\"\nexecd_image = \"osb-test/execd:stub\"\n";
+        Self::new(runtime).env("DOCKER_HOST", docker_host)
+    }
+
+    /// A gateway for sandboxes that are processes of its own.
+    pub fn process() -> Self {
+        Self::new("[runtime]\ntype = \"process\"\nexecd_image = \"unused\"\n")
+    }
+
+    fn new(runtime: &str) -> Self {
+        let setup = Self { port: free_port(), server: String::new(), sections: runtime.to_owned(), env: Vec::new() };
+        setup.env("OPENSANDBOX_INSECURE_SERVER", "YES")
+    }
+
+    /// Adds lines to `[server]`.
+    pub fn server(mut self, lines: &str) -> Self {
+        self.server.push_str(lines);
+        self.server.push('\n');
+        self
+    }
+
+    /// Requires an API key.
+    pub fn api_key(self, key: &str) -> Self {
+        self.server(&format!("api_key = \"{key}\""))
+    }
+
+    /// Adds a section with its header.
+    pub fn section(mut self, text: &str) -> Self {
+        self.sections.push_str(text);
+        self.sections.push('\n');
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the program and waits until it answers.
+    ///
+    /// # Panics
+    ///
+    /// With the program's output, if it ends or does not answer within 20 s.
+    pub fn start(self) -> Gateway {
+        let mut gateway = self.spawn();
+        gateway.wait_until_healthy();
+        gateway
+    }
+
+    /// Starts the program without waiting.
+    pub fn spawn(self) -> Gateway {
+        let home = tempfile::tempdir().unwrap();
+        let config = home.path().join("config.toml");
+        let Self { port, server, sections, env } = self;
+        let text = format!("[server]\nhost = \"127.0.0.1\"\nport = {port}\n{server}\n{sections}");
+        fs::write(&config, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_opensandbox-gateway"));
+        command.arg("--config").arg(&config).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", home.path()).envs(env);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the built program starts");
+        let output = Arc::new(Mutex::new(String::new()));
+        collect(child.stdout.take().expect("piped"), output.clone());
+        collect(child.stderr.take().expect("piped"), output.clone());
+        Gateway { child, address: SocketAddr::from(([127, 0, 0, 1], port)), output, home }
+    }
+}
+
+impl Gateway {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its home directory, with `config.toml`.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// All that it has written to its outputs so far.
+    pub fn output(&self) -> String {
+        self.output.lock().expect("no holder of the lock panics").clone()
+    }
+
+    /// How many descriptors it has open.
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// Its resident memory in bytes.
+    pub fn resident(&self) -> u64 {
+        self.status_field("VmRSS:") * 1024
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> u64 {
+        self.status_field("Threads:")
+    }
+
+    /// The processor time it has used, in user and system mode together.
+    pub fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // The second field is the program's name in parentheses and may hold spaces; utime and stime are 14 and 15.
+        let after = stat.rsplit_once(')').expect("a name in parentheses").1;
+        let fields: Vec<u64> = after.split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap()).collect();
+        Duration::from_millis((fields[0] + fields[1]) * 10)
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the program's end.
+    ///
+    /// # Panics
+    ///
+    /// If it has not ended within `time`.
+    pub fn wait(&mut self, time: Duration) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < time, "still running after {time:?}: {}", self.output());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn status_field(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel has the field");
+        line.split_whitespace().next().expect("a value").parse().expect("a number")
+    }
+
+    fn wait_until_healthy(&mut self) {
+        let start = Instant::now();
+        while !is_healthy(self.address) {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the gateway ended with {status}: {}", self.output());
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "the gateway does not answer: {}", self.output());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // Already ended is as well; without the wait it would stay behind as a zombie.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("---- the gateway's output ----\n{}", self.output());
+        }
+    }
+}
+
+/// The configuration takes no port 0, so one is drawn here; another program may take it in between, which is rare.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn is_healthy(address: SocketAddr) -> bool {
+    let Ok(mut io) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else { return false };
+    io.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let sent = io.write_all(b"GET /health HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n");
+    let mut answer = String::new();
+    sent.is_ok() && io.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
+}
+
+fn collect(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) {
+    thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        let mut line = Vec::new();
+        while matches!(from.read_until(b'\n', &mut line), Ok(n) if n > 0) {
+            into.lock().expect("no holder of the lock panics").push_str(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    });
+}

@@ -1,0 +1,98 @@
+//! A small HTTP/2 client with prior knowledge, over `h2`: it can reset a stream, vanish, and withhold its window.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use h2::{Reason, RecvStream, SendStream, client};
+use http::{Request, response::Parts};
+use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One HTTP/2 connection; its task ends with it.
+pub struct H2 {
+    send: client::SendRequest<Bytes>,
+    connection: JoinHandle<()>,
+}
+
+/// A request's stream, the answer's head read.
+pub struct Stream {
+    /// The answer's head.
+    pub head: Parts,
+    send: SendStream<Bytes>,
+    body: RecvStream,
+}
+
+impl H2 {
+    /// Connects, granting `window` bytes a stream.
+    pub async fn connect(address: SocketAddr, window: u32) -> Self {
+        let io = TcpStream::connect(address).await.unwrap();
+        io.set_nodelay(true).unwrap();
+        let mut builder = client::Builder::new();
+        builder.initial_window_size(window).initial_connection_window_size(1 << 20);
+        let (send, connection) = builder.handshake(io).await.unwrap();
+        let connection = tokio::spawn(async move {
+            // The gateway's going away at the end of a test is an error here and not one of the test.
+            let _ = connection.await;
+        });
+        Self { send, connection }
+    }
+
+    /// Sends a GET and reads the head of the answer.
+    pub async fn get(&self, target: &str) -> Stream {
+        let request = Request::get(format!("http://gateway{target}")).body(()).unwrap();
+        let mut ready = self.send.clone().ready().await.unwrap();
+        // The request ends with its head; resetting needs the stream's handle all the same.
+        let (response, send) = ready.send_request(request, true).unwrap();
+        let response = timeout(PATIENCE, response).await.expect("a head in time").unwrap();
+        let (head, body) = response.into_parts();
+        Stream { head, send, body }
+    }
+
+    /// Ends the TCP connection without a word.
+    pub fn vanish(self) {
+        self.connection.abort();
+    }
+}
+
+impl Stream {
+    /// The next piece of the body, its window granted again at once; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// If the stream or the connection was reset.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, h2::Error> {
+        let piece = self.withheld_piece().await?;
+        if let Some(piece) = &piece {
+            self.body.flow_control().release_capacity(piece.len())?;
+        }
+        Ok(piece)
+    }
+
+    /// The next piece of the body, its window kept: the peer is soon out of it.
+    ///
+    /// # Errors
+    ///
+    /// If the stream or the connection was reset.
+    pub async fn withheld_piece(&mut self) -> Result<Option<Bytes>, h2::Error> {
+        timeout(PATIENCE, self.body.data()).await.expect("a piece in time").transpose()
+    }
+
+    /// The body to its end.
+    ///
+    /// # Errors
+    ///
+    /// If the stream or the connection was reset.
+    pub async fn body(&mut self) -> Result<Bytes, h2::Error> {
+        let mut body = BytesMut::new();
+        while let Some(piece) = self.piece().await? {
+            body.extend_from_slice(&piece);
+        }
+        Ok(body.freeze())
+    }
+
+    /// Resets the stream as a browser does that closes a tab.
+    pub fn reset(mut self) {
+        self.send.send_reset(Reason::CANCEL);
+    }
+}
