@@ -1,7 +1,7 @@
 //! The program's own log: to standard output, in the existing server's line format or as JSON (config.md, `[log]`).
 
 use std::{
-    fmt::{self, Write as _},
+    fmt,
     io::{self, IsTerminal},
 };
 

@@ -101,6 +101,8 @@ pub struct DockerOptions {
     pub execd_run_as_init: bool,
     /// The longest `timeout` of a request, in seconds.
     pub max_sandbox_timeout_seconds: Option<u64>,
+    /// The most bytes that one read of a log takes (`logs.buffer_bytes`).
+    pub log_buffer: usize,
     /// Where renewed expiries and patched metadata are; `~/.opensandbox` for an ordinary server.
     pub state_dir: PathBuf,
 }
@@ -134,6 +136,7 @@ impl Default for DockerOptions {
             execd_image: String::new(),
             execd_run_as_init: false,
             max_sandbox_timeout_seconds: None,
+            log_buffer: 64 * 1024,
             state_dir: env::home_dir().unwrap_or_default().join(".opensandbox"),
         }
     }
@@ -279,7 +282,7 @@ impl Runtime for Docker {
     }
 
     async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
-        logs::open(self, id, query).await
+        logs::open(&self.inner.engine, id, query, self.inner.options.log_buffer).await
     }
 
     async fn shutdown(&self) {

@@ -21,6 +21,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::tls;
+use crate::logs::engine::Transport;
 
 /// The longest that a connection may take to be made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -164,6 +165,17 @@ impl Socket {
             Self::Unix(stream) => Pin::new(stream),
             Self::Tcp(stream) => Pin::new(stream),
             Self::Tls(stream) => Pin::new(stream.as_mut()),
+        }
+    }
+}
+
+impl Transport for Socket {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            // The TLS session may hold decrypted bytes that the socket knows nothing of.
+            Self::Tls(_) => Poll::Ready(Ok(())),
         }
     }
 }

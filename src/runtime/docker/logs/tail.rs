@@ -1,0 +1,126 @@
+//! The last N lines, of an engine that can only give its last N records.
+
+use std::num::NonZeroU64;
+
+use bytes::BytesMut;
+use jiff::{Timestamp, tz::TimeZone};
+use tokio::io::AsyncReadExt;
+
+use super::{Container, ask};
+use crate::{
+    logs::{
+        LogError, LogQuery,
+        count::{Count, FrameCounter, Place, TtyCounter, Wanted},
+        engine::{self, Answer, OpenError},
+        skip::Skip,
+    },
+    runtime::docker::endpoint::Socket,
+};
+
+/// The largest number that the engine takes for `tail` (Go's `strconv.Atoi` on 64 bits).
+const MAX_RECORDS: u64 = i64::MAX as u64;
+
+/// How many records to ask for, and what to leave out of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    pub(super) records: u64,
+    pub(super) skip: Skip,
+}
+
+/// Finds the last `lines` lines of what `query` selects, by reading the log's end once and counting; again, and more of
+/// it, when it holds cut lines or records that were not asked for. Costs the engine as much as the tail itself does.
+pub(super) async fn window(container: &Container, query: &LogQuery, lines: NonZeroU64) -> Result<Window, OpenError> {
+    let wanted = wanted(query, lines.get());
+    // One more than wanted: only the record before a line tells that the line is whole.
+    let mut records = lines.get().saturating_add(1).min(MAX_RECORDS);
+    loop {
+        let target = ask::counting_target(container, records);
+        let answer = engine::ask(container.endpoint.connect().await?, &target).await?;
+        match count(container, answer, wanted.clone()).await?.place(records) {
+            Place::Found(skip) => return Ok(Window { records, skip }),
+            Place::Earlier { .. } if records == MAX_RECORDS => return Ok(Window { records, skip: Skip::default() }),
+            Place::Earlier { missing } => {
+                records = records.saturating_mul(2).saturating_add(missing).min(MAX_RECORDS);
+            }
+        }
+    }
+}
+
+async fn count(container: &Container, answer: Answer<Socket>, wanted: Wanted) -> Result<Count, OpenError> {
+    let count = Count::new(wanted);
+    if container.tty {
+        let mut counter = TtyCounter::new(count, container.record_limit);
+        each_run(answer, container.buffer, |run| {
+            counter.read(run);
+            Ok(())
+        })
+        .await?;
+        Ok(counter.into_count())
+    } else {
+        let mut counter = FrameCounter::new(count);
+        each_run(answer, container.buffer, |run| counter.read(run)).await?;
+        Ok(counter.into_count())
+    }
+}
+
+/// Reads an answer to its end, a buffer at a time.
+async fn each_run(
+    Answer { mut io, mut body, early }: Answer<Socket>,
+    buffer: usize,
+    mut read: impl FnMut(&[u8]) -> Result<(), LogError>,
+) -> Result<(), OpenError> {
+    let mut buf = BytesMut::from(&early[..]);
+    loop {
+        let mut input = &buf[..];
+        loop {
+            let run = body.next_run(input).map_err(broken)?;
+            read(&input[run.skip..run.skip + run.len]).map_err(broken)?;
+            input = &input[run.skip + run.len..];
+            if run.len == 0 {
+                break;
+            }
+        }
+        if body.is_ended() {
+            return Ok(());
+        }
+        buf.clear();
+        buf.reserve(buffer);
+        if io.read_buf(&mut buf).await? == 0 {
+            let cut = || OpenError::Io(std::io::ErrorKind::UnexpectedEof.into());
+            return if body.may_close() { Ok(()) } else { Err(cut()) };
+        }
+    }
+}
+
+fn broken(error: LogError) -> OpenError {
+    match error {
+        LogError::Disconnected(error) => OpenError::Io(error),
+        LogError::Protocol(what) => OpenError::Protocol(what),
+        LogError::Backend(message) => OpenError::Refused { status: 500, message },
+    }
+}
+
+fn wanted(query: &LogQuery, lines: u64) -> Wanted {
+    let LogQuery { since, until, stdout, stderr, .. } = query;
+    let earliest = since.map(written).unwrap_or_default();
+    let latest = until.map_or_else(|| vec![u8::MAX], written);
+    // Stream 0 is the standard input, which the engine prints as the standard output.
+    Wanted { lines, streams: [*stdout, *stdout, *stderr], times: earliest..latest }
+}
+
+/// A time as the engine writes it before a record, for comparing the text.
+fn written(time: Timestamp) -> Vec<u8> {
+    let time = time.to_zoned(TimeZone::UTC);
+    format!("{}.{:09}Z", time.strftime("%Y-%m-%dT%H:%M:%S"), time.subsec_nanosecond()).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_the_engine_does() {
+        let time: Timestamp = "2026-11-23T02:01:21.5+01:00".parse().expect("a time");
+        assert_eq!(written(time), b"2026-11-23T01:01:21.500000000Z");
+    }
+}
