@@ -13,6 +13,7 @@ use crate::{
     runtime::{
         ErrorKind, Runtime, RuntimeError,
         docker::{Docker, DockerOptions},
+        process::{Process, ProcessOptions},
     },
     server::{Settings, connection::Connections},
     service::Gateway,
@@ -26,7 +27,7 @@ use crate::{
 pub async fn runtime(config: &Config) -> Result<Arc<dyn Runtime>, RuntimeError> {
     match config.runtime.kind {
         RuntimeKind::Docker => Ok(Arc::new(Docker::from_env(docker_options(config)).await?)),
-        RuntimeKind::Process => todo!(),
+        RuntimeKind::Process => Ok(Arc::new(Process::start(ProcessOptions::default()).await?)),
         // The configuration names it among its fatal gaps, so the program does not come here.
         RuntimeKind::Kubernetes => {
             Err(RuntimeError::new(ErrorKind::Initialization, "runtime.type 'kubernetes' is not supported yet."))
