@@ -1,5 +1,7 @@
 //! The process runtime, driven through the runtime's trait.
 
+#![allow(clippy::unwrap_used, reason = "clippy.toml allows it in test functions, but not in their helpers")]
+
 use std::{
     collections::BTreeMap,
     fs,
