@@ -68,6 +68,9 @@ pub struct Process {
     shared: Arc<Shared>,
 }
 
+/// A sandbox's log, and its process if there is one.
+type Started = (Arc<Log>, Option<(Leader, Pipes)>);
+
 struct Shared {
     state: StateDir,
     /// Whether sandboxes may be created. Held for reading while one is, so that none is made after the shutdown.
@@ -193,7 +196,7 @@ impl Shared {
 
 /// Makes a sandbox's files and starts its process. Without a process, the program could not be started, and the log
 /// says why: as with containers, that is not an error of the request.
-fn start(id: &str, plan: &mut Plan, directory: &SandboxDir) -> io::Result<(Arc<Log>, Option<(Leader, Pipes)>)> {
+fn start(id: &str, plan: &mut Plan, directory: &SandboxDir) -> io::Result<Started> {
     directory.make()?;
     let log = Arc::new(Log::create(&directory.log())?);
     match Leader::spawn(id, &plan.command, mem::take(&mut plan.env), directory) {

@@ -206,7 +206,7 @@ mod tests {
         for path in [&state.path, &sandbox.path, &sandbox.work(), &sandbox.temporary()] {
             assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, 0o700);
         }
-        fs::set_permissions(sandbox.work(), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(sandbox.work(), fs::Permissions::from_mode(0o000)).unwrap();
         sandbox.remove().unwrap();
         sandbox.remove().unwrap();
         state.remove().unwrap();
