@@ -1,6 +1,7 @@
 //! STEP 5, the seam: what the gateway asks of a runtime. Knows no HTTP.
 
 pub mod docker;
+pub mod process;
 
 use std::{fmt, pin::Pin};
 

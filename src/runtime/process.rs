@@ -1,0 +1,234 @@
+//! Sandboxes as local child processes, for `dev` and for tests. There is no isolation of any kind: a sandbox is a
+//! process of the gateway's user, so the gateway must listen on the loopback interface only.
+//!
+//! ```text
+//! create ─▶ request (Plan) ─▶ leader (process group) ─▶ pump ─▶ cutter ─▶ record ─▶ log (file)
+//! open_logs ─▶ reader ◀─ select ◀─ record ◀─ tail ◀─────────────────────────────────┘
+//! ```
+//!
+//! A sandbox is one task ([`sandbox::Sandbox::live`]) and, while its process runs, one pump. A log stream is neither.
+//! What differs from Docker: the image is only recorded, resource limits are not enforced, and processes that leave
+//! the sandbox's process group (`setsid`) outlive it.
+
+mod cutter;
+mod leader;
+mod log;
+mod pump;
+mod reader;
+mod record;
+mod request;
+mod sandbox;
+mod select;
+mod state_dir;
+mod tail;
+
+use std::{
+    collections::HashMap,
+    io, mem,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use self::{
+    cutter::Cutter,
+    leader::{Leader, Pipes, is_shortage},
+    log::Log,
+    reader::LogReader,
+    record::Stream,
+    request::Plan,
+    sandbox::{Exit, Sandbox},
+    state_dir::{SandboxDir, StateDir},
+};
+use super::{ErrorKind, Runtime, RuntimeError};
+use crate::{
+    logs::{LogQuery, LogSource},
+    model::{
+        create::CreateRequest,
+        sandbox::{CreatedSandbox, Sandbox as Shown},
+    },
+};
+
+/// What a shell gives for a program that it cannot start.
+const CANNOT_START: i32 = 127;
+
+/// Settings of the process runtime.
+#[derive(Debug, Clone, Default)]
+pub struct ProcessOptions {
+    /// Where sandboxes' files are kept while they live. By default `opensandbox-gateway-<user id>` in the system's
+    /// temporary directory.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// The process runtime. Dropping it ends its sandboxes; [`Runtime::shutdown`] also waits until they are gone.
+pub struct Process {
+    shared: Arc<Shared>,
+}
+
+/// A sandbox's log, and its process if there is one.
+type Started = (Arc<Log>, Option<(Leader, Pipes)>);
+
+struct Shared {
+    state: StateDir,
+    /// Whether sandboxes may be created. Held for reading while one is, so that none is made after the shutdown.
+    open: RwLock<bool>,
+    sandboxes: Mutex<HashMap<String, Arc<Sandbox>>>,
+}
+
+impl Process {
+    /// Prepares the state directory; ends and removes what gateways that were killed left there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Initialization`] if the directory cannot be made, or is not this user's own.
+    pub fn start(options: ProcessOptions) -> Result<Self, RuntimeError> {
+        let ProcessOptions { state_dir } = options;
+        let failed = |error| {
+            let message = format!("Failed to prepare the process runtime's state directory: {error}");
+            RuntimeError::new(ErrorKind::Initialization, message)
+        };
+        let state = StateDir::create(state_dir).map_err(failed)?;
+        tracing::warn!("sandboxes are local processes without isolation; resource limits are not enforced");
+        Ok(Self { shared: Arc::new(Shared { state, open: RwLock::new(true), sandboxes: Mutex::default() }) })
+    }
+
+    fn find(&self, id: &str) -> Result<Arc<Sandbox>, RuntimeError> {
+        let sandbox = self.shared.sandboxes().get(id).cloned();
+        sandbox.filter(|sandbox| !sandbox.is_stopping()).ok_or_else(|| RuntimeError::not_found(id))
+    }
+}
+
+#[async_trait]
+impl Runtime for Process {
+    async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
+        let plan = Plan::new(request)?;
+        let shared = Arc::clone(&self.shared);
+        // A blocking task runs to its end also when the caller has gone.
+        tokio::task::spawn_blocking(move || shared.create(plan)).await.map_err(start_failed)?
+    }
+
+    async fn get(&self, id: &str) -> Result<Shown, RuntimeError> {
+        Ok(self.find(id)?.show())
+    }
+
+    async fn list(&self) -> Result<Vec<Shown>, RuntimeError> {
+        Ok(self.shared.all().iter().filter(|sandbox| !sandbox.is_stopping()).map(|sandbox| sandbox.show()).collect())
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
+        let sandbox = self.find(id)?;
+        sandbox.stop();
+        sandbox.gone().await;
+        Ok(())
+    }
+
+    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
+        let log = Arc::clone(&self.find(id)?.log);
+        match LogReader::open(log, query).await {
+            Ok(reader) => Ok(Box::pin(reader)),
+            Err(error) => {
+                let message = format!("Failed to read logs for sandbox {id}: {error}");
+                Err(RuntimeError::new(ErrorKind::LogQueryFailed, message))
+            }
+        }
+    }
+
+    async fn shutdown(&self) {
+        let shared = Arc::clone(&self.shared);
+        let close = move || *shared.open.write().unwrap_or_else(PoisonError::into_inner) = false;
+        if let Err(error) = tokio::task::spawn_blocking(close).await {
+            tracing::error!(%error, "the process runtime could not be closed");
+        }
+        let sandboxes = self.shared.all();
+        sandboxes.iter().for_each(|sandbox| sandbox.stop());
+        for sandbox in sandboxes {
+            sandbox.gone().await;
+        }
+        let shared = Arc::clone(&self.shared);
+        remove("the state directory", move || shared.state.remove()).await;
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.shared.all().iter().for_each(|sandbox| sandbox.stop());
+    }
+}
+
+impl Shared {
+    fn sandboxes(&self) -> MutexGuard<'_, HashMap<String, Arc<Sandbox>>> {
+        self.sandboxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all(&self) -> Vec<Arc<Sandbox>> {
+        self.sandboxes().values().cloned().collect()
+    }
+
+    /// Starts a sandbox and lets it live. Blocks.
+    fn create(self: Arc<Self>, mut plan: Plan) -> Result<CreatedSandbox, RuntimeError> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        if !*open {
+            return Err(start_failed("the gateway is shutting down"));
+        }
+        let id = uuid::Uuid::new_v4().to_string();
+        let directory = self.state.sandbox(&id);
+        let (log, running) = start(&id, &mut plan, &directory).map_err(|error| {
+            discard(&directory);
+            start_failed(error)
+        })?;
+        let exit = running.is_none().then(|| Exit { code: CANNOT_START, at: Timestamp::now() });
+        let sandbox = Arc::new(Sandbox::new(id, plan, log, exit));
+        self.sandboxes().insert(sandbox.id().to_owned(), Arc::clone(&sandbox));
+        let created = sandbox.show_created();
+        drop(open);
+        let removal = Arc::clone(&self).remove(sandbox.id().to_owned(), directory);
+        tokio::spawn(sandbox.live(running, removal));
+        Ok(created)
+    }
+
+    async fn remove(self: Arc<Self>, id: String, directory: SandboxDir) {
+        remove("a sandbox's directory", move || directory.remove()).await;
+        self.sandboxes().remove(&id);
+    }
+}
+
+/// Makes a sandbox's files and starts its process. Without a process, the program could not be started, and the log
+/// says why: as with containers, that is not an error of the request.
+fn start(id: &str, plan: &mut Plan, directory: &SandboxDir) -> io::Result<Started> {
+    directory.make()?;
+    let log = Arc::new(Log::create(&directory.log())?);
+    match Leader::spawn(id, &plan.command, mem::take(&mut plan.env), directory) {
+        Ok((leader, pipes)) => {
+            directory.record_leader(leader.pid())?;
+            Ok((log, Some((leader, pipes))))
+        }
+        Err(error) if is_shortage(&error) => Err(error),
+        Err(error) => {
+            let text = format!("cannot start {:?}: {error}\n", plan.command[0]);
+            let mut record = Vec::new();
+            Cutter::new(Stream::Stderr).push(text.as_bytes(), &Timestamp::now().to_string(), &mut record);
+            log.write(&record)?;
+            log.finish();
+            Ok((log, None))
+        }
+    }
+}
+
+fn start_failed(error: impl std::fmt::Display) -> RuntimeError {
+    RuntimeError::new(ErrorKind::StartFailed, format!("Failed to create or start the sandbox's process: {error}"))
+}
+
+fn discard(directory: &SandboxDir) {
+    if let Err(error) = directory.remove() {
+        tracing::warn!(%error, "the directory of a sandbox that was not started could not be removed");
+    }
+}
+
+async fn remove(what: &'static str, remove: impl FnOnce() -> io::Result<()> + Send + 'static) {
+    match tokio::task::spawn_blocking(remove).await.map_err(io::Error::other).flatten() {
+        Ok(()) => {}
+        Err(error) => tracing::warn!(%error, "{what} could not be removed"),
+    }
+}

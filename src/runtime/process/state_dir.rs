@@ -1,0 +1,242 @@
+//! The directory on disk: one for this gateway, in it one for each sandbox; and what dead gateways left behind.
+//!
+//! ```text
+//! <root>/gateway-<pid>-<start>-<random>/<sandbox id>/{work,tmp,log,leader}
+//! ```
+//!
+//! `start` is the process's start time from /proc, in clock ticks since boot: a process id that is used again has
+//! another. `leader` holds the same two numbers for the sandbox's process, which leads its process group.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+const LEADER: &str = "leader";
+
+/// This gateway's directory. Only its user can enter it.
+#[derive(Debug)]
+pub(super) struct StateDir {
+    path: PathBuf,
+}
+
+impl StateDir {
+    /// Makes the directory in `root`, by default one of this user's below the system's temporary directory, and
+    /// first removes what gateways that are no longer alive left there.
+    pub(super) fn create(root: Option<PathBuf>) -> io::Result<Self> {
+        let root = match root {
+            Some(root) => root,
+            None => default_root()?,
+        };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
+        sweep(&root)?;
+        let start = start_time(std::process::id()).unwrap_or(0);
+        let path = root.join(format!("gateway-{}-{start}-{}", std::process::id(), uuid::Uuid::new_v4().simple()));
+        private_directory(&path)?;
+        // Sandboxes get absolute paths, whatever the gateway was given.
+        Ok(Self { path: fs::canonicalize(path)? })
+    }
+
+    /// The place of a sandbox's directory, which is yet to be made.
+    pub(super) fn sandbox(&self, id: &str) -> SandboxDir {
+        SandboxDir { path: self.path.join(id) }
+    }
+
+    /// Removes everything.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        remove_tree(&self.path)
+    }
+}
+
+/// A sandbox's directory.
+#[derive(Debug)]
+pub(super) struct SandboxDir {
+    path: PathBuf,
+}
+
+impl SandboxDir {
+    /// Makes the directory and those in it.
+    pub(super) fn make(&self) -> io::Result<()> {
+        [&self.path, &self.work(), &self.temporary()].into_iter().try_for_each(|path| private_directory(path))
+    }
+
+    /// The sandbox's working and home directory.
+    pub(super) fn work(&self) -> PathBuf {
+        self.path.join("work")
+    }
+
+    /// The sandbox's directory for temporary files.
+    pub(super) fn temporary(&self) -> PathBuf {
+        self.path.join("tmp")
+    }
+
+    /// The log file's place.
+    pub(super) fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// Notes the process group, for a later gateway in case this one is killed.
+    pub(super) fn record_leader(&self, pid: u32) -> io::Result<()> {
+        let start = start_time(pid).unwrap_or(0);
+        fs::write(self.path.join(LEADER), format!("{pid} {start}\n"))
+    }
+
+    /// Removes everything.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        remove_tree(&self.path)
+    }
+}
+
+/// A place that other users of the machine cannot have prepared for us.
+fn default_root() -> io::Result<PathBuf> {
+    let user = rustix::process::getuid().as_raw();
+    let root = std::env::temp_dir().join(format!("opensandbox-gateway-{user}"));
+    match private_directory(&root) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        made => return made.map(|()| root),
+    }
+    let metadata = fs::symlink_metadata(&root)?;
+    if metadata.is_dir() && metadata.uid() == user && metadata.mode() & 0o022 == 0 {
+        return Ok(root);
+    }
+    Err(io::Error::new(ErrorKind::PermissionDenied, format!("{} is not this user's own directory", root.display())))
+}
+
+fn private_directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Ends and removes what dead gateways left in `root`.
+fn sweep(root: &Path) -> io::Result<()> {
+    if start_time(std::process::id()).is_none() {
+        // Without /proc the living cannot be told from the dead.
+        return Ok(());
+    }
+    for entry in fs::read_dir(root)? {
+        let path = entry?.path();
+        let Some((pid, start)) = path.file_name().and_then(|name| owner(name.to_str()?)) else { continue };
+        if start_time(pid) != Some(start) {
+            tracing::info!(directory = %path.display(), "removing what a dead gateway left behind");
+            if let Err(error) = remove_left(&path) {
+                tracing::warn!(%error, directory = %path.display(), "a dead gateway's directory could not be removed");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The process id and start time in the name of a gateway's directory.
+fn owner(name: &str) -> Option<(u32, u64)> {
+    let mut parts = name.strip_prefix("gateway-")?.splitn(3, '-');
+    let owner = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    parts.next().is_some().then_some(owner)
+}
+
+fn remove_left(gateway: &Path) -> io::Result<()> {
+    for sandbox in fs::read_dir(gateway)? {
+        let note = sandbox?.path().join(LEADER);
+        match fs::read_to_string(&note) {
+            Ok(note) => kill_left(&note),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    remove_tree(gateway)
+}
+
+/// Kills a noted process group if its leader is still the same process.
+fn kill_left(note: &str) {
+    let Some((pid, start)) = note.trim_end().split_once(' ') else { return };
+    let (Ok(pid), Ok(start)) = (pid.parse::<u32>(), start.parse::<u64>()) else { return };
+    let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let Some(group) = group.filter(|_| start_time(pid) == Some(start))
+        && let Err(error) = kill_process_group(group, Signal::KILL)
+    {
+        tracing::warn!(%error, pid, "a process that a dead gateway left behind could not be ended");
+    }
+}
+
+/// When a process started, in clock ticks since boot; `None` when there is no such process, or no /proc.
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The program's name, in parentheses, may hold anything; the start time is the 22nd field, the name the second.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Removes a directory, also one whose owner took its own rights away. What is not there is removed already.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    let result = match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            allow_all(path)?;
+            fs::remove_dir_all(path)
+        }
+        result => result,
+    };
+    result.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+fn allow_all(directory: &Path) -> io::Result<()> {
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            allow_all(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::process::CommandExt, process::Command};
+
+    use super::*;
+
+    #[test]
+    fn everything_is_private_and_goes() {
+        let root = tempfile::tempdir().unwrap();
+        let state = StateDir::create(Some(root.path().join("a/b"))).unwrap();
+        let sandbox = state.sandbox("id");
+        sandbox.make().unwrap();
+        for path in [&state.path, &sandbox.path, &sandbox.work(), &sandbox.temporary()] {
+            assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, 0o700);
+        }
+        fs::set_permissions(sandbox.work(), fs::Permissions::from_mode(0o000)).unwrap();
+        sandbox.remove().unwrap();
+        sandbox.remove().unwrap();
+        state.remove().unwrap();
+        assert_eq!(fs::read_dir(root.path().join("a/b")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_living_gateways_directory_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let first = StateDir::create(Some(root.path().to_owned())).unwrap();
+        fs::create_dir(root.path().join("other")).unwrap();
+        StateDir::create(Some(root.path().to_owned())).unwrap();
+        assert!(first.path.exists() && root.path().join("other").exists());
+    }
+
+    #[test]
+    fn a_dead_gateways_processes_end() {
+        let root = tempfile::tempdir().unwrap();
+        let mut left = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        let mut other = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        let dead = root.path().join("gateway-4194305-1-x");
+        for (id, pid, start) in [("a", left.id(), start_time(left.id()).unwrap()), ("b", other.id(), 1)] {
+            fs::create_dir_all(dead.join(id)).unwrap();
+            fs::write(dead.join(id).join(LEADER), format!("{pid} {start}\n")).unwrap();
+        }
+        StateDir::create(Some(root.path().to_owned())).unwrap();
+        assert!(!dead.exists());
+        assert!(!left.wait().unwrap().success());
+        assert!(other.try_wait().unwrap().is_none(), "its start time is another");
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+}
