@@ -273,6 +273,31 @@ async fn a_network_keeps_its_capitals() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn anonymous_volumes_go_with_their_sandbox() {
+    let fixture = Fixture::start_with(DockerOptions { sandbox_binds: vec!["/data".to_owned()], ..options() }).await;
+    let mut request = request(&["sleep", "1000"]);
+    request.extensions.insert("bootstrap.execd.isolation".to_owned(), "enable".to_owned());
+    let id = fixture.docker.create(request).await.unwrap().id;
+    let container = fixture.engine.inspect_container(&format!("sandbox-{id}"), None).await.unwrap();
+    assert_eq!(container.state.unwrap().running, Some(true));
+    assert_eq!(container.host_config.unwrap().masked_paths, Some(Vec::new()));
+    let volume = container.mounts.unwrap().into_iter().find_map(|mount| mount.name).unwrap();
+    fixture.engine.inspect_volume(&volume).await.unwrap();
+    fixture.docker.delete(&id).await.unwrap();
+    assert!(fixture.engine.inspect_volume(&volume).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_the_host_s_network_no_port_is_published() {
+    let fixture = Fixture::start_with(DockerOptions { network_mode: "host".to_owned(), ..options() }).await;
+    let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
+    let container = fixture.engine.inspect_container(&format!("sandbox-{id}"), None).await.unwrap();
+    assert_eq!(container.host_config.unwrap().network_mode.as_deref(), Some("host"));
+    assert!(!container.config.unwrap().labels.unwrap().contains_key("opensandbox.io/http-port"));
+    fixture.docker.delete(&id).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_an_engine_there_is_no_runtime() {
     let endpoint = Endpoint::Unix("/nowhere/docker.sock".into());
     let error = Docker::connect(endpoint, options()).await.err().unwrap();
