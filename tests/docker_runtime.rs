@@ -2,8 +2,12 @@
 //!
 //! Every test removes its sandboxes; those that fail leave theirs for a look.
 
+#[path = "docker_runtime/faults.rs"]
+mod faults;
 #[path = "docker_runtime/fixture.rs"]
 mod fixture;
+#[path = "docker_runtime/tls.rs"]
+mod tls;
 
 use std::time::Duration;
 
@@ -253,6 +257,44 @@ async fn a_missing_network_is_refused_by_its_own_name() {
     let error = fixture.docker.create(request(&["x"])).await.unwrap_err();
     let text = "Docker network 'No-Such-Net' does not exist. Create it first with 'docker network create No-Such-Net'.";
     assert_eq!((error.kind, error.message.as_str()), (ErrorKind::InvalidParameter, text));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_keeps_its_capitals() {
+    let name = format!("Osb-Test-{}", uuid::Uuid::new_v4());
+    let fixture = Fixture::start_with(DockerOptions { network_mode: name.clone(), ..options() }).await;
+    let network = bollard::models::NetworkCreateRequest { name: name.clone(), ..Default::default() };
+    fixture.engine.create_network(network).await.unwrap();
+    let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
+    let container = fixture.engine.inspect_container(&format!("sandbox-{id}"), None).await.unwrap();
+    assert!(container.network_settings.unwrap().networks.unwrap().contains_key(&name));
+    fixture.docker.delete(&id).await.unwrap();
+    fixture.engine.remove_network(&name).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anonymous_volumes_go_with_their_sandbox() {
+    let fixture = Fixture::start_with(DockerOptions { sandbox_binds: vec!["/data".to_owned()], ..options() }).await;
+    let mut request = request(&["sleep", "1000"]);
+    request.extensions.insert("bootstrap.execd.isolation".to_owned(), "enable".to_owned());
+    let id = fixture.docker.create(request).await.unwrap().id;
+    let container = fixture.engine.inspect_container(&format!("sandbox-{id}"), None).await.unwrap();
+    assert_eq!(container.state.unwrap().running, Some(true));
+    assert_eq!(container.host_config.unwrap().masked_paths, Some(Vec::new()));
+    let volume = container.mounts.unwrap().into_iter().find_map(|mount| mount.name).unwrap();
+    fixture.engine.inspect_volume(&volume).await.unwrap();
+    fixture.docker.delete(&id).await.unwrap();
+    assert!(fixture.engine.inspect_volume(&volume).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_the_host_s_network_no_port_is_published() {
+    let fixture = Fixture::start_with(DockerOptions { network_mode: "host".to_owned(), ..options() }).await;
+    let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
+    let container = fixture.engine.inspect_container(&format!("sandbox-{id}"), None).await.unwrap();
+    assert_eq!(container.host_config.unwrap().network_mode.as_deref(), Some("host"));
+    assert!(!container.config.unwrap().labels.unwrap().contains_key("opensandbox.io/http-port"));
+    fixture.docker.delete(&id).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,6 +43,7 @@ use tokio::{
     sync::Semaphore,
     task::{JoinError, JoinSet},
 };
+use tracing::Instrument;
 
 use crate::{
     logs::{LogQuery, LogSource},
@@ -70,8 +71,9 @@ const CHANGES: u32 = 1024;
 /// How long [`Runtime::shutdown`] waits for creations and removals that are under way.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(30);
 
-/// The settings of the Docker runtime (config.md, `[docker]`, `[runtime]` and `[server]`).
-#[derive(Debug, Clone)]
+/// The settings of the Docker runtime (config.md, `[docker]`, `[runtime]` and `[server]`). Without a `Debug` form, since
+/// the environment may hold secrets.
+#[derive(Clone)]
 pub struct DockerOptions {
     /// `host`, `bridge`, `none`, `container:<name>` or a network's name, with its capitals.
     pub network_mode: String,
@@ -204,12 +206,12 @@ impl Docker {
         work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
     ) -> Result<T, RuntimeError> {
         let changes = self.inner.changes.clone();
-        let task = tokio::spawn(async move {
+        let work = async move {
             let closed = |_| RuntimeError::new(kind, "The server is shutting down.");
             let _permit = changes.acquire_owned().await.map_err(closed)?;
             work.await
-        });
-        task.await.unwrap_or_else(|error| Err(broken_off(kind, &error)))
+        };
+        tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(broken_off(kind, &error)))
     }
 }
 

@@ -17,9 +17,10 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpStream, UnixListener, UnixStream},
+    task::AbortHandle,
 };
 
-const SOCKET: &str = "/var/run/docker.sock";
+pub(crate) const SOCKET: &str = "/var/run/docker.sock";
 
 /// A runtime and what surrounds it.
 pub(crate) struct Fixture {
@@ -131,20 +132,36 @@ pub(crate) async fn http_get(port: u16, path: &str) -> Option<String> {
     Some(answer)
 }
 
-/// A Unix socket before the engine's, which notes the first line of every connection.
+/// A Unix socket before the engine's, which notes the first line of every connection and can stand in for the engine.
 pub(crate) struct Proxy {
     folder: TempDir,
-    lines: Arc<Mutex<Vec<String>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    lines: Mutex<Vec<String>>,
+    faults: Mutex<Vec<Fault>>,
+    connections: Mutex<Vec<AbortHandle>>,
+}
+
+/// An answer in the engine's place.
+struct Fault {
+    method: &'static str,
+    text: String,
+    times: usize,
+    message: &'static str,
 }
 
 impl Proxy {
     fn start() -> Self {
-        let proxy = Self { folder: tempfile::tempdir().unwrap(), lines: Arc::default() };
+        let proxy = Self { folder: tempfile::tempdir().unwrap(), shared: Arc::default() };
         let listener = UnixListener::bind(proxy.path()).unwrap();
-        let lines = proxy.lines.clone();
+        let shared = proxy.shared.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, lines.clone()));
+                let connection = tokio::spawn(carry(client, shared.clone()));
+                shared.connections.lock().unwrap().push(connection.abort_handle());
             }
         });
         proxy
@@ -156,24 +173,51 @@ impl Proxy {
 
     /// How many requests had this method and this text in their target.
     pub(crate) fn count(&self, method: &str, text: &str) -> usize {
-        let lines = self.lines.lock().unwrap();
+        let lines = self.shared.lines.lock().unwrap();
         lines.iter().filter(|line| line.starts_with(method) && line.contains(text)).count()
     }
 
     pub(crate) fn clear(&self) {
-        self.lines.lock().unwrap().clear();
+        self.shared.lines.lock().unwrap().clear();
+    }
+
+    /// The next so many requests like this one fail with status 500.
+    pub(crate) fn fail(&self, method: &'static str, text: &str, times: usize, message: &'static str) {
+        self.shared.faults.lock().unwrap().push(Fault { method, text: text.to_owned(), times, message });
+    }
+
+    /// Ends all connections.
+    pub(crate) fn break_off(&self) {
+        self.shared.connections.lock().unwrap().drain(..).for_each(|connection| connection.abort());
     }
 }
 
-async fn carry(mut client: UnixStream, lines: Arc<Mutex<Vec<String>>>) {
+impl Shared {
+    fn fault(&self, line: &str) -> Option<&'static str> {
+        let mut faults = self.faults.lock().unwrap();
+        let hit = |fault: &&mut Fault| fault.times > 0 && line.starts_with(fault.method) && line.contains(&fault.text);
+        let fault = faults.iter_mut().find(hit)?;
+        fault.times -= 1;
+        Some(fault.message)
+    }
+}
+
+async fn carry(mut client: UnixStream, shared: Arc<Shared>) {
     let mut start = vec![0; 16 * 1024];
     let read = client.read(&mut start).await.unwrap_or(0);
     start.truncate(read);
-    let line = String::from_utf8_lossy(&start);
-    lines.lock().unwrap().push(line.lines().next().unwrap_or_default().to_owned());
+    let text = String::from_utf8_lossy(&start);
+    let line = text.lines().next().unwrap_or_default();
+    shared.lines.lock().unwrap().push(line.to_owned());
+    // Either side may leave at any time.
+    if let Some(message) = shared.fault(line) {
+        let body = format!(r#"{{"message":"{message}"}}"#);
+        let head = format!("HTTP/1.1 500 Fault\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        let _ = client.write_all(format!("{head}{body}").as_bytes()).await;
+        return;
+    }
     let mut engine = UnixStream::connect(SOCKET).await.unwrap();
     if engine.write_all(&start).await.is_ok() {
-        // Either side may leave at any time.
         let _ = copy_bidirectional(&mut client, &mut engine).await;
     }
 }

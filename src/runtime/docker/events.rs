@@ -1,6 +1,11 @@
 //! The engine's event stream, which keeps the cache right.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bollard::{errors::Error, models::EventMessage, query_parameters::EventsOptions};
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -17,18 +22,19 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fr
 pub(super) async fn run(inner: Arc<Inner>) {
     let mut wait = BACK_OFF.0;
     loop {
-        let heard = follow(&inner).await;
+        let began = Instant::now();
+        let error = follow(&inner).await.err();
         inner.cache.set_live(false);
-        match heard {
-            Ok(()) => wait = BACK_OFF.0,
-            Err(error) => tracing::warn!(%error, "the engine's event stream broke off"),
+        tracing::warn!(error = error.map(tracing::field::display), "the engine's event stream ended; opening another");
+        if began.elapsed() > BACK_OFF.1 {
+            wait = BACK_OFF.0;
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(BACK_OFF.1);
     }
 }
 
-/// Follows one event stream to its end. `Ok` after one that had been of use.
+/// Follows one event stream to its end.
 async fn follow(inner: &Inner) -> Result<(), Error> {
     // Events since this moment of the engine's own clock are told again, so none is lost between here and there.
     let since = inner.engine.within(inner.engine.api.info()).await?.system_time.as_deref().and_then(unix_time);
@@ -36,16 +42,11 @@ async fn follow(inner: &Inner) -> Result<(), Error> {
     let mut events = pin!(inner.engine.api.events(Some(options(since))));
     let mut refreshes = FuturesUnordered::new();
     refreshes.push(boxed(warm(inner)));
-    let mut was_of_use = false;
     loop {
         tokio::select! {
             event = events.next() => match event {
-                Some(Ok(event)) => {
-                    was_of_use = true;
-                    refreshes.extend(note(inner, event).map(|container| boxed(refresh(inner, container))));
-                }
-                Some(Err(error)) if !was_of_use => return Err(error),
-                Some(Err(_)) | None => return Ok(()),
+                Some(event) => refreshes.extend(note(inner, event?).map(|container| boxed(refresh(inner, container)))),
+                None => return Ok(()),
             },
             Some(()) = refreshes.next() => {}
         }

@@ -15,8 +15,7 @@ use crate::{
 
 use super::{DockerOptions, labels};
 
-/// What is to be created, checked.
-#[derive(Debug)]
+/// What is to be created, checked. Without a `Debug` form, since the environment may hold secrets.
 pub(super) struct Plan {
     pub(super) image: ImageSource,
     /// The entrypoint as the client wrote it.

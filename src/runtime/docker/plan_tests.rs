@@ -12,7 +12,7 @@ fn request() -> CreateRequest {
 fn refused(change: impl FnOnce(&mut CreateRequest)) -> RuntimeError {
     let mut request = request();
     change(&mut request);
-    Plan::new(request, &DockerOptions::default()).unwrap_err()
+    Plan::new(request, &DockerOptions::default()).err().unwrap()
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -74,7 +74,7 @@ fn refuses_what_docker_does_not_do() {
 #[test]
 fn bounds_the_timeout() {
     let options = DockerOptions { max_sandbox_timeout_seconds: Some(86_400), ..Default::default() };
-    let error = Plan::new(CreateRequest { timeout: Some(86_401), ..request() }, &options).unwrap_err();
+    let error = Plan::new(CreateRequest { timeout: Some(86_401), ..request() }, &options).err().unwrap();
     assert_eq!(error.message, "Sandbox timeout 86401s exceeds configured maximum of 86400s.");
     assert!(refused(|r| r.timeout = Some(u64::MAX)).message.ends_with("is too large to represent safely."));
     assert!(refused(|r| r.timeout = Some(1 << 50)).message.ends_with("is too large to represent safely."));

@@ -1,0 +1,98 @@
+//! An engine that fails now and then.
+
+use opensandbox_gateway::{
+    model::sandbox::State,
+    runtime::{ErrorKind, Runtime},
+};
+
+use crate::fixture::{Fixture, eventually, request};
+
+const CLASH: &str = "driver failed: Bind for 127.0.0.1:4 failed: port is already allocated";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_replaced_twice_and_no_more() {
+    let fixture = Fixture::start_behind_proxy().await;
+    let proxy = fixture.proxy.as_ref().unwrap();
+    proxy.fail("POST", "/start", 2, CLASH);
+    let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
+    assert_eq!(proxy.count("POST", "create?name=sandbox-") - proxy.count("POST", "sandbox-execd-"), 3);
+    fixture.docker.delete(&id).await.unwrap();
+
+    proxy.fail("POST", "/start", 3, CLASH);
+    let mut request = request(&["sleep", "1000"]);
+    request.metadata.insert("run".to_owned(), fixture.run.clone());
+    let error = fixture.docker.create(request).await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.message),
+        (ErrorKind::StartFailed, format!("Failed to create or start container: {CLASH}"))
+    );
+    assert_eq!(fixture.containers_with(&format!("run={}", fixture.run)).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn execd_is_read_again_after_a_failure() {
+    let fixture = Fixture::start_behind_proxy().await;
+    let proxy = fixture.proxy.as_ref().unwrap();
+    proxy.fail("GET", "/archive?path=%2Fbootstrap.sh", 1, "a bad day");
+    let error = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::ExecdDistributionFailed);
+    assert_eq!(error.message, "Failed to read execd artifacts: a bad day");
+    let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
+    fixture.docker.delete(&id).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_container_breaks_no_list() {
+    let fixture = Fixture::start_behind_proxy().await;
+    let proxy = fixture.proxy.as_ref().unwrap();
+    let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
+    let container = fixture.container_ids(std::slice::from_ref(&id)).await.remove(0);
+    proxy.fail("GET", &container, usize::MAX, "layer does not exist");
+    // The pause makes what was known of the container worthless.
+    fixture.engine.pause_container(&container).await.unwrap();
+    let listed = fixture.docker.list().await.unwrap().into_iter().find(|sandbox| sandbox.id == id).unwrap();
+    assert_eq!((listed.status.state, listed.image.unwrap().uri.as_str()), (State::Paused, "osb-test/busybox:1"));
+    assert!(listed.expires_at.is_some() && listed.entrypoint.is_empty());
+    fixture.docker.delete(&id).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_removal_is_told_and_can_be_repeated() {
+    let fixture = Fixture::start_behind_proxy().await;
+    let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
+    fixture.proxy.as_ref().unwrap().fail("DELETE", "/containers/", 1, "device busy");
+    let error = fixture.docker.delete(&id).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::DeleteFailed);
+    assert_eq!(error.message, "Failed to delete sandbox container: device busy");
+    fixture.docker.delete(&id).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_engine_is_a_failed_query() {
+    let fixture = Fixture::start_behind_proxy().await;
+    fixture.proxy.as_ref().unwrap().fail("GET", "/containers/", usize::MAX, "panic");
+    let error = fixture.docker.get("some-id").await.unwrap_err();
+    assert_eq!(error.message, "Failed to query sandbox containers: panic");
+    assert_eq!(fixture.docker.list().await.unwrap_err().kind, ErrorKind::QueryFailed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_event_stream_comes_back() {
+    let fixture = Fixture::start_behind_proxy().await;
+    let proxy = fixture.proxy.as_ref().unwrap();
+    let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
+    let container = fixture.container_ids(std::slice::from_ref(&id)).await.remove(0);
+    let is_cached = async || {
+        proxy.clear();
+        let listed = fixture.docker.list().await.unwrap();
+        assert!(listed.iter().any(|sandbox| sandbox.id == id));
+        proxy.count("GET", &container) == 0
+    };
+    eventually("the list is cached", is_cached).await;
+    for _ in 0..2 {
+        proxy.break_off();
+        eventually("the stream is opened again", async || proxy.count("GET", "/events") > 0).await;
+        eventually("the list is cached again", is_cached).await;
+    }
+    fixture.docker.delete(&id).await.unwrap();
+}
