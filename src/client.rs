@@ -113,8 +113,9 @@ impl Shared {
         let mut read = self.read();
         loop {
             let seen = read.side.len().min(wanted.len());
-            if read.side[..seen] != wanted[..seen] || seen == wanted.len() {
-                return Poll::Ready(Ok(seen == wanted.len()));
+            let is_like = read.side[..seen] == wanted[..seen];
+            if !is_like || seen == wanted.len() {
+                return Poll::Ready(Ok(is_like));
             }
             if read.closed {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));

@@ -21,10 +21,12 @@ pub fn confirm_open_server(insecure: Option<&str>) -> Result<(), String> {
         return Ok(());
     }
     if !io::stdin().is_terminal() {
-        return Err("API key startup confirmation failed: Startup blocked: server.api_key is empty in non-interactive \
+        return Err(
+            "API key startup confirmation failed: Startup blocked: server.api_key is empty in non-interactive \
                     mode. Set OPENSANDBOX_INSECURE_SERVER=YES to acknowledge the risk, or set server.api_key or \
                     OPENSANDBOX_SERVER_API_KEY."
-            .to_owned());
+                .to_owned(),
+        );
     }
     eprint!("No API key is set: whoever reaches this server can run code on it.\nType YES to start all the same: ");
     // Without the prompt the wait would be a riddle; failing to write it is failing to ask.

@@ -100,7 +100,9 @@ fn announce(config: &Config, listener: &TcpListener, is_dev: bool) {
     let address = listener.local_addr().map_or_else(|_| format!("{host}:{port}"), |address| address.to_string());
     tracing::info!("opensandbox-gateway {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     if config.runtime.kind == RuntimeKind::Process {
-        tracing::warn!("runtime.type = 'process': sandboxes are local processes WITHOUT isolation, for development only");
+        tracing::warn!(
+            "runtime.type = 'process': sandboxes are local processes WITHOUT isolation, for development only"
+        );
     }
     if is_dev {
         println!("{}", WELCOME.replace("{address}", &address));

@@ -27,7 +27,7 @@ use crate::{
 pub async fn runtime(config: &Config) -> Result<Arc<dyn Runtime>, RuntimeError> {
     match config.runtime.kind {
         RuntimeKind::Docker => Ok(Arc::new(Docker::from_env(docker_options(config)).await?)),
-        RuntimeKind::Process => Ok(Arc::new(Process::start(ProcessOptions::default()).await?)),
+        RuntimeKind::Process => Ok(Arc::new(Process::start(ProcessOptions::default())?)),
         // The configuration names it among its fatal gaps, so the program does not come here.
         RuntimeKind::Kubernetes => {
             Err(RuntimeError::new(ErrorKind::Initialization, "runtime.type 'kubernetes' is not supported yet."))

@@ -30,10 +30,9 @@ use crate::config::{Log, LogFormat};
 pub fn init(log: &Log) -> Result<(), tracing_subscriber::util::TryInitError> {
     let level = LevelFilter::from_level(log.level);
     // hyper and its like speak of every frame below `info`; their warnings are ours to know.
-    let filter = Targets::new().with_default(LevelFilter::WARN.min(level)).with_targets([
-        (env!("CARGO_CRATE_NAME"), level),
-        ("access", level),
-    ]);
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN.min(level))
+        .with_targets([(env!("CARGO_CRATE_NAME"), level), ("access", level)]);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stdout);
     let registry = tracing_subscriber::registry().with(RequestIds);
     match log.format {
