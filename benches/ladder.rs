@@ -1,0 +1,77 @@
+//! The ladder: the gateway between what a byte relay can do and what others do, all in one run.
+//!
+//! `scripts/bench` calls this; `cargo bench --bench ladder -- --help` lists the parts. Sides alternate, a ratio is taken
+//! from each round, and medians are printed (log-performance.md §4). Every role is a process of its own: this program
+//! starts itself as the source, as the relay and as the bollard baseline.
+
+#![allow(clippy::unwrap_used, unreachable_pub, missing_docs, reason = "a program of its own that says where it cannot go on")]
+
+#[path = "ladder/baseline.rs"]
+mod baseline;
+#[path = "ladder/client.rs"]
+mod client;
+#[path = "ladder/followers.rs"]
+mod followers;
+#[path = "ladder/nginx.rs"]
+mod nginx;
+#[path = "ladder/process.rs"]
+mod process;
+#[path = "ladder/real.rs"]
+mod real;
+#[path = "ladder/relay.rs"]
+mod relay;
+#[path = "ladder/source.rs"]
+mod source;
+#[path = "../tests/support/mod.rs"]
+mod support;
+#[path = "ladder/table.rs"]
+mod table;
+#[path = "ladder/throughput.rs"]
+mod throughput;
+
+const HELP: &str = "\
+usage: ladder [PART]...   (default: all)
+
+  throughput   the gateway, a 64 KiB relay and nginx on the same stream, batched and one write a line
+  baseline     the gateway beside bollard's logs() behind a stream body
+  followers    5,000 silent followers: memory, idle CPU, a GET beside them
+  release      client gone -> engine connection closed, 2,000 times
+  memory       resident memory while 250 MB stream
+  real         2,000,000 lines of a real Docker Engine, beside curl on its socket
+
+Environment: ROUNDS (default 7, and one to warm up).";
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["role", "source"] => source::run(),
+        ["role", "relay", socket] => relay::run(socket),
+        ["role", "bollard", socket] => baseline::run(socket),
+        ["--help" | "-h"] => println!("{HELP}"),
+        parts => run(parts),
+    }
+}
+
+fn run(parts: &[&str]) {
+    table::machine();
+    let wanted = |part| parts.is_empty() || parts.contains(&part);
+    let all: [(&str, fn()); 6] = [
+        ("throughput", throughput::run),
+        ("baseline", throughput::baseline),
+        ("followers", followers::run),
+        ("release", followers::release),
+        ("memory", throughput::memory),
+        ("real", real::run),
+    ];
+    for (part, run) in all {
+        if wanted(part) {
+            run();
+        }
+    }
+}
+
+/// How many rounds are measured.
+fn rounds() -> usize {
+    std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(7)
+}

@@ -1,0 +1,101 @@
+//! Many silent followers, and how fast one is let go.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    client,
+    process::Role,
+    rounds,
+    support::{
+        engine::{Engine, script::Script},
+        gateway::Setup,
+    },
+    table,
+};
+
+const FOLLOWERS: usize = 5_000;
+const RELEASES: usize = 2_000;
+
+async fn follow(address: std::net::SocketAddr, id: &str) -> TcpStream {
+    let mut io = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /sandboxes/{id}/logs?follow=true HTTP/1.1\r\nHost: bench\r\n\r\n");
+    io.write_all(request.as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    io.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    io
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// Memory, idle CPU and a GET beside 5,000 silent followers.
+pub fn run() {
+    let source = Role::start(&["source"]);
+    let gateway = Setup::docker(&format!("unix://{}", source.says)).start();
+    client::read(gateway.address(), "/sandboxes/silent");
+    let before = gateway.resident();
+    block_on(async {
+        let mut followers = Vec::new();
+        for _ in 0..FOLLOWERS {
+            followers.push(follow(gateway.address(), "silent").await);
+        }
+        thread::sleep(Duration::from_secs(2));
+        let each = (gateway.resident() - before) as f64 / FOLLOWERS as f64 / 1024.0;
+        let what = format!("{FOLLOWERS} silent followers: resident memory each");
+        table::row(&what, &format!("{each:.1} KiB"), "<= 16 KiB", each <= 16.0);
+        let (start, used) = (Instant::now(), gateway.cpu());
+        thread::sleep(Duration::from_secs(10));
+        let idle = (gateway.cpu() - used).as_secs_f64() / start.elapsed().as_secs_f64() * 100.0;
+        table::row(&format!("{FOLLOWERS} silent followers: CPU"), &format!("{idle:.1} %"), "< 2 %", idle < 2.0);
+        let times: Vec<f64> = (0..rounds() * 20)
+            .map(|_| client::read(gateway.address(), "/sandboxes/silent").0.as_secs_f64() * 1e3)
+            .collect();
+        let times = table::Spread::of(times);
+        let what = format!("{FOLLOWERS} silent followers: GET of a sandbox");
+        let figure = format!("{:.1} ms (to {:.1})", times.median, times.most);
+        table::row(&what, &figure, "< 5 ms", times.median < 5.0);
+        drop(followers);
+    });
+    thread::sleep(Duration::from_secs(2));
+    let left = gateway.resident() as f64 - before as f64;
+    table::note("memory that remains after they left", &format!("{:.1} MiB", left / 1048576.0));
+    table::note("descriptors that remain", &format!("{}\n", gateway.open_files()));
+}
+
+/// From the client's close to the engine's, one after the other.
+pub fn release() {
+    let engine = Engine::start();
+    let id = engine.log(Script::silent());
+    let gateway = Setup::docker(engine.docker_host()).start();
+    let mut times: Vec<f64> = block_on(async {
+        let mut times = Vec::new();
+        for seen in 0..RELEASES {
+            let follower = follow(gateway.address(), &id).await;
+            let start = Instant::now();
+            drop(follower);
+            let closed = loop {
+                if let Some(closed) = engine.closed_logs().get(seen) {
+                    break closed.at;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            };
+            times.push(closed.duration_since(start).as_secs_f64() * 1e3);
+        }
+        times
+    });
+    times.sort_by(f64::total_cmp);
+    let p99 = times[RELEASES * 99 / 100];
+    let figure = format!("{:.2} ms, p99 {p99:.2} ms", times[RELEASES / 2]);
+    table::row("client gone -> engine connection closed: median, p99", &figure, "p99 < 50 ms", p99 < 50.0);
+    println!();
+}
