@@ -173,7 +173,7 @@ fn row(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::ExecdStartFailed => (UNAVAILABLE, "DOCKER::SANDBOX_EXECD_START_FAILED"),
         ErrorKind::ExecdDistributionFailed => (FAILED, "DOCKER::SANDBOX_EXECD_DISTRIBUTION_FAILED"),
         ErrorKind::BootstrapInstallFailed => (FAILED, "DOCKER::SANDBOX_BOOTSTRAP_INSTALL_FAILED"),
-        ErrorKind::Initialization => (UNAVAILABLE, "DOCKER::INITIALIZATION_ERROR"),
+        ErrorKind::Initialization | ErrorKind::RuntimeUnavailable => (UNAVAILABLE, "DOCKER::INITIALIZATION_ERROR"),
         ErrorKind::LogDriverUnreadable => (StatusCode::NOT_IMPLEMENTED, "LOGS::DRIVER_NOT_READABLE"),
         ErrorKind::LogSandboxRemoving => (StatusCode::CONFLICT, "LOGS::SANDBOX_REMOVING"),
         ErrorKind::LogEngineUnavailable => (UNAVAILABLE, "LOGS::ENGINE_UNAVAILABLE"),

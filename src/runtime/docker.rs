@@ -2,7 +2,8 @@
 //!
 //! A request goes `plan` → `image` → `execd` → `body` → `create`; back from the engine's containers to sandboxes it
 //! goes `find` or `list` → `describe` → `overlay`. Two tasks live as long as the runtime: `events` keeps the list's
-//! `cache` right, `expiry` removes sandboxes whose time has come. bollard's types stop in this folder.
+//! `cache` right, `expiry` removes sandboxes whose time has come (and first the `leftovers` of servers that were
+//! killed). bollard's types stop in this folder.
 
 pub mod endpoint;
 
@@ -18,6 +19,7 @@ mod expiry;
 mod find;
 mod image;
 mod labels;
+mod leftovers;
 mod list;
 mod logs;
 mod overlay;
@@ -46,6 +48,7 @@ use tokio::{
 use tracing::Instrument;
 
 use crate::{
+    config::DROPPED_CAPABILITIES,
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
@@ -93,6 +96,10 @@ pub struct DockerOptions {
     pub no_new_privileges: bool,
     /// The most processes in a sandbox; the engine's default when absent.
     pub pids_limit: Option<i64>,
+    /// The engine's runtime for sandboxes, such as `runsc`; its default when absent.
+    pub secure_runtime: Option<String>,
+    /// Requests may ask for the privileges that execd's isolation needs.
+    pub allow_isolation_extension: bool,
     /// Variables of every sandbox, in this order before the request's.
     pub sandbox_env: Vec<(String, String)>,
     /// Binds of every sandbox, in the engine's form.
@@ -112,27 +119,18 @@ pub struct DockerOptions {
 impl Default for DockerOptions {
     /// The defaults of config.md; there is none for the execd image, which stays empty.
     fn default() -> Self {
-        let dropped = [
-            "AUDIT_WRITE",
-            "MKNOD",
-            "NET_ADMIN",
-            "NET_RAW",
-            "SYS_ADMIN",
-            "SYS_MODULE",
-            "SYS_PTRACE",
-            "SYS_TIME",
-            "SYS_TTY_CONFIG",
-        ];
         Self {
             network_mode: "host".to_owned(),
             api_timeout: Duration::from_secs(180),
             publish_host: Ipv4Addr::UNSPECIFIED,
             port_range: 40_000..=60_000,
-            drop_capabilities: dropped.map(str::to_owned).to_vec(),
+            drop_capabilities: DROPPED_CAPABILITIES.map(str::to_owned).to_vec(),
             apparmor_profile: None,
             seccomp_profile: None,
             no_new_privileges: true,
             pids_limit: Some(4096),
+            secure_runtime: None,
+            allow_isolation_extension: false,
             sandbox_env: Vec::new(),
             sandbox_binds: Vec::new(),
             execd_image: String::new(),
@@ -176,11 +174,15 @@ impl Docker {
     /// Connects to the engine at `endpoint` and starts the runtime's tasks.
     ///
     /// # Errors
-    /// [`ErrorKind::Initialization`] when the engine does not answer.
+    /// [`ErrorKind::Initialization`] when the engine does not answer, [`ErrorKind::RuntimeUnavailable`] when it lacks
+    /// the runtime that sandboxes are to have.
     pub async fn connect(endpoint: Endpoint, options: DockerOptions) -> Result<Self, RuntimeError> {
         let engine = Engine::connect(endpoint, options.api_timeout).await;
         let engine = engine.map_err(|error| unreachable_engine(&engine::text(&error)))?;
         tracing::info!(api = engine.api_version, endpoint = ?engine.endpoint, "connected to the engine");
+        if let Some(name) = &options.secure_runtime {
+            check_secure_runtime(&engine, name).await?;
+        }
         let (inner, commands) = Inner::new(engine, options);
         let inner = Arc::new(inner);
         let mut tasks = JoinSet::new();
@@ -199,16 +201,17 @@ impl Docker {
         &self.inner.engine.api_version
     }
 
-    /// Runs `work` to its end even if the caller is dropped; [`Runtime::shutdown`] waits for it.
+    /// Runs `work` to its end even if the caller is dropped; [`Runtime::shutdown`] waits for it. Work that still waits
+    /// for its turn goes with its caller, so that callers who leave cannot pile it up.
     async fn to_the_end<T: Send + 'static>(
         &self,
         kind: ErrorKind,
         work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
     ) -> Result<T, RuntimeError> {
-        let changes = self.inner.changes.clone();
+        let closed = |_| RuntimeError::new(kind, "The server is shutting down.");
+        let permit = self.inner.changes.clone().acquire_owned().await.map_err(closed)?;
         let work = async move {
-            let closed = |_| RuntimeError::new(kind, "The server is shutting down.");
-            let _permit = changes.acquire_owned().await.map_err(closed)?;
+            let _permit = permit;
             work.await
         };
         tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(broken_off(kind, &error)))
@@ -295,6 +298,19 @@ impl Runtime for Docker {
         }
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
+}
+
+/// Fails unless the engine has the runtime `name` (config.md §4).
+async fn check_secure_runtime(engine: &Engine, name: &str) -> Result<(), RuntimeError> {
+    let info = engine.within(engine.api.info()).await.map_err(|error| unreachable_engine(&engine::text(&error)))?;
+    let mut available: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
+    if available.iter().any(|runtime| runtime == name) {
+        return Ok(());
+    }
+    available.sort();
+    let text =
+        format!("Configured Docker runtime '{name}' is not available. Available runtimes: {}", available.join(", "));
+    Err(RuntimeError::new(ErrorKind::RuntimeUnavailable, text))
 }
 
 fn unreachable_engine(cause: &str) -> RuntimeError {

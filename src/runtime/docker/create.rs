@@ -97,7 +97,13 @@ impl Inner {
     ) -> Result<(), Failure> {
         let container = self.engine.create(&container_name(id), plan.platform.as_ref(), body).await?;
         execd::inject(&self.engine, &container, shelf).await?;
-        Ok(self.engine.start(&container).await?)
+        // From here on the event of the start knows that an inspection is coming.
+        self.cache.begin(&container);
+        self.engine.start(&container).await?;
+        if let Err(error) = self.inspect_and_keep(&container).await {
+            tracing::debug!(sandbox = id, %error, "a new sandbox could not be inspected; the next list will");
+        }
+        Ok(())
     }
 
     /// Ports in every mode that has a network of the sandbox's own.
@@ -169,7 +175,7 @@ fn answer(plan: Plan, id: String) -> CreatedSandbox {
         id,
         status,
         metadata: plan.metadata,
-        extensions: plan.extensions,
+        extensions: plan.extensions.echoed,
         platform: plan.platform,
         expires_at: plan.expires_at,
         created_at: plan.created_at,
