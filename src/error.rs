@@ -39,7 +39,7 @@ pub struct ErrorBody {
     pub message: String,
     /// What the existing server answers in its place.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<Value>,
+    pub detail: Option<Box<Value>>,
 }
 
 impl ApiError {
@@ -50,7 +50,7 @@ impl ApiError {
     }
 
     fn with_detail(mut self, detail: Value) -> Self {
-        self.body.detail = Some(detail);
+        self.body.detail = Some(Box::new(detail));
         self
     }
 

@@ -79,6 +79,8 @@ fn overlays_the_environment() {
     assert_eq!(Plan::new(request, &options).unwrap().env, ["B=3", "C="]);
 }
 
+type Mend = fn(&mut CreateRequest);
+
 /// Every request breaks its rule and all later ones, so the texts tell the order (http-api.md §6.3).
 #[test]
 fn checks_come_in_the_contract_s_order() {
@@ -96,7 +98,7 @@ fn checks_come_in_the_contract_s_order() {
         ..CreateRequest::default()
     };
     let options = DockerOptions { max_sandbox_timeout_seconds: Some(86_400), ..DockerOptions::default() };
-    let mends: [(&str, fn(&mut CreateRequest)); 10] = [
+    let mends: [(&str, Mend); 10] = [
         ("Invalid extensions", |r| drop(r.extensions.remove("access.renew.extend.seconds"))),
         ("lifecycle hooks", |r| r.lifecycle = false),
         ("poolRef is not", |r| drop(r.extensions.remove("poolRef"))),
