@@ -6,7 +6,7 @@
 //! open_logs ─▶ reader ◀─ select ◀─ record ◀─ tail ◀─────────────────────────────────┘
 //! ```
 //!
-//! A sandbox is one task ([`sandbox::Sandbox::live`]) and, while its process runs, one pump. A log stream is neither.
+//! A sandbox is one task (`sandbox::Sandbox::live`) and, while its process runs, one pump. A log stream is neither.
 //! What differs from Docker: the image is only recorded, resource limits are not enforced, and processes that leave
 //! the sandbox's process group (`setsid`) outlive it.
 

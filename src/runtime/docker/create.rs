@@ -1,5 +1,7 @@
 //! Creation, from a checked plan to a started container, or to nothing at all (docker-runtime.md §3).
 
+use std::time::Duration;
+
 use bollard::{errors::Error, query_parameters::ListNetworksOptions};
 use uuid::Uuid;
 
@@ -28,6 +30,9 @@ const ATTEMPTS: usize = 3;
 
 /// How often the removal of a half-made container is tried.
 const ROLLBACKS: usize = 3;
+
+/// How long a creation waits for its sandbox's entry in the list's cache.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Network modes that need no network of that name.
 const BUILT_IN: [&str; 4] = ["host", "bridge", "none", "default"];
@@ -100,8 +105,10 @@ impl Inner {
         // From here on the event of the start knows that an inspection is coming.
         self.cache.begin(&container);
         self.engine.start(&container).await?;
-        if let Err(error) = self.inspect_and_keep(&container).await {
-            tracing::debug!(sandbox = id, %error, "a new sandbox could not be inspected; the next list will");
+        // So that a list right after this asks the engine no more than any other; if this fails, it does.
+        let looked = tokio::time::timeout(LOOK, self.inspect_and_keep(&container)).await;
+        if !matches!(looked, Ok(Ok(_))) {
+            tracing::debug!(sandbox = id, "a new sandbox could not be inspected; the next list will");
         }
         Ok(())
     }
@@ -128,7 +135,7 @@ impl Inner {
                 Err(error) if !is_missing(&error) => tracing::warn!(sandbox = id, %error, "roll-back failed"),
                 _ => return,
             }
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 }
