@@ -26,8 +26,6 @@ pub struct Api {
     pub streams: Arc<Streams>,
     /// Tells log streams that the gateway is ending.
     pub drain: drain::Watch,
-    /// The longest lifetime a creation may ask for, in seconds (`server.max_sandbox_timeout_seconds`).
-    pub max_timeout: Option<u64>,
 }
 
 /// Calls the handler of `route`.
@@ -59,7 +57,7 @@ async fn create(api: &Api, req: Request<Incoming>) -> Result<Response<Body>, Api
     let (head, body) = req.into_parts();
     let body = payload::read(body).await?;
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let created = sandboxes::create(&*api.runtime, api.max_timeout, content_type, &body).await?;
+    let created = sandboxes::create(&*api.runtime, content_type, &body).await?;
     Ok(respond::json(StatusCode::ACCEPTED, &created))
 }
 

@@ -39,7 +39,7 @@ pub struct ErrorBody {
     pub message: String,
     /// What the existing server answers in its place.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<Value>,
+    pub detail: Option<Box<Value>>,
 }
 
 impl ApiError {
@@ -50,7 +50,7 @@ impl ApiError {
     }
 
     fn with_detail(mut self, detail: Value) -> Self {
-        self.body.detail = Some(detail);
+        self.body.detail = Some(Box::new(detail));
         self
     }
 
@@ -173,7 +173,7 @@ fn row(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::ExecdStartFailed => (UNAVAILABLE, "DOCKER::SANDBOX_EXECD_START_FAILED"),
         ErrorKind::ExecdDistributionFailed => (FAILED, "DOCKER::SANDBOX_EXECD_DISTRIBUTION_FAILED"),
         ErrorKind::BootstrapInstallFailed => (FAILED, "DOCKER::SANDBOX_BOOTSTRAP_INSTALL_FAILED"),
-        ErrorKind::Initialization => (UNAVAILABLE, "DOCKER::INITIALIZATION_ERROR"),
+        ErrorKind::Initialization | ErrorKind::RuntimeUnavailable => (UNAVAILABLE, "DOCKER::INITIALIZATION_ERROR"),
         ErrorKind::LogDriverUnreadable => (StatusCode::NOT_IMPLEMENTED, "LOGS::DRIVER_NOT_READABLE"),
         ErrorKind::LogSandboxRemoving => (StatusCode::CONFLICT, "LOGS::SANDBOX_REMOVING"),
         ErrorKind::LogEngineUnavailable => (UNAVAILABLE, "LOGS::ENGINE_UNAVAILABLE"),

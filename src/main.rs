@@ -11,6 +11,7 @@ use opensandbox_gateway::{
     cli::{self, Cli, Command},
     config::{self, Config, ConfigError, Loaded, RuntimeKind, env},
     guard,
+    runtime::ErrorKind,
     server::{self, listen},
     signal::Signals,
     start, telemetry,
@@ -20,8 +21,8 @@ use tokio::net::TcpListener;
 /// The exit code of a start-up that failed (config.md §4).
 const FAILED: u8 = 1;
 
-/// The exit code when the port cannot be had.
-const PORT: u8 = 3;
+/// The exit code when what the machine must give is not there: the port, or the secure runtime (config.md §4).
+const MISSING: u8 = 3;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -61,11 +62,12 @@ async fn serve(config: Config, is_dev: bool) -> ExitCode {
         Ok(listener) => listener,
         Err(error) => {
             let (host, port) = (&config.server.host, config.server.port);
-            return fail(PORT, &format!("Cannot listen on {host}:{port} (server.host, server.port): {error}"));
+            return fail(MISSING, &format!("Cannot listen on {host}:{port} (server.host, server.port): {error}"));
         }
     };
     let sandboxes = match start::runtime(&config).await {
         Ok(sandboxes) => sandboxes,
+        Err(error) if error.kind == ErrorKind::RuntimeUnavailable => return fail(MISSING, &error.to_string()),
         Err(error) => return fail(FAILED, &error.to_string()),
     };
     announce(&config, &listener, is_dev);

@@ -20,7 +20,7 @@ use crate::{
 pub trait Runtime: Send + Sync + 'static {
     /// Creates and starts a sandbox; on failure nothing of it remains.
     ///
-    /// The caller may drop the future (its client left): the runtime finishes the work all the same.
+    /// The caller may drop the future (its client left): the runtime finishes what it has begun all the same.
     async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, RuntimeError>;
 
     /// One sandbox.
@@ -99,6 +99,8 @@ pub enum ErrorKind {
     BootstrapInstallFailed,
     /// The runtime could not be reached at start-up.
     Initialization,
+    /// The engine lacks the runtime that sandboxes are to have; found at start-up.
+    RuntimeUnavailable,
     /// The sandbox's log driver cannot be read.
     LogDriverUnreadable,
     /// The sandbox is being removed, so its log cannot be read.

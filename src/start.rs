@@ -27,7 +27,7 @@ use crate::{
 pub async fn runtime(config: &Config) -> Result<Arc<dyn Runtime>, RuntimeError> {
     match config.runtime.kind {
         RuntimeKind::Docker => Ok(Arc::new(Docker::from_env(docker_options(config)).await?)),
-        RuntimeKind::Process => Ok(Arc::new(Process::start(ProcessOptions::default())?)),
+        RuntimeKind::Process => Ok(Arc::new(Process::start(process_options(config))?)),
         // The configuration names it among its fatal gaps, so the program does not come here.
         RuntimeKind::Kubernetes => {
             Err(RuntimeError::new(ErrorKind::Initialization, "runtime.type 'kubernetes' is not supported yet."))
@@ -39,12 +39,7 @@ pub async fn runtime(config: &Config) -> Result<Arc<dyn Runtime>, RuntimeError> 
 pub fn server(config: &Config, runtime: Arc<dyn Runtime>) -> Settings {
     let config::Server { timeout_keep_alive, timeout_graceful_shutdown, max_connections, .. } = config.server;
     let drain = Drain::default();
-    let api = Api {
-        runtime,
-        streams: Streams::new(stream_limits(&config.logs)),
-        drain: drain.watch(),
-        max_timeout: config.server.max_sandbox_timeout.map(|timeout| timeout.as_secs()),
-    };
+    let api = Api { runtime, streams: Streams::new(stream_limits(&config.logs)), drain: drain.watch() };
     let concurrency = config.server.limit_concurrency.map(|limit| Semaphore::new(limit.get() as usize));
     let gateway = Arc::new(Gateway { api, key: config.server.api_key.clone(), concurrency });
     let connections = Connections {
@@ -73,6 +68,15 @@ fn stream_limits(logs: &config::Logs) -> StreamLimits {
     StreamLimits { total: limit(logs.max_streams), per_sandbox: limit(logs.max_streams_per_sandbox) }
 }
 
+/// The longest `timeout` of a request, in seconds.
+fn max_timeout(config: &Config) -> Option<u64> {
+    config.server.max_sandbox_timeout.map(|timeout| timeout.as_secs())
+}
+
+fn process_options(config: &Config) -> ProcessOptions {
+    ProcessOptions { max_sandbox_timeout_seconds: max_timeout(config), ..ProcessOptions::default() }
+}
+
 fn docker_options(config: &Config) -> DockerOptions {
     let docker = config.docker.clone();
     DockerOptions {
@@ -87,9 +91,11 @@ fn docker_options(config: &Config) -> DockerOptions {
         pids_limit: Some(docker.pids_limit),
         sandbox_env: docker.sandbox_env.into_iter().map(|(name, value)| (name, value.expose().to_owned())).collect(),
         sandbox_binds: docker.sandbox_binds,
+        secure_runtime: config.secure_runtime.docker_runtime.clone(),
+        allow_isolation_extension: docker.allow_isolation_extension,
         execd_image: config.runtime.execd_image.clone(),
         execd_run_as_init: config.runtime.execd_run_as_init,
-        max_sandbox_timeout_seconds: config.server.max_sandbox_timeout.map(|timeout| timeout.as_secs()),
+        max_sandbox_timeout_seconds: max_timeout(config),
         log_buffer: config.logs.buffer_bytes,
         ..DockerOptions::default()
     }

@@ -38,7 +38,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let options = ProcessOptions { state_dir: Some(root.path().to_owned()) };
+        let options = ProcessOptions { state_dir: Some(root.path().to_owned()), ..ProcessOptions::default() };
         Self { process: Process::start(options).unwrap(), root }
     }
 

@@ -9,12 +9,9 @@ use super::{
 use crate::{
     model::{
         create::CreateRequest,
-        extensions::Extensions,
         page::{ListQuery, Page},
         read,
         sandbox::{CreatedSandbox, Sandbox},
-        timeout,
-        timestamp::Timestamp,
         violation::Report,
     },
     runtime::Runtime,
@@ -26,19 +23,13 @@ const DEFAULT_PAGE_SIZE: u64 = 20;
 /// How many sandboxes a page has at most.
 const MAX_PAGE_SIZE: u64 = 200;
 
-/// `POST /sandboxes`. `max_timeout` is `server.max_sandbox_timeout_seconds`.
+/// `POST /sandboxes`. The rules of a request's form are checked here (422); those of its meaning (400) by the runtime,
+/// since their order is a runtime's own (http-api.md §6.3).
 ///
 /// # Errors
-/// A request that breaks a rule never reaches the runtime.
-pub async fn create(
-    runtime: &dyn Runtime,
-    max_timeout: Option<u64>,
-    content_type: Option<&str>,
-    body: &[u8],
-) -> Result<CreatedSandbox, Failure> {
+/// A request that breaks a rule of its form, or the runtime's failure.
+pub async fn create(runtime: &dyn Runtime, content_type: Option<&str>, body: &[u8]) -> Result<CreatedSandbox, Failure> {
     let request = CreateRequest::from_json(&extract::json_body(content_type, body)?)?;
-    Extensions::from_request(&request.extensions)?;
-    timeout::expiry(request.timeout, max_timeout, Timestamp::now())?;
     Ok(runtime.create(request).await?)
 }
 

@@ -9,7 +9,7 @@ use super::secret::Secret;
 use super::section::Section;
 
 /// The capabilities a sandbox loses when the file has no list of its own.
-const DROPPED: [&str; 9] = [
+pub const DROPPED_CAPABILITIES: [&str; 9] = [
     "AUDIT_WRITE",
     "MKNOD",
     "NET_ADMIN",
@@ -62,6 +62,10 @@ pub struct Docker {
     pub sandbox_env: BTreeMap<String, Secret>,
     /// Binds every sandbox gets, as `source:target[:options]`. Default none.
     pub sandbox_binds: Vec<String>,
+    /// Accept requests with the extension `bootstrap.execd.isolation`, which
+    /// gives a sandbox SYS_ADMIN and lifts its AppArmor and seccomp profiles.
+    /// Default false. Not a key of the Python server, which accepts them all.
+    pub allow_isolation_extension: bool,
 }
 
 impl Docker {
@@ -74,7 +78,7 @@ impl Docker {
             host_ip: section.optional_text("host_ip"),
             drop_capabilities: section
                 .texts("drop_capabilities")
-                .unwrap_or_else(|| DROPPED.map(str::to_owned).to_vec()),
+                .unwrap_or_else(|| DROPPED_CAPABILITIES.map(str::to_owned).to_vec()),
             apparmor_profile: section.optional_text("apparmor_profile"),
             seccomp_profile: section.optional_text("seccomp_profile"),
             no_new_privileges: section.boolean("no_new_privileges", true),
@@ -84,6 +88,7 @@ impl Docker {
             pids_limit: section.integer("pids_limit", 4096, 1..=i64::MAX),
             sandbox_env: env.map(|(name, value)| (name, Secret::new(value))).collect(),
             sandbox_binds: section.texts("sandbox_binds").unwrap_or_default(),
+            allow_isolation_extension: section.boolean("allow_isolation_extension", false),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! of a valid configuration that this version cannot serve.
 
 use super::report::Report;
-use super::runtime::{RuntimeKind, SecureKind};
+use super::runtime::{RuntimeKind, SecureKind, SecureRuntime};
 use super::{Config, StoreBackend, WorkloadProvider};
 
 /// Checks the rules between sections, and says what has no effect together.
@@ -130,8 +130,14 @@ impl Config {
             (self.runtime.kind == RuntimeKind::Kubernetes, "runtime.type = 'kubernetes'"),
             (self.tenants.is_some(), "[tenants]"),
             // Going on without it would run sandboxes with less isolation than asked for.
-            (self.secure_runtime.kind.is_some(), "secure_runtime.type"),
+            (self.lacks_docker_runtime(), "secure_runtime.type without secure_runtime.docker_runtime on Docker"),
         ])
+    }
+
+    /// A secure runtime is asked for, but by its Kubernetes name alone.
+    fn lacks_docker_runtime(&self) -> bool {
+        let SecureRuntime { kind, docker_runtime, .. } = &self.secure_runtime;
+        self.runtime.kind == RuntimeKind::Docker && kind.is_some() && docker_runtime.is_none()
     }
 
     /// What the configuration asks for and this version cannot do, where the

@@ -116,6 +116,16 @@ impl CreateRequest {
         self.extensions.get(extensions::POOL_REF).map(|name| name.trim()).filter(|name| !name.is_empty())
     }
 
+    /// What to run: a single string with a space is split as a POSIX shell would (docker-runtime.md §3.2), anything
+    /// else is taken as it is. Not empty unless the entrypoint is.
+    pub fn command(&self) -> Vec<String> {
+        let split = match self.entrypoint.as_slice() {
+            [line] if line.contains(' ') => shlex::split(line),
+            _ => None,
+        };
+        split.filter(|words| !words.is_empty()).unwrap_or_else(|| self.entrypoint.clone())
+    }
+
     /// Reads the fields in the order in which the peer reports them.
     fn from_members(report: &mut Report, members: &Members) -> Self {
         Self {

@@ -21,12 +21,21 @@ const RENEW_BOUNDS: RangeInclusive<i64> = 300..=86_400;
 /// The extensions that mean something; all others are passed over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extensions {
-    /// Seconds by which an access extends the sandbox's life, 300 to 86400.
-    pub renew_seconds: Option<i64>,
+    /// How far an access extends the sandbox's life.
+    pub renewal: Option<Renewal>,
     /// The client asks for execd's isolation.
     pub isolation: bool,
     /// The extensions that are stored and echoed, under their full names.
     pub echoed: BTreeMap<String, String>,
+}
+
+/// A request to be renewed by use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// Seconds by which an access extends the sandbox's life, 300 to 86400.
+    pub seconds: i64,
+    /// The number as the client wrote it, without the blanks around it: this is what is stored.
+    pub text: String,
 }
 
 impl Extensions {
@@ -37,15 +46,14 @@ impl Extensions {
     pub fn from_request(extensions: &BTreeMap<String, String>) -> Result<Self, RuntimeError> {
         let echoed = extensions.iter().filter(|(key, _)| key.starts_with(ECHOED_PREFIX));
         Ok(Self {
-            renew_seconds: extensions.get(RENEW_SECONDS).map(|text| renew_seconds(text)).transpose()?,
+            renewal: extensions.get(RENEW_SECONDS).map(|text| renewal(text.trim())).transpose()?,
             isolation: extensions.get(ISOLATION).is_some_and(|value| value == "enable"),
             echoed: echoed.map(|(key, value)| (key.clone(), value.clone())).collect(),
         })
     }
 }
 
-fn renew_seconds(text: &str) -> Result<i64, RuntimeError> {
-    let text = text.trim();
+fn renewal(text: &str) -> Result<Renewal, RuntimeError> {
     if text.is_empty() {
         return Err(invalid(
             "empty value; omit the key to disable renew-on-access, or use an integer between 300 and 86400 seconds.",
@@ -55,7 +63,7 @@ fn renew_seconds(text: &str) -> Result<i64, RuntimeError> {
         return Err(invalid(&format!("must be a base-10 integer string between 300 and 86400, got '{text}'.")));
     };
     match digits.parse() {
-        Ok(seconds) if RENEW_BOUNDS.contains(&seconds) => Ok(seconds),
+        Ok(seconds) if RENEW_BOUNDS.contains(&seconds) => Ok(Renewal { seconds, text: text.to_owned() }),
         _ => Err(invalid(&format!(
             "must be between 300 and 86400 seconds (5 minutes to 24 hours inclusive), got {digits}."
         ))),
@@ -80,15 +88,15 @@ fn invalid(what: &str) -> RuntimeError {
 mod tests {
     use super::*;
 
-    fn renew(text: &str) -> Result<Option<i64>, String> {
+    fn renew(text: &str) -> Result<Option<Renewal>, String> {
         let extensions = BTreeMap::from([(RENEW_SECONDS.to_owned(), text.to_owned())]);
-        Extensions::from_request(&extensions).map(|e| e.renew_seconds).map_err(|error| error.message)
+        Extensions::from_request(&extensions).map(|e| e.renewal).map_err(|error| error.message)
     }
 
     #[test]
     fn renew_seconds_are_lenient_within_bounds() {
         for (text, seconds) in [(" 600 ", 600), ("+600", 600), ("6_00", 600), ("0300", 300), ("86400", 86_400)] {
-            assert_eq!(renew(text), Ok(Some(seconds)), "{text}");
+            assert_eq!(renew(text), Ok(Some(Renewal { seconds, text: text.trim().to_owned() })));
         }
     }
 

@@ -196,7 +196,8 @@ fn snake_case(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn rule_of<T: std::fmt::Debug>(read: impl FnOnce(&mut Report) -> Option<T>) -> Result<T, &'static str> {
+    /// What a reader gives, or the first rule that it found broken.
+    pub(super) fn rule_of<T: std::fmt::Debug>(read: impl FnOnce(&mut Report) -> Option<T>) -> Result<T, &'static str> {
         let mut report = Report::new("body");
         let value = read(&mut report);
         match report.finish(value) {

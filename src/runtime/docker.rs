@@ -2,7 +2,8 @@
 //!
 //! A request goes `plan` → `image` → `execd` → `body` → `create`; back from the engine's containers to sandboxes it
 //! goes `find` or `list` → `describe` → `overlay`. Two tasks live as long as the runtime: `events` keeps the list's
-//! `cache` right, `expiry` removes sandboxes whose time has come. bollard's types stop in this folder.
+//! `cache` right, `expiry` removes sandboxes whose time has come (and first the `leftovers` of servers that were
+//! killed). bollard's types stop in this folder.
 
 pub mod endpoint;
 
@@ -18,8 +19,10 @@ mod expiry;
 mod find;
 mod image;
 mod labels;
+mod leftovers;
 mod list;
 mod logs;
+mod options;
 mod overlay;
 mod plan;
 mod ports;
@@ -30,9 +33,6 @@ use std::{
     collections::HashMap,
     env,
     future::Future,
-    net::Ipv4Addr,
-    ops::RangeInclusive,
-    path::PathBuf,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -54,6 +54,7 @@ use crate::{
     runtime::{ErrorKind, Runtime, RuntimeError},
 };
 
+pub use self::options::DockerOptions;
 use self::{
     cache::Cache,
     describe::Described,
@@ -70,79 +71,6 @@ const CHANGES: u32 = 1024;
 
 /// How long [`Runtime::shutdown`] waits for creations and removals that are under way.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(30);
-
-/// The settings of the Docker runtime (config.md, `[docker]`, `[runtime]` and `[server]`). Without a `Debug` form, since
-/// the environment may hold secrets.
-#[derive(Clone)]
-pub struct DockerOptions {
-    /// `host`, `bridge`, `none`, `container:<name>` or a network's name, with its capitals.
-    pub network_mode: String,
-    /// The limit for one engine call, and for the silence during a pull. At least a second.
-    pub api_timeout: Duration,
-    /// The address that sandbox ports are published on.
-    pub publish_host: Ipv4Addr,
-    /// Where host ports are drawn from.
-    pub port_range: RangeInclusive<u16>,
-    /// Capabilities that sandboxes lose.
-    pub drop_capabilities: Vec<String>,
-    /// The AppArmor profile; the engine's own when absent.
-    pub apparmor_profile: Option<String>,
-    /// The seccomp profile; the engine's own when absent.
-    pub seccomp_profile: Option<String>,
-    /// Sandboxed processes gain no privileges through set-uid programs.
-    pub no_new_privileges: bool,
-    /// The most processes in a sandbox; the engine's default when absent.
-    pub pids_limit: Option<i64>,
-    /// Variables of every sandbox, in this order before the request's.
-    pub sandbox_env: Vec<(String, String)>,
-    /// Binds of every sandbox, in the engine's form.
-    pub sandbox_binds: Vec<String>,
-    /// The image that execd and its bootstrap script are read from.
-    pub execd_image: String,
-    /// execd is asked to be the sandbox's first process.
-    pub execd_run_as_init: bool,
-    /// The longest `timeout` of a request, in seconds.
-    pub max_sandbox_timeout_seconds: Option<u64>,
-    /// The most bytes that one read of a log takes (`logs.buffer_bytes`).
-    pub log_buffer: usize,
-    /// Where renewed expiries and patched metadata are; `~/.opensandbox` for an ordinary server.
-    pub state_dir: PathBuf,
-}
-
-impl Default for DockerOptions {
-    /// The defaults of config.md; there is none for the execd image, which stays empty.
-    fn default() -> Self {
-        let dropped = [
-            "AUDIT_WRITE",
-            "MKNOD",
-            "NET_ADMIN",
-            "NET_RAW",
-            "SYS_ADMIN",
-            "SYS_MODULE",
-            "SYS_PTRACE",
-            "SYS_TIME",
-            "SYS_TTY_CONFIG",
-        ];
-        Self {
-            network_mode: "host".to_owned(),
-            api_timeout: Duration::from_secs(180),
-            publish_host: Ipv4Addr::UNSPECIFIED,
-            port_range: 40_000..=60_000,
-            drop_capabilities: dropped.map(str::to_owned).to_vec(),
-            apparmor_profile: None,
-            seccomp_profile: None,
-            no_new_privileges: true,
-            pids_limit: Some(4096),
-            sandbox_env: Vec::new(),
-            sandbox_binds: Vec::new(),
-            execd_image: String::new(),
-            execd_run_as_init: false,
-            max_sandbox_timeout_seconds: None,
-            log_buffer: 64 * 1024,
-            state_dir: env::home_dir().unwrap_or_default().join(".opensandbox"),
-        }
-    }
-}
 
 /// The Docker runtime. Dropping it ends its tasks; the sandboxes go on.
 pub struct Docker {
@@ -176,11 +104,15 @@ impl Docker {
     /// Connects to the engine at `endpoint` and starts the runtime's tasks.
     ///
     /// # Errors
-    /// [`ErrorKind::Initialization`] when the engine does not answer.
+    /// [`ErrorKind::Initialization`] when the engine does not answer, [`ErrorKind::RuntimeUnavailable`] when it lacks
+    /// the runtime that sandboxes are to have.
     pub async fn connect(endpoint: Endpoint, options: DockerOptions) -> Result<Self, RuntimeError> {
         let engine = Engine::connect(endpoint, options.api_timeout).await;
         let engine = engine.map_err(|error| unreachable_engine(&engine::text(&error)))?;
         tracing::info!(api = engine.api_version, endpoint = ?engine.endpoint, "connected to the engine");
+        if let Some(name) = &options.secure_runtime {
+            check_secure_runtime(&engine, name).await?;
+        }
         let (inner, commands) = Inner::new(engine, options);
         let inner = Arc::new(inner);
         let mut tasks = JoinSet::new();
@@ -199,16 +131,17 @@ impl Docker {
         &self.inner.engine.api_version
     }
 
-    /// Runs `work` to its end even if the caller is dropped; [`Runtime::shutdown`] waits for it.
+    /// Runs `work` to its end even if the caller is dropped; [`Runtime::shutdown`] waits for it. Work that still waits
+    /// for its turn goes with its caller, so that callers who leave cannot pile it up.
     async fn to_the_end<T: Send + 'static>(
         &self,
         kind: ErrorKind,
         work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
     ) -> Result<T, RuntimeError> {
-        let changes = self.inner.changes.clone();
+        let closed = |_| RuntimeError::new(kind, "The server is shutting down.");
+        let permit = self.inner.changes.clone().acquire_owned().await.map_err(closed)?;
         let work = async move {
-            let closed = |_| RuntimeError::new(kind, "The server is shutting down.");
-            let _permit = changes.acquire_owned().await.map_err(closed)?;
+            let _permit = permit;
             work.await
         };
         tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(broken_off(kind, &error)))
@@ -295,6 +228,19 @@ impl Runtime for Docker {
         }
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
+}
+
+/// Fails unless the engine has the runtime `name` (config.md §4).
+async fn check_secure_runtime(engine: &Engine, name: &str) -> Result<(), RuntimeError> {
+    let info = engine.within(engine.api.info()).await.map_err(|error| unreachable_engine(&engine::text(&error)))?;
+    let mut available: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
+    if available.iter().any(|runtime| runtime == name) {
+        return Ok(());
+    }
+    available.sort();
+    let text =
+        format!("Configured Docker runtime '{name}' is not available. Available runtimes: {}", available.join(", "));
+    Err(RuntimeError::new(ErrorKind::RuntimeUnavailable, text))
 }
 
 fn unreachable_engine(cause: &str) -> RuntimeError {

@@ -6,7 +6,7 @@
 //! open_logs ─▶ reader ◀─ select ◀─ record ◀─ tail ◀─────────────────────────────────┘
 //! ```
 //!
-//! A sandbox is one task ([`sandbox::Sandbox::live`]) and, while its process runs, one pump. A log stream is neither.
+//! A sandbox is one task (`sandbox::Sandbox::live`) and, while its process runs, one pump. A log stream is neither.
 //! What differs from Docker: the image is only recorded, resource limits are not enforced, and processes that leave
 //! the sandbox's process group (`setsid`) outlive it.
 
@@ -61,11 +61,14 @@ pub struct ProcessOptions {
     /// Where sandboxes' files are kept while they live. By default `opensandbox-gateway-<user id>` in the system's
     /// temporary directory.
     pub state_dir: Option<PathBuf>,
+    /// The longest `timeout` of a request, in seconds.
+    pub max_sandbox_timeout_seconds: Option<u64>,
 }
 
 /// The process runtime. Dropping it ends its sandboxes; [`Runtime::shutdown`] also waits until they are gone.
 pub struct Process {
     shared: Arc<Shared>,
+    max_timeout: Option<u64>,
 }
 
 /// A sandbox's log, and its process if there is one.
@@ -84,14 +87,15 @@ impl Process {
     /// # Errors
     /// [`ErrorKind::Initialization`] if the directory cannot be made, or is not this user's own.
     pub fn start(options: ProcessOptions) -> Result<Self, RuntimeError> {
-        let ProcessOptions { state_dir } = options;
+        let ProcessOptions { state_dir, max_sandbox_timeout_seconds: max_timeout } = options;
         let failed = |error| {
             let message = format!("Failed to prepare the process runtime's state directory: {error}");
             RuntimeError::new(ErrorKind::Initialization, message)
         };
         let state = StateDir::create(state_dir).map_err(failed)?;
         tracing::warn!("sandboxes are local processes without isolation; resource limits are not enforced");
-        Ok(Self { shared: Arc::new(Shared { state, open: RwLock::new(true), sandboxes: Mutex::default() }) })
+        let shared = Arc::new(Shared { state, open: RwLock::new(true), sandboxes: Mutex::default() });
+        Ok(Self { shared, max_timeout })
     }
 
     fn find(&self, id: &str) -> Result<Arc<Sandbox>, RuntimeError> {
@@ -103,7 +107,7 @@ impl Process {
 #[async_trait]
 impl Runtime for Process {
     async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
-        let plan = Plan::new(request)?;
+        let plan = Plan::new(request, self.max_timeout)?;
         let shared = Arc::clone(&self.shared);
         // A blocking task runs to its end also when the caller has gone.
         tokio::task::spawn_blocking(move || shared.create(plan)).await.map_err(start_failed)?

@@ -9,6 +9,8 @@ use std::{
 };
 
 use bollard::query_parameters::ListContainersOptions;
+use futures_util::future::BoxFuture;
+use hyper_util::rt::TokioIo;
 use opensandbox_gateway::{
     model::create::{CreateRequest, ImageSource},
     runtime::docker::{Docker, DockerOptions, endpoint::Endpoint},
@@ -51,7 +53,7 @@ impl Fixture {
     async fn start_at(socket: &Path, options: DockerOptions, proxy: Option<Proxy>) -> Self {
         let state = tempfile::tempdir().unwrap();
         let docker = start(socket, options, state.path()).await;
-        let engine = bollard::Docker::connect_with_unix(SOCKET, 60, bollard::API_DEFAULT_VERSION).unwrap();
+        let engine = client().await;
         for image in ["osb-test/busybox:1", "osb-test/execd:stub"] {
             let found = engine.inspect_image(image).await;
             found.unwrap_or_else(|error| panic!("these tests need the image {image}: {error}"));
@@ -90,6 +92,27 @@ async fn start(socket: &Path, options: DockerOptions, state: &Path) -> Docker {
     let docker = Docker::connect(Endpoint::Unix(socket.to_owned()), options).await;
     docker.unwrap_or_else(|error| panic!("these tests need a Docker engine at {SOCKET}: {error}"))
 }
+
+/// A client of the engine past the runtime, over the crate's own connections.
+async fn client() -> bollard::Docker {
+    let transport = |mut request: bollard::BollardRequest| {
+        let call: Call = Box::pin(async move {
+            let path = request.uri().path_and_query().unwrap().as_str();
+            *request.uri_mut() = path.parse().unwrap();
+            request.headers_mut().insert("host", http::HeaderValue::from_static("docker"));
+            let socket = Endpoint::Unix(SOCKET.into()).connect().await?;
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
+            tokio::spawn(connection);
+            Ok(sender.send_request(request).await?)
+        });
+        call
+    };
+    let version = bollard::API_DEFAULT_VERSION;
+    let client = bollard::Docker::connect_with_custom_transport(transport, Some("http://docker"), 60, version);
+    client.unwrap()
+}
+
+type Call = BoxFuture<'static, Result<http::Response<hyper::body::Incoming>, bollard::errors::Error>>;
 
 /// A runtime that publishes ports on the loopback.
 pub(crate) fn options() -> DockerOptions {

@@ -65,6 +65,7 @@ fn docker_section() {
     assert_eq!(docker.pids_limit, 4096);
     assert!(docker.sandbox_env.is_empty());
     assert!(docker.sandbox_binds.is_empty());
+    assert!(!docker.allow_isolation_extension);
 }
 
 #[test]

@@ -223,7 +223,9 @@ fn gaps() {
     let named: Vec<&str> = gaps.iter().filter_map(|gap| gap.split(' ').next()).collect();
     assert_eq!(named, ["renew_intent.enabled", "otel.enabled", "log.file_enabled", "egress.image", "store.type"]);
     let secure = docker("secure_runtime = { type = 'gvisor', docker_runtime = 'runsc' }");
-    assert_eq!(secure.fatal_gaps(), ["secure_runtime.type is not supported by this version yet"]);
+    assert_eq!(secure.fatal_gaps(), [""; 0]);
+    let unnamed = docker("secure_runtime = { type = 'gvisor', k8s_runtime_class = 'gvisor' }");
+    assert!(unnamed.fatal_gaps()[0].starts_with("secure_runtime.type without secure_runtime.docker_runtime"));
     let plain = docker("");
     assert!(plain.fatal_gaps().is_empty() && plain.warned_gaps().is_empty());
 }

@@ -347,3 +347,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn splits_only_a_lone_string_with_a_space() {
+    let command = |words: &[&str]| {
+        let entrypoint = words.iter().map(|word| (*word).to_owned()).collect();
+        CreateRequest { entrypoint, ..CreateRequest::default() }.command()
+    };
+    assert_eq!(command(&["sh -c 'a b' \"c\""]), ["sh", "-c", "a b", "c"]);
+    assert_eq!(command(&["a b", "c"]), ["a b", "c"]);
+    assert_eq!(command(&["tru'e"]), ["tru'e"]);
+    assert_eq!(command(&["unclosed 'quote"]), ["unclosed 'quote"]);
+    assert_eq!(command(&[" "]), [" "]);
+    assert!(command(&[]).is_empty());
+}

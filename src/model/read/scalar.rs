@@ -130,16 +130,7 @@ fn word(text: &str) -> Option<bool> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
-
-    fn rule_of<T: std::fmt::Debug>(read: impl FnOnce(&mut Report) -> Option<T>) -> Result<T, &'static str> {
-        let mut report = Report::new("body");
-        let value = read(&mut report);
-        match report.finish(value) {
-            Ok(value) => Ok(value.expect("a clean report has a value")),
-            Err(invalid) => Err(invalid.0[0].rule),
-        }
-    }
+    use super::{super::tests::rule_of, *};
 
     fn int(value: Value) -> Result<u64, &'static str> {
         rule_of(|report| integer(report, &value, 1..=u64::MAX))

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig, PortBinding};
 
+use crate::model::{labels::RESERVED_PREFIX, quantity::Gpus};
+
 use super::{DockerOptions, labels, plan::Plan, ports::Reservation};
 
 /// execd's port in the container.
@@ -30,7 +32,7 @@ pub(super) fn body(
     ports: Option<&HostPorts>,
     options: &DockerOptions,
 ) -> ContainerCreateBody {
-    let inherited = image_labels.keys().filter(|key| key.starts_with(labels::OWN_PREFIX));
+    let inherited = image_labels.keys().filter(|key| key.starts_with(RESERVED_PREFIX));
     let mut labels: HashMap<String, String> = inherited.map(|key| (key.clone(), String::new())).collect();
     labels.extend(plan.labels(id));
     if let Some(HostPorts { execd, http }) = ports {
@@ -75,13 +77,6 @@ fn host_config(plan: &Plan, ports: Option<&HostPorts>, options: &DockerOptions) 
             host_port: Some(reservation.port().to_string()),
         }])
     };
-    let gpus = |count| {
-        vec![DeviceRequest {
-            count: Some(count),
-            capabilities: Some(vec![vec!["gpu".to_owned()]]),
-            ..Default::default()
-        }]
-    };
     let mut config = HostConfig {
         network_mode: Some(options.network_mode.clone()),
         port_bindings: ports.map(|HostPorts { execd, http }| {
@@ -93,18 +88,28 @@ fn host_config(plan: &Plan, ports: Option<&HostPorts>, options: &DockerOptions) 
         pids_limit: options.pids_limit,
         memory: plan.limits.memory,
         nano_cpus: plan.limits.nano_cpus,
-        device_requests: plan.limits.gpus.map(gpus),
+        device_requests: plan.limits.gpus.map(device_request),
+        runtime: options.secure_runtime.clone(),
         ..Default::default()
     };
-    if plan.isolation {
+    if plan.extensions.isolation {
         isolate(&mut config);
     }
     config
 }
 
+fn device_request(gpus: Gpus) -> Vec<DeviceRequest> {
+    let count = match gpus {
+        Gpus::All => -1,
+        Gpus::Count(count) => count,
+    };
+    let capabilities = Some(vec![vec!["gpu".to_owned()]]);
+    vec![DeviceRequest { count: Some(count), capabilities, ..Default::default() }]
+}
+
 fn security(plan: &Plan, options: &DockerOptions) -> Vec<String> {
     let profile = |name: &str, configured: &Option<String>| {
-        let profile = if plan.isolation { Some("unconfined") } else { configured.as_deref() };
+        let profile = if plan.extensions.isolation { Some("unconfined") } else { configured.as_deref() };
         profile.map(|profile| format!("{name}={profile}"))
     };
     let no_new_privileges = options.no_new_privileges.then(|| "no-new-privileges=true".to_owned());
@@ -135,7 +140,8 @@ mod tests {
             ..Default::default()
         };
         change(&mut request);
-        Plan::new(request, &DockerOptions::default()).unwrap()
+        let options = DockerOptions { allow_isolation_extension: true, ..Default::default() };
+        Plan::new(request, &options).unwrap()
     }
 
     #[test]
@@ -171,6 +177,18 @@ mod tests {
         });
         let options = DockerOptions { execd_run_as_init: true, ..Default::default() };
         assert_eq!(env(&plan, "x", &options), ["A=1", "EXECD_INIT=1", "OPENSANDBOX_ID=x"]);
+    }
+
+    #[test]
+    fn limits_and_the_secure_runtime_are_the_engine_s() {
+        let plan = plan(|request| {
+            request.resource_limits =
+                [("memory", "64Mi"), ("gpu", "all")].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        });
+        let options = DockerOptions { secure_runtime: Some("runsc".to_owned()), ..Default::default() };
+        let config = host_config(&plan, None, &options);
+        assert_eq!((config.runtime.as_deref(), config.memory), (Some("runsc"), Some(64 << 20)));
+        assert_eq!(config.device_requests.unwrap()[0].count, Some(-1));
     }
 
     #[test]

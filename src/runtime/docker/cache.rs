@@ -26,7 +26,15 @@ struct Inner {
 #[derive(Debug)]
 struct Slot {
     ticket: u64,
+    /// The container was started while an inspection was under way.
+    is_started: bool,
     picture: Option<Arc<Described>>,
+}
+
+impl Slot {
+    fn empty(ticket: u64) -> Self {
+        Self { ticket, is_started: false, picture: None }
+    }
 }
 
 /// Permission to keep the outcome of one inspection, unless the container changes before.
@@ -46,13 +54,15 @@ impl Cache {
         let mut inner = self.lock();
         inner.last_ticket += 1;
         let fresh = inner.last_ticket;
-        let slot = inner.slots.entry(container.to_owned()).or_insert(Slot { ticket: fresh, picture: None });
+        let slot = inner.slots.entry(container.to_owned()).or_insert(Slot::empty(fresh));
         Ticket(slot.ticket)
     }
 
     /// Keeps what an inspection found, if nothing happened to the container since `ticket` was given.
     pub(super) fn keep(&self, container: &str, ticket: Ticket, picture: Arc<Described>) {
-        if let Some(slot) = self.lock().slots.get_mut(container).filter(|slot| slot.ticket == ticket.0) {
+        let mut inner = self.lock();
+        let slot = inner.slots.get_mut(container).filter(|slot| slot.ticket == ticket.0);
+        if let Some(slot) = slot.filter(|slot| !slot.is_started || is_running(&picture)) {
             slot.picture = Some(picture);
         }
     }
@@ -63,8 +73,22 @@ impl Cache {
         inner.last_ticket += 1;
         let ticket = inner.last_ticket;
         if let Some(slot) = inner.slots.get_mut(container) {
-            *slot = Slot { ticket, picture: None };
+            *slot = Slot::empty(ticket);
         }
+    }
+
+    /// The container was started. A picture that shows it running is of after that: only what ended before can be
+    /// started, and its end made the picture before stale. Answers whether an inspection is still to be begun.
+    pub(super) fn started(&self, container: &str) -> bool {
+        let mut inner = self.lock();
+        let Some(slot) = inner.slots.get_mut(container) else { return true };
+        let is_right = slot.picture.as_ref().is_none_or(|picture| is_running(picture));
+        slot.is_started = true;
+        drop(inner);
+        if !is_right {
+            self.stale(container);
+        }
+        !is_right
     }
 
     /// The container is gone.
@@ -84,6 +108,10 @@ impl Cache {
     }
 }
 
+fn is_running(picture: &Described) -> bool {
+    picture.engine_state == "running"
+}
+
 #[cfg(test)]
 mod tests {
     use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
@@ -91,9 +119,13 @@ mod tests {
     use super::{super::labels, *};
 
     fn picture() -> Arc<Described> {
+        in_state(ContainerSummaryStateEnum::RUNNING)
+    }
+
+    fn in_state(state: ContainerSummaryStateEnum) -> Arc<Described> {
         let summary = ContainerSummary {
             labels: Some([(labels::ID.to_owned(), "x".to_owned())].into()),
-            state: Some(ContainerSummaryStateEnum::RUNNING),
+            state: Some(state),
             ..Default::default()
         };
         Arc::new(Described::from_summary(&summary).unwrap())
@@ -123,6 +155,25 @@ mod tests {
         cache.forget("c");
         cache.keep("c", ticket, picture());
         assert!(cache.picture("c", "running").is_none());
+    }
+
+    #[test]
+    fn a_start_that_is_told_late_costs_no_picture() {
+        let cache = Cache::default();
+        cache.set_live(true);
+        assert!(cache.started("c"), "nobody is about to inspect it");
+        let ticket = cache.begin("c");
+        assert!(!cache.started("c"));
+        cache.keep("c", ticket, in_state(ContainerSummaryStateEnum::CREATED));
+        assert!(cache.picture("c", "created").is_none(), "that was before the start");
+        cache.keep("c", ticket, picture());
+        assert!(!cache.started("c"));
+        assert!(cache.picture("c", "running").is_some());
+        cache.stale("c");
+        let ticket = cache.begin("c");
+        cache.keep("c", ticket, in_state(ContainerSummaryStateEnum::EXITED));
+        assert!(cache.started("c"));
+        assert!(cache.picture("c", "exited").is_none());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Creation, from a checked plan to a started container, or to nothing at all (docker-runtime.md §3).
 
+use std::time::Duration;
+
 use bollard::{errors::Error, query_parameters::ListNetworksOptions};
 use uuid::Uuid;
 
@@ -28,6 +30,9 @@ const ATTEMPTS: usize = 3;
 
 /// How often the removal of a half-made container is tried.
 const ROLLBACKS: usize = 3;
+
+/// How long a creation waits for its sandbox's entry in the list's cache.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Network modes that need no network of that name.
 const BUILT_IN: [&str; 4] = ["host", "bridge", "none", "default"];
@@ -97,7 +102,15 @@ impl Inner {
     ) -> Result<(), Failure> {
         let container = self.engine.create(&container_name(id), plan.platform.as_ref(), body).await?;
         execd::inject(&self.engine, &container, shelf).await?;
-        Ok(self.engine.start(&container).await?)
+        // From here on the event of the start knows that an inspection is coming.
+        self.cache.begin(&container);
+        self.engine.start(&container).await?;
+        // So that a list right after this asks the engine no more than any other; if this fails, it does.
+        let looked = tokio::time::timeout(LOOK, self.inspect_and_keep(&container)).await;
+        if !matches!(looked, Ok(Ok(_))) {
+            tracing::debug!(sandbox = id, "a new sandbox could not be inspected; the next list will");
+        }
+        Ok(())
     }
 
     /// Ports in every mode that has a network of the sandbox's own.
@@ -122,7 +135,7 @@ impl Inner {
                 Err(error) if !is_missing(&error) => tracing::warn!(sandbox = id, %error, "roll-back failed"),
                 _ => return,
             }
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 }
@@ -169,7 +182,7 @@ fn answer(plan: Plan, id: String) -> CreatedSandbox {
         id,
         status,
         metadata: plan.metadata,
-        extensions: plan.extensions,
+        extensions: plan.extensions.echoed,
         platform: plan.platform,
         expires_at: plan.expires_at,
         created_at: plan.created_at,

@@ -10,10 +10,8 @@ use super::{
     Inner,
     engine::{is_missing, status, text},
     find::{find, is_plausible_id, label},
+    labels,
 };
-
-/// The label of an egress sidecar: the sandbox that it serves.
-const SIDECAR_FOR: &str = "opensandbox.io/egress-sidecar-for";
 
 /// The longest wait for a removal that another caller began.
 const REMOVAL: Duration = Duration::from_secs(30);
@@ -80,14 +78,14 @@ impl Inner {
     async fn remove_sidecar(&self, id: &str) {
         let name = format!("sandbox-egress-{id}");
         let removed = match self.engine.inspect(&name).await {
-            Ok(container) if label(&container, SIDECAR_FOR) == Some(id) => self.engine.remove(&name).await,
+            Ok(container) if label(&container, labels::SIDECAR_FOR) == Some(id) => self.engine.remove(&name).await,
             Ok(_) => Ok(()),
             Err(error) => Err(error),
         };
         warn_unless_missing(id, "sidecar", removed);
     }
 
-    async fn remove_runtime_volume(&self, id: &str) {
+    pub(super) async fn remove_runtime_volume(&self, id: &str) {
         let removed = self.engine.remove_volume(&format!("opensandbox-runtime-{id}")).await;
         warn_unless_missing(id, "runtime volume", removed);
     }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_pki_types::ServerName;
+use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},

@@ -67,10 +67,19 @@ impl Engine {
 
     /// The containers that carry the label `opensandbox.io/id`, or that label with one value.
     pub(super) async fn sandboxes(&self, id: Option<&str>) -> Result<Vec<ContainerSummary>, Error> {
-        let label = id.map_or_else(|| labels::ID.to_owned(), |id| format!("{}={id}", labels::ID));
-        let filters = Some([("label".to_owned(), vec![label])].into());
+        self.containers("label", id.map_or_else(|| labels::ID.to_owned(), |id| format!("{}={id}", labels::ID))).await
+    }
+
+    /// The containers in any state that one of the engine's filters lets through.
+    pub(super) async fn containers(&self, filter: &str, value: String) -> Result<Vec<ContainerSummary>, Error> {
+        let filters = Some([(filter.to_owned(), vec![value])].into());
         self.within(self.api.list_containers(Some(ListContainersOptions { all: true, filters, ..Default::default() })))
             .await
+    }
+
+    /// The present time by the engine's own clock, in Unix seconds and nanoseconds.
+    pub(super) async fn now(&self) -> Result<Option<jiff::Timestamp>, Error> {
+        Ok(self.within(self.api.info()).await?.system_time.and_then(|time| time.parse().ok()))
     }
 
     /// Creates a container and gives its id.

@@ -1,6 +1,7 @@
-//! The engine's event stream, which keeps the cache right.
+//! The engine's event stream, which keeps the cache right and tells of sandboxes that others create.
 
 use std::{
+    collections::HashMap,
     future::Future,
     pin::pin,
     sync::Arc,
@@ -10,10 +11,14 @@ use std::{
 use bollard::{errors::Error, models::EventMessage, query_parameters::EventsOptions};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
-use super::{Inner, labels};
+use super::{Inner, describe, expiry::Expiry, labels};
 
 /// What can change the picture of a container; the rest (exec, archive, health) is much and means nothing here.
-const ACTIONS: [&str; 9] = ["start", "restart", "die", "stop", "pause", "unpause", "rename", "update", "destroy"];
+const ACTIONS: [&str; 10] =
+    ["create", "start", "restart", "die", "stop", "pause", "unpause", "rename", "update", "destroy"];
+
+/// How many changed containers may wait for their new look; the next list looks at the others.
+const REFRESHES: usize = 1024;
 
 /// The shortest and the longest wait before the stream is opened again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -37,7 +42,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
 /// Follows one event stream to its end.
 async fn follow(inner: &Inner) -> Result<(), Error> {
     // Events since this moment of the engine's own clock are told again, so none is lost between here and there.
-    let since = inner.engine.within(inner.engine.api.info()).await?.system_time.as_deref().and_then(unix_time);
+    let since = inner.engine.now().await?.map(unix_time);
     inner.cache.set_live(true);
     let mut events = pin!(inner.engine.api.events(Some(options(since))));
     let mut refreshes = FuturesUnordered::new();
@@ -45,7 +50,10 @@ async fn follow(inner: &Inner) -> Result<(), Error> {
     loop {
         tokio::select! {
             event = events.next() => match event {
-                Some(event) => refreshes.extend(note(inner, event?).map(|container| boxed(refresh(inner, container)))),
+                Some(event) => {
+                    let changed = note(inner, event?).filter(|_| refreshes.len() < REFRESHES);
+                    refreshes.extend(changed.map(|container| boxed(refresh(inner, container))));
+                }
                 None => return Ok(()),
             },
             Some(()) = refreshes.next() => {}
@@ -55,13 +63,34 @@ async fn follow(inner: &Inner) -> Result<(), Error> {
 
 /// Takes back what an event made wrong; gives the container that is worth a new look.
 fn note(inner: &Inner, event: EventMessage) -> Option<String> {
-    let container = event.actor?.id?;
-    if event.action.as_deref() == Some("destroy") {
-        inner.cache.forget(&container);
-        return None;
+    let actor = event.actor?;
+    let container = actor.id?;
+    match event.action.as_deref() {
+        Some("destroy") => {
+            inner.cache.forget(&container);
+            return None;
+        }
+        Some("create") => {
+            // Also of sandboxes that another server made on the same engine, and of those that never start.
+            expires(&actor.attributes.unwrap_or_default(), &inner.expiry);
+            return None;
+        }
+        Some("start") => {
+            expires(&actor.attributes.unwrap_or_default(), &inner.expiry);
+            return inner.cache.started(&container).then_some(container);
+        }
+        _ => inner.cache.stale(&container),
     }
-    inner.cache.stale(&container);
     Some(container)
+}
+
+/// Sees to it that the sandbox with these labels ends in time.
+fn expires(labels: &HashMap<String, String>, expiry: &Expiry) {
+    if let Some(id) = labels::value(labels, labels::ID)
+        && let Some(time) = describe::expiry(labels)
+    {
+        expiry.suggest(id, time);
+    }
 }
 
 async fn refresh(inner: &Inner, container: String) {
@@ -70,9 +99,14 @@ async fn refresh(inner: &Inner, container: String) {
     }
 }
 
+/// Fills the cache, and learns what was created while nobody listened.
 async fn warm(inner: &Inner) {
-    if let Err(error) = inner.list().await {
-        tracing::debug!(%error, "the sandboxes could not be listed in advance");
+    match inner.list().await {
+        Ok(sandboxes) => {
+            let timed = sandboxes.iter().filter_map(|sandbox| Some((&sandbox.id, sandbox.expires_at?)));
+            timed.for_each(|(id, time)| inner.expiry.suggest(id, time));
+        }
+        Err(error) => tracing::debug!(%error, "the sandboxes could not be listed in advance"),
     }
 }
 
@@ -81,9 +115,8 @@ fn boxed<'a>(future: impl Future<Output = ()> + Send + 'a) -> futures_util::futu
 }
 
 /// A time of the engine's in the only form that its event stream takes: seconds and nanoseconds.
-fn unix_time(text: &str) -> Option<String> {
-    let time: jiff::Timestamp = text.parse().ok()?;
-    Some(format!("{}.{:09}", time.as_second(), time.subsec_nanosecond()))
+fn unix_time(time: jiff::Timestamp) -> String {
+    format!("{}.{:09}", time.as_second(), time.subsec_nanosecond())
 }
 
 fn options(since: Option<String>) -> EventsOptions {
@@ -99,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_engine_s_clock_becomes_unix_time() {
-        assert_eq!(unix_time("2026-11-23T07:26:08.069084366Z").as_deref(), Some("1795418768.069084366"));
-        assert_eq!(unix_time("now"), None);
+        let time = "2026-11-23T07:26:08.069084366Z".parse().unwrap();
+        assert_eq!(unix_time(time), "1795418768.069084366");
     }
 }

@@ -27,6 +27,9 @@ use super::{
     image,
 };
 
+/// The name of a container that execd is read from, before a random UUID.
+pub(super) const NAME_PREFIX: &str = "sandbox-execd-";
+
 /// What is read from the image; the first two must be there. Each lands in `/opt/opensandbox` under its last name.
 const EXECD: &str = "/execd";
 const BOOTSTRAP: &str = "/bootstrap.sh";
@@ -95,7 +98,7 @@ async fn fetch(engine: &Engine, execd_image: &str, platform: Option<&Platform>) 
     let foreign = platform.filter(|platform| **platform != engine.platform);
     let source = ImageSource { uri: execd_image.to_owned(), auth: None };
     image::ensure(engine, &source, foreign).await?;
-    let name = format!("sandbox-execd-{}", Uuid::new_v4());
+    let name = format!("{NAME_PREFIX}{}", Uuid::new_v4());
     let command = ["tail", "-f", "/dev/null"].map(str::to_owned).to_vec();
     let body = ContainerCreateBody { image: Some(source.uri), cmd: Some(command), ..Default::default() };
     let artifacts = match engine.create(&name, foreign, body).await {
@@ -116,11 +119,16 @@ async fn fetch(engine: &Engine, execd_image: &str, platform: Option<&Platform>) 
 async fn read(engine: &Engine, container: &str) -> Result<Artifacts, RuntimeError> {
     let mut execd = vec![download(engine, container, EXECD).await.map_err(|error| unreadable(text(&error)))?];
     let bootstrap = download(engine, container, BOOTSTRAP).await.map_err(|error| unreadable(text(&error)))?;
+    let mut absent = Vec::new();
     for path in OPTIONAL {
         match download(engine, container, path).await {
             Ok(archive) => execd.push(archive),
-            Err(error) => tracing::warn!(path, %error, "the execd image lacks an optional file"),
+            Err(error) if is_missing(&error) => absent.push(path),
+            Err(error) => tracing::warn!(path, %error, "an optional file of the execd image could not be read"),
         }
+    }
+    if !absent.is_empty() {
+        tracing::info!(files = absent.join(", "), "the execd image lacks optional files");
     }
     Ok(Artifacts { execd: repack(&execd).map_err(unreadable)?, bootstrap: repack(&[bootstrap]).map_err(unreadable)? })
 }

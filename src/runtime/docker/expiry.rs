@@ -8,7 +8,7 @@ use tokio_util::time::{DelayQueue, delay_queue::Key};
 
 use crate::{model::timestamp::Timestamp, runtime::ErrorKind};
 
-use super::{Inner, describe::Described, find::find};
+use super::{Inner, describe::Described, find::find, leftovers};
 
 /// The wait after the engine failed to remove a sandbox.
 const RETRY: Duration = Duration::from_secs(30);
@@ -32,6 +32,7 @@ pub(super) type Commands = mpsc::UnboundedReceiver<Command>;
 #[derive(Debug)]
 pub(super) enum Command {
     Arm(String, Timestamp),
+    Suggest(String, Timestamp),
     Forget(String),
 }
 
@@ -44,6 +45,11 @@ impl Expiry {
     /// The sandbox ends at `time`; whatever was said of it before counts no more.
     pub(super) fn arm(&self, id: &str, time: Timestamp) {
         self.tell(Command::Arm(id.to_owned(), time));
+    }
+
+    /// By its label the sandbox ends at `time`; what is known of it better counts more.
+    pub(super) fn suggest(&self, id: &str, time: Timestamp) {
+        self.tell(Command::Suggest(id.to_owned(), time));
     }
 
     /// The sandbox is gone, or ends no more by itself.
@@ -67,6 +73,12 @@ struct Timers {
 impl Timers {
     fn arm(&mut self, id: String, time: Timestamp) {
         self.wait(id, time, until(time).min(LONGEST));
+    }
+
+    fn suggest(&mut self, id: String, time: Timestamp) {
+        if !self.armed.contains_key(&id) {
+            self.arm(id, time);
+        }
     }
 
     fn wait(&mut self, id: String, time: Timestamp, delay: Duration) {
@@ -119,6 +131,7 @@ pub(super) async fn run(inner: Arc<Inner>, mut commands: Commands) {
         tokio::select! {
             command = commands.recv() => match command {
                 Some(Command::Arm(id, time)) => timers.arm(id, time),
+                Some(Command::Suggest(id, time)) => timers.suggest(id, time),
                 Some(Command::Forget(id)) => timers.forget(&id),
                 None => return,
             },
@@ -137,7 +150,7 @@ pub(super) async fn run(inner: Arc<Inner>, mut commands: Commands) {
     }
 }
 
-/// Arms a timer for every sandbox that has an expiry; tries until the engine answers.
+/// Arms a timer for every sandbox that has an expiry and removes leftovers; tries until the engine answers.
 async fn restore(inner: &Inner) {
     loop {
         match inner.list().await {
@@ -145,7 +158,7 @@ async fn restore(inner: &Inner) {
                 let timed = sandboxes.iter().filter_map(|sandbox| Some((&sandbox.id, sandbox.expires_at?)));
                 let count = timed.map(|(id, time)| inner.expiry.arm(id, time)).count();
                 tracing::info!("Restored expiration timers for {count} sandbox(es).");
-                return;
+                return leftovers::remove(inner).await;
             }
             Err(error) => tracing::warn!(%error, "the expiry timers could not be restored yet"),
         }
@@ -199,7 +212,11 @@ mod tests {
         timers.arm("y".to_owned(), in_seconds(-5));
         let fired = timers.queue.next().await.unwrap().into_inner();
         assert_eq!(timers.fired(fired), Some("y".to_owned()));
+        timers.suggest("x".to_owned(), in_seconds(-5));
+        assert_eq!(timers.queue.len(), 1, "the label is older than what was armed");
         timers.forget("x");
         assert!(timers.queue.is_empty());
+        timers.suggest("z".to_owned(), in_seconds(5));
+        assert_eq!(timers.queue.len(), 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::model::sandbox::Platform;
+use crate::model::{extensions::ECHOED_PREFIX, labels::RESERVED_PREFIX, sandbox::Platform};
 
 /// The sandbox's id.
 pub(super) const ID: &str = "opensandbox.io/id";
@@ -24,14 +24,11 @@ pub(super) const EXTENSION_PREFIX: &str = "opensandbox.io/extensions.";
 pub(super) const EXECD_PORT: &str = "opensandbox.io/embedding-proxy-port";
 /// The host port of container port 8080.
 pub(super) const HTTP_PORT: &str = "opensandbox.io/http-port";
-/// What this server keeps for itself.
-pub(super) const OWN_PREFIX: &str = "opensandbox.io/";
+/// On an egress sidecar: the sandbox that it serves.
+pub(super) const SIDECAR_FOR: &str = "opensandbox.io/egress-sidecar-for";
 
 /// Labels with these prefixes are nobody's metadata.
-const HIDDEN_PREFIXES: [&str; 4] = [OWN_PREFIX, "org.opencontainers.image.", "com.docker.", "desktop.docker."];
-
-/// How extensions that are echoed begin in the API.
-pub(super) const EXTENSION_KEY_PREFIX: &str = "opensandbox.extensions.";
+const HIDDEN_PREFIXES: [&str; 4] = [RESERVED_PREFIX, "org.opencontainers.image.", "com.docker.", "desktop.docker."];
 
 /// A label's value; an empty one counts as absent, since that is how an inherited label is taken back.
 pub(super) fn value<'a>(labels: &'a HashMap<String, String>, key: &str) -> Option<&'a str> {
@@ -48,7 +45,7 @@ pub(super) fn metadata(labels: &HashMap<String, String>) -> BTreeMap<String, Str
 pub(super) fn extensions(labels: &HashMap<String, String>) -> BTreeMap<String, String> {
     let extension = |(key, value): (&String, &String)| {
         let name = key.strip_prefix(EXTENSION_PREFIX).filter(|_| !value.is_empty())?;
-        Some((format!("{EXTENSION_KEY_PREFIX}{name}"), value.clone()))
+        Some((format!("{ECHOED_PREFIX}{name}"), value.clone()))
     };
     labels.iter().filter_map(extension).collect()
 }

@@ -38,7 +38,7 @@ fn makes_the_labels_of_the_contract() {
         ("project", "Apollo"),
     ];
     assert_eq!(plan.labels("x"), pairs(&expected));
-    assert_eq!(plan.extensions, pairs(&[("opensandbox.extensions.foo", "bar")]));
+    assert_eq!(plan.extensions.echoed, pairs(&[("opensandbox.extensions.foo", "bar")]));
     assert_eq!(plan.command, ["sleep", "100000"]);
     assert_eq!(plan.entrypoint, ["sleep 100000"]);
 }
@@ -47,15 +47,6 @@ fn makes_the_labels_of_the_contract() {
 fn without_timeout_the_clean_up_is_manual() {
     let plan = Plan::new(CreateRequest { timeout: None, ..request() }, &DockerOptions::default()).unwrap();
     assert_eq!(plan.labels("x"), pairs(&[("opensandbox.io/id", "x"), ("opensandbox.io/manual-cleanup", "true")]));
-}
-
-#[test]
-fn splits_only_a_lone_string_with_a_space() {
-    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    assert_eq!(command(&owned(&["sh -c 'a b' \"c\""])), ["sh", "-c", "a b", "c"]);
-    assert_eq!(command(&owned(&["a b", "c"])), ["a b", "c"]);
-    assert_eq!(command(&owned(&["sleep"])), ["sleep"]);
-    assert_eq!(command(&owned(&["unclosed 'quote"])), ["unclosed 'quote"]);
 }
 
 #[test]
@@ -72,53 +63,72 @@ fn refuses_what_docker_does_not_do() {
 }
 
 #[test]
-fn bounds_the_timeout() {
-    let options = DockerOptions { max_sandbox_timeout_seconds: Some(86_400), ..Default::default() };
-    let error = Plan::new(CreateRequest { timeout: Some(86_401), ..request() }, &options).err().unwrap();
-    assert_eq!(error.message, "Sandbox timeout 86401s exceeds configured maximum of 86400s.");
-    assert!(refused(|r| r.timeout = Some(u64::MAX)).message.ends_with("is too large to represent safely."));
-    assert!(refused(|r| r.timeout = Some(1 << 50)).message.ends_with("is too large to represent safely."));
-}
-
-#[test]
-fn reads_resource_limits() {
-    let read = |pairs_: &[(&str, &str)]| limits(&pairs(pairs_));
-    let some = read(&[("memory", " 64Mi "), ("cpu", "500m"), ("gpu", "all"), ("disk", "?")]).unwrap();
-    assert_eq!(some, Limits { memory: Some(64 << 20), nano_cpus: Some(500_000_000), gpus: Some(-1) });
-    let error = read(&[("memory", "1.5Gi")]).unwrap_err();
-    assert_eq!(error.message, "Invalid resourceLimits.memory: '1.5Gi'; must resolve to a positive resource limit.");
-    for (key, value) in
-        [("memory", "0"), ("memory", "1KiB"), ("memory", "-1"), ("cpu", "nan"), ("cpu", "-1"), ("gpu", "-1")]
-    {
-        assert!(read(&[(key, value)]).is_err(), "{key}={value}");
-    }
-}
-
-#[test]
 fn overlays_the_environment() {
-    let defaults = [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())];
-    let request = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
-    let all = env(&defaults, &[request("C", Some("")), request("A", None), request("B", Some("3"))]).unwrap();
-    assert_eq!(all, ["B=3", "C="]);
-    assert!(env(&[], &[request("OPENSANDBOX_EGRESS_LOG_LEVEL", Some("x"))]).unwrap().is_empty());
-    let error = env(&[], &[request("OPENSANDBOX_EGRESS_TOKEN", Some("x"))]).unwrap_err();
-    assert!(error.message.contains("['OPENSANDBOX_EGRESS_CREDENTIAL_VAULT_REQUIRE_SCOPED_MATCH', "), "{error}");
+    let options = DockerOptions {
+        sandbox_env: vec![("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())],
+        ..DockerOptions::default()
+    };
+    let variable = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
+    let mut request = request();
+    request.env = vec![
+        variable("C", Some("")),
+        variable("A", None),
+        variable("B", Some("3")),
+        variable("OPENSANDBOX_EGRESS_LOG_LEVEL", Some("x")),
+    ];
+    assert_eq!(Plan::new(request, &options).unwrap().env, ["B=3", "C="]);
+}
+
+type Mend = fn(&mut CreateRequest);
+
+/// Every request breaks its rule and all later ones, so the texts tell the order (http-api.md §6.3).
+#[test]
+fn checks_come_in_the_contract_s_order() {
+    let platform = |os: &str| Some(Platform { os: os.to_owned(), arch: "amd64".to_owned() });
+    let mut request = CreateRequest {
+        extensions: pairs(&[("access.renew.extend.seconds", "1"), ("poolRef", "p"), (extensions::ISOLATION, "enable")]),
+        lifecycle: true,
+        metadata: pairs(&[("opensandbox.io/x", "y")]),
+        platform: platform("plan9"),
+        timeout: Some(86_401),
+        secure_access: true,
+        network_policy: true,
+        resource_limits: pairs(&[("memory", "1.5Gi")]),
+        env: vec![("OPENSANDBOX_EGRESS_TOKEN".to_owned(), None)],
+        ..CreateRequest::default()
+    };
+    let options = DockerOptions { max_sandbox_timeout_seconds: Some(86_400), ..DockerOptions::default() };
+    let mends: [(&str, Mend); 10] = [
+        ("Invalid extensions", |r| drop(r.extensions.remove("access.renew.extend.seconds"))),
+        ("lifecycle hooks", |r| r.lifecycle = false),
+        ("poolRef is not", |r| drop(r.extensions.remove("poolRef"))),
+        ("Entrypoint must", |r| r.entrypoint.push("x".to_owned())),
+        ("Metadata key", |r| r.metadata.clear()),
+        ("Unsupported platform.os", |r| r.platform = None),
+        ("Sandbox timeout 86401s exceeds", |r| r.timeout = None),
+        ("secureAccess is not", |r| r.secure_access = false),
+        ("networkPolicy is not", |r| r.network_policy = false),
+        ("extensions[\"bootstrap.execd.isolation\"] is not", |r| r.extensions.clear()),
+    ];
+    for (start, mend) in mends {
+        let error = Plan::new(request.clone(), &options).err().unwrap();
+        assert!(error.message.starts_with(start), "{start}: {error}");
+        mend(&mut request);
+    }
+    let error = Plan::new(request.clone(), &options).err().unwrap();
+    assert!(error.message.starts_with("Invalid resourceLimits.memory"), "{error}");
+    request.resource_limits.clear();
+    let error = Plan::new(request, &options).err().unwrap();
+    assert!(error.message.starts_with("Environment variable 'OPENSANDBOX_EGRESS_TOKEN'"), "{error}");
 }
 
 #[test]
-fn checks_the_renewal() {
-    assert_eq!(renew_seconds(&pairs(&[("access.renew.extend.seconds", "+600")])).unwrap().as_deref(), Some("+600"));
-    for text in ["", "abc", "299"] {
-        assert!(renew_seconds(&pairs(&[("access.renew.extend.seconds", text)])).is_err(), "{text}");
-    }
-}
-
-#[test]
-fn checks_metadata() {
-    assert!(check_metadata(&pairs(&[("team.example.com/x", "y"), ("a", "")])).is_ok());
-    for (key, value) in
-        [("opensandbox.io/x", "y"), ("-a", "b"), ("A.b/", "c"), ("UP/x", "c"), ("a", "b\n"), ("a", "b c")]
-    {
-        assert_eq!(check_metadata(&pairs(&[(key, value)])).unwrap_err().kind, ErrorKind::InvalidMetadata, "{key}");
-    }
+fn isolation_is_the_operator_s_to_allow() {
+    let mut request = request();
+    request.extensions = pairs(&[(extensions::ISOLATION, "enable")]);
+    let options = DockerOptions { allow_isolation_extension: true, ..DockerOptions::default() };
+    assert!(Plan::new(request.clone(), &options).unwrap().extensions.isolation);
+    let error = Plan::new(request, &DockerOptions::default()).err().unwrap();
+    assert_eq!(error.kind, ErrorKind::InvalidParameter);
+    assert!(error.message.contains("docker.allow_isolation_extension"), "{error}");
 }

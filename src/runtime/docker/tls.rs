@@ -2,8 +2,11 @@
 
 use std::{io, path::Path, sync::Arc};
 
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 
 /// Trusts `ca.pem` alone and shows `cert.pem` with `key.pem` if there are any. The engine's name is always checked.
 pub(super) fn client_config(folder: &Path) -> io::Result<ClientConfig> {

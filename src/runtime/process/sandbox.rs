@@ -15,7 +15,10 @@ use super::{
     pump,
     request::Plan,
 };
-use crate::model::sandbox::{CreatedSandbox, Image, Sandbox as Shown, State, Status};
+use crate::model::{
+    sandbox::{CreatedSandbox, Image, Sandbox as Shown, State, Status},
+    timestamp::Timestamp as ShownTime,
+};
 
 /// How long the pipes are read after the group was killed. Only a process that left the group can need it.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -107,7 +110,7 @@ impl Sandbox {
     async fn expire(&self) -> Infallible {
         if let Some(expires) = self.plan.expires {
             // The wall clock can be set, and stands still for no suspended machine.
-            while let Ok(left) = Duration::try_from(expires.duration_since(Timestamp::now()))
+            while let Ok(left) = Duration::try_from(expires.to_jiff().duration_since(Timestamp::now()))
                 && !left.is_zero()
             {
                 sleep(left.min(CLOCK)).await;
@@ -130,8 +133,8 @@ impl Sandbox {
             metadata: plan.metadata.clone(),
             extensions: plan.extensions.clone(),
             entrypoint: plan.command.clone(),
-            expires_at: plan.expires.map(Into::into),
-            created_at: plan.created.into(),
+            expires_at: plan.expires,
+            created_at: plan.created,
         }
     }
 
@@ -147,22 +150,22 @@ impl Sandbox {
             metadata: plan.metadata.clone(),
             extensions: plan.extensions.clone(),
             platform: plan.platform.clone(),
-            expires_at: plan.expires.map(Into::into),
-            created_at: plan.created.into(),
+            expires_at: plan.expires,
+            created_at: plan.created,
             entrypoint: plan.entrypoint.clone(),
         }
     }
 }
 
 /// The same mapping as for containers (docker-runtime.md §9).
-fn status(exit: Option<Exit>, created: Timestamp) -> Status {
+fn status(exit: Option<Exit>, created: ShownTime) -> Status {
     let (state, reason, message) = match exit.map(|exit| exit.code) {
         None => (State::Running, "CONTAINER_RUNNING", "Sandbox container is running.".to_owned()),
         Some(0) => (State::Terminated, "CONTAINER_EXITED", "Sandbox container exited successfully.".to_owned()),
         Some(code) => (State::Failed, "CONTAINER_EXITED_ERROR", format!("Sandbox container exited with code {code}.")),
     };
-    let since = exit.map_or(created, |exit| exit.at);
-    Status { state, reason: Some(reason), message: Some(message), last_transition_at: Some(since.into()) }
+    let since = exit.map_or(created, |exit| exit.at.into());
+    Status { state, reason: Some(reason), message: Some(message), last_transition_at: Some(since) }
 }
 
 #[cfg(test)]
@@ -173,7 +176,7 @@ mod tests {
     fn states_are_those_of_containers() {
         let (created, at) = (Timestamp::UNIX_EPOCH, "2026-11-23T02:01:21Z".parse().unwrap());
         let shown = |code: Option<i32>| {
-            let status = status(code.map(|code| Exit { code, at }), created);
+            let status = status(code.map(|code| Exit { code, at }), created.into());
             (status.state, status.reason.unwrap(), status.message.unwrap(), status.last_transition_at.unwrap())
         };
         assert_eq!(

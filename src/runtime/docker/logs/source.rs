@@ -33,6 +33,7 @@ pub(super) struct EngineLog {
 
 type Opening = Pin<Box<dyn Future<Output = Result<Exchange<Socket>, OpenError>> + Send>>;
 
+#[expect(clippy::large_enum_variant, reason = "a stream spends nearly all its life in the large one")]
 enum State {
     /// The engine has not answered yet.
     Opening(Opening),

@@ -1,0 +1,128 @@
+//! What servers that were killed left on the engine: containers that execd was being read from, and sidecars whose
+//! sandbox is gone (docker-runtime.md §13).
+
+use std::{collections::HashSet, time::Duration};
+
+use bollard::{errors::Error, models::ContainerSummary};
+use futures_util::{StreamExt, stream};
+use uuid::Uuid;
+
+use super::{Inner, engine::is_missing, execd, find::is_plausible_id, labels};
+
+/// How old a container must be: another server may be making a younger one's sandbox right now.
+const AGE: Duration = Duration::from_mins(10);
+
+/// How many containers are removed at the same time.
+const REMOVALS: usize = 4;
+
+/// The most that one start removes; the next goes on.
+const MOST: usize = 1000;
+
+/// Removes what is left over. Trouble is only logged: it costs nothing but room.
+pub(super) async fn remove(inner: &Inner) {
+    match find(inner).await {
+        Ok(found) => stream::iter(found).for_each_concurrent(REMOVALS, |leftover| leftover.remove(inner)).await,
+        Err(error) => tracing::warn!(%error, "leftovers of earlier servers could not be looked for"),
+    }
+}
+
+/// A container that nobody will ask for.
+#[derive(Debug, PartialEq)]
+struct Leftover {
+    container: String,
+    /// The sandbox that it served, for a sidecar.
+    sandbox: Option<String>,
+}
+
+async fn find(inner: &Inner) -> Result<Vec<Leftover>, Error> {
+    let engine = &inner.engine;
+    let Some(now) = engine.now().await? else { return Ok(Vec::new()) };
+    let execd = engine.containers("name", format!("^/{}", execd::NAME_PREFIX)).await?;
+    // Sidecars first: a sandbox that is created meanwhile is then in the second list.
+    let sidecars = engine.containers("label", labels::SIDECAR_FOR.to_owned()).await?;
+    let sandboxes = engine.sandboxes(None).await?;
+    let sandboxes: HashSet<&str> = sandboxes.iter().filter_map(|sandbox| label(sandbox, labels::ID)).collect();
+    let is_old = |container: &&ContainerSummary| is_old(container, now.as_second());
+    let execd = execd.iter().filter(is_old).filter_map(of_execd);
+    let sidecars = sidecars.iter().filter(is_old).filter_map(|sidecar| of_sidecar(sidecar, &sandboxes));
+    Ok(execd.chain(sidecars).take(MOST).collect())
+}
+
+fn is_old(container: &ContainerSummary, now: i64) -> bool {
+    container.created.is_some_and(|created| now.saturating_sub(created) >= AGE.as_secs().cast_signed())
+}
+
+/// A container by the whole name that servers give it, since the engine's filter finds others too.
+fn of_execd(container: &ContainerSummary) -> Option<Leftover> {
+    let is_ours = |name: &String| {
+        let random = name.strip_prefix('/').and_then(|name| name.strip_prefix(execd::NAME_PREFIX));
+        random.is_some_and(|random| Uuid::try_parse(random).is_ok())
+    };
+    let is_ours = container.names.iter().flatten().any(is_ours) && label(container, labels::ID).is_none();
+    is_ours.then_some(Leftover { container: container.id.clone()?, sandbox: None })
+}
+
+fn of_sidecar(container: &ContainerSummary, sandboxes: &HashSet<&str>) -> Option<Leftover> {
+    let sandbox = label(container, labels::SIDECAR_FOR).filter(|id| is_plausible_id(id) && !sandboxes.contains(id))?;
+    Some(Leftover { container: container.id.clone()?, sandbox: Some(sandbox.to_owned()) })
+}
+
+fn label<'a>(container: &'a ContainerSummary, key: &str) -> Option<&'a str> {
+    labels::value(container.labels.as_ref()?, key)
+}
+
+impl Leftover {
+    async fn remove(self, inner: &Inner) {
+        let Self { container, sandbox } = self;
+        match inner.engine.remove(&container).await {
+            Err(error) if !is_missing(&error) => tracing::warn!(container, %error, "a leftover stays"),
+            _ => tracing::info!(container, sandbox, "removed what an earlier server left"),
+        }
+        if let Some(id) = sandbox {
+            inner.remove_runtime_volume(&id).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn container(name: &str, labels: &[(&str, &str)]) -> ContainerSummary {
+        ContainerSummary {
+            id: Some("c".to_owned()),
+            names: Some(vec![name.to_owned()]),
+            labels: Some(labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()),
+            created: Some(NOW - 600),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn only_the_old_are_left_over() {
+        let mut container = container("/x", &[]);
+        assert!(is_old(&container, NOW));
+        assert!(!is_old(&container, NOW - 1));
+        container.created = None;
+        assert!(!is_old(&container, NOW));
+    }
+
+    #[test]
+    fn execd_s_containers_are_known_by_their_whole_name() {
+        let name = "/sandbox-execd-c06b280d-c896-4ce5-8bc5-69f52e8b885e";
+        assert_eq!(of_execd(&container(name, &[])), Some(Leftover { container: "c".to_owned(), sandbox: None }));
+        assert_eq!(of_execd(&container("/sandbox-execd-mine", &[])), None);
+        assert_eq!(of_execd(&container(name, &[(labels::ID, "x")])), None);
+    }
+
+    #[test]
+    fn a_sidecar_goes_after_its_sandbox() {
+        let sidecar = container("/sandbox-egress-x", &[(labels::SIDECAR_FOR, "x")]);
+        assert_eq!(of_sidecar(&sidecar, &HashSet::from(["x"])), None);
+        let alone = of_sidecar(&sidecar, &HashSet::from(["y"]));
+        assert_eq!(alone.unwrap().sandbox.as_deref(), Some("x"));
+        assert_eq!(of_sidecar(&container("/x", &[(labels::SIDECAR_FOR, "../x")]), &HashSet::new()), None);
+    }
+}

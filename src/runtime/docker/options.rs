@@ -1,0 +1,73 @@
+//! The settings of the Docker runtime.
+
+use std::{env, net::Ipv4Addr, ops::RangeInclusive, path::PathBuf, time::Duration};
+
+use crate::config::DROPPED_CAPABILITIES;
+
+/// The settings of the Docker runtime (config.md, `[docker]`, `[runtime]` and `[server]`). Without a `Debug` form, since
+/// the environment may hold secrets.
+#[derive(Clone)]
+pub struct DockerOptions {
+    /// `host`, `bridge`, `none`, `container:<name>` or a network's name, with its capitals.
+    pub network_mode: String,
+    /// The limit for one engine call, and for the silence during a pull. At least a second.
+    pub api_timeout: Duration,
+    /// The address that sandbox ports are published on.
+    pub publish_host: Ipv4Addr,
+    /// Where host ports are drawn from.
+    pub port_range: RangeInclusive<u16>,
+    /// Capabilities that sandboxes lose.
+    pub drop_capabilities: Vec<String>,
+    /// The AppArmor profile; the engine's own when absent.
+    pub apparmor_profile: Option<String>,
+    /// The seccomp profile; the engine's own when absent.
+    pub seccomp_profile: Option<String>,
+    /// Sandboxed processes gain no privileges through set-uid programs.
+    pub no_new_privileges: bool,
+    /// The most processes in a sandbox; the engine's default when absent.
+    pub pids_limit: Option<i64>,
+    /// The engine's runtime for sandboxes, such as `runsc`; its default when absent.
+    pub secure_runtime: Option<String>,
+    /// Requests may ask for the privileges that execd's isolation needs.
+    pub allow_isolation_extension: bool,
+    /// Variables of every sandbox, in this order before the request's.
+    pub sandbox_env: Vec<(String, String)>,
+    /// Binds of every sandbox, in the engine's form.
+    pub sandbox_binds: Vec<String>,
+    /// The image that execd and its bootstrap script are read from.
+    pub execd_image: String,
+    /// execd is asked to be the sandbox's first process.
+    pub execd_run_as_init: bool,
+    /// The longest `timeout` of a request, in seconds.
+    pub max_sandbox_timeout_seconds: Option<u64>,
+    /// The most bytes that one read of a log takes (`logs.buffer_bytes`).
+    pub log_buffer: usize,
+    /// Where renewed expiries and patched metadata are; `~/.opensandbox` for an ordinary server.
+    pub state_dir: PathBuf,
+}
+
+impl Default for DockerOptions {
+    /// The defaults of config.md; there is none for the execd image, which stays empty.
+    fn default() -> Self {
+        Self {
+            network_mode: "host".to_owned(),
+            api_timeout: Duration::from_secs(180),
+            publish_host: Ipv4Addr::UNSPECIFIED,
+            port_range: 40_000..=60_000,
+            drop_capabilities: DROPPED_CAPABILITIES.map(str::to_owned).to_vec(),
+            apparmor_profile: None,
+            seccomp_profile: None,
+            no_new_privileges: true,
+            pids_limit: Some(4096),
+            secure_runtime: None,
+            allow_isolation_extension: false,
+            sandbox_env: Vec::new(),
+            sandbox_binds: Vec::new(),
+            execd_image: String::new(),
+            execd_run_as_init: false,
+            max_sandbox_timeout_seconds: None,
+            log_buffer: 64 * 1024,
+            state_dir: env::home_dir().unwrap_or_default().join(".opensandbox"),
+        }
+    }
+}
