@@ -163,7 +163,8 @@ async fn a_driver_that_cannot_be_read_is_said_so() {
 #[tokio::test]
 async fn tail_counts_logical_lines_of_the_streams_and_the_times_asked_for() {
     let long = "head -c 40000 /dev/zero | tr '\\0' a; echo";
-    let script = format!("echo 1; sleep 0.05; echo e1 >&2; sleep 0.05; {long}; sleep 0.05; echo e2 >&2; sleep 0.05; echo 3");
+    let script =
+        format!("echo 1; sleep 0.05; echo e1 >&2; sleep 0.05; {long}; sleep 0.05; echo e2 >&2; sleep 0.05; echo 3");
     let container = Container::run(&script);
     container.wait();
     let gateway = gateway();

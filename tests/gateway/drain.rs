@@ -127,7 +127,8 @@ async fn a_line_that_never_ends_is_cut_at_the_end_of_the_grace() {
     assert!(Duration::from_millis(900) < took && took < Duration::from_secs(2), "{took:?}");
 }
 
-#[tokio::test]
+// The HTTP/2 client answers the gateway's farewell while this waits for the gateway.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_do_not_hold_the_end_up() {
     let mut pair = Pair::start();
     let mut kept = Client::connect(pair.address()).await;

@@ -242,7 +242,11 @@ async fn the_access_line_is_written_when_the_body_ends() {
     assert!(line.contains("bytes=6 ") && line.contains("end=client_gone"), "{line}");
     assert!(!line.contains("secretive"), "{line}");
     for (script, id, part) in [
-        (Script::new([Step::output("a\n"), Step::Wait(Duration::from_millis(30)), Step::Cut]), "loser", "end=backend_lost"),
+        (
+            Script::new([Step::output("a\n"), Step::Wait(Duration::from_millis(30)), Step::Cut]),
+            "loser",
+            "end=backend_lost",
+        ),
         (Script::new([Step::output("a\n"), Step::on(3, b"no disk"), Step::End]), "failer", "end=backend_failed"),
     ] {
         let mut client = Client::connect(pair.address()).await;

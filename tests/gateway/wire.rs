@@ -175,10 +175,7 @@ async fn a_head_without_end_is_bounded() {
     client.send("GET /health HTTP/1.1\r\nHost: gateway\r\n").await;
     for _ in 0..100 {
         // The gateway may answer and close before all of it is written.
-        if tokio::time::timeout(Duration::from_secs(1), client.try_send(&field))
-            .await
-            .is_ok_and(|sent| !sent)
-        {
+        if tokio::time::timeout(Duration::from_secs(1), client.try_send(&field)).await.is_ok_and(|sent| !sent) {
             break;
         }
     }
@@ -190,11 +187,15 @@ async fn a_head_without_end_is_bounded() {
 async fn the_static_routes() {
     let (gateway, _engine) = guarded();
     let health = get_once(gateway.address(), "/health").await;
-    assert_eq!((&health.body[..], health.head.field("content-type")), (&b"{\"status\":\"healthy\"}"[..], "application/json"));
+    assert_eq!(
+        (&health.body[..], health.head.field("content-type")),
+        (&b"{\"status\":\"healthy\"}"[..], "application/json")
+    );
     assert_eq!(get_once(gateway.address(), "/version").await.body, "{\"version\":\"1.1.1\"}");
     let described = get_once(gateway.address(), "/openapi.json").await;
     assert_eq!(described.head.field("content-type"), "application/json");
-    let written: serde_json::Value = serde_yaml_ng::from_str(include_str!("../../specs/sandbox-lifecycle.yml")).unwrap();
+    let written: serde_json::Value =
+        serde_yaml_ng::from_str(include_str!("../../specs/sandbox-lifecycle.yml")).unwrap();
     assert_eq!(described.json(), written);
     assert_eq!(described.json()["info"]["title"], "OpenSandbox Lifecycle API");
     // What begins like an exempt path is exempt, and then unknown; the second mount has none of them.
@@ -226,7 +227,10 @@ async fn every_answer_has_a_request_id_a_date_and_varies_by_origin() {
         assert_eq!(response.status(), status, "{method} {path}: {response}");
         assert_eq!(response.head.field("x-request-id"), "the-very-same", "{method} {path}");
         assert!(response.head.field("vary").starts_with("Origin"), "{method} {path}");
-        assert!(!response.head.field("date").is_empty() && !response.head.field("server").is_empty(), "{method} {path}");
+        assert!(
+            !response.head.field("date").is_empty() && !response.head.field("server").is_empty(),
+            "{method} {path}"
+        );
     }
 }
 
