@@ -42,6 +42,7 @@ async fn followed_logs_end_properly_and_in_time() {
     assert_eq!(stream.body().await.expect("a proper end"), "");
     assert_eq!(pair.gateway.wait(Duration::from_secs(7)).code(), Some(0));
     assert_eq!(pair.engine.open_logs(), 0);
+    assert_eq!(pair.gateway.output().matches("end=drained").count(), 3, "{}", pair.gateway.output());
 }
 
 #[tokio::test]

@@ -107,6 +107,23 @@ async fn refusals_have_a_status_and_a_code() {
     }
 }
 
+/// What inspection tells needs no log connection.
+#[tokio::test]
+async fn refusals_by_inspection_never_reach_the_log() {
+    let pair = Pair::start();
+    let sandbox = || Sandbox::new(Script::texts(["x\n"]));
+    for (sandbox, expected) in [
+        (Sandbox { state: "removing".into(), ..sandbox() }, (409, "LOGS::SANDBOX_REMOVING")),
+        (Sandbox { state: "dead".into(), ..sandbox() }, (409, "LOGS::SANDBOX_REMOVING")),
+        (Sandbox { log_driver: "none".into(), ..sandbox() }, (501, "LOGS::DRIVER_NOT_READABLE")),
+    ] {
+        let id = pair.engine.sandbox(sandbox);
+        let response = get_once(pair.address(), &logs(&id, "follow=true")).await;
+        assert_eq!((response.status(), response.code().as_str()), expected, "{response}");
+    }
+    assert_eq!(pair.engine.opened_logs(), 0);
+}
+
 #[tokio::test]
 async fn half_a_head_is_a_failed_query() {
     let pair = Pair::start();
