@@ -2,13 +2,19 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each program that includes this file uses a part of it")]
 
-use opensandbox_gateway::logs::{
-    LogError,
-    chunked::Body,
-    demux::{Demux, Mode},
-    prefix::is_prefix,
-    skip::Skip,
-    window::HEADROOM,
+use bytes::BytesMut;
+use jiff::Timestamp;
+use opensandbox_gateway::{
+    api::log_query,
+    logs::{
+        LogError, LogQuery,
+        chunked::Body,
+        demux::{Demux, Mode},
+        head,
+        prefix::is_prefix,
+        skip::Skip,
+        window::HEADROOM,
+    },
 };
 
 const TIME: &[u8; 31] = b"2026-11-23T02:01:21.821916123Z ";
@@ -49,6 +55,73 @@ pub fn timestamp(data: &[u8]) {
     let decoded = decode(&wire, usize::from(seed), mode, Skip::default());
     assert_eq!(decoded.end, End::Whole, "{wire:?}");
     assert_eq!(decoded.bytes, expected, "{wire:?}");
+}
+
+/// Reads the data as a query string, and its halves (cut at the first `&`) as `since` and `until`. What is accepted is
+/// within its bounds, and the same when it is written in the other forms.
+pub fn query(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let now = Timestamp::new(1_800_000_000, 123_456_789).expect("a time");
+    if let Ok(read) = log_query::parse(text, now) {
+        keeps_the_rules(&read);
+    }
+    let (since, until) = text.split_once('&').unwrap_or((text, "0"));
+    for (name, value) in [("since", since), ("until", until)] {
+        let escaped: String = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
+        let Ok(read) = log_query::parse(&escaped, now) else { continue };
+        keeps_the_rules(&read);
+        let time = read.since.or(read.until).expect("it was accepted, so it was read");
+        assert_eq!(named(&format!("{name}={time}"), now), Some(time), "{value:?} as RFC 3339");
+        if time >= Timestamp::UNIX_EPOCH {
+            let seconds = format!("{name}={}.{:09}", time.as_second(), time.subsec_nanosecond());
+            assert_eq!(named(&seconds, now), Some(time), "{value:?} as {seconds}");
+        }
+        let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+        assert!(!digits || value.parse() == Ok(time.as_second()), "{value:?} is {time}");
+    }
+}
+
+/// The time in a query that has one; RFC 3339 of a time before the year 0 has no form that is accepted.
+fn named(query: &str, now: Timestamp) -> Option<Timestamp> {
+    let time = query.split_once('=').and_then(|(_, text)| text.parse().ok());
+    let read = log_query::parse(query, now).ok().and_then(|read| read.since.or(read.until));
+    read.or(time.filter(|time: &Timestamp| time.to_string().starts_with('-')))
+}
+
+fn keeps_the_rules(read: &LogQuery) {
+    assert!(read.stdout || read.stderr, "{read:?}");
+    assert!(read.since.is_none_or(|since| since >= Timestamp::UNIX_EPOCH), "{read:?}");
+    if let (Some(since), Some(until)) = (read.since, read.until) {
+        assert!(since <= until || until < Timestamp::UNIX_EPOCH, "{read:?}");
+    }
+}
+
+/// Parses an answer's head in one piece and byte by byte: the same head must come out, and the same bytes be left.
+pub fn head(data: &[u8]) {
+    // A head that is longer than the bound is refused at another byte in pieces.
+    if data.len() > 8 * 1024 {
+        return;
+    }
+    let mut buf = BytesMut::from(data);
+    let whole = head::parse(&mut buf);
+    let used = data.len() - buf.len();
+    let mut pieces = BytesMut::new();
+    for (at, byte) in data.iter().enumerate() {
+        pieces.extend_from_slice(&[*byte]);
+        match head::parse(&mut pieces) {
+            Ok(None) => {}
+            Ok(Some(head)) => {
+                assert!(pieces.is_empty(), "{data:?}");
+                assert_eq!((Some(&head), used), (whole.as_ref().ok().and_then(Option::as_ref), at + 1), "{data:?}");
+                assert!(!(100..200).contains(&head.status), "{head:?}");
+                // Any body may be empty.
+                let _ = head.body().next_run(b"");
+                return;
+            }
+            Err(_) => return assert!(whole.is_err(), "{data:?}"),
+        }
+    }
+    assert!(matches!(whole, Ok(None)), "{data:?}");
 }
 
 /// What a decoder made of an answer.

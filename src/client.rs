@@ -13,6 +13,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
@@ -24,6 +25,10 @@ use tokio_util::io::poll_read_buf;
 
 /// Most bytes that a client may send ahead while a log response is under way, in bytes.
 const MAX_SIDE: usize = 16 * 1024;
+
+/// How long a stream that is to be broken off stays open for what was handed over before. hyper resets it with its body's
+/// error, and h2 then drops what it still holds, down to the head; neither tells when it holds nothing any more.
+const LINGER: Duration = Duration::from_millis(250);
 
 /// The view that a response body has of its client.
 #[derive(Debug, Clone)]
@@ -187,11 +192,21 @@ impl ClientWatch {
 
     /// Polls until what was handed over before `seen` was read off has been written.
     ///
-    /// On HTTP/2 the connection is another task's: the answer is always ready.
+    /// On HTTP/2 the connection is another task's, and the answer is always ready: see [`Self::linger`].
     pub fn poll_flushed(&self, cx: &mut Context<'_>, seen: u64) -> Poll<()> {
         match self {
             Self::Http1(Http1Watch { shared }) => shared.poll_flushed(cx, seen),
             Self::Http2(_) => Poll::Ready(()),
+        }
+    }
+
+    /// How long the body's error has to wait so that what was handed over before has a chance to be written.
+    ///
+    /// `None` on HTTP/1.1, where [`Self::poll_flushed`] knows.
+    pub fn linger(&self) -> Option<Duration> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(_) => Some(LINGER),
         }
     }
 

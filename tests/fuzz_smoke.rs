@@ -20,6 +20,16 @@ fn timestamp() {
     drive("timestamp", targets::timestamp);
 }
 
+#[test]
+fn query() {
+    drive("query", targets::query);
+}
+
+#[test]
+fn head() {
+    drive("head", targets::head);
+}
+
 fn drive(name: &str, target: fn(&[u8])) {
     let seeds = corpus(name);
     assert!(!seeds.is_empty(), "fuzz/corpus/{name} is empty");

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use memchr::memrchr;
 use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{LogError, LogSource, finish::Finish, limits::StreamPermit};
@@ -33,7 +35,7 @@ enum State {
     /// The source is polled.
     Streaming(Pin<Box<dyn LogSource>>),
     /// The source failed: what came before is written first, then the response is broken off.
-    Failing { error: BodyError, flushes: u64 },
+    Failing { error: BodyError, flushes: u64, linger: Option<Pin<Box<Sleep>>> },
     /// Nothing more comes.
     Ended,
 }
@@ -87,8 +89,11 @@ impl LogBody {
         }
         let source = match this.state {
             State::Ended => return Poll::Ready(None),
-            State::Failing { flushes, .. } => {
+            State::Failing { flushes, linger, .. } => {
                 ready!(this.client.poll_flushed(cx, *flushes));
+                if let Some(linger) = linger {
+                    ready!(linger.as_mut().poll(cx));
+                }
                 return fail(this.state);
             }
             State::Streaming(source) => source,
@@ -103,7 +108,9 @@ impl LogBody {
             Poll::Ready(Some(Err(error))) => {
                 *this.finish = Some(cause(&error));
                 // hyper writes what it holds when the body has nothing for it, and only then is the error due.
-                *this.state = State::Failing { error: BodyError::Source(error), flushes: this.client.flushes() };
+                let linger = this.client.linger().map(|time| Box::pin(sleep(time)));
+                *this.state =
+                    State::Failing { error: BodyError::Source(error), flushes: this.client.flushes(), linger };
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

@@ -185,9 +185,12 @@ impl<T: Transport> LogSource for Exchange<T> {
 }
 
 /// Reads what an engine says along with a refusal: `{"message":"…"}` (Engine API, "Errors").
+///
+/// Not to the connection's end where the text's own is known: an engine need not close it.
 async fn refusal<T: Transport>(io: T, early: BytesMut, head: &Head) -> String {
     let mut bytes = early.to_vec();
-    let rest = io.take(MAX_REFUSAL).read_to_end(&mut bytes).await;
+    let left = head.length.map_or(MAX_REFUSAL, |length| length.saturating_sub(bytes.len() as u64).min(MAX_REFUSAL));
+    let rest = io.take(left).read_to_end(&mut bytes).await;
     let mut body: Body = head.body();
     let mut text = Vec::new();
     let mut input = bytes.as_slice();

@@ -57,7 +57,11 @@ impl Connections {
     }
 
     async fn speak(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let is_http2 = tokio::time::timeout(self.keep_alive, io.begins_with(PREFACE)).await??;
+        let is_http2 = tokio::select! {
+            begun = tokio::time::timeout(self.keep_alive, io.begins_with(PREFACE)) => begun??,
+            // Nothing was asked yet, so there is nothing to finish.
+            () = self.drain.begun() => return Ok(()),
+        };
         let gateway = Arc::clone(&self.gateway);
         if is_http2 {
             let service = Service::new(gateway, peer, None);

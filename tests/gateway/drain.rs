@@ -8,7 +8,7 @@ use crate::{
     Pair,
     support::{
         client::{Client, get},
-        engine::{Sandbox, Script, Step},
+        engine::{Gate, Sandbox, Script, Step},
         h2::H2,
     },
 };
@@ -42,6 +42,7 @@ async fn followed_logs_end_properly_and_in_time() {
     assert_eq!(stream.body().await.expect("a proper end"), "");
     assert_eq!(pair.gateway.wait(Duration::from_secs(7)).code(), Some(0));
     assert_eq!(pair.engine.open_logs(), 0);
+    assert_eq!(pair.gateway.output().matches("end=drained").count(), 3, "{}", pair.gateway.output());
 }
 
 #[tokio::test]
@@ -85,4 +86,74 @@ async fn a_client_that_takes_nothing_does_not_hold_the_end_up() {
     pair.gateway.terminate();
     assert_eq!(pair.gateway.wait(Duration::from_secs(5)).code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_line_that_is_under_way_is_finished_and_nothing_after_it() {
+    let mut pair = Pair::start();
+    let gate = Gate::new();
+    let steps = [Step::output("half"), Step::Gate(gate.clone()), Step::output(" a line\nthe next\nand a"), Step::Open];
+    let target = pair.log(Script::new(steps), "follow=true");
+    let mut client = Client::connect(pair.address()).await;
+    client.get(&target).await;
+    client.body_of(4).await;
+    let connection = H2::connect(pair.address(), 65_535).await;
+    let mut stream = connection.get(&target).await;
+    assert_eq!(stream.piece().await.unwrap().unwrap(), "half");
+    pair.gateway.terminate();
+    assert!(client.is_silent_for(Duration::from_millis(300)).await, "ended in the middle of a line");
+    gate.open();
+    // All of the lines that were there in one piece with the end of this one are whole, so they may go out too.
+    for rest in [client.body().await.expect("a proper end"), stream.body().await.expect("a proper end")] {
+        assert_eq!(rest, " a line\nthe next\n");
+    }
+    assert_eq!(pair.gateway.wait(Duration::from_secs(2)).code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_line_that_never_ends_is_cut_at_the_end_of_the_grace() {
+    let mut pair = Pair::with(|setup| setup.server("timeout_graceful_shutdown = 1"));
+    let target = pair.log(Script::line_then_open("half a line"), "follow=true");
+    let mut client = Client::connect(pair.address()).await;
+    client.get(&target).await;
+    client.body_of(11).await;
+    let mut stream = H2::connect(pair.address(), 65_535).await.get(&target).await;
+    assert_eq!(stream.piece().await.unwrap().unwrap(), "half a line");
+    let start = Instant::now();
+    pair.gateway.terminate();
+    assert_eq!(client.body().await.expect_err("no proper end").received, "");
+    stream.body().await.expect_err("no proper end");
+    assert_eq!(pair.gateway.wait(Duration::from_secs(2)).code(), Some(0));
+    let took = start.elapsed();
+    assert!(Duration::from_millis(900) < took && took < Duration::from_secs(2), "{took:?}");
+}
+
+// The HTTP/2 client answers the gateway's farewell while this waits for the gateway.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_do_not_hold_the_end_up() {
+    let mut pair = Pair::start();
+    let mut kept = Client::connect(pair.address()).await;
+    kept.get("/health").await;
+    kept.body().await.unwrap();
+    let mut new = Client::connect(pair.address()).await;
+    let connection = H2::connect(pair.address(), 65_535).await;
+    connection.get("/health").await.body().await.unwrap();
+    let start = Instant::now();
+    pair.gateway.terminate();
+    assert_eq!(pair.gateway.wait(Duration::from_secs(7)).code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(kept.is_closed().await && new.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let mut pair = Pair::with(|setup| setup.server("timeout_graceful_shutdown = 30"));
+    let target = pair.log(Script::line_then_open("half a line"), "follow=true");
+    let mut client = Client::connect(pair.address()).await;
+    client.get(&target).await;
+    client.body_of(11).await;
+    pair.gateway.signal("INT");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    pair.gateway.signal("INT");
+    assert_eq!(pair.gateway.wait(Duration::from_secs(2)).code(), Some(130));
 }

@@ -7,6 +7,8 @@ use crate::{
     support::{
         client::{Client, get_once},
         engine::{Head, Sandbox, Script, Step, chunk, frame, script},
+        eventually,
+        h2::H2,
     },
 };
 
@@ -105,6 +107,23 @@ async fn refusals_have_a_status_and_a_code() {
     }
 }
 
+/// What inspection tells needs no log connection.
+#[tokio::test]
+async fn refusals_by_inspection_never_reach_the_log() {
+    let pair = Pair::start();
+    let sandbox = || Sandbox::new(Script::texts(["x\n"]));
+    for (sandbox, expected) in [
+        (Sandbox { state: "removing".into(), ..sandbox() }, (409, "LOGS::SANDBOX_REMOVING")),
+        (Sandbox { state: "dead".into(), ..sandbox() }, (409, "LOGS::SANDBOX_REMOVING")),
+        (Sandbox { log_driver: "none".into(), ..sandbox() }, (501, "LOGS::DRIVER_NOT_READABLE")),
+    ] {
+        let id = pair.engine.sandbox(sandbox);
+        let response = get_once(pair.address(), &logs(&id, "follow=true")).await;
+        assert_eq!((response.status(), response.code().as_str()), expected, "{response}");
+    }
+    assert_eq!(pair.engine.opened_logs(), 0);
+}
+
 #[tokio::test]
 async fn half_a_head_is_a_failed_query() {
     let pair = Pair::start();
@@ -116,14 +135,97 @@ async fn half_a_head_is_a_failed_query() {
     }
 }
 
+/// Engine 20.10 sends nothing at all for a silent sandbox (log-pitfalls B1).
 #[tokio::test]
 async fn the_head_does_not_wait_for_the_engines() {
     let pair = Pair::start();
-    let target = pair.log(Script::silent(), "follow=true");
-    let start = Instant::now();
-    let head = Client::connect(pair.address()).await.get(&target).await;
-    assert_eq!(head.status, 200);
-    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    for query in ["follow=true", "follow=true&timestamps=true", "follow=true&since=10m"] {
+        let target = pair.log(Script::silent(), query);
+        let mut best = Duration::MAX;
+        for _ in 0..3 {
+            let start = Instant::now();
+            let mut client = Client::connect(pair.address()).await;
+            assert_eq!(client.get(&target).await.status, 200);
+            best = best.min(start.elapsed());
+        }
+        assert!(best < Duration::from_millis(300), "{query}: {best:?}");
+        let connection = H2::connect(pair.address(), 65_535).await;
+        assert_eq!(connection.get(&target).await.head.status, 200);
+    }
+}
+
+/// The head is out before the engine refuses: what is left to say it with is the abort.
+#[tokio::test]
+async fn a_late_refusal_aborts_the_response() {
+    let pair = Pair::start();
+    let late = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\n{}";
+    let script = Script::new([Step::Wait(Duration::from_millis(400)), Step::Raw(late[..].into()), Step::Open]);
+    let target = pair.log(script.with_head(Head::Raw("".into())), "follow=true");
+    let mut client = Client::connect(pair.address()).await;
+    assert_eq!(client.get(&target).await.status, 200);
+    assert_eq!(client.body().await.expect_err("no proper end").received, "");
+}
+
+#[tokio::test]
+async fn a_cut_terminal_aborts_the_response() {
+    let pair = Pair::start();
+    let script = Script::new([Step::Chunk("raw".into()), Step::Wait(Duration::from_millis(50)), Step::Cut]);
+    let id = pair.engine.sandbox(Sandbox::tty(script));
+    let mut client = Client::connect(pair.address()).await;
+    assert_eq!(client.get(&logs(&id, "")).await.status, 200);
+    assert_eq!(client.body().await.expect_err("no proper end").received, "raw");
+}
+
+/// Nothing lies between the last byte and the break, and still all that came before is delivered.
+#[tokio::test]
+async fn what_came_before_the_break_is_delivered_on_both_protocols() {
+    let pair = Pair::start();
+    for (count, length) in [(1, 10), (1_000, 100), (2_000, 1_000)] {
+        let expected: Vec<u8> = (0..count).flat_map(|number| script::line(number, length)).collect();
+        let target = pair.log(Script::new([Step::Lines { count, length, batched: true }, Step::Cut]), "");
+        for _ in 0..5 {
+            let mut client = Client::connect(pair.address()).await;
+            assert_eq!(client.get(&target).await.status, 200);
+            let aborted = client.body().await.expect_err("no proper end");
+            assert!(aborted.received == expected, "{count}: {} of {}", aborted.received.len(), expected.len());
+            let mut stream = H2::connect(pair.address(), 65_535).await.get(&target).await;
+            let mut received = Vec::new();
+            let end = loop {
+                match stream.piece().await {
+                    Ok(Some(piece)) => received.extend_from_slice(&piece),
+                    end => break end,
+                }
+            };
+            assert!(end.is_err(), "a proper end");
+            assert!(received == expected, "HTTP/2, {count}: {} of {}", received.len(), expected.len());
+        }
+    }
+}
+
+/// Neither an engine that breaks nor one that refuses costs a descriptor.
+#[tokio::test]
+async fn faults_leave_no_descriptor() {
+    let pair = Pair::start();
+    let scripts = [
+        Script::new([Step::output("x\n"), Step::Cut]),
+        Script::new([Step::output("x\n"), Step::Raw("garbage\r\n".into()), Step::Open]),
+        Script::new([Step::Cut]).with_head(Head::Half),
+        Script::error(500, "as scripted"),
+        Script::error(404, "as scripted"),
+    ];
+    let targets = scripts.map(|script| pair.log(script, "follow=true"));
+    let mut files = usize::MAX;
+    for _ in 0..3 {
+        for target in targets.iter().cycle().take(50) {
+            let mut client = Client::connect(pair.address()).await;
+            client.get(target).await;
+            // Complete or aborted, as the script has it.
+            let _ = client.body().await;
+        }
+        eventually("descriptors released", Duration::from_secs(2), || pair.gateway.open_files() <= files).await;
+        files = pair.gateway.open_files();
+    }
+    assert_eq!(pair.engine.open_logs(), 0);
 }
 
 #[tokio::test]

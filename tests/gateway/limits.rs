@@ -6,8 +6,9 @@ use crate::{
     Pair,
     support::{
         client::{Client, get_once},
-        engine::{Script, Step},
+        engine::{Sandbox, Script, Step},
         eventually,
+        h2::H2,
     },
 };
 
@@ -62,6 +63,78 @@ async fn a_reader_that_takes_nothing_is_cut_off() {
     let start = Instant::now();
     assert!(pair.engine.wait_closed(0).await.by_peer);
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    eventually("the reason", Duration::from_secs(2), || pair.gateway.output().contains("end=slow_client")).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_takes_nothing_is_cut_off_and_its_connection_lives_on() {
+    let pair = Pair::with(|setup| setup.section("[logs]\nwrite_stall_timeout_seconds = 1"));
+    let connection = H2::connect(pair.address(), 65_535).await;
+    let mut stream = connection.get(&pair.log(endless(), "follow=true")).await;
+    let silent = connection.get(&pair.log(Script::silent(), "follow=true")).await;
+    assert!(stream.withheld_piece().await.unwrap().is_some());
+    let start = Instant::now();
+    assert!(pair.engine.wait_closed(0).await.by_peer);
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    eventually("the reason", Duration::from_secs(2), || pair.gateway.output().contains("end=slow_client")).await;
+    assert_eq!(connection.get("/health").await.head.status, 200);
+    assert_eq!(pair.engine.open_logs(), 1, "silence is no stall");
+    drop(silent);
+}
+
+/// Slow is who takes a third of the kernel's send buffer in the time (HTTP/1.1), or a frame (HTTP/2): both are how
+/// the gateway sees that something is taken at all.
+#[tokio::test]
+async fn a_reader_that_is_slow_but_reads_is_not_cut_off() {
+    let pair = Pair::with(|setup| setup.section("[logs]\nwrite_stall_timeout_seconds = 2"));
+    let target = pair.log(endless(), "follow=true");
+    let mut client = follower(&pair, &target).await;
+    let mut stream = H2::connect(pair.address(), 65_535).await.get(&target).await;
+    for _ in 0..15 {
+        client.body_of(1 << 20).await;
+        for _ in 0..8 {
+            stream.piece().await.unwrap().expect("no end");
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    assert_eq!(pair.engine.open_logs(), 2);
+}
+
+#[tokio::test]
+async fn requests_are_limited_and_streams_do_not_count() {
+    let pair = Pair::with(|setup| setup.server("limit_concurrency = 1"));
+    let silent = pair.log(Script::silent(), "follow=true");
+    let mut followers = Vec::new();
+    for _ in 0..3 {
+        followers.push(follower(&pair, &silent).await);
+    }
+    assert_eq!(get_once(pair.address(), "/health").await.status(), 200, "three streams are no request");
+    let slow = Sandbox { inspect_delay: Duration::from_secs(1), ..Sandbox::new(Script::silent()) };
+    let id = pair.engine.sandbox(slow);
+    let mut busy = Client::connect(pair.address()).await;
+    busy.send_get(&format!("/v1/sandboxes/{id}"), &[]).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let refused = get_once(pair.address(), "/v1/sandboxes").await;
+    assert_eq!((refused.status(), &refused.body[..]), (503, &b"Service Unavailable"[..]), "{refused}");
+    assert_eq!(refused.head.field("content-type"), "text/plain; charset=utf-8");
+    assert_eq!(busy.head().await.status, 200);
+    busy.body().await.unwrap();
+    assert_eq!(get_once(pair.address(), "/health").await.status(), 200);
+    assert_eq!(pair.engine.open_logs(), 3);
+}
+
+/// The connections beyond the limit wait in the backlog and are served when there is room.
+#[tokio::test]
+async fn connections_are_limited() {
+    let pair = Pair::with(|setup| setup.server("max_connections = 2"));
+    let target = pair.log(Script::silent(), "follow=true");
+    let first = follower(&pair, &target).await;
+    let _second = follower(&pair, &target).await;
+    let mut third = Client::connect(pair.address()).await;
+    third.send_get("/health", &[]).await;
+    assert!(tokio::time::timeout(Duration::from_millis(300), third.head()).await.is_err());
+    first.close();
+    assert_eq!(third.head().await.status, 200);
 }
 
 #[tokio::test]

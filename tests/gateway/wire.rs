@@ -1,9 +1,11 @@
 //! Wire conventions (http-api.md §2–§5) and the log endpoint's own.
 
+use std::time::{Duration, Instant};
+
 use crate::{
     Gateway, Pair, Setup, logs,
     support::{
-        client::{Client, Response, get_once, request},
+        client::{self, Client, Response, get_once, request},
         engine::{Engine, Script},
         h2::H2,
     },
@@ -173,13 +175,198 @@ async fn a_head_without_end_is_bounded() {
     client.send("GET /health HTTP/1.1\r\nHost: gateway\r\n").await;
     for _ in 0..100 {
         // The gateway may answer and close before all of it is written.
-        if tokio::time::timeout(std::time::Duration::from_secs(1), client.try_send(&field))
-            .await
-            .is_ok_and(|sent| !sent)
-        {
+        if tokio::time::timeout(Duration::from_secs(1), client.try_send(&field)).await.is_ok_and(|sent| !sent) {
             break;
         }
     }
     assert!(client.is_closed().await);
     assert_eq!(get_once(pair.address(), "/health").await.status(), 200);
+}
+
+#[tokio::test]
+async fn the_static_routes() {
+    let (gateway, _engine) = guarded();
+    let health = get_once(gateway.address(), "/health").await;
+    assert_eq!(
+        (&health.body[..], health.head.field("content-type")),
+        (&b"{\"status\":\"healthy\"}"[..], "application/json")
+    );
+    assert_eq!(get_once(gateway.address(), "/version").await.body, "{\"version\":\"1.1.1\"}");
+    let described = get_once(gateway.address(), "/openapi.json").await;
+    assert_eq!(described.head.field("content-type"), "application/json");
+    let written: serde_json::Value =
+        serde_yaml_ng::from_str(include_str!("../../specs/sandbox-lifecycle.yml")).unwrap();
+    assert_eq!(described.json(), written);
+    assert_eq!(described.json()["info"]["title"], "OpenSandbox Lifecycle API");
+    // What begins like an exempt path is exempt, and then unknown; the second mount has none of them.
+    assert_eq!(get_once(gateway.address(), "/healthfoo").await.status(), 404);
+    for path in ["/v1/health", "/v1/version", "/v1/openapi.json"] {
+        assert_eq!(get_once(gateway.address(), path).await.status(), 401, "{path}");
+        assert_eq!(request(gateway.address(), "GET", path, &[KEY], "").await.status(), 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_has_a_request_id_a_date_and_varies_by_origin() {
+    let (gateway, engine) = guarded();
+    let id = engine.log(Script::texts(["x\n"]));
+    let own = "X-Request-ID: the-very-same";
+    for (method, path, lines, status) in [
+        ("GET", "/health", vec![own], 200),
+        ("GET", "/v1/sandboxes", vec![own], 401),
+        ("GET", "/nothing", vec![own, KEY], 404),
+        ("PATCH", "/v1/sandboxes", vec![own, KEY], 405),
+        ("OPTIONS", "/v1/sandboxes", vec![own, KEY], 405),
+        ("HEAD", "/health", vec![own], 405),
+        ("GET", "/v1/sandboxes?page=0", vec![own, KEY], 422),
+        ("GET", "/v1/sandboxes/", vec![own, KEY], 307),
+        ("GET", &logs(&id, ""), vec![own, KEY], 200),
+        ("OPTIONS", "/x", vec![own, "Origin: http://o", "Access-Control-Request-Method: GET"], 200),
+    ] {
+        let response = request(gateway.address(), method, path, &lines, "").await;
+        assert_eq!(response.status(), status, "{method} {path}: {response}");
+        assert_eq!(response.head.field("x-request-id"), "the-very-same", "{method} {path}");
+        assert!(response.head.field("vary").starts_with("Origin"), "{method} {path}");
+        assert!(
+            !response.head.field("date").is_empty() && !response.head.field("server").is_empty(),
+            "{method} {path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_keeps_the_query_and_the_scheme_a_proxy_tells() {
+    let pair = Pair::start();
+    let response = get_once(pair.address(), "/sandboxes/?page=2").await;
+    assert_eq!(response.head.field("location"), "http://gateway/sandboxes?page=2");
+    let told = request(pair.address(), "GET", "/v1/sandboxes/", &["X-Forwarded-Proto: https"], "").await;
+    assert_eq!(told.head.field("location"), "https://gateway/v1/sandboxes");
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused() {
+    let pair = Pair::start();
+    let mut client = Client::connect(pair.address()).await;
+    let head = "POST /v1/sandboxes HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n";
+    client.send(format!("{head}Content-Length: 8000000\r\n\r\n")).await;
+    for _ in 0..80 {
+        if !client.try_send([b' '; 100_000]).await {
+            break;
+        }
+    }
+    let head = client.head().await;
+    assert_eq!((head.status.as_u16(), head.field("connection")), (413, "close"));
+    let body: serde_json::Value = serde_json::from_slice(&client.body().await.unwrap()).unwrap();
+    assert_eq!(body["code"], "REQUEST_BODY_TOO_LARGE");
+}
+
+#[tokio::test]
+async fn a_422_never_echoes_a_secret() {
+    let pair = Pair::start();
+    let json = ["Content-Type: application/json"];
+    let auth = r#""image":{"uri":"x","auth":{"username":"u","password":"s3cret-password"}}"#;
+    for body in [
+        format!("{{{auth}}}"),
+        format!("{{{auth},\"timeout\":1,\"resourceLimits\":{{}},\"entrypoint\":[\"x\"]}}"),
+        format!("{{{auth},\"env\":{{\"TOKEN\":[\"s3cret-token\"]}},\"resourceLimits\":5}}"),
+        r#"{"image":{"uri":5,"auth":{"username":"u","password":"s3cret-password"}}}"#.to_owned(),
+        r#"{"image":{"uri":"x","auth":{"username":5,"password":["s3cret-password"]}},"entrypoint":["x"]}"#.to_owned(),
+        r#"{"image":{"uri":"x","auth":"s3cret-password"},"entrypoint":["x"],"resourceLimits":{}}"#.to_owned(),
+    ] {
+        let response = request(pair.address(), "POST", "/v1/sandboxes", &json, &body).await;
+        is_error(&response, 422, "VALIDATION_ERROR");
+        assert!(!response.to_string().contains("s3cret"), "{response}");
+    }
+    let broken = request(pair.address(), "POST", "/v1/sandboxes", &json, "{\"password\":\"s3cret\" oops").await;
+    is_error(&broken, 422, "VALIDATION_ERROR");
+    assert!(!broken.to_string().contains("s3cret") && !pair.gateway.output().contains("s3cret"));
+}
+
+#[tokio::test]
+async fn the_key_is_in_no_line_of_the_log_at_any_level() {
+    let engine = Engine::start();
+    let setup = Setup::docker(engine.docker_host()).api_key("secret-key").section("[log]\nlevel = \"TRACE\"");
+    let gateway = setup.start();
+    let id = engine.log(Script::texts(["x\n"]));
+    for target in [logs(&id, ""), "/v1/sandboxes".to_owned(), "/nothing".to_owned()] {
+        request(gateway.address(), "GET", &target, &[KEY], "").await;
+        request(gateway.address(), "GET", &target, &["OPEN-SANDBOX-API-KEY: secret-kez"], "").await;
+    }
+    let mut broken = Client::connect(gateway.address()).await;
+    broken.send(format!("GET /health HTTP/1.1\r\n{KEY}\r\nbro ken\r\n\r\n")).await;
+    assert!(broken.is_closed().await);
+    assert!(!gateway.output().contains("secret-ke"), "{}", gateway.output());
+}
+
+#[tokio::test]
+async fn a_slow_head_and_an_idle_connection_are_closed() {
+    let pair = Pair::with(|setup| setup.server("timeout_keep_alive = 1"));
+    let kept = async {
+        let mut client = Client::connect(pair.address()).await;
+        assert_eq!(client.get("/health").await.status, 200);
+        client.body().await.unwrap();
+        client
+    };
+    let slow = async {
+        let mut client = Client::connect(pair.address()).await;
+        client.send("GET /health HTTP/1.1\r\nHost: ga").await;
+        client
+    };
+    let preface = async {
+        let mut client = Client::connect(pair.address()).await;
+        client.send("PRI * HT").await;
+        client
+    };
+    let clients = [kept.await, slow.await, preface.await, Client::connect(pair.address()).await];
+    let start = Instant::now();
+    for mut client in clients {
+        assert!(client.is_closed().await);
+    }
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    // A stream is not idle, however silent it is.
+    let mut follower = Client::connect(pair.address()).await;
+    assert_eq!(follower.get(&pair.log(Script::silent(), "follow=true")).await.status, 200);
+    assert!(follower.is_silent_for(Duration::from_secs(3)).await);
+    assert_eq!(pair.engine.open_logs(), 1);
+}
+
+#[tokio::test]
+async fn http_2_has_the_same_conventions() {
+    let (gateway, engine) = guarded();
+    let id = engine.log(Script::texts(["x\n"]));
+    let connection = H2::connect(gateway.address(), 65_535).await;
+    for (target, status) in [("/health", 200), ("/nothing", 401), ("/v1/sandboxes/", 401), (&logs(&id, ""), 401)] {
+        let mut stream = connection.get(target).await;
+        assert_eq!(stream.head.status, status, "{target}");
+        assert_eq!(stream.head.headers["x-request-id"].len(), 32);
+        assert_eq!(stream.head.headers["vary"], "Origin");
+        stream.body().await.unwrap();
+    }
+    let long = "x".repeat(40_000);
+    let mut stream = connection.get_with("/health", &[("x-long", &long)]).await;
+    assert_eq!(stream.head.status, 431);
+    let _ = stream.body().await;
+    let mut stream = connection.get_with(&logs(&id, ""), &[("open-sandbox-api-key", "secret-key")]).await;
+    assert_eq!((stream.head.status.as_u16(), stream.body().await.unwrap()), (200, "x\n".into()));
+}
+
+#[tokio::test]
+async fn a_body_in_chunks_and_one_that_waits_to_be_asked_for_are_read() {
+    let pair = Pair::start();
+    let body = "{\"image\":{\"uri\":\"x\"}}";
+    let lines = ["Content-Type: application/json", "Transfer-Encoding: chunked"];
+    let head = String::from_utf8(client::written("POST", "/v1/sandboxes", &lines, "")).unwrap();
+    let response = {
+        let mut client = Client::connect(pair.address()).await;
+        client.send(format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len())).await;
+        let head = client.head().await;
+        Response { head, body: client.body().await.unwrap() }
+    };
+    is_error(&response, 422, "VALIDATION_ERROR");
+    let mut client = Client::connect(pair.address()).await;
+    let expect = ["Content-Type: application/json", "Expect: 100-continue", "Content-Length: 21"];
+    client.send(client::written("POST", "/v1/sandboxes", &expect, "")).await;
+    assert_eq!(client.head().await.status, 100);
+    client.send(body).await;
+    assert_eq!(client.head().await.status, 422);
 }

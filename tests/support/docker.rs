@@ -60,6 +60,25 @@ impl Container {
         all[0].clone()
     }
 
+    /// Both streams of its log as the engine's own API answers them, the frames taken off.
+    pub fn raw_log(&self) -> Vec<u8> {
+        let target = format!("http://docker/v1.41/containers/{}/logs?stdout=1&stderr=1", self.name());
+        let socket = host().strip_prefix("unix://").expect("the tests' engine is on a unix socket").to_owned();
+        let output = Command::new("curl").args(["-sf", "--unix-socket", &socket, &target]).output();
+        let output = output.expect("curl is installed");
+        assert!(output.status.success(), "curl {target}: {}", output.status);
+        if self.inspect()["Config"]["Tty"] == true {
+            return output.stdout;
+        }
+        let (mut payload, mut rest) = (Vec::new(), &output.stdout[..]);
+        while let Some((header, after)) = rest.split_first_chunk::<8>() {
+            let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]) as usize;
+            payload.extend_from_slice(&after[..length]);
+            rest = &after[length..];
+        }
+        payload
+    }
+
     /// Waits until it has exited.
     pub fn wait(&self) {
         docker(&["wait", &self.name()]);

@@ -45,6 +45,18 @@ pub struct Closed {
     pub by_peer: bool,
 }
 
+impl Closed {
+    /// How long after `left` the engine saw it.
+    ///
+    /// # Panics
+    ///
+    /// If it was not the peer that ended it.
+    pub fn after(&self, left: Instant) -> Duration {
+        assert!(self.by_peer, "the script came to its end");
+        self.at.saturating_duration_since(left)
+    }
+}
+
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,

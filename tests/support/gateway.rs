@@ -201,7 +201,7 @@ impl Drop for Gateway {
 }
 
 /// The configuration takes no port 0, so one is drawn here; another program may take it in between, which is rare.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

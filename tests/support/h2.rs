@@ -40,7 +40,16 @@ impl H2 {
 
     /// Sends a GET and reads the head of the answer.
     pub async fn get(&self, target: &str) -> Stream {
-        let request = Request::get(format!("http://gateway{target}")).body(()).unwrap();
+        self.get_with(target, &[]).await
+    }
+
+    /// Sends a GET with these fields and reads the head of the answer.
+    pub async fn get_with(&self, target: &str, fields: &[(&str, &str)]) -> Stream {
+        let mut request = Request::get(format!("http://gateway{target}"));
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).unwrap();
         let mut ready = self.send.clone().ready().await.unwrap();
         // The request ends with its head; resetting needs the stream's handle all the same.
         let (response, send) = ready.send_request(request, true).unwrap();
