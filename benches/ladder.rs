@@ -4,7 +4,12 @@
 //! from each round, and medians are printed (log-performance.md §4). Every role is a process of its own: this program
 //! starts itself as the source, as the relay and as the bollard baseline.
 
-#![allow(clippy::unwrap_used, unreachable_pub, missing_docs, reason = "a program of its own that says where it cannot go on")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    missing_docs,
+    reason = "a program of its own that says where it cannot go on"
+)]
 
 #[path = "ladder/baseline.rs"]
 mod baseline;

@@ -14,6 +14,7 @@ pub mod query;
 pub mod skip;
 pub mod source;
 pub mod tty;
+pub mod whole;
 pub mod window;
 
 pub use query::LogQuery;

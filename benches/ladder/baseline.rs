@@ -32,8 +32,10 @@ pub fn run(socket: &str) {
 async fn logs(
     docker: Docker,
     req: Request<hyper::body::Incoming>,
-) -> Result<Response<StreamBody<impl futures_util::Stream<Item = Result<Frame<Bytes>, bollard::errors::Error>>>>, Infallible>
-{
+) -> Result<
+    Response<StreamBody<impl futures_util::Stream<Item = Result<Frame<Bytes>, bollard::errors::Error>>>>,
+    Infallible,
+> {
     let id = req.uri().path().trim_start_matches('/').to_owned();
     let options = LogsOptions { stdout: true, stderr: true, ..LogsOptions::default() };
     let lines = docker.logs(&id, Some(options)).map_ok(|line| Frame::data(line.into_bytes()));

@@ -104,7 +104,10 @@ fn print(load: Load, Figures { relay, nginx, gateway_cpu, relay_cpu, rate }: Fig
     }
     let relay_cpu = table::Spread::of(relay_cpu).median;
     table::note(&format!("{name}: CPU in the relay a line"), &format!("{relay_cpu:.0} ns"));
-    table::note(&format!("{name}: payload through the gateway"), &format!("{:.0} MB/s", table::Spread::of(rate).median));
+    table::note(
+        &format!("{name}: payload through the gateway"),
+        &format!("{:.0} MB/s", table::Spread::of(rate).median),
+    );
     println!();
 }
 

@@ -71,6 +71,11 @@ impl Body {
         self.state == State::Ended
     }
 
+    /// Whether the next byte is the first of a chunk.
+    pub fn is_between_chunks(&self) -> bool {
+        self.state == State::Size { value: 0, digits: 0 }
+    }
+
     /// Whether the end of the connection is a proper end of the body at this point.
     pub fn may_close(&self) -> bool {
         matches!(self.state, State::Ended | State::UntilClose)

@@ -61,6 +61,11 @@ impl Demux {
         let mut out = Window::default();
         let mut at = HEADROOM;
         loop {
+            if self.body.is_between_chunks()
+                && let Layout::Frames(frames) = &mut self.layout
+            {
+                at = frames.squeeze_whole(buf, at, &mut out);
+            }
             let run = self.body.next_run(&buf[at..])?;
             at += run.skip;
             if run.len == 0 {
@@ -191,7 +196,7 @@ mod tests {
     #[test]
     fn a_tty_is_passed_on_untouched() {
         let bytes = b"\x01\0\0\0\0\0\0\x05hello\r\n\x02".to_vec();
-        every_cut(Mode { tty: true, ..FRAMED }, Skip::default(), &chunked(&[bytes.clone()]), &bytes);
+        every_cut(Mode { tty: true, ..FRAMED }, Skip::default(), &chunked(std::slice::from_ref(&bytes)), &bytes);
     }
 
     #[test]

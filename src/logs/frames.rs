@@ -6,6 +6,7 @@ use super::{
     LogError,
     prefix::{PREFIX, is_prefix},
     skip::Skip,
+    whole::{self, Whole},
     window::Window,
 };
 
@@ -56,6 +57,26 @@ impl Frames {
         matches!(self.state, State::Header { have: 0, .. })
     }
 
+    /// Passes on the payloads of all records from `at` on that are whole and in chunks of their own, as nearly all are,
+    /// unless something of an earlier one is under way. Answers where the first that is not begins.
+    pub fn squeeze_whole(&mut self, buf: &mut [u8], mut at: usize, out: &mut Window) -> usize {
+        if !self.is_between() || !self.skip.is_over() || self.left_out != [false; 3] {
+            return at;
+        }
+        while let Some(Whole { stream, start, end }) = whole::record(&buf[at..]) {
+            if self.timestamps {
+                let mid_line = &mut self.mid_line[usize::from(stream)];
+                if *mid_line {
+                    break;
+                }
+                *mid_line = buf[at + end - 1] != b'\n';
+            }
+            out.push(buf, at + start, end - start);
+            at += end + 2;
+        }
+        at
+    }
+
     /// Passes the payload in `buf[run]` on to `out`.
     pub fn squeeze(&mut self, buf: &mut [u8], run: Range<usize>, out: &mut Window) -> Result<(), LogError> {
         let Range { start: mut at, end } = run;
@@ -68,7 +89,8 @@ impl Frames {
                         out.push(buf, at, len);
                     }
                     if *left == 0 {
-                        self.mid_line[usize::from(*stream)] = buf[at + len - 1] != b'\n';
+                        let (stream, last) = (*stream, buf[at + len - 1]);
+                        self.end_payload(stream, last);
                         self.state = State::header();
                     }
                     at + len
@@ -139,6 +161,14 @@ impl Frames {
         State::Payload { stream, left, keep }
     }
 
+    /// Notes that a payload ends with the byte `last`, and its line too if that is a newline.
+    #[inline]
+    fn end_payload(&mut self, stream: u8, last: u8) {
+        let stream = usize::from(stream);
+        self.mid_line[stream] = last != b'\n';
+        self.left_out[stream] &= self.mid_line[stream];
+    }
+
     /// Reads on in a continuation's timestamp; drops it when it is one. Answers where to go on.
     fn prefix(&mut self, buf: &mut [u8], at: usize, end: usize, out: &mut Window) -> usize {
         let State::Prefix { stream, left, bytes, have } = &mut self.state else { return at };
@@ -153,7 +183,7 @@ impl Frames {
             }
             self.state = State::Payload { stream, left, keep: true };
             if left == 0 {
-                self.mid_line[usize::from(stream)] = held[PREFIX - 1] != b'\n';
+                self.end_payload(stream, held[PREFIX - 1]);
                 self.state = State::header();
             }
         }
