@@ -2,19 +2,18 @@
 
 use std::convert::Infallible;
 
-use bollard::{Docker, query_parameters::LogsOptions};
+use bollard::{BollardRequest, Docker, query_parameters::LogsOptions};
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use http_body_util::StreamBody;
 use hyper::{Request, Response, body::Frame, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixStream};
 
 /// Serves the logs of the engine at the unix socket until it is killed.
 pub fn run(socket: &str) {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
-        let version = &bollard::ClientVersion { major_version: 1, minor_version: 41 };
-        let docker = Docker::connect_with_unix(socket, 120, version).unwrap();
+        let docker = engine(socket.to_owned());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("{}", listener.local_addr().unwrap());
         loop {
@@ -27,6 +26,21 @@ pub fn run(socket: &str) {
             });
         }
     });
+}
+
+/// bollard over hyper's client, a connection a request, as its own transports do it.
+fn engine(socket: String) -> Docker {
+    let transport = move |request: BollardRequest| {
+        let socket = socket.clone();
+        async move {
+            let io = TokioIo::new(UnixStream::connect(socket).await?);
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+            tokio::spawn(connection);
+            Ok(sender.send_request(request).await?)
+        }
+        .boxed()
+    };
+    Docker::connect_with_custom_transport(transport, Some("http://docker"), 120, bollard::API_DEFAULT_VERSION).unwrap()
 }
 
 async fn logs(

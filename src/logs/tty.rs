@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use memchr::{memchr, memrchr};
+use memchr::memchr;
 
 use super::{
     prefix::{PREFIX, is_prefix},
@@ -113,7 +113,8 @@ impl Tty {
             return at;
         }
         let held = &bytes[..have];
-        self.at = match memrchr(b'\n', held) {
+        // The first one: what follows it is the next line's timestamp, whatever bytes it has.
+        self.at = match memchr(b'\n', held) {
             Some(newline) => Place::LinePrefix { left: PREFIX - (have - newline - 1) },
             None => Place::Content { seen: have.min(self.record_limit - 1) },
         };

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, tcp::OwnedWriteHalf},
@@ -54,7 +55,13 @@ impl WatchedIo {
         poll_fn(|cx| self.shared.poll_begins_with(cx, wanted)).await
     }
 
-    fn poll_progress(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// Keeps the deadline of a write that was tried: `again` tries it once more, past the runtime's idea of readiness.
+    fn poll_progress(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+        again: impl FnOnce(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.stall.timer = None;
             return written;
@@ -62,8 +69,16 @@ impl WatchedIo {
         let timeout = self.stall.timeout;
         let timer = self.stall.timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(timer.as_mut().poll(cx));
-        self.shared.set_stalled();
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
+        self.stall.timer = None;
+        // A socket counts as writable only when a third of its buffer is free, which takes a slow reader long. But it takes
+        // a byte as soon as the client has taken one.
+        match again(self.write.as_ref()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.shared.set_stalled();
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
+            }
+            written => Poll::Ready(written),
+        }
     }
 }
 
@@ -76,7 +91,7 @@ impl AsyncRead for WatchedIo {
 impl AsyncWrite for WatchedIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.write).poll_write(cx, buf);
-        self.poll_progress(cx, written)
+        self.poll_progress(cx, written, |stream| SockRef::from(stream).send(buf))
     }
 
     fn poll_write_vectored(
@@ -85,7 +100,7 @@ impl AsyncWrite for WatchedIo {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.write).poll_write_vectored(cx, bufs);
-        self.poll_progress(cx, written)
+        self.poll_progress(cx, written, |stream| SockRef::from(stream).send_vectored(bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
