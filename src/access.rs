@@ -5,15 +5,17 @@ use std::{error::Error, net::SocketAddr, time::Instant};
 use http::{Method, StatusCode, Version};
 use tracing::Span;
 
-use crate::{error, logs::finish::Finish};
+use crate::{causes, logs::finish::Finish};
 
-/// What the access line says of a request; written by [`Report::write`].
+/// What the access line says of a request; written when this is dropped.
 #[derive(Debug)]
 pub struct Report {
     request: Request,
-    status: StatusCode,
+    /// None as long as there is no answer.
+    status: Option<StatusCode>,
     bytes: u64,
     error: Option<String>,
+    end: Finish,
 }
 
 /// What is known of a request when it arrives.
@@ -34,9 +36,14 @@ pub struct Request {
 }
 
 impl Report {
-    /// A report on a request that was answered with `status`.
-    pub fn new(request: Request, status: StatusCode) -> Self {
-        Self { request, status, bytes: 0, error: None }
+    /// A report on a request. Dropped as it is, it says that the client left before the answer.
+    pub fn new(request: Request) -> Self {
+        Self { request, status: None, bytes: 0, error: None, end: Finish::ClientGone }
+    }
+
+    /// Notes the answer's status.
+    pub fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
     }
 
     /// Counts body bytes that were handed over.
@@ -46,16 +53,22 @@ impl Report {
 
     /// Keeps why the body broke off, with its causes.
     pub fn note(&mut self, error: &dyn Error) {
-        self.error = Some(error::chain(error));
+        self.error = Some(causes::chain(error));
     }
 
-    /// Writes the line.
-    pub fn write(self, end: Finish) {
-        let Self { request: Request { peer, method, path, version, start, span }, status, bytes, error } = self;
+    /// Notes how the body ended.
+    pub fn ended(&mut self, end: Finish) {
+        self.end = end;
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let Self { request: Request { peer, method, path, version, start, span }, status, bytes, error, end } = self;
         let _entered = span.enter();
-        let ms = start.elapsed().as_millis() as u64;
-        let status = status.as_u16();
-        match (end, error) {
+        let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let status = status.map_or(0, |status| status.as_u16());
+        match (*end, error) {
             (Finish::BackendLost | Finish::BackendFailed, Some(error)) => tracing::warn!(
                 target: "access", bytes, ms, %end, error, "{peer} - \"{method} {path} {version:?}\" {status}"
             ),

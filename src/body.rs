@@ -29,8 +29,8 @@ pin_project! {
     impl PinnedDrop for Body {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            if let Some(report) = this.report.take() {
-                report.write(this.kind.finish());
+            if let Some(report) = this.report {
+                report.ended(this.kind.finish());
             }
         }
     }

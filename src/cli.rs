@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 /// Serves the OpenSandbox lifecycle API and streams sandboxes' logs.
 ///
@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 #[command(name = "opensandbox-gateway", version, after_help = AFTER_HELP)]
 pub struct Cli {
     /// The configuration file [default: $SANDBOX_CONFIG_PATH, else ~/.sandbox.toml].
-    #[arg(long, value_name = "PATH", global = true)]
+    #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
 
     /// What to do.
@@ -20,7 +20,7 @@ pub struct Cli {
 }
 
 /// What the program can do.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Copy, Subcommand)]
 pub enum Command {
     /// Serve the API (what happens without a command).
     Serve,
@@ -31,11 +31,23 @@ pub enum Command {
 }
 
 /// Options of `dev`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 pub struct Dev {
     /// The port to listen on.
     #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
+}
+
+impl Cli {
+    /// Reads the command line; ends the program when it cannot be right, or only asked for help.
+    pub fn from_args() -> Self {
+        let cli = Self::parse();
+        if cli.config.is_some() && matches!(cli.command, Some(Command::Dev(_))) {
+            let text = "dev takes no configuration file; for processes with one, set runtime.type = \"process\" in it";
+            Self::command().error(ErrorKind::ArgumentConflict, text).exit();
+        }
+        cli
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -46,4 +58,4 @@ Environment:
   DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH
                                where the Docker Engine is
 
-Exit status: 0 ended by SIGTERM or SIGINT; 1 configuration or start-up; 2 usage; 3 the port cannot be had.";
+Exit status: 0 ended by SIGTERM or SIGINT; 1 configuration or start-up; 2 usage; 3 the port or\nthe secure runtime cannot be had; 130, 143 a second signal cut the ending short.";

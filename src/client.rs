@@ -26,6 +26,9 @@ use tokio_util::io::poll_read_buf;
 /// Most bytes that a client may send ahead while a log response is under way, in bytes.
 const MAX_SIDE: usize = 16 * 1024;
 
+/// The size of a frame that every HTTP/2 client takes (RFC 9113 §4.2), in bytes.
+const MAX_HTTP2_FRAME: usize = 16 * 1024;
+
 /// How long a stream that is to be broken off stays open for what was handed over before. hyper resets it with its body's
 /// error, and h2 then drops what it still holds, down to the head; neither tells when it holds nothing any more.
 const LINGER: Duration = Duration::from_millis(250);
@@ -207,6 +210,16 @@ impl ClientWatch {
         match self {
             Self::Http1(_) => None,
             Self::Http2(_) => Some(LINGER),
+        }
+    }
+
+    /// The longest frame that the body should hand over, in bytes.
+    ///
+    /// On HTTP/2 whether a client takes anything is known a frame at a time, so frames are short there.
+    pub fn max_frame(&self) -> usize {
+        match self {
+            Self::Http1(_) => usize::MAX,
+            Self::Http2(_) => MAX_HTTP2_FRAME,
         }
     }
 

@@ -3,8 +3,6 @@
 //! Every error's body is `{"code","message"}` (http-api.md §3); 404, 405 and 422 of the service itself carry `detail`
 //! besides, where clients of the existing server look for it.
 
-use std::error::Error;
-
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
@@ -84,6 +82,18 @@ impl ApiError {
         Self { close: true, ..Self::new(StatusCode::BAD_REQUEST, "LOGS::BODY_NOT_ALLOWED", text) }
     }
 
+    /// The client left before there was an answer; nobody is there to read this one.
+    pub fn client_gone() -> Self {
+        Self { close: true, ..Self::new(StatusCode::BAD_REQUEST, "CLIENT_GONE", "The client left.") }
+    }
+
+    /// A page of another origin, or under another name, calls a server that only this machine's user should.
+    pub fn foreign_origin() -> Self {
+        let text = "The process runtime answers only requests from this machine's own pages and names: \
+                    Origin and Host must be loopback ones.";
+        Self::new(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN", text)
+    }
+
     /// The request's body is longer than `limit` bytes.
     pub fn body_too_large(limit: usize) -> Self {
         let message = format!("The request body is larger than {limit} bytes.");
@@ -141,17 +151,6 @@ impl From<Invalid> for ApiError {
         let detail = serde_json::to_value(&violations).unwrap_or_default();
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_ERROR", first + &more).with_detail(detail)
     }
-}
-
-/// An error's text with those of its causes.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// The status and the code of each kind of runtime error.

@@ -1,8 +1,79 @@
-//! The OpenSandbox gateway.
+//! The OpenSandbox gateway: a drop-in for the Python lifecycle server whose headline is streaming a sandbox's log.
+//!
+//! It creates, shows, lists and deletes sandboxes on a Docker Engine, or as local processes for development, and
+//! `GET /sandboxes/{sandboxId}/logs` sends what a sandbox prints, byte for byte, while it is printed.
+//!
+//! # The line
+//!
+//! A request walks one straight line. Each step is a module, numbered in its first comment:
+//!
+//! ```text
+//! accept ─▶ connection ─▶ service ─▶ router ─▶ api handler ─▶ runtime ─▶ body ─▶ back out through the same connection
+//! server    server/io     service    router    api/*          runtime/*   logs/*
+//! ```
+//!
+//! For logs the last third is the product:
+//!
+//! ```text
+//! runtime.open_logs(id, query) ─▶ LogSource (owns the backend's socket) ─▶ demux ─▶ LogBody ─▶ hyper
+//!                                 bytes as they arrive, in one buffer      in place  owns permit and watches
+//! ```
+//!
+//! Dropping the body drops the source, and that closes the backend's socket: release is ownership, not clean-up code. A
+//! client that leaves while the sandbox is silent is seen by the [`client::ClientWatch`] that the body polls. A slow
+//! client is simply not read for: nothing but that buffer and hyper's own lies between the backend's socket and its.
+//!
+//! # Modules
+//!
+//! A step imports from the steps after it and from what has no number. Two things look back: handlers build their plain
+//! answers with [`service::respond`], and [`error`] knows the kinds of failure that [`api`] has.
+//!
+//! | Module | Step | What it is |
+//! |---|---|---|
+//! | [`access`] | | the access line, written when a response's body ends |
+//! | [`api`] | 4 | handlers, one file a resource; query and body to typed values, or the list of what is wrong |
+//! | [`body`] | | the one response body: nothing, some bytes, or a log |
+//! | [`cli`] | | the command line |
+//! | [`client`] | | what a body can know of its client: left, stalled, has taken everything |
+//! | [`config`] | | the TOML file and the environment; one file a section, with keys, defaults and rules |
+//! | [`drain`] | | ending gracefully: one `Drain`, a `Watch` for whoever must notice |
+//! | [`error`] | | the one table from what went wrong to status, code and message |
+//! | [`guard`] | | the start-up guard for a missing API key |
+//! | [`logs`] | 6 | the log path: engine exchange, chunks, frames, lines, limits, the log's body |
+//! | [`model`] | | wire types and their rules |
+//! | [`router`] | 3 | method and path to a route; the table of routes is in its doc |
+//! | [`runtime`] | 5 | the seam: the trait [`runtime::Runtime`], and its implementations `docker` and `process` |
+//! | [`server`] | 1 | accept loop, socket options, connections, watched IO, write-stall deadlines |
+//! | [`service`] | 2 | a request's frame: id, span, CORS, key, errors to responses; never fails |
+//! | [`signal`] | | SIGINT and SIGTERM |
+//! | [`start`] | | from a configuration to a runtime and a server |
+//! | [`telemetry`] | | the program's own log |
+//!
+//! # Invariants
+//!
+//! - [`runtime`] knows no HTTP: it imports nothing of steps 1 to 4, and an error leaves it as a kind and a text. The
+//!   crates `http` and `hyper` occur below it in one file, `runtime/docker/engine.rs`, as a *client* under bollard.
+//! - bollard's types stop inside `runtime/docker`.
+//! - [`logs`] names no runtime: a runtime hands it a transport or is a [`logs::LogSource`] itself.
+//! - [`router`], [`model`] and the decoders ([`logs::chunked`], [`logs::frames`], [`logs::whole`], [`logs::tty`],
+//!   [`logs::prefix`], [`logs::skip`], [`logs::count`], [`logs::demux`]) do no IO.
+//! - [`error`] alone chooses the status of an error. Answers that are no errors of ours have fixed ones where they are
+//!   made: the redirect and the overload of [`service::respond`], the preflight of [`service::cors`].
+//! - The log path spawns no task for a stream (for one of HTTP/2 hyper does, and nothing more), puts no channel between
+//!   the sockets, and allocates nothing a line.
+//! - What must last as long as a stream lives in its body: permit, drain watch, client watch, report.
+//! - Only `main.rs` ends the process. There is no `unsafe`.
+//!
+//! # Where to start reading
+//!
+//! [`api::logs`] is the endpoint in twenty lines. From there down: [`runtime`] for the seam, [`logs::body`] for how a
+//! stream ends, [`logs::demux`] for how bytes become a log. From there up: [`service`], then [`server::connection`] and
+//! [`client`] for how a client that leaves is noticed. `main.rs` and [`start`] put the parts together.
 
 pub mod access;
 pub mod api;
 pub mod body;
+pub mod causes;
 pub mod cli;
 pub mod client;
 pub mod config;

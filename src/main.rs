@@ -4,14 +4,14 @@ use std::{
     path::PathBuf,
     process::{ExitCode, exit},
     sync::Arc,
+    time::Duration,
 };
 
-use clap::Parser;
 use opensandbox_gateway::{
     cli::{self, Cli, Command},
     config::{self, Config, ConfigError, Loaded, RuntimeKind, env},
     guard,
-    runtime::ErrorKind,
+    runtime::{ErrorKind, Runtime},
     server::{self, listen},
     signal::Signals,
     start, telemetry,
@@ -24,8 +24,11 @@ const FAILED: u8 = 1;
 /// The exit code when what the machine must give is not there: the port, or the secure runtime (config.md §4).
 const MISSING: u8 = 3;
 
+/// How long a second signal may still take to end local processes.
+const HURRY: Duration = Duration::from_secs(2);
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_args();
     let (loaded, is_dev) = match cli.command {
         Some(Command::Dev(dev)) => (development(&dev), true),
         Some(Command::Serve) | None => (load(&cli), false),
@@ -36,7 +39,7 @@ fn main() -> ExitCode {
     }
     if !is_dev
         && config.server.api_key.is_none()
-        && let Err(text) = guard::confirm_open_server(std::env::var(env::INSECURE_SERVER).ok().as_deref())
+        && let Err(text) = guard::confirm_open_server(env::insecure_server_acknowledged(&variable))
     {
         return fail(FAILED, &text);
     }
@@ -53,10 +56,6 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn serve(config: Config, is_dev: bool) -> ExitCode {
     start::raise_descriptor_limit();
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => return fail(FAILED, &format!("Signals cannot be received: {error}")),
-    };
     // The port comes before the runtime: a second gateway must fail before it touches anything.
     let listener = match listen::bind(&config.server.host, config.server.port, config.server.backlog) {
         Ok(listener) => listener,
@@ -70,19 +69,33 @@ async fn serve(config: Config, is_dev: bool) -> ExitCode {
         Err(error) if error.kind == ErrorKind::RuntimeUnavailable => return fail(MISSING, &error.to_string()),
         Err(error) => return fail(FAILED, &error.to_string()),
     };
+    // Not before: a start that hangs must be left to the signals' own effect.
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return fail(FAILED, &format!("Signals cannot be received: {error}")),
+    };
     announce(&config, &listener, is_dev);
     let settings = start::server(&config, Arc::clone(&sandboxes));
-    server::run(listener, settings, async {
-        let signal = signals.next().await;
+    let grace = settings.grace;
+    let hurried = Arc::clone(&sandboxes);
+    let served = server::run(listener, settings, async move {
+        let (signal, _) = signals.next().await;
         tracing::info!("{signal}: ending; once more to end at once");
-        tokio::spawn(async move {
-            signals.next().await;
-            exit(130);
-        });
-    })
-    .await;
-    sandboxes.shutdown().await;
+        tokio::spawn(end_at_once(signals, hurried));
+    });
+    served.await;
+    if tokio::time::timeout(grace, sandboxes.shutdown()).await.is_err() {
+        tracing::warn!("what was under way in the runtime was given up after {} s", grace.as_secs());
+    }
     ExitCode::SUCCESS
+}
+
+/// Ends the program at the next signal, without waiting for clients; local processes are not left behind.
+async fn end_at_once(mut signals: Signals, sandboxes: Arc<dyn Runtime>) {
+    let (_, number) = signals.next().await;
+    // Nothing is left to do when that takes longer.
+    let _ = tokio::time::timeout(HURRY, sandboxes.shutdown()).await;
+    exit(128 + number);
 }
 
 /// The configuration for development, on the port of the command line.
@@ -93,7 +106,11 @@ fn development(dev: &cli::Dev) -> Result<Loaded, ConfigError> {
 }
 
 fn load(cli: &Cli) -> Result<Loaded, ConfigError> {
-    Config::load(cli.config.as_deref(), &|name| std::env::var(name).ok())
+    Config::load(cli.config.as_deref(), &variable)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// Says where the server listens, and in development what to try.

@@ -2,11 +2,12 @@
 
 pub mod auth;
 pub mod cors;
+pub mod origin;
 pub mod respond;
 
 use std::{convert::Infallible, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
 
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tracing::Instrument;
@@ -40,6 +41,8 @@ pub struct Gateway {
     pub key: Option<Secret>,
     /// How many requests may be worked on at once, log streams not counted (`server.limit_concurrency`).
     pub concurrency: Option<Semaphore>,
+    /// Only pages and names of this machine are answered: what a sandbox runs, it runs as this user.
+    pub local_only: bool,
 }
 
 /// One connection's service.
@@ -56,17 +59,24 @@ impl Service {
         Self { gateway, peer, client }
     }
 
-    async fn answer(self, req: Request<Incoming>, id: HeaderValue, request: access::Request) -> Response<Body> {
+    async fn answer(self, req: Request<Incoming>, id: HeaderValue, mut report: Report) -> Response<Body> {
+        let is_head = req.method() == Method::HEAD;
         let origin = req.headers().get(header::ORIGIN).cloned();
-        let mut res = match cors::preflight(req.method(), req.headers()) {
-            Some(preflight) => preflight,
-            None => self.routed(req).await.unwrap_or_else(respond::error),
+        let mut res = if self.gateway.local_only && !origin::is_local(&req) {
+            respond::error(ApiError::foreign_origin())
+        } else if let Some(preflight) = cors::preflight(req.method(), req.headers()) {
+            preflight
+        } else {
+            self.routed(req).await.unwrap_or_else(respond::error)
         };
         cors::allow(res.headers_mut(), origin);
         res.headers_mut().insert(REQUEST_ID, id);
         res.headers_mut().insert(header::SERVER, SERVER);
-        let status = res.status();
-        res.map(|body| body.reporting(Report::new(request, status)))
+        report.answered(res.status());
+        if is_head {
+            respond::without_body(&mut res);
+        }
+        res.map(|body| body.reporting(report))
     }
 
     /// Authenticates, finds the route and calls its handler (the order of http-api.md §3).
@@ -96,10 +106,11 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     fn call(&self, req: Request<Incoming>) -> Self::Future {
         let id = request_id(&req);
         let (method, path) = (req.method().clone(), req.uri().path().to_owned());
-        let span = tracing::info_span!("request", id = logged(&id), %method, path);
+        // Of the highest level, so that whatever line is written has its request's id.
+        let span = tracing::error_span!("request", id = logged(&id), %method, path);
         let (peer, version, start) = (self.peer, req.version(), Instant::now());
         let request = access::Request { peer, method, path, version, start, span: span.clone() };
-        let answer = self.clone().answer(req, id, request).instrument(span);
+        let answer = self.clone().answer(req, id, Report::new(request)).instrument(span);
         Box::pin(async move { Ok(answer.await) })
     }
 }

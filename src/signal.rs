@@ -21,11 +21,11 @@ impl Signals {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// Waits for the next of them and says which it was.
-    pub async fn next(&mut self) -> &'static str {
+    /// Waits for the next of them and says which it was: its name and number.
+    pub async fn next(&mut self) -> (&'static str, i32) {
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => ("SIGINT", SignalKind::interrupt().as_raw_value()),
+            _ = self.terminate.recv() => ("SIGTERM", SignalKind::terminate().as_raw_value()),
         }
     }
 }

@@ -41,7 +41,12 @@ pub fn server(config: &Config, runtime: Arc<dyn Runtime>) -> Settings {
     let drain = Drain::default();
     let api = Api { runtime, streams: Streams::new(stream_limits(&config.logs)), drain: drain.watch() };
     let concurrency = config.server.limit_concurrency.map(|limit| Semaphore::new(limit.get() as usize));
-    let gateway = Arc::new(Gateway { api, key: config.server.api_key.clone(), concurrency });
+    let gateway = Arc::new(Gateway {
+        api,
+        key: config.server.api_key.clone(),
+        concurrency,
+        local_only: config.runtime.kind == RuntimeKind::Process,
+    });
     let connections = Connections {
         gateway,
         drain: drain.watch(),

@@ -34,7 +34,7 @@ pub fn init(log: &Log) -> Result<(), tracing_subscriber::util::TryInitError> {
         .with_default(LevelFilter::WARN.min(level))
         .with_targets([(env!("CARGO_CRATE_NAME"), level), ("access", level)]);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stdout);
-    let registry = tracing_subscriber::registry().with(RequestIds);
+    let registry = tracing_subscriber::registry().with(RequestIds.with_filter(filter.clone()));
     match log.format {
         LogFormat::Json => registry.with(lines.json().flatten_event(true).with_filter(filter)).try_init(),
         LogFormat::Text => {

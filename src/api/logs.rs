@@ -1,5 +1,7 @@
 //! `GET /sandboxes/{sandboxId}/logs`.
 
+use std::future::poll_fn;
+
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -27,8 +29,12 @@ pub async fn stream(
     }
     let query = log_query::parse(req.uri().query().unwrap_or_default(), jiff::Timestamp::now())?;
     let permit = api.streams.acquire(id)?;
-    let source = api.runtime.open_logs(id, &query).await?;
-    let mut res = Response::new(Body::log(LogBody::new(source, client, &api.drain, permit)));
+    let source = tokio::select! {
+        opened = api.runtime.open_logs(id, &query) => opened?,
+        // hyper itself would not see it when there are bytes behind the request.
+        () = poll_fn(|cx| client.poll_gone(cx)) => return Err(ApiError::client_gone()),
+    };
+    let mut res = Response::new(Body::log(LogBody::new(source, query.follow, client, &api.drain, permit)));
     let headers = res.headers_mut();
     headers.insert(header::CONTENT_TYPE, TEXT);
     headers.insert(header::CACHE_CONTROL, UNCHANGED);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
-use crate::error::{self, ApiError};
+use crate::{causes, error::ApiError};
 
 /// Longest body that is accepted, in bytes. The existing server has no limit; a creation with all its fields is some KiB.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -25,6 +25,6 @@ pub async fn read(body: Incoming) -> Result<Bytes, ApiError> {
         Err(_) => Err(ApiError::body_unreadable(format_args!("it did not arrive within {} s", DEADLINE.as_secs()))),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large(MAX_BODY)),
-        Ok(Err(error)) => Err(ApiError::body_unreadable(error::chain(&*error))),
+        Ok(Err(error)) => Err(ApiError::body_unreadable(causes::chain(&*error))),
     }
 }

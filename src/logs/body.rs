@@ -25,7 +25,11 @@ pin_project! {
         #[pin]
         drain: WaitForCancellationFutureOwned,
         draining: bool,
+        // A log that is not followed has an end of its own, which a client must be able to tell from ours.
+        follow: bool,
         at_line_start: bool,
+        // What the last piece was too long for.
+        rest: Bytes,
         permit: StreamPermit,
         finish: Option<Finish>,
     }
@@ -50,15 +54,27 @@ pub enum BodyError {
 }
 
 impl LogBody {
-    /// A body that streams `source` while `permit` is held, to the client that `client` watches, until `drain`.
+    /// A body that streams `source` while `permit` is held, to the client that `client` watches; when it is to `follow`,
+    /// until `drain`.
     pub fn new(
         source: Pin<Box<dyn LogSource>>,
+        follow: bool,
         client: ClientWatch,
         drain: &drain::Watch,
         permit: StreamPermit,
     ) -> Self {
         let state = State::Streaming(source);
-        Self { state, client, drain: drain.begun(), draining: false, at_line_start: true, permit, finish: None }
+        Self {
+            state,
+            client,
+            drain: drain.begun(),
+            draining: false,
+            follow,
+            at_line_start: true,
+            rest: Bytes::new(),
+            permit,
+            finish: None,
+        }
     }
 
     /// Why it ended. Dropped before its end it was the client that left.
@@ -81,7 +97,11 @@ impl LogBody {
     pub fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.project();
         this.client.set_asked();
-        if !*this.draining && this.drain.poll(cx).is_ready() {
+        if !this.rest.is_empty() {
+            this.client.set_handed();
+            return Poll::Ready(Some(Ok(Frame::data(slice(this.rest, this.client.max_frame())))));
+        }
+        if *this.follow && !*this.draining && this.drain.poll(cx).is_ready() {
             *this.draining = true;
         }
         if *this.draining && *this.at_line_start && matches!(this.state, State::Streaming(_)) {
@@ -100,10 +120,10 @@ impl LogBody {
         };
         match source.as_mut().poll_chunk(cx) {
             Poll::Ready(Some(Ok(bytes))) => {
-                let bytes = if *this.draining { up_to_line_end(bytes) } else { bytes };
+                *this.rest = if *this.draining { up_to_line_end(bytes) } else { bytes };
+                *this.at_line_start = this.rest.last() == Some(&b'\n');
                 this.client.set_handed();
-                *this.at_line_start = bytes.last() == Some(&b'\n');
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
+                Poll::Ready(Some(Ok(Frame::data(slice(this.rest, this.client.max_frame())))))
             }
             Poll::Ready(Some(Err(error))) => {
                 *this.finish = Some(cause(&error));
@@ -147,6 +167,11 @@ fn cause(error: &LogError) -> Finish {
         LogError::Disconnected(_) => Finish::BackendLost,
         LogError::Protocol(_) | LogError::Backend(_) => Finish::BackendFailed,
     }
+}
+
+/// Takes at most `most` bytes from the front, without copying.
+fn slice(bytes: &mut Bytes, most: usize) -> Bytes {
+    if bytes.len() <= most { std::mem::take(bytes) } else { bytes.split_to(most) }
 }
 
 /// Cuts after the last line that is whole, where a drained stream may end.

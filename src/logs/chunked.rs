@@ -41,7 +41,8 @@ enum State {
     Ended,
 }
 
-/// A run of body bytes: how many framing bytes precede it, and its length (0 when the input is used up).
+/// A run of body bytes: how many framing bytes precede it, and its length. That is 0 when there is none before the next
+/// chunk begins, or before the input ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Run {
     /// Framing bytes to step over.
@@ -81,7 +82,8 @@ impl Body {
         matches!(self.state, State::Ended | State::UntilClose)
     }
 
-    /// Finds the next run of body bytes in `input`, which starts where the last run ended.
+    /// Finds the next run of body bytes in `input`, which starts where the last run ended. Never goes past the beginning
+    /// of a chunk, so that a caller can look at that itself.
     pub fn next_run(&mut self, input: &[u8]) -> Result<Run, LogError> {
         let mut at = 0;
         while at < input.len() {
@@ -94,6 +96,9 @@ impl Body {
                 _ => {
                     self.state = self.framing_byte(input[at])?;
                     at += 1;
+                    if self.is_between_chunks() {
+                        break;
+                    }
                 }
             }
         }
@@ -160,13 +165,10 @@ mod tests {
     fn decode(input: &[u8], step: usize) -> Result<(Vec<u8>, bool), LogError> {
         let (mut body, mut out) = (Body::chunked(), Vec::new());
         for mut piece in input.chunks(step) {
-            loop {
+            while !piece.is_empty() {
                 let run = body.next_run(piece)?;
                 out.extend_from_slice(&piece[run.skip..run.skip + run.len]);
                 piece = &piece[run.skip + run.len..];
-                if run.len == 0 {
-                    break;
-                }
             }
         }
         Ok((out, body.is_ended()))

@@ -22,7 +22,7 @@ pub struct Mode {
     pub tty: bool,
     /// Timestamps were asked for: each record starts with one, which is kept once a logical line.
     pub timestamps: bool,
-    /// Length, in bytes, at which the log driver cuts a record: 16 KiB, but 1,000,000 for `local`.
+    /// Length, in bytes, at which the engine cuts a record; at least 1.
     pub record_limit: usize,
 }
 
@@ -60,7 +60,7 @@ impl Demux {
     pub fn squeeze(&mut self, buf: &mut [u8]) -> Result<Range<usize>, LogError> {
         let mut out = Window::default();
         let mut at = HEADROOM;
-        loop {
+        while at < buf.len() {
             if self.body.is_between_chunks()
                 && let Layout::Frames(frames) = &mut self.layout
             {
@@ -68,15 +68,13 @@ impl Demux {
             }
             let run = self.body.next_run(&buf[at..])?;
             at += run.skip;
-            if run.len == 0 {
-                return Ok(out.range());
-            }
             match &mut self.layout {
                 Layout::Frames(frames) => frames.squeeze(buf, at..at + run.len, &mut out)?,
                 Layout::Tty(tty) => tty.squeeze(buf, at..at + run.len, &mut out),
             }
             at += run.len;
         }
+        Ok(out.range())
     }
 
     /// Whether the answer's last byte was seen.

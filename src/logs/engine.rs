@@ -26,7 +26,7 @@ use super::{
 const FIRST_READ: usize = 4 * 1024;
 
 /// Longest error text that is taken from an engine's refusal, in bytes.
-const MAX_REFUSAL: u64 = 4 * 1024;
+const MAX_REFUSAL: usize = 4 * 1024;
 
 /// A connection to an engine.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
@@ -134,19 +134,23 @@ impl<T: Transport> Exchange<T> {
             self.buf.put_slice(&self.early);
             return Poll::Ready(Ok(std::mem::take(&mut self.early).len()));
         }
-        let readable = self.io.poll_readable(cx);
-        if readable.is_pending() {
-            self.buf = BytesMut::new();
-            self.next_read = FIRST_READ.min(self.max_read);
+        let read = self.poll_read(cx);
+        match read {
+            Poll::Ready(Ok(read)) if read == self.next_read => self.next_read = (2 * read).min(self.max_read),
+            Poll::Ready(_) => {}
+            Poll::Pending => {
+                self.buf = BytesMut::new();
+                self.next_read = FIRST_READ.min(self.max_read);
+            }
         }
-        ready!(readable)?;
+        read
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.io.poll_readable(cx))?;
         self.headroom(self.next_read);
         let mut limited = (&mut self.buf).limit(self.next_read);
-        let read = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut limited))?;
-        if read == self.next_read {
-            self.next_read = (2 * self.next_read).min(self.max_read);
-        }
-        Poll::Ready(Ok(read))
+        poll_read_buf(Pin::new(&mut self.io), cx, &mut limited)
     }
 
     /// Makes the buffer hold [`HEADROOM`] bytes and room for `len` more; takes the old memory again if it is free.
@@ -187,23 +191,32 @@ impl<T: Transport> LogSource for Exchange<T> {
 /// Reads what an engine says along with a refusal: `{"message":"…"}` (Engine API, "Errors").
 ///
 /// Not to the connection's end where the text's own is known: an engine need not close it.
-async fn refusal<T: Transport>(io: T, early: BytesMut, head: &Head) -> String {
-    let mut bytes = early.to_vec();
-    let left = head.length.map_or(MAX_REFUSAL, |length| length.saturating_sub(bytes.len() as u64).min(MAX_REFUSAL));
-    let rest = io.take(left).read_to_end(&mut bytes).await;
-    let mut body: Body = head.body();
-    let mut text = Vec::new();
-    let mut input = bytes.as_slice();
-    while let Ok(run) = body.next_run(input)
-        && run.len > 0
-    {
-        text.extend_from_slice(&input[run.skip..run.skip + run.len]);
-        input = &input[run.skip + run.len..];
+async fn refusal<T: Transport>(mut io: T, mut buf: BytesMut, head: &Head) -> String {
+    let (mut body, mut text) = (head.body(), Vec::new());
+    let mut broken = None;
+    while text.len() < MAX_REFUSAL && broken.is_none() {
+        match body.next_run(&buf) {
+            Ok(run) => {
+                text.extend_from_slice(&buf[run.skip..run.skip + run.len]);
+                buf.advance(run.skip + run.len);
+            }
+            Err(error) => broken = Some(error.to_string()),
+        }
+        if body.is_ended() {
+            break;
+        }
+        if buf.is_empty() {
+            match io.read_buf(&mut buf).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => broken = Some(error.to_string()),
+            }
+        }
     }
     let said = serde_json::from_slice::<serde_json::Value>(&text).ok();
     match said.as_ref().and_then(|said| said["message"].as_str()) {
         Some(message) => message.trim().to_owned(),
-        None if text.is_empty() => rest.err().map_or_else(String::new, |error| error.to_string()),
+        None if text.is_empty() => broken.unwrap_or_default(),
         None => String::from_utf8_lossy(&text).trim().to_owned(),
     }
 }

@@ -13,7 +13,7 @@ use super::{
 /// Length of a frame's header, in bytes.
 const HEADER: usize = 8;
 
-/// Longest payload that is believed. The engine cuts records at 16 KiB, its `local` driver at 1,000,000 bytes.
+/// Longest payload that is believed, in bytes. The engine cuts records at 16 KiB.
 const MAX_PAYLOAD: u32 = 16 * 1024 * 1024;
 
 /// Longest report of a failure (stream 3) that is kept, in bytes.

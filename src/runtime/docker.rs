@@ -121,11 +121,6 @@ impl Docker {
         Ok(Self { inner, tasks: Mutex::new(tasks) })
     }
 
-    /// Where the engine listens, for exchanges that bypass bollard.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.inner.engine.endpoint
-    }
-
     /// The API version that was negotiated, such as `1.41`.
     pub fn api_version(&self) -> &str {
         &self.inner.engine.api_version

@@ -1,6 +1,13 @@
 //! One connection, from its first byte to its last: HTTP/1.1, or HTTP/2 with prior knowledge, on the same port.
 
-use std::{error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    future::{Future, pending},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper::server::conn::{http1, http2};
 use hyper_util::{
@@ -11,7 +18,7 @@ use tokio::net::TcpStream;
 
 use super::{io::WatchedIo, listen, stall::StreamExecutor};
 use crate::{
-    drain, error,
+    causes, drain,
     service::{Gateway, Service},
 };
 
@@ -52,7 +59,7 @@ impl Connections {
         };
         match served {
             Ok(()) => tracing::trace!(%peer, "connection ended"),
-            Err(error) => tracing::debug!(%peer, error = error::chain(&*error), "connection ended with an error"),
+            Err(error) => tracing::debug!(%peer, error = causes::chain(&*error), "connection ended with an error"),
         }
     }
 
@@ -65,23 +72,28 @@ impl Connections {
         let gateway = Arc::clone(&self.gateway);
         if is_http2 {
             let service = Service::new(gateway, peer, None);
-            self.drive(self.http2().serve_connection(TokioIo::new(io), service)).await
+            let executor = StreamExecutor::new(self.write_stall);
+            let connection = self.http2(executor.clone()).serve_connection(TokioIo::new(io), service);
+            self.drive(connection, executor.idle(self.keep_alive)).await
         } else {
             let service = Service::new(gateway, peer, Some(io.watch()));
-            self.drive(self.http1().serve_connection(TokioIo::new(io), service)).await
+            // hyper itself ends an idle one.
+            self.drive(self.http1().serve_connection(TokioIo::new(io), service), pending()).await
         }
     }
 
-    /// Polls a connection to its end; tells it when the gateway is ending.
-    async fn drive<C>(&self, connection: C) -> Result<(), Box<dyn Error + Send + Sync>>
+    /// Polls a connection to its end; asks it to end when the gateway does, or when it has been `idle`.
+    async fn drive<C>(&self, connection: C, idle: impl Future<Output = ()>) -> Result<(), Box<dyn Error + Send + Sync>>
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
         let mut connection = pin!(connection);
         tokio::select! {
             served = &mut connection => return Ok(served?),
-            () = self.drain.begun() => connection.as_mut().graceful_shutdown(),
+            () = self.drain.begun() => {}
+            () = idle => {}
         }
+        connection.as_mut().graceful_shutdown();
         Ok(connection.await?)
     }
 
@@ -97,12 +109,13 @@ impl Connections {
         builder
     }
 
-    fn http2(&self) -> http2::Builder<StreamExecutor> {
-        let mut builder = http2::Builder::new(StreamExecutor { write_stall: self.write_stall });
+    fn http2(&self, executor: StreamExecutor) -> http2::Builder<StreamExecutor> {
+        let mut builder = http2::Builder::new(executor);
         builder
             .timer(TokioTimer::new())
             .keep_alive_interval(PING.0)
-            .keep_alive_timeout(PING.1)
+            // Behind what a slow reader has still to take, the answer to a ping comes late.
+            .keep_alive_timeout(PING.1.max(self.write_stall))
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEADER_LIST)
             .max_send_buf_size(BUFFER);

@@ -21,6 +21,9 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// How much later than the write-stall timeout, which knows the reason, the kernel gives a connection up.
 const AFTER_STALL: Duration = Duration::from_secs(10);
 
+/// The longest `TCP_USER_TIMEOUT` that Linux takes.
+const MAX_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// Listens on `host` and `port`, with a queue of `backlog` connections.
 ///
 /// # Errors
@@ -60,5 +63,5 @@ pub fn tune(stream: &TcpStream, write_stall: Duration) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&keepalive)?;
     let vanished = KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_RETRIES;
-    socket.set_tcp_user_timeout(Some(vanished.max(write_stall + AFTER_STALL)))
+    socket.set_tcp_user_timeout(Some(vanished.max(write_stall.saturating_add(AFTER_STALL)).min(MAX_USER_TIMEOUT)))
 }

@@ -14,20 +14,42 @@ use std::{
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
+use tokio_util::task::TaskTracker;
 
 use crate::client::Http2Stream;
 
 /// Spawns hyper's tasks for the streams of a connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct StreamExecutor {
-    /// How long a frame may wait for room in the client's window.
-    pub write_stall: Duration,
+    write_stall: Duration,
+    streams: TaskTracker,
+}
+
+impl StreamExecutor {
+    /// An executor for one connection, whose frames may wait for `write_stall` for room in the client's window.
+    pub fn new(write_stall: Duration) -> Self {
+        let streams = TaskTracker::new();
+        // Only so that it can be waited for; more can be spawned all the same.
+        streams.close();
+        Self { write_stall, streams }
+    }
+
+    /// Resolves when there has been no stream for `idle`.
+    pub async fn idle(&self, idle: Duration) {
+        loop {
+            self.streams.wait().await;
+            sleep(idle).await;
+            if self.streams.is_empty() {
+                return;
+            }
+        }
+    }
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, future: F) {
         let stream = Arc::default();
-        tokio::spawn(Guarded { future, stream, timeout: self.write_stall, timer: None });
+        self.streams.spawn(Guarded { future, stream, timeout: self.write_stall, timer: None });
     }
 }
 

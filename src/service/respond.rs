@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
+use http::{HeaderValue, Request, Response, StatusCode, header, uri::Authority};
+use hyper::body::{Body as _, Incoming};
 use serde::Serialize;
 
 use crate::{body::Body, error::ApiError};
@@ -53,6 +53,14 @@ pub fn error(error: ApiError) -> Response<Body> {
     res
 }
 
+/// Takes the body of an answer to HEAD away and keeps its length (RFC 9110 §9.3.2): HTTP/2 would send it.
+pub fn without_body(res: &mut Response<Body>) {
+    if let Some(length) = res.body().size_hint().exact() {
+        res.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *res.body_mut() = Body::empty();
+}
+
 /// Too many requests at once (`server.limit_concurrency`).
 pub fn overloaded() -> Response<Body> {
     let mut res = Response::new(Body::full("Service Unavailable"));
@@ -68,7 +76,8 @@ pub fn without_slash(req: &Request<Incoming>, peer: SocketAddr) -> Response<Body
     let uri = req.uri();
     let path = uri.path().trim_end_matches('/');
     let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
-    let host = req.headers().get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.host());
+    let host =
+        req.headers().get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.authority().map(Authority::as_str));
     let location = match host {
         Some(host) => format!("{}://{host}{path}{query}", scheme(req, peer)),
         None => format!("{path}{query}"),

@@ -32,7 +32,6 @@ struct Container {
     api_version: String,
     id: String,
     tty: bool,
-    record_limit: usize,
     /// Most bytes of one read.
     buffer: usize,
 }
@@ -84,7 +83,6 @@ impl Container {
             api_version: engine.api_version.clone(),
             id: container,
             tty: inspected.config.as_ref().and_then(|config| config.tty).unwrap_or_default(),
-            record_limit: RECORD_LIMIT,
             buffer,
         })
     }

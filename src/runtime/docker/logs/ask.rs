@@ -66,7 +66,6 @@ mod tests {
             api_version: "1.41".into(),
             id: "abc".into(),
             tty: false,
-            record_limit: 16_384,
             buffer: 65_536,
         }
     }

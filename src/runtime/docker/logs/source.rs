@@ -11,7 +11,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::time::{Sleep, sleep};
 
-use super::{Container, ask, tail};
+use super::{Container, RECORD_LIMIT, ask, tail};
 use crate::{
     logs::{
         LogError, LogQuery, LogSource,
@@ -84,14 +84,14 @@ impl LogSource for EngineLog {
 }
 
 async fn open(container: Container, query: LogQuery) -> Result<Exchange<Socket>, OpenError> {
-    let Container { tty, record_limit, buffer, .. } = container;
+    let Container { tty, buffer, .. } = container;
     let window = match query.tail {
         Some(lines) => Some(tail::window(&container, &query, lines).await?),
         None => None,
     };
     let target = ask::target(&container, &query, window.map(|window| window.records));
     let answer = engine::ask(container.endpoint.connect().await?, &target).await?;
-    let mode = Mode { tty, timestamps: query.timestamps, record_limit };
+    let mode = Mode { tty, timestamps: query.timestamps, record_limit: RECORD_LIMIT };
     Ok(Exchange::new(answer, mode, window.map(|window| window.skip).unwrap_or_default(), buffer))
 }
 

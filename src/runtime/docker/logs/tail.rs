@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use jiff::{Timestamp, tz::TimeZone};
 use tokio::io::AsyncReadExt;
 
-use super::{Container, ask};
+use super::{Container, RECORD_LIMIT, ask};
 use crate::{
     logs::{
         LogError, LogQuery,
@@ -49,7 +49,7 @@ pub(super) async fn window(container: &Container, query: &LogQuery, lines: NonZe
 async fn count(container: &Container, answer: Answer<Socket>, wanted: Wanted) -> Result<Count, OpenError> {
     let count = Count::new(wanted);
     if container.tty {
-        let mut counter = TtyCounter::new(count, container.record_limit);
+        let mut counter = TtyCounter::new(count, RECORD_LIMIT);
         each_run(answer, container.buffer, |run| {
             counter.read(run);
             Ok(())
@@ -72,13 +72,10 @@ async fn each_run(
     let mut buf = BytesMut::from(&early[..]);
     loop {
         let mut input = &buf[..];
-        loop {
+        while !input.is_empty() {
             let run = body.next_run(input).map_err(broken)?;
             read(&input[run.skip..run.skip + run.len]).map_err(broken)?;
             input = &input[run.skip + run.len..];
-            if run.len == 0 {
-                break;
-            }
         }
         if body.is_ended() {
             return Ok(());
