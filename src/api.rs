@@ -40,7 +40,8 @@ pub async fn handle(
         Route::Version => Ok(meta::version()),
         Route::OpenApi => Ok(meta::openapi()),
         Route::Logs(id) => logs::stream(api, &id, &req, client).await,
-        Route::CreateSandbox => create(api, req).await,
+        // Boxed: a log request's future should not have room for a creation's.
+        Route::CreateSandbox => Box::pin(create(api, req)).await,
         Route::ListSandboxes => {
             let page = sandboxes::list(&*api.runtime, req.uri().query().unwrap_or_default()).await?;
             Ok(respond::json(StatusCode::OK, &page))

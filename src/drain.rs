@@ -31,9 +31,11 @@ impl Drain {
     /// Runs a connection as a task of its own, until it is done or the grace is over.
     pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
         let cut = self.cut.clone();
+        // Boxed before it is moved: a future within a future would take its room twice.
+        let mut connection = Box::pin(connection);
         self.connections.spawn(async move {
             tokio::select! {
-                () = connection => {}
+                () = &mut connection => {}
                 () = cut.cancelled() => tracing::debug!("connection cut at the end of the grace"),
             }
         });

@@ -30,8 +30,11 @@ pub fn run(socket: &str) {
 
 /// bollard over hyper's client, a connection a request, as its own transports do it.
 fn engine(socket: String) -> Docker {
-    let transport = move |request: BollardRequest| {
+    let transport = move |mut request: BollardRequest| {
         let socket = socket.clone();
+        let target = request.uri().path_and_query().unwrap().as_str().parse().unwrap();
+        *request.uri_mut() = target;
+        request.headers_mut().insert("host", "docker".parse().unwrap());
         async move {
             let io = TokioIo::new(UnixStream::connect(socket).await?);
             let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;

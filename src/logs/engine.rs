@@ -25,6 +25,9 @@ use super::{
 /// What a read asks for at first, in bytes. Doubles, up to the limit, as long as reads fill it.
 const FIRST_READ: usize = 4 * 1024;
 
+/// Room for an answer's head, in bytes: an engine's are shorter.
+const FIRST_HEAD: usize = 256;
+
 /// Longest error text that is taken from an engine's refusal, in bytes.
 const MAX_REFUSAL: usize = 4 * 1024;
 
@@ -92,7 +95,8 @@ pub async fn ask<T: Transport>(mut io: T, target: &str) -> Result<Answer<T>, Ope
     let request = format!("GET {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n");
     io.write_all(request.as_bytes()).await?;
     io.flush().await?;
-    let mut buf = BytesMut::with_capacity(1024);
+    drop(request);
+    let mut buf = BytesMut::with_capacity(FIRST_HEAD);
     let head = loop {
         if io.read_buf(&mut buf).await? == 0 {
             return Err(OpenError::Io(io::ErrorKind::UnexpectedEof.into()));

@@ -4,7 +4,7 @@ use std::{
     error::Error,
     future::{Future, pending},
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
@@ -37,6 +37,9 @@ const MAX_STREAMS: u32 = 1024;
 /// How often a silent HTTP/2 connection is asked whether it is still there, and how long it may take to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
+/// Why a connection ended: hyper's error, or the system's.
+type Failure = Box<dyn Error + Send + Sync>;
+
 /// What all connections have in common.
 #[derive(Debug)]
 pub struct Connections {
@@ -63,31 +66,39 @@ impl Connections {
         }
     }
 
-    async fn speak(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Box<dyn Error + Send + Sync>> {
+    async fn speak(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Failure> {
         let is_http2 = tokio::select! {
             begun = tokio::time::timeout(self.keep_alive, io.begins_with(PREFACE)) => begun??,
             // Nothing was asked yet, so there is nothing to finish.
             () = self.drain.begun() => return Ok(()),
         };
-        let gateway = Arc::clone(&self.gateway);
         if is_http2 {
-            let service = Service::new(gateway, peer, None);
-            let executor = StreamExecutor::new(self.write_stall);
-            let connection = self.http2(executor.clone()).serve_connection(TokioIo::new(io), service);
-            self.drive(connection, executor.idle(self.keep_alive)).await
+            // Boxed, so that the many connections without HTTP/2 have no room for it.
+            Box::pin(self.speak_http2(io, peer)).await
         } else {
-            let service = Service::new(gateway, peer, Some(io.watch()));
-            // hyper itself ends an idle one.
-            self.drive(self.http1().serve_connection(TokioIo::new(io), service), pending()).await
+            self.speak_http1(io, peer).await
         }
     }
 
+    async fn speak_http1(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Failure> {
+        let service = Service::new(Arc::clone(&self.gateway), peer, Some(io.watch()));
+        let connection = pin!(self.http1().serve_connection(TokioIo::new(io), service));
+        // hyper itself ends an idle one.
+        self.drive(connection, pending()).await
+    }
+
+    async fn speak_http2(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Failure> {
+        let service = Service::new(Arc::clone(&self.gateway), peer, None);
+        let executor = StreamExecutor::new(self.write_stall);
+        let connection = pin!(self.http2(executor.clone()).serve_connection(TokioIo::new(io), service));
+        self.drive(connection, executor.idle(self.keep_alive)).await
+    }
+
     /// Polls a connection to its end; asks it to end when the gateway does, or when it has been `idle`.
-    async fn drive<C>(&self, connection: C, idle: impl Future<Output = ()>) -> Result<(), Box<dyn Error + Send + Sync>>
+    async fn drive<C>(&self, mut connection: Pin<&mut C>, idle: impl Future<Output = ()>) -> Result<(), Failure>
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
-        let mut connection = pin!(connection);
         tokio::select! {
             served = &mut connection => return Ok(served?),
             () = self.drain.begun() => {}

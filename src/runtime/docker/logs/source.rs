@@ -83,14 +83,16 @@ impl LogSource for EngineLog {
     }
 }
 
+/// Boxes what is soon over, so that it takes no room in the wait for an engine that may say nothing for hours.
 async fn open(container: Container, query: LogQuery) -> Result<Exchange<Socket>, OpenError> {
     let Container { tty, buffer, .. } = container;
     let window = match query.tail {
-        Some(lines) => Some(tail::window(&container, &query, lines).await?),
+        Some(lines) => Some(Box::pin(tail::window(&container, &query, lines)).await?),
         None => None,
     };
     let target = ask::target(&container, &query, window.map(|window| window.records));
-    let answer = engine::ask(container.endpoint.connect().await?, &target).await?;
+    let io = Box::pin(container.endpoint.connect()).await?;
+    let answer = engine::ask(io, &target).await?;
     let mode = Mode { tty, timestamps: query.timestamps, record_limit: RECORD_LIMIT };
     Ok(Exchange::new(answer, mode, window.map(|window| window.skip).unwrap_or_default(), buffer))
 }
