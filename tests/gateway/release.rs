@@ -62,7 +62,7 @@ async fn close_after_asking_for_it() {
 
 #[tokio::test]
 async fn close_of_http_1_0() {
-    let request = |target: &str| format!("GET {target} HTTP/1.0\r\nHost: gateway\r\n\r\n").into_bytes();
+    let request = |target: &str| format!("GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n").into_bytes();
     released(request, async |client| client.close()).await;
 }
 

@@ -300,7 +300,7 @@ pub fn get(target: &str, lines: &[&str]) -> Vec<u8> {
 
 /// The bytes of a request; a body brings its length with it.
 pub fn written(method: &str, target: &str, lines: &[&str], body: &str) -> Vec<u8> {
-    let mut text = format!("{method} {target} HTTP/1.1\r\nHost: gateway\r\n");
+    let mut text = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
     for line in lines {
         text.push_str(line);
         text.push_str("\r\n");

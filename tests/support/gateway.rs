@@ -208,7 +208,7 @@ pub fn free_port() -> u16 {
 fn is_healthy(address: SocketAddr) -> bool {
     let Ok(mut io) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else { return false };
     io.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    let sent = io.write_all(b"GET /health HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n");
+    let sent = io.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let mut answer = String::new();
     sent.is_ok() && io.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
 }

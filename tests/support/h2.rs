@@ -45,7 +45,7 @@ impl H2 {
 
     /// Sends a GET with these fields and reads the head of the answer.
     pub async fn get_with(&self, target: &str, fields: &[(&str, &str)]) -> Stream {
-        let mut request = Request::get(format!("http://gateway{target}"));
+        let mut request = Request::get(format!("http://localhost{target}"));
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
