@@ -13,6 +13,7 @@ pub mod prefix;
 pub mod query;
 pub mod skip;
 pub mod source;
+pub mod spare;
 pub mod tty;
 pub mod whole;
 pub mod window;

@@ -19,10 +19,12 @@ use super::{
     demux::{Demux, Mode},
     head::{self, Head},
     skip::Skip,
+    spare,
     window::HEADROOM,
 };
 
-/// What a read asks for at first, in bytes. Doubles, up to the limit, as long as reads fill it.
+/// What a read asks for at first and at least, in bytes. Doubles, up to the limit, as long as reads fill it, and is halved
+/// when two in a row do not fill a quarter.
 const FIRST_READ: usize = 4 * 1024;
 
 /// Room for an answer's head, in bytes: an engine's are shorter.
@@ -118,8 +120,12 @@ pub struct Exchange<T> {
     demux: Demux,
     early: Bytes,
     buf: BytesMut,
+    /// What `buf` was taken for, in bytes; 0 while there is none.
+    buf_len: usize,
     /// What the next read asks for.
     next_read: usize,
+    /// The last read was a short one.
+    was_short: bool,
     max_read: usize,
 }
 
@@ -128,24 +134,23 @@ impl<T: Transport> Exchange<T> {
     pub fn new(answer: Answer<T>, mode: Mode, skip: Skip, max_read: usize) -> Self {
         let Answer { io, body, early } = answer;
         let demux = Demux::new(body, mode, skip);
-        Self { io, demux, early, buf: BytesMut::new(), next_read: FIRST_READ.min(max_read), max_read }
+        let next_read = FIRST_READ.min(max_read);
+        Self { io, demux, early, buf: BytesMut::new(), buf_len: 0, next_read, was_short: false, max_read }
     }
 
     /// Reads once, into a buffer that is there only while there is something to read.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if !self.early.is_empty() {
-            self.headroom(self.early.len());
-            self.buf.put_slice(&self.early);
-            return Poll::Ready(Ok(std::mem::take(&mut self.early).len()));
+            let early = std::mem::take(&mut self.early);
+            self.headroom(early.len());
+            self.buf.put_slice(&early);
+            return Poll::Ready(Ok(early.len()));
         }
         let read = self.poll_read(cx);
         match read {
-            Poll::Ready(Ok(read)) if read == self.next_read => self.next_read = (2 * read).min(self.max_read),
-            Poll::Ready(_) => {}
-            Poll::Pending => {
-                self.buf = BytesMut::new();
-                self.next_read = FIRST_READ.min(self.max_read);
-            }
+            Poll::Ready(Ok(read)) => self.adapt(read),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.release(),
         }
         read
     }
@@ -157,11 +162,31 @@ impl<T: Transport> Exchange<T> {
         poll_read_buf(Pin::new(&mut self.io), cx, &mut limited)
     }
 
+    /// Chooses the size of the next read by what this one gave.
+    fn adapt(&mut self, read: usize) {
+        let is_short = read <= self.next_read / 4;
+        if read == self.next_read {
+            self.next_read = (2 * read).min(self.max_read);
+        } else if is_short && self.was_short {
+            self.next_read = (self.next_read / 2).max(FIRST_READ.min(self.max_read));
+        }
+        self.was_short = is_short;
+    }
+
     /// Makes the buffer hold [`HEADROOM`] bytes and room for `len` more; takes the old memory again if it is free.
     fn headroom(&mut self, len: usize) {
+        let len = HEADROOM + len;
         self.buf.clear();
-        self.buf.reserve(HEADROOM + len);
+        if !self.buf.try_reclaim(len) {
+            self.release();
+            self.buf = spare::take(len);
+            self.buf_len = len;
+        }
         self.buf.put_bytes(0, HEADROOM);
+    }
+
+    fn release(&mut self) {
+        spare::give(std::mem::take(&mut self.buf), std::mem::take(&mut self.buf_len));
     }
 
     /// Decodes what was read and cuts it out of the buffer.
