@@ -20,12 +20,13 @@ pub struct Drain {
 #[derive(Debug, Clone)]
 pub struct Watch {
     token: CancellationToken,
+    cut: CancellationToken,
 }
 
 impl Drain {
     /// A watch on this drain.
     pub fn watch(&self) -> Watch {
-        Watch { token: self.token.clone() }
+        Watch { token: self.token.clone(), cut: self.cut.clone() }
     }
 
     /// Runs a connection as a task of its own, until it is done or the grace is over.
@@ -56,6 +57,11 @@ impl Drain {
 }
 
 impl Watch {
+    /// Whether the grace is over: what ends now is cut by the drain, whatever it looks like from the inside.
+    pub fn is_over(&self) -> bool {
+        self.cut.is_cancelled()
+    }
+
     /// Resolves when the drain begins.
     pub fn begun(&self) -> WaitForCancellationFutureOwned {
         self.token.clone().cancelled_owned()

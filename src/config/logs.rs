@@ -25,9 +25,8 @@ pub struct Logs {
     /// Default 60 s. A quiet log is no stall.
     pub write_stall_timeout: Duration,
     /// `buffer_bytes`: the largest piece that is read from the runtime at once,
-    /// in bytes; 4096 to 1048576. Default 262144, which takes 15 % less time
-    /// than 65536 on a busy stream. A silent stream holds none, and a slow
-    /// client no more than one and what hyper has of the one before.
+    /// in bytes; 4096 to 1048576. Default 131072. A silent stream holds none; a
+    /// client that has stopped taking holds about one.
     pub buffer_bytes: usize,
 }
 
@@ -37,7 +36,7 @@ impl Logs {
             max_streams: section.limit("max_streams", 10_000),
             max_streams_per_sandbox: section.limit("max_streams_per_sandbox", 8_000),
             write_stall_timeout: section.seconds("write_stall_timeout_seconds", 60.0, Floor::Above(0.0)),
-            buffer_bytes: section.integer("buffer_bytes", 262_144_usize, 4_096..=1_048_576),
+            buffer_bytes: section.integer("buffer_bytes", 131_072_usize, 4_096..=1_048_576),
         }
     }
 }

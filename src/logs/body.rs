@@ -22,6 +22,7 @@ pin_project! {
     pub struct LogBody {
         state: State,
         client: ClientWatch,
+        watch: drain::Watch,
         #[pin]
         drain: WaitForCancellationFutureOwned,
         draining: bool,
@@ -67,6 +68,7 @@ impl LogBody {
         Self {
             state,
             client,
+            watch: drain.clone(),
             drain: drain.begun(),
             draining: false,
             follow,
@@ -83,7 +85,7 @@ impl LogBody {
         let default = if stalled { Finish::SlowClient } else { Finish::ClientGone };
         match self.finish {
             Some(finish) => finish,
-            None if self.draining && !stalled => Finish::Drained,
+            None if !stalled && (self.draining || self.watch.is_over()) => Finish::Drained,
             None => default,
         }
     }

@@ -3,7 +3,7 @@
 //! An engine's `tail` counts the records it stored, of both streams and of any time (log-pitfalls B10); a client means
 //! lines, of what it asked to see. So the end of the log is read once, with timestamps, and counted.
 
-use std::ops::Range;
+use std::{collections::VecDeque, ops::Range};
 
 use super::{
     LogError,
@@ -22,6 +22,12 @@ pub struct Wanted {
     pub times: Range<Vec<u8>>,
 }
 
+/// Most lines whose times are kept; 30 bytes each, only while they are counted.
+const MOST_TIMES: u64 = 4096;
+
+/// A record's time, in the engine's form.
+type Time = [u8; PREFIX - 1];
+
 /// What an engine's records tell, read from a frame each or cut out of a TTY's bytes.
 #[derive(Debug)]
 pub struct Count {
@@ -30,6 +36,11 @@ pub struct Count {
     lines: u64,
     first_is_wanted: bool,
     first_is_before: bool,
+    first_time: Option<Time>,
+    /// When the last wanted lines were begun, if they are few enough; the first record is not among them.
+    begun: VecDeque<Time>,
+    /// The latest time of any record. Those of two streams need not be in order.
+    latest: Option<Time>,
     mid_line: [bool; 3],
 }
 
@@ -48,8 +59,17 @@ pub enum Place {
 impl Count {
     /// Nothing is counted yet.
     pub fn new(wanted: Wanted) -> Self {
-        let mid_line = [false; 3];
-        Self { wanted, records: 0, lines: 0, first_is_wanted: false, first_is_before: false, mid_line }
+        Self {
+            wanted,
+            records: 0,
+            lines: 0,
+            first_is_wanted: false,
+            first_is_before: false,
+            first_time: None,
+            begun: VecDeque::new(),
+            latest: None,
+            mid_line: [false; 3],
+        }
     }
 
     /// Counts a record of `stream` (0 to 2) that begins with `start` (a timestamp, if it is whole) and ends with `last`.
@@ -63,18 +83,48 @@ impl Count {
             self.first_is_wanted = wanted;
             self.first_is_before = time.is_some_and(|time| time < times.start.as_slice());
         }
+        let time = time.and_then(|time| Time::try_from(time).ok());
+        self.latest = self.latest.max(time);
         // The first record may be the middle of a line, so it is not counted before that is known.
-        if wanted && self.records > 0 && !self.mid_line[stream] {
+        if self.records == 0 {
+            self.first_time = time;
+        } else if wanted && !self.mid_line[stream] {
             self.lines += 1;
+            self.note_begun(time);
         }
         self.records += 1;
         self.mid_line[stream] = last != b'\n';
     }
 
+    fn note_begun(&mut self, time: Option<Time>) {
+        if self.wanted.lines > MOST_TIMES {
+            return;
+        }
+        if self.begun.len() as u64 == self.wanted.lines {
+            self.begun.pop_front();
+        }
+        self.begun.extend(time);
+    }
+
+    /// When the first of the wanted lines was begun and when the last record of all was printed, in the engine's form, after
+    /// all records of a window of at most `window` were counted. `None` for more lines than have their times kept.
+    pub fn times(&self, window: u64) -> Option<[&str; 2]> {
+        let Wanted { lines, .. } = self.wanted;
+        let is_whole = self.lines >= lines || !(self.is_all(window) && self.first_is_wanted);
+        let first = if is_whole { self.begun.front() } else { self.first_time.as_ref() };
+        let first = first.filter(|_| self.begun.len() as u64 == self.lines.min(lines))?;
+        Some([std::str::from_utf8(first).ok()?, std::str::from_utf8(self.latest.as_ref()?).ok()?])
+    }
+
+    /// Whether nothing that is wanted comes before the window.
+    fn is_all(&self, window: u64) -> bool {
+        self.records < window || self.first_is_before
+    }
+
     /// Says where the wanted lines begin, after all records of a window of at most `window` were counted.
     pub fn place(&self, window: u64) -> Place {
         let Wanted { lines, .. } = self.wanted;
-        let is_all = self.records < window || self.first_is_before;
+        let is_all = self.is_all(window);
         let found = self.lines + u64::from(is_all && self.first_is_wanted);
         match lines.checked_sub(found) {
             Some(missing) if missing > 0 && !is_all => Place::Earlier { missing },
@@ -234,6 +284,24 @@ mod tests {
             }
         }
         unreachable!("there are bytes")
+    }
+
+    #[test]
+    fn the_window_has_times_to_begin_and_to_end() {
+        let times = |lines, window, records: &[(u8, &str, u8)]| {
+            let mut count = Count::new(wanted(lines));
+            for (stream, text, second) in records {
+                let payload = time(*second) + text;
+                count.record(*stream, &payload.as_bytes()[..PREFIX], *payload.as_bytes().last().expect("text"));
+            }
+            count.times(window).map(|times| times.map(|time| time[17..19].to_owned()))
+        };
+        let of = |first: &str, last: &str| Some([first.to_owned(), last.to_owned()]);
+        assert_eq!(times(2, 5, &LOG), of("03", "04"));
+        assert_eq!(times(3, 5, &LOG), of("02", "04"));
+        assert_eq!(times(9, 6, &LOG), of("01", "04"), "all of the log");
+        assert_eq!(times(1, 3, &[(1, "a\n", 1), (2, "b\n", 9), (1, "c\n", 8)]), of("08", "09"));
+        assert_eq!(times(MOST_TIMES + 1, 6, &LOG), None);
     }
 
     const LOG: [(u8, &str, u8); 5] = [(1, "a\n", 1), (1, "long ", 2), (1, "line\n", 2), (2, "e\n", 3), (1, "end", 4)];

@@ -1,8 +1,8 @@
 //! Large read buffers that no stream needs at the moment, kept for the next that does.
 //!
 //! A stream holds a buffer only while it has something to read. Taking it from the allocator each time costs page faults
-//! for every 64 KiB, which was half of the gateway's time on a busy stream (README.md, "Measured"); and a buffer that another
-//! stream of this thread has just used is still in the processor's cache.
+//! for every read, which was half of the gateway's time on a busy stream; and a buffer that another stream of this thread has
+//! just used is still in the processor's cache.
 
 use std::cell::RefCell;
 
@@ -31,20 +31,18 @@ pub fn give(mut buf: BytesMut, len: usize) {
     }
     buf.clear();
     SPARE.with_borrow_mut(|spare| {
-        if spare.len() < MOST {
-            spare.push(buf);
+        if spare.len() == MOST {
+            // The oldest: a client that takes nothing may hold it for long.
+            spare.remove(0);
         }
+        spare.push(buf);
     });
 }
 
-/// The latest buffer that nobody holds a piece of. One that is held, or is too short, is let go: it will be freed.
+/// The latest buffer that nobody holds a piece of and that is long enough.
 fn reclaim(spare: &mut Vec<BytesMut>, len: usize) -> Option<BytesMut> {
-    while let Some(mut buf) = spare.pop() {
-        if buf.try_reclaim(len) {
-            return Some(buf);
-        }
-    }
-    None
+    let at = spare.iter_mut().rposition(|buf| buf.try_reclaim(len))?;
+    Some(spare.remove(at))
 }
 
 #[cfg(test)]

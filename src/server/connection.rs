@@ -25,11 +25,11 @@ use crate::{
 /// What a client that speaks HTTP/2 sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Most bytes of an HTTP/1.1 connection that are held for reading, where a request's head must fit in, and for writing.
+/// Most bytes of an HTTP/1.1 connection that hyper collects for writing; about as many for reading, so that a request's
+/// head may be a little longer.
 ///
-/// Less than what a full read of a log leaves after decoding (57 KiB of 64 KiB at 100-byte lines): so hyper writes each
-/// piece before it asks for the next, and the read after that finds its one buffer free and still in the cache.
-/// Measured against 64 KiB, where two pieces were held and every read allocated: README.md, "Measured".
+/// Less than what most full reads of a log leave after decoding: so hyper writes each piece before it asks for the next, and
+/// the read after that finds its buffer free and still in the cache.
 const BUFFER: usize = 48 * 1024;
 
 /// Most bytes of an HTTP/2 stream that are held for writing.

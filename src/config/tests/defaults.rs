@@ -37,7 +37,7 @@ fn log_and_logs() {
     assert_eq!(logs.max_streams, NonZeroU32::new(10_000));
     assert_eq!(logs.max_streams_per_sandbox, NonZeroU32::new(8_000));
     assert_eq!(logs.write_stall_timeout, seconds(60));
-    assert_eq!(logs.buffer_bytes, 262_144);
+    assert_eq!(logs.buffer_bytes, 131_072);
 
     let file = docker("[log]\nfile_enabled = 'yes'").log.file.unwrap();
     assert_eq!(file.path, Path::new("/home/me/logs/opensandbox/server.log"));

@@ -66,7 +66,7 @@ impl Default for DockerOptions {
             execd_image: String::new(),
             execd_run_as_init: false,
             max_sandbox_timeout_seconds: None,
-            log_buffer: 256 * 1024,
+            log_buffer: 128 * 1024,
             state_dir: env::home_dir().unwrap_or_default().join(".opensandbox"),
         }
     }

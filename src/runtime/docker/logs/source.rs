@@ -84,12 +84,15 @@ impl LogSource for EngineLog {
 }
 
 /// Boxes what is soon over, so that it takes no room in the wait for an engine that may say nothing for hours.
-async fn open(container: Container, query: LogQuery) -> Result<Exchange<Socket>, OpenError> {
+async fn open(container: Container, mut query: LogQuery) -> Result<Exchange<Socket>, OpenError> {
     let Container { tty, buffer, .. } = container;
     let window = match query.tail {
         Some(lines) => Some(Box::pin(tail::window(&container, &query, lines)).await?),
         None => None,
     };
+    if let Some(window) = window {
+        query = window.narrow(query);
+    }
     let target = ask::target(&container, &query, window.map(|window| window.records));
     let io = Box::pin(container.endpoint.connect()).await?;
     let answer = engine::ask(io, &target).await?;

@@ -1,6 +1,9 @@
 //! The last N lines, of an engine that can only give its last N records.
 
-use std::num::NonZeroU64;
+use std::{
+    num::NonZeroU64,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use jiff::{Timestamp, tz::TimeZone};
@@ -20,11 +23,44 @@ use crate::{
 /// The largest number that the engine takes for `tail` (Go's `strconv.Atoi` on 64 bits).
 const MAX_RECORDS: u64 = i64::MAX as u64;
 
+/// How many more records than were counted are asked for, beside as many again …
+const SLACK: u64 = 2_000;
+
+/// … and for each millisecond that the counting took: twice what an engine takes of a sandbox that does nothing but print
+/// (log-performance.md §1: 169,000 records a second).
+const SLACK_A_MS: u64 = 340;
+
 /// How many records to ask for, and what to leave out of them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
     pub(super) records: u64,
+    /// When the first wanted line was begun and the last record was printed: there the window begins and ends, however many
+    /// records were added since.
+    times: Option<[Timestamp; 2]>,
     pub(super) skip: Skip,
+}
+
+impl Window {
+    /// The window of `records` records in which `count` has counted; `skip` counts its beginning where it has no time.
+    fn new(count: &Count, records: u64, skip: Skip, took: Duration) -> Self {
+        let times = count.times(records).and_then(|[first, last]| Some([first.parse().ok()?, last.parse().ok()?]));
+        match times {
+            // The engine applies `since` to the records of its tail, so that a longer tail costs little and shows no more.
+            Some(_) => {
+                let printed = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).saturating_mul(SLACK_A_MS);
+                let slack = printed.saturating_add(SLACK).saturating_add(records);
+                Self { records: records.saturating_add(slack).min(MAX_RECORDS), times, skip: Skip::default() }
+            }
+            None => Self { records, times, skip },
+        }
+    }
+
+    /// `query` within the window; a followed log goes on behind its end.
+    pub(super) fn narrow(self, query: LogQuery) -> LogQuery {
+        let Some([first, last]) = self.times else { return query };
+        let until = if query.follow { query.until } else { Some(query.until.map_or(last, |until| until.min(last))) };
+        LogQuery { since: query.since.max(Some(first)), until, ..query }
+    }
 }
 
 /// Finds the last `lines` lines of what `query` selects, by reading the log's end once and counting; again, and more of
@@ -34,11 +70,17 @@ pub(super) async fn window(container: &Container, query: &LogQuery, lines: NonZe
     // One more than wanted: only the record before a line tells that the line is whole.
     let mut records = lines.get().saturating_add(1).min(MAX_RECORDS);
     loop {
+        let start = Instant::now();
         let target = ask::counting_target(container, records);
         let answer = engine::ask(container.endpoint.connect().await?, &target).await?;
-        match count(container, answer, wanted.clone()).await?.place(records) {
-            Place::Found(skip) => return Ok(Window { records, skip }),
-            Place::Earlier { .. } if records == MAX_RECORDS => return Ok(Window { records, skip: Skip::default() }),
+        let count = count(container, answer, wanted.clone()).await?;
+        match count.place(records) {
+            // A terminal's records are told apart by their lengths, which is too little to rely on their times.
+            Place::Found(skip) if container.tty => return Ok(Window { records, times: None, skip }),
+            Place::Found(skip) => return Ok(Window::new(&count, records, skip, start.elapsed())),
+            Place::Earlier { .. } if records == MAX_RECORDS => {
+                return Ok(Window { records, times: None, skip: Skip::default() });
+            }
             Place::Earlier { missing } => {
                 records = records.saturating_mul(2).saturating_add(missing).min(MAX_RECORDS);
             }
