@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use support::{
     engine::{Engine, Script},
+    eventually,
     gateway::{Gateway, Setup},
 };
 
@@ -69,6 +70,16 @@ impl Pair {
 
     fn address(&self) -> std::net::SocketAddr {
         self.gateway.address()
+    }
+
+    /// Waits for the access line of the request with this id.
+    async fn access_line(&self, id: &str) -> String {
+        let find = || {
+            let output = self.gateway.output();
+            output.lines().find(|line| line.contains("access") && line.contains(id)).map(str::to_owned)
+        };
+        eventually("an access line", Duration::from_secs(5), || find().is_some()).await;
+        find().unwrap()
     }
 }
 
