@@ -8,6 +8,7 @@ mod support;
 mod bytes;
 mod drain;
 mod faults;
+mod http2;
 mod limits;
 mod release;
 mod release_h2;
