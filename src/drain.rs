@@ -20,12 +20,13 @@ pub struct Drain {
 #[derive(Debug, Clone)]
 pub struct Watch {
     token: CancellationToken,
+    cut: CancellationToken,
 }
 
 impl Drain {
     /// A watch on this drain.
     pub fn watch(&self) -> Watch {
-        Watch { token: self.token.clone() }
+        Watch { token: self.token.clone(), cut: self.cut.clone() }
     }
 
     /// Runs a connection as a task of its own, until it is done or the grace is over.
@@ -59,5 +60,10 @@ impl Watch {
     /// Resolves when the drain begins.
     pub fn begun(&self) -> WaitForCancellationFutureOwned {
         self.token.clone().cancelled_owned()
+    }
+
+    /// Whether the grace is over, so that what ends now was cut.
+    pub fn has_cut(&self) -> bool {
+        self.cut.is_cancelled()
     }
 }

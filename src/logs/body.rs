@@ -25,6 +25,7 @@ pin_project! {
         #[pin]
         drain: WaitForCancellationFutureOwned,
         draining: bool,
+        watch: drain::Watch,
         // A log that is not followed has an end of its own, which a client must be able to tell from ours.
         follow: bool,
         at_line_start: bool,
@@ -69,6 +70,7 @@ impl LogBody {
             client,
             drain: drain.begun(),
             draining: false,
+            watch: drain.clone(),
             follow,
             at_line_start: true,
             rest: Bytes::new(),
@@ -77,14 +79,13 @@ impl LogBody {
         }
     }
 
-    /// Why it ended. Dropped before its end it was the client that left.
+    /// Why it ended. Dropped before its end it was the client that left, unless we have cut it.
     pub fn finish(&self) -> Finish {
-        let stalled = self.client.has_stalled();
-        let default = if stalled { Finish::SlowClient } else { Finish::ClientGone };
         match self.finish {
             Some(finish) => finish,
-            None if self.draining && !stalled => Finish::Drained,
-            None => default,
+            None if self.client.has_stalled() => Finish::SlowClient,
+            None if self.watch.has_cut() => Finish::Drained,
+            None => Finish::ClientGone,
         }
     }
 
