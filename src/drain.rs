@@ -57,13 +57,13 @@ impl Drain {
 }
 
 impl Watch {
-    /// Whether the grace is over: what ends now is cut by the drain, whatever it looks like from the inside.
-    pub fn is_over(&self) -> bool {
-        self.cut.is_cancelled()
-    }
-
     /// Resolves when the drain begins.
     pub fn begun(&self) -> WaitForCancellationFutureOwned {
         self.token.clone().cancelled_owned()
+    }
+
+    /// Whether the grace is over, so that what ends now was cut.
+    pub fn has_cut(&self) -> bool {
+        self.cut.is_cancelled()
     }
 }

@@ -40,6 +40,9 @@ pub struct ErrorBody {
     pub detail: Option<Box<Value>>,
 }
 
+/// The code that no client ever reads.
+const GONE: &str = "CLIENT_GONE";
+
 impl ApiError {
     /// An error of this status, code and message.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
@@ -84,7 +87,12 @@ impl ApiError {
 
     /// The client left before there was an answer; nobody is there to read this one.
     pub fn client_gone() -> Self {
-        Self { close: true, ..Self::new(StatusCode::BAD_REQUEST, "CLIENT_GONE", "The client left.") }
+        Self { close: true, ..Self::new(StatusCode::BAD_REQUEST, GONE, "The client left.") }
+    }
+
+    /// Whether this is [`Self::client_gone`].
+    pub fn is_client_gone(&self) -> bool {
+        self.body.code == GONE
     }
 
     /// A page of another origin, or under another name, calls a server that only this machine's user should.

@@ -62,16 +62,24 @@ impl Service {
     async fn answer(self, req: Request<Incoming>, id: HeaderValue, mut report: Report) -> Response<Body> {
         let is_head = req.method() == Method::HEAD;
         let origin = req.headers().get(header::ORIGIN).cloned();
+        let mut is_gone = false;
         let mut res = if self.gateway.local_only && !origin::is_local(&req) {
             respond::error(ApiError::foreign_origin())
         } else if let Some(preflight) = cors::preflight(req.method(), req.headers()) {
             preflight
         } else {
-            self.routed(req).await.unwrap_or_else(respond::error)
+            self.routed(req).await.unwrap_or_else(|error| {
+                is_gone = error.is_client_gone();
+                respond::error(error)
+            })
         };
         cors::allow(res.headers_mut(), origin);
         res.headers_mut().insert(REQUEST_ID, id);
         res.headers_mut().insert(header::SERVER, SERVER);
+        if is_gone {
+            // A report without an answer says that the client left before it.
+            return res;
+        }
         report.answered(res.status());
         if is_head {
             respond::without_body(&mut res);

@@ -22,10 +22,10 @@ pin_project! {
     pub struct LogBody {
         state: State,
         client: ClientWatch,
-        watch: drain::Watch,
         #[pin]
         drain: WaitForCancellationFutureOwned,
         draining: bool,
+        watch: drain::Watch,
         // A log that is not followed has an end of its own, which a client must be able to tell from ours.
         follow: bool,
         at_line_start: bool,
@@ -68,9 +68,9 @@ impl LogBody {
         Self {
             state,
             client,
-            watch: drain.clone(),
             drain: drain.begun(),
             draining: false,
+            watch: drain.clone(),
             follow,
             at_line_start: true,
             rest: Bytes::new(),
@@ -79,14 +79,13 @@ impl LogBody {
         }
     }
 
-    /// Why it ended. Dropped before its end it was the client that left.
+    /// Why it ended. Dropped before its end it was the client that left, unless we have cut it.
     pub fn finish(&self) -> Finish {
-        let stalled = self.client.has_stalled();
-        let default = if stalled { Finish::SlowClient } else { Finish::ClientGone };
         match self.finish {
             Some(finish) => finish,
-            None if !stalled && (self.draining || self.watch.is_over()) => Finish::Drained,
-            None => default,
+            None if self.client.has_stalled() => Finish::SlowClient,
+            None if self.watch.has_cut() => Finish::Drained,
+            None => Finish::ClientGone,
         }
     }
 

@@ -13,7 +13,10 @@ use std::{
 
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
+use tokio::{
+    sync::Notify,
+    time::{Sleep, sleep, timeout},
+};
 use tokio_util::task::TaskTracker;
 
 use crate::client::Http2Stream;
@@ -23,6 +26,7 @@ use crate::client::Http2Stream;
 pub struct StreamExecutor {
     write_stall: Duration,
     streams: TaskTracker,
+    begun: Arc<Notify>,
 }
 
 impl StreamExecutor {
@@ -31,15 +35,15 @@ impl StreamExecutor {
         let streams = TaskTracker::new();
         // Only so that it can be waited for; more can be spawned all the same.
         streams.close();
-        Self { write_stall, streams }
+        Self { write_stall, streams, begun: Arc::default() }
     }
 
     /// Resolves when there has been no stream for `idle`.
     pub async fn idle(&self, idle: Duration) {
         loop {
             self.streams.wait().await;
-            sleep(idle).await;
-            if self.streams.is_empty() {
+            // A stream begins the time anew even if it is over within it.
+            if timeout(idle, self.begun.notified()).await.is_err() {
                 return;
             }
         }
@@ -49,6 +53,7 @@ impl StreamExecutor {
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, future: F) {
         let stream = Arc::default();
+        self.begun.notify_one();
         self.streams.spawn(Guarded { future, stream, timeout: self.write_stall, timer: None });
     }
 }

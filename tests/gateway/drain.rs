@@ -8,7 +8,8 @@ use crate::{
     Pair,
     support::{
         client::{Client, get},
-        engine::{Gate, Sandbox, Script, Step},
+        engine::{Gate, Sandbox, Script, Step, script},
+        eventually,
         h2::H2,
     },
 };
@@ -156,4 +157,68 @@ async fn a_second_signal_ends_at_once() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     pair.gateway.signal("INT");
     assert_eq!(pair.gateway.wait(Duration::from_secs(2)).code(), Some(130));
+}
+
+/// A log that ends, of more bytes than all the buffers between the engine and a client that does not read can hold.
+fn long() -> (Script, Vec<u8>) {
+    const COUNT: u64 = 20_000;
+    let expected = (0..COUNT).flat_map(|number| script::line(number, 1_000)).collect();
+    (Script::lines(COUNT, 1_000, true), expected)
+}
+
+/// How the logs of a gateway that has ended did, by its access lines.
+fn ends(pair: &Pair) -> Vec<String> {
+    let output = pair.gateway.output();
+    let lines = output.lines().filter(|line| line.contains("access") && line.contains("/logs"));
+    lines.map(|line| line.split_once("end=").expect("an end").1.to_owned()).collect()
+}
+
+async fn has_begun_to_drain(pair: &Pair) {
+    let says_so = || pair.gateway.output().contains("no new connections");
+    eventually("the drain's beginning", Duration::from_secs(5), says_so).await;
+}
+
+/// Its client waits for a certain end, which is not ours to choose.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_not_followed_goes_on_to_its_end() {
+    let mut pair = Pair::with(|setup| setup.server("timeout_graceful_shutdown = 20"));
+    let (script, expected) = long();
+    let target = pair.log(script, "");
+    let mut client = Client::connect(pair.address()).await;
+    client.get(&target).await;
+    let first = client.body_of(1).await;
+    let mut stream = H2::connect(pair.address(), 65_535).await.get(&target).await;
+    pair.gateway.terminate();
+    has_begun_to_drain(&pair).await;
+    assert_eq!(pair.engine.open_logs(), 2, "neither log fits into the buffers");
+    let rest = client.body().await.expect("a proper end");
+    assert!([first, rest].concat() == expected);
+    assert!(stream.body().await.expect("a proper end") == expected);
+    assert_eq!(pair.gateway.wait(Duration::from_secs(5)).code(), Some(0));
+    assert_eq!(ends(&pair), ["complete", "complete"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_not_followed_breaks_off_visibly_at_the_end_of_the_grace() {
+    let mut pair = Pair::with(|setup| setup.server("timeout_graceful_shutdown = 1"));
+    let (script, expected) = long();
+    let target = pair.log(script, "");
+    let mut taker = Client::connect(pair.address()).await;
+    taker.get(&pair.log(Script::line_then_open("one\n"), "")).await;
+    taker.body_of(4).await;
+    let mut sleeper = Client::connect(pair.address()).await;
+    sleeper.get(&target).await;
+    let first = sleeper.body_of(1).await;
+    let mut stream = H2::connect(pair.address(), 65_535).await.get(&target).await;
+    let start = Instant::now();
+    pair.gateway.terminate();
+    assert_eq!(taker.body().await.expect_err("no proper end").received, "");
+    assert_eq!(pair.gateway.wait(Duration::from_secs(2)).code(), Some(0));
+    let took = start.elapsed();
+    assert!(Duration::from_millis(900) < took && took < Duration::from_secs(2), "{took:?}");
+    let rest = sleeper.body().await.expect_err("no proper end").received;
+    assert!(expected.starts_with(&[first, rest].concat()));
+    stream.body().await.expect_err("no proper end");
+    // It was not the clients that left.
+    assert_eq!(ends(&pair), ["drained"; 3]);
 }

@@ -5,10 +5,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod abandoned;
+mod buffers;
 mod bytes;
 mod drain;
 mod faults;
+mod http2;
 mod limits;
+mod origin;
 mod release;
 mod release_h2;
 mod self_check;
@@ -20,6 +24,7 @@ use std::time::Duration;
 
 use support::{
     engine::{Engine, Script},
+    eventually,
     gateway::{Gateway, Setup},
 };
 
@@ -69,6 +74,16 @@ impl Pair {
 
     fn address(&self) -> std::net::SocketAddr {
         self.gateway.address()
+    }
+
+    /// Waits for the access line of the request with this id.
+    async fn access_line(&self, id: &str) -> String {
+        let find = || {
+            let output = self.gateway.output();
+            output.lines().find(|line| line.contains("access") && line.contains(id)).map(str::to_owned)
+        };
+        eventually("an access line", Duration::from_secs(5), || find().is_some()).await;
+        find().unwrap()
     }
 }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream, client};
-use http::{Request, response::Parts};
+use http::{Method, Request, response::Parts};
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -13,6 +13,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct H2 {
     send: client::SendRequest<Bytes>,
     connection: JoinHandle<()>,
+}
+
+/// A request that was sent, its answer not waited for.
+pub struct Asked {
+    answer: client::ResponseFuture,
+    send: SendStream<Bytes>,
 }
 
 /// A request's stream, the answer's head read.
@@ -45,17 +51,25 @@ impl H2 {
 
     /// Sends a GET with these fields and reads the head of the answer.
     pub async fn get_with(&self, target: &str, fields: &[(&str, &str)]) -> Stream {
-        let mut request = Request::get(format!("http://localhost{target}"));
+        self.send(Method::GET, target, fields).await.answer().await
+    }
+
+    /// Sends a request without a body, and does not wait for the answer.
+    pub async fn send(&self, method: Method, target: &str, fields: &[(&str, &str)]) -> Asked {
+        let mut request = Request::builder().method(method).uri(format!("http://localhost{target}"));
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
         let request = request.body(()).unwrap();
         let mut ready = self.send.clone().ready().await.unwrap();
         // The request ends with its head; resetting needs the stream's handle all the same.
-        let (response, send) = ready.send_request(request, true).unwrap();
-        let response = timeout(PATIENCE, response).await.expect("a head in time").unwrap();
-        let (head, body) = response.into_parts();
-        Stream { head, send, body }
+        let (answer, send) = ready.send_request(request, true).unwrap();
+        Asked { answer, send }
+    }
+
+    /// Whether the gateway has ended the connection; waits for it as long as for anything else.
+    pub async fn is_closed(&mut self) -> bool {
+        timeout(PATIENCE, &mut self.connection).await.is_ok()
     }
 
     /// Ends the TCP connection without a word.
@@ -64,7 +78,26 @@ impl H2 {
     }
 }
 
+impl Asked {
+    /// Reads the head of the answer.
+    pub async fn answer(self) -> Stream {
+        let Self { answer, send } = self;
+        let (head, body) = timeout(PATIENCE, answer).await.expect("a head in time").unwrap().into_parts();
+        Stream { head, send, body }
+    }
+
+    /// Resets the stream before there is an answer.
+    pub fn reset(mut self) {
+        self.send.send_reset(Reason::CANCEL);
+    }
+}
+
 impl Stream {
+    /// Whether the head that was read is all of the answer: it carried the stream's end, and no frame follows.
+    pub fn is_head_only(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
     /// The next piece of the body, its window granted again at once; `None` at the end.
     ///
     /// # Errors
