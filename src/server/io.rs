@@ -70,8 +70,8 @@ impl WatchedIo {
         let timer = self.stall.timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(timer.as_mut().poll(cx));
         self.stall.timer = None;
-        // A socket counts as writable only when a third of its buffer is free, which takes a slow reader long. But it takes
-        // a byte as soon as the client has taken one.
+        // A socket counts as writable only when a third of its buffer is free and half of what may be unsent is sent, which
+        // takes a slow reader long. But it takes a byte as soon as there is room for one.
         match again(self.write.as_ref()) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.shared.set_stalled();
