@@ -15,12 +15,22 @@
 mod baseline;
 #[path = "ladder/client.rs"]
 mod client;
+#[path = "ladder/engine_call.rs"]
+mod engine_call;
 #[path = "ladder/followers.rs"]
 mod followers;
+#[path = "ladder/lifecycle.rs"]
+mod lifecycle;
+#[path = "ladder/load.rs"]
+mod load;
 #[path = "ladder/nginx.rs"]
 mod nginx;
+#[path = "ladder/peer.rs"]
+mod peer;
 #[path = "ladder/process.rs"]
 mod process;
+#[path = "ladder/proxied.rs"]
+mod proxied;
 #[path = "ladder/real.rs"]
 mod real;
 #[path = "ladder/relay.rs"]
@@ -43,6 +53,8 @@ usage: ladder [PART]...   (default: all)
   release      client gone -> engine connection closed, 2,000 times
   memory       resident memory while 250 MB stream
   real         2,000,000 lines of a real Docker Engine, beside curl on its socket
+  lifecycle    get, list, create, delete and the start, beside the Python server on the same engine
+  proxied      a sandbox's port through the gateway's proxy, beside nginx
 
 Environment: ROUNDS (default 7, and one to warm up).";
 
@@ -61,13 +73,15 @@ fn main() {
 fn run(parts: &[&str]) {
     table::machine();
     let wanted = |part| parts.is_empty() || parts.contains(&part);
-    let all: [(&str, fn()); 6] = [
+    let all: [(&str, fn()); 8] = [
         ("throughput", throughput::run),
         ("baseline", throughput::baseline),
         ("followers", followers::run),
         ("release", followers::release),
         ("memory", throughput::memory),
         ("real", real::run),
+        ("lifecycle", lifecycle::run),
+        ("proxied", proxied::run),
     ];
     for (part, run) in all {
         if wanted(part) {

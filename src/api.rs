@@ -8,13 +8,19 @@ pub mod meta;
 pub mod payload;
 pub mod sandboxes;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use crate::{
-    body::Body, client::ClientWatch, drain, error::ApiError, logs::limits::Streams, router::Route, runtime::Runtime,
+    body::Body,
+    client::ClientWatch,
+    drain,
+    error::ApiError,
+    logs::limits::Streams,
+    router::Route,
+    runtime::{Runtime, RuntimeError},
     service::respond,
 };
 
@@ -28,18 +34,27 @@ pub struct Api {
     pub drain: drain::Watch,
 }
 
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// Tells when it leaves.
+    pub client: ClientWatch,
+}
+
 /// Calls the handler of `route`.
 pub async fn handle(
     api: &Api,
     route: Route,
     req: Request<Incoming>,
-    client: ClientWatch,
+    caller: Caller,
 ) -> Result<Response<Body>, ApiError> {
     match route {
         Route::Health => Ok(meta::health()),
         Route::Version => Ok(meta::version()),
         Route::OpenApi => Ok(meta::openapi()),
-        Route::Logs(id) => logs::stream(api, &id, &req, client).await,
+        Route::Logs(id) => logs::stream(api, &id, &req, caller.client).await,
         // Boxed: a log request's future should not have room for a creation's.
         Route::CreateSandbox => Box::pin(create(api, req)).await,
         Route::ListSandboxes => {
@@ -51,6 +66,21 @@ pub async fn handle(
             sandboxes::delete(&*api.runtime, &id).await?;
             Ok(respond::empty(StatusCode::NO_CONTENT))
         }
+        Route::PatchMetadata(_) => Err(RuntimeError::not_supported("Changing metadata").into()),
+        Route::Pause(_) => Err(RuntimeError::not_supported("Pausing").into()),
+        Route::Resume(_) => Err(RuntimeError::not_supported("Resuming").into()),
+        Route::Renew(_) => Err(RuntimeError::not_supported("Renewing").into()),
+        Route::Endpoint(_) => Err(RuntimeError::not_supported("Endpoints").into()),
+        Route::Proxy(..) => Err(RuntimeError::not_supported("Proxying").into()),
+        Route::NetworkPolicy(_) => Err(RuntimeError::not_supported("Network policy").into()),
+        Route::Diagnostics(..) => Err(RuntimeError::not_supported("Diagnostics").into()),
+        Route::CreateSnapshot(_) | Route::ListSnapshots | Route::GetSnapshot(_) | Route::DeleteSnapshot(_) => {
+            Err(RuntimeError::not_supported("Snapshots").into())
+        }
+        Route::Pools(_) => Err(RuntimeError::not_supported("Pool management").into()),
+        Route::Templates(_) => Err(RuntimeError::not_supported("Template management").into()),
+        Route::MetricsEvents => Err(RuntimeError::not_supported("Metrics").into()),
+        Route::Docs(_) => Err(RuntimeError::not_supported("Documentation").into()),
     }
 }
 

@@ -5,6 +5,7 @@
 //! that a runtime calls in its own order and that give a [`crate::runtime::RuntimeError`].
 
 pub mod create;
+pub mod endpoint;
 pub mod env;
 pub mod extensions;
 pub mod labels;

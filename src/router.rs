@@ -1,22 +1,17 @@
 //! STEP 3: from a method and a path to a route. Pure.
 //!
-//! | Route | Path | Mounts |
-//! |---|---|---|
-//! | [`Route::Health`] | `GET /health` | root |
-//! | [`Route::Version`] | `GET /version` | root |
-//! | [`Route::OpenApi`] | `GET /openapi.json` | root |
-//! | [`Route::CreateSandbox`] | `POST /sandboxes` | root and `/v1` |
-//! | [`Route::ListSandboxes`] | `GET /sandboxes` | root and `/v1` |
-//! | [`Route::GetSandbox`] | `GET /sandboxes/{sandboxId}` | root and `/v1` |
-//! | [`Route::DeleteSandbox`] | `DELETE /sandboxes/{sandboxId}` | root and `/v1` |
-//! | [`Route::Logs`] | `GET /sandboxes/{sandboxId}/logs` | root and `/v1` |
+//! The table of routes is [`ROUTES`]; http-api.md §1 is where it comes from.
+
+mod place;
 
 use std::borrow::Cow;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-/// A request's destination.
+use place::Place;
+
+/// A request's destination. Names in paths are percent-decoded, unless a variant says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     /// The process is alive.
@@ -25,6 +20,8 @@ pub enum Route {
     Version,
     /// The description of this API.
     OpenApi,
+    /// A page or a file of the documentation.
+    Docs(DocsFile),
     /// Create a sandbox.
     CreateSandbox,
     /// List sandboxes.
@@ -35,6 +32,89 @@ pub enum Route {
     DeleteSandbox(String),
     /// Stream a sandbox's log.
     Logs(String),
+    /// Change a sandbox's metadata.
+    PatchMetadata(String),
+    /// Pause a sandbox.
+    Pause(String),
+    /// Resume a sandbox.
+    Resume(String),
+    /// Move a sandbox's expiry.
+    Renew(String),
+    /// Tell where a port of a sandbox can be reached.
+    Endpoint(PortOf),
+    /// Forward a request to a port of a sandbox.
+    Proxy(PortOf, ProxyPath),
+    /// Read or change a sandbox's network policy.
+    NetworkPolicy(String),
+    /// Read a sandbox's diagnostics.
+    Diagnostics(String, Diagnostics),
+    /// Take a snapshot of a sandbox.
+    CreateSnapshot(String),
+    /// List snapshots.
+    ListSnapshots,
+    /// Show a snapshot.
+    GetSnapshot(String),
+    /// Remove a snapshot.
+    DeleteSnapshot(String),
+    /// Anything about pools of sandboxes.
+    Pools(Collection),
+    /// Anything about templates.
+    Templates(Collection),
+    /// Take a client's measurement.
+    MetricsEvents,
+}
+
+/// A port of a sandbox, as the path has it: the handler reads the number, so that junk is a 422 and no 404.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortOf {
+    /// The sandbox's id.
+    pub id: String,
+    /// The port.
+    pub port: String,
+    /// Where the route is mounted: `/v1` or nothing.
+    pub mount: &'static str,
+}
+
+/// What follows the port in a proxied path, exactly as the client sent it: empty, or with a slash in front.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyPath(pub String);
+
+/// The kinds of diagnostics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the paths")]
+pub enum Diagnostics {
+    Logs,
+    Events,
+    Inspect,
+    Summary,
+}
+
+/// What is asked of a collection that only Kubernetes has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Collection {
+    /// `POST` of a new member.
+    Create,
+    /// `GET` of all.
+    List,
+    /// `GET` of one.
+    Get(String),
+    /// `PUT` of one.
+    Update(String),
+    /// `DELETE` of one.
+    Delete(String),
+}
+
+/// The files of the documentation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DocsFile {
+    /// `/docs`.
+    Swagger,
+    /// `/docs/oauth2-redirect`.
+    OAuth2Redirect,
+    /// `/redoc`.
+    Redoc,
+    /// `/docs/assets/{file}`: what the pages load.
+    Asset(String),
 }
 
 /// Why there is no route.
@@ -51,87 +131,62 @@ pub enum NoRoute {
     TrailingSlash,
 }
 
-/// A path that exists, whatever the method.
-#[derive(Debug)]
-enum Place<'p> {
-    Health,
-    Version,
-    OpenApi,
-    Sandboxes,
-    Sandbox(&'p str),
-    Logs(&'p str),
+/// Where a route is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mounts {
+    /// At the root only.
+    Root,
+    /// Below `/v1` only.
+    V1,
+    /// At both.
+    Both,
 }
 
-/// Every route's method and path template, as `specs/sandbox-lifecycle.yml` writes it; the spec check compares the two.
-pub const ROUTES: [(&str, &str); 13] = [
-    ("GET", "/health"),
-    ("GET", "/version"),
-    ("GET", "/openapi.json"),
-    ("POST", "/sandboxes"),
-    ("GET", "/sandboxes"),
-    ("GET", "/sandboxes/{sandboxId}"),
-    ("DELETE", "/sandboxes/{sandboxId}"),
-    ("GET", "/sandboxes/{sandboxId}/logs"),
-    ("POST", "/v1/sandboxes"),
-    ("GET", "/v1/sandboxes"),
-    ("GET", "/v1/sandboxes/{sandboxId}"),
-    ("DELETE", "/v1/sandboxes/{sandboxId}"),
-    ("GET", "/v1/sandboxes/{sandboxId}/logs"),
+/// Every route: its methods, its path template as `specs/sandbox-lifecycle.yml` writes it, and its mounts. The spec
+/// check compares the two.
+pub const ROUTES: [(&str, &str, Mounts); 30] = [
+    ("GET", "/health", Mounts::Root),
+    ("GET", "/version", Mounts::Root),
+    ("GET", "/openapi.json", Mounts::Root),
+    ("GET", "/docs", Mounts::Root),
+    ("GET", "/docs/oauth2-redirect", Mounts::Root),
+    ("GET", "/docs/assets/{file}", Mounts::Root),
+    ("GET", "/redoc", Mounts::Root),
+    ("GET POST", "/sandboxes", Mounts::Both),
+    ("DELETE GET", "/sandboxes/{sandboxId}", Mounts::Both),
+    ("GET", "/sandboxes/{sandboxId}/logs", Mounts::Both),
+    ("PATCH", "/sandboxes/{sandboxId}/metadata", Mounts::Both),
+    ("POST", "/sandboxes/{sandboxId}/pause", Mounts::Both),
+    ("POST", "/sandboxes/{sandboxId}/resume", Mounts::Both),
+    ("POST", "/sandboxes/{sandboxId}/renew-expiration", Mounts::Both),
+    ("GET", "/sandboxes/{sandboxId}/endpoints/{port}", Mounts::Both),
+    ("DELETE GET HEAD OPTIONS PATCH POST PUT", "/sandboxes/{sandboxId}/proxy/{port}", Mounts::Both),
+    ("DELETE GET HEAD OPTIONS PATCH POST PUT", "/sandboxes/{sandboxId}/proxy/{port}/{path}", Mounts::Both),
+    ("DELETE GET PATCH PUT", "/sandboxes/{sandboxId}/networkpolicy", Mounts::Both),
+    ("GET", "/sandboxes/{sandboxId}/diagnostics/logs", Mounts::Both),
+    ("GET", "/sandboxes/{sandboxId}/diagnostics/events", Mounts::Both),
+    ("GET", "/sandboxes/{sandboxId}/diagnostics/inspect", Mounts::Both),
+    ("GET", "/sandboxes/{sandboxId}/diagnostics/summary", Mounts::Both),
+    ("POST", "/sandboxes/{sandboxId}/snapshots", Mounts::Both),
+    ("GET", "/snapshots", Mounts::Both),
+    ("DELETE GET", "/snapshots/{snapshotId}", Mounts::Both),
+    ("GET POST", "/pools", Mounts::Both),
+    ("DELETE GET PUT", "/pools/{poolName}", Mounts::Both),
+    ("GET POST", "/templates", Mounts::Both),
+    ("DELETE GET", "/templates/{templateId}", Mounts::Both),
+    ("POST", "/metrics/events", Mounts::V1),
 ];
 
 /// Finds the route of a request with this `method` and raw (still percent-encoded) `path`.
 pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
-    if let Some(place) = place(path) {
-        return place.route(method);
+    if let Some(place) = Place::find(path) {
+        let allow = place.allow();
+        return place.route(method).ok_or(NoRoute::MethodNotAllowed { allow });
     }
     match path.strip_suffix('/') {
-        Some(shorter) if place(shorter).is_some() => Err(NoRoute::TrailingSlash),
+        Some(shorter) if Place::find(shorter).is_some() => Err(NoRoute::TrailingSlash),
         _ => Err(NoRoute::NotFound),
     }
-}
-
-fn place(path: &str) -> Option<Place<'_>> {
-    match path {
-        "/health" => return Some(Place::Health),
-        "/version" => return Some(Place::Version),
-        "/openapi.json" => return Some(Place::OpenApi),
-        _ => {}
-    }
-    let mut segments = path.strip_prefix("/v1").unwrap_or(path).strip_prefix('/')?.split('/');
-    match (segments.next()?, segments.next(), segments.next(), segments.next()) {
-        ("sandboxes", None, ..) => Some(Place::Sandboxes),
-        ("sandboxes", Some(id), None, _) if !id.is_empty() => Some(Place::Sandbox(id)),
-        ("sandboxes", Some(id), Some("logs"), None) if !id.is_empty() => Some(Place::Logs(id)),
-        _ => None,
-    }
-}
-
-impl Place<'_> {
-    fn route(&self, method: &Method) -> Result<Route, NoRoute> {
-        match (self, method) {
-            (Self::Health, &Method::GET) => Ok(Route::Health),
-            (Self::Version, &Method::GET) => Ok(Route::Version),
-            (Self::OpenApi, &Method::GET) => Ok(Route::OpenApi),
-            (Self::Sandboxes, &Method::POST) => Ok(Route::CreateSandbox),
-            (Self::Sandboxes, &Method::GET) => Ok(Route::ListSandboxes),
-            (Self::Sandbox(id), &Method::GET) => Ok(Route::GetSandbox(decoded(id))),
-            (Self::Sandbox(id), &Method::DELETE) => Ok(Route::DeleteSandbox(decoded(id))),
-            (Self::Logs(id), &Method::GET) => Ok(Route::Logs(decoded(id))),
-            _ => Err(NoRoute::MethodNotAllowed { allow: self.allow() }),
-        }
-    }
-
-    fn allow(&self) -> &'static str {
-        match self {
-            Self::Health | Self::Version | Self::OpenApi | Self::Logs(_) => "GET",
-            Self::Sandboxes => "GET, POST",
-            Self::Sandbox(_) => "DELETE, GET",
-        }
-    }
-}
-
-fn decoded(segment: &str) -> String {
-    percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
 /// The path with its percent-encoding removed, as the rules for authentication read it (http-api.md §4).
@@ -140,42 +195,4 @@ pub fn decoded_path(path: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_listed_route_is_found() {
-        for (method, template) in ROUTES {
-            let method: Method = method.parse().expect("a method");
-            let path = template.replace("{sandboxId}", "a%2Fb");
-            let found = route(&method, &path).expect(template);
-            if let Route::GetSandbox(id) | Route::DeleteSandbox(id) | Route::Logs(id) = found {
-                assert_eq!(id, "a/b");
-            }
-        }
-    }
-
-    #[test]
-    fn other_methods_get_the_list_of_allowed_ones() {
-        let allow = |path| match route(&Method::PATCH, path) {
-            Err(NoRoute::MethodNotAllowed { allow }) => allow,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(allow("/v1/sandboxes"), "GET, POST");
-        assert_eq!(allow("/sandboxes/x"), "DELETE, GET");
-        assert_eq!(allow("/sandboxes/x/logs"), "GET");
-        assert_eq!(route(&Method::HEAD, "/health"), Err(NoRoute::MethodNotAllowed { allow: "GET" }));
-    }
-
-    #[test]
-    fn only_a_known_path_is_redirected_from_its_slash() {
-        for path in ["/health/", "/v1/sandboxes/", "/sandboxes/x/", "/v1/sandboxes/x/logs/"] {
-            assert_eq!(route(&Method::GET, path), Err(NoRoute::TrailingSlash), "{path}");
-        }
-        for path in ["/", "//", "/nope/", "/v1", "/v1/health", "/sandboxes//", "/sandboxes//logs", "/sandboxes/x//"] {
-            assert_eq!(route(&Method::GET, path), Err(NoRoute::NotFound), "{path}");
-        }
-        assert_eq!(route(&Method::GET, "/v1x/sandboxes"), Err(NoRoute::NotFound));
-        assert_eq!(route(&Method::GET, "/sandboxes/x/logs/y"), Err(NoRoute::NotFound));
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 pub mod docker;
 pub mod process;
 
-use std::{fmt, pin::Pin};
+use std::{collections::BTreeMap, fmt, pin::Pin};
 
 use async_trait::async_trait;
 
@@ -11,7 +11,9 @@ use crate::{
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
+        endpoint::{Backend, Endpoint},
         sandbox::{CreatedSandbox, Sandbox},
+        timestamp::Timestamp,
     },
 };
 
@@ -35,6 +37,56 @@ pub trait Runtime: Send + Sync + 'static {
     /// Opens a sandbox's log. Returns at once also for a sandbox that has printed nothing.
     async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError>;
 
+    /// Changes a sandbox's metadata: a value is set, `None` takes the key away. Atomic: two callers' changes do not mix.
+    async fn patch_metadata(
+        &self,
+        _id: &str,
+        _patch: BTreeMap<String, Option<String>>,
+    ) -> Result<Sandbox, RuntimeError> {
+        Err(RuntimeError::not_supported("Changing metadata"))
+    }
+
+    /// Stops a sandbox's processes where they are.
+    async fn pause(&self, _id: &str) -> Result<(), RuntimeError> {
+        Err(RuntimeError::not_supported("Pausing"))
+    }
+
+    /// Lets a paused sandbox's processes go on.
+    async fn resume(&self, _id: &str) -> Result<(), RuntimeError> {
+        Err(RuntimeError::not_supported("Resuming"))
+    }
+
+    /// Moves a sandbox's expiry to `expires_at`, earlier or later; answers with the new one.
+    async fn renew(&self, _id: &str, _expires_at: Timestamp) -> Result<Timestamp, RuntimeError> {
+        Err(RuntimeError::not_supported("Renewing"))
+    }
+
+    /// Moves the expiry of a running sandbox that asked for it (`access.renew.extend.seconds`) by that time from now,
+    /// never to an earlier one. Answers with the new one, or nothing for a sandbox that did not ask or is not running.
+    async fn renew_on_access(&self, _id: &str) -> Result<Option<Timestamp>, RuntimeError> {
+        Ok(None)
+    }
+
+    /// Where clients reach a port of a sandbox. `expires`, in Unix seconds, asks for an address that is good until then.
+    async fn endpoint(&self, _id: &str, _port: u16, _expires: Option<i64>) -> Result<Endpoint, RuntimeError> {
+        Err(RuntimeError::not_supported("Endpoints"))
+    }
+
+    /// Where this program reaches a port of a sandbox.
+    async fn backend(&self, _id: &str, _port: u16) -> Result<Backend, RuntimeError> {
+        Err(RuntimeError::not_supported("Proxying"))
+    }
+
+    /// A description of a sandbox for a person (logs.md §3.2).
+    async fn inspect(&self, _id: &str) -> Result<String, RuntimeError> {
+        Err(RuntimeError::not_supported("Inspection"))
+    }
+
+    /// What happened to a sandbox, for a person; at most `limit` entries (logs.md §3.1).
+    async fn events(&self, _id: &str, _limit: usize) -> Result<String, RuntimeError> {
+        Err(RuntimeError::not_supported("Events"))
+    }
+
     /// Called once, after the server has stopped.
     async fn shutdown(&self);
 }
@@ -57,6 +109,11 @@ impl RuntimeError {
     /// The sandbox does not exist.
     pub fn not_found(id: &str) -> Self {
         Self::new(ErrorKind::SandboxNotFound, format!("Sandbox {id} not found."))
+    }
+
+    /// The runtime has no such thing.
+    pub fn not_supported(what: &str) -> Self {
+        Self::new(ErrorKind::NotSupported, format!("{what} is not supported by this runtime."))
     }
 }
 
@@ -91,6 +148,24 @@ pub enum ErrorKind {
     StartFailed,
     /// The container could not be removed.
     DeleteFailed,
+    /// The sandbox is not running, so it cannot be paused.
+    NotRunning,
+    /// The sandbox is not paused, so it cannot be resumed.
+    NotPaused,
+    /// The container could not be paused.
+    PauseFailed,
+    /// The container could not be resumed.
+    ResumeFailed,
+    /// The new expiry is in the past.
+    ExpirationInPast,
+    /// The sandbox never ends by itself, or it is not known when.
+    NoExpiration,
+    /// The port is no port.
+    InvalidPort,
+    /// A request that this runtime never serves (400).
+    UnsupportedRequest,
+    /// The sandbox has no address under which the port could be reached.
+    EndpointUnavailable,
     /// The container that carries execd could not be started.
     ExecdStartFailed,
     /// execd could not be read from its image or put into the sandbox.

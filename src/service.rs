@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     access::{self, Report},
-    api::{self, Api},
+    api::{self, Api, Caller},
     body::Body,
     client::{ClientWatch, Http2Stream},
     config::secret::Secret,
@@ -97,7 +97,7 @@ impl Service {
         match router::route(req.method(), req.uri().path()) {
             Ok(route) => {
                 let client = client.unwrap_or_else(|| ClientWatch::Http2(Http2Stream::current()));
-                api::handle(&gateway.api, route, req, client).await
+                api::handle(&gateway.api, route, req, Caller { peer, client }).await
             }
             Err(NoRoute::NotFound) => Err(ApiError::no_route()),
             Err(NoRoute::MethodNotAllowed { allow }) => Err(ApiError::method_not_allowed(allow)),

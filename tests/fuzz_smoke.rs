@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is the panic")]
 
+#[path = "../fuzz/request_targets.rs"]
+mod request_targets;
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
@@ -28,6 +30,16 @@ fn query() {
 #[test]
 fn head() {
     drive("head", targets::head);
+}
+
+#[test]
+fn path() {
+    drive("path", request_targets::path);
+}
+
+#[test]
+fn create() {
+    drive("create", request_targets::create);
 }
 
 fn drive(name: &str, target: fn(&[u8])) {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use opensandbox_gateway::router::ROUTES;
+use opensandbox_gateway::router::{Mounts, ROUTES};
 use serde_json::{Map, Value};
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
@@ -84,12 +84,25 @@ fn the_router_and_the_spec_have_the_same_routes() {
     let spec = spec();
     let described: BTreeSet<_> =
         operations(&spec).iter().map(|(path, method, ..)| (method.to_uppercase(), place(path))).collect();
-    let known: BTreeSet<_> = ROUTES.iter().map(|(method, path)| ((*method).to_owned(), place(path))).collect();
+    let known: Vec<_> = ROUTES.iter().flat_map(|(methods, path, mounts)| listed(methods, path, *mounts)).collect();
+    let listed = known.len();
+    let known: BTreeSet<_> = known.into_iter().collect();
     let missing: Vec<_> = known.difference(&described).collect();
     let invented: Vec<_> = described.difference(&known).collect();
     assert!(missing.is_empty(), "the router knows and the spec does not: {missing:?}");
     assert!(invented.is_empty(), "the spec knows and the router does not: {invented:?}");
-    assert_eq!(known.len(), ROUTES.len(), "a route is listed twice");
+    assert_eq!(known.len(), listed, "a route is listed twice");
+}
+
+/// A row of the router's table as operations.
+fn listed(methods: &str, path: &str, mounts: Mounts) -> Vec<(String, String)> {
+    let prefixes = match mounts {
+        Mounts::Root => &[""][..],
+        Mounts::V1 => &["/v1"],
+        Mounts::Both => &["", "/v1"],
+    };
+    let of = |method: &str| prefixes.iter().map(|prefix| (method.to_owned(), place(&format!("{prefix}{path}"))));
+    methods.split(' ').flat_map(|method| of(method).collect::<Vec<_>>()).collect()
 }
 
 #[test]

@@ -40,6 +40,11 @@ pub fn note(what: &str, figure: &str) {
     println!("     {what:<66} {figure}");
 }
 
+/// Prints a figure in `unit` that must not be above `bound`.
+pub fn row_below(what: &str, figure: f64, bound: f64, unit: &str) {
+    row(what, &format!("{figure:.2} {unit}"), &format!("<= {bound} {unit}"), figure <= bound);
+}
+
 /// Prints a ratio beside its bound.
 pub fn ratio(what: &str, figures: Vec<f64>, bound: Bound) {
     let Spread { median, least, most } = Spread::of(figures);
