@@ -55,7 +55,10 @@ mod tests {
 
     #[test]
     fn the_time_may_be_spelt_in_two_ways() {
-        assert_eq!(read(json!({"expiresAt": "2026-12-01T02:00:00.123456+02:00"})).unwrap(), "2026-12-01T00:00:00.123456Z");
+        assert_eq!(
+            read(json!({"expiresAt": "2026-12-01T02:00:00.123456+02:00"})).unwrap(),
+            "2026-12-01T00:00:00.123456Z"
+        );
         assert_eq!(read(json!({"expires_at": 1_796_083_200})).unwrap(), "2026-12-01T00:00:00Z");
         let both = json!({"expires_at": 5, "expiresAt": "2026-12-01T00:00:00Z"});
         assert_eq!(read(both).unwrap(), "2026-12-01T00:00:00Z");

@@ -49,17 +49,12 @@ mod tests {
         let pairs = vec![("a".to_owned(), Some("1".to_owned())), ("b".to_owned(), None)];
         assert_eq!(read(json!({"a": "1", "b": null})), Ok(pairs));
         assert_eq!(read(json!({})), Ok(Vec::new()));
-        let violation = |name: &str, input: Value| {
-            json!({"type": "string_type", "loc": ["body", name], "msg": "Input should be a valid string", "input": input})
-        };
+        let violation = |name: &str, input: Value| json!({"type": "string_type", "loc": ["body", name], "msg": "Input should be a valid string", "input": input});
         assert_eq!(
             read(json!({"a": 1, "b": ["x"], "c": "d"})),
             Err(json!([violation("a", json!(1)), violation("b", json!(["x"]))]))
         );
         let msg = "Input should be a valid dictionary";
-        assert_eq!(
-            read(json!([])),
-            Err(json!([{"type": "dict_type", "loc": ["body"], "msg": msg, "input": []}]))
-        );
+        assert_eq!(read(json!([])), Err(json!([{"type": "dict_type", "loc": ["body"], "msg": msg, "input": []}])));
     }
 }

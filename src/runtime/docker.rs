@@ -231,11 +231,7 @@ impl Runtime for Docker {
         self.to_the_end(ErrorKind::DeleteFailed, async move { inner.delete(&id).await }).await
     }
 
-    async fn patch_metadata(
-        &self,
-        id: &str,
-        patch: BTreeMap<String, Option<String>>,
-    ) -> Result<Sandbox, RuntimeError> {
+    async fn patch_metadata(&self, id: &str, patch: BTreeMap<String, Option<String>>) -> Result<Sandbox, RuntimeError> {
         let (inner, id) = (self.inner.clone(), id.to_owned());
         self.to_the_end(ErrorKind::StoreFailed, async move { inner.patch_metadata(&id, patch).await }).await
     }

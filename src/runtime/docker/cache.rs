@@ -282,9 +282,9 @@ mod tests {
         let cache = Cache::default();
         cache.set_live(true);
         cache.subscribed();
-        for change in [|cache: &Cache| cache.stale("other"), |cache| cache.forget("other"), |cache| {
-            cache.started("c");
-        }] {
+        let changes: [fn(&Cache); 3] =
+            [|cache| cache.stale("other"), |cache| cache.forget("other"), |cache| assert!(cache.started("c"))];
+        for change in changes {
             let ticket = cache.begin_any();
             change(&cache);
             cache.keep_found("c", ticket, named());

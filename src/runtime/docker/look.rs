@@ -81,7 +81,8 @@ impl Inner {
 
     /// A sandbox that can be connected to. The cache may not have heard of a start yet, so only the engine says no.
     async fn with_processes(&self, id: &str) -> Result<Arc<Described>, RuntimeError> {
-        let has_processes = |picture: &Described| matches!(picture.sandbox.status.state, State::Running | State::Paused);
+        let has_processes =
+            |picture: &Described| matches!(picture.sandbox.status.state, State::Running | State::Paused);
         let picture = self.look(id).await?;
         if has_processes(&picture) {
             return Ok(picture);
