@@ -37,6 +37,16 @@ async fn a_renewal_is_stored_and_counts_also_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_was_removed_by_another_hand_leaves_no_file_after_its_time() {
+    let fixture = Fixture::start().await;
+    let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
+    fixture.docker.renew(&id, in_millis(1_000)).await.unwrap();
+    by_hand::remove(&fixture, &format!("sandbox-{id}")).await;
+    let folder = fixture.state.path().join("metadata/_expiration");
+    eventually("its file goes", async || fs::read_dir(&folder).unwrap().next().is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_renewal_may_come_earlier_and_is_refused_in_the_contract_s_order() {
     let fixture = Fixture::start().await;
     let refused = async |id: &str, time: Timestamp| {

@@ -8,6 +8,7 @@ mod support;
 mod bytes;
 mod drain;
 mod faults;
+mod life;
 mod limits;
 mod release;
 mod release_h2;

@@ -178,7 +178,11 @@ async fn settle(inner: &Inner, id: String) -> (String, Outcome) {
     let _turn = inner.turns.turn(&id).await;
     let container = match find(&inner.engine, &id).await {
         Ok(container) => container,
-        Err(error) if error.kind == ErrorKind::SandboxNotFound => return (id, Outcome::Gone),
+        Err(error) if error.kind == ErrorKind::SandboxNotFound => {
+            // Removed by another hand, which knows nothing of the files.
+            inner.remove_files(&id).await;
+            return (id, Outcome::Gone);
+        }
         Err(_) => return (id, Outcome::Failed),
     };
     let Some(Described { mut sandbox, .. }) = Described::from_inspected(&container) else { return (id, Outcome::Gone) };
