@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(read("8080", ""), Ok(Wish { port: 8080, through_server: false, expires: None }));
         let wish = read("+8080", "use_server_proxy=Yes&expires=-5").unwrap();
         assert_eq!(wish, Wish { port: 8080, through_server: true, expires: Some(-5) });
-        assert_eq!(read("0", "use_server_proxy=1&use_server_proxy=0").unwrap().through_server, false);
+        assert!(!read("0", "use_server_proxy=1&use_server_proxy=0").unwrap().through_server);
     }
 
     #[test]

@@ -45,8 +45,9 @@ pub(super) fn own(options: &DockerOptions, is_contained: bool) -> String {
 
 /// Whether this server runs in a container itself.
 pub(super) fn is_contained() -> bool {
-    let is_engine = |name: &&str| env::var(name).is_ok_and(|value| ENGINES.contains(&value.as_str()));
-    MARKER_FILES.iter().any(|file| Path::new(file).exists()) || MARKER_VARIABLES.iter().any(|name| is_engine(&name))
+    let is_engine = |value: String| ENGINES.contains(&value.as_str());
+    let is_told = MARKER_VARIABLES.iter().any(|name| env::var(name).is_ok_and(is_engine));
+    is_told || MARKER_FILES.iter().any(|file| Path::new(file).exists())
 }
 
 fn is_loopback(host: &str) -> bool {
