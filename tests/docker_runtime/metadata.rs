@@ -1,7 +1,5 @@
 //! Patches of metadata.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-
 use std::{collections::BTreeMap, fs};
 
 use opensandbox_gateway::runtime::{ErrorKind, Runtime};

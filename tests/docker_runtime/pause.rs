@@ -1,7 +1,5 @@
 //! Pausing and resuming, with and without a sidecar.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-
 use std::time::Duration;
 
 use opensandbox_gateway::{

@@ -1,7 +1,5 @@
 //! Where ports are: for clients, and for this program itself without asking the engine.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-
 use std::time::Duration;
 
 use bollard::models::{NetworkConnectRequest, NetworkDisconnectRequest};

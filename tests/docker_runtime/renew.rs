@@ -1,7 +1,5 @@
 //! Renewals, and their race with the end.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-
 use std::{fs, time::Duration};
 
 use opensandbox_gateway::{
