@@ -1,16 +1,19 @@
 //! STEP 4: request handlers, one file a resource.
 
+pub mod endpoints;
 pub mod extract;
 pub mod failure;
+pub mod lifecycle;
 pub mod log_query;
 pub mod logs;
 pub mod meta;
+pub mod metadata;
 pub mod payload;
 pub mod sandboxes;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts, uri::Authority};
 use hyper::body::Incoming;
 
 use crate::{
@@ -19,10 +22,13 @@ use crate::{
     drain,
     error::ApiError,
     logs::limits::Streams,
-    router::Route,
+    router::{PortOf, Route},
     runtime::{Runtime, RuntimeError},
     service::respond,
 };
+
+/// Tells clients that a sandbox comes from a template.
+const TEMPLATE_ORIGIN: HeaderName = HeaderName::from_static("open-sandbox-origin");
 
 /// What handlers need.
 pub struct Api {
@@ -32,6 +38,8 @@ pub struct Api {
     pub streams: Arc<Streams>,
     /// Tells log streams that the gateway is ending.
     pub drain: drain::Watch,
+    /// The base of this server's addresses that clients are told, from `server.eip`; by their `Host` header without.
+    pub proxy_base: Option<String>,
 }
 
 /// Who asks.
@@ -66,11 +74,12 @@ pub async fn handle(
             sandboxes::delete(&*api.runtime, &id).await?;
             Ok(respond::empty(StatusCode::NO_CONTENT))
         }
-        Route::PatchMetadata(_) => Err(RuntimeError::not_supported("Changing metadata").into()),
-        Route::Pause(_) => Err(RuntimeError::not_supported("Pausing").into()),
-        Route::Resume(_) => Err(RuntimeError::not_supported("Resuming").into()),
-        Route::Renew(_) => Err(RuntimeError::not_supported("Renewing").into()),
-        Route::Endpoint(_) => Err(RuntimeError::not_supported("Endpoints").into()),
+        Route::PatchMetadata(id) => Box::pin(patch_metadata(api, id, req)).await,
+        // Whatever the request's body and its type are, they mean nothing.
+        Route::Pause(id) => api.runtime.pause(&id).await.map(|()| accepted()).map_err(ApiError::from),
+        Route::Resume(id) => api.runtime.resume(&id).await.map(|()| accepted()).map_err(ApiError::from),
+        Route::Renew(id) => Box::pin(renew(api, id, req)).await,
+        Route::Endpoint(of) => endpoint(api, &of, &req).await,
         Route::Proxy(..) => Err(RuntimeError::not_supported("Proxying").into()),
         Route::NetworkPolicy(_) => Err(RuntimeError::not_supported("Network policy").into()),
         Route::Diagnostics(..) => Err(RuntimeError::not_supported("Diagnostics").into()),
@@ -87,9 +96,43 @@ pub async fn handle(
 async fn create(api: &Api, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
     let (head, body) = req.into_parts();
     let body = payload::read(body).await?;
-    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let created = sandboxes::create(&*api.runtime, content_type, &body).await?;
+    let created = sandboxes::create(&*api.runtime, content_type(&head), &body).await?;
     Ok(respond::json(StatusCode::ACCEPTED, &created))
+}
+
+async fn patch_metadata(api: &Api, id: String, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    let (head, body) = req.into_parts();
+    let body = payload::read(body).await?;
+    let sandbox = metadata::patch(&*api.runtime, &id, content_type(&head), &body).await?;
+    Ok(respond::json(StatusCode::OK, &sandbox))
+}
+
+async fn renew(api: &Api, id: String, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    let (head, body) = req.into_parts();
+    let body = payload::read(body).await?;
+    let renewed = lifecycle::renew(&*api.runtime, &id, content_type(&head), &body).await?;
+    Ok(respond::json(StatusCode::OK, &renewed))
+}
+
+async fn endpoint(api: &Api, of: &PortOf, req: &Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    let host = req.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or(req.uri().authority().map(Authority::as_str));
+    let query = req.uri().query().unwrap_or_default();
+    let endpoint = endpoints::get(&*api.runtime, of, query, api.proxy_base.as_deref(), host).await?;
+    let mut res = respond::json(StatusCode::OK, &endpoint);
+    if endpoints::is_of_template(&of.id) {
+        res.headers_mut().insert(TEMPLATE_ORIGIN, HeaderValue::from_static("template"));
+    }
+    Ok(res)
+}
+
+/// A 202 without a body, and with a length that says so.
+fn accepted() -> Response<Body> {
+    respond::empty(StatusCode::ACCEPTED)
+}
+
+fn content_type(head: &Parts) -> Option<&str> {
+    head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
 }
 
 impl fmt::Debug for Api {

@@ -67,12 +67,12 @@ pub trait Runtime: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Where clients reach a port of a sandbox. `expires`, in Unix seconds, asks for an address that is good until then.
+    /// Where clients reach a port of a sandbox; 0 is no port. `expires`, in Unix seconds, asks for an address that is good until then.
     async fn endpoint(&self, _id: &str, _port: u16, _expires: Option<i64>) -> Result<Endpoint, RuntimeError> {
         Err(RuntimeError::not_supported("Endpoints"))
     }
 
-    /// Where this program reaches a port of a sandbox.
+    /// Where this program reaches a port of a sandbox; 0 is no port. Asked for every proxied request, so it must be cheap.
     async fn backend(&self, _id: &str, _port: u16) -> Result<Backend, RuntimeError> {
         Err(RuntimeError::not_supported("Proxying"))
     }
@@ -134,6 +134,8 @@ pub enum ErrorKind {
     InvalidParameter,
     /// A metadata key or value breaks the label rules.
     InvalidMetadata,
+    /// A metadata key is the gateway's own, so it cannot be changed.
+    ReservedMetadata,
     /// The entrypoint is missing.
     InvalidEntrypoint,
     /// Pool references need Kubernetes.
@@ -156,6 +158,8 @@ pub enum ErrorKind {
     PauseFailed,
     /// The container could not be resumed.
     ResumeFailed,
+    /// A change could not be stored.
+    StoreFailed,
     /// The new expiry is in the past.
     ExpirationInPast,
     /// The sandbox never ends by itself, or it is not known when.

@@ -6,7 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 
 use crate::{
-    api::Api,
+    api::{self, Api},
     config::{self, Config, RuntimeKind},
     drain::Drain,
     logs::limits::{StreamLimits, Streams},
@@ -39,7 +39,8 @@ pub async fn runtime(config: &Config) -> Result<Arc<dyn Runtime>, RuntimeError> 
 pub fn server(config: &Config, runtime: Arc<dyn Runtime>) -> Settings {
     let config::Server { timeout_keep_alive, timeout_graceful_shutdown, max_connections, .. } = config.server;
     let drain = Drain::default();
-    let api = Api { runtime, streams: Streams::new(stream_limits(&config.logs)), drain: drain.watch() };
+    let proxy_base = config.server.eip.as_deref().map(api::endpoints::base_of);
+    let api = Api { runtime, streams: Streams::new(stream_limits(&config.logs)), drain: drain.watch(), proxy_base };
     let concurrency = config.server.limit_concurrency.map(|limit| Semaphore::new(limit.get() as usize));
     let gateway = Arc::new(Gateway {
         api,
@@ -102,6 +103,10 @@ fn docker_options(config: &Config) -> DockerOptions {
         execd_run_as_init: config.runtime.execd_run_as_init,
         max_sandbox_timeout_seconds: max_timeout(config),
         log_buffer: config.logs.buffer_bytes,
+        eip: config.server.eip.clone(),
+        host: config.server.host.clone(),
+        host_ip: docker.host_ip,
+        resolve_internal: config.proxy.resolve_internal,
         ..DockerOptions::default()
     }
 }

@@ -2,10 +2,20 @@
 //!
 //! Every test removes its sandboxes; those that fail leave theirs for a look.
 
+#[path = "docker_runtime/by_hand.rs"]
+mod by_hand;
 #[path = "docker_runtime/faults.rs"]
 mod faults;
 #[path = "docker_runtime/fixture.rs"]
 mod fixture;
+#[path = "docker_runtime/metadata.rs"]
+mod metadata;
+#[path = "docker_runtime/pause.rs"]
+mod pause;
+#[path = "docker_runtime/reach.rs"]
+mod reach;
+#[path = "docker_runtime/renew.rs"]
+mod renew;
 #[path = "docker_runtime/tls.rs"]
 mod tls;
 

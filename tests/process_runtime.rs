@@ -364,3 +364,86 @@ async fn two_hundred_followers_of_a_silent_sandbox() {
         assert_eq!(follower.await.unwrap(), b"now\n");
     }
 }
+
+#[tokio::test]
+async fn a_paused_sandbox_stands_still_and_goes_on() {
+    let fixture = Fixture::new();
+    let id = fixture.shell("sleep 0.1 & wait; while :; do echo x; sleep 0.01; done").await;
+    let mut source = fixture.logs(&id, &FOLLOW).await;
+    read_until(&mut source, "x\n").await;
+    fixture.process.pause(&id).await.unwrap();
+    let status = fixture.process.get(&id).await.unwrap().status;
+    assert_eq!((status.state, status.reason), (State::Paused, Some("CONTAINER_PAUSED")));
+    assert_eq!(fixture.process.pause(&id).await.unwrap_err().kind, ErrorKind::NotRunning);
+    // What was on its way when it was stopped may still come.
+    let quiet = async { while tokio::time::timeout(Duration::from_millis(300), next(&mut source)).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(10), quiet).await.expect("a stopped process prints nothing");
+    fixture.process.resume(&id).await.unwrap();
+    read_until(&mut source, "x\n").await;
+    assert_eq!(fixture.process.resume(&id).await.unwrap_err().kind, ErrorKind::NotPaused);
+    fixture.process.pause(&id).await.unwrap();
+    fixture.process.delete(&id).await.unwrap();
+    assert_eq!(fixture.process.pause(&id).await.unwrap_err().kind, ErrorKind::SandboxNotFound);
+}
+
+#[tokio::test]
+async fn what_has_ended_is_neither_paused_nor_reached() {
+    let fixture = Fixture::new();
+    let id = fixture.ended("exit 3").await;
+    assert_eq!(fixture.process.pause(&id).await.unwrap_err().kind, ErrorKind::NotRunning);
+    assert_eq!(fixture.process.resume(&id).await.unwrap_err().kind, ErrorKind::NotPaused);
+    assert_eq!(fixture.process.backend(&id, 80).await.unwrap_err().kind, ErrorKind::NotRunning);
+    assert_eq!(fixture.process.endpoint(&id, 80, None).await.unwrap().endpoint, "127.0.0.1:80");
+}
+
+#[tokio::test]
+async fn a_renewal_moves_the_end_in_both_directions() {
+    let fixture = Fixture::new();
+    let in_millis = |millis| (jiff::Timestamp::now() + jiff::SignedDuration::from_millis(millis)).into();
+    let short = CreateRequest { timeout: Some(1), ..request(&["sleep", "100"]) };
+    let id = fixture.process.create(short).await.unwrap().id;
+    let later = in_millis(600_000);
+    assert_eq!(fixture.process.renew(&id, later).await.unwrap(), later);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(fixture.process.get(&id).await.unwrap().expires_at, Some(later));
+    assert_eq!(fixture.process.renew(&id, in_millis(-1)).await.unwrap_err().kind, ErrorKind::ExpirationInPast);
+    let began = Instant::now();
+    fixture.process.renew(&id, in_millis(300)).await.unwrap();
+    while fixture.process.get(&id).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(began.elapsed() > Duration::from_millis(290) && began.elapsed() < Duration::from_secs(3));
+    let manual = fixture.shell("sleep 100").await;
+    assert_eq!(fixture.process.renew(&manual, later).await.unwrap_err().kind, ErrorKind::NoExpiration);
+    assert_eq!(fixture.process.renew_on_access(&manual).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn use_extends_the_life_of_a_process_that_asked_for_it() {
+    let fixture = Fixture::new();
+    let mut asking = CreateRequest { timeout: Some(60), ..request(&["sleep", "100"]) };
+    asking.extensions.insert("access.renew.extend.seconds".to_owned(), "7200".to_owned());
+    let created = fixture.process.create(asking).await.unwrap();
+    let moved = fixture.process.renew_on_access(&created.id).await.unwrap();
+    assert!(moved > created.expires_at);
+    let shown = fixture.process.get(&created.id).await.unwrap();
+    assert_eq!(shown.expires_at, moved);
+    fixture.process.pause(&created.id).await.unwrap();
+    assert_eq!(fixture.process.renew_on_access(&created.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn patches_of_one_process_at_once_lose_nothing() {
+    let fixture = Fixture::new();
+    let id = fixture.shell("sleep 100").await;
+    let patch = |number: usize| {
+        let patch = BTreeMap::from([(format!("k{number}"), Some("v".to_owned())), ("gone".to_owned(), None)]);
+        fixture.process.patch_metadata(&id, patch)
+    };
+    for answer in futures_util::future::join_all((0..50).map(patch)).await {
+        answer.unwrap();
+    }
+    assert_eq!(fixture.process.get(&id).await.unwrap().metadata.len(), 50);
+    let bad = BTreeMap::from([("a b".to_owned(), Some("x".to_owned()))]);
+    assert_eq!(fixture.process.patch_metadata(&id, bad).await.unwrap_err().kind, ErrorKind::InvalidMetadata);
+}

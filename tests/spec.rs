@@ -101,8 +101,11 @@ fn listed(methods: &str, path: &str, mounts: Mounts) -> Vec<(String, String)> {
         Mounts::V1 => &["/v1"],
         Mounts::Both => &["", "/v1"],
     };
-    let of = |method: &str| prefixes.iter().map(|prefix| (method.to_owned(), place(&format!("{prefix}{path}"))));
-    methods.split(' ').flat_map(|method| of(method).collect::<Vec<_>>()).collect()
+    let mut all = Vec::new();
+    for method in methods.split(' ') {
+        all.extend(prefixes.iter().map(|prefix| (method.to_owned(), place(&format!("{prefix}{path}")))));
+    }
+    all
 }
 
 #[test]

@@ -45,12 +45,24 @@ impl<'a> Query<'a> {
 /// `missing` for an empty body, `model_attributes_type` for one that does not call itself JSON, `json_invalid`
 /// with the offset in characters for one that is not.
 pub fn json_body(content_type: Option<&str>, body: &[u8]) -> Result<Value, Invalid> {
+    let msg = "Input should be a valid dictionary or object to extract fields from";
+    json(content_type, body, || refuse("model_attributes_type", msg, None))
+}
+
+/// Parses the body of a request that takes any keys.
+///
+/// # Errors
+/// As [`json_body`], but `dict_type` for a body that does not call itself JSON.
+pub fn json_map(content_type: Option<&str>, body: &[u8]) -> Result<Value, Invalid> {
+    json(content_type, body, || refuse("dict_type", "Input should be a valid dictionary", None))
+}
+
+fn json(content_type: Option<&str>, body: &[u8], no_json: impl FnOnce() -> Invalid) -> Result<Value, Invalid> {
     if body.is_empty() {
         return Err(refuse("missing", "Field required", Some(Value::Null)));
     }
     if !content_type.is_some_and(is_json) {
-        let msg = "Input should be a valid dictionary or object to extract fields from";
-        return Err(refuse("model_attributes_type", msg, None));
+        return Err(no_json());
     }
     serde_json::from_slice(body).map_err(|error| not_json(body, &error))
 }
@@ -131,6 +143,7 @@ mod tests {
         for content_type in [None, Some(""), Some("text/plain"), Some("text/json"), Some("application/jsonx")] {
             assert_eq!(refused(content_type, b"{}"), expected, "{content_type:?}");
         }
+        assert_eq!(json_map(Some("text/plain"), b"{}").unwrap_err().0[0].rule, "dict_type");
         for content_type in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
             assert_eq!(json_body(Some(content_type), b"{}"), Ok(json!({})), "{content_type}");
         }

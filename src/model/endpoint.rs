@@ -3,8 +3,13 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::config::secret::Secret;
+use super::{read, violation::Report};
+use crate::{
+    config::secret::Secret,
+    runtime::{ErrorKind, RuntimeError},
+};
 
 /// The address that a client is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,6 +36,21 @@ pub struct Backend {
     pub egress_token: Option<Secret>,
 }
 
+/// Reads a port from a path. A number that is no port becomes 0, which [`check_port`] refuses: that is no mistake of the
+/// request's form (http-api.md §11).
+pub fn read_port(report: &mut Report, text: &str) -> Option<u16> {
+    read::any_integer(report, &Value::from(text)).map(|port| u16::try_from(port).unwrap_or(0))
+}
+
+/// Checks a port that was read by [`read_port`].
+///
+/// # Errors
+/// [`ErrorKind::InvalidPort`] for 0.
+pub fn check_port(port: u16) -> Result<(), RuntimeError> {
+    let refused = || RuntimeError::new(ErrorKind::InvalidPort, "Port must be between 1 and 65535.");
+    if port == 0 { Err(refused()) } else { Ok(()) }
+}
+
 impl fmt::Debug for Backend {
     /// Without the headers' values, which may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,5 +58,27 @@ impl fmt::Debug for Backend {
             .field("authority", &self.authority)
             .field("path_prefix", &self.path_prefix)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_no_ports_are_not_malformed() {
+        let read = |text: &str| {
+            let mut report = Report::new("path");
+            let port = read_port(&mut report, text);
+            report.finish(port).ok().flatten()
+        };
+        for (text, port) in [("80", 80), ("+80", 80), (" 8_0", 80), ("80.0", 80), ("65535", 65_535)] {
+            assert_eq!(read(text), Some(port), "{text}");
+        }
+        for text in ["0", "-1", "65536", "99999999999999999999999"] {
+            assert_eq!(read(text), Some(0), "{text}");
+        }
+        assert_eq!((read("abc"), read(""), read("8080.5")), (None, None, None));
+        assert!(check_port(0).is_err() && check_port(1).is_ok());
     }
 }

@@ -53,7 +53,11 @@ impl Extensions {
     }
 }
 
-fn renewal(text: &str) -> Result<Renewal, RuntimeError> {
+/// Reads the value of [`RENEW_SECONDS`], without blanks around it.
+///
+/// # Errors
+/// [`ErrorKind::InvalidParameter`] when it is no integer from 300 to 86400.
+pub fn renewal(text: &str) -> Result<Renewal, RuntimeError> {
     if text.is_empty() {
         return Err(invalid(
             "empty value; omit the key to disable renew-on-access, or use an integer between 300 and 86400 seconds.",

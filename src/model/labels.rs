@@ -24,6 +24,23 @@ pub fn check(metadata: &BTreeMap<String, String>) -> Result<(), RuntimeError> {
     })
 }
 
+/// Checks a change of a sandbox's metadata. A key that is only taken away may break every rule but one: it may be of an
+/// image's own label.
+///
+/// # Errors
+/// [`ErrorKind::ReservedMetadata`] for a key that is the gateway's own, [`ErrorKind::InvalidMetadata`] for the first
+/// other key or value that breaks a rule.
+pub fn check_patch(patch: &BTreeMap<String, Option<String>>) -> Result<(), RuntimeError> {
+    if let Some(key) = patch.keys().find(|key| key.starts_with(RESERVED_PREFIX)) {
+        let message = format!("Metadata key '{key}' is reserved ({RESERVED_PREFIX} prefix).");
+        return Err(RuntimeError::new(ErrorKind::ReservedMetadata, message));
+    }
+    patch.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))).try_for_each(|(key, value)| {
+        check_key(key)?;
+        check_value(value)
+    })
+}
+
 fn check_key(key: &str) -> Result<(), RuntimeError> {
     if key.starts_with(RESERVED_PREFIX) {
         return Err(invalid(format!(
@@ -107,6 +124,21 @@ mod tests {
         for value in ["-", "a b", "abc\n", "\n", "a/b", &"v".repeat(64)] {
             let start = format!("Metadata value '{value}' is invalid: must be 63 characters or less");
             assert!(message("k", value).unwrap().starts_with(&start), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_patch_may_take_away_what_it_could_not_set() {
+        let patch = |pairs: &[(&str, Option<&str>)]| {
+            let pairs = pairs.iter().map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned))).collect();
+            check_patch(&pairs).map_err(|error| (error.kind, error.message))
+        };
+        assert_eq!(patch(&[("a b", None), ("a", Some("")), ("b", None)]), Ok(()));
+        assert_eq!(patch(&[("a b", Some("x"))]).unwrap_err().0, ErrorKind::InvalidMetadata);
+        let text = "Metadata key 'opensandbox.io/id' is reserved (opensandbox.io/ prefix).";
+        for value in [None, Some("x")] {
+            let refused = patch(&[("a b", Some("x")), ("opensandbox.io/id", value)]).unwrap_err();
+            assert_eq!(refused, (ErrorKind::ReservedMetadata, text.to_owned()));
         }
     }
 

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value, json};
 
-pub use self::scalar::{boolean, integer};
+pub use self::scalar::{any_integer, boolean, integer};
 use super::violation::Report;
 
 /// The members of a JSON object.

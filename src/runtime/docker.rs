@@ -1,12 +1,14 @@
 //! Sandboxes as containers of a Docker engine (docker-runtime.md).
 //!
 //! A request goes `plan` → `image` → `execd` → `body` → `create`; back from the engine's containers to sandboxes it
-//! goes `find` or `list` → `describe` → `overlay`. Two tasks live as long as the runtime: `events` keeps the list's
+//! goes `look` (`cache`, else `find`) or `list` → `describe` → `overlay`. Changes of one sandbox, `metadata`, `renew`,
+//! `pause`, `delete`, go one after the other by its `locks`; where its ports are is in `reach` and `address`. Two tasks live as long as the runtime: `events` keeps the list's
 //! `cache` right, `expiry` removes sandboxes whose time has come (and first the `leftovers` of servers that were
 //! killed). bollard's types stop in this folder.
 
 pub mod endpoint;
 
+mod address;
 mod body;
 mod cache;
 mod create;
@@ -21,16 +23,22 @@ mod image;
 mod labels;
 mod leftovers;
 mod list;
+mod locks;
 mod logs;
+mod look;
+mod metadata;
 mod options;
 mod overlay;
+mod pause;
 mod plan;
 mod ports;
+mod reach;
+mod renew;
 mod status;
 mod tls;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     env,
     future::Future,
     pin::Pin,
@@ -49,7 +57,9 @@ use crate::{
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
+        endpoint::{Backend, Endpoint as Told},
         sandbox::{CreatedSandbox, Sandbox},
+        timestamp::Timestamp,
     },
     runtime::{ErrorKind, Runtime, RuntimeError},
 };
@@ -57,11 +67,11 @@ use crate::{
 pub use self::options::DockerOptions;
 use self::{
     cache::Cache,
-    describe::Described,
     endpoint::Endpoint,
     engine::Engine,
     execd::Execd,
     expiry::{Commands, Expiry},
+    locks::Locks,
     overlay::{Files, Overlay},
     ports::Ports,
 };
@@ -89,6 +99,14 @@ struct Inner {
     files: Files,
     expiry: Expiry,
     changes: Arc<Semaphore>,
+    /// Held while a sandbox's files are changed, or the sandbox is removed.
+    turns: Locks,
+    /// Held while a sandbox is paused or resumed.
+    pauses: Locks,
+    /// Held while a sandbox is inspected that the cache does not know.
+    looks: Locks,
+    /// This server itself runs in a container.
+    is_contained: bool,
 }
 
 impl Docker {
@@ -154,6 +172,10 @@ impl Inner {
             files: Files::new(&options.state_dir),
             expiry,
             changes: Arc::new(Semaphore::new(CHANGES as usize)),
+            turns: Locks::default(),
+            pauses: Locks::default(),
+            looks: Locks::default(),
+            is_contained: address::is_contained(),
             engine,
             options,
         };
@@ -161,9 +183,7 @@ impl Inner {
     }
 
     async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
-        let container = find::find(&self.engine, id).await?;
-        let described = Described::from_inspected(&container).ok_or_else(|| RuntimeError::not_found(id))?;
-        let mut sandbox = described.sandbox;
+        let mut sandbox = self.look(id).await?.sandbox.clone();
         self.overlay(id).await.apply(&mut sandbox);
         Ok(sandbox)
     }
@@ -209,6 +229,39 @@ impl Runtime for Docker {
     async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
         let (inner, id) = (self.inner.clone(), id.to_owned());
         self.to_the_end(ErrorKind::DeleteFailed, async move { inner.delete(&id).await }).await
+    }
+
+    async fn patch_metadata(&self, id: &str, patch: BTreeMap<String, Option<String>>) -> Result<Sandbox, RuntimeError> {
+        let (inner, id) = (self.inner.clone(), id.to_owned());
+        self.to_the_end(ErrorKind::StoreFailed, async move { inner.patch_metadata(&id, patch).await }).await
+    }
+
+    async fn pause(&self, id: &str) -> Result<(), RuntimeError> {
+        let (inner, id) = (self.inner.clone(), id.to_owned());
+        self.to_the_end(ErrorKind::PauseFailed, async move { inner.pause(&id).await }).await
+    }
+
+    async fn resume(&self, id: &str) -> Result<(), RuntimeError> {
+        let (inner, id) = (self.inner.clone(), id.to_owned());
+        self.to_the_end(ErrorKind::ResumeFailed, async move { inner.resume(&id).await }).await
+    }
+
+    async fn renew(&self, id: &str, expires_at: Timestamp) -> Result<Timestamp, RuntimeError> {
+        let (inner, id) = (self.inner.clone(), id.to_owned());
+        self.to_the_end(ErrorKind::StoreFailed, async move { inner.renew(&id, expires_at).await }).await
+    }
+
+    async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, RuntimeError> {
+        let (inner, id) = (self.inner.clone(), id.to_owned());
+        self.to_the_end(ErrorKind::StoreFailed, async move { inner.renew_on_access(&id).await }).await
+    }
+
+    async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Told, RuntimeError> {
+        self.inner.endpoint(id, port, expires).await
+    }
+
+    async fn backend(&self, id: &str, port: u16) -> Result<Backend, RuntimeError> {
+        self.inner.backend(id, port).await
     }
 
     async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {

@@ -6,11 +6,14 @@
 //! open_logs ─▶ reader ◀─ select ◀─ record ◀─ tail ◀─────────────────────────────────┘
 //! ```
 //!
+//! Changes of a sandbox that lives are in `change`; its `group` is what is paused.
 //! A sandbox is one task (`sandbox::Sandbox::live`) and, while its process runs, one pump. A log stream is neither.
 //! What differs from Docker: the image is only recorded, resource limits are not enforced, and processes that leave
 //! the sandbox's process group (`setsid`) outlive it.
 
+mod change;
 mod cutter;
+mod group;
 mod leader;
 mod log;
 mod pump;
@@ -23,7 +26,7 @@ mod state_dir;
 mod tail;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io, mem,
     path::PathBuf,
     pin::Pin,
@@ -48,7 +51,9 @@ use crate::{
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
+        endpoint::{Backend, Endpoint},
         sandbox::{CreatedSandbox, Sandbox as Shown},
+        timestamp::Timestamp as ShownTime,
     },
 };
 
@@ -139,6 +144,35 @@ impl Runtime for Process {
         }
     }
 
+    async fn patch_metadata(&self, id: &str, patch: BTreeMap<String, Option<String>>) -> Result<Shown, RuntimeError> {
+        self.find(id)?.patch(patch)
+    }
+
+    async fn pause(&self, id: &str) -> Result<(), RuntimeError> {
+        self.find(id)?.pause()
+    }
+
+    async fn resume(&self, id: &str) -> Result<(), RuntimeError> {
+        self.find(id)?.resume()
+    }
+
+    async fn renew(&self, id: &str, expires_at: ShownTime) -> Result<ShownTime, RuntimeError> {
+        self.find(id)?.renew(expires_at)
+    }
+
+    async fn renew_on_access(&self, id: &str) -> Result<Option<ShownTime>, RuntimeError> {
+        Ok(self.find(id)?.renew_on_access())
+    }
+
+    async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, RuntimeError> {
+        change::check_endpoint(port, expires)?;
+        self.find(id).map(|_| change::endpoint(port))
+    }
+
+    async fn backend(&self, id: &str, port: u16) -> Result<Backend, RuntimeError> {
+        self.find(id)?.backend(port)
+    }
+
     async fn shutdown(&self) {
         let shared = Arc::clone(&self.shared);
         let close = move || *shared.open.write().unwrap_or_else(PoisonError::into_inner) = false;
@@ -184,6 +218,9 @@ impl Shared {
         })?;
         let exit = running.is_none().then(|| Exit { code: CANNOT_START, at: Timestamp::now() });
         let sandbox = Arc::new(Sandbox::new(id, plan, log, exit));
+        if let Some((leader, _)) = &running {
+            sandbox.group.set(leader.group());
+        }
         self.sandboxes().insert(sandbox.id().to_owned(), Arc::clone(&sandbox));
         let created = sandbox.show_created();
         drop(open);

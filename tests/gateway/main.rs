@@ -11,6 +11,7 @@ mod bytes;
 mod drain;
 mod faults;
 mod http2;
+mod life;
 mod limits;
 mod origin;
 mod release;

@@ -23,6 +23,17 @@ pub fn boolean(report: &mut Report, value: &Value) -> Option<bool> {
     read
 }
 
+/// An integer as JSON or text, of any size; one beyond an `i64` becomes its nearest.
+pub fn any_integer(report: &mut Report, value: &Value) -> Option<i64> {
+    match whole(value) {
+        Ok(number) => Some(i64::try_from(number).unwrap_or(if number < 0 { i64::MIN } else { i64::MAX })),
+        Err(NotWhole { rule, msg }) => {
+            report.add(rule, msg, value, None);
+            None
+        }
+    }
+}
+
 /// An integer as JSON or text, in `bounds`. Floats without a fraction and digit strings are integers too.
 pub fn integer(report: &mut Report, value: &Value, bounds: RangeInclusive<u64>) -> Option<u64> {
     let number = match whole(value) {

@@ -1,7 +1,10 @@
-//! Inspected containers, kept so that listing does not inspect each of them each time.
+//! Inspected containers, kept so that listing does not inspect each of them each time, and showing one or proxying to it
+//! asks the engine nothing.
 //!
-//! A picture is used only while the event stream is up ([`Cache::set_live`]) and only if the list's own summary shows
-//! the same state. An inspection that was under way when its container changed is not kept.
+//! A list uses a picture only while the event stream is asked for ([`Cache::set_live`]) and only if its own summary shows
+//! the same state. For one sandbox ([`Cache::of`]) there is no summary, so the stream must be open
+//! ([`Cache::subscribed`]): a picture is then as late as the engine's events are. Our own changes are told at once
+//! ([`Cache::stale`]). An inspection that was under way when its container changed is not kept.
 
 use std::{
     collections::HashMap,
@@ -19,8 +22,12 @@ pub(super) struct Cache {
 #[derive(Debug, Default)]
 struct Inner {
     is_live: bool,
+    is_subscribed: bool,
+    /// Changes whenever any container does.
     last_ticket: u64,
     slots: HashMap<String, Slot>,
+    /// Containers by the sandbox whose name they bear.
+    named: HashMap<String, String>,
 }
 
 #[derive(Debug)]
@@ -29,11 +36,32 @@ struct Slot {
     /// The container was started while an inspection was under way.
     is_started: bool,
     picture: Option<Arc<Described>>,
+    /// The sandbox under which this container is found in [`Inner::named`].
+    named_after: Option<String>,
 }
 
 impl Slot {
     fn empty(ticket: u64) -> Self {
-        Self { ticket, is_started: false, picture: None }
+        Self { ticket, is_started: false, picture: None, named_after: None }
+    }
+}
+
+impl Inner {
+    fn next_ticket(&mut self) -> u64 {
+        self.last_ticket += 1;
+        self.last_ticket
+    }
+
+    fn keep(&mut self, container: &str, picture: Arc<Described>) {
+        let Some(slot) = self.slots.get_mut(container) else { return };
+        if slot.is_started && !is_running(&picture) {
+            return;
+        }
+        if picture.is_named {
+            slot.named_after = Some(picture.sandbox.id.clone());
+            self.named.insert(picture.sandbox.id.clone(), container.to_owned());
+        }
+        slot.picture = Some(picture);
     }
 }
 
@@ -49,11 +77,33 @@ impl Cache {
         (picture.engine_state == engine_state).then(|| picture.clone())
     }
 
+    /// The picture of the container that bears the name of the sandbox `id`, if it is right but for the events' delay.
+    pub(super) fn of(&self, id: &str) -> Option<Arc<Described>> {
+        let inner = self.lock();
+        let slot = inner.slots.get(inner.named.get(id)?).filter(|_| inner.is_subscribed)?;
+        slot.picture.as_ref().filter(|picture| picture.is_named && picture.sandbox.id == id).cloned()
+    }
+
+    /// Whether pictures of single sandboxes are given at all.
+    pub(super) fn is_subscribed(&self) -> bool {
+        self.lock().is_subscribed
+    }
+
+    /// Whether this container was ever of interest: only sandboxes' are.
+    pub(super) fn knows(&self, container: &str) -> bool {
+        self.lock().slots.contains_key(container)
+    }
+
+    /// Whether a container's picture shows it in a network; nothing without a picture.
+    pub(super) fn shows(&self, container: &str, network: &str) -> Option<bool> {
+        let inner = self.lock();
+        Some(inner.slots.get(container)?.picture.as_ref()?.reach.is_in(network))
+    }
+
     /// To be called before an inspection begins.
     pub(super) fn begin(&self, container: &str) -> Ticket {
         let mut inner = self.lock();
-        inner.last_ticket += 1;
-        let fresh = inner.last_ticket;
+        let fresh = inner.next_ticket();
         let slot = inner.slots.entry(container.to_owned()).or_insert(Slot::empty(fresh));
         Ticket(slot.ticket)
     }
@@ -61,19 +111,32 @@ impl Cache {
     /// Keeps what an inspection found, if nothing happened to the container since `ticket` was given.
     pub(super) fn keep(&self, container: &str, ticket: Ticket, picture: Arc<Described>) {
         let mut inner = self.lock();
-        let slot = inner.slots.get_mut(container).filter(|slot| slot.ticket == ticket.0);
-        if let Some(slot) = slot.filter(|slot| !slot.is_started || is_running(&picture)) {
-            slot.picture = Some(picture);
+        if inner.slots.get(container).is_some_and(|slot| slot.ticket == ticket.0) {
+            inner.keep(container, picture);
+        }
+    }
+
+    /// To be called before a container is inspected of which only the name is known.
+    pub(super) fn begin_any(&self) -> Ticket {
+        Ticket(self.lock().last_ticket)
+    }
+
+    /// Keeps what an inspection by name found, if nothing happened to any container since `ticket` was given.
+    pub(super) fn keep_found(&self, container: &str, ticket: Ticket, picture: Arc<Described>) {
+        let mut inner = self.lock();
+        if inner.last_ticket == ticket.0 {
+            let fresh = inner.next_ticket();
+            inner.slots.entry(container.to_owned()).or_insert(Slot::empty(fresh));
+            inner.keep(container, picture);
         }
     }
 
     /// The container changed.
     pub(super) fn stale(&self, container: &str) {
         let mut inner = self.lock();
-        inner.last_ticket += 1;
-        let ticket = inner.last_ticket;
+        let ticket = inner.next_ticket();
         if let Some(slot) = inner.slots.get_mut(container) {
-            *slot = Slot::empty(ticket);
+            *slot = Slot { named_after: slot.named_after.take(), ..Slot::empty(ticket) };
         }
     }
 
@@ -81,7 +144,10 @@ impl Cache {
     /// started, and its end made the picture before stale. Answers whether an inspection is still to be begun.
     pub(super) fn started(&self, container: &str) -> bool {
         let mut inner = self.lock();
-        let Some(slot) = inner.slots.get_mut(container) else { return true };
+        let Some(slot) = inner.slots.get_mut(container) else {
+            inner.next_ticket();
+            return true;
+        };
         let is_right = slot.picture.as_ref().is_none_or(|picture| is_running(picture));
         slot.is_started = true;
         drop(inner);
@@ -93,14 +159,24 @@ impl Cache {
 
     /// The container is gone.
     pub(super) fn forget(&self, container: &str) {
-        self.lock().slots.remove(container);
+        let mut inner = self.lock();
+        inner.next_ticket();
+        let id = inner.slots.remove(container).and_then(|slot| slot.named_after);
+        if let Some(id) = id.filter(|id| inner.named.get(id).is_some_and(|named| named == container)) {
+            inner.named.remove(&id);
+        }
     }
 
     /// Whether changes are being told from now on. What was known before counts no more.
     pub(super) fn set_live(&self, is_live: bool) {
         let mut inner = self.lock();
-        inner.is_live = is_live;
-        inner.slots.clear();
+        inner.next_ticket();
+        *inner = Inner { is_live, last_ticket: inner.last_ticket, ..Inner::default() };
+    }
+
+    /// The engine has begun to tell changes.
+    pub(super) fn subscribed(&self) {
+        self.lock().is_subscribed = true;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -174,6 +250,59 @@ mod tests {
         cache.keep("c", ticket, in_state(ContainerSummaryStateEnum::EXITED));
         assert!(cache.started("c"));
         assert!(cache.picture("c", "exited").is_none());
+    }
+
+    fn named() -> Arc<Described> {
+        Arc::new(Described { is_named: true, ..Described::clone(&picture()) })
+    }
+
+    #[test]
+    fn a_sandbox_is_found_by_its_id_once_the_engine_tells_changes() {
+        let cache = Cache::default();
+        cache.set_live(true);
+        let ticket = cache.begin_any();
+        cache.keep_found("c", ticket, named());
+        assert!(cache.of("x").is_none(), "a change might not be told yet");
+        cache.subscribed();
+        assert!(cache.of("x").is_some() && cache.of("y").is_none());
+        cache.stale("c");
+        assert!(cache.of("x").is_none());
+        let ticket = cache.begin("c");
+        cache.keep("c", ticket, picture());
+        assert!(cache.of("x").is_none(), "a container of another name is not the sandbox's");
+        let ticket = cache.begin("c");
+        cache.keep("c", ticket, named());
+        assert!(cache.of("x").is_some());
+        cache.forget("c");
+        assert!(cache.of("x").is_none() && cache.lock().named.is_empty());
+    }
+
+    #[test]
+    fn an_inspection_by_name_is_kept_unless_anything_changed() {
+        let cache = Cache::default();
+        cache.set_live(true);
+        cache.subscribed();
+        let changes: [fn(&Cache); 3] =
+            [|cache| cache.stale("other"), |cache| cache.forget("other"), |cache| assert!(cache.started("c"))];
+        for change in changes {
+            let ticket = cache.begin_any();
+            change(&cache);
+            cache.keep_found("c", ticket, named());
+            assert!(cache.of("x").is_none());
+        }
+    }
+
+    #[test]
+    fn a_new_container_of_the_same_name_outlives_the_old_one_s_end() {
+        let cache = Cache::default();
+        cache.set_live(true);
+        cache.subscribed();
+        for container in ["old", "new"] {
+            let ticket = cache.begin(container);
+            cache.keep(container, ticket, named());
+        }
+        cache.forget("old");
+        assert!(cache.of("x").is_some());
     }
 
     #[test]

@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(100);
 impl Inner {
     /// Removes the sandbox `id`. To be run to its end, so that nothing is left half removed.
     pub(super) async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
+        // So that neither a patch nor a renewal writes a file for it after its files were removed.
+        let _turn = self.turns.turn(id).await;
         let found = find(&self.engine, id).await;
         let container = match found {
             Ok(container) => container.id.unwrap_or_default(),
@@ -35,9 +37,11 @@ impl Inner {
         self.remove(id, &container).await
     }
 
-    /// Removes a sandbox whose container is known.
+    /// Removes a sandbox whose container is known. The caller holds the sandbox's lock.
     pub(super) async fn remove(&self, id: &str, container: &str) -> Result<(), RuntimeError> {
         self.remove_container(container).await.map_err(|error| {
+            // It may have been killed all the same.
+            self.cache.stale(container);
             tracing::warn!(sandbox = id, %error, "a sandbox could not be removed");
             RuntimeError::new(ErrorKind::DeleteFailed, format!("Failed to delete sandbox container: {}", text(&error)))
         })?;

@@ -10,7 +10,7 @@ use crate::model::{
     timestamp::Timestamp,
 };
 
-use super::{labels, status};
+use super::{labels, reach::Reach, status};
 
 /// A sandbox and what tells whether this picture of it is still right.
 #[derive(Debug, Clone)]
@@ -20,6 +20,14 @@ pub(super) struct Described {
     pub(super) is_named: bool,
     /// The engine's name for the container's state.
     pub(super) engine_state: String,
+    /// The container's id on the engine.
+    pub(super) container: String,
+    /// Where its ports are.
+    pub(super) reach: Reach,
+    /// The seconds by which an access extends the sandbox's life, if it asked for that.
+    pub(super) renewal: Option<i64>,
+    /// The sandbox was made to never end by itself.
+    pub(super) is_manual: bool,
 }
 
 /// The name of a sandbox's container.
@@ -43,19 +51,27 @@ impl Described {
             created,
         }
         .into_sandbox()?;
-        let is_named = is_own_name(container.name.as_deref(), &sandbox.id);
-        Some(Self { is_named, engine_state: state.status.map(|name| name.to_string()).unwrap_or_default(), sandbox })
+        Some(Self {
+            is_named: is_own_name(container.name.as_deref(), &sandbox.id),
+            engine_state: state.status.map(|name| name.to_string()).unwrap_or_default(),
+            container: container.id.clone().unwrap_or_default(),
+            reach: Reach::of_inspected(container, labels),
+            renewal: labels::renewal(labels),
+            is_manual: labels::is_manual(labels),
+            sandbox,
+        })
     }
 
     /// What a list's summary tells, for a container that cannot be inspected: no command, times to the second.
     pub(super) fn from_summary(summary: &ContainerSummary) -> Option<Self> {
         let none = HashMap::new();
+        let labels = summary.labels.as_ref().unwrap_or(&none);
         let seconds = summary.created.unwrap_or_default();
         let created = jiff::Timestamp::from_second(seconds).map_or_else(|_| epoch(), Timestamp::from);
         let engine_state = state_name(summary);
         let code = summary.status.as_deref().and_then(status::exit_code);
         let sandbox = Parts {
-            labels: summary.labels.as_ref().unwrap_or(&none),
+            labels,
             image: summary.image.as_deref(),
             command: Vec::new(),
             status: status::of_name(&engine_state, code, created),
@@ -63,8 +79,15 @@ impl Described {
         }
         .into_sandbox()?;
         let names = summary.names.iter().flatten();
-        let is_named = names.into_iter().any(|name| is_own_name(Some(name), &sandbox.id));
-        Some(Self { sandbox, is_named, engine_state })
+        Some(Self {
+            is_named: names.into_iter().any(|name| is_own_name(Some(name), &sandbox.id)),
+            engine_state,
+            container: summary.id.clone().unwrap_or_default(),
+            reach: Reach::of_labels(labels),
+            renewal: labels::renewal(labels),
+            is_manual: labels::is_manual(labels),
+            sandbox,
+        })
     }
 }
 

@@ -18,6 +18,7 @@ use bollard::{
 use http::{HeaderValue, Response, Uri, header};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use tokio::sync::watch;
 
 use crate::model::sandbox::Platform;
 
@@ -34,13 +35,16 @@ pub(super) struct Engine {
     pub(super) platform: Platform,
     /// The limit for one call, and for the silence between two pieces of a stream.
     pub(super) timeout: Duration,
+    /// How often the engine has begun to tell its events: bollard does not show the head of that answer.
+    event_streams: watch::Sender<u64>,
 }
 
 impl Engine {
     /// Asks the engine for its version and platform.
     pub(super) async fn connect(endpoint: Endpoint, timeout: Duration) -> Result<Self, Error> {
         let prefix = Arc::new(OnceLock::new());
-        let transport = transport(endpoint.clone(), prefix.clone());
+        let event_streams = watch::Sender::new(0);
+        let transport = transport(endpoint.clone(), prefix.clone(), event_streams.clone());
         let api = bollard::Docker::connect_with_custom_transport(
             transport,
             Some("http://docker"),
@@ -52,7 +56,12 @@ impl Engine {
         let api_version = api.client_version().to_string();
         prefix.get_or_init(|| format!("/v{api_version}"));
         let platform = Platform { os: version.os.unwrap_or_default(), arch: version.arch.unwrap_or_default() };
-        Ok(Self { api, endpoint, api_version, platform, timeout })
+        Ok(Self { api, endpoint, api_version, platform, timeout, event_streams })
+    }
+
+    /// Changes when the engine has begun to tell events that were asked for after this call.
+    pub(super) fn event_streams(&self) -> watch::Receiver<u64> {
+        self.event_streams.subscribe()
     }
 
     /// The outcome of a call, or [`Error::RequestTimeoutError`]: bollard itself limits only the wait for the head.
@@ -107,6 +116,16 @@ impl Engine {
         }
     }
 
+    /// Freezes a container's processes.
+    pub(super) async fn pause(&self, container: &str) -> Result<(), Error> {
+        self.within(self.api.pause_container(container)).await
+    }
+
+    /// Lets a frozen container's processes go on.
+    pub(super) async fn unpause(&self, container: &str) -> Result<(), Error> {
+        self.within(self.api.unpause_container(container)).await
+    }
+
     /// Removes a container with its anonymous volumes, whatever it is doing.
     pub(super) async fn remove(&self, container: &str) -> Result<(), Error> {
         let options = RemoveContainerOptions { v: true, force: true, link: false };
@@ -155,13 +174,19 @@ async fn bounded<T>(timeout: Duration, call: impl Future<Output = Result<T, Erro
 fn transport(
     endpoint: Endpoint,
     prefix: Arc<OnceLock<String>>,
+    event_streams: watch::Sender<u64>,
 ) -> impl Fn(BollardRequest) -> futures_util::future::BoxFuture<'static, Result<Response<Incoming>, Error>> + Send + Sync
 {
     move |mut request| {
         let (endpoint, prefix) = (endpoint.clone(), prefix.clone());
+        let event_streams = request.uri().path().ends_with("/events").then(|| event_streams.clone());
         Box::pin(async move {
             prepare(&mut request, prefix.get().map_or("", String::as_str))?;
-            exchange(&endpoint, request).await
+            let response = exchange(&endpoint, request).await?;
+            if let Some(streams) = event_streams.filter(|_| response.status().is_success()) {
+                streams.send_modify(|count| *count += 1);
+            }
+            Ok(response)
         })
     }
 }

@@ -8,14 +8,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bollard::{errors::Error, models::EventMessage, query_parameters::EventsOptions};
+use bollard::{
+    errors::Error,
+    models::{EventMessage, EventMessageTypeEnum},
+    query_parameters::EventsOptions,
+};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
-use super::{Inner, describe, expiry::Expiry, labels};
+use super::{Inner, cache::Cache, describe, expiry::Expiry, labels};
 
 /// What can change the picture of a container; the rest (exec, archive, health) is much and means nothing here.
-const ACTIONS: [&str; 10] =
-    ["create", "start", "restart", "die", "stop", "pause", "unpause", "rename", "update", "destroy"];
+const ACTIONS: [&str; 12] = [
+    "create",
+    "start",
+    "restart",
+    "die",
+    "stop",
+    "pause",
+    "unpause",
+    "rename",
+    "update",
+    "destroy",
+    "connect",
+    "disconnect",
+];
 
 /// How many changed containers may wait for their new look; the next list looks at the others.
 const REFRESHES: usize = 1024;
@@ -43,6 +59,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
 async fn follow(inner: &Inner) -> Result<(), Error> {
     // Events since this moment of the engine's own clock are told again, so none is lost between here and there.
     let since = inner.engine.now().await?.map(unix_time);
+    let mut streams = inner.engine.event_streams();
     inner.cache.set_live(true);
     let mut events = pin!(inner.engine.api.events(Some(options(since))));
     let mut refreshes = FuturesUnordered::new();
@@ -57,6 +74,7 @@ async fn follow(inner: &Inner) -> Result<(), Error> {
                 None => return Ok(()),
             },
             Some(()) = refreshes.next() => {}
+            Ok(()) = streams.changed() => inner.cache.subscribed(),
         }
     }
 }
@@ -64,19 +82,51 @@ async fn follow(inner: &Inner) -> Result<(), Error> {
 /// Takes back what an event made wrong; gives the container that is worth a new look.
 fn note(inner: &Inner, event: EventMessage) -> Option<String> {
     let actor = event.actor?;
-    let container = actor.id?;
-    match event.action.as_deref() {
-        Some("destroy") => {
+    let attributes = actor.attributes.unwrap_or_default();
+    match event.typ? {
+        EventMessageTypeEnum::NETWORK => note_network(&inner.cache, event.action.as_deref()?, &attributes),
+        // Not every container is a sandbox; the engine's own filter by label would keep the networks' events back.
+        EventMessageTypeEnum::CONTAINER if attributes.contains_key(labels::ID) => {
+            note_container(inner, event.action.as_deref()?, actor.id?, &attributes)
+        }
+        _ => None,
+    }
+}
+
+/// A container came into a network or left it: its address there changes. Starts and stops tell this too, and are often
+/// known by then.
+fn note_network(cache: &Cache, action: &str, attributes: &HashMap<String, String>) -> Option<String> {
+    let (container, network) = (attributes.get("container")?, attributes.get("name")?);
+    let is_known = match (action, cache.shows(container, network)) {
+        ("connect", shows) => shows.unwrap_or(true),
+        ("disconnect", shows) => shows == Some(false),
+        _ => true,
+    };
+    if is_known {
+        return None;
+    }
+    cache.stale(container);
+    cache.knows(container).then(|| container.clone())
+}
+
+fn note_container(
+    inner: &Inner,
+    action: &str,
+    container: String,
+    attributes: &HashMap<String, String>,
+) -> Option<String> {
+    match action {
+        "destroy" => {
             inner.cache.forget(&container);
             return None;
         }
-        Some("create") => {
+        "create" => {
             // Also of sandboxes that another server made on the same engine, and of those that never start.
-            expires(&actor.attributes.unwrap_or_default(), &inner.expiry);
+            expires(attributes, &inner.expiry);
             return None;
         }
-        Some("start") => {
-            expires(&actor.attributes.unwrap_or_default(), &inner.expiry);
+        "start" => {
+            expires(attributes, &inner.expiry);
             return inner.cache.started(&container).then_some(container);
         }
         _ => inner.cache.stale(&container),
@@ -122,7 +172,7 @@ fn unix_time(time: jiff::Timestamp) -> String {
 fn options(since: Option<String>) -> EventsOptions {
     let filter =
         |name: &str, values: &[&str]| (name.to_owned(), values.iter().map(|value| (*value).to_owned()).collect());
-    let filters = [filter("type", &["container"]), filter("label", &[labels::ID]), filter("event", &ACTIONS)];
+    let filters = [filter("type", &["container", "network"]), filter("event", &ACTIONS)];
     EventsOptions { since, until: None, filters: Some(filters.into()) }
 }
 

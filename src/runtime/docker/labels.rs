@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::model::{extensions::ECHOED_PREFIX, labels::RESERVED_PREFIX, sandbox::Platform};
+use crate::model::{
+    extensions::{self, ECHOED_PREFIX},
+    labels::RESERVED_PREFIX,
+    sandbox::Platform,
+};
 
 /// The sandbox's id.
 pub(super) const ID: &str = "opensandbox.io/id";
@@ -24,6 +28,8 @@ pub(super) const EXTENSION_PREFIX: &str = "opensandbox.io/extensions.";
 pub(super) const EXECD_PORT: &str = "opensandbox.io/embedding-proxy-port";
 /// The host port of container port 8080.
 pub(super) const HTTP_PORT: &str = "opensandbox.io/http-port";
+/// The token of the sandbox's egress sidecar; only sandboxes with a sidecar have it.
+pub(super) const EGRESS_TOKEN: &str = "opensandbox.io/egress-auth-token";
 /// On an egress sidecar: the sandbox that it serves.
 pub(super) const SIDECAR_FOR: &str = "opensandbox.io/egress-sidecar-for";
 
@@ -48,6 +54,16 @@ pub(super) fn extensions(labels: &HashMap<String, String>) -> BTreeMap<String, S
         Some((format!("{ECHOED_PREFIX}{name}"), value.clone()))
     };
     labels.iter().filter_map(extension).collect()
+}
+
+/// Whether the sandbox never ends by itself. An expiry beside it wins: the other label was inherited then.
+pub(super) fn is_manual(labels: &HashMap<String, String>) -> bool {
+    value(labels, MANUAL_CLEANUP) == Some("true") && value(labels, EXPIRES_AT).is_none()
+}
+
+/// The seconds by which an access extends the sandbox's life; nothing for a sandbox that did not ask or asked badly.
+pub(super) fn renewal(labels: &HashMap<String, String>) -> Option<i64> {
+    extensions::renewal(value(labels, RENEW_SECONDS)?).ok().map(|renewal| renewal.seconds)
 }
 
 /// The platform that was requested.

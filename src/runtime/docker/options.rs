@@ -42,6 +42,14 @@ pub struct DockerOptions {
     pub max_sandbox_timeout_seconds: Option<u64>,
     /// The most bytes that one read of a log takes (`logs.buffer_bytes`).
     pub log_buffer: usize,
+    /// The public host of endpoints, as it is written there; `host` decides when absent.
+    pub eip: Option<String>,
+    /// What the server itself listens on.
+    pub host: String,
+    /// The address of the engine's host, for endpoints that a server in a container tells.
+    pub host_ip: Option<String>,
+    /// The server's own proxy connects to containers themselves rather than to published ports.
+    pub resolve_internal: bool,
     /// Where renewed expiries and patched metadata are; `~/.opensandbox` for an ordinary server.
     pub state_dir: PathBuf,
 }
@@ -67,6 +75,10 @@ impl Default for DockerOptions {
             execd_run_as_init: false,
             max_sandbox_timeout_seconds: None,
             log_buffer: 128 * 1024,
+            eip: None,
+            host: "0.0.0.0".to_owned(),
+            host_ip: None,
+            resolve_internal: true,
             state_dir: env::home_dir().unwrap_or_default().join(".opensandbox"),
         }
     }

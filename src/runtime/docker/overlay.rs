@@ -1,5 +1,8 @@
 //! The existing server's files beside the labels: renewed expiries and patched metadata (docker-runtime.md §13, §14).
 
+mod spelling;
+mod write;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs, io,

@@ -50,6 +50,11 @@ impl Leader {
         Ok((Self { child, group, child_changed }, pipes))
     }
 
+    /// Its group, which must not be signalled any more once [`Leader::end`] has begun.
+    pub(super) fn group(&self) -> Pid {
+        self.group
+    }
+
     /// The process id, which is also the group's.
     pub(super) fn pid(&self) -> u32 {
         self.group.as_raw_nonzero().get().cast_unsigned()

@@ -27,6 +27,8 @@ pub(super) struct Plan {
     pub(super) metadata: BTreeMap<String, String>,
     /// The extensions that are shown.
     pub(super) extensions: BTreeMap<String, String>,
+    /// The seconds by which an access extends the sandbox's life, if it asks for that.
+    pub(super) renewal: Option<i64>,
     /// The platform, which is only shown.
     pub(super) platform: Option<Platform>,
     /// The present time.
@@ -57,6 +59,7 @@ impl Plan {
             entrypoint: request.entrypoint,
             env,
             metadata: request.metadata,
+            renewal: extensions.renewal.map(|renewal| renewal.seconds),
             extensions: extensions.echoed,
             platform,
             created,

@@ -1,6 +1,12 @@
 //! One sandbox: what is known about it, and the task that is its life.
 
-use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    future::pending,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::{
@@ -10,6 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    group::Group,
     leader::{Leader, Pipes},
     log::Log,
     pump,
@@ -32,6 +39,11 @@ pub(super) struct Sandbox {
     /// What it printed.
     pub(super) log: Arc<Log>,
     exit: watch::Sender<Option<Exit>>,
+    /// Its processes, as long as they may be signalled.
+    pub(super) group: Group,
+    /// When it ends by itself.
+    pub(super) expires: watch::Sender<Option<ShownTime>>,
+    metadata: Mutex<BTreeMap<String, String>>,
     stop: CancellationToken,
     gone: CancellationToken,
 }
@@ -49,12 +61,29 @@ impl Sandbox {
     /// A sandbox whose process runs, or has ended already.
     pub(super) fn new(id: String, plan: Plan, log: Arc<Log>, exit: Option<Exit>) -> Self {
         let (stop, gone) = (CancellationToken::new(), CancellationToken::new());
-        Self { id, plan, log, exit: watch::Sender::new(exit), stop, gone }
+        let (exit, expires) = (watch::Sender::new(exit), watch::Sender::new(plan.expires));
+        let metadata = Mutex::new(plan.metadata.clone());
+        Self { id, plan, log, exit, group: Group::default(), expires, metadata, stop, gone }
     }
 
     /// Its id.
     pub(super) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The seconds by which an access extends its life, if it asked for that.
+    pub(super) fn renewal(&self) -> Option<i64> {
+        self.plan.renewal
+    }
+
+    /// Its metadata, to be changed.
+    pub(super) fn metadata(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.metadata.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its process has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.exit.borrow().is_some()
     }
 
     /// Asks for its end and removal. Returns at once.
@@ -94,6 +123,8 @@ impl Sandbox {
             () = leader.exited() => {}
             () = self.stop.cancelled() => {}
         }
+        // From here on the group's number may become somebody else's.
+        self.group.clear();
         let code = leader.end().await;
         let at = Timestamp::now();
         match timeout(DRAIN, &mut pump).await {
@@ -108,17 +139,55 @@ impl Sandbox {
 
     /// Stops the sandbox when its time is over; never returns.
     async fn expire(&self) -> Infallible {
-        if let Some(expires) = self.plan.expires {
-            // The wall clock can be set, and stands still for no suspended machine.
-            while let Ok(left) = Duration::try_from(expires.to_jiff().duration_since(Timestamp::now()))
-                && !left.is_zero()
-            {
-                sleep(left.min(CLOCK)).await;
-            }
-            tracing::info!(sandbox = self.id, "the sandbox has expired");
-            self.stop();
+        let mut expires = self.expires.subscribe();
+        if expires.borrow().is_none() {
+            // A sandbox that never ends by itself stays so.
+            return pending().await;
         }
+        while let Some(left) = self.left() {
+            // The wall clock can be set, and stands still for no suspended machine. An error is impossible: the sender
+            // is this sandbox's own.
+            tokio::select! {
+                () = sleep(left.min(CLOCK)) => {}
+                _ = expires.changed() => {}
+            }
+        }
+        tracing::info!(sandbox = self.id, "the sandbox has expired");
         pending().await
+    }
+
+    /// The time that is left to it; nothing when it is over, and then the sandbox is stopped. Both in one step, so that
+    /// no renewal comes in between.
+    fn left(&self) -> Option<Duration> {
+        let mut left = None;
+        self.expires.send_if_modified(|expires| {
+            let time = expires.map(|expires| expires.to_jiff().duration_since(Timestamp::now()));
+            left = time.and_then(|time| Duration::try_from(time).ok()).filter(|left| !left.is_zero());
+            if left.is_none() {
+                self.stop();
+            }
+            false
+        });
+        left
+    }
+
+    /// Moves the expiry to what `to` makes of the present one, unless the sandbox is being removed. Answers with the
+    /// expiry and whether there is a sandbox at all.
+    pub(super) fn move_expiry(&self, to: impl FnOnce(ShownTime) -> ShownTime) -> Moved {
+        let mut moved = Moved::Gone;
+        self.expires.send_if_modified(|expires| {
+            if self.is_stopping() {
+                return false;
+            }
+            moved = Moved::Never;
+            if let Some(expires) = expires {
+                let before = std::mem::replace(expires, to(*expires));
+                moved = Moved::To(*expires);
+                return before != *expires;
+            }
+            false
+        });
+        moved
     }
 
     /// The sandbox as the API shows it.
@@ -129,11 +198,11 @@ impl Sandbox {
             image: plan.image.clone().map(|uri| Image { uri }),
             snapshot_id: None,
             platform: plan.platform.clone(),
-            status: status(*self.exit.borrow(), plan.created),
-            metadata: plan.metadata.clone(),
+            status: status(*self.exit.borrow(), self.group.is_paused(), plan.created),
+            metadata: self.metadata().clone(),
             extensions: plan.extensions.clone(),
             entrypoint: plan.command.clone(),
-            expires_at: plan.expires,
+            expires_at: *self.expires.borrow(),
             created_at: plan.created,
         }
     }
@@ -145,7 +214,7 @@ impl Sandbox {
             id: self.id.clone(),
             status: Status {
                 message: Some("Sandbox container started successfully.".to_owned()),
-                ..status(None, plan.created)
+                ..status(None, false, plan.created)
             },
             metadata: plan.metadata.clone(),
             extensions: plan.extensions.clone(),
@@ -157,9 +226,21 @@ impl Sandbox {
     }
 }
 
+/// What became of a renewal.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// The sandbox ends then.
+    To(ShownTime),
+    /// The sandbox never ends by itself.
+    Never,
+    /// The sandbox is being removed.
+    Gone,
+}
+
 /// The same mapping as for containers (docker-runtime.md §9).
-fn status(exit: Option<Exit>, created: ShownTime) -> Status {
+fn status(exit: Option<Exit>, is_paused: bool, created: ShownTime) -> Status {
     let (state, reason, message) = match exit.map(|exit| exit.code) {
+        None if is_paused => (State::Paused, "CONTAINER_PAUSED", "Sandbox container is paused.".to_owned()),
         None => (State::Running, "CONTAINER_RUNNING", "Sandbox container is running.".to_owned()),
         Some(0) => (State::Terminated, "CONTAINER_EXITED", "Sandbox container exited successfully.".to_owned()),
         Some(code) => (State::Failed, "CONTAINER_EXITED_ERROR", format!("Sandbox container exited with code {code}.")),
@@ -176,13 +257,15 @@ mod tests {
     fn states_are_those_of_containers() {
         let (created, at) = (Timestamp::UNIX_EPOCH, "2026-11-23T02:01:21Z".parse().unwrap());
         let shown = |code: Option<i32>| {
-            let status = status(code.map(|code| Exit { code, at }), created.into());
+            let status = status(code.map(|code| Exit { code, at }), false, created.into());
             (status.state, status.reason.unwrap(), status.message.unwrap(), status.last_transition_at.unwrap())
         };
         assert_eq!(
             shown(None),
             (State::Running, "CONTAINER_RUNNING", "Sandbox container is running.".to_owned(), created.into())
         );
+        assert_eq!(status(None, true, created.into()).reason, Some("CONTAINER_PAUSED"));
+        assert_eq!(status(Some(Exit { code: 0, at }), true, created.into()).state, State::Terminated);
         assert_eq!(
             shown(Some(0)),
             (State::Terminated, "CONTAINER_EXITED", "Sandbox container exited successfully.".to_owned(), at.into())

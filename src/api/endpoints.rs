@@ -1,0 +1,133 @@
+//! `GET /sandboxes/{sandbox_id}/endpoints/{port}` (http-api.md §11).
+
+use super::{
+    extract::{Invalid, Query},
+    failure::Failure,
+};
+use crate::{
+    model::{
+        endpoint::{Endpoint, read_port},
+        read,
+        violation::Report,
+    },
+    router::PortOf,
+    runtime::{ErrorKind, Runtime, RuntimeError},
+};
+
+/// The header that routes a request through a gateway before the sandboxes; the server's own proxy needs none.
+const ROUTING_HEADER: &str = "OpenSandbox-Ingress-To";
+
+/// What sandbox ids begin with that come from a template; clients look for that in a response header.
+const TEMPLATE_PREFIX: &str = "fsb-";
+
+/// What a client asks for.
+#[derive(Debug, PartialEq)]
+struct Wish {
+    port: u16,
+    through_server: bool,
+    expires: Option<i64>,
+}
+
+/// Tells where a port of a sandbox is reached. `query` is what stands after the `?`; `configured` is the base that the
+/// configuration has for addresses of this server, `host` what the client called it.
+///
+/// # Errors
+/// A path or query that breaks a rule, or the runtime's failure.
+pub async fn get(
+    runtime: &dyn Runtime,
+    of: &PortOf,
+    query: &str,
+    configured: Option<&str>,
+    host: Option<&str>,
+) -> Result<Endpoint, Failure> {
+    let wish = read_wish(&of.port, &Query::parse(query))?;
+    if wish.through_server && wish.expires.is_some() {
+        return Err(invalid(
+            "use_server_proxy cannot be combined with expires; signed endpoints require the gateway route.",
+        ));
+    }
+    // Also when the server's own address is what counts: a port that cannot be reached is an error either way.
+    let direct = runtime.endpoint(&of.id, wish.port, wish.expires).await?;
+    if !wish.through_server {
+        return Ok(direct);
+    }
+    let base = match (configured, host) {
+        (Some(base), _) => base.to_owned(),
+        (None, Some(host)) => format!("{host}{}", of.mount),
+        (None, None) => return Err(invalid("use_server_proxy needs the Host header, or server.eip configured.")),
+    };
+    let PortOf { id, .. } = of;
+    let mut headers = direct.headers;
+    headers.retain(|name, _| !name.eq_ignore_ascii_case(ROUTING_HEADER));
+    Ok(Endpoint { endpoint: format!("{base}/sandboxes/{id}/proxy/{}", wish.port), headers })
+}
+
+/// Whether clients are to be told that the sandbox comes from a template.
+pub fn is_of_template(id: &str) -> bool {
+    id.starts_with(TEMPLATE_PREFIX)
+}
+
+/// The base of this server's addresses for a `server.eip`: without scheme, blanks and slashes at its end.
+pub fn base_of(eip: &str) -> String {
+    let eip = eip.trim().trim_end_matches('/');
+    eip.split_once("://").map_or(eip, |(_, rest)| rest).to_owned()
+}
+
+/// Path and query are parts of their own, whose mistakes are told together.
+fn read_wish(port: &str, query: &Query<'_>) -> Result<Wish, Invalid> {
+    let mut report = Report::new("path");
+    let port = report.within("port", |report| read_port(report, port));
+    let path = report.finish(port.unwrap_or_default());
+    let mut report = Report::new("query");
+    let through_server = query.read(&mut report, "use_server_proxy", read::boolean).unwrap_or(false);
+    let expires = query.read(&mut report, "expires", read::any_integer);
+    match (path, report.finish((through_server, expires))) {
+        (Ok(port), Ok((through_server, expires))) => Ok(Wish { port, through_server, expires }),
+        (Err(Invalid(mut violations)), Err(Invalid(more))) => {
+            violations.extend(more);
+            Err(Invalid(violations))
+        }
+        (Err(invalid), Ok(_)) | (Ok(_), Err(invalid)) => Err(invalid),
+    }
+}
+
+fn invalid(text: &str) -> Failure {
+    RuntimeError::new(ErrorKind::InvalidParameter, text).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(port: &str, query: &str) -> Result<Wish, Vec<String>> {
+        let place = |violation: &super::super::extract::Violation| format!("{} {:?}", violation.rule, violation.loc);
+        read_wish(port, &Query::parse(query)).map_err(|invalid| invalid.0.iter().map(place).collect())
+    }
+
+    #[test]
+    fn a_wish_is_lenient() {
+        assert_eq!(read("8080", ""), Ok(Wish { port: 8080, through_server: false, expires: None }));
+        let wish = read("+8080", "use_server_proxy=Yes&expires=-5").unwrap();
+        assert_eq!(wish, Wish { port: 8080, through_server: true, expires: Some(-5) });
+        assert!(!read("0", "use_server_proxy=1&use_server_proxy=0").unwrap().through_server);
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let expected = [
+            r#"int_parsing [String("path"), String("port")]"#,
+            r#"bool_parsing [String("query"), String("use_server_proxy")]"#,
+            r#"int_parsing [String("query"), String("expires")]"#,
+        ];
+        assert_eq!(read("abc", "expires=x&use_server_proxy=u").unwrap_err(), expected);
+        assert_eq!(read("abc", "").unwrap_err().len(), 1);
+        assert_eq!(read("1", "expires=").unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn the_base_has_neither_scheme_nor_slash() {
+        for eip in ["gate.example:9/x", " https://gate.example:9/x/ ", "http://gate.example:9/x//"] {
+            assert_eq!(base_of(eip), "gate.example:9/x");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! One sandbox as it is now: from the cache when that is right, else from the engine. And where its ports are.
+
+use std::sync::Arc;
+
+use super::{Inner, address, describe::Described, find::find};
+use crate::{
+    model::{
+        endpoint::{Backend, Endpoint, check_port},
+        sandbox::State,
+    },
+    runtime::{ErrorKind, RuntimeError},
+};
+
+/// The port of the egress sidecar.
+const EGRESS_PORT: u16 = 18080;
+
+/// The header that carries the egress sidecar's token.
+const EGRESS_HEADER: &str = "OPENSANDBOX-EGRESS-AUTH";
+
+impl Inner {
+    /// A sandbox as the cache or the engine shows it, but for the files. No engine call while the cache knows it; one of
+    /// all who ask at the same time makes it otherwise.
+    pub(super) async fn look(&self, id: &str) -> Result<Arc<Described>, RuntimeError> {
+        if let Some(picture) = self.cache.of(id) {
+            return Ok(picture);
+        }
+        if !self.cache.is_subscribed() {
+            return self.look_anew(id).await;
+        }
+        let _turn = self.looks.turn(id).await;
+        match self.cache.of(id) {
+            Some(picture) => Ok(picture),
+            None => self.look_anew(id).await,
+        }
+    }
+
+    /// A sandbox as the engine shows it now.
+    pub(super) async fn look_anew(&self, id: &str) -> Result<Arc<Described>, RuntimeError> {
+        let ticket = self.cache.begin_any();
+        let container = find(&self.engine, id).await?;
+        let picture = Described::from_inspected(&container).ok_or_else(|| RuntimeError::not_found(id))?;
+        let picture = Arc::new(picture);
+        self.cache.keep_found(&picture.container, ticket, picture.clone());
+        Ok(picture)
+    }
+
+    /// What a client is told about a port. For any state of the container: the labels are enough.
+    pub(super) async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, RuntimeError> {
+        if expires.is_some() {
+            let text = "Signed routes (expires parameter) are not supported when runtime.type='docker'. \
+                        Use the Kubernetes runtime for signed routes.";
+            return Err(RuntimeError::new(ErrorKind::UnsupportedRequest, text));
+        }
+        check_port(port)?;
+        let picture = self.look(id).await?;
+        let place = picture.reach.on_host(port)?;
+        let host = address::public(&self.options, self.is_contained);
+        let token = picture.reach.egress_token.as_ref().filter(|_| port == EGRESS_PORT);
+        Ok(Endpoint {
+            endpoint: format!("{host}:{}{}", place.port, place.path),
+            headers: token.map(|token| (EGRESS_HEADER.to_owned(), token.expose().to_owned())).into_iter().collect(),
+        })
+    }
+
+    /// Where this program connects to for a port.
+    pub(super) async fn backend(&self, id: &str, port: u16) -> Result<Backend, RuntimeError> {
+        check_port(port)?;
+        let picture = self.with_processes(id).await?;
+        let reach = &picture.reach;
+        let internal = reach.internal(&self.options.network_mode).filter(|_| self.options.resolve_internal);
+        let (authority, path_prefix) = match internal {
+            Some(address) => (format!("{address}:{port}"), String::new()),
+            None => {
+                let place = reach.on_host(port)?;
+                (format!("{}:{}", address::own(&self.options, self.is_contained), place.port), place.path)
+            }
+        };
+        let egress_token = reach.egress_token.clone();
+        Ok(Backend { authority, path_prefix, headers: Vec::new(), secure_access: None, egress_token })
+    }
+
+    /// A sandbox that can be connected to. The cache may not have heard of a start yet, so only the engine says no.
+    async fn with_processes(&self, id: &str) -> Result<Arc<Described>, RuntimeError> {
+        let has_processes =
+            |picture: &Described| matches!(picture.sandbox.status.state, State::Running | State::Paused);
+        let picture = self.look(id).await?;
+        if has_processes(&picture) {
+            return Ok(picture);
+        }
+        let picture = self.look_anew(id).await?;
+        if has_processes(&picture) { Ok(picture) } else { Err(not_running()) }
+    }
+}
+
+/// The error for a sandbox that does not run and would have to.
+pub(super) fn not_running() -> RuntimeError {
+    RuntimeError::new(ErrorKind::NotRunning, "Sandbox is not in a running state.")
+}

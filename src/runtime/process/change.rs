@@ -1,0 +1,119 @@
+//! Changes of a sandbox that lives, and where its ports are. Nothing is stored: no sandbox outlives the gateway.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+
+use super::{
+    group::Refused,
+    sandbox::{Moved, Sandbox},
+};
+use crate::{
+    model::{
+        endpoint::{Backend, Endpoint, check_port},
+        labels,
+        sandbox::{Sandbox as Shown, State},
+        timestamp::Timestamp,
+    },
+    runtime::{ErrorKind, RuntimeError},
+};
+
+/// Where a sandbox's processes listen: they are this machine's own.
+const HOST: &str = "127.0.0.1";
+
+impl Sandbox {
+    /// Merges a patch into the metadata.
+    pub(super) fn patch(&self, patch: BTreeMap<String, Option<String>>) -> Result<Shown, RuntimeError> {
+        labels::check_patch(&patch)?;
+        let mut metadata = self.metadata();
+        for (key, value) in patch {
+            match value {
+                Some(value) => metadata.insert(key, value),
+                None => metadata.remove(&key),
+            };
+        }
+        drop(metadata);
+        Ok(self.show())
+    }
+
+    /// Stops the processes where they are.
+    pub(super) fn pause(&self) -> Result<(), RuntimeError> {
+        self.group.pause().map_err(|refused| match refused {
+            Refused::WrongState => not_running(),
+            Refused::Failed(error) => failed(ErrorKind::PauseFailed, "pause", error),
+        })
+    }
+
+    /// Lets paused processes go on.
+    pub(super) fn resume(&self) -> Result<(), RuntimeError> {
+        self.group.resume().map_err(|refused| match refused {
+            Refused::WrongState => RuntimeError::new(ErrorKind::NotPaused, "Sandbox is not in a paused state."),
+            Refused::Failed(error) => failed(ErrorKind::ResumeFailed, "resume", error),
+        })
+    }
+
+    /// Moves the expiry, earlier or later.
+    pub(super) fn renew(&self, time: Timestamp) -> Result<Timestamp, RuntimeError> {
+        if time <= Timestamp::now() {
+            let text = "New expiration time must be in the future.";
+            return Err(RuntimeError::new(ErrorKind::ExpirationInPast, text));
+        }
+        match self.move_expiry(|_| time) {
+            Moved::To(time) => Ok(time),
+            Moved::Gone => Err(RuntimeError::not_found(self.id())),
+            Moved::Never => {
+                let text = format!("Sandbox {} does not have automatic expiration enabled.", self.id());
+                Err(RuntimeError::new(ErrorKind::NoExpiration, text))
+            }
+        }
+    }
+
+    /// Moves the expiry of a sandbox that is used, if it asked for that and runs; never to an earlier time.
+    pub(super) fn renew_on_access(&self) -> Option<Timestamp> {
+        let seconds = self.renewal().filter(|_| self.show().status.state == State::Running)?;
+        let time = jiff::Timestamp::now().saturating_add(SignedDuration::from_secs(seconds)).ok()?;
+        match self.move_expiry(|present| present.max(time.into())) {
+            Moved::To(time) => Some(time),
+            Moved::Gone | Moved::Never => None,
+        }
+    }
+
+    /// Where this program reaches a port.
+    pub(super) fn backend(&self, port: u16) -> Result<Backend, RuntimeError> {
+        check_port(port)?;
+        // Another program may listen on the port by now.
+        if self.has_ended() {
+            return Err(not_running());
+        }
+        Ok(Backend {
+            authority: format!("{HOST}:{port}"),
+            path_prefix: String::new(),
+            headers: Vec::new(),
+            secure_access: None,
+            egress_token: None,
+        })
+    }
+}
+
+/// Checks what is asked of an endpoint, before its sandbox is looked for.
+pub(super) fn check_endpoint(port: u16, expires: Option<i64>) -> Result<(), RuntimeError> {
+    if expires.is_some() {
+        let text = "Signed routes (expires parameter) are not supported when runtime.type='process'. \
+                    Use the Kubernetes runtime for signed routes.";
+        return Err(RuntimeError::new(ErrorKind::UnsupportedRequest, text));
+    }
+    check_port(port)
+}
+
+/// Where clients reach a port: they are on this machine too.
+pub(super) fn endpoint(port: u16) -> Endpoint {
+    Endpoint { endpoint: format!("{HOST}:{port}"), headers: BTreeMap::new() }
+}
+
+fn not_running() -> RuntimeError {
+    RuntimeError::new(ErrorKind::NotRunning, "Sandbox is not in a running state.")
+}
+
+fn failed(kind: ErrorKind, verb: &str, error: impl std::fmt::Display) -> RuntimeError {
+    RuntimeError::new(kind, format!("Failed to {verb} the sandbox's processes: {error}"))
+}
