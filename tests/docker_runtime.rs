@@ -2,12 +2,18 @@
 //!
 //! Every test removes its sandboxes; those that fail leave theirs for a look.
 
+#[path = "docker_runtime/creation.rs"]
+mod creation;
 #[path = "docker_runtime/faults.rs"]
 mod faults;
 #[path = "docker_runtime/fixture.rs"]
 mod fixture;
+#[path = "docker_runtime/sidecar.rs"]
+mod sidecar;
 #[path = "docker_runtime/tls.rs"]
 mod tls;
+#[path = "docker_runtime/volumes.rs"]
+mod volumes;
 
 use std::time::Duration;
 

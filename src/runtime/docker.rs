@@ -1,6 +1,6 @@
 //! Sandboxes as containers of a Docker engine (docker-runtime.md).
 //!
-//! A request goes `plan` → `image` → `execd` → `body` → `create`; back from the engine's containers to sandboxes it
+//! A request goes `plan` → `volumes` → `image` → `execd` → `sidecar` → `body` → `create`; back from the engine's containers to sandboxes it
 //! goes `find` or `list` → `describe` → `overlay`. Two tasks live as long as the runtime: `events` keeps the list's
 //! `cache` right, `expiry` removes sandboxes whose time has come (and first the `leftovers` of servers that were
 //! killed). bollard's types stop in this folder.
@@ -26,8 +26,12 @@ mod options;
 mod overlay;
 mod plan;
 mod ports;
+mod published;
+mod sidecar;
 mod status;
 mod tls;
+mod volumes;
+mod windows;
 
 use std::{
     collections::HashMap,
@@ -64,6 +68,7 @@ use self::{
     expiry::{Commands, Expiry},
     overlay::{Files, Overlay},
     ports::Ports,
+    volumes::Volumes,
 };
 
 /// How many creations and removals may be under way; the rest wait.
@@ -83,6 +88,7 @@ struct Inner {
     engine: Engine,
     options: DockerOptions,
     ports: Arc<Ports>,
+    volumes: Volumes,
     execd: Execd,
     cache: Cache,
     inspections: Semaphore,
@@ -148,6 +154,7 @@ impl Inner {
         let (expiry, commands) = Expiry::new();
         let inner = Self {
             ports: Ports::new(options.port_range.clone(), options.publish_host),
+            volumes: Volumes::new(&options),
             execd: Execd::default(),
             cache: Cache::default(),
             inspections: Semaphore::new(list::INSPECTIONS),
