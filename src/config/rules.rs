@@ -147,12 +147,10 @@ impl Config {
             (self.renew_intent.enabled, "renew_intent.enabled"),
             (self.otel.enabled, "otel.enabled"),
             (self.log.file.is_some(), "log.file_enabled"),
-            (self.egress.image.is_some(), "egress.image (network policies)"),
             (matches!(self.store.backend, StoreBackend::Postgresql(_)), "store.type = 'postgresql'"),
             (self.server.eip.is_some(), "server.eip (endpoints)"),
             (self.docker.host_ip.is_some(), "docker.host_ip (endpoints)"),
             (!self.proxy.resolve_internal, "proxy.resolve_internal = false"),
-            (!self.storage.allowed_host_paths.is_empty(), "storage.allowed_host_paths (volumes)"),
         ])
     }
 }

@@ -61,7 +61,8 @@ async fn a_plain_sandbox_costs_seven_calls() {
     let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
     fixture.docker.delete(&id).await.unwrap();
     // The timers' task asks for sandboxes of other tests.
-    let is_other = |line: &&String| line.contains("/containers/json") || line.contains("/events") || line.contains("/info");
+    let is_other =
+        |line: &&String| line.contains("/containers/json") || line.contains("/events") || line.contains("/info");
     let lines = proxy.lines();
     let lines: Vec<&String> = lines.iter().filter(|line| !is_other(line)).collect();
     let calls: Vec<&str> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
@@ -120,7 +121,9 @@ async fn windows_sandboxes_get_their_machine_or_a_refusal() {
     let env = config.env.unwrap();
     assert!(env.contains(&"RAM_SIZE=8G".to_owned()) && env.contains(&"USER_PORTS=44772,8080,3389,8006".to_owned()));
     let bindings = host.port_bindings.unwrap();
-    assert!(["44772/tcp", "8080/tcp", "3389/tcp", "3389/udp", "8006/tcp"].iter().all(|port| bindings.contains_key(*port)));
+    assert!(
+        ["44772/tcp", "8080/tcp", "3389/tcp", "3389/udp", "8006/tcp"].iter().all(|port| bindings.contains_key(*port))
+    );
     assert!(host.memory.is_none_or(|memory| memory == 0));
     assert!(fixture.has_volume(&format!("opensandbox-win-oem-{id}")).await);
     let oem = Command::new("docker").args(["exec", &format!("sandbox-{id}"), "ls", "/oem"]).output().unwrap();

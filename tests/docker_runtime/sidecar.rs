@@ -63,7 +63,8 @@ async fn a_filtered_sandbox_has_its_sidecar_s_network() {
         fixture::http_get(http, "/hostname").await.is_some_and(|answer| answer.contains("200"))
     })
     .await;
-    eventually("execd answers", async || fixture::http_get(execd, "/ping").await.is_some_and(|a| a.contains("ok"))).await;
+    eventually("execd answers", async || fixture::http_get(execd, "/ping").await.is_some_and(|a| a.contains("ok")))
+        .await;
     let listed = fixture.docker.list().await.unwrap();
     assert_eq!(listed.iter().filter(|sandbox| sandbox.id == id).count(), 1);
 

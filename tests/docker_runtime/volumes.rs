@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use bollard::query_parameters::RemoveVolumeOptions;
 use opensandbox_gateway::{
     config::secret::Secret,
     model::{
@@ -110,7 +111,8 @@ async fn a_directory_that_is_exchanged_meanwhile_is_found_out() {
 async fn volumes_are_created_and_go_with_their_sandbox_if_asked() {
     let fixture = Fixture::start().await;
     let (kept, gone) = (format!("osb-test-kept-{}", fixture.run), format!("osb-test-gone-{}", fixture.run));
-    let volumes = vec![volume("/kept", None, claim(&kept, true, false)), volume("/gone", None, claim(&gone, true, true))];
+    let volumes =
+        vec![volume("/kept", None, claim(&kept, true, false)), volume("/gone", None, claim(&gone, true, true))];
     let first = fixture.docker.create(with(volumes, "echo 1 > /gone/f; sleep 1000")).await.unwrap().id;
     let volume_of = async |name: &str| fixture.engine.inspect_volume(name).await.unwrap();
     assert_eq!(volume_of(&kept).await.labels["opensandbox.io/volume-managed-by"], "server");
@@ -124,7 +126,7 @@ async fn volumes_are_created_and_go_with_their_sandbox_if_asked() {
         fixture.docker.delete(id).await.unwrap();
     }
     assert!(fixture.has_volume(&kept).await && !fixture.has_volume(&gone).await);
-    fixture.engine.remove_volume(&kept, None).await.unwrap();
+    fixture.engine.remove_volume(&kept, None::<RemoveVolumeOptions>).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,7 +140,7 @@ async fn one_of_two_creators_has_created_the_volume() {
         fixture.docker.delete(&id).await.unwrap();
     }
     // Deleted in this order the creator may have gone first, while the other one still used it.
-    let _ = fixture.engine.remove_volume(&name, None).await;
+    let _ = fixture.engine.remove_volume(&name, None::<RemoveVolumeOptions>).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,7 +229,8 @@ fn bucket(secret: &str) -> Source {
 async fn a_bucket_is_unmounted_with_its_last_sandbox() {
     let folder = tempfile::tempdir().unwrap();
     let fixture = Fixture::start_with(programs(&folder)).await;
-    let create = |secret: &str| fixture.docker.create(with(vec![volume("/x", Some("p"), bucket(secret))], "sleep 1000"));
+    let create =
+        |secret: &str| fixture.docker.create(with(vec![volume("/x", Some("p"), bucket(secret))], "sleep 1000"));
     let first = create("a").await.unwrap().id;
     let container = fixture.engine.inspect_container(&format!("sandbox-{first}"), None).await.unwrap();
     let path = folder.path().join("mnt/buck/p");

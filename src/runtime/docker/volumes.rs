@@ -54,9 +54,9 @@ pub(super) struct Mounts {
     /// The mounted buckets that the sandbox uses, by their paths.
     pub(super) buckets: Vec<String>,
     /// The engine's volumes that were created.
-    created: Vec<String>,
+    pub(super) created: Vec<String>,
     /// The places of the host, by where they are in the sandbox.
-    places: Vec<(String, Arc<Place>)>,
+    pub(super) places: Vec<(String, Arc<Place>)>,
 }
 
 impl Inner {
