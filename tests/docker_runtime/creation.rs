@@ -1,6 +1,9 @@
 //! Creations that wait for nobody, cost few calls, and leave nothing when they fail.
 
-use std::process::Command;
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
 
 use opensandbox_gateway::{
     model::{
@@ -35,8 +38,7 @@ async fn nobody_waits_for_another_s_pull() {
 async fn nobody_waits_for_another_platform_s_execd() {
     let fixture = Fixture::start_behind_proxy().await;
     let foreign = format!("osb-test/foreign:{}", fixture.run);
-    let import = format!("tar -c -C /tmp --files-from /dev/null | docker import --platform linux/arm64 - {foreign}");
-    assert!(Command::new("sh").args(["-c", &import]).output().unwrap().status.success());
+    load_foreign(&foreign);
     let gate = fixture.proxy.as_ref().unwrap().hold("POST", "fromImage=osb-test%2Fexecd");
     let platform = Some(Platform { os: "linux".to_owned(), arch: "arm64".to_owned() });
     let slow = fixture.docker.create(CreateRequest { platform, ..image(&foreign) });
@@ -52,6 +54,26 @@ async fn nobody_waits_for_another_platform_s_execd() {
     assert!(Command::new("docker").args(["rmi", &foreign]).output().unwrap().status.success());
 }
 
+/// Gives the engine an image for another processor: one layer without a file.
+fn load_foreign(name: &str) {
+    let layer = [0; 1024];
+    let config = r#"{"architecture":"arm64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[
+        "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"]}}"#;
+    let manifest = format!(r#"[{{"Config":"config.json","RepoTags":["{name}"],"Layers":["layer.tar"]}}]"#);
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, content) in
+        [("layer.tar", &layer[..]), ("config.json", config.as_bytes()), ("manifest.json", manifest.as_bytes())]
+    {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, path, content).unwrap();
+    }
+    let mut load = Command::new("docker").arg("load").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    load.stdin.take().unwrap().write_all(&archive.into_inner().unwrap()).unwrap();
+    assert!(load.wait().unwrap().success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_sandbox_costs_seven_calls() {
     let fixture = Fixture::start_behind_proxy().await;
@@ -65,7 +87,10 @@ async fn a_plain_sandbox_costs_seven_calls() {
         |line: &&String| line.contains("/containers/json") || line.contains("/events") || line.contains("/info");
     let lines = proxy.lines();
     let lines: Vec<&String> = lines.iter().filter(|line| !is_other(line)).collect();
-    let calls: Vec<&str> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
+    let calls = lines.iter().map(|line| line.split(' ').next().unwrap());
+    // What comes after the removal is the event stream's doing.
+    let mut calls: Vec<&str> = calls.collect();
+    calls.truncate(calls.iter().position(|call| *call == "DELETE").unwrap() + 1);
     assert_eq!(calls, ["GET", "POST", "PUT", "POST", "GET", "GET", "DELETE"], "{lines:#?}");
     fixture.docker.delete(&warm).await.unwrap();
 }

@@ -107,17 +107,21 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether the started container has mounted what was checked. Where this server may not look into the container
-    /// (it is not root, or the engine is elsewhere), that cannot be told.
+    /// Whether the started container has mounted what was checked. Where this server cannot look into the container (it
+    /// is not root, the engine is elsewhere, a secure runtime hides it), that cannot be told.
     pub(super) async fn check_mounted(&self, container: &str, mounts: &Mounts) -> Result<(), RuntimeError> {
-        if mounts.places.is_empty() {
+        if mounts.places.is_empty() || self.options.secure_runtime.is_some() {
             return Ok(());
         }
         let state = self.engine.inspect(container).await.ok().and_then(|inspected| inspected.state);
         let Some(pid) = state.and_then(|state| state.pid).filter(|pid| *pid > 0) else { return Ok(()) };
         for (path, place) in &mounts.places {
-            let at = path.clone();
-            match look(place, move |place| place.is_seen_by(pid, &at)).await {
+            let (at, of) = (path.clone(), container.to_owned());
+            let seen = look(place, move |place| {
+                check_process(pid, &of)?;
+                place.is_seen_by(pid, &at)
+            });
+            match seen.await {
                 Ok(true) => {}
                 Ok(false) => return Err(exchanged(path)),
                 Err(error) => tracing::debug!(container, path, %error, "a mount cannot be looked at"),
@@ -159,6 +163,12 @@ async fn find(path: PathBuf, roots: Vec<PathBuf>) -> Result<Place, Refusal> {
 async fn look(place: &Arc<Place>, ask: impl FnOnce(&Place) -> io::Result<bool> + Send + 'static) -> io::Result<bool> {
     let place = place.clone();
     tokio::task::spawn_blocking(move || ask(&place)).await.map_err(io::Error::other)?
+}
+
+/// Fails unless `pid` is a process of the container here: in a container of its own a server sees other processes.
+fn check_process(pid: i64, container: &str) -> io::Result<()> {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    if groups.contains(container) { Ok(()) } else { Err(io::Error::other("it has another process here")) }
 }
 
 fn exchanged(path: &str) -> RuntimeError {
