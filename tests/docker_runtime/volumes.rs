@@ -1,5 +1,7 @@
 //! Volumes of the host, of the engine and of an object store whose programs are stand-ins.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
