@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::{
     api::{extract::Invalid, failure::Failure},
     logs::limits::LimitReached,
+    model::volume::VolumeFault,
     runtime::{ErrorKind, RuntimeError},
 };
 
@@ -172,6 +173,7 @@ fn row(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::InvalidMetadata => (BAD, "SANDBOX::INVALID_METADATA_LABEL"),
         ErrorKind::ReservedMetadata => (BAD, "INVALID_METADATA_LABEL"),
         ErrorKind::InvalidEntrypoint => (BAD, "DOCKER::INVALID_ENTRYPOINT"),
+        ErrorKind::Volume(fault) => volume_row(fault),
         ErrorKind::UnsupportedPoolRef => (BAD, "SANDBOX::UNSUPPORTED_POOL_REF"),
         ErrorKind::NotSupported => (StatusCode::NOT_IMPLEMENTED, "SANDBOX::API_NOT_SUPPORTED"),
         ErrorKind::QueryFailed => (FAILED, "DOCKER::SANDBOX_QUERY_FAILED"),
@@ -190,11 +192,32 @@ fn row(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::EndpointUnavailable => (FAILED, "DOCKER::NETWORK_MODE_ENDPOINT_UNAVAILABLE"),
         ErrorKind::ExecdStartFailed => (UNAVAILABLE, "DOCKER::SANDBOX_EXECD_START_FAILED"),
         ErrorKind::ExecdDistributionFailed => (FAILED, "DOCKER::SANDBOX_EXECD_DISTRIBUTION_FAILED"),
-        ErrorKind::BootstrapInstallFailed => (FAILED, "DOCKER::SANDBOX_BOOTSTRAP_INSTALL_FAILED"),
         ErrorKind::Initialization | ErrorKind::RuntimeUnavailable => (UNAVAILABLE, "DOCKER::INITIALIZATION_ERROR"),
         ErrorKind::LogDriverUnreadable => (StatusCode::NOT_IMPLEMENTED, "LOGS::DRIVER_NOT_READABLE"),
         ErrorKind::LogSandboxRemoving => (StatusCode::CONFLICT, "LOGS::SANDBOX_REMOVING"),
         ErrorKind::LogEngineUnavailable => (UNAVAILABLE, "LOGS::ENGINE_UNAVAILABLE"),
         ErrorKind::LogQueryFailed => (FAILED, "LOGS::QUERY_FAILED"),
+    }
+}
+
+/// The status and the code of each fault of a volume.
+fn volume_row(fault: VolumeFault) -> (StatusCode, &'static str) {
+    const BAD: StatusCode = StatusCode::BAD_REQUEST;
+    const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+    match fault {
+        VolumeFault::DuplicateName => (BAD, "VOLUME::DUPLICATE_NAME"),
+        VolumeFault::InvalidSubPath => (BAD, "VOLUME::INVALID_SUB_PATH"),
+        VolumeFault::InvalidHostPath => (BAD, "VOLUME::INVALID_HOST_PATH"),
+        VolumeFault::HostPathNotAllowed => (BAD, "VOLUME::HOST_PATH_NOT_ALLOWED"),
+        VolumeFault::HostPathCreateFailed => (FAILED, "VOLUME::HOST_PATH_CREATE_FAILED"),
+        VolumeFault::ClaimNotFound => (BAD, "VOLUME::PVC_NOT_FOUND"),
+        VolumeFault::ClaimInspectFailed => (FAILED, "VOLUME::PVC_INSPECT_FAILED"),
+        VolumeFault::SubPathUnsupportedDriver => (BAD, "VOLUME::PVC_SUBPATH_UNSUPPORTED_DRIVER"),
+        VolumeFault::InvalidOssfsBucket => (BAD, "VOLUME::INVALID_OSSFS_BUCKET"),
+        VolumeFault::InvalidOssfsEndpoint => (BAD, "VOLUME::INVALID_OSSFS_ENDPOINT"),
+        VolumeFault::InvalidOssfsOption => (BAD, "VOLUME::INVALID_OSSFS_OPTION"),
+        VolumeFault::InvalidOssfsMountRoot => (FAILED, "VOLUME::INVALID_OSSFS_MOUNT_ROOT"),
+        VolumeFault::OssfsMountFailed => (FAILED, "VOLUME::OSSFS_MOUNT_FAILED"),
+        VolumeFault::OssfsMountConflict => (StatusCode::CONFLICT, "VOLUME::OSSFS_MOUNT_CONFLICT"),
     }
 }

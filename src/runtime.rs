@@ -14,6 +14,7 @@ use crate::{
         endpoint::{Backend, Endpoint},
         sandbox::{CreatedSandbox, Sandbox},
         timestamp::Timestamp,
+        volume::VolumeFault,
     },
 };
 
@@ -138,6 +139,8 @@ pub enum ErrorKind {
     ReservedMetadata,
     /// The entrypoint is missing.
     InvalidEntrypoint,
+    /// A volume cannot be mounted.
+    Volume(VolumeFault),
     /// Pool references need Kubernetes.
     UnsupportedPoolRef,
     /// This build or this runtime cannot do it (501).
@@ -174,8 +177,6 @@ pub enum ErrorKind {
     ExecdStartFailed,
     /// execd could not be read from its image or put into the sandbox.
     ExecdDistributionFailed,
-    /// The bootstrap script could not be put into the sandbox.
-    BootstrapInstallFailed,
     /// The runtime could not be reached at start-up.
     Initialization,
     /// The engine lacks the runtime that sandboxes are to have; found at start-up.

@@ -4,6 +4,8 @@
 
 #[path = "docker_runtime/by_hand.rs"]
 mod by_hand;
+#[path = "docker_runtime/creation.rs"]
+mod creation;
 #[path = "docker_runtime/faults.rs"]
 mod faults;
 #[path = "docker_runtime/fixture.rs"]
@@ -16,8 +18,12 @@ mod pause;
 mod reach;
 #[path = "docker_runtime/renew.rs"]
 mod renew;
+#[path = "docker_runtime/sidecar.rs"]
+mod sidecar;
 #[path = "docker_runtime/tls.rs"]
 mod tls;
+#[path = "docker_runtime/volumes.rs"]
+mod volumes;
 
 use std::time::Duration;
 

@@ -147,9 +147,7 @@ impl Config {
             (self.renew_intent.enabled, "renew_intent.enabled"),
             (self.otel.enabled, "otel.enabled"),
             (self.log.file.is_some(), "log.file_enabled"),
-            (self.egress.image.is_some(), "egress.image (network policies)"),
             (matches!(self.store.backend, StoreBackend::Postgresql(_)), "store.type = 'postgresql'"),
-            (!self.storage.allowed_host_paths.is_empty(), "storage.allowed_host_paths (volumes)"),
         ])
     }
 }

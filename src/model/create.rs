@@ -11,9 +11,11 @@ use serde_json::Value;
 
 use super::{
     extensions,
+    network::NetworkPolicy,
     read::{self, Members},
     sandbox::Platform,
     violation::{Invalid, Report},
+    volume::Volume,
 };
 
 /// The shortest life a client may ask for, in seconds.
@@ -48,12 +50,12 @@ pub struct CreateRequest {
     pub lifecycle: bool,
     /// The request asks for secure access.
     pub secure_access: bool,
-    /// The request has a network policy.
-    pub network_policy: bool,
+    /// What the sandbox may reach; everything when absent.
+    pub network_policy: Option<NetworkPolicy>,
     /// The request enables the credential proxy.
     pub credential_proxy: bool,
-    /// How many volumes the request has.
-    pub volumes: usize,
+    /// What is mounted, in the client's order; not yet checked.
+    pub volumes: Vec<Volume>,
 }
 
 /// An image and the credentials for pulling it.
@@ -142,12 +144,12 @@ impl CreateRequest {
             lifecycle: read::optional(report, members, "lifecycle", lifecycle::check).is_some(),
             entrypoint: read::optional(report, members, "entrypoint", |r, v| read::list(r, v, 1, read::string))
                 .unwrap_or_default(),
-            network_policy: read::optional(report, members, "networkPolicy", network::check_policy).is_some(),
+            network_policy: read::optional(report, members, "networkPolicy", network::policy),
             credential_proxy: read::optional(report, members, "credentialProxy", network::credential_proxy)
                 .unwrap_or_default(),
             secure_access: read::flag(report, members, "secureAccess", false).unwrap_or_default(),
-            volumes: read::optional(report, members, "volumes", |r, v| read::list(r, v, 0, volume::check))
-                .map_or(0, |volumes| volumes.len()),
+            volumes: read::optional(report, members, "volumes", |r, v| read::list(r, v, 0, volume::volume))
+                .unwrap_or_default(),
             extensions: strings(report, members, "extensions"),
             template_id: read::optional(report, members, "templateId", |r, v| read::string_of(r, v, 1..=usize::MAX))
                 .filter(|id| is_not_blank(id)),

@@ -1,8 +1,9 @@
 //! Sandboxes as containers of a Docker engine (docker-runtime.md).
 //!
-//! A request goes `plan` → `image` → `execd` → `body` → `create`; back from the engine's containers to sandboxes it
-//! goes `look` (`cache`, else `find`) or `list` → `describe` → `overlay`. Changes of one sandbox, `metadata`, `renew`,
-//! `pause`, `delete`, go one after the other by its `locks`; where its ports are is in `reach` and `address`. Two tasks live as long as the runtime: `events` keeps the list's
+//! A request goes `plan` → `volumes` → `image` → `execd` → `sidecar` → `body` → `create`; back from the engine's containers to
+//! sandboxes it goes `look` (`cache`, else `find`) or `list` → `describe` → `overlay`. Changes of one sandbox, `metadata`,
+//! `renew`, `pause`, `delete`, go one after the other by its `locks`; where its ports are is in `reach` and `address`. Two
+//! tasks live as long as the runtime: `events` keeps the list's
 //! `cache` right, `expiry` removes sandboxes whose time has come (and first the `leftovers` of servers that were
 //! killed). bollard's types stop in this folder.
 
@@ -32,10 +33,14 @@ mod overlay;
 mod pause;
 mod plan;
 mod ports;
+mod published;
 mod reach;
 mod renew;
+mod sidecar;
 mod status;
 mod tls;
+mod volumes;
+mod windows;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -74,6 +79,7 @@ use self::{
     locks::Locks,
     overlay::{Files, Overlay},
     ports::Ports,
+    volumes::Volumes,
 };
 
 /// How many creations and removals may be under way; the rest wait.
@@ -93,6 +99,7 @@ struct Inner {
     engine: Engine,
     options: DockerOptions,
     ports: Arc<Ports>,
+    volumes: Volumes,
     execd: Execd,
     cache: Cache,
     inspections: Semaphore,
@@ -166,6 +173,7 @@ impl Inner {
         let (expiry, commands) = Expiry::new();
         let inner = Self {
             ports: Ports::new(options.port_range.clone(), options.publish_host),
+            volumes: Volumes::new(&options),
             execd: Execd::default(),
             cache: Cache::default(),
             inspections: Semaphore::new(list::INSPECTIONS),

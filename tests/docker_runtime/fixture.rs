@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpStream, UnixListener, UnixStream},
+    sync::Semaphore,
     task::AbortHandle,
 };
 
@@ -45,9 +46,13 @@ impl Fixture {
     }
 
     pub(crate) async fn start_behind_proxy() -> Self {
+        Self::start_behind_proxy_with(options()).await
+    }
+
+    pub(crate) async fn start_behind_proxy_with(options: DockerOptions) -> Self {
         let proxy = Proxy::start();
         let path = proxy.path();
-        Self::start_at(&path, options(), Some(proxy)).await
+        Self::start_at(&path, options, Some(proxy)).await
     }
 
     async fn start_at(socket: &Path, options: DockerOptions, proxy: Option<Proxy>) -> Self {
@@ -64,6 +69,25 @@ impl Fixture {
     /// Another runtime with the same files, as after a restart.
     pub(crate) async fn restart(&mut self) {
         self.docker = start(Path::new(SOCKET), options(), self.state.path()).await;
+    }
+
+    /// What there still is of all sandboxes that the runtime tried to create through the proxy.
+    pub(crate) async fn left_behind(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        for id in self.proxy.as_ref().unwrap().created_ids() {
+            for name in [format!("sandbox-{id}"), format!("sandbox-egress-{id}")] {
+                left.extend(self.engine.inspect_container(&name, None).await.ok().map(|_| name));
+            }
+            for name in [format!("opensandbox-runtime-{id}"), format!("opensandbox-win-oem-{id}")] {
+                left.extend(self.engine.inspect_volume(&name).await.ok().map(|_| name));
+            }
+        }
+        left
+    }
+
+    /// Whether the engine has a volume of this name.
+    pub(crate) async fn has_volume(&self, name: &str) -> bool {
+        self.engine.inspect_volume(name).await.is_ok()
     }
 
     pub(crate) async fn containers_with(&self, label: &str) -> usize {
@@ -165,7 +189,26 @@ pub(crate) struct Proxy {
 struct Shared {
     lines: Mutex<Vec<String>>,
     faults: Mutex<Vec<Fault>>,
+    gates: Mutex<Vec<(&'static str, String, Arc<Gate>)>>,
     connections: Mutex<Vec<AbortHandle>>,
+}
+
+/// Where requests wait before they go on to the engine.
+pub(crate) struct Gate {
+    waiting: Semaphore,
+    open: Semaphore,
+}
+
+impl Gate {
+    /// Waits until a request has come.
+    pub(crate) async fn reached(&self) {
+        self.waiting.acquire().await.unwrap().forget();
+    }
+
+    /// Lets go on what waits and what comes.
+    pub(crate) fn open(&self) {
+        self.open.close();
+    }
 }
 
 /// An answer in the engine's place.
@@ -209,6 +252,26 @@ impl Proxy {
         self.shared.faults.lock().unwrap().push(Fault { method, text: text.to_owned(), times, message });
     }
 
+    /// Requests with this method and this text in their target wait until the gate is opened.
+    pub(crate) fn hold(&self, method: &'static str, text: &str) -> Arc<Gate> {
+        let gate = Arc::new(Gate { waiting: Semaphore::new(0), open: Semaphore::new(0) });
+        self.shared.gates.lock().unwrap().push((method, text.to_owned(), gate.clone()));
+        gate
+    }
+
+    /// The ids of the sandboxes for which a container was asked for.
+    fn created_ids(&self) -> Vec<String> {
+        let lines = self.shared.lines.lock().unwrap();
+        let names = lines.iter().filter_map(|line| line.split_once("/containers/create?name=sandbox-"));
+        let ids = names.map(|(_, rest)| rest.trim_start_matches("egress-").chars().take(36).collect());
+        ids.filter(|id: &String| uuid::Uuid::try_parse(id).is_ok()).collect()
+    }
+
+    /// The first lines of all requests.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.shared.lines.lock().unwrap().clone()
+    }
+
     /// Ends all connections.
     pub(crate) fn break_off(&self) {
         self.shared.connections.lock().unwrap().drain(..).for_each(|connection| connection.abort());
@@ -216,6 +279,12 @@ impl Proxy {
 }
 
 impl Shared {
+    fn gate(&self, line: &str) -> Option<Arc<Gate>> {
+        let gates = self.gates.lock().unwrap();
+        let gate = gates.iter().find(|(method, text, _)| line.starts_with(method) && line.contains(text))?;
+        Some(gate.2.clone())
+    }
+
     fn fault(&self, line: &str) -> Option<&'static str> {
         let mut faults = self.faults.lock().unwrap();
         let hit = |fault: &&mut Fault| fault.times > 0 && line.starts_with(fault.method) && line.contains(&fault.text);
@@ -232,6 +301,11 @@ async fn carry(mut client: UnixStream, shared: Arc<Shared>) {
     let text = String::from_utf8_lossy(&start);
     let line = text.lines().next().unwrap_or_default();
     shared.lines.lock().unwrap().push(line.to_owned());
+    if let Some(gate) = shared.gate(line) {
+        gate.waiting.add_permits(1);
+        // It is opened by being closed.
+        let _ = gate.open.acquire().await;
+    }
     // Either side may leave at any time.
     if let Some(message) = shared.fault(line) {
         let body = format!(r#"{{"message":"{message}"}}"#);

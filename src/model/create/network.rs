@@ -1,15 +1,23 @@
-//! The form of the network policy and the credential proxy (http-api.md §6.1).
+//! The network policy and the credential proxy of a request (http-api.md §6.1).
 
 use serde_json::Value;
 
-use crate::model::{read, violation::Report};
+use crate::model::{
+    network::{NetworkPolicy, NetworkRule},
+    read,
+    violation::Report,
+};
 
-/// Checks `networkPolicy`. The words for actions are left to the egress sidecar.
-pub(super) fn check_policy(report: &mut Report, value: &Value) -> Option<()> {
+/// Reads `networkPolicy`.
+pub(super) fn policy(report: &mut Report, value: &Value) -> Option<NetworkPolicy> {
     let members = read::object(report, value)?;
-    read::optional(report, members, "defaultAction", read::string);
-    read::optional(report, members, "egress", |r, v| read::list(r, v, 0, check_rule));
-    Some(())
+    let default_action = read::optional(report, members, "defaultAction", read::string);
+    // Unlike most lists this one must not be null.
+    let egress = match members.get("egress") {
+        Some(rules) => report.within("egress", |report| read::list(report, rules, 0, rule))?,
+        None => Vec::new(),
+    };
+    Some(NetworkPolicy { default_action, egress })
 }
 
 /// Reads `credentialProxy`: whether it is enabled.
@@ -18,9 +26,9 @@ pub(super) fn credential_proxy(report: &mut Report, value: &Value) -> Option<boo
     read::flag(report, members, "enabled", false)
 }
 
-fn check_rule(report: &mut Report, value: &Value) -> Option<()> {
+fn rule(report: &mut Report, value: &Value) -> Option<NetworkRule> {
     let members = read::object(report, value)?;
     let action = read::required(report, members, "action", read::string);
     let target = read::required(report, members, "target", |r, v| read::string_of(r, v, 1..=usize::MAX));
-    action.and(target).map(|_| ())
+    Some(NetworkRule { action: action?, target: target? })
 }

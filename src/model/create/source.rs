@@ -64,7 +64,7 @@ fn check_pool(request: &CreateRequest) -> Result<(), String> {
 
 fn check_image_or_snapshot(members: &Members, request: &CreateRequest) -> Result<(), String> {
     let has_image = request.image.is_some();
-    let has_policy = request.network_policy;
+    let has_policy = request.network_policy.is_some();
     require(!request.credential_proxy || has_policy, "credentialProxy.enabled requires networkPolicy.")?;
     require(has_image != request.snapshot_id.is_some(), "Exactly one of image or snapshotId must be provided.")?;
     require(!has_image || !request.entrypoint.is_empty(), "Entrypoint is required when image is provided.")?;

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::model::volume::{OssfsVersion, Source};
 
 /// A good request, with other members laid over it; null takes a member away.
 fn with(overlay: Value) -> Value {
@@ -58,8 +59,10 @@ fn reads_every_field_in_both_spellings() {
     assert_eq!(request.platform.as_ref().unwrap().os, "Linux");
     assert_eq!(request.timeout, Some(3600));
     assert_eq!(request.env, [("B".to_owned(), Some("1".to_owned())), ("A".to_owned(), None)]);
-    assert_eq!((request.resource_limits.len(), request.metadata.len(), request.volumes), (1, 1, 1));
-    assert!(request.network_policy && request.credential_proxy && request.secure_access && !request.lifecycle);
+    assert_eq!((request.resource_limits.len(), request.metadata.len(), request.volumes.len()), (1, 1, 1));
+    assert!(
+        request.network_policy.is_some() && request.credential_proxy && request.secure_access && !request.lifecycle
+    );
     assert_eq!(request.pool_ref(), None);
     assert!(!format!("{request:?}").contains("\"p\""));
 }
@@ -234,13 +237,30 @@ fn volumes_are_refused_as_in_transcript_03() {
 }
 
 #[test]
-fn volumes_of_each_kind_are_counted() {
+fn volumes_of_each_kind_are_read() {
     let volumes = json!([
         {"name": "a", "mountPath": "/a", "host": {"path": "C:\\x"}, "subPath": "b", "readOnly": true},
         {"name": "b", "mountPath": "/b", "pvc": {"claimName": "c", "storage": "1.5Gi", "accessModes": ["x"]}},
-        {"name": "c", "mountPath": "/c", "ossfs": {"bucket": "abc", "endpoint": "e", "accessKeyId": "a", "accessKeySecret": "b"}},
+        {"name": "c", "mountPath": "/c", "ossfs": {"bucket": "abc", "endpoint": "e", "accessKeyId": "a", "accessKeySecret": "s3cr"}},
     ]);
-    assert_eq!(CreateRequest::from_json(&with(json!({ "volumes": volumes }))).unwrap().volumes, 3);
+    let volumes = CreateRequest::from_json(&with(json!({ "volumes": volumes }))).unwrap().volumes;
+    assert!(matches!(&volumes[0].source, Source::Host(path) if path == "C:\\x"));
+    assert_eq!((volumes[0].read_only, volumes[0].sub_path.as_deref()), (true, Some("b")));
+    let Source::Claim(claim) = &volumes[1].source else { panic!("{volumes:?}") };
+    assert!(claim.name == "c" && claim.create_if_not_exists && !claim.delete_on_termination);
+    let Source::Ossfs(ossfs) = &volumes[2].source else { panic!("{volumes:?}") };
+    assert_eq!((ossfs.version, ossfs.access_key_secret.expose()), (OssfsVersion::V2, "s3cr"));
+    assert!(!format!("{volumes:?}").contains("s3cr"));
+}
+
+#[test]
+fn a_policy_s_rules_are_a_list() {
+    let policy = with(json!({"networkPolicy": {"egress": null}}));
+    let (rule, loc, _) = refused(policy);
+    assert_eq!((rule.as_str(), loc), ("list_type", json!(["body", "networkPolicy", "egress"])));
+    let policy = with(json!({"networkPolicy": {"default_action": "deny"}}));
+    let policy = CreateRequest::from_json(&policy).unwrap().network_policy.unwrap();
+    assert_eq!((policy.default_action.as_deref(), policy.egress.len()), (Some("deny"), 0));
 }
 
 #[test]

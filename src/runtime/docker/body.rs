@@ -1,58 +1,75 @@
 //! The engine's create request for a sandbox (docker-runtime.md §3.2).
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
-use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig, PortBinding};
+use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig};
+use serde_json::json;
 
 use crate::model::{labels::RESERVED_PREFIX, quantity::Gpus};
 
-use super::{DockerOptions, labels, plan::Plan, ports::Reservation};
+use super::{
+    DockerOptions, labels,
+    plan::Plan,
+    published::{EXECD, HTTP, HostPorts},
+    sidecar::{self, Sidecar},
+    volumes::{Mounts, plain},
+    windows,
+};
 
-/// execd's port in the container.
-const EXECD_PORT: u16 = 44_772;
+/// Where execd is in a sandbox.
+const FOLDER: &str = "/opt/opensandbox";
 
-/// The port in the container that has a host port of its own.
-const HTTP_PORT: u16 = 8_080;
-
-/// Host ports for the container ports 44772 and 8080; none where the engine cannot publish.
-#[derive(Debug)]
-pub(super) struct HostPorts {
-    pub(super) execd: Reservation,
-    pub(super) http: Reservation,
+/// What the create request of a sandbox is made of.
+pub(super) struct Parts<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) id: &'a str,
+    /// The labels of the image.
+    pub(super) inherited: &'a HashMap<String, String>,
+    /// None where the engine cannot publish.
+    pub(super) ports: Option<&'a HostPorts>,
+    pub(super) mounts: &'a Mounts,
+    /// The sidecar whose network the sandbox joins.
+    pub(super) sidecar: Option<&'a Sidecar>,
+    pub(super) options: &'a DockerOptions,
 }
 
-/// The create request for the sandbox `id`.
-///
-/// Labels of the image below `opensandbox.io/` (it may have been made from a sandbox) would become the sandbox's, with
-/// another one's expiry among them: those that the sandbox does not set itself are blanked.
-pub(super) fn body(
-    plan: &Plan,
-    id: &str,
-    image_labels: &HashMap<String, String>,
-    ports: Option<&HostPorts>,
-    options: &DockerOptions,
-) -> ContainerCreateBody {
-    let inherited = image_labels.keys().filter(|key| key.starts_with(RESERVED_PREFIX));
-    let mut labels: HashMap<String, String> = inherited.map(|key| (key.clone(), String::new())).collect();
-    labels.extend(plan.labels(id));
-    if let Some(HostPorts { execd, http }) = ports {
-        labels.insert(labels::EXECD_PORT.to_owned(), execd.port().to_string());
-        labels.insert(labels::HTTP_PORT.to_owned(), http.port().to_string());
-    }
-    ContainerCreateBody {
+/// The create request for a sandbox.
+pub(super) fn body(parts: &Parts<'_>) -> ContainerCreateBody {
+    let Parts { plan, id, options, .. } = *parts;
+    // With a sidecar it is the sidecar that has the network, and so the ports.
+    let own_ports = parts.ports.filter(|_| parts.sidecar.is_none());
+    let mut body = ContainerCreateBody {
         image: Some(plan.image.uri.clone()),
-        entrypoint: Some(vec!["/opt/opensandbox/bootstrap.sh".to_owned()]),
+        entrypoint: Some(vec![format!("{FOLDER}/bootstrap.sh")]),
         cmd: Some(plan.command.clone()),
         env: Some(env(plan, id, options)),
-        exposed_ports: ports.map(|_| [EXECD_PORT, HTTP_PORT].map(tcp).to_vec()),
-        labels: Some(labels),
-        host_config: Some(host_config(plan, ports, options)),
+        exposed_ports: own_ports.map(HostPorts::exposed),
+        labels: Some(all_labels(parts)),
+        host_config: Some(host_config(parts, own_ports)),
         ..Default::default()
+    };
+    if plan.windows.is_some() {
+        windows::adapt(&mut body, id);
     }
+    body
 }
 
-fn tcp(port: u16) -> String {
-    format!("{port}/tcp")
+/// Labels of the image below `opensandbox.io/` (it may have been made from a sandbox) would become the sandbox's, with
+/// another one's expiry among them: those that the sandbox does not set itself are blanked.
+fn all_labels(parts: &Parts<'_>) -> HashMap<String, String> {
+    let inherited = parts.inherited.keys().filter(|key| key.starts_with(RESERVED_PREFIX));
+    let mut all: HashMap<String, String> = inherited.map(|key| (key.clone(), String::new())).collect();
+    all.extend(parts.plan.labels(parts.id));
+    let mut set = |key: &str, value: Option<String>| all.extend(value.map(|value| (key.to_owned(), value)));
+    let port = |port| parts.ports.and_then(|ports| ports.of(port)).map(|port| port.to_string());
+    set(labels::EXECD_PORT, port(EXECD));
+    set(labels::HTTP_PORT, port(HTTP));
+    set(labels::EGRESS_TOKEN, parts.sidecar.map(|sidecar| sidecar.token.expose().to_owned()));
+    let list = |list: Vec<String>| (!list.is_empty()).then(|| json!(list).to_string());
+    let runtime_volume = parts.sidecar.map(|_| sidecar::runtime_volume(parts.id));
+    set(labels::MANAGED_BY, list(parts.mounts.managed.iter().cloned().chain(runtime_volume).collect()));
+    set(labels::BUCKETS, list(parts.mounts.buckets.clone()));
+    all
 }
 
 /// The plan's variables, then ours. A client's variable that would stand for one of ours is left out, since many a
@@ -62,6 +79,7 @@ fn env(plan: &Plan, id: &str, options: &DockerOptions) -> Vec<String> {
     if options.execd_run_as_init {
         ours.push("EXECD_INIT=1".to_owned());
     }
+    ours.extend(plan.sidecar.as_ref().and_then(|sidecar| sidecar.transparent.clone()));
     ours.push(format!("OPENSANDBOX_ID={id}"));
     let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
     let is_ours = |entry: &&String| ours.iter().any(|own| name(own) == name(entry));
@@ -70,20 +88,14 @@ fn env(plan: &Plan, id: &str, options: &DockerOptions) -> Vec<String> {
     all
 }
 
-fn host_config(plan: &Plan, ports: Option<&HostPorts>, options: &DockerOptions) -> HostConfig {
-    let binding = |reservation: &Reservation| {
-        Some(vec![PortBinding {
-            host_ip: Some(options.publish_host.to_string()),
-            host_port: Some(reservation.port().to_string()),
-        }])
-    };
+fn host_config(parts: &Parts<'_>, own_ports: Option<&HostPorts>) -> HostConfig {
+    let Parts { plan, options, .. } = *parts;
+    let joined = parts.sidecar.map(|sidecar| format!("container:{}", sidecar.container));
     let mut config = HostConfig {
-        network_mode: Some(options.network_mode.clone()),
-        port_bindings: ports.map(|HostPorts { execd, http }| {
-            HashMap::from([(tcp(EXECD_PORT), binding(execd)), (tcp(HTTP_PORT), binding(http))])
-        }),
-        binds: Some(options.sandbox_binds.clone()).filter(|binds| !binds.is_empty()),
-        cap_drop: Some(options.drop_capabilities.clone()),
+        network_mode: Some(joined.unwrap_or_else(|| options.network_mode.clone())),
+        port_bindings: own_ports.map(|ports| ports.bindings(options.publish_host)),
+        binds: Some(binds(parts)).filter(|binds| !binds.is_empty()),
+        cap_drop: Some(dropped(parts)),
         security_opt: Some(security(plan, options)),
         pids_limit: options.pids_limit,
         memory: plan.limits.memory,
@@ -96,6 +108,29 @@ fn host_config(plan: &Plan, ports: Option<&HostPorts>, options: &DockerOptions) 
         isolate(&mut config);
     }
     config
+}
+
+/// The configured binds, the client's volumes, and what is shared with the sidecar unless something else is there.
+fn binds(parts: &Parts<'_>) -> Vec<String> {
+    let mut binds: Vec<String> = parts.options.sandbox_binds.iter().chain(&parts.mounts.binds).cloned().collect();
+    if parts.sidecar.is_some() && !binds.iter().any(|bind| is_at_folder(bind)) {
+        binds.push(format!("{}:{FOLDER}:rw", sidecar::runtime_volume(parts.id)));
+    }
+    binds
+}
+
+fn is_at_folder(bind: &str) -> bool {
+    let target = bind.split(':').nth(1).unwrap_or(bind);
+    plain(Path::new(target)) == Path::new(FOLDER)
+}
+
+/// The capabilities that a sandbox loses; with a sidecar always the one that could change its filter.
+fn dropped(parts: &Parts<'_>) -> Vec<String> {
+    let mut dropped = parts.options.drop_capabilities.clone();
+    if parts.sidecar.is_some() && !dropped.iter().any(|capability| capability == "NET_ADMIN") {
+        dropped.push("NET_ADMIN".to_owned());
+    }
+    dropped
 }
 
 fn device_request(gpus: Gpus) -> Vec<DeviceRequest> {
@@ -129,9 +164,15 @@ fn isolate(config: &mut HostConfig) {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use crate::model::create::{CreateRequest, ImageSource};
+    use crate::{
+        config::secret::Secret,
+        model::create::{CreateRequest, ImageSource},
+    };
 
-    use super::{super::ports::Ports, *};
+    use super::{
+        super::{plan::Draft, ports::Ports},
+        *,
+    };
 
     fn plan(change: impl FnOnce(&mut CreateRequest)) -> Plan {
         let mut request = CreateRequest {
@@ -141,15 +182,29 @@ mod tests {
         };
         change(&mut request);
         let options = DockerOptions { allow_isolation_extension: true, ..Default::default() };
-        Plan::new(request, &options).unwrap()
+        Draft::new(request, &options).and_then(|draft| draft.finish(&options)).unwrap()
+    }
+
+    fn made<'a>(
+        plan: &'a Plan,
+        options: &'a DockerOptions,
+        change: impl FnOnce(&mut Parts<'a>),
+    ) -> ContainerCreateBody {
+        let (inherited, mounts) = (Box::leak(Box::default()), Box::leak(Box::default()));
+        let mut parts = Parts { plan, id: "x", inherited, ports: None, mounts, sidecar: None, options };
+        change(&mut parts);
+        body(&parts)
+    }
+
+    fn ports() -> HostPorts {
+        HostPorts::reserve(&Ports::new(23_100..=23_199, Ipv4Addr::LOCALHOST), [EXECD, HTTP]).unwrap()
     }
 
     #[test]
     fn publishes_both_ports_and_says_so_in_labels() {
-        let ports = Ports::new(43_000..=43_100, Ipv4Addr::LOCALHOST);
-        let ports = HostPorts { execd: ports.reserve().unwrap(), http: ports.reserve().unwrap() };
-        let body = body(&plan(|_| ()), "x", &HashMap::new(), Some(&ports), &DockerOptions::default());
-        let port = ports.execd.port().to_string();
+        let (plan, options, ports) = (plan(|_| ()), DockerOptions::default(), ports());
+        let body = made(&plan, &options, |parts| parts.ports = Some(&ports));
+        let port = ports.of(EXECD).unwrap().to_string();
         assert_eq!(body.labels.unwrap()[labels::EXECD_PORT], port);
         let bindings = body.host_config.unwrap().port_bindings.unwrap();
         assert_eq!(bindings["44772/tcp"].as_ref().unwrap()[0].host_port.as_ref().unwrap(), &port);
@@ -158,9 +213,11 @@ mod tests {
 
     #[test]
     fn an_image_s_own_labels_of_ours_are_blanked() {
-        let inherited =
-            [labels::EXPIRES_AT, labels::MANUAL_CLEANUP, "maintainer"].map(|key| (key.to_owned(), "y".to_owned()));
-        let body = body(&plan(|_| ()), "x", &inherited.into(), None, &DockerOptions::default());
+        let inherited: HashMap<_, _> = [labels::EXPIRES_AT, labels::MANUAL_CLEANUP, "maintainer"]
+            .map(|key| (key.to_owned(), "y".to_owned()))
+            .into();
+        let (plan, options) = (plan(|_| ()), DockerOptions::default());
+        let body = made(&plan, &options, |parts| parts.inherited = &inherited);
         let labels = body.labels.unwrap();
         assert_eq!((labels[labels::EXPIRES_AT].as_str(), labels[labels::MANUAL_CLEANUP].as_str()), ("", "true"));
         assert!(!labels.contains_key("maintainer"));
@@ -186,7 +243,7 @@ mod tests {
                 [("memory", "64Mi"), ("gpu", "all")].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         });
         let options = DockerOptions { secure_runtime: Some("runsc".to_owned()), ..Default::default() };
-        let config = host_config(&plan, None, &options);
+        let config = made(&plan, &options, |_| ()).host_config.unwrap();
         assert_eq!((config.runtime.as_deref(), config.memory), (Some("runsc"), Some(64 << 20)));
         assert_eq!(config.device_requests.unwrap()[0].count, Some(-1));
     }
@@ -196,12 +253,46 @@ mod tests {
         let plan = plan(|request| {
             request.extensions.insert("bootstrap.execd.isolation".to_owned(), "enable".to_owned());
         });
-        let config = host_config(&plan, None, &DockerOptions::default());
+        let config = made(&plan, &DockerOptions::default(), |_| ()).host_config.unwrap();
         assert_eq!(
             config.security_opt.unwrap(),
             ["no-new-privileges=true", "apparmor=unconfined", "seccomp=unconfined"]
         );
         assert_eq!(config.cap_add.unwrap(), ["SYS_ADMIN"]);
         assert!(config.masked_paths.unwrap().is_empty());
+    }
+
+    #[test]
+    fn with_a_sidecar_the_network_and_the_ports_are_the_sidecar_s() {
+        let sidecar = Sidecar { container: "c0".to_owned(), token: Secret::new("t0k") };
+        let mounts =
+            Mounts { managed: vec!["v".to_owned()], buckets: vec!["/mnt/ossfs/b".to_owned()], ..Default::default() };
+        let (plan, ports) = (plan(|_| ()), ports());
+        let options = DockerOptions { drop_capabilities: vec!["MKNOD".to_owned()], ..Default::default() };
+        let body = made(&plan, &options, |parts| {
+            (parts.sidecar, parts.ports, parts.mounts) = (Some(&sidecar), Some(&ports), &mounts);
+        });
+        let (config, labels) = (body.host_config.unwrap(), body.labels.unwrap());
+        assert_eq!(config.network_mode.as_deref(), Some("container:c0"));
+        assert_eq!(config.binds.unwrap(), ["opensandbox-runtime-x:/opt/opensandbox:rw"]);
+        assert_eq!(config.cap_drop.unwrap(), ["MKNOD", "NET_ADMIN"]);
+        assert!(config.port_bindings.is_none() && body.exposed_ports.is_none());
+        assert_eq!(labels[labels::HTTP_PORT], ports.of(HTTP).unwrap().to_string());
+        assert_eq!(labels[labels::EGRESS_TOKEN], "t0k");
+        assert_eq!(labels[labels::MANAGED_BY], r#"["v","opensandbox-runtime-x"]"#);
+        assert_eq!(labels[labels::BUCKETS], r#"["/mnt/ossfs/b"]"#);
+    }
+
+    #[test]
+    fn a_volume_at_execd_s_place_takes_the_shared_one_s() {
+        let sidecar = Sidecar { container: "c0".to_owned(), token: Secret::new("t0k") };
+        for target in ["/opt/opensandbox", "/opt//x/../opensandbox/"] {
+            let mounts = Mounts { binds: vec![format!("v:{target}:rw")], ..Default::default() };
+            let (plan, options) = (plan(|_| ()), DockerOptions::default());
+            let body = made(&plan, &options, |parts| {
+                (parts.sidecar, parts.mounts) = (Some(&sidecar), &mounts);
+            });
+            assert_eq!(body.host_config.unwrap().binds.unwrap(), mounts.binds);
+        }
     }
 }

@@ -1,28 +1,33 @@
 //! Creation, from a checked plan to a started container, or to nothing at all (docker-runtime.md §3).
 
-use std::time::Duration;
+use std::{collections::HashMap, future::Future, time::Duration};
 
 use bollard::{errors::Error, query_parameters::ListNetworksOptions};
+use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
     model::{
-        create::CreateRequest,
-        sandbox::{CreatedSandbox, State, Status},
+        create::{CreateRequest, ImageSource},
+        sandbox::{CreatedSandbox, Platform, State, Status},
     },
     runtime::{ErrorKind, RuntimeError},
 };
 
 use super::{
     Inner,
-    body::{HostPorts, body},
+    body::{Parts, body},
     describe::container_name,
     engine::{is_missing, text},
-    execd::{self, Shelf},
+    execd,
     find::query_failed,
-    image::{self, LocalImage},
-    plan::Plan,
+    image,
+    plan::{Draft, Plan},
     ports::is_clash,
+    published::{EGRESS, EXECD, HTTP, HostPorts, WINDOWS},
+    sidecar,
+    volumes::Mounts,
+    windows,
 };
 
 /// How often creation is tried with other host ports when the engine found one taken.
@@ -40,22 +45,44 @@ const BUILT_IN: [&str; 4] = ["host", "bridge", "none", "default"];
 impl Inner {
     /// The checks that must pass before anything is changed.
     pub(super) async fn plan(&self, request: CreateRequest) -> Result<Plan, RuntimeError> {
-        let plan = Plan::new(request, &self.options)?;
+        let draft = Draft::new(request, &self.options)?;
         self.check_network().await?;
-        Ok(plan)
+        draft.finish(&self.options)
     }
 
     /// Carries out a plan. To be run to its end: a dropped future would leave its container behind.
     pub(super) async fn carry_out(&self, plan: Plan) -> Result<CreatedSandbox, RuntimeError> {
         let id = Uuid::new_v4().to_string();
-        let image = image::ensure(&self.engine, &plan.image, plan.platform.as_ref()).await?;
-        let shelf = self.execd.artifacts(&self.engine, &self.options.execd_image, image.platform.as_ref()).await?;
-        self.start_anew(&plan, &id, &image, &shelf).await?;
+        let mut mounts = Mounts::default();
+        if let Err(error) = self.make(&plan, &id, &mut mounts).await {
+            self.unmount(&id, &mounts).await;
+            return Err(error);
+        }
         if let Some(time) = plan.expires_at {
             self.expiry.arm(&id, time);
         }
         tracing::info!(sandbox = id, image = plan.image.uri, "created");
         Ok(answer(plan, id))
+    }
+
+    async fn make(&self, plan: &Plan, id: &str, mounts: &mut Mounts) -> Result<(), RuntimeError> {
+        self.mount(id, &plan.volumes, mounts).await?;
+        let image = image::ensure(&self.engine, &plan.image, plan.pinned()).await?;
+        let archive = self.archive(plan, image.platform.as_ref()).await?;
+        if let Some(sidecar) = &plan.sidecar {
+            let source = ImageSource { uri: sidecar.image.clone(), auth: None };
+            image::ensure(&self.engine, &source, None).await?;
+        }
+        self.start_anew(&Making { plan, id, inherited: &image.labels, archive, mounts }).await
+    }
+
+    /// What is put into the sandbox before it starts.
+    async fn archive(&self, plan: &Plan, platform: Option<&Platform>) -> Result<Bytes, RuntimeError> {
+        let image = &self.options.execd_image;
+        match plan.windows {
+            Some(_) => self.execd.windows_archive(&self.engine, image).await,
+            None => self.execd.archive(&self.engine, image, platform).await,
+        }
     }
 
     async fn check_network(&self) -> Result<(), RuntimeError> {
@@ -76,16 +103,15 @@ impl Inner {
     }
 
     /// Creates and starts the container, with other host ports if the engine says that they clash.
-    async fn start_anew(&self, plan: &Plan, id: &str, image: &LocalImage, shelf: &Shelf) -> Result<(), RuntimeError> {
+    async fn start_anew(&self, making: &Making<'_>) -> Result<(), RuntimeError> {
         let mut attempt = 1;
         loop {
-            let ports = self.host_ports()?;
-            let body = body(plan, id, &image.labels, ports.as_ref(), &self.options);
-            let Err(failure) = self.start_one(plan, id, body, shelf).await else { return Ok(()) };
-            self.roll_back(id).await;
+            let ports = self.host_ports(making.plan)?;
+            let Err(failure) = self.start_one(making, ports.as_ref()).await else { return Ok(()) };
+            self.roll_back(making.plan, making.id).await;
             match failure {
-                Failure::Engine(error) if attempt < ATTEMPTS && is_clash(&text(&error)) => {
-                    tracing::info!(sandbox = id, attempt, "a host port was taken");
+                Failure::Engine(error) | Failure::Sidecar(error) if attempt < ATTEMPTS && is_clash(&text(&error)) => {
+                    tracing::info!(sandbox = making.id, attempt, "a host port was taken");
                     attempt += 1;
                 }
                 failure => return Err(failure.into()),
@@ -93,45 +119,71 @@ impl Inner {
         }
     }
 
-    async fn start_one(
-        &self,
-        plan: &Plan,
-        id: &str,
-        body: bollard::models::ContainerCreateBody,
-        shelf: &Shelf,
-    ) -> Result<(), Failure> {
-        let container = self.engine.create(&container_name(id), plan.platform.as_ref(), body).await?;
-        execd::inject(&self.engine, &container, shelf).await?;
+    async fn start_one(&self, making: &Making<'_>, ports: Option<&HostPorts>) -> Result<(), Failure> {
+        let Making { plan, id, inherited, archive, mounts } = making;
+        let sidecar = match (&plan.sidecar, ports) {
+            (Some(wanted), Some(ports)) => Some(self.start_sidecar(id, wanted, ports).await.map_err(Failure::Sidecar)?),
+            _ => None,
+        };
+        let options = &self.options;
+        let body = body(&Parts { plan, id, inherited, ports, mounts, sidecar: sidecar.as_ref(), options });
+        let container = self.engine.create(&container_name(id), plan.pinned(), body).await?;
+        execd::inject(&self.engine, &container, archive.clone()).await?;
+        // The sidecar had time until here to get ready.
+        if let (Some(sidecar), Some(ports)) = (&sidecar, ports) {
+            self.wait_for_sidecar(id, sidecar, ports).await?;
+        }
+        self.start(id, &container, mounts).await
+    }
+
+    async fn start(&self, id: &str, container: &str, mounts: &Mounts) -> Result<(), Failure> {
+        self.check_places(mounts).await?;
         // From here on the event of the start knows that an inspection is coming.
-        self.cache.begin(&container);
-        self.engine.start(&container).await?;
+        self.cache.begin(container);
+        self.engine.start(container).await?;
+        self.check_mounted(container, mounts).await?;
         // So that a list right after this asks the engine no more than any other; if this fails, it does.
-        let looked = tokio::time::timeout(LOOK, self.inspect_and_keep(&container)).await;
+        let looked = tokio::time::timeout(LOOK, self.inspect_and_keep(container)).await;
         if !matches!(looked, Ok(Ok(_))) {
             tracing::debug!(sandbox = id, "a new sandbox could not be inspected; the next list will");
         }
         Ok(())
     }
 
-    /// Ports in every mode that has a network of the sandbox's own.
-    fn host_ports(&self) -> Result<Option<HostPorts>, RuntimeError> {
+    /// Ports in every mode that has a network of the sandbox's own, or its sidecar's.
+    fn host_ports(&self, plan: &Plan) -> Result<Option<HostPorts>, RuntimeError> {
         let mode = &self.options.network_mode;
-        if mode == "host" || mode.starts_with("container:") {
+        if plan.sidecar.is_none() && (mode == "host" || mode.starts_with("container:")) {
             return Ok(None);
         }
-        let exhausted = || {
+        let sidecar = plan.sidecar.iter().map(|_| EGRESS);
+        let windows = plan.windows.iter().flat_map(|_| WINDOWS);
+        let ports = HostPorts::reserve(&self.ports, [EXECD, HTTP].into_iter().chain(sidecar).chain(windows));
+        ports.map(Some).ok_or_else(|| {
             let text = "Failed to allocate host ports for sandbox container.";
             RuntimeError::new(ErrorKind::StartFailed, text)
-        };
-        let port = || self.ports.reserve().ok_or_else(exhausted);
-        Ok(Some(HostPorts { execd: port()?, http: port()? }))
+        })
     }
 
-    /// Removes what a failed attempt left. By name, since the engine may have made the container and not said so.
-    async fn roll_back(&self, id: &str) {
-        let name = container_name(id);
+    /// Removes what a failed attempt left. By name, since the engine may have made things and not said so.
+    async fn roll_back(&self, plan: &Plan, id: &str) {
+        let containers = [Some(container_name(id)), plan.sidecar.as_ref().map(|_| sidecar::name(id))];
+        for name in containers.into_iter().flatten() {
+            self.insist(id, || self.engine.remove(&name)).await;
+        }
+        let volumes = [
+            plan.sidecar.as_ref().map(|_| sidecar::runtime_volume(id)),
+            plan.windows.as_ref().map(|_| windows::oem_volume(id)),
+        ];
+        for name in volumes.into_iter().flatten() {
+            self.insist(id, || self.engine.remove_volume(&name)).await;
+        }
+    }
+
+    /// Tries a removal a few times.
+    async fn insist<F: Future<Output = Result<(), Error>>>(&self, id: &str, remove: impl Fn() -> F) {
         for _ in 0..ROLLBACKS {
-            match self.engine.remove(&name).await {
+            match remove().await {
                 Err(error) if !is_missing(&error) => tracing::warn!(sandbox = id, %error, "roll-back failed"),
                 _ => return,
             }
@@ -140,9 +192,21 @@ impl Inner {
     }
 }
 
+/// What every attempt has to go by.
+struct Making<'a> {
+    plan: &'a Plan,
+    id: &'a str,
+    /// The labels of the image.
+    inherited: &'a HashMap<String, String>,
+    archive: Bytes,
+    mounts: &'a Mounts,
+}
+
 enum Failure {
     /// The engine refused to create or to start.
     Engine(Error),
+    /// The same, of the sidecar.
+    Sidecar(Error),
     Other(RuntimeError),
 }
 
@@ -162,6 +226,10 @@ impl From<Failure> for RuntimeError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Other(error) => error,
+            Failure::Sidecar(error) => {
+                tracing::warn!(%error, "a sandbox's sidecar could not be created or started");
+                Self::new(ErrorKind::StartFailed, "Egress sidecar container failed to start.")
+            }
             Failure::Engine(error) => {
                 tracing::warn!(%error, "a sandbox's container could not be created or started");
                 let text = format!("Failed to create or start container: {}", text(&error));

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bollard::errors::Error;
+use bollard::{errors::Error, models::ContainerInspectResponse};
+use futures_util::future::join_all;
 
 use crate::runtime::{ErrorKind, RuntimeError};
 
@@ -10,7 +11,7 @@ use super::{
     Inner,
     engine::{is_missing, status, text},
     find::{find, is_plausible_id, label},
-    labels,
+    labels, sidecar, windows,
 };
 
 /// The longest wait for a removal that another caller began.
@@ -24,21 +25,20 @@ impl Inner {
     pub(super) async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
         // So that neither a patch nor a renewal writes a file for it after its files were removed.
         let _turn = self.turns.turn(id).await;
-        let found = find(&self.engine, id).await;
-        let container = match found {
-            Ok(container) => container.id.unwrap_or_default(),
+        match find(&self.engine, id).await {
+            Ok(container) => self.remove(id, &container).await,
             Err(error) => {
                 if error.kind == ErrorKind::SandboxNotFound && is_plausible_id(id) {
                     self.remove_sidecar(id).await;
                 }
-                return Err(error);
+                Err(error)
             }
-        };
-        self.remove(id, &container).await
+        }
     }
 
     /// Removes a sandbox whose container is known. The caller holds the sandbox's lock.
-    pub(super) async fn remove(&self, id: &str, container: &str) -> Result<(), RuntimeError> {
+    pub(super) async fn remove(&self, id: &str, found: &ContainerInspectResponse) -> Result<(), RuntimeError> {
+        let container = found.id.as_deref().unwrap_or_default();
         self.remove_container(container).await.map_err(|error| {
             // It may have been killed all the same.
             self.cache.stale(container);
@@ -47,17 +47,28 @@ impl Inner {
         })?;
         self.cache.forget(container);
         self.expiry.forget(id);
-        self.remove_sidecar(id).await;
-        self.remove_runtime_volume(id).await;
+        self.remove_belongings(id, &Belongings::of(found)).await;
         self.remove_files(id).await;
         tracing::info!(sandbox = id, "removed");
         Ok(())
     }
 
-    async fn remove_container(&self, container: &str) -> Result<(), Error> {
-        if let Err(error) = self.engine.kill(container).await {
-            tracing::debug!(container, %error, "the kill failed; the removal kills as well");
+    /// What the sandbox had beside its container. Trouble is only logged: the sandbox itself is gone.
+    async fn remove_belongings(&self, id: &str, belongings: &Belongings) {
+        if belongings.sidecar {
+            self.remove_sidecar(id).await;
+            self.remove_runtime_volume(id).await;
         }
+        if belongings.windows {
+            warn_unless_missing(id, "OEM volume", self.engine.remove_volume(&windows::oem_volume(id)).await);
+        }
+        self.release_buckets(id, &belongings.buckets).await;
+        let volumes = belongings.volumes.iter().filter(|name| **name != sidecar::runtime_volume(id));
+        join_all(volumes.map(|name| self.remove_managed_volume(id, name))).await;
+    }
+
+    /// The removal kills as well.
+    async fn remove_container(&self, container: &str) -> Result<(), Error> {
         match self.engine.remove(container).await {
             Err(error) if is_missing(&error) => Ok(()),
             Err(error) if is_under_way(&error) => self.wait_until_gone(container).await,
@@ -80,7 +91,7 @@ impl Inner {
 
     /// Removes the container with a sidecar's name, if it is this sandbox's sidecar.
     async fn remove_sidecar(&self, id: &str) {
-        let name = format!("sandbox-egress-{id}");
+        let name = sidecar::name(id);
         let removed = match self.engine.inspect(&name).await {
             Ok(container) if label(&container, labels::SIDECAR_FOR) == Some(id) => self.engine.remove(&name).await,
             Ok(_) => Ok(()),
@@ -90,8 +101,33 @@ impl Inner {
     }
 
     pub(super) async fn remove_runtime_volume(&self, id: &str) {
-        let removed = self.engine.remove_volume(&format!("opensandbox-runtime-{id}")).await;
+        let removed = self.engine.remove_volume(&sidecar::runtime_volume(id)).await;
         warn_unless_missing(id, "runtime volume", removed);
+    }
+}
+
+/// What a sandbox has beside its container, by its labels.
+#[derive(Debug, Default, PartialEq)]
+struct Belongings {
+    sidecar: bool,
+    windows: bool,
+    /// Mounted buckets, by their paths.
+    buckets: Vec<String>,
+    /// The engine's volumes that go with it.
+    volumes: Vec<String>,
+}
+
+impl Belongings {
+    fn of(container: &ContainerInspectResponse) -> Self {
+        let Some(all) = container.config.as_ref().and_then(|config| config.labels.as_ref()) else {
+            return Self::default();
+        };
+        Self {
+            sidecar: labels::value(all, labels::EGRESS_TOKEN).is_some(),
+            windows: labels::value(all, labels::PLATFORM_OS) == Some("windows"),
+            buckets: labels::list(all, labels::BUCKETS),
+            volumes: labels::list(all, labels::MANAGED_BY),
+        }
     }
 }
 
@@ -103,5 +139,42 @@ fn warn_unless_missing(id: &str, what: &str, removed: Result<(), Error>) {
     match removed {
         Err(error) if !is_missing(&error) => tracing::warn!(sandbox = id, %error, "a removed sandbox's {what} stays"),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use bollard::models::ContainerConfig;
+
+    use super::*;
+
+    fn belongings(pairs: &[(&str, &str)]) -> Belongings {
+        let labels: HashMap<String, String> =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let config = Some(ContainerConfig { labels: Some(labels), ..Default::default() });
+        Belongings::of(&ContainerInspectResponse { config, ..Default::default() })
+    }
+
+    #[test]
+    fn a_plain_sandbox_has_nothing_beside_its_container() {
+        assert_eq!(belongings(&[(labels::ID, "x")]), Belongings::default());
+        assert_eq!(belongings(&[(labels::EGRESS_TOKEN, ""), (labels::MANAGED_BY, "server")]), Belongings::default());
+    }
+
+    #[test]
+    fn what_belongs_to_a_sandbox_is_in_its_labels() {
+        let found = belongings(&[
+            (labels::EGRESS_TOKEN, "t"),
+            (labels::PLATFORM_OS, "windows"),
+            (labels::BUCKETS, r#"["/mnt/ossfs/b"]"#),
+            (labels::MANAGED_BY, r#"["a","b"]"#),
+        ]);
+        assert!(found.sidecar && found.windows);
+        assert_eq!(
+            (found.buckets, found.volumes),
+            (vec!["/mnt/ossfs/b".to_owned()], vec!["a".to_owned(), "b".to_owned()])
+        );
     }
 }

@@ -10,10 +10,7 @@ use bollard::{
     API_DEFAULT_VERSION, BollardRequest,
     errors::Error,
     models::{ContainerInspectResponse, ContainerSummary},
-    query_parameters::{
-        CreateContainerOptions, KillContainerOptions, ListContainersOptions, RemoveContainerOptions,
-        RemoveVolumeOptions,
-    },
+    query_parameters::{CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, RemoveVolumeOptions},
 };
 use http::{HeaderValue, Response, Uri, header};
 use hyper::{body::Incoming, client::conn::http1};
@@ -107,15 +104,6 @@ impl Engine {
         self.within(self.api.start_container(container, None)).await
     }
 
-    /// Kills a container's processes; fine if it does not run or does not exist.
-    pub(super) async fn kill(&self, container: &str) -> Result<(), Error> {
-        let options = KillContainerOptions { signal: "SIGKILL".to_owned() };
-        match self.within(self.api.kill_container(container, Some(options))).await {
-            Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(()),
-            done => done,
-        }
-    }
-
     /// Freezes a container's processes.
     pub(super) async fn pause(&self, container: &str) -> Result<(), Error> {
         self.within(self.api.pause_container(container)).await
@@ -126,7 +114,7 @@ impl Engine {
         self.within(self.api.unpause_container(container)).await
     }
 
-    /// Removes a container with its anonymous volumes, whatever it is doing.
+    /// Removes a container with its anonymous volumes, whatever it is doing: what runs is killed.
     pub(super) async fn remove(&self, container: &str) -> Result<(), Error> {
         let options = RemoveContainerOptions { v: true, force: true, link: false };
         self.within(self.api.remove_container(container, Some(options))).await

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io::{self, Read},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bollard::{
@@ -14,7 +14,7 @@ use bollard::{
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::{
@@ -30,61 +30,73 @@ use super::{
 /// The name of a container that execd is read from, before a random UUID.
 pub(super) const NAME_PREFIX: &str = "sandbox-execd-";
 
-/// What is read from the image; the first two must be there. Each lands in `/opt/opensandbox` under its last name.
-const EXECD: &str = "/execd";
-const BOOTSTRAP: &str = "/bootstrap.sh";
-const OPTIONAL: [&str; 3] =
-    ["/usr/local/bin/bwrap", "/usr/local/libexec/opensandbox-session-gate", "/usr/local/libexec/opensandbox-launcher"];
+/// What is read from the image.
+#[derive(Debug, Clone, Copy)]
+struct Set {
+    /// These must be there.
+    required: [&'static str; 2],
+    /// These may be.
+    optional: &'static [&'static str],
+    /// Where all of them land, under their last names: a path in an archive.
+    folder: &'static str,
+}
 
-/// The folder in the sandbox, as a path in an archive.
-const FOLDER: &str = "opt/opensandbox";
+/// For every sandbox but Windows ones.
+const LINUX: Set = Set {
+    required: ["/execd", "/bootstrap.sh"],
+    optional: &[
+        "/usr/local/bin/bwrap",
+        "/usr/local/libexec/opensandbox-session-gate",
+        "/usr/local/libexec/opensandbox-launcher",
+    ],
+    folder: "opt/opensandbox",
+};
+
+/// For Windows sandboxes, whose installation looks for them there.
+const WINDOWS: Set = Set { required: ["/install.bat", "/execd.exe"], optional: &[], folder: "oem" };
 
 /// No archive may be larger than this; the largest real one is some tens of MiB.
 const LARGEST: usize = 512 << 20;
 
-/// The archives for one platform, ready to be unpacked at a container's root.
-#[derive(Debug)]
-pub(super) struct Artifacts {
-    /// The folder, execd and what else there is.
-    execd: Bytes,
-    /// The folder and the bootstrap script.
-    bootstrap: Bytes,
-}
-
-/// The archives by platform, for the life of the process.
+/// The archives by platform, for the life of the process. Each is ready to be unpacked at a container's root.
 #[derive(Debug, Default)]
 pub(super) struct Execd {
-    by_platform: Mutex<HashMap<String, Arc<OnceCell<Artifacts>>>>,
+    by_platform: Mutex<HashMap<String, Shelf>>,
 }
 
-/// The archives for one platform, read or yet to be read.
-pub(super) type Shelf = Arc<OnceCell<Artifacts>>;
+/// The archive for one platform, read or yet to be read.
+type Shelf = Arc<OnceCell<Bytes>>;
 
 impl Execd {
-    /// The archives for a sandbox image's platform. Several callers share one reading; after a failure the next tries.
-    pub(super) async fn artifacts(
+    /// The archive for a sandbox image's platform. Several callers share one reading and wait for no other platform's;
+    /// after a failure the next tries.
+    pub(super) async fn archive(
         &self,
         engine: &Engine,
         execd_image: &str,
         platform: Option<&Platform>,
-    ) -> Result<Shelf, RuntimeError> {
+    ) -> Result<Bytes, RuntimeError> {
         let key = platform.map_or_else(|| "default".to_owned(), |platform| platform_text(Some(platform)));
-        let shelf = self.by_platform.lock().await.entry(key).or_default().clone();
-        shelf.get_or_try_init(|| fetch(engine, execd_image, platform)).await?;
-        Ok(shelf)
+        let shelf = self.shelf(key);
+        shelf.get_or_try_init(|| fetch(engine, execd_image, platform, LINUX)).await.cloned()
+    }
+
+    /// The archive for Windows sandboxes.
+    pub(super) async fn windows_archive(&self, engine: &Engine, execd_image: &str) -> Result<Bytes, RuntimeError> {
+        let shelf = self.shelf("windows".to_owned());
+        shelf.get_or_try_init(|| fetch(engine, execd_image, None, WINDOWS)).await.cloned()
+    }
+
+    fn shelf(&self, key: String) -> Shelf {
+        self.by_platform.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
     }
 }
 
 /// Puts execd and the bootstrap script into a container that was not started yet.
-pub(super) async fn inject(engine: &Engine, container: &str, shelf: &Shelf) -> Result<(), RuntimeError> {
-    let artifacts = shelf.get().ok_or_else(|| unreadable("execd was not read"))?;
-    upload(engine, container, artifacts.execd.clone()).await.map_err(|error| {
+pub(super) async fn inject(engine: &Engine, container: &str, archive: Bytes) -> Result<(), RuntimeError> {
+    upload(engine, container, archive).await.map_err(|error| {
         let text = format!("Failed to put execd into the sandbox: {}", text(&error));
         RuntimeError::new(ErrorKind::ExecdDistributionFailed, text)
-    })?;
-    upload(engine, container, artifacts.bootstrap.clone()).await.map_err(|error| {
-        let text = format!("Failed to put the bootstrap script into the sandbox: {}", text(&error));
-        RuntimeError::new(ErrorKind::BootstrapInstallFailed, text)
     })
 }
 
@@ -93,16 +105,21 @@ async fn upload(engine: &Engine, container: &str, archive: Bytes) -> Result<(), 
     engine.within(engine.api.upload_to_container(container, Some(options), body_full(archive))).await
 }
 
-/// Reads the archives from a container that is created for that and never started.
-async fn fetch(engine: &Engine, execd_image: &str, platform: Option<&Platform>) -> Result<Artifacts, RuntimeError> {
+/// Reads the archive from a container that is created for that and never started.
+async fn fetch(
+    engine: &Engine,
+    execd_image: &str,
+    platform: Option<&Platform>,
+    set: Set,
+) -> Result<Bytes, RuntimeError> {
     let foreign = platform.filter(|platform| **platform != engine.platform);
     let source = ImageSource { uri: execd_image.to_owned(), auth: None };
     image::ensure(engine, &source, foreign).await?;
     let name = format!("{NAME_PREFIX}{}", Uuid::new_v4());
     let command = ["tail", "-f", "/dev/null"].map(str::to_owned).to_vec();
     let body = ContainerCreateBody { image: Some(source.uri), cmd: Some(command), ..Default::default() };
-    let artifacts = match engine.create(&name, foreign, body).await {
-        Ok(container) => read(engine, &container).await,
+    let archive = match engine.create(&name, foreign, body).await {
+        Ok(container) => read(engine, &container, set).await,
         Err(error) => {
             tracing::warn!(%error, "the execd container could not be created");
             let text = format!("Failed to start execd container: {}", text(&error));
@@ -113,24 +130,26 @@ async fn fetch(engine: &Engine, execd_image: &str, platform: Option<&Platform>) 
         Err(error) if !is_missing(&error) => tracing::warn!(%error, name, "the execd container stays"),
         _ => {}
     }
-    artifacts
+    archive
 }
 
-async fn read(engine: &Engine, container: &str) -> Result<Artifacts, RuntimeError> {
-    let mut execd = vec![download(engine, container, EXECD).await.map_err(|error| unreadable(text(&error)))?];
-    let bootstrap = download(engine, container, BOOTSTRAP).await.map_err(|error| unreadable(text(&error)))?;
+async fn read(engine: &Engine, container: &str, set: Set) -> Result<Bytes, RuntimeError> {
+    let mut files = Vec::new();
+    for path in set.required {
+        files.push(download(engine, container, path).await.map_err(|error| unreadable(text(&error)))?);
+    }
     let mut absent = Vec::new();
-    for path in OPTIONAL {
+    for path in set.optional {
         match download(engine, container, path).await {
-            Ok(archive) => execd.push(archive),
-            Err(error) if is_missing(&error) => absent.push(path),
+            Ok(archive) => files.push(archive),
+            Err(error) if is_missing(&error) => absent.push(*path),
             Err(error) => tracing::warn!(path, %error, "an optional file of the execd image could not be read"),
         }
     }
     if !absent.is_empty() {
         tracing::info!(files = absent.join(", "), "the execd image lacks optional files");
     }
-    Ok(Artifacts { execd: repack(&execd).map_err(unreadable)?, bootstrap: repack(&[bootstrap]).map_err(unreadable)? })
+    repack(&files, set.folder).map_err(unreadable)
 }
 
 async fn download(engine: &Engine, container: &str, path: &str) -> Result<Vec<u8>, Error> {
@@ -147,20 +166,20 @@ async fn download(engine: &Engine, container: &str, path: &str) -> Result<Vec<u8
 }
 
 /// One archive of the folder and the files of `archives`, whose modes, owners and attributes they keep.
-fn repack(archives: &[Vec<u8>]) -> io::Result<Bytes> {
+fn repack(archives: &[Vec<u8>], folder: &str) -> io::Result<Bytes> {
     let mut builder = tar::Builder::new(Vec::new());
-    let mut folder = tar::Header::new_gnu();
-    folder.set_entry_type(tar::EntryType::Directory);
-    folder.set_mode(0o755);
-    folder.set_size(0);
-    builder.append_data(&mut folder, format!("{FOLDER}/"), io::empty())?;
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Directory);
+    header.set_mode(0o755);
+    header.set_size(0);
+    builder.append_data(&mut header, format!("{folder}/"), io::empty())?;
     for archive in archives {
-        repack_file(&mut builder, archive)?;
+        repack_file(&mut builder, archive, folder)?;
     }
     Ok(builder.into_inner()?.into())
 }
 
-fn repack_file(builder: &mut tar::Builder<Vec<u8>>, archive: &[u8]) -> io::Result<()> {
+fn repack_file(builder: &mut tar::Builder<Vec<u8>>, archive: &[u8], folder: &str) -> io::Result<()> {
     let mut source = tar::Archive::new(archive);
     let mut file = source.entries()?.next().ok_or_else(|| io::Error::other("an archive is empty"))??;
     let name = file.path()?.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -174,7 +193,7 @@ fn repack_file(builder: &mut tar::Builder<Vec<u8>>, archive: &[u8]) -> io::Resul
     let mut header = file.header().clone();
     let mut content = Vec::new();
     file.read_to_end(&mut content)?;
-    builder.append_data(&mut header, format!("{FOLDER}/{name}"), content.as_slice())
+    builder.append_data(&mut header, format!("{folder}/{name}"), content.as_slice())
 }
 
 fn attribute(extension: io::Result<tar::PaxExtension<'_>>) -> Option<(String, Vec<u8>)> {
@@ -205,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_file_moves_into_the_folder_as_it_is() {
-        let packed = repack(&[archive(tar::EntryType::Regular, 0o4755)]).unwrap();
+        let packed = repack(&[archive(tar::EntryType::Regular, 0o4755)], "opt/opensandbox").unwrap();
         let mut archive = tar::Archive::new(&packed[..]);
         let mut entries = archive.entries().unwrap().map(Result::unwrap);
         let folder = entries.next().unwrap();
@@ -221,7 +240,7 @@ mod tests {
 
     #[test]
     fn only_regular_files_will_do() {
-        assert!(repack(&[archive(tar::EntryType::Directory, 0o755)]).is_err());
-        assert!(repack(&[Vec::new()]).is_err());
+        assert!(repack(&[archive(tar::EntryType::Directory, 0o755)], "x").is_err());
+        assert!(repack(&[Vec::new()], "x").is_err());
     }
 }

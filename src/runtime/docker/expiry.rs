@@ -192,7 +192,7 @@ async fn settle(inner: &Inner, id: String) -> (String, Outcome) {
         Some(time) if time > Timestamp::now() => Outcome::Moved(time),
         Some(_) => {
             tracing::info!(sandbox = id, "expired");
-            let removed = inner.remove(&id, container.id.as_deref().unwrap_or_default()).await;
+            let removed = inner.remove(&id, &container).await;
             removed.map_or(Outcome::Failed, |()| Outcome::Gone)
         }
     };

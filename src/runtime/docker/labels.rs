@@ -28,7 +28,11 @@ pub(super) const EXTENSION_PREFIX: &str = "opensandbox.io/extensions.";
 pub(super) const EXECD_PORT: &str = "opensandbox.io/embedding-proxy-port";
 /// The host port of container port 8080.
 pub(super) const HTTP_PORT: &str = "opensandbox.io/http-port";
-/// The token of the sandbox's egress sidecar; only sandboxes with a sidecar have it.
+/// The engine's volumes that go with the sandbox, as a JSON list; on a volume `server` if a server created it.
+pub(super) const MANAGED_BY: &str = "opensandbox.io/volume-managed-by";
+/// The mounted buckets that the sandbox uses, as a JSON list of paths.
+pub(super) const BUCKETS: &str = "opensandbox.io/ossfs-mounts";
+/// What a client must show to the sandbox's egress sidecar; only sandboxes with a sidecar have it.
 pub(super) const EGRESS_TOKEN: &str = "opensandbox.io/egress-auth-token";
 /// On an egress sidecar: the sandbox that it serves.
 pub(super) const SIDECAR_FOR: &str = "opensandbox.io/egress-sidecar-for";
@@ -39,6 +43,15 @@ const HIDDEN_PREFIXES: [&str; 4] = [RESERVED_PREFIX, "org.opencontainers.image."
 /// A label's value; an empty one counts as absent, since that is how an inherited label is taken back.
 pub(super) fn value<'a>(labels: &'a HashMap<String, String>, key: &str) -> Option<&'a str> {
     labels.get(key).map(String::as_str).filter(|value| !value.is_empty())
+}
+
+/// A label's list. One that cannot be read counts as empty.
+pub(super) fn list(labels: &HashMap<String, String>, key: &str) -> Vec<String> {
+    let Some(text) = value(labels, key) else { return Vec::new() };
+    serde_json::from_str(text).unwrap_or_else(|_| {
+        tracing::warn!(key, "a sandbox's label is no list");
+        Vec::new()
+    })
 }
 
 /// The user's part of a container's labels.

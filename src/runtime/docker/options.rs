@@ -1,8 +1,8 @@
 //! The settings of the Docker runtime.
 
-use std::{env, net::Ipv4Addr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{env, ffi::OsString, net::Ipv4Addr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use crate::config::DROPPED_CAPABILITIES;
+use crate::config::{DROPPED_CAPABILITIES, Egress, SecureKind};
 
 /// The settings of the Docker runtime (config.md, `[docker]`, `[runtime]` and `[server]`). Without a `Debug` form, since
 /// the environment may hold secrets.
@@ -28,6 +28,16 @@ pub struct DockerOptions {
     pub pids_limit: Option<i64>,
     /// The engine's runtime for sandboxes, such as `runsc`; its default when absent.
     pub secure_runtime: Option<String>,
+    /// What kind of runtime that is.
+    pub secure_kind: Option<SecureKind>,
+    /// The sidecar for sandboxes with a network policy; none of them can be created without.
+    pub egress: Option<Egress>,
+    /// Paths of the host at and below which sandboxes may mount.
+    pub allowed_host_paths: Vec<String>,
+    /// Where buckets are mounted on the host.
+    pub ossfs_mount_root: PathBuf,
+    /// Where the programs of ossfs are looked for; on the process's own `PATH` when absent.
+    pub tool_path: Option<OsString>,
     /// Requests may ask for the privileges that execd's isolation needs.
     pub allow_isolation_extension: bool,
     /// Variables of every sandbox, in this order before the request's.
@@ -68,6 +78,11 @@ impl Default for DockerOptions {
             no_new_privileges: true,
             pids_limit: Some(4096),
             secure_runtime: None,
+            secure_kind: None,
+            egress: None,
+            allowed_host_paths: Vec::new(),
+            ossfs_mount_root: PathBuf::from("/mnt/ossfs"),
+            tool_path: None,
             allow_isolation_extension: false,
             sandbox_env: Vec::new(),
             sandbox_binds: Vec::new(),

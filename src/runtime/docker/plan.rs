@@ -13,11 +13,12 @@ use crate::{
         sandbox::Platform,
         timeout,
         timestamp::Timestamp,
+        volume::{self, Volume},
     },
     runtime::{ErrorKind, RuntimeError},
 };
 
-use super::{DockerOptions, labels};
+use super::{DockerOptions, labels, sidecar, windows::Windows};
 
 /// What is to be created, checked. Without a `Debug` form, since the environment may hold secrets.
 pub(super) struct Plan {
@@ -32,11 +33,28 @@ pub(super) struct Plan {
     pub(super) extensions: Extensions,
     pub(super) platform: Option<Platform>,
     pub(super) limits: Limits,
+    /// What is mounted, in the client's order.
+    pub(super) volumes: Vec<Volume>,
+    /// The sidecar that enforces the network policy.
+    pub(super) sidecar: Option<sidecar::Wanted>,
+    /// What a Windows sandbox has beyond others.
+    pub(super) windows: Option<Windows>,
     pub(super) created_at: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
 }
 
-impl Plan {
+/// A request whose checks passed so far: those that come before the first one that needs the engine.
+pub(super) struct Draft {
+    request: CreateRequest,
+    extensions: Extensions,
+    platform: Option<Platform>,
+    limits: Limits,
+    windows: Option<Windows>,
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+}
+
+impl Draft {
     /// Checks a request; what this runtime cannot do is refused here, before anything is changed.
     pub(super) fn new(request: CreateRequest, options: &DockerOptions) -> Result<Self, RuntimeError> {
         let extensions = Extensions::from_request(&request.extensions)?;
@@ -45,24 +63,50 @@ impl Plan {
         let platform = request.platform.as_ref().map(Platform::normalised).transpose()?;
         let created_at = Timestamp::now();
         let expires_at = timeout::expiry(request.timeout, options.max_sandbox_timeout_seconds, created_at)?;
-        check_support(&request, platform.as_ref())?;
+        let is_windows = platform.as_ref().is_some_and(|platform| platform.os == "windows");
+        check_support(&request)?;
+        sidecar::check(&request, options)?;
+        check_filter(&request, is_windows)?;
         check_isolation(&extensions, options)?;
-        let limits = quantity::limits(&request.resource_limits)?;
+        let windows = if is_windows { Some(Windows::new(&request.resource_limits)?) } else { None };
+        // Those of a virtual machine are not the engine's to enforce.
+        let limits = if is_windows { Limits::default() } else { quantity::limits(&request.resource_limits)? };
+        Ok(Self { request, extensions, platform, limits, windows, created_at, expires_at })
+    }
+
+    /// Checks the rest of the request.
+    pub(super) fn finish(self, options: &DockerOptions) -> Result<Plan, RuntimeError> {
+        let Self { request, extensions, platform, limits, windows, created_at, expires_at } = self;
         let Split { sandbox, egress } = env::split(&request.env)?;
-        warn_of_unused(&egress);
+        let sidecar = sidecar::Wanted::new(&request, &egress, options)?;
+        if sidecar.is_none() {
+            warn_of_unused(&egress);
+        }
+        volume::check::check(&request.volumes, &options.allowed_host_paths)?;
+        let env = overlay(&options.sandbox_env, &sandbox);
         let no_image = || invalid("Exactly one of image or snapshotId must be provided.");
-        Ok(Self {
+        Ok(Plan {
             command: request.command(),
             image: request.image.ok_or_else(no_image)?,
             entrypoint: request.entrypoint,
-            env: overlay(&options.sandbox_env, &sandbox),
+            env: if let Some(windows) = &windows { windows.env(env) } else { env },
             metadata: request.metadata,
             extensions,
             platform,
             limits,
+            volumes: request.volumes,
+            sidecar,
+            windows,
             created_at,
             expires_at,
         })
+    }
+}
+
+impl Plan {
+    /// The platform that image and container are pinned to. Images that run Windows are of the engine's own.
+    pub(super) fn pinned(&self) -> Option<&Platform> {
+        self.platform.as_ref().filter(|_| self.windows.is_none())
     }
 
     /// The container's labels for the sandbox `id`, but for its ports.
@@ -108,24 +152,29 @@ fn check_provider(request: &CreateRequest) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-/// What the Docker provider does and this runtime does not.
-fn check_support(request: &CreateRequest, platform: Option<&Platform>) -> Result<(), RuntimeError> {
-    let unsupported = |what: &str| {
-        Err(RuntimeError::new(ErrorKind::NotSupported, format!("{what} not supported by this server on Docker.")))
-    };
+/// What the Docker provider does not do, or this runtime does not.
+fn check_support(request: &CreateRequest) -> Result<(), RuntimeError> {
     if request.secure_access {
         let text = "secureAccess is not supported when runtime.type='docker'. \
                     Use the Kubernetes runtime to create secured sandboxes.";
         return Err(invalid(text));
     }
-    match request {
-        _ if platform.is_some_and(|platform| platform.os == "windows") => unsupported("Windows sandboxes are"),
-        CreateRequest { network_policy: true, .. } => unsupported("networkPolicy is"),
-        CreateRequest { credential_proxy: true, .. } => unsupported("credentialProxy is"),
-        CreateRequest { snapshot_id: Some(_), .. } => unsupported("Restoring from a snapshot is"),
-        CreateRequest { volumes: 1.., .. } => unsupported("Volumes are"),
-        _ => Ok(()),
+    if request.snapshot_id.is_some() {
+        let text = "Restoring from a snapshot is not supported by this server on Docker.";
+        return Err(RuntimeError::new(ErrorKind::NotSupported, text));
     }
+    Ok(())
+}
+
+/// A Windows sandbox may change its network, and with a sidecar that is the network whose filter must hold.
+fn check_filter(request: &CreateRequest, is_windows: bool) -> Result<(), RuntimeError> {
+    if is_windows && request.network_policy.is_some() {
+        return Err(invalid(
+            "networkPolicy is not supported when platform.os='windows': such a sandbox needs NET_ADMIN, with which it \
+             could remove the policy.",
+        ));
+    }
+    Ok(())
 }
 
 /// The isolation extension gives a sandbox nearly the engine's own rights, so the operator has to allow it.

@@ -1,3 +1,8 @@
+use crate::model::{
+    network::NetworkPolicy,
+    volume::{Source, VolumeFault},
+};
+
 use super::*;
 
 fn request() -> CreateRequest {
@@ -9,10 +14,14 @@ fn request() -> CreateRequest {
     }
 }
 
+fn plan(request: CreateRequest, options: &DockerOptions) -> Result<Plan, RuntimeError> {
+    Draft::new(request, options)?.finish(options)
+}
+
 fn refused(change: impl FnOnce(&mut CreateRequest)) -> RuntimeError {
     let mut request = request();
     change(&mut request);
-    Plan::new(request, &DockerOptions::default()).err().unwrap()
+    plan(request, &DockerOptions::default()).err().unwrap()
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -26,8 +35,8 @@ fn makes_the_labels_of_the_contract() {
     request.platform = Some(Platform { os: " Linux".to_owned(), arch: "AMD64".to_owned() });
     request.extensions =
         pairs(&[("access.renew.extend.seconds", " 600 "), ("opensandbox.extensions.foo", "bar"), ("other", "z")]);
-    let plan = Plan::new(request, &DockerOptions::default()).unwrap();
-    let expires = plan.expires_at.unwrap().to_label();
+    let made = plan(request, &DockerOptions::default()).unwrap();
+    let expires = made.expires_at.unwrap().to_label();
     let expected = [
         ("opensandbox.io/access-renew-extend-seconds", "600"),
         ("opensandbox.io/expires-at", expires.as_str()),
@@ -37,16 +46,16 @@ fn makes_the_labels_of_the_contract() {
         ("opensandbox.io/platform-os", "linux"),
         ("project", "Apollo"),
     ];
-    assert_eq!(plan.labels("x"), pairs(&expected));
-    assert_eq!(plan.extensions.echoed, pairs(&[("opensandbox.extensions.foo", "bar")]));
-    assert_eq!(plan.command, ["sleep", "100000"]);
-    assert_eq!(plan.entrypoint, ["sleep 100000"]);
+    assert_eq!(made.labels("x"), pairs(&expected));
+    assert_eq!(made.extensions.echoed, pairs(&[("opensandbox.extensions.foo", "bar")]));
+    assert_eq!(made.command, ["sleep", "100000"]);
+    assert_eq!(made.entrypoint, ["sleep 100000"]);
 }
 
 #[test]
 fn without_timeout_the_clean_up_is_manual() {
-    let plan = Plan::new(CreateRequest { timeout: None, ..request() }, &DockerOptions::default()).unwrap();
-    assert_eq!(plan.labels("x"), pairs(&[("opensandbox.io/id", "x"), ("opensandbox.io/manual-cleanup", "true")]));
+    let made = plan(CreateRequest { timeout: None, ..request() }, &DockerOptions::default()).unwrap();
+    assert_eq!(made.labels("x"), pairs(&[("opensandbox.io/id", "x"), ("opensandbox.io/manual-cleanup", "true")]));
 }
 
 #[test]
@@ -55,11 +64,29 @@ fn refuses_what_docker_does_not_do() {
     assert_eq!(refused(|r| r.extensions = pairs(&[("poolRef", "p")])).kind, ErrorKind::UnsupportedPoolRef);
     assert_eq!(refused(|r| r.entrypoint.clear()).kind, ErrorKind::InvalidEntrypoint);
     assert_eq!(refused(|r| r.secure_access = true).kind, ErrorKind::InvalidParameter);
-    assert_eq!(refused(|r| r.network_policy = true).kind, ErrorKind::NotSupported);
-    assert_eq!(refused(|r| r.volumes = 1).kind, ErrorKind::NotSupported);
+    assert_eq!(refused(|r| r.network_policy = Some(NetworkPolicy::default())).kind, ErrorKind::InvalidParameter);
+    assert_eq!(refused(|r| r.volumes = vec![volume()]).kind, ErrorKind::Volume(VolumeFault::HostPathNotAllowed));
     assert_eq!(refused(|r| r.snapshot_id = Some("s".to_owned())).kind, ErrorKind::NotSupported);
-    let windows = Platform { os: "windows".to_owned(), arch: "amd64".to_owned() };
-    assert_eq!(refused(|r| r.platform = Some(windows)).kind, ErrorKind::NotSupported);
+}
+
+/// A sandbox with NET_ADMIN in its sidecar's network would be free.
+#[test]
+fn windows_sandboxes_have_no_network_policy() {
+    let request = CreateRequest { network_policy: Some(NetworkPolicy::default()), ..request() };
+    check_filter(&request, false).unwrap();
+    let error = check_filter(&request, true).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::InvalidParameter);
+    check_filter(&CreateRequest::default(), true).unwrap();
+}
+
+fn volume() -> Volume {
+    Volume {
+        name: "v".to_owned(),
+        mount_path: "/x".to_owned(),
+        read_only: false,
+        sub_path: None,
+        source: Source::Host("/etc".to_owned()),
+    }
 }
 
 #[test]
@@ -76,7 +103,7 @@ fn overlays_the_environment() {
         variable("B", Some("3")),
         variable("OPENSANDBOX_EGRESS_LOG_LEVEL", Some("x")),
     ];
-    assert_eq!(Plan::new(request, &options).unwrap().env, ["B=3", "C="]);
+    assert_eq!(plan(request, &options).unwrap().env, ["B=3", "C="]);
 }
 
 type Mend = fn(&mut CreateRequest);
@@ -92,7 +119,8 @@ fn checks_come_in_the_contract_s_order() {
         platform: platform("plan9"),
         timeout: Some(86_401),
         secure_access: true,
-        network_policy: true,
+        network_policy: Some(NetworkPolicy::default()),
+        volumes: vec![volume()],
         resource_limits: pairs(&[("memory", "1.5Gi")]),
         env: vec![("OPENSANDBOX_EGRESS_TOKEN".to_owned(), None)],
         ..CreateRequest::default()
@@ -107,19 +135,24 @@ fn checks_come_in_the_contract_s_order() {
         ("Unsupported platform.os", |r| r.platform = None),
         ("Sandbox timeout 86401s exceeds", |r| r.timeout = None),
         ("secureAccess is not", |r| r.secure_access = false),
-        ("networkPolicy is not", |r| r.network_policy = false),
+        ("networkPolicy is not", |r| r.network_policy = None),
         ("extensions[\"bootstrap.execd.isolation\"] is not", |r| r.extensions.clear()),
     ];
     for (start, mend) in mends {
-        let error = Plan::new(request.clone(), &options).err().unwrap();
+        let error = plan(request.clone(), &options).err().unwrap();
         assert!(error.message.starts_with(start), "{start}: {error}");
         mend(&mut request);
     }
-    let error = Plan::new(request.clone(), &options).err().unwrap();
+    let error = plan(request.clone(), &options).err().unwrap();
     assert!(error.message.starts_with("Invalid resourceLimits.memory"), "{error}");
     request.resource_limits.clear();
-    let error = Plan::new(request, &options).err().unwrap();
+    // Between these the engine is asked for the network.
+    Draft::new(request.clone(), &options).map(|_| ()).unwrap();
+    let error = plan(request.clone(), &options).err().unwrap();
     assert!(error.message.starts_with("Environment variable 'OPENSANDBOX_EGRESS_TOKEN'"), "{error}");
+    request.env.clear();
+    let error = plan(request, &options).err().unwrap();
+    assert!(error.message.starts_with("Host path '/etc' is not under any allowed prefix"), "{error}");
 }
 
 #[test]
@@ -127,8 +160,8 @@ fn isolation_is_the_operator_s_to_allow() {
     let mut request = request();
     request.extensions = pairs(&[(extensions::ISOLATION, "enable")]);
     let options = DockerOptions { allow_isolation_extension: true, ..DockerOptions::default() };
-    assert!(Plan::new(request.clone(), &options).unwrap().extensions.isolation);
-    let error = Plan::new(request, &DockerOptions::default()).err().unwrap();
+    assert!(plan(request.clone(), &options).unwrap().extensions.isolation);
+    let error = plan(request, &DockerOptions::default()).err().unwrap();
     assert_eq!(error.kind, ErrorKind::InvalidParameter);
     assert!(error.message.contains("docker.allow_isolation_extension"), "{error}");
 }

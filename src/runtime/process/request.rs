@@ -91,9 +91,9 @@ fn check_support(
         (request.snapshot_id.is_some(), "snapshotId is"),
         (platform.is_some_and(|platform| platform.os == "windows"), "platform.os='windows' is"),
         (request.secure_access, "secureAccess is"),
-        (request.network_policy, "networkPolicy is"),
+        (request.network_policy.is_some(), "networkPolicy is"),
         (request.credential_proxy, "credentialProxy is"),
-        (request.volumes > 0, "volumes are"),
+        (!request.volumes.is_empty(), "volumes are"),
         (extensions.isolation, "extensions[\"bootstrap.execd.isolation\"] is"),
     ];
     refused.into_iter().find(|(asked, _)| *asked).map_or(Ok(()), |(_, what)| Err(unsupported(what)))
@@ -105,6 +105,11 @@ fn unsupported(what: &str) -> RuntimeError {
 
 #[cfg(test)]
 mod tests {
+    use crate::model::{
+        network::NetworkPolicy,
+        volume::{Source, Volume},
+    };
+
     use super::*;
 
     fn request(entrypoint: &[&str]) -> CreateRequest {
@@ -138,7 +143,16 @@ mod tests {
         assert_eq!(kind(CreateRequest { extensions: isolation, ..base() }), ErrorKind::NotSupported);
         let platform = Some(Platform { os: " Windows".to_owned(), arch: "amd64".to_owned() });
         assert_eq!(kind(CreateRequest { platform, ..base() }), ErrorKind::NotSupported);
-        let volumes = error(CreateRequest { volumes: 1, ..base() });
+        let policy = Some(NetworkPolicy::default());
+        assert_eq!(kind(CreateRequest { network_policy: policy, ..base() }), ErrorKind::NotSupported);
+        let volume = Volume {
+            name: "v".to_owned(),
+            mount_path: "/x".to_owned(),
+            read_only: false,
+            sub_path: None,
+            source: Source::Host("/".to_owned()),
+        };
+        let volumes = error(CreateRequest { volumes: vec![volume], ..base() });
         assert_eq!(volumes.message, "volumes are not supported by the process provider.");
     }
 

@@ -1,0 +1,101 @@
+//! What a sandbox may mount (http-api.md §6.6).
+
+pub mod check;
+
+use crate::config::secret::Secret;
+
+/// A volume in the right form. Whether it may be mounted is [`check::check`]'s and the runtime's to say.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    /// The volume's name, unlike that of any other of the request.
+    pub name: String,
+    /// Where it is in the sandbox, an absolute path.
+    pub mount_path: String,
+    /// The sandbox cannot write to it.
+    pub read_only: bool,
+    /// The part of it that is mounted; not blank.
+    pub sub_path: Option<String>,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where a volume comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A directory or a file of the host, by its absolute path.
+    Host(String),
+    /// A volume of the engine.
+    Claim(Claim),
+    /// A bucket of an object store.
+    Ossfs(Box<Ossfs>),
+}
+
+/// A volume of the engine.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The engine's name for it.
+    pub name: String,
+    /// It is created when there is none.
+    pub create_if_not_exists: bool,
+    /// It is removed with the sandbox that it was created for.
+    pub delete_on_termination: bool,
+}
+
+/// A bucket of an object store, mounted on the host by ossfs's own programs.
+#[derive(Debug, Clone)]
+pub struct Ossfs {
+    /// The bucket.
+    pub bucket: String,
+    /// The store's address, with or without a scheme.
+    pub endpoint: String,
+    /// Which program mounts it.
+    pub version: OssfsVersion,
+    /// Further options of that program, without dashes.
+    pub options: Vec<String>,
+    /// Who asks; hidden, since it is half of a credential.
+    pub access_key_id: Secret,
+    /// The password to that.
+    pub access_key_secret: Secret,
+}
+
+/// The generations of ossfs, which take their arguments differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OssfsVersion {
+    /// The program `ossfs`.
+    V1,
+    /// The program `ossfs2`.
+    V2,
+}
+
+/// What can be wrong with a volume; [`crate::error`] gives each its status and code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VolumeFault {
+    /// Two volumes of one request have the same name.
+    DuplicateName,
+    /// The part is no path inside the volume.
+    InvalidSubPath,
+    /// The host's path is not in its plain form.
+    InvalidHostPath,
+    /// The host's path is not below one of those that the operator allows.
+    HostPathNotAllowed,
+    /// The host's directory could not be made.
+    HostPathCreateFailed,
+    /// The engine has no such volume.
+    ClaimNotFound,
+    /// The engine could not be asked about a volume, or could not make it.
+    ClaimInspectFailed,
+    /// Parts of such a volume cannot be mounted.
+    SubPathUnsupportedDriver,
+    /// The bucket is blank.
+    InvalidOssfsBucket,
+    /// The store's address is blank.
+    InvalidOssfsEndpoint,
+    /// An option is blank, or has a dash.
+    InvalidOssfsOption,
+    /// The operator's place for mounted buckets is no absolute path.
+    InvalidOssfsMountRoot,
+    /// The bucket could not be mounted.
+    OssfsMountFailed,
+    /// The bucket is mounted already for other credentials or with other options.
+    OssfsMountConflict,
+}

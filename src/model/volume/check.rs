@@ -1,0 +1,256 @@
+//! Whether volumes may be mounted: what can be said without a look at the host (http-api.md §6.6, docker-runtime.md §8).
+
+use std::collections::HashSet;
+
+use super::{Ossfs, Source, Volume, VolumeFault};
+use crate::runtime::{ErrorKind, RuntimeError};
+
+/// What would mean something to a shell.
+const SHELL: &[char] = &[';', '&', '|', '`', '$', '(', ')', '<', '>', '\r', '\n'];
+
+/// Checks volumes one after the other; `allowed` are the paths of the host at and below which may be mounted.
+///
+/// # Errors
+/// The first fault, as [`ErrorKind::Volume`], or [`ErrorKind::InvalidParameter`] for what a shell would understand.
+pub fn check(volumes: &[Volume], allowed: &[String]) -> Result<(), RuntimeError> {
+    let mut names = HashSet::new();
+    volumes.iter().try_for_each(|volume| {
+        let name = volume.name.as_str();
+        if !names.insert(name) {
+            let text = format!("Duplicate volume name '{name}'. Each volume must have a unique name.");
+            return Err(fault(VolumeFault::DuplicateName, text));
+        }
+        check_one(volume, allowed)
+    })
+}
+
+/// An error about a volume.
+pub fn fault(fault: VolumeFault, text: impl Into<String>) -> RuntimeError {
+    RuntimeError::new(ErrorKind::Volume(fault), text)
+}
+
+/// The error for a path of the host that the operator does not allow.
+pub fn not_allowed<'a>(path: &str, allowed: impl IntoIterator<Item = &'a str>) -> RuntimeError {
+    let allowed: Vec<String> = allowed.into_iter().map(|prefix| format!("'{prefix}'")).collect();
+    let text =
+        format!("Host path '{path}' is not under any allowed prefix. Allowed prefixes: [{}]", allowed.join(", "));
+    fault(VolumeFault::HostPathNotAllowed, text)
+}
+
+/// A path of the host with a part of it, in plain form.
+pub fn joined(path: &str, sub_path: Option<&str>) -> String {
+    let Some(sub_path) = sub_path else { return path.to_owned() };
+    let parts = path.split('/').chain(sub_path.split('/')).filter(|part| !part.is_empty() && *part != ".");
+    parts.fold(String::new(), |joined, part| joined + "/" + part)
+}
+
+fn check_one(volume: &Volume, allowed: &[String]) -> Result<(), RuntimeError> {
+    let sub_path = volume.sub_path.as_deref();
+    sub_path.map_or(Ok(()), check_sub_path)?;
+    match &volume.source {
+        Source::Host(path) => {
+            check_host_path(path, allowed)?;
+            check_host_path(&joined(path, sub_path), allowed)
+        }
+        Source::Claim(_) => Ok(()),
+        Source::Ossfs(ossfs) => check_ossfs(ossfs, sub_path),
+    }
+}
+
+fn check_sub_path(path: &str) -> Result<(), RuntimeError> {
+    let wrong = |what: &str| Err(fault(VolumeFault::InvalidSubPath, format!("SubPath '{path}' {what}")));
+    if path.starts_with('/') {
+        return wrong("must be a relative path, not absolute.");
+    }
+    if path.split('/').any(|part| part == "..") {
+        return wrong("contains path traversal '..' which is not allowed.");
+    }
+    if path.contains('\0') {
+        return wrong("contains a NUL character.");
+    }
+    Ok(())
+}
+
+fn check_host_path(path: &str, allowed: &[String]) -> Result<(), RuntimeError> {
+    let wrong = |what: &str| Err(fault(VolumeFault::InvalidHostPath, format!("Host path '{path}' {what}")));
+    let unified = path.replace('\\', "/");
+    if unified.contains("/..") {
+        return wrong("contains path traversal component '..'.");
+    }
+    if unified.contains("//") || unified.len() > 1 && unified.ends_with('/') {
+        return wrong("is not normalized. Remove redundant slashes.");
+    }
+    if path.contains('\0') {
+        return wrong("contains a NUL character.");
+    }
+    if !allowed.iter().any(|prefix| is_under(path, prefix)) {
+        return Err(not_allowed(path, allowed.iter().map(String::as_str)));
+    }
+    if !path.starts_with('/') {
+        return wrong("is a path of Windows, and the engine's host is none.");
+    }
+    Ok(())
+}
+
+/// Whether `path` is `prefix` or below it. A drive's letter may be in either case, `\` is `/`.
+fn is_under(path: &str, prefix: &str) -> bool {
+    let plain = |text: &str| {
+        let mut text = text.replace('\\', "/");
+        if text.as_bytes().get(1) == Some(&b':') {
+            text[..1].make_ascii_lowercase();
+        }
+        text
+    };
+    let (path, prefix) = (plain(path), plain(prefix));
+    let prefix = prefix.trim_end_matches('/');
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn check_ossfs(ossfs: &Ossfs, sub_path: Option<&str>) -> Result<(), RuntimeError> {
+    if ossfs.bucket.trim().is_empty() {
+        return Err(fault(VolumeFault::InvalidOssfsBucket, "OSSFS bucket cannot be empty."));
+    }
+    if ossfs.endpoint.trim().is_empty() {
+        return Err(fault(VolumeFault::InvalidOssfsEndpoint, "OSSFS endpoint cannot be empty."));
+    }
+    ossfs.options.iter().try_for_each(|option| check_option(option))?;
+    check_bucket(&ossfs.bucket)?;
+    let urls = "URLs must not contain shell metacharacters or spaces.";
+    forbid("endpoint URL", &ossfs.endpoint, &[SHELL, &[' ', '\0']], urls)?;
+    for option in &ossfs.options {
+        forbid("OSSFS option", option, &[SHELL, &['\0']], "Options must not contain shell metacharacters.")?;
+    }
+    forbid("mount path", sub_path.unwrap_or_default(), &[SHELL], "Paths must not contain shell metacharacters.")?;
+    // A line break would be another line of the file that the credentials are handed over in.
+    let credentials = [&ossfs.access_key_id, &ossfs.access_key_secret];
+    if credentials.iter().any(|part| part.expose().contains(char::is_control)) {
+        return Err(invalid("Invalid OSSFS credentials: they must not contain control characters."));
+    }
+    Ok(())
+}
+
+fn check_option(option: &str) -> Result<(), RuntimeError> {
+    if option.trim().is_empty() {
+        return Err(fault(VolumeFault::InvalidOssfsOption, "OSSFS options must be non-empty strings."));
+    }
+    if option.trim_start().starts_with('-') {
+        let text = "OSSFS options must be raw option payloads without '-' prefix (e.g. 'allow_other', 'uid=1000').";
+        return Err(fault(VolumeFault::InvalidOssfsOption, text));
+    }
+    Ok(())
+}
+
+fn check_bucket(bucket: &str) -> Result<(), RuntimeError> {
+    let is_edge = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let bytes = bucket.as_bytes();
+    let is_name = bytes.iter().all(|c| is_edge(*c) || *c == b'-')
+        && [bytes.first(), bytes.last()].into_iter().all(|c| c.is_some_and(|c| is_edge(*c)));
+    if is_name {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "Invalid bucket name '{bucket}'. Bucket names must be 3-63 characters, contain only lowercase letters, numbers, \
+         and hyphens, and start/end with a letter or number."
+    )))
+}
+
+fn forbid(what: &str, text: &str, forbidden: &[&[char]], rule: &str) -> Result<(), RuntimeError> {
+    match text.chars().find(|c| forbidden.iter().any(|set| set.contains(c))) {
+        Some(c) => Err(invalid(format!("Invalid {what}: contains forbidden character '{c}'. {rule}"))),
+        None => Ok(()),
+    }
+}
+
+fn invalid(text: impl Into<String>) -> RuntimeError {
+    RuntimeError::new(ErrorKind::InvalidParameter, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::OssfsVersion, *};
+    use crate::config::secret::Secret;
+
+    fn host(path: &str, sub_path: Option<&str>) -> Volume {
+        volume("v", sub_path, Source::Host(path.to_owned()))
+    }
+
+    fn volume(name: &str, sub_path: Option<&str>, source: Source) -> Volume {
+        let sub_path = sub_path.map(str::to_owned);
+        Volume { name: name.to_owned(), mount_path: "/x".to_owned(), read_only: false, sub_path, source }
+    }
+
+    fn ossfs(change: impl FnOnce(&mut Ossfs)) -> Volume {
+        let mut ossfs = Ossfs {
+            bucket: "bucket".to_owned(),
+            endpoint: "oss.example.com".to_owned(),
+            version: OssfsVersion::V2,
+            options: Vec::new(),
+            access_key_id: Secret::new("id"),
+            access_key_secret: Secret::new("secret"),
+        };
+        change(&mut ossfs);
+        volume("v", None, Source::Ossfs(Box::new(ossfs)))
+    }
+
+    fn refused(volumes: &[Volume]) -> (ErrorKind, String) {
+        let error = check(volumes, &["/srv/vol".to_owned(), "D:\\data".to_owned()]).unwrap_err();
+        (error.kind, error.message)
+    }
+
+    #[test]
+    fn host_paths_are_refused_as_in_transcript_03() {
+        for (path, sub_path, kind, start) in [
+            ("/srv/vol/../x", None, VolumeFault::InvalidHostPath, "Host path '/srv/vol/../x' contains path traversal"),
+            ("/srv/vol/..foo", None, VolumeFault::InvalidHostPath, "Host path '/srv/vol/..foo' contains path traver"),
+            ("/srv/vol/", None, VolumeFault::InvalidHostPath, "Host path '/srv/vol/' is not normalized. Remove redund"),
+            ("/srv//vol", None, VolumeFault::InvalidHostPath, "Host path '/srv//vol' is not normalized."),
+            ("/srv/vol", Some("/a"), VolumeFault::InvalidSubPath, "SubPath '/a' must be a relative path, not absolute"),
+            ("/srv/vol", Some("../a"), VolumeFault::InvalidSubPath, "SubPath '../a' contains path traversal '..' whi"),
+            ("/srv/vol", Some("a/..b"), VolumeFault::InvalidHostPath, "Host path '/srv/vol/a/..b' contains path trave"),
+            ("/srv/vol", Some("a\\..\\b"), VolumeFault::InvalidHostPath, "Host path '/srv/vol/a\\..\\b' contains path"),
+            ("/srv/vol/a\0b", None, VolumeFault::InvalidHostPath, "Host path '/srv/vol/a\0b' contains a NUL"),
+            ("d:/data/x", None, VolumeFault::InvalidHostPath, "Host path 'd:/data/x' is a path of Windows"),
+        ] {
+            let (found, text) = refused(&[host(path, sub_path)]);
+            assert!(found == ErrorKind::Volume(kind) && text.starts_with(start), "{path}: {found:?} {text}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_below_an_allowed_path_may_be_mounted() {
+        let text = "is not under any allowed prefix. Allowed prefixes: ['/srv/vol', 'D:\\data']";
+        for path in ["/a", "/", "/srv", "/srv/volume", "/srv/Vol", "C:\\x"] {
+            let expected = (ErrorKind::Volume(VolumeFault::HostPathNotAllowed), format!("Host path '{path}' {text}"));
+            assert_eq!(refused(&[host(path, None)]), expected);
+        }
+        for (path, prefix) in [("/srv/vol", "/srv/vol"), ("/srv/vol/x", "/srv/vol/"), ("/x", "/"), ("/", "/")] {
+            check(&[host(path, Some("a/./b//c"))], &[prefix.to_owned()]).unwrap();
+        }
+        assert!(check(&[host("/x", None)], &[]).is_err(), "an empty list allows nothing");
+        assert_eq!(joined("/srv/./vol", Some("a/./b//c")), "/srv/vol/a/b/c");
+    }
+
+    #[test]
+    fn the_first_volume_s_faults_come_first() {
+        let (kind, _) = refused(&[host("/srv/vol", Some("/a")), host("/x", None)]);
+        assert_eq!(kind, ErrorKind::Volume(VolumeFault::InvalidSubPath));
+        let (kind, text) = refused(&[host("/srv/vol", None), host("/x", None)]);
+        assert_eq!(kind, ErrorKind::Volume(VolumeFault::DuplicateName));
+        assert_eq!(text, "Duplicate volume name 'v'. Each volume must have a unique name.");
+    }
+
+    #[test]
+    fn buckets_are_refused_with_the_peer_s_texts() {
+        let text = |change: fn(&mut Ossfs)| refused(&[ossfs(change)]).1;
+        assert_eq!(text(|o| o.bucket = "   ".to_owned()), "OSSFS bucket cannot be empty.");
+        assert_eq!(text(|o| o.endpoint = " ".to_owned()), "OSSFS endpoint cannot be empty.");
+        assert_eq!(text(|o| o.options = vec![" ".to_owned()]), "OSSFS options must be non-empty strings.");
+        assert!(text(|o| o.options = vec!["-x".to_owned()]).starts_with("OSSFS options must be raw option payloads"));
+        assert!(text(|o| o.bucket = "Buck_".to_owned()).starts_with("Invalid bucket name 'Buck_'. Bucket names must"));
+        assert!(text(|o| o.endpoint = "a b".to_owned()).starts_with("Invalid endpoint URL: contains forbidden char"));
+        assert!(text(|o| o.options = vec!["a\nb".to_owned()]).contains("forbidden character '\n'. Options must"));
+        let secret = text(|o| o.access_key_secret = Secret::new("s3cr\n--x"));
+        assert!(secret.starts_with("Invalid OSSFS credentials") && !secret.contains("s3cr"));
+        check(&[ossfs(|_| ())], &[]).unwrap();
+    }
+}

@@ -1,0 +1,49 @@
+//! The container ports of a sandbox that have a port of the host (docker-runtime.md §4).
+
+use std::{collections::HashMap, net::Ipv4Addr, sync::Arc};
+
+use bollard::models::PortBinding;
+
+use super::ports::{Ports, Reservation};
+
+/// execd's port in the container.
+pub(super) const EXECD: &str = "44772/tcp";
+
+/// The port in the container that has a host port of its own.
+pub(super) const HTTP: &str = "8080/tcp";
+
+/// The port of the egress sidecar.
+pub(super) const EGRESS: &str = "18080/tcp";
+
+/// What a Windows desktop is reached at: RDP twice, and a web page.
+pub(super) const WINDOWS: [&str; 3] = ["3389/tcp", "3389/udp", "8006/tcp"];
+
+/// Host ports for container ports, reserved until this is dropped.
+#[derive(Debug)]
+pub(super) struct HostPorts(Vec<(&'static str, Reservation)>);
+
+impl HostPorts {
+    /// A host port for each of these container ports; nothing when they ran out.
+    pub(super) fn reserve(ports: &Arc<Ports>, wanted: impl IntoIterator<Item = &'static str>) -> Option<Self> {
+        wanted.into_iter().map(|port| Some((port, ports.reserve()?))).collect::<Option<_>>().map(Self)
+    }
+
+    /// The host port of a container port.
+    pub(super) fn of(&self, port: &str) -> Option<u16> {
+        self.0.iter().find(|(known, _)| *known == port).map(|(_, reservation)| reservation.port())
+    }
+
+    /// The container ports.
+    pub(super) fn exposed(&self) -> Vec<String> {
+        self.0.iter().map(|(port, _)| (*port).to_owned()).collect()
+    }
+
+    /// The engine's form, with the address of the host that they are published on.
+    pub(super) fn bindings(&self, host: Ipv4Addr) -> HashMap<String, Option<Vec<PortBinding>>> {
+        let binding = |reservation: &Reservation| PortBinding {
+            host_ip: Some(host.to_string()),
+            host_port: Some(reservation.port().to_string()),
+        };
+        self.0.iter().map(|(port, reservation)| ((*port).to_owned(), Some(vec![binding(reservation)]))).collect()
+    }
+}

@@ -1,0 +1,153 @@
+//! Starting and removing sidecars.
+
+use std::{collections::HashMap, io, net::SocketAddr};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use bollard::{
+    errors::Error,
+    models::{ContainerCreateBody, HostConfig},
+};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::{
+    config::{Egress, secret::Secret},
+    runtime::{ErrorKind, RuntimeError},
+};
+
+use super::{
+    super::{
+        DockerOptions, Inner,
+        engine::text,
+        labels,
+        published::{EGRESS, HostPorts},
+    },
+    Sidecar, UPSTREAM_CA, Wanted, name, probe, runtime_volume,
+};
+
+/// What switches IPv6 off in the network, since the filter does not cover it.
+const NO_IPV6: [&str; 3] =
+    ["net.ipv6.conf.all.disable_ipv6", "net.ipv6.conf.default.disable_ipv6", "net.ipv6.conf.lo.disable_ipv6"];
+
+/// Random bytes in a token, which make 32 characters.
+const TOKEN_BYTES: usize = 24;
+
+impl Inner {
+    /// Creates the volume that is shared with the sidecar, and starts the sidecar. What was made stays after a failure.
+    pub(in crate::runtime::docker) async fn start_sidecar(
+        &self,
+        id: &str,
+        wanted: &Wanted,
+        ports: &HostPorts,
+    ) -> Result<Sidecar, Error> {
+        self.create_volume(&runtime_volume(id)).await?;
+        let token = token()?;
+        let mut body = body(id, wanted, &token, ports, &self.options);
+        let started = match self.run(id, body.clone()).await {
+            Err(error) if is_about_sysctls(&error, &body) => {
+                tracing::warn!(sandbox = id, %error, "the engine cannot switch IPv6 off for a sidecar; going on with it");
+                self.engine.remove(&name(id)).await.or_else(unless_missing)?;
+                if let Some(host) = &mut body.host_config {
+                    host.sysctls = None;
+                }
+                self.run(id, body).await
+            }
+            started => started,
+        };
+        Ok(Sidecar { container: started?, token })
+    }
+
+    /// Waits until the sidecar answers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StartFailed`] with the last answer, after `egress.readiness_timeout_seconds`.
+    pub(in crate::runtime::docker) async fn wait_for_sidecar(
+        &self,
+        id: &str,
+        sidecar: &Sidecar,
+        ports: &HostPorts,
+    ) -> Result<(), RuntimeError> {
+        let (Some(port), Some(egress)) = (ports.of(EGRESS), &self.options.egress) else { return Ok(()) };
+        let host =
+            if self.options.publish_host.is_unspecified() { [127, 0, 0, 1].into() } else { self.options.publish_host };
+        let address = SocketAddr::from((host, port));
+        probe::until_ready(address, &sidecar.token, egress.readiness_timeout).await.map_err(|last| {
+            let seconds = egress.readiness_timeout.as_secs_f64();
+            let text = format!("Egress sidecar did not become ready within {seconds}s for sandbox {id}: {last}");
+            tracing::warn!(sandbox = id, text);
+            RuntimeError::new(ErrorKind::StartFailed, text)
+        })
+    }
+
+    async fn run(&self, id: &str, body: ContainerCreateBody) -> Result<String, Error> {
+        let container = self.engine.create(&name(id), None, body).await?;
+        self.engine.start(&container).await?;
+        Ok(container)
+    }
+}
+
+fn unless_missing(error: Error) -> Result<(), Error> {
+    if super::super::engine::is_missing(&error) { Ok(()) } else { Err(error) }
+}
+
+pub(super) fn body(
+    id: &str,
+    wanted: &Wanted,
+    token: &Secret,
+    ports: &HostPorts,
+    options: &DockerOptions,
+) -> ContainerCreateBody {
+    let egress = options.egress.as_ref();
+    let mode = egress.map_or(crate::config::EgressMode::Dns, |egress| egress.mode);
+    let no_ipv6 = egress.is_some_and(|egress| egress.disable_ipv6);
+    let host = HostConfig {
+        network_mode: Some("bridge".to_owned()),
+        cap_add: Some(vec!["NET_ADMIN".to_owned()]),
+        port_bindings: Some(ports.bindings(options.publish_host)),
+        binds: Some(binds(id, egress)),
+        sysctls: no_ipv6.then(|| NO_IPV6.map(|key| (key.to_owned(), "1".to_owned())).into()),
+        ..Default::default()
+    };
+    ContainerCreateBody {
+        image: Some(wanted.image.clone()),
+        env: Some(wanted.env(id, token, mode)),
+        labels: Some(HashMap::from([(labels::SIDECAR_FOR.to_owned(), id.to_owned())])),
+        exposed_ports: Some(ports.exposed()),
+        host_config: Some(host),
+        ..Default::default()
+    }
+}
+
+fn binds(id: &str, egress: Option<&Egress>) -> Vec<String> {
+    let ca = egress.and_then(|egress| egress.upstream_proxy.as_ref()?.ca_cert_path.as_ref());
+    let ca = ca.map(|path| format!("{}:{UPSTREAM_CA}:ro", path.display()));
+    [format!("{}:/opt/opensandbox:rw", runtime_volume(id))].into_iter().chain(ca).collect()
+}
+
+/// Whether an engine refused a sidecar for its sysctls: kernels without IPv6 have none of these.
+fn is_about_sysctls(error: &Error, body: &ContainerCreateBody) -> bool {
+    let has_some = body.host_config.as_ref().is_some_and(|host| host.sysctls.is_some());
+    let text = text(error).to_lowercase();
+    has_some && ["sysctl", "ipv6"].iter().any(|word| text.contains(word))
+}
+
+fn token() -> Result<Secret, Error> {
+    let mut bytes = [0; TOKEN_BYTES];
+    let filled = getrandom(&mut bytes[..], GetRandomFlags::empty()).map_err(io::Error::from)?;
+    if filled != TOKEN_BYTES {
+        return Err(io::Error::other("the system gave too few random bytes").into());
+    }
+    Ok(Secret::new(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_32_letters_and_never_the_same() {
+        let (one, two) = (token().unwrap(), token().unwrap());
+        assert_eq!(one.expose().len(), 32);
+        assert_ne!(one.expose(), two.expose());
+        assert!(one.expose().bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_'));
+    }
+}

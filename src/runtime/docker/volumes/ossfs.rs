@@ -1,0 +1,286 @@
+//! Buckets of an object store, mounted on the host by ossfs's programs and shared by the sandboxes that use the same
+//! part with the same credentials (docker-runtime.md §8.1).
+
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::{OsStr, OsString},
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bollard::errors::Error;
+use tempfile::NamedTempFile;
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
+
+use crate::{
+    model::volume::{Ossfs, OssfsVersion, Volume, VolumeFault, check::fault},
+    runtime::RuntimeError,
+};
+
+use super::{
+    super::{
+        engine::{Engine, text},
+        labels,
+    },
+    place::{Refusal, plain},
+    tools::Tools,
+};
+
+/// The mounted buckets and who uses them.
+#[derive(Debug)]
+pub(super) struct Buckets {
+    root: PathBuf,
+    tools: Tools,
+    mounted: Mutex<HashMap<PathBuf, Arc<AsyncMutex<Mounted>>>>,
+    /// Done once the sandboxes that were there before are among the users.
+    restored: OnceCell<()>,
+}
+
+/// One mounted part of a bucket. It is locked while it is being mounted or unmounted.
+#[derive(Debug, Default)]
+struct Mounted {
+    /// The sandboxes that use it; nothing is mounted for none.
+    users: HashSet<String>,
+    /// What was mounted; not known of a mount that was there before this server.
+    source: Option<Ossfs>,
+}
+
+impl Buckets {
+    pub(super) fn new(root: PathBuf, path: Option<OsString>) -> Self {
+        Self { root, tools: Tools { path }, mounted: Mutex::default(), restored: OnceCell::new() }
+    }
+
+    /// Mounts a part of a bucket for the sandbox `id`, or shares what is mounted; gives its path.
+    pub(super) async fn acquire(
+        &self,
+        engine: &Engine,
+        id: &str,
+        volume: &Volume,
+        ossfs: &Ossfs,
+    ) -> Result<String, RuntimeError> {
+        self.restore(engine).await.map_err(|error| {
+            let text =
+                format!("Volume '{}': the users of mounted buckets are not known: {}", volume.name, text(&error));
+            fault(VolumeFault::OssfsMountFailed, text)
+        })?;
+        self.take(id, volume, ossfs).await
+    }
+
+    /// The sandbox `id` uses the part at `path` no more; the last user's leaving unmounts it. Trouble is only logged.
+    pub(super) async fn release(&self, engine: &Engine, id: &str, path: &Path) {
+        match self.restore(engine).await {
+            Ok(()) => self.give_back(id, path).await,
+            Err(error) => {
+                tracing::warn!(sandbox = id, ?path, %error, "a bucket stays mounted: its other users are not known");
+            }
+        }
+    }
+
+    async fn take(&self, id: &str, volume: &Volume, ossfs: &Ossfs) -> Result<String, RuntimeError> {
+        let path = self.path(ossfs, volume.sub_path.as_deref())?;
+        let entry = self.entry(&path);
+        let mut mounted = entry.lock().await;
+        let acquired = self.acquire_at(&path, &mut mounted, id, volume, ossfs).await;
+        drop(mounted);
+        self.tidy(&path, entry);
+        acquired?;
+        path.to_str().map(str::to_owned).ok_or_else(|| invalid_root("is not UTF-8"))
+    }
+
+    async fn give_back(&self, id: &str, path: &Path) {
+        let entry = self.entry(path);
+        let mut mounted = entry.lock().await;
+        mounted.users.remove(id);
+        if mounted.users.is_empty() {
+            mounted.source = None;
+            if let Err(cause) = self.unmount(path).await {
+                tracing::warn!(sandbox = id, ?path, cause, "a bucket stays mounted");
+            }
+        }
+        drop(mounted);
+        self.tidy(path, entry);
+    }
+
+    fn path(&self, ossfs: &Ossfs, part: Option<&str>) -> Result<PathBuf, RuntimeError> {
+        if !self.root.is_absolute() {
+            return Err(invalid_root("must be an absolute path"));
+        }
+        Ok(plain(&self.root.join(&ossfs.bucket).join(part.unwrap_or_default())))
+    }
+
+    async fn acquire_at(
+        &self,
+        path: &Path,
+        mounted: &mut Mounted,
+        id: &str,
+        volume: &Volume,
+        ossfs: &Ossfs,
+    ) -> Result<(), RuntimeError> {
+        if mounted.users.is_empty() {
+            self.mount(path, volume, ossfs).await?;
+            mounted.source = Some(ossfs.clone());
+        } else if !mounted.source.as_ref().is_some_and(|source| is_same(source, ossfs)) {
+            return Err(conflict(volume, ossfs, mounted.source.is_some()));
+        }
+        mounted.users.insert(id.to_owned());
+        Ok(())
+    }
+
+    async fn mount(&self, path: &Path, volume: &Volume, ossfs: &Ossfs) -> Result<(), RuntimeError> {
+        let failed = |cause: &str| {
+            let secrets = [&ossfs.access_key_secret, &ossfs.access_key_id];
+            let cause = secrets.iter().fold(cause.to_owned(), |cause, secret| cause.replace(secret.expose(), "***"));
+            tracing::warn!(?path, cause, "a bucket could not be mounted");
+            let text = format!("Volume '{}': failed to mount OSSFS bucket '{}': {cause}", volume.name, ossfs.bucket);
+            fault(VolumeFault::OssfsMountFailed, text)
+        };
+        self.make_folder(path).await.map_err(|cause| failed(&cause))?;
+        // Nobody uses what is mounted there: it is left over, with credentials that nobody knows.
+        if is_mounted(path).unwrap_or(false) {
+            self.unmount(path).await.map_err(|cause| failed(&cause))?;
+        }
+        let file = hand_over(ossfs, volume.sub_path.as_deref()).map_err(|error| failed(&error.to_string()))?;
+        let prefix = part(volume.sub_path.as_deref());
+        let (program, args) = command(ossfs, prefix.as_deref(), path, file.path());
+        let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
+        self.tools.run(program, &args).await.map_err(|cause| failed(&cause))
+    }
+
+    /// Makes the folder to mount at. Not through a link, which a sandbox may have put into a bucket that is mounted above.
+    async fn make_folder(&self, path: &Path) -> Result<(), String> {
+        fs::create_dir_all(&self.root).map_err(|error| format!("{}: {error}", self.root.display()))?;
+        match super::find(path.to_owned(), vec![self.root.clone()]).await {
+            Ok(place) if place.path().is_dir() => Ok(()),
+            Ok(_) => Err(format!("{} is not a directory", path.display())),
+            Err(Refusal::Outside(_)) => Err(format!("{} leads out of the mount root", path.display())),
+            Err(Refusal::Unusable(error)) => Err(format!("{}: {error}", path.display())),
+        }
+    }
+
+    async fn unmount(&self, path: &Path) -> Result<(), String> {
+        let Err(first) = self.tools.run("fusermount", &["-u".as_ref(), path.as_os_str()]).await else { return Ok(()) };
+        self.tools.run("umount", &[path.as_os_str()]).await.map_err(|second| format!("{first}; {second}"))
+    }
+
+    /// Makes the sandboxes that are there the users of what their labels name.
+    async fn restore(&self, engine: &Engine) -> Result<(), Error> {
+        let restore = || async {
+            for container in engine.containers("label", labels::BUCKETS.to_owned()).await? {
+                let labels = container.labels.unwrap_or_default();
+                let Some(id) = labels::value(&labels, labels::ID) else { continue };
+                for path in labels::list(&labels, labels::BUCKETS) {
+                    self.entry(Path::new(&path)).lock().await.users.insert(id.to_owned());
+                }
+            }
+            Ok(())
+        };
+        self.restored.get_or_try_init(restore).await.map(|_| ())
+    }
+
+    fn entry(&self, path: &Path) -> Arc<AsyncMutex<Mounted>> {
+        self.lock().entry(path.to_owned()).or_default().clone()
+    }
+
+    /// Forgets a path that nobody uses and nobody waits for.
+    fn tidy(&self, path: &Path, entry: Arc<AsyncMutex<Mounted>>) {
+        let mut all = self.lock();
+        let is_unused = entry.try_lock().is_ok_and(|mounted| mounted.users.is_empty());
+        // The map's own and this one.
+        if is_unused && Arc::strong_count(&entry) <= 2 {
+            all.remove(path);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<AsyncMutex<Mounted>>>> {
+        self.mounted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn invalid_root(what: &str) -> RuntimeError {
+    fault(VolumeFault::InvalidOssfsMountRoot, format!("storage.ossfs_mount_root {what}."))
+}
+
+fn conflict(volume: &Volume, ossfs: &Ossfs, is_known: bool) -> RuntimeError {
+    let why = if is_known {
+        "is in use with other credentials, another endpoint or other options"
+    } else {
+        "was mounted before this server was started, so that its credentials cannot be compared"
+    };
+    let text = format!(
+        "Volume '{}': this part of OSSFS bucket '{}' {why}. It is shared only by sandboxes that give the same; delete \
+         those that use it first.",
+        volume.name, ossfs.bucket
+    );
+    fault(VolumeFault::OssfsMountConflict, text)
+}
+
+fn is_same(mounted: &Ossfs, asked: &Ossfs) -> bool {
+    let is_key = mounted.access_key_id.matches(asked.access_key_id.expose().as_bytes());
+    let is_secret = mounted.access_key_secret.matches(asked.access_key_secret.expose().as_bytes());
+    let said = |ossfs: &Ossfs| (url(&ossfs.endpoint), ossfs.version, ossfs.options.clone());
+    is_key && is_secret && said(mounted) == said(asked)
+}
+
+/// The endpoint with its scheme.
+fn url(endpoint: &str) -> String {
+    if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") }
+}
+
+/// The part of the bucket in plain form; nothing for the whole of it.
+fn part(sub_path: Option<&str>) -> Option<String> {
+    let part = plain(Path::new(sub_path?));
+    part.to_str().filter(|part| !part.is_empty()).map(str::to_owned)
+}
+
+/// The file that hands the credentials over; only this user can read it, and it is gone with its value.
+fn hand_over(ossfs: &Ossfs, sub_path: Option<&str>) -> io::Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new().prefix("opensandbox-ossfs-").tempfile()?;
+    let (id, secret) = (ossfs.access_key_id.expose(), ossfs.access_key_secret.expose());
+    match ossfs.version {
+        OssfsVersion::V1 => write!(file, "{}:{id}:{secret}", ossfs.bucket)?,
+        OssfsVersion::V2 => {
+            writeln!(file, "--oss_endpoint={}\n--oss_bucket={}", url(&ossfs.endpoint), ossfs.bucket)?;
+            writeln!(file, "--oss_access_key_id={id}\n--oss_access_key_secret={secret}")?;
+            if let Some(part) = part(sub_path) {
+                writeln!(file, "--oss_bucket_prefix={part}/")?;
+            }
+            ossfs.options.iter().try_for_each(|option| writeln!(file, "--{option}"))?;
+        }
+    }
+    Ok(file)
+}
+
+fn command(ossfs: &Ossfs, prefix: Option<&str>, path: &Path, file: &Path) -> (&'static str, Vec<OsString>) {
+    match ossfs.version {
+        OssfsVersion::V1 => {
+            let what = prefix.map_or_else(|| ossfs.bucket.clone(), |prefix| format!("{}:/{prefix}", ossfs.bucket));
+            let mut passwd = OsString::from("passwd_file=");
+            passwd.push(file);
+            let own = [OsString::from(format!("url={}", url(&ossfs.endpoint))), passwd];
+            let options = own.into_iter().chain(ossfs.options.iter().map(OsString::from));
+            let options = options.flat_map(|option| [OsString::from("-o"), option]);
+            ("ossfs", [what.into(), path.into()].into_iter().chain(options).collect())
+        }
+        OssfsVersion::V2 => ("ossfs2", vec!["mount".into(), path.into(), "-c".into(), file.into()]),
+    }
+}
+
+/// Whether something is mounted at a path, by the kernel's own table: asking the path could hang.
+fn is_mounted(path: &Path) -> io::Result<bool> {
+    let path = path.to_string_lossy();
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    Ok(points.map(unescaped).any(|point| point == path))
+}
+
+/// Blanks and the like are in the table as `\040`.
+fn unescaped(point: &str) -> String {
+    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    escapes.into_iter().fold(point.to_owned(), |point, (escape, plain)| point.replace(escape, plain))
+}
+
+#[cfg(test)]
+#[path = "ossfs_tests.rs"]
+mod tests;

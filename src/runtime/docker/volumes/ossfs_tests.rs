@@ -1,0 +1,192 @@
+use std::os::unix::fs::PermissionsExt;
+
+use crate::{config::secret::Secret, model::volume::Source, runtime::ErrorKind};
+
+use super::*;
+
+/// Buckets with programs that note how they were called, and what they were handed.
+struct Rig {
+    folder: tempfile::TempDir,
+    buckets: Buckets,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let buckets = Buckets::new(folder.path().join("mnt"), Some(folder.path().as_os_str().to_owned()));
+        let rig = Self { folder, buckets };
+        for name in ["ossfs", "ossfs2", "fusermount", "umount"] {
+            rig.program(name, "exit 0");
+        }
+        rig
+    }
+
+    fn program(&self, name: &str, end: &str) {
+        let path = self.folder.path().join(name);
+        let calls = self.folder.path().join("calls");
+        let script = format!(
+            "#!/bin/sh\nPATH=/usr/bin:/bin\nexec 3>>{}\necho {name} \"$@\" >&3\nfor word in \"$@\"; do case $word in\n\
+             *opensandbox-ossfs-*) stat -c %a \"${{word#passwd_file=}}\" >&3; cat \"${{word#passwd_file=}}\" >&3; echo >&3;;\n\
+             esac; done\n{end}\n",
+            calls.display()
+        );
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// What was called since the last time, without names that differ from run to run.
+    fn calls(&self) -> Vec<String> {
+        let path = self.folder.path().join("calls");
+        let calls = fs::read_to_string(&path).unwrap_or_default().replace(self.folder.path().to_str().unwrap(), "");
+        let _ = fs::remove_file(path);
+        let known = |line: &str| match line.find("opensandbox-ossfs-") {
+            Some(at) => {
+                let before = line[..at].rfind(['=', ' ']).map_or(0, |at| at + 1);
+                let after = line[at..].find(' ').map_or("", |end| &line[at + end..]);
+                format!("{}FILE{after}", &line[..before])
+            }
+            None => line.to_owned(),
+        };
+        calls.lines().filter(|line| !line.is_empty()).map(known).collect()
+    }
+
+    async fn take(&self, id: &str, part: Option<&str>, ossfs: &Ossfs) -> Result<String, RuntimeError> {
+        let source = Source::Ossfs(Box::new(ossfs.clone()));
+        let (name, mount_path, sub_path) = ("v".to_owned(), "/x".to_owned(), part.map(str::to_owned));
+        self.buckets.take(id, &Volume { name, mount_path, read_only: false, sub_path, source }, ossfs).await
+    }
+}
+
+fn ossfs(version: OssfsVersion) -> Ossfs {
+    Ossfs {
+        bucket: "buck".to_owned(),
+        endpoint: "oss.example.com".to_owned(),
+        version,
+        options: vec!["allow_other".to_owned()],
+        access_key_id: Secret::new("ID"),
+        access_key_secret: Secret::new("S3CRET"),
+    }
+}
+
+#[tokio::test]
+async fn each_generation_is_called_as_the_peer_calls_it() {
+    let rig = Rig::new();
+    let path = rig.take("a", Some("p/./q"), &ossfs(OssfsVersion::V1)).await.unwrap();
+    assert_eq!(path, rig.folder.path().join("mnt/buck/p/q").to_str().unwrap());
+    assert_eq!(
+        rig.calls(),
+        [
+            "ossfs buck:/p/q /mnt/buck/p/q -o url=https://oss.example.com -o passwd_file=FILE -o allow_other",
+            "600",
+            "buck:ID:S3CRET"
+        ]
+    );
+    rig.take("b", Some("r"), &ossfs(OssfsVersion::V2)).await.unwrap();
+    let expected = [
+        "ossfs2 mount /mnt/buck/r -c FILE",
+        "600",
+        "--oss_endpoint=https://oss.example.com",
+        "--oss_bucket=buck",
+        "--oss_access_key_id=ID",
+        "--oss_access_key_secret=S3CRET",
+        "--oss_bucket_prefix=r/",
+        "--allow_other",
+    ];
+    assert_eq!(rig.calls(), expected);
+    rig.take("c", None, &Ossfs { endpoint: "http://e".to_owned(), ..ossfs(OssfsVersion::V1) }).await.unwrap();
+    assert_eq!(rig.calls()[0], "ossfs buck /mnt/buck -o url=http://e -o passwd_file=FILE -o allow_other");
+}
+
+#[tokio::test]
+async fn the_last_user_unmounts() {
+    let rig = Rig::new();
+    let bucket = ossfs(OssfsVersion::V2);
+    let path = rig.take("a", None, &bucket).await.unwrap();
+    rig.take("b", None, &bucket).await.unwrap();
+    rig.take("b", None, &bucket).await.unwrap();
+    assert_eq!(rig.calls().iter().filter(|call| call.starts_with("ossfs2")).count(), 1);
+    rig.buckets.give_back("b", Path::new(&path)).await;
+    rig.buckets.give_back("stranger", Path::new(&path)).await;
+    assert!(rig.calls().is_empty());
+    rig.program("fusermount", "exit 1");
+    rig.buckets.give_back("a", Path::new(&path)).await;
+    assert_eq!(rig.calls(), ["fusermount -u /mnt/buck", "umount /mnt/buck"]);
+    assert!(rig.buckets.lock().is_empty());
+}
+
+#[tokio::test]
+async fn other_credentials_do_not_get_what_is_mounted() {
+    let rig = Rig::new();
+    let bucket = ossfs(OssfsVersion::V2);
+    let path = rig.take("a", None, &bucket).await.unwrap();
+    for other in [
+        Ossfs { access_key_secret: Secret::new("guess"), ..bucket.clone() },
+        Ossfs { access_key_id: Secret::new("other"), ..bucket.clone() },
+        Ossfs { options: Vec::new(), ..bucket.clone() },
+        Ossfs { endpoint: "https://elsewhere".to_owned(), ..bucket.clone() },
+    ] {
+        let error = rig.take("b", None, &other).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::OssfsMountConflict));
+        assert!(!error.message.contains("guess") && !error.message.contains("S3CRET"), "{error}");
+    }
+    rig.take("b", None, &Ossfs { endpoint: "https://oss.example.com".to_owned(), ..bucket.clone() }).await.unwrap();
+    for id in ["a", "b"] {
+        rig.buckets.give_back(id, Path::new(&path)).await;
+    }
+    rig.take("c", None, &Ossfs { options: Vec::new(), ..bucket }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_mount_of_before_the_start_is_not_shared_with_strangers() {
+    let rig = Rig::new();
+    let path = rig.folder.path().join("mnt/buck");
+    rig.buckets.entry(&path).lock().await.users.insert("old".to_owned());
+    let error = rig.take("a", None, &ossfs(OssfsVersion::V2)).await.unwrap_err();
+    assert!(error.message.contains("was mounted before this server was started"), "{error}");
+    rig.buckets.give_back("old", &path).await;
+    assert_eq!(rig.calls(), ["fusermount -u /mnt/buck"]);
+    rig.take("a", None, &ossfs(OssfsVersion::V2)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failed_mount_tells_why_and_no_secret() {
+    let rig = Rig::new();
+    rig.program("ossfs2", "echo denied for ID with S3CRET >&2; exit 3");
+    let error = rig.take("a", None, &ossfs(OssfsVersion::V2)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::OssfsMountFailed));
+    assert!(error.message.ends_with("ossfs2: exit status: 3: denied for *** with ***"), "{error}");
+    assert!(rig.buckets.lock().is_empty());
+    fs::remove_file(rig.folder.path().join("ossfs")).unwrap();
+    let error = rig.take("a", None, &ossfs(OssfsVersion::V1)).await.unwrap_err();
+    assert!(error.message.ends_with("ossfs was not found on PATH"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_running_keeps_nobody_waiting() {
+    let rig = Rig::new();
+    rig.program("ossfs2", "sleep 5 &");
+    let start = std::time::Instant::now();
+    rig.take("a", None, &ossfs(OssfsVersion::V2)).await.unwrap();
+    assert!(start.elapsed().as_secs() < 4);
+}
+
+#[tokio::test]
+async fn no_link_in_a_bucket_leads_a_mount_elsewhere() {
+    let rig = Rig::new();
+    fs::create_dir_all(rig.folder.path().join("mnt/buck")).unwrap();
+    fs::create_dir(rig.folder.path().join("out")).unwrap();
+    std::os::unix::fs::symlink("../../out", rig.folder.path().join("mnt/buck/evil")).unwrap();
+    let error = rig.take("a", Some("evil"), &ossfs(OssfsVersion::V2)).await.unwrap_err();
+    assert!(error.message.ends_with("leads out of the mount root"), "{error}");
+    assert!(rig.calls().is_empty());
+    let relative = Buckets::new("mnt".into(), None);
+    let error = relative.path(&ossfs(OssfsVersion::V2), None).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidOssfsMountRoot));
+}
+
+#[test]
+fn mount_points_are_known_by_the_kernel_s_table() {
+    assert!(is_mounted(Path::new("/proc")).unwrap());
+    assert!(!is_mounted(Path::new("/proc/self")).unwrap());
+    assert_eq!(unescaped("/a\\040b"), "/a b");
+}

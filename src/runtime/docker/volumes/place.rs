@@ -1,0 +1,258 @@
+//! Places of the host's file system, found so that what is bound is what was checked.
+//!
+//! Sandboxes write to the directories that they mount, so a symbolic link below an allowed directory is a stranger's
+//! word. A path is first resolved, then compared with the allowed ones, and what it resolved to is walked again, each
+//! step from the directory before it and through no link at all. Whatever changed in between ends the walk. The object
+//! at its end is kept open: its identity tells later whether a path, or a sandbox's mount, still is the same.
+
+use std::{
+    fs, io,
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, mkdirat, open, openat, openat2},
+    io::Errno,
+};
+
+/// How a step is opened: for its identity only, and never what a link points to.
+const STEP: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// A directory or a regular file.
+#[derive(Debug)]
+pub(in crate::runtime::docker) struct Place {
+    path: PathBuf,
+    object: OwnedFd,
+}
+
+/// Why there is no such place.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The path leads here, which is below none of the roots.
+    Outside(PathBuf),
+    /// It cannot be opened or made.
+    Unusable(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Unusable(error)
+    }
+}
+
+impl Place {
+    /// The place that `path` leads to, at or below one of `roots`; directories that are missing are made. All are
+    /// absolute paths without `..`. Blocks.
+    pub(super) fn find(path: &Path, roots: &[PathBuf]) -> Result<Self, Refusal> {
+        let resolved = resolve(path)?;
+        if !resolved_roots(roots).iter().any(|root| resolved.starts_with(root)) {
+            return Err(Refusal::Outside(resolved));
+        }
+        let object = walk(&resolved, Missing::Make).map_err(|error| match error.raw_os_error() {
+            // Nothing of a resolved path is a link, unless it was made one just now or leads nowhere.
+            Some(code) if code == Errno::LOOP.raw_os_error() => Refusal::Outside(resolved.clone()),
+            _ => Refusal::Unusable(error),
+        })?;
+        match FileType::from_raw_mode(stat(&object)?.st_mode) {
+            FileType::Directory | FileType::RegularFile => Ok(Self { path: resolved, object }),
+            _ => Err(io::Error::other("neither a directory nor a regular file").into()),
+        }
+    }
+
+    /// Its path, on which there was no symbolic link.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether its path still leads to it, and through no link. Blocks.
+    pub(super) fn is_still_there(&self) -> io::Result<bool> {
+        match walk(&self.path, Missing::Fail) {
+            Ok(object) => self.is(&object),
+            Err(error) if is_a_change(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the process `pid` has it at `path`, as that process sees paths. Blocks.
+    pub(super) fn is_seen_by(&self, pid: i64, path: &str) -> io::Result<bool> {
+        let root = open(format!("/proc/{pid}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let object = openat2(
+            root,
+            plain(Path::new(path)),
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        )?;
+        self.is(&object)
+    }
+
+    fn is(&self, other: &OwnedFd) -> io::Result<bool> {
+        let (own, other) = (stat(&self.object)?, stat(other)?);
+        Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
+    }
+}
+
+/// The roots as they are once every link on their way is followed.
+pub(super) fn resolved_roots(roots: &[PathBuf]) -> Vec<PathBuf> {
+    roots.iter().filter_map(|root| resolve(root).ok()).collect()
+}
+
+/// A path without `.`, `..`, doubled slashes and one at its end, by its text alone.
+pub(in crate::runtime::docker) fn plain(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut plain, part| {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+        plain
+    })
+}
+
+/// Follows the links of what exists of a path; the rest is added as it is.
+fn resolve(path: &Path) -> io::Result<PathBuf> {
+    for ancestor in path.ancestors() {
+        match fs::canonicalize(ancestor) {
+            Ok(real) => {
+                let rest = path.strip_prefix(ancestor).map_err(io::Error::other)?;
+                return Ok(real.components().chain(rest.components()).collect());
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Missing {
+    Make,
+    Fail,
+}
+
+fn walk(path: &Path, missing: Missing) -> io::Result<OwnedFd> {
+    let mut at = openat(CWD, "/", STEP | OFlags::DIRECTORY, Mode::empty())?;
+    for part in path.components() {
+        match part {
+            Component::RootDir => {}
+            Component::Normal(name) => at = step(&at, name.as_ref(), missing)?,
+            Component::Prefix(_) | Component::CurDir | Component::ParentDir => {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+        }
+    }
+    Ok(at)
+}
+
+fn step(at: &OwnedFd, name: &Path, missing: Missing) -> io::Result<OwnedFd> {
+    let opened = match openat(at, name, STEP, Mode::empty()) {
+        Err(Errno::NOENT) if missing == Missing::Make => {
+            match mkdirat(at, name, Mode::RWXU | Mode::RWXG | Mode::RWXO) {
+                Ok(()) | Err(Errno::EXIST) => openat(at, name, STEP, Mode::empty())?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        opened => opened?,
+    };
+    // Opened in this way a link is itself.
+    match FileType::from_raw_mode(stat(&opened)?.st_mode) {
+        FileType::Symlink => Err(Errno::LOOP.into()),
+        _ => Ok(opened),
+    }
+}
+
+fn stat(object: impl AsFd) -> io::Result<Stat> {
+    Ok(fstat(object)?)
+}
+
+fn is_a_change(error: &io::Error) -> bool {
+    let changes = [Errno::LOOP, Errno::NOENT, Errno::NOTDIR];
+    changes.iter().any(|change| error.raw_os_error() == Some(change.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A folder with the roots `a` and `b` and a place `out` that is below neither.
+    fn folder() -> (tempfile::TempDir, Vec<PathBuf>) {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "out"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let roots = vec![folder.path().join("a"), folder.path().join("b")];
+        (folder, roots)
+    }
+
+    fn outside(path: &Path, roots: &[PathBuf]) -> PathBuf {
+        match Place::find(path, roots) {
+            Err(Refusal::Outside(path)) => path,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_made() {
+        let (_folder, roots) = folder();
+        let place = Place::find(&roots[0].join("x/y"), &roots).unwrap();
+        assert_eq!(place.path(), roots[0].join("x/y"));
+        assert!(roots[0].join("x/y").is_dir() && place.is_still_there().unwrap());
+        fs::write(roots[0].join("file"), "").unwrap();
+        Place::find(&roots[0].join("file"), &roots).unwrap();
+        assert!(matches!(Place::find(&roots[0].join("file/x"), &roots), Err(Refusal::Unusable(_))));
+    }
+
+    #[test]
+    fn links_may_lead_to_a_root_and_nowhere_else() {
+        let (folder, roots) = folder();
+        symlink(folder.path().join("b"), roots[0].join("good")).unwrap();
+        symlink("../out", roots[0].join("bad")).unwrap();
+        symlink(folder.path().join("nowhere"), roots[0].join("dangling")).unwrap();
+        assert_eq!(Place::find(&roots[0].join("good/x"), &roots).unwrap().path(), roots[1].join("x"));
+        assert_eq!(outside(&roots[0].join("bad/x"), &roots), folder.path().join("out/x"));
+        assert!(!folder.path().join("out/x").exists());
+        outside(&roots[0].join("dangling"), &roots);
+        outside(&roots[0].join("dangling/x"), &roots);
+        assert!(!folder.path().join("nowhere").exists());
+        outside(&folder.path().join("ab"), &roots);
+    }
+
+    #[test]
+    fn a_root_may_be_a_link_itself() {
+        let (folder, _) = folder();
+        let root = folder.path().join("link");
+        symlink(folder.path().join("out"), &root).unwrap();
+        let place = Place::find(&root.join("x"), std::slice::from_ref(&root)).unwrap();
+        assert_eq!(place.path(), folder.path().join("out/x"));
+    }
+
+    #[test]
+    fn a_place_that_was_exchanged_is_another() {
+        let (folder, roots) = folder();
+        let place = Place::find(&roots[0].join("x/y"), &roots).unwrap();
+        fs::rename(roots[0].join("x"), roots[0].join("old")).unwrap();
+        assert!(!place.is_still_there().unwrap());
+        symlink(folder.path().join("out"), roots[0].join("x")).unwrap();
+        fs::create_dir(folder.path().join("out/y")).unwrap();
+        assert!(!place.is_still_there().unwrap());
+        fs::remove_file(roots[0].join("x")).unwrap();
+        fs::create_dir_all(roots[0].join("x/y")).unwrap();
+        assert!(!place.is_still_there().unwrap(), "the same path, another directory");
+        fs::remove_dir_all(roots[0].join("x")).unwrap();
+        fs::rename(roots[0].join("old"), roots[0].join("x")).unwrap();
+        assert!(place.is_still_there().unwrap());
+        let own = i64::from(std::process::id());
+        assert!(place.is_seen_by(own, &format!("{}/../a/./x//y/", roots[0].display())).unwrap());
+        assert!(!place.is_seen_by(own, "/").unwrap());
+    }
+
+    #[test]
+    fn sockets_and_devices_are_no_places() {
+        let (_folder, roots) = folder();
+        let _socket = std::os::unix::net::UnixListener::bind(roots[0].join("s")).unwrap();
+        assert!(matches!(Place::find(&roots[0].join("s"), &roots), Err(Refusal::Unusable(_))));
+    }
+}
