@@ -5,7 +5,10 @@ pub mod failure;
 pub mod log_query;
 pub mod logs;
 pub mod meta;
+pub mod network_policy;
 pub mod payload;
+pub mod port;
+pub mod proxy;
 pub mod sandboxes;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
@@ -19,6 +22,8 @@ use crate::{
     drain,
     error::ApiError,
     logs::limits::Streams,
+    proxy::Proxy,
+    renew::Renewer,
     router::Route,
     runtime::{Runtime, RuntimeError},
     service::respond,
@@ -32,6 +37,12 @@ pub struct Api {
     pub streams: Arc<Streams>,
     /// Tells log streams that the gateway is ending.
     pub drain: drain::Watch,
+    /// Forwards requests to sandboxes' own servers.
+    pub proxy: Proxy,
+    /// Renews sandboxes that are used.
+    pub renewer: Renewer,
+    /// The path at which the gateway is reached from outside, if `server.eip` tells it.
+    pub public_path: Option<String>,
 }
 
 /// Who asks.
@@ -71,8 +82,9 @@ pub async fn handle(
         Route::Resume(_) => Err(RuntimeError::not_supported("Resuming").into()),
         Route::Renew(_) => Err(RuntimeError::not_supported("Renewing").into()),
         Route::Endpoint(_) => Err(RuntimeError::not_supported("Endpoints").into()),
-        Route::Proxy(..) => Err(RuntimeError::not_supported("Proxying").into()),
-        Route::NetworkPolicy(_) => Err(RuntimeError::not_supported("Network policy").into()),
+        // Boxed for the same reason.
+        Route::Proxy(port, path) => Box::pin(proxy::forward(api, port, path, req, caller)).await,
+        Route::NetworkPolicy(id) => Box::pin(network_policy::forward(api, id, req, caller)).await,
         Route::Diagnostics(..) => Err(RuntimeError::not_supported("Diagnostics").into()),
         Route::CreateSnapshot(_) | Route::ListSnapshots | Route::GetSnapshot(_) | Route::DeleteSnapshot(_) => {
             Err(RuntimeError::not_supported("Snapshots").into())

@@ -60,4 +60,9 @@ impl Watch {
     pub fn begun(&self) -> WaitForCancellationFutureOwned {
         self.token.clone().cancelled_owned()
     }
+
+    /// Whether the drain has begun.
+    pub fn has_begun(&self) -> bool {
+        self.token.is_cancelled()
+    }
 }

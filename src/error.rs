@@ -10,8 +10,12 @@ use serde_json::Value;
 use crate::{
     api::{extract::Invalid, failure::Failure},
     logs::limits::LimitReached,
+    proxy::error::ProxyError,
     runtime::{ErrorKind, RuntimeError},
 };
+
+/// The code of errors that have none of their own.
+const UNKNOWN: &str = "GENERAL::UNKNOWN_ERROR";
 
 /// An error on its way to a client.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +98,22 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN", text)
     }
 
+    /// Something asks for WebSocket without being a handshake (http-api.md §12.1).
+    pub fn no_handshake() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, UNKNOWN, "Websocket upgrade is not supported yet")
+    }
+
+    /// The caller may not use a secured sandbox (http-api.md §12.1).
+    pub fn secure_access() -> Self {
+        let text = "This sandbox requires the OpenSandbox-Secure-Access header for access.";
+        Self::new(StatusCode::UNAUTHORIZED, "MISSING_OR_INVALID_SECURE_ACCESS", text)
+    }
+
+    /// The id is one of a backend that is not there (http-api.md §13).
+    pub fn fsb_not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, UNKNOWN, "Fsb sandbox not found.")
+    }
+
     /// The request's body is longer than `limit` bytes.
     pub fn body_too_large(limit: usize) -> Self {
         let message = format!("The request body is larger than {limit} bytes.");
@@ -122,6 +142,38 @@ impl From<RuntimeError> for ApiError {
         let (status, code) = row(error.kind);
         let retry_after = (error.kind == ErrorKind::LogEngineUnavailable).then_some(5);
         Self { retry_after, ..Self::new(status, code, error.message) }
+    }
+}
+
+impl From<ProxyError> for ApiError {
+    fn from(error: ProxyError) -> Self {
+        match error {
+            ProxyError::Connect { authority, error } => {
+                let message = format!("Could not connect to the backend sandbox {authority}: {error}");
+                Self::new(StatusCode::BAD_GATEWAY, "BACKEND_CONNECTION_FAILED", message)
+            }
+            ProxyError::Response { authority, why } => {
+                let message = format!(
+                    "The backend sandbox {authority} dropped the connection or sent an invalid response: {why}"
+                );
+                Self::new(StatusCode::BAD_GATEWAY, "BACKEND_RESPONSE_FAILED", message)
+            }
+            ProxyError::Timeout { authority, after } => {
+                let after = after.as_secs();
+                let message =
+                    format!("The backend sandbox {authority} did not respond in time: no response within {after} s");
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "BACKEND_TIMEOUT", message)
+            }
+            ProxyError::ClientGone => Self::client_gone(),
+            ProxyError::PathEscapes => {
+                let text = "The path must not contain '..': it would leave the sandbox's proxy.";
+                Self::new(StatusCode::BAD_REQUEST, "SANDBOX::INVALID_PARAMETER", text)
+            }
+            ProxyError::BadBackend => {
+                let text = "An internal error occurred in the proxy: the backend's address or headers are invalid";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, UNKNOWN, text)
+            }
+        }
     }
 }
 

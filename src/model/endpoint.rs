@@ -31,6 +31,13 @@ pub struct Backend {
     pub egress_token: Option<Secret>,
 }
 
+impl Backend {
+    /// A server that is reached without a prefix, further headers or secrets.
+    pub fn plain(authority: String) -> Self {
+        Self { authority, path_prefix: String::new(), headers: Vec::new(), secure_access: None, egress_token: None }
+    }
+}
+
 impl fmt::Debug for Backend {
     /// Without the headers' values, which may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

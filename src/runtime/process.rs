@@ -48,6 +48,7 @@ use crate::{
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
+        endpoint::Backend,
         sandbox::{CreatedSandbox, Sandbox as Shown},
     },
 };
@@ -137,6 +138,11 @@ impl Runtime for Process {
                 Err(RuntimeError::new(ErrorKind::LogQueryFailed, message))
             }
         }
+    }
+
+    async fn backend(&self, id: &str, port: u16) -> Result<Backend, RuntimeError> {
+        self.find(id)?;
+        Ok(Backend::plain(format!("127.0.0.1:{port}")))
     }
 
     async fn shutdown(&self) {

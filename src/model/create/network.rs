@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::model::{read, violation::Report};
 
 /// Checks `networkPolicy`. The words for actions are left to the egress sidecar.
-pub(super) fn check_policy(report: &mut Report, value: &Value) -> Option<()> {
+pub(crate) fn check_policy(report: &mut Report, value: &Value) -> Option<()> {
     let members = read::object(report, value)?;
     read::optional(report, members, "defaultAction", read::string);
     read::optional(report, members, "egress", |r, v| read::list(r, v, 0, check_rule));
@@ -18,7 +18,8 @@ pub(super) fn credential_proxy(report: &mut Report, value: &Value) -> Option<boo
     read::flag(report, members, "enabled", false)
 }
 
-fn check_rule(report: &mut Report, value: &Value) -> Option<()> {
+/// Checks one of its rules.
+pub(crate) fn check_rule(report: &mut Report, value: &Value) -> Option<()> {
     let members = read::object(report, value)?;
     let action = read::required(report, members, "action", read::string);
     let target = read::required(report, members, "target", |r, v| read::string_of(r, v, 1..=usize::MAX));
