@@ -9,6 +9,7 @@ mod bytes;
 mod drain;
 mod faults;
 mod limits;
+mod proxy;
 mod release;
 mod release_h2;
 mod self_check;
