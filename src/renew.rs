@@ -60,3 +60,6 @@ impl fmt::Debug for Renewer {
         f.debug_struct("Renewer").field("enabled", &self.enabled.is_some()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

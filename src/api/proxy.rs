@@ -79,7 +79,10 @@ pub fn public_path(eip: Option<&str>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
+    use crate::config::secret::Secret;
 
     #[test]
     fn the_prefix_is_what_the_client_asked_for() {
@@ -91,5 +94,23 @@ mod tests {
         assert_eq!(prefix(Some("gw.example"), whole, "/x/y", "/v1"), "/sandboxes/a%20b/proxy/80");
         assert_eq!(prefix(Some(" https://gw.example/base/ "), whole, "/x/y", "/v1"), "/base/sandboxes/a%20b/proxy/80");
         assert_eq!(prefix(None, "/sandboxes/x/proxy/80", "", ""), "/sandboxes/x/proxy/80");
+    }
+
+    #[test]
+    fn a_secured_sandbox_wants_its_token() {
+        let checked = |presented: Option<&'static str>| {
+            let mut backend = Backend::plain("x:1".to_owned());
+            backend.secure_access = Some(Secret::new("t0ken"));
+            let mut headers = HeaderMap::new();
+            if let Some(presented) = presented {
+                headers.insert(SECURE_ACCESS, HeaderValue::from_static(presented));
+            }
+            check_access(&backend, &headers).map_err(|error| (error.status.as_u16(), error.body.code))
+        };
+        assert_eq!(checked(Some("t0ken")), Ok(()));
+        for wrong in [None, Some(""), Some("t0ke"), Some("t0ken2"), Some("T0ken")] {
+            assert_eq!(checked(wrong), Err((401, "MISSING_OR_INVALID_SECURE_ACCESS")), "{wrong:?}");
+        }
+        assert!(check_access(&Backend::plain("x:1".to_owned()), &HeaderMap::new()).is_ok());
     }
 }

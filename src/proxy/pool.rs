@@ -131,3 +131,58 @@ async fn sweep(pool: Arc<Pool>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    use super::*;
+    use crate::proxy::Times;
+
+    const TIMES: Times = Times { connect: REST, answer: REST, go_on: REST };
+
+    fn key(id: &str, authority: &str) -> Key {
+        Key { id: id.to_owned(), authority: authority.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_its_sandboxes_and_its_ports_own() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let pool = Arc::new(Pool::default());
+        for _ in 0..PER_SANDBOX + 3 {
+            let mut link = Link::open(&authority, TIMES).await.unwrap();
+            assert!(link.is_alive(false));
+            Arc::clone(&pool).put(key("a", &authority), link);
+        }
+        assert_eq!(pool.len(), PER_SANDBOX, "bounded");
+        assert!(pool.take(&key("b", &authority), false).is_none(), "another sandbox at the same address");
+        assert!(pool.take(&key("a", "127.0.0.1:1"), false).is_none(), "another port of the sandbox");
+        assert!(pool.take(&key("a", &authority), true).is_some());
+        assert_eq!(pool.len(), PER_SANDBOX - 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_closed_or_rests_too_long_is_put_away() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let pool = Arc::new(Pool::default());
+        let mut accepted = Vec::new();
+        for _ in 0..2 {
+            let mut link = Link::open(&authority, TIMES).await.unwrap();
+            accepted.push(listener.accept().await.unwrap().0);
+            assert!(link.is_alive(false));
+            Arc::clone(&pool).put(key("a", &authority), link);
+        }
+        accepted.pop();
+        // The system knows at once, the runtime when it is told.
+        let mut taken = pool.take(&key("a", &authority), true).expect("the other one is good");
+        assert!(pool.is_empty(), "the closed one is gone");
+        assert!(taken.is_alive(true));
+        Arc::clone(&pool).put(key("a", &authority), taken);
+        assert!(pool.state().swept(Instant::now()).is_empty());
+        assert_eq!(pool.state().swept(Instant::now() + REST).len(), 1);
+        assert!(pool.is_empty());
+        assert_eq!(accepted[0].read(&mut [0]).await.unwrap(), 0, "closed");
+    }
+}

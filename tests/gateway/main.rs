@@ -10,6 +10,8 @@ mod drain;
 mod faults;
 mod limits;
 mod proxy;
+mod proxy_bodies;
+mod proxy_tunnel;
 mod release;
 mod release_h2;
 mod self_check;

@@ -166,6 +166,19 @@ impl Conn {
         }
     }
 
+    /// What comes next; `None` when the peer has closed.
+    pub async fn some(&mut self) -> Option<Vec<u8>> {
+        if self.buffer.is_empty() && !matches!(self.io.read_buf(&mut self.buffer).await, Ok(1..)) {
+            return None;
+        }
+        Some(self.buffer.split().to_vec())
+    }
+
+    /// Notes that the peer was seen to have closed.
+    pub fn note_closed(&self) {
+        self.closed.lock().unwrap().push(Instant::now());
+    }
+
     /// Closes with a reset.
     pub fn reset(self) {
         socket2::SockRef::from(&self.io).set_linger(Some(Duration::ZERO)).unwrap();
