@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{
     backend::{Backend, Conn},
-    client::{Client, Response, get, request},
+    client::{Client, Response, get, request, written},
     gateway::{Gateway, Setup},
     h2::H2,
 };
@@ -396,4 +396,29 @@ async fn the_network_policy_is_checked_and_goes_to_the_sidecar() {
     let foreign = request(proxied.address(), "GET", "/v1/sandboxes/fsb-1/networkpolicy", &[], "").await;
     let expected: Value = serde_json::json!({"code": "GENERAL::UNKNOWN_ERROR", "message": "Fsb sandbox not found."});
     assert_eq!((foreign.status(), foreign.json()), (404, expected));
+}
+
+/// What waits behind a request is not lost by looking whether its client is still there.
+#[tokio::test]
+async fn requests_that_come_at_once_are_answered_in_turn() {
+    let backend = Backend::start(|mut conn| async move {
+        while let Some(head) = conn.head().await {
+            let body = conn.body_of(&head).await;
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            conn.answer("200 OK", &[], &body).await;
+        }
+    })
+    .await;
+    let proxied = Proxied::start().await;
+    let target = proxied.target(backend.port, "/");
+    let mut client = proxied.connect().await;
+    let bodies: Vec<String> = (0..8).map(|number| format!("{number}").repeat(20_000)).collect();
+    for body in &bodies {
+        client.send(written("POST", &target, &[], body)).await;
+    }
+    for body in &bodies {
+        assert_eq!(client.head().await.status, 200);
+        assert!(client.body().await.unwrap() == body.as_bytes());
+    }
+    assert_eq!(backend.accepted(), 1);
 }

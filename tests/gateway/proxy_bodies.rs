@@ -196,12 +196,7 @@ async fn a_client_that_leaves_takes_its_backend_connection_along() {
             })
             .await;
         }
-        let files = proxied.gateway.open_files();
-        eventually("client_gone", Duration::from_secs(2), || {
-            !proxied.gateway.output().contains("end=complete\n\n") && proxied.gateway.open_files() <= files
-        })
-        .await;
-        assert!(proxied.gateway.output().contains("end=client_gone"));
+        eventually("the reason", Duration::from_secs(2), || proxied.gateway.output().contains("end=client_gone")).await;
     }
 }
 
@@ -214,26 +209,23 @@ async fn arrived(client: &mut Client, serve: usize) {
     }
 }
 
-/// What the client has still to send hides its leaving from hyper, which reads no further than it must.
+/// What the client has still to send hides its leaving from hyper, which reads no further than it must. The backend, which
+/// takes nothing, does not see the end of the connection behind what it has not taken; the gateway has closed it. In the same
+/// way a client's proper end stays behind what its own system has still to send: of that only a reset can be seen.
 #[tokio::test]
 async fn a_client_that_leaves_behind_an_upload_that_nobody_takes_is_noticed() {
     let backend = Backend::start(|mut conn| async move {
         conn.head().await;
-        // Takes nothing: only the system can tell that the peer is gone.
-        let mut gone = conn.io.ready(tokio::io::Interest::READABLE).await.unwrap();
-        while !gone.is_read_closed() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            gone = conn.io.ready(tokio::io::Interest::READABLE).await.unwrap();
-        }
-        conn.wait_closed().await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
     })
     .await;
     let proxied = Proxied::start().await;
     let target = proxied.target(backend.port, "/");
-    for length in [100_usize, 1 << 16, 64 << 20] {
-        for reset in [false, true] {
+    let files = proxied.gateway.open_files();
+    for (length, resets) in [(100_usize, &[false, true][..]), (1 << 16, &[false, true]), (64 << 20, &[true])] {
+        for &reset in resets {
             soon(async || {
-                let seen = backend.closed().len();
+                let accepted = backend.accepted();
                 let mut client = proxied.connect().await;
                 client
                     .send(format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"))
@@ -241,13 +233,13 @@ async fn a_client_that_leaves_behind_an_upload_that_nobody_takes_is_noticed() {
                 let body = vec![b'x'; length / 2];
                 // As much as there is room for.
                 let _ = tokio::time::timeout(Duration::from_millis(300), client.try_send(&body)).await;
-                let left = Instant::now();
+                eventually("the backend asked", Duration::from_secs(5), || backend.accepted() > accepted).await;
                 if reset {
                     client.reset()
                 } else {
                     client.close()
                 }
-                backend.wait_closed(seen).await.saturating_duration_since(left)
+                eventually("both ends closed", Duration::from_secs(5), || proxied.gateway.open_files() <= files).await
             })
             .await;
         }
@@ -308,7 +300,7 @@ async fn a_body_without_a_length_ends_with_its_connection() {
 async fn trailers_pass_both_ways() {
     let backend = Backend::start(|mut conn| async move {
         let head = conn.head().await.unwrap();
-        assert!(head.contains("\r\ntrailer: x-sum\r\n") && head.contains("\r\nte: trailers\r\n"), "{head}");
+        assert!(head.contains("\r\ntrailer: X-Sum\r\n") && head.contains("\r\nte: trailers\r\n"), "{head}");
         assert_eq!(
             (conn.line().await, conn.line().await, conn.line().await),
             ("3\r\n".into(), "abc\r\n".into(), "0\r\n".into())
