@@ -46,6 +46,8 @@ pin_project! {
         Full { bytes: Option<Bytes> },
         Log { #[pin] log: LogBody },
         Proxy { proxy: ProxyBody },
+        // Nothing, for nobody is there.
+        Unread,
         // Nothing, behind which the connection becomes something else.
         Tunnel { tunnel: Option<Box<Tunnel>> },
     }
@@ -64,6 +66,11 @@ impl Body {
     /// A body without bytes.
     pub fn empty() -> Self {
         Self { kind: Kind::Full { bytes: None }, report: None }
+    }
+
+    /// A body that nobody will read: the client left before there was an answer.
+    pub fn unread() -> Self {
+        Self { kind: Kind::Unread, report: None }
     }
 
     /// A body of these bytes.
@@ -91,7 +98,7 @@ impl Body {
     pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
         match &mut self.kind {
             Kind::Tunnel { tunnel } => tunnel.take(),
-            Kind::Full { .. } | Kind::Log { .. } | Kind::Proxy { .. } => None,
+            Kind::Full { .. } | Kind::Log { .. } | Kind::Proxy { .. } | Kind::Unread => None,
         }
     }
 
@@ -112,7 +119,7 @@ impl http_body::Body for Body {
             KindProjection::Full { bytes } => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
             KindProjection::Log { log } => ready!(log.poll_frame(cx)).map(|frame| frame.map_err(Broken::Log)),
             KindProjection::Proxy { proxy } => ready!(proxy.poll_frame(cx)).map(|frame| frame.map_err(Broken::Proxy)),
-            KindProjection::Tunnel { .. } => None,
+            KindProjection::Unread | KindProjection::Tunnel { .. } => None,
         };
         if let Some(report) = this.report {
             match &frame {
@@ -129,7 +136,7 @@ impl http_body::Body for Body {
             Kind::Full { bytes } => bytes.is_none(),
             Kind::Log { log } => log.is_ended(),
             Kind::Proxy { proxy } => proxy.is_ended(),
-            Kind::Tunnel { .. } => true,
+            Kind::Unread | Kind::Tunnel { .. } => true,
         }
     }
 
@@ -138,7 +145,7 @@ impl http_body::Body for Body {
             Kind::Full { bytes } => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Log { .. } => SizeHint::default(),
             Kind::Proxy { proxy } => proxy.size_hint(),
-            Kind::Tunnel { .. } => SizeHint::with_exact(0),
+            Kind::Unread | Kind::Tunnel { .. } => SizeHint::with_exact(0),
         }
     }
 }
@@ -148,7 +155,7 @@ impl Kind {
     fn finish(&self) -> Finish {
         match self {
             Self::Full { bytes: None } => Finish::Complete,
-            Self::Full { bytes: Some(_) } => Finish::ClientGone,
+            Self::Full { bytes: Some(_) } | Self::Unread => Finish::ClientGone,
             Self::Log { log } => log.finish(),
             Self::Proxy { proxy } => proxy.finish(),
             Self::Tunnel { .. } => Finish::Complete,

@@ -17,6 +17,9 @@ use crate::{
 /// The code of errors that have none of their own.
 const UNKNOWN: &str = "GENERAL::UNKNOWN_ERROR";
 
+/// The code of the answer that nobody is there to read.
+pub const CLIENT_GONE: &str = "CLIENT_GONE";
+
 /// An error on its way to a client.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiError {
@@ -88,7 +91,7 @@ impl ApiError {
 
     /// The client left before there was an answer; nobody is there to read this one.
     pub fn client_gone() -> Self {
-        Self { close: true, ..Self::new(StatusCode::BAD_REQUEST, "CLIENT_GONE", "The client left.") }
+        Self { close: true, ..Self::new(StatusCode::BAD_REQUEST, CLIENT_GONE, "The client left.") }
     }
 
     /// A page of another origin, or under another name, calls a server that only this machine's user should.

@@ -40,7 +40,7 @@ pub(super) struct Exchange<'a> {
 struct Failed {
     error: ProxyError,
     /// The request, if nothing of it was written.
-    unsent: Option<Request<Upload>>,
+    unsent: Option<Box<Request<Upload>>>,
     /// The connection ended, or was found to have ended, without an answer.
     is_cut: bool,
 }
@@ -57,7 +57,7 @@ impl Exchange<'_> {
         if let Some(mut link) = rested {
             match self.send(&mut link, request).await {
                 Ok(answer) => return Ok((link, answer)),
-                Err(Failed { unsent: Some(unsent), .. }) => request = unsent,
+                Err(Failed { unsent: Some(unsent), .. }) => request = *unsent,
                 Err(Failed { is_cut: true, .. }) if is_repeatable => {
                     request = self.request(Upload::empty())?;
                 }
@@ -87,11 +87,11 @@ impl Exchange<'_> {
             // Also when it has ended: who waits is told.
             let _ = link.poll(cx);
             if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
-                return Poll::Ready(answer.or_else(|mut error| {
-                    let unsent = error.take_message();
+                return Poll::Ready(answer.map_err(|mut error| {
+                    let unsent = error.take_message().map(Box::new);
                     let error = error.into_error();
                     let is_cut = !error.is_parse() && !error.is_user();
-                    Err(Failed { error: ProxyError::of(&self.key.authority, &error), unsent, is_cut })
+                    Failed { error: ProxyError::of(&self.key.authority, &error), unsent, is_cut }
                 }));
             }
             if self.client.poll_hung_up(cx).is_ready() {

@@ -7,7 +7,10 @@ use http::{HeaderValue, Request, Response, StatusCode, header, uri::Authority};
 use hyper::body::{Body as _, Incoming};
 use serde::Serialize;
 
-use crate::{body::Body, error::ApiError};
+use crate::{
+    body::Body,
+    error::{self, ApiError},
+};
 
 /// A JSON body with this status.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
@@ -43,6 +46,9 @@ pub fn error(error: ApiError) -> Response<Body> {
         _ => {}
     }
     let mut res = json(status, &body);
+    if body.code == error::CLIENT_GONE {
+        *res.body_mut() = Body::unread();
+    }
     let headers = res.headers_mut();
     if let Some(allow) = allow {
         headers.insert(header::ALLOW, HeaderValue::from_static(allow));

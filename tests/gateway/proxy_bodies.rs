@@ -244,23 +244,20 @@ async fn a_client_that_leaves_behind_an_upload_that_nobody_takes_is_noticed() {
             .await;
         }
     }
+    let output = proxied.gateway.output();
+    assert!(output.contains("end=client_gone") && output.matches("end=complete").count() == 2, "{output}");
 }
 
 #[tokio::test]
 async fn what_the_backend_cuts_is_cut_for_the_client() {
     let backend = Backend::start(|mut conn| async move {
-        while let Some(head) = conn.head().await {
-            let framing = if head.contains("/length") {
-                "Content-Length: 100\r\n\r\n"
-            } else {
-                "Transfer-Encoding: chunked\r\n\r\n3\r\n"
-            };
-            conn.send(format!("HTTP/1.1 200 OK\r\n{framing}abc")).await;
-            if head.contains("reset") {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                return conn.reset();
-            }
-            return;
+        let head = conn.head().await.unwrap();
+        let length = head.contains("/length");
+        let framing = if length { "Content-Length: 100\r\n\r\n" } else { "Transfer-Encoding: chunked\r\n\r\n3\r\n" };
+        conn.send(format!("HTTP/1.1 200 OK\r\n{framing}abc")).await;
+        if head.contains("reset") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            conn.reset();
         }
     })
     .await;
