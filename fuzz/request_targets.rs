@@ -18,8 +18,9 @@ pub fn path(data: &[u8]) {
     let Ok(path) = std::str::from_utf8(data) else { return };
     let key = Secret::new("k");
     for method in METHODS {
-        let is_open = auth::check(Some(&key), &router::decoded_path(path), &HeaderMap::new()).is_ok();
-        match router::route(&method, path) {
+        let route = router::route(&method, path);
+        let is_open = auth::check(Some(&key), &router::decoded_path(path), &route, &HeaderMap::new()).is_ok();
+        match route {
             Ok(route) if is_open => assert!(is_exempt(&route), "{method} {path:?} reaches {route:?} without a key"),
             Ok(Route::Proxy(PortOf { port, .. }, ProxyPath(rest))) => {
                 assert!(rest.is_empty() || rest.starts_with('/'), "{path:?}");

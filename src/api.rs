@@ -8,7 +8,10 @@ pub mod log_query;
 pub mod logs;
 pub mod meta;
 pub mod metadata;
+pub mod network_policy;
 pub mod payload;
+pub mod port;
+pub mod proxy;
 pub mod sandboxes;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
@@ -22,6 +25,8 @@ use crate::{
     drain,
     error::ApiError,
     logs::limits::Streams,
+    proxy::Proxy,
+    renew::Renewer,
     router::{PortOf, Route},
     runtime::{Runtime, RuntimeError},
     service::respond,
@@ -40,6 +45,12 @@ pub struct Api {
     pub drain: drain::Watch,
     /// The base of this server's addresses that clients are told, from `server.eip`; by their `Host` header without.
     pub proxy_base: Option<String>,
+    /// Forwards requests to sandboxes' own servers.
+    pub proxy: Proxy,
+    /// Renews sandboxes that are used.
+    pub renewer: Renewer,
+    /// The path at which the gateway is reached from outside, if `server.eip` tells it.
+    pub public_path: Option<String>,
 }
 
 /// Who asks.
@@ -80,8 +91,9 @@ pub async fn handle(
         Route::Resume(id) => api.runtime.resume(&id).await.map(|()| accepted()).map_err(ApiError::from),
         Route::Renew(id) => Box::pin(renew(api, id, req)).await,
         Route::Endpoint(of) => endpoint(api, &of, &req).await,
-        Route::Proxy(..) => Err(RuntimeError::not_supported("Proxying").into()),
-        Route::NetworkPolicy(_) => Err(RuntimeError::not_supported("Network policy").into()),
+        // Boxed for the same reason.
+        Route::Proxy(port, path) => Box::pin(proxy::forward(api, port, path, req, caller)).await,
+        Route::NetworkPolicy(id) => Box::pin(network_policy::forward(api, id, req, caller)).await,
         Route::Diagnostics(..) => Err(RuntimeError::not_supported("Diagnostics").into()),
         Route::CreateSnapshot(_) | Route::ListSnapshots | Route::GetSnapshot(_) | Route::DeleteSnapshot(_) => {
             Err(RuntimeError::not_supported("Snapshots").into())

@@ -1,6 +1,8 @@
 //! The one response body.
 
 use std::{
+    error::Error,
+    fmt,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -15,10 +17,11 @@ use crate::{
         body::{BodyError, LogBody},
         finish::Finish,
     },
+    proxy::{self, body::ProxyBody, tunnel::Tunnel},
 };
 
 pin_project! {
-    /// A response's body: nothing, some bytes, or a log. Reports to the access log when it ends or is dropped.
+    /// A response's body: nothing, some bytes, a log, or a backend's answer. Reports to the access log when it ends or is dropped.
     #[derive(Debug)]
     pub struct Body {
         #[pin]
@@ -42,7 +45,19 @@ pin_project! {
     enum Kind {
         Full { bytes: Option<Bytes> },
         Log { #[pin] log: LogBody },
+        Proxy { proxy: ProxyBody },
+        // Nothing, behind which the connection becomes something else.
+        Tunnel { tunnel: Option<Box<Tunnel>> },
     }
+}
+
+/// Why a body is broken off.
+#[derive(Debug)]
+pub enum Broken {
+    /// A log's.
+    Log(BodyError),
+    /// A backend's answer's.
+    Proxy(proxy::error::BodyError),
 }
 
 impl Body {
@@ -62,6 +77,24 @@ impl Body {
         Self { kind: Kind::Log { log }, report: None }
     }
 
+    /// A body that passes on a backend's answer.
+    pub fn proxy(proxy: ProxyBody) -> Self {
+        Self { kind: Kind::Proxy { proxy }, report: None }
+    }
+
+    /// No body; the connection is to become `tunnel`.
+    pub fn tunnel(tunnel: Tunnel) -> Self {
+        Self { kind: Kind::Tunnel { tunnel: Some(Box::new(tunnel)) }, report: None }
+    }
+
+    /// What the connection is to become.
+    pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        match &mut self.kind {
+            Kind::Tunnel { tunnel } => tunnel.take(),
+            Kind::Full { .. } | Kind::Log { .. } | Kind::Proxy { .. } => None,
+        }
+    }
+
     /// The same body, which tells `report` how it went.
     pub fn reporting(mut self, report: Report) -> Self {
         self.report = Some(report);
@@ -71,13 +104,15 @@ impl Body {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = Broken;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         let frame = match this.kind.as_mut().project() {
             KindProjection::Full { bytes } => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-            KindProjection::Log { log } => ready!(log.poll_frame(cx)),
+            KindProjection::Log { log } => ready!(log.poll_frame(cx)).map(|frame| frame.map_err(Broken::Log)),
+            KindProjection::Proxy { proxy } => ready!(proxy.poll_frame(cx)).map(|frame| frame.map_err(Broken::Proxy)),
+            KindProjection::Tunnel { .. } => None,
         };
         if let Some(report) = this.report {
             match &frame {
@@ -93,6 +128,8 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Full { bytes } => bytes.is_none(),
             Kind::Log { log } => log.is_ended(),
+            Kind::Proxy { proxy } => proxy.is_ended(),
+            Kind::Tunnel { .. } => true,
         }
     }
 
@@ -100,6 +137,8 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Full { bytes } => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Log { .. } => SizeHint::default(),
+            Kind::Proxy { proxy } => proxy.size_hint(),
+            Kind::Tunnel { .. } => SizeHint::with_exact(0),
         }
     }
 }
@@ -111,6 +150,26 @@ impl Kind {
             Self::Full { bytes: None } => Finish::Complete,
             Self::Full { bytes: Some(_) } => Finish::ClientGone,
             Self::Log { log } => log.finish(),
+            Self::Proxy { proxy } => proxy.finish(),
+            Self::Tunnel { .. } => Finish::Complete,
+        }
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Log(error) => error.fmt(f),
+            Self::Proxy(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for Broken {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Log(error) => error.source(),
+            Self::Proxy(error) => error.source(),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! that hyper gets first.
 
 use std::{
-    io,
+    io::{self, Read},
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -17,8 +17,10 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
+use futures_util::FutureExt;
+use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, ReadBuf},
+    io::{AsyncRead, Interest, ReadBuf},
     net::tcp::OwnedReadHalf,
 };
 use tokio_util::io::poll_read_buf;
@@ -71,13 +73,15 @@ struct ReadSide {
     half: OwnedReadHalf,
     side: BytesMut,
     closed: bool,
+    /// The runtime was made to forget that there is something to read.
+    unseen: bool,
 }
 
 impl Shared {
     /// The state of a connection whose read half is `half`.
     pub(crate) fn new(half: OwnedReadHalf) -> Arc<Self> {
         Arc::new(Self {
-            read: Mutex::new(ReadSide { half, side: BytesMut::new(), closed: false }),
+            read: Mutex::new(ReadSide { half, side: BytesMut::new(), closed: false, unseen: false }),
             stalled: AtomicBool::new(false),
             flushes: AtomicU64::new(0),
             on_flush: Mutex::new(None),
@@ -112,6 +116,12 @@ impl Shared {
         if read.closed {
             return Poll::Ready(Ok(()));
         }
+        if read.unseen {
+            match read.read_now(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => read.unseen = false,
+                done => return Poll::Ready(done),
+            }
+        }
         Pin::new(&mut read.half).poll_read(cx, buf)
     }
 
@@ -141,6 +151,23 @@ impl Shared {
         }
     }
 
+    /// The runtime tells that something is to be read, or that the client has hung up, but waits for the second only while
+    /// the first is not so. So it is made to forget what is to be read.
+    fn poll_hung_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut read = self.read();
+        while !read.closed && ready!(read.half.as_ref().poll_read_ready(cx)).is_ok() {
+            match read.half.ready(Interest::READABLE).now_or_never() {
+                Some(Ok(ready)) if !ready.is_read_closed() => {}
+                Some(_) => return Poll::Ready(()),
+                None => continue,
+            }
+            read.unseen = true;
+            let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _: io::Result<()> = read.half.as_ref().try_io(Interest::READABLE, nothing);
+        }
+        Poll::Ready(())
+    }
+
     fn poll_flushed(&self, cx: &mut Context<'_>, seen: u64) -> Poll<()> {
         if self.flushes.load(Ordering::Relaxed) > seen {
             return Poll::Ready(());
@@ -155,6 +182,13 @@ impl Shared {
 }
 
 impl ReadSide {
+    /// Reads what the system has, whatever the runtime knows of it.
+    fn read_now(&self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
+        let count = (&*SockRef::from(self.half.as_ref())).read(buf.initialize_unfilled())?;
+        buf.advance(count);
+        Ok(())
+    }
+
     /// Reads what is there into the side buffer.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.half.as_ref().poll_read_ready(cx))?;
@@ -173,6 +207,15 @@ impl ClientWatch {
     pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Http1(Http1Watch { shared }) => shared.poll_gone(cx),
+            Self::Http2(_) => Poll::Pending,
+        }
+    }
+
+    /// Polls for the client's leaving as [`Self::poll_gone`] does, but takes nothing of what it has sent, however much that
+    /// is: for a request with a body that nobody may be reading.
+    pub fn poll_hung_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http1(Http1Watch { shared }) => shared.poll_hung_up(cx),
             Self::Http2(_) => Poll::Pending,
         }
     }

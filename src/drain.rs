@@ -66,4 +66,9 @@ impl Watch {
     pub fn has_cut(&self) -> bool {
         self.cut.is_cancelled()
     }
+
+    /// Whether the drain has begun.
+    pub fn has_begun(&self) -> bool {
+        self.token.is_cancelled()
+    }
 }

@@ -11,8 +11,15 @@ use crate::{
     api::{extract::Invalid, failure::Failure},
     logs::limits::LimitReached,
     model::volume::VolumeFault,
+    proxy::error::ProxyError,
     runtime::{ErrorKind, RuntimeError},
 };
+
+/// The code of errors that have none of their own.
+const UNKNOWN: &str = "GENERAL::UNKNOWN_ERROR";
+
+/// The code of the answer that nobody is there to read.
+const CLIENT_GONE: &str = "CLIENT_GONE";
 
 /// An error on its way to a client.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,9 +47,6 @@ pub struct ErrorBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<Box<Value>>,
 }
-
-/// The code that no client ever reads.
-const GONE: &str = "CLIENT_GONE";
 
 impl ApiError {
     /// An error of this status, code and message.
@@ -88,12 +92,12 @@ impl ApiError {
 
     /// The client left before there was an answer; nobody is there to read this one.
     pub fn client_gone() -> Self {
-        Self { close: true, ..Self::new(StatusCode::BAD_REQUEST, GONE, "The client left.") }
+        Self { close: true, ..Self::new(StatusCode::BAD_REQUEST, CLIENT_GONE, "The client left.") }
     }
 
     /// Whether this is [`Self::client_gone`].
     pub fn is_client_gone(&self) -> bool {
-        self.body.code == GONE
+        self.body.code == CLIENT_GONE
     }
 
     /// A page of another origin, or under another name, calls a server that only this machine's user should.
@@ -101,6 +105,22 @@ impl ApiError {
         let text = "The process runtime answers only requests from this machine's own pages and names: \
                     Origin and Host must be loopback ones.";
         Self::new(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN", text)
+    }
+
+    /// Something asks for WebSocket without being a handshake (http-api.md §12.1).
+    pub fn no_handshake() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, UNKNOWN, "Websocket upgrade is not supported yet")
+    }
+
+    /// The caller may not use a secured sandbox (http-api.md §12.1).
+    pub fn secure_access() -> Self {
+        let text = "This sandbox requires the OpenSandbox-Secure-Access header for access.";
+        Self::new(StatusCode::UNAUTHORIZED, "MISSING_OR_INVALID_SECURE_ACCESS", text)
+    }
+
+    /// The id is one of a backend that is not there (http-api.md §13).
+    pub fn fsb_not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, UNKNOWN, "Fsb sandbox not found.")
     }
 
     /// The request's body is longer than `limit` bytes.
@@ -131,6 +151,38 @@ impl From<RuntimeError> for ApiError {
         let (status, code) = row(error.kind);
         let retry_after = (error.kind == ErrorKind::LogEngineUnavailable).then_some(5);
         Self { retry_after, ..Self::new(status, code, error.message) }
+    }
+}
+
+impl From<ProxyError> for ApiError {
+    fn from(error: ProxyError) -> Self {
+        match error {
+            ProxyError::Connect { authority, error } => {
+                let message = format!("Could not connect to the backend sandbox {authority}: {error}");
+                Self::new(StatusCode::BAD_GATEWAY, "BACKEND_CONNECTION_FAILED", message)
+            }
+            ProxyError::Response { authority, why } => {
+                let message = format!(
+                    "The backend sandbox {authority} dropped the connection or sent an invalid response: {why}"
+                );
+                Self::new(StatusCode::BAD_GATEWAY, "BACKEND_RESPONSE_FAILED", message)
+            }
+            ProxyError::Timeout { authority, after } => {
+                let after = after.as_secs();
+                let message =
+                    format!("The backend sandbox {authority} did not respond in time: no response within {after} s");
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "BACKEND_TIMEOUT", message)
+            }
+            ProxyError::ClientGone => Self::client_gone(),
+            ProxyError::PathEscapes => {
+                let text = "The path must not contain '..': it would leave the sandbox's proxy.";
+                Self::new(StatusCode::BAD_REQUEST, "SANDBOX::INVALID_PARAMETER", text)
+            }
+            ProxyError::BadBackend => {
+                let text = "An internal error occurred in the proxy: the backend's address or headers are invalid";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, UNKNOWN, text)
+            }
+        }
     }
 }
 

@@ -32,7 +32,7 @@
 //! |---|---|---|
 //! | [`access`] | | the access line, written when a response's body ends |
 //! | [`api`] | 4 | handlers, one file a resource; query and body to typed values, or the list of what is wrong |
-//! | [`body`] | | the one response body: nothing, some bytes, or a log |
+//! | [`body`] | | the one response body: nothing, some bytes, a log, or a backend's answer |
 //! | [`cli`] | | the command line |
 //! | [`client`] | | what a body can know of its client: left, stalled, has taken everything |
 //! | [`config`] | | the TOML file and the environment; one file a section, with keys, defaults and rules |
@@ -41,6 +41,8 @@
 //! | [`guard`] | | the start-up guard for a missing API key |
 //! | [`logs`] | 6 | the log path: engine exchange, chunks, frames, lines, limits, the log's body |
 //! | [`model`] | | wire types and their rules |
+//! | [`proxy`] | 6 | the proxy path: rules for heads, connections to backends, the answer's body, tunnels |
+//! | [`renew`] | | sandboxes that live longer while they are used |
 //! | [`router`] | 3 | method and path to a route; the table of routes is in its doc |
 //! | [`runtime`] | 5 | the seam: the trait [`runtime::Runtime`], and its implementations `docker` and `process` |
 //! | [`server`] | 1 | accept loop, socket options, connections, watched IO, write-stall deadlines |
@@ -60,7 +62,7 @@
 //! - [`error`] alone chooses the status of an error. Answers that are no errors of ours have fixed ones where they are
 //!   made: the redirect and the overload of [`service::respond`], the preflight of [`service::cors`].
 //! - The log path spawns no task for a stream (for one of HTTP/2 hyper does, and nothing more), puts no channel between
-//!   the sockets, and allocates nothing a line.
+//!   the sockets, and allocates nothing a line. The proxy path spawns none either: see [`proxy`].
 //! - What must last as long as a stream lives in its body: permit, drain watch, client watch, report.
 //! - Only `main.rs` ends the process. There is no `unsafe`.
 //!
@@ -82,6 +84,8 @@ pub mod error;
 pub mod guard;
 pub mod logs;
 pub mod model;
+pub mod proxy;
+pub mod renew;
 pub mod router;
 pub mod runtime;
 pub mod server;

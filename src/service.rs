@@ -20,7 +20,8 @@ use crate::{
     client::{ClientWatch, Http2Stream},
     config::secret::Secret,
     error::ApiError,
-    router::{self, NoRoute},
+    proxy::tunnel::TunnelSlot,
+    router::{self, NoRoute, Route},
 };
 
 /// The header that names a request, in requests and responses.
@@ -41,6 +42,9 @@ pub struct Gateway {
     pub key: Option<Secret>,
     /// How many requests may be worked on at once, log streams not counted (`server.limit_concurrency`).
     pub concurrency: Option<Semaphore>,
+    /// As many requests to sandboxes' own servers may wait for the head of their answer: a server that never answers, which
+    /// anyone may ask, must not shut others out of the gateway's own API.
+    pub proxy_concurrency: Option<Semaphore>,
     /// Only pages and names of this machine are answered: what a sandbox runs, it runs as this user.
     pub local_only: bool,
 }
@@ -50,22 +54,47 @@ pub struct Gateway {
 pub struct Service {
     gateway: Arc<Gateway>,
     peer: SocketAddr,
-    client: Option<ClientWatch>,
+    http1: Option<Http1>,
+}
+
+/// What belongs to a connection that carries one response at a time.
+#[derive(Debug, Clone)]
+struct Http1 {
+    client: ClientWatch,
+    tunnels: Arc<TunnelSlot>,
+}
+
+impl Gateway {
+    /// The permits that a request for `route` takes one of.
+    fn room(&self, route: Option<&Route>) -> Option<&Semaphore> {
+        match route {
+            Some(Route::Proxy(..)) => self.proxy_concurrency.as_ref(),
+            _ => self.concurrency.as_ref(),
+        }
+    }
 }
 
 impl Service {
-    /// A service for the connection of `peer`; `client` watches it when it speaks HTTP/1.1.
-    pub fn new(gateway: Arc<Gateway>, peer: SocketAddr, client: Option<ClientWatch>) -> Self {
-        Self { gateway, peer, client }
+    /// A service for the HTTP/1.1 connection of `peer` that `client` watches. What it is to become it leaves in `tunnels`.
+    pub fn http1(gateway: Arc<Gateway>, peer: SocketAddr, client: ClientWatch, tunnels: Arc<TunnelSlot>) -> Self {
+        Self { gateway, peer, http1: Some(Http1 { client, tunnels }) }
+    }
+
+    /// A service for the HTTP/2 connection of `peer`.
+    pub fn http2(gateway: Arc<Gateway>, peer: SocketAddr) -> Self {
+        Self { gateway, peer, http1: None }
     }
 
     async fn answer(self, req: Request<Incoming>, id: HeaderValue, mut report: Report) -> Response<Body> {
         let is_head = req.method() == Method::HEAD;
         let origin = req.headers().get(header::ORIGIN).cloned();
         let mut is_gone = false;
+        let tunnels = self.http1.as_ref().map(|http1| Arc::clone(&http1.tunnels));
+        let mut is_preflight = false;
         let mut res = if self.gateway.local_only && !origin::is_local(&req) {
             respond::error(ApiError::foreign_origin())
         } else if let Some(preflight) = cors::preflight(req.method(), req.headers()) {
+            is_preflight = true;
             preflight
         } else {
             self.routed(req).await.unwrap_or_else(|error| {
@@ -73,7 +102,7 @@ impl Service {
                 respond::error(error)
             })
         };
-        cors::allow(res.headers_mut(), origin);
+        cors::allow(res.headers_mut(), origin, is_preflight);
         res.headers_mut().insert(REQUEST_ID, id);
         res.headers_mut().insert(header::SERVER, SERVER);
         if is_gone {
@@ -84,19 +113,24 @@ impl Service {
         if is_head {
             respond::without_body(&mut res);
         }
+        if let (Some(tunnel), Some(tunnels)) = (res.body_mut().take_tunnel(), tunnels) {
+            tunnels.put(Box::new(tunnel.reporting(report)));
+            return res;
+        }
         res.map(|body| body.reporting(report))
     }
 
     /// Authenticates, finds the route and calls its handler (the order of http-api.md §3).
     async fn routed(self, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
-        let Self { gateway, peer, client } = self;
-        let Ok(_permit) = gateway.concurrency.as_ref().map(Semaphore::try_acquire).transpose() else {
+        let Self { gateway, peer, http1 } = self;
+        let route = router::route(req.method(), req.uri().path());
+        let Ok(_permit) = gateway.room(route.as_ref().ok()).map(Semaphore::try_acquire).transpose() else {
             return Ok(respond::overloaded());
         };
-        auth::check(gateway.key.as_ref(), &router::decoded_path(req.uri().path()), req.headers())?;
-        match router::route(req.method(), req.uri().path()) {
+        auth::check(gateway.key.as_ref(), &router::decoded_path(req.uri().path()), &route, req.headers())?;
+        match route {
             Ok(route) => {
-                let client = client.unwrap_or_else(|| ClientWatch::Http2(Http2Stream::current()));
+                let client = http1.map_or_else(|| ClientWatch::Http2(Http2Stream::current()), |http1| http1.client);
                 api::handle(&gateway.api, route, req, Caller { peer, client }).await
             }
             Err(NoRoute::NotFound) => Err(ApiError::no_route()),

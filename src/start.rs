@@ -6,10 +6,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 
 use crate::{
-    api::{self, Api},
+    api::{self, Api, proxy::public_path},
     config::{self, Config, RuntimeKind},
     drain::Drain,
     logs::limits::{StreamLimits, Streams},
+    proxy::Proxy,
+    renew::Renewer,
     runtime::{
         ErrorKind, Runtime, RuntimeError,
         docker::{Docker, DockerOptions},
@@ -39,13 +41,21 @@ pub async fn runtime(config: &Config) -> Result<Arc<dyn Runtime>, RuntimeError> 
 pub fn server(config: &Config, runtime: Arc<dyn Runtime>) -> Settings {
     let config::Server { timeout_keep_alive, timeout_graceful_shutdown, max_connections, .. } = config.server;
     let drain = Drain::default();
-    let proxy_base = config.server.eip.as_deref().map(api::endpoints::base_of);
-    let api = Api { runtime, streams: Streams::new(stream_limits(&config.logs)), drain: drain.watch(), proxy_base };
-    let concurrency = config.server.limit_concurrency.map(|limit| Semaphore::new(limit.get() as usize));
+    let api = Api {
+        renewer: Renewer::start(&config.renew_intent, &runtime),
+        runtime,
+        streams: Streams::new(stream_limits(&config.logs)),
+        drain: drain.watch(),
+        proxy_base: config.server.eip.as_deref().map(api::endpoints::base_of),
+        proxy: Proxy::new(drain.watch()),
+        public_path: public_path(config.server.eip.as_deref()),
+    };
+    let concurrency = || config.server.limit_concurrency.map(|limit| Semaphore::new(limit.get() as usize));
     let gateway = Arc::new(Gateway {
         api,
         key: config.server.api_key.clone(),
-        concurrency,
+        concurrency: concurrency(),
+        proxy_concurrency: concurrency(),
         local_only: config.runtime.kind == RuntimeKind::Process,
     });
     let connections = Connections {

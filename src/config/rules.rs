@@ -144,7 +144,6 @@ impl Config {
     /// rest is right without it: the program warns. One sentence each.
     pub fn warned_gaps(&self) -> Vec<String> {
         sentences(&[
-            (self.renew_intent.enabled, "renew_intent.enabled"),
             (self.otel.enabled, "otel.enabled"),
             (self.log.file.is_some(), "log.file_enabled"),
             (matches!(self.store.backend, StoreBackend::Postgresql(_)), "store.type = 'postgresql'"),

@@ -20,7 +20,9 @@ pub struct Server {
     /// Requests in flight above which a new one is answered 503; 0, here
     /// `None`, is unlimited. Default 1024. Log streams do not count here: they
     /// last for hours and have their own limits in [`Logs`](super::Logs), so
-    /// that neither kind of request can lock the other out.
+    /// that neither kind of request can lock the other out. As many requests to
+    /// sandboxes' own servers may wait for their answer's head, for the same
+    /// reason; what follows the head is limited as connections are.
     pub limit_concurrency: Option<NonZeroU32>,
     /// Connections held at once; the next ones wait in the backlog. Streams
     /// hold a connection each, so this is above `logs.max_streams`. At least

@@ -1,7 +1,7 @@
 //! The request to create a sandbox (http-api.md §6), parsed, with the rules that need no runtime.
 
 mod lifecycle;
-mod network;
+pub(crate) mod network;
 mod source;
 mod volume;
 

@@ -51,6 +51,13 @@ pub fn check_port(port: u16) -> Result<(), RuntimeError> {
     if port == 0 { Err(refused()) } else { Ok(()) }
 }
 
+impl Backend {
+    /// A server that is reached without a prefix, further headers or secrets.
+    pub fn plain(authority: String) -> Self {
+        Self { authority, path_prefix: String::new(), headers: Vec::new(), secure_access: None, egress_token: None }
+    }
+}
+
 impl fmt::Debug for Backend {
     /// Without the headers' values, which may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,15 +10,13 @@ use std::{
 };
 
 use hyper::server::conn::{http1, http2};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulConnection,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::{io::WatchedIo, listen, stall::StreamExecutor};
 use crate::{
     causes, drain,
+    proxy::tunnel::TunnelSlot,
     service::{Gateway, Service},
 };
 
@@ -88,30 +86,41 @@ impl Connections {
     }
 
     async fn speak_http1(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Failure> {
-        let service = Service::new(Arc::clone(&self.gateway), peer, Some(io.watch()));
-        let connection = pin!(self.http1().serve_connection(TokioIo::new(io), service));
+        let tunnels = Arc::<TunnelSlot>::default();
+        let service = Service::http1(Arc::clone(&self.gateway), peer, io.watch(), Arc::clone(&tunnels));
+        let connection = pin!(self.http1().serve_connection(TokioIo::new(io), service).with_upgrades());
         // hyper itself ends an idle one.
-        self.drive(connection, pending()).await
+        self.drive(connection, pending(), |connection| connection.graceful_shutdown()).await?;
+        if let Some(tunnel) = tunnels.take() {
+            // In this task, so that it counts as a connection and ends with the grace.
+            Box::pin(tunnel.run()).await;
+        }
+        Ok(())
     }
 
     async fn speak_http2(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Failure> {
-        let service = Service::new(Arc::clone(&self.gateway), peer, None);
+        let service = Service::http2(Arc::clone(&self.gateway), peer);
         let executor = StreamExecutor::new(self.write_stall);
         let connection = pin!(self.http2(executor.clone()).serve_connection(TokioIo::new(io), service));
-        self.drive(connection, executor.idle(self.keep_alive)).await
+        self.drive(connection, executor.idle(self.keep_alive), |connection| connection.graceful_shutdown()).await
     }
 
-    /// Polls a connection to its end; asks it to end when the gateway does, or when it has been `idle`.
-    async fn drive<C>(&self, mut connection: Pin<&mut C>, idle: impl Future<Output = ()>) -> Result<(), Failure>
+    /// Polls a connection to its end; asks it by `end` to end when the gateway does, or when it has been `idle`.
+    async fn drive<C>(
+        &self,
+        mut connection: Pin<&mut C>,
+        idle: impl Future<Output = ()>,
+        end: impl FnOnce(Pin<&mut C>),
+    ) -> Result<(), Failure>
     where
-        C: GracefulConnection<Error = hyper::Error>,
+        C: Future<Output = hyper::Result<()>>,
     {
         tokio::select! {
             served = &mut connection => return Ok(served?),
             () = self.drain.begun() => {}
             () = idle => {}
         }
-        connection.as_mut().graceful_shutdown();
+        end(connection.as_mut());
         Ok(connection.await?)
     }
 

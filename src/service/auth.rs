@@ -2,7 +2,11 @@
 
 use http::HeaderMap;
 
-use crate::{config::secret::Secret, error::ApiError};
+use crate::{
+    config::secret::Secret,
+    error::ApiError,
+    router::{NoRoute, Route},
+};
 
 /// The header that carries the key.
 pub const API_KEY: &str = "open-sandbox-api-key";
@@ -10,10 +14,16 @@ pub const API_KEY: &str = "open-sandbox-api-key";
 /// Paths that begin like this need no key.
 const EXEMPT: [&str; 5] = ["/health", "/version", "/docs", "/redoc", "/openapi.json"];
 
-/// Checks the key of a request for `path` (percent-decoded). Without a configured key everyone may call.
-pub fn check(key: Option<&Secret>, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
+/// Checks the key of a request for `path` (percent-decoded) that was found to go to `route`. Without a configured key
+/// everyone may call.
+pub fn check(
+    key: Option<&Secret>,
+    path: &str,
+    route: &Result<Route, NoRoute>,
+    headers: &HeaderMap,
+) -> Result<(), ApiError> {
     let Some(key) = key else { return Ok(()) };
-    if EXEMPT.iter().any(|exempt| path.starts_with(exempt)) {
+    if EXEMPT.iter().any(|exempt| path.starts_with(exempt)) || is_proxied(path, route) {
         return Ok(());
     }
     match headers.get(API_KEY).map(|presented| presented.as_bytes()) {
@@ -23,18 +33,41 @@ pub fn check(key: Option<&Secret>, path: &str, headers: &HeaderMap) -> Result<()
     }
 }
 
+/// Whether a request goes to a server inside a sandbox, which has a check of its own or none: its clients, such as
+/// browsers, know nothing of the key.
+///
+/// The route alone decides where a request goes, and it is found from the path as it was sent. The path as others read
+/// it, its percent-encoding removed, must say the same, and `..` anywhere in it is reason enough to ask for the key.
+fn is_proxied(path: &str, route: &Result<Route, NoRoute>) -> bool {
+    let goes_there = matches!(route, Ok(Route::Proxy(..)) | Err(NoRoute::MethodNotAllowed { .. }));
+    goes_there && reads_as_proxied(path) && !path.contains("..")
+}
+
+/// `^(/v1)?/sandboxes/[^/]+/proxy/[0-9]+(/|$)`.
+fn reads_as_proxied(path: &str) -> bool {
+    let mut segments = path.strip_prefix("/v1").unwrap_or(path).split('/');
+    let begins = segments.next() == Some("") && segments.next() == Some("sandboxes");
+    let has_id = segments.next().is_some_and(|id| !id.is_empty());
+    let is_proxy = segments.next() == Some("proxy");
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    begins && has_id && is_proxy && segments.next().is_some_and(is_port)
+}
+
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderValue, Method};
+    use proptest::prelude::*;
 
     use super::*;
+    use crate::router::{self, decoded_path};
 
     fn checked(path: &str, presented: Option<&'static str>) -> Result<(), &'static str> {
         let mut headers = HeaderMap::new();
         if let Some(presented) = presented {
             headers.insert(API_KEY, HeaderValue::from_static(presented));
         }
-        check(Some(&Secret::new("k-test")), path, &headers).map_err(|error| error.body.code)
+        let route = router::route(&Method::GET, path);
+        check(Some(&Secret::new("k-test")), &decoded_path(path), &route, &headers).map_err(|error| error.body.code)
     }
 
     #[test]
@@ -45,7 +78,8 @@ mod tests {
         for wrong in ["k-tes", "k-test2", "K-TEST", "nope"] {
             assert_eq!(checked("/v1/sandboxes", Some(wrong)), Err("INVALID_API_KEY"));
         }
-        assert!(check(None, "/v1/sandboxes", &HeaderMap::new()).is_ok());
+        let route = router::route(&Method::GET, "/v1/sandboxes");
+        assert!(check(None, "/v1/sandboxes", &route, &HeaderMap::new()).is_ok());
     }
 
     #[test]
@@ -55,6 +89,64 @@ mod tests {
         }
         for path in ["/v1/health", "/nope", "/", "//health", "/sandboxes"] {
             assert_eq!(checked(path, None), Err("MISSING_API_KEY"), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_sandboxes_own_server_is_asked_without_a_key() {
+        for path in [
+            "/sandboxes/x/proxy/80",
+            "/v1/sandboxes/x/proxy/80/",
+            "/v1/sandboxes/x/proxy/80//a%2Fb",
+            "/v1/sandboxes/x/proxy/%38%30/a",
+            "/sandboxes/x/proxy/99999/a.b",
+        ] {
+            assert_eq!(checked(path, None), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn no_spelling_of_a_path_gets_past_the_key() {
+        for path in [
+            // What reads as proxied once decoded goes somewhere else.
+            "/v1/sandboxes/x%2Fproxy%2F80",
+            "/v1/sandboxes/x%2fproxy%2f80/logs",
+            "/sandboxes/x%2Fproxy%2F80/networkpolicy",
+            "/v1/sandboxes%2Fx%2Fproxy%2F80",
+            "/v1%2Fsandboxes/x/proxy/80",
+            // What goes to the proxy reads otherwise.
+            "/v1/sandboxes/a%2Fb/proxy/80/",
+            "/v1/sandboxes/x/proxy/abc/",
+            "/v1/sandboxes/x/proxy/8a/",
+            "/v1/sandboxes/x/proxy/+80/",
+            "/v1/sandboxes/x/proxy/%D9%A8/",
+            "/v1/sandboxes/x/proxy/80%2F..%2Fx",
+            "/v1/sandboxes/x/proxy/80/../x",
+            "/v1/sandboxes/x/proxy/80/%2e%2e/x",
+            "/v1/sandboxes/x/proxy/80/a..b",
+            "/v1/sandboxes/..%2Fx/proxy/80/",
+            // Neither.
+            "//v1/sandboxes/x/proxy/80/",
+            "/v1//sandboxes/x/proxy/80/",
+            "/v1/sandboxes//proxy/80/",
+            "/v1/sandboxes/x//proxy/80/",
+            "/v1/sandboxes/x/proxy//80/",
+            "/v1/v1/sandboxes/x/proxy/80/",
+            "/V1/sandboxes/x/proxy/80/",
+            "/v1/sandboxes/x/networkpolicy",
+            "/v1/sandboxes/x/endpoints/80",
+        ] {
+            assert_eq!(checked(path, None), Err("MISSING_API_KEY"), "{path}");
+        }
+    }
+
+    proptest! {
+        /// Whatever is asked without a key is the proxy, or nothing at all.
+        #[test]
+        fn only_the_proxy_is_open(path in "(/v1)?/(sandboxes|sandboxes%2F|%2F|/)?[a-z0-9%2Ff./]{0,6}(/proxy/|%2Fproxy%2F|/logs|//)?[0-9a%2Ff./]{0,8}") {
+            if checked(&path, None).is_ok() && !EXEMPT.iter().any(|exempt| decoded_path(&path).starts_with(exempt)) {
+                prop_assert!(matches!(router::route(&Method::GET, &path), Ok(Route::Proxy(..))), "{path}");
+            }
         }
     }
 }

@@ -40,14 +40,21 @@ pub fn preflight(method: &Method, headers: &HeaderMap) -> Option<Response<Body>>
     Some(res)
 }
 
-/// Lets a script of `origin` read the response.
-pub fn allow(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
-    let is_preflight = headers.contains_key(header::VARY);
-    headers.entry(header::VARY).or_insert(HeaderValue::from_static("Origin"));
+/// Lets a script of `origin` read the response; what a sandbox's server has said on that is replaced.
+pub fn allow(headers: &mut HeaderMap, origin: Option<HeaderValue>, is_preflight: bool) {
+    if !varies(headers) {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
     let Some(origin) = origin else { return };
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
     if !is_preflight {
         headers.insert(HeaderName::from_static("access-control-expose-headers"), EXPOSED);
     }
+}
+
+/// Whether the response already says that it varies by the origin, or by everything.
+fn varies(headers: &HeaderMap) -> bool {
+    let mut names = headers.get_all(header::VARY).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    names.any(|name| matches!(name.trim_ascii(), b"*") || name.trim_ascii().eq_ignore_ascii_case(b"origin"))
 }

@@ -36,8 +36,11 @@ pub fn empty(status: StatusCode) -> Response<Body> {
 /// An error as a response.
 pub fn error(error: ApiError) -> Response<Body> {
     let ApiError { status, body, allow, retry_after, close } = error;
-    if status.is_server_error() {
-        tracing::error!(code = body.code, "{}", body.message);
+    match status {
+        // A sandbox's server that does not answer is no fault of the gateway.
+        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => tracing::warn!(code = body.code, "{}", body.message),
+        _ if status.is_server_error() => tracing::error!(code = body.code, "{}", body.message),
+        _ => {}
     }
     let mut res = json(status, &body);
     let headers = res.headers_mut();
@@ -55,8 +58,9 @@ pub fn error(error: ApiError) -> Response<Body> {
 
 /// Takes the body of an answer to HEAD away and keeps its length (RFC 9110 §9.3.2): HTTP/2 would send it.
 pub fn without_body(res: &mut Response<Body>) {
+    // A backend's answer tells the length itself.
     if let Some(length) = res.body().size_hint().exact() {
-        res.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        res.headers_mut().entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(length));
     }
     *res.body_mut() = Body::empty();
 }

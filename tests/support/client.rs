@@ -159,6 +159,30 @@ impl Client {
         body.freeze()
     }
 
+    /// So many bytes as they come, whatever they mean.
+    pub async fn raw(&mut self, count: usize) -> Bytes {
+        while self.buffer.len() < count {
+            assert_ne!(self.fill().await.expect("more bytes"), 0, "closed after {:?}", self.buffer);
+        }
+        self.buffer.split_to(count).freeze()
+    }
+
+    /// The bytes up to the next line end, whatever they mean.
+    pub async fn raw_line(&mut self) -> Bytes {
+        loop {
+            if let Some(at) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                return self.buffer.split_to(at + 1).freeze();
+            }
+            assert_ne!(self.fill().await.expect("more bytes"), 0, "closed after {:?}", self.buffer);
+        }
+    }
+
+    /// All bytes until the peer closes, whatever they mean.
+    pub async fn raw_to_end(&mut self) -> Bytes {
+        while self.fill().await.expect("an end without a reset") > 0 {}
+        self.buffer.split().freeze()
+    }
+
     /// Nothing of the body arrives for `time`.
     pub async fn is_silent_for(&mut self, time: Duration) -> bool {
         timeout(time, self.piece()).await.is_err()

@@ -10,6 +10,7 @@
     reason = "shared by programs that each use a part of it"
 )]
 
+pub mod backend;
 pub mod client;
 pub mod docker;
 pub mod engine;

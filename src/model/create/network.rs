@@ -9,7 +9,7 @@ use crate::model::{
 };
 
 /// Reads `networkPolicy`.
-pub(super) fn policy(report: &mut Report, value: &Value) -> Option<NetworkPolicy> {
+pub(crate) fn policy(report: &mut Report, value: &Value) -> Option<NetworkPolicy> {
     let members = read::object(report, value)?;
     let default_action = read::optional(report, members, "defaultAction", read::string);
     // Unlike most lists this one must not be null.
@@ -26,7 +26,8 @@ pub(super) fn credential_proxy(report: &mut Report, value: &Value) -> Option<boo
     read::flag(report, members, "enabled", false)
 }
 
-fn rule(report: &mut Report, value: &Value) -> Option<NetworkRule> {
+/// Reads one of its rules.
+pub(crate) fn rule(report: &mut Report, value: &Value) -> Option<NetworkRule> {
     let members = read::object(report, value)?;
     let action = read::required(report, members, "action", read::string);
     let target = read::required(report, members, "target", |r, v| read::string_of(r, v, 1..=usize::MAX));

@@ -1,0 +1,116 @@
+//! `/sandboxes/{sandboxId}/proxy/{port}[/path]`: a server inside a sandbox, by way of the gateway (http-api.md §12).
+
+use http::{HeaderMap, Method, Request, Response, Version, header};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+
+use super::{Api, Caller, port};
+use crate::{
+    body::Body,
+    error::ApiError,
+    model::endpoint::Backend,
+    proxy::{
+        Forward,
+        forwarded::Forwarded,
+        head::{self, RENEW, SECURE_ACCESS},
+        upload::Upload,
+    },
+    router::{PortOf, ProxyPath},
+};
+
+/// Forwards a request, or a WebSocket's handshake.
+pub async fn forward(
+    api: &Api,
+    PortOf { id, port, mount }: PortOf,
+    ProxyPath(path): ProxyPath,
+    mut req: Request<Incoming>,
+    Caller { peer, client }: Caller,
+) -> Result<Response<Body>, ApiError> {
+    let port = port::parse(&port)?;
+    let upgrade = handshake(&mut req)?;
+    let backend = api.runtime.backend(&id, port).await?;
+    check_access(&backend, req.headers())?;
+    if req.headers().get(RENEW).is_none_or(|value| value != "skip") {
+        api.renewer.touched(&id);
+    }
+    let prefix = public_prefix(api.public_path.as_deref(), mount, &path, req.uri().path());
+    let (head, body) = req.into_parts();
+    let upload = Upload::of_client(body, &head.headers, api.proxy.patience());
+    let forwarded = Forwarded::of(peer, &head.uri, &head.headers);
+    let forward = Forward { id, backend, path, head, upload, forwarded, upgrade };
+    let mut answer = api.proxy.forward(forward, client).await?;
+    head::relocate(answer.headers_mut(), &prefix);
+    Ok(answer)
+}
+
+/// The client's end of a WebSocket's handshake, if the request is one.
+fn handshake(req: &mut Request<Incoming>) -> Result<Option<OnUpgrade>, ApiError> {
+    if !head::has_token(req.headers(), &header::UPGRADE, "websocket") {
+        return Ok(None);
+    }
+    let is_handshake = req.method() == Method::GET
+        && req.version() == Version::HTTP_11
+        && head::has_token(req.headers(), &header::CONNECTION, "upgrade");
+    if is_handshake { Ok(Some(hyper::upgrade::on(req))) } else { Err(ApiError::no_handshake()) }
+}
+
+/// Checks that the caller may use a secured sandbox.
+pub(super) fn check_access(backend: &Backend, headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(secret) = &backend.secure_access else { return Ok(()) };
+    let presented = headers.get(SECURE_ACCESS).map_or(&b""[..], |value| value.as_bytes());
+    if secret.matches(presented) { Ok(()) } else { Err(ApiError::secure_access()) }
+}
+
+/// Where the client finds the root of the sandbox's server: the request's own path without what was forwarded, below the
+/// path by which the gateway is reached from outside if it is known.
+fn public_prefix(public_path: Option<&str>, mount: &str, path: &str, whole: &str) -> String {
+    let prefix = whole.strip_suffix(path).unwrap_or(whole);
+    match public_path {
+        Some(public) => format!("{public}{}", prefix.strip_prefix(mount).unwrap_or(prefix)),
+        None => prefix.to_owned(),
+    }
+}
+
+/// The path part of `server.eip`, without a slash at its end; `None` if there is no such address.
+pub fn public_path(eip: Option<&str>) -> Option<String> {
+    let eip = eip?.trim().trim_end_matches('/');
+    let host = eip.split_once("://").map_or(eip, |(_, host)| host);
+    Some(host.find('/').map_or_else(String::new, |at| host[at..].to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::config::secret::Secret;
+
+    #[test]
+    fn the_prefix_is_what_the_client_asked_for() {
+        let prefix = |public: Option<&str>, whole: &str, path: &str, mount: &str| {
+            public_prefix(public_path(public).as_deref(), mount, path, whole)
+        };
+        let whole = "/v1/sandboxes/a%20b/proxy/80/x/y";
+        assert_eq!(prefix(None, whole, "/x/y", "/v1"), "/v1/sandboxes/a%20b/proxy/80");
+        assert_eq!(prefix(Some("gw.example"), whole, "/x/y", "/v1"), "/sandboxes/a%20b/proxy/80");
+        assert_eq!(prefix(Some(" https://gw.example/base/ "), whole, "/x/y", "/v1"), "/base/sandboxes/a%20b/proxy/80");
+        assert_eq!(prefix(None, "/sandboxes/x/proxy/80", "", ""), "/sandboxes/x/proxy/80");
+    }
+
+    #[test]
+    fn a_secured_sandbox_wants_its_token() {
+        let checked = |presented: Option<&'static str>| {
+            let mut backend = Backend::plain("x:1".to_owned());
+            backend.secure_access = Some(Secret::new("t0ken"));
+            let mut headers = HeaderMap::new();
+            if let Some(presented) = presented {
+                headers.insert(SECURE_ACCESS, HeaderValue::from_static(presented));
+            }
+            check_access(&backend, &headers).map_err(|error| (error.status.as_u16(), error.body.code))
+        };
+        assert_eq!(checked(Some("t0ken")), Ok(()));
+        for wrong in [None, Some(""), Some("t0ke"), Some("t0ken2"), Some("T0ken")] {
+            assert_eq!(checked(wrong), Err((401, "MISSING_OR_INVALID_SECURE_ACCESS")), "{wrong:?}");
+        }
+        assert!(check_access(&Backend::plain("x:1".to_owned()), &HeaderMap::new()).is_ok());
+    }
+}

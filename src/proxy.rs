@@ -1,0 +1,164 @@
+//! Forwarding a request to a server inside a sandbox, and its answer back (http-api.md §12).
+//!
+//! ```text
+//! request ─▶ target, head (rules for path and fields) ─▶ exchange ─▶ ProxyBody ─▶ hyper
+//!            forwarded (who asked)                       link ◀─ pool   or Tunnel, after a 101
+//! ```
+//!
+//! A [`link::Link`] is one HTTP/1.1 connection to a backend, hyper's client end, and nobody's task: whoever waits for
+//! something that comes over it polls it. So an exchange runs in the task of its client's connection (or HTTP/2 stream)
+//! alone, a chunk passes from one socket to the other without a wake-up of another thread and without a copy, and to drop
+//! the body is to close the backend's socket. A link whose answer was read to its end goes to the [`pool`].
+
+pub mod body;
+pub mod error;
+pub mod exchange;
+pub mod forwarded;
+pub mod head;
+pub mod io;
+pub mod link;
+pub mod pool;
+pub mod target;
+pub mod tunnel;
+pub mod upload;
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Method, Request, Response, StatusCode, request::Parts};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+
+use self::{
+    body::{Home, ProxyBody},
+    error::ProxyError,
+    exchange::Exchange,
+    link::Link,
+    pool::{Key, Pool},
+    tunnel::Tunnel,
+    upload::Upload,
+};
+use crate::{body::Body, client::ClientWatch, drain, model::endpoint::Backend};
+
+/// How long a connection to a backend may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long a backend may take to begin its answer, counted from the last piece of the request that it took. The existing
+/// server's 180 s; here they end with the answer's head.
+const ANSWER: Duration = Duration::from_secs(180);
+
+/// How long a client that waits for a `100 Continue` is made to wait for a backend that sends none.
+const CONTINUE: Duration = Duration::from_secs(1);
+
+/// How long the pieces of an exchange may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// For a connection to be made.
+    pub connect: Duration,
+    /// For the head of an answer.
+    pub answer: Duration,
+    /// For the word to send a body.
+    pub go_on: Duration,
+}
+
+/// Forwards requests. One for the process.
+#[derive(Debug)]
+pub struct Proxy {
+    pool: Arc<Pool>,
+    times: Times,
+    drain: drain::Watch,
+}
+
+/// What is to be forwarded.
+#[derive(Debug)]
+pub struct Forward {
+    /// The sandbox.
+    pub id: String,
+    /// Where it goes.
+    pub backend: Backend,
+    /// What follows the backend's prefix in the target, as the client sent it; without a query.
+    pub path: String,
+    /// The client's head. Its method, query and fields count.
+    pub head: Parts,
+    /// The body.
+    pub upload: Upload,
+    /// What is said of the client.
+    pub forwarded: forwarded::Forwarded,
+    /// The client's end of a handshake that is to become a tunnel.
+    pub upgrade: Option<OnUpgrade>,
+}
+
+impl Proxy {
+    /// A proxy without connections; the bodies that it makes know of `drain`.
+    pub fn new(drain: drain::Watch) -> Self {
+        let times = Times { connect: CONNECT, answer: ANSWER, go_on: CONTINUE };
+        Self { pool: Arc::default(), times, drain }
+    }
+
+    /// How long a client's `Expect: 100-continue` waits for the backend.
+    pub fn patience(&self) -> Duration {
+        self.times.go_on
+    }
+
+    /// Forwards a request and answers with the backend's answer, its fields filtered.
+    ///
+    /// # Errors
+    ///
+    /// The backend cannot be reached or gives no answer, the client leaves, or the path must not be forwarded.
+    pub async fn forward(&self, forward: Forward, client: ClientWatch) -> Result<Response<Body>, ProxyError> {
+        let Forward { id, backend, path, head, upload, forwarded, upgrade } = forward;
+        let target = target::target(&backend.path_prefix, &path, head.uri.query())?;
+        let key = Key { id, authority: backend.authority.clone() };
+        let shape = head::Shape::of(&upload, upgrade.is_some());
+        let exchange = Exchange {
+            pool: &self.pool,
+            key: &key,
+            times: self.times,
+            client: &client,
+            // A tunnel never comes back, and a connection that is new cannot be one that has just been closed.
+            is_fresh: upgrade.is_some(),
+            request: &|| head::request(&head, target.clone(), &backend, &forwarded, shape),
+        };
+        let (link, answer) = exchange.run(head.method.clone(), upload).await?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(link, answer, upgrade, key, client).await;
+        }
+        Ok(self.answer(link, answer, key, client))
+    }
+
+    fn answer(&self, link: Link, answer: Response<Incoming>, key: Key, client: ClientWatch) -> Response<Body> {
+        let (mut head, incoming) = answer.into_parts();
+        head::filter_answer(&mut head.headers);
+        let home = Home { pool: Arc::clone(&self.pool), key };
+        Response::from_parts(head, Body::proxy(ProxyBody::new(link, incoming, home, client, self.drain.clone())))
+    }
+
+    /// Answers a handshake, and lets the connections become a tunnel.
+    async fn switch(
+        &self,
+        link: Link,
+        answer: Response<Incoming>,
+        upgrade: Option<OnUpgrade>,
+        key: Key,
+        client: ClientWatch,
+    ) -> Result<Response<Body>, ProxyError> {
+        let Some(upgrade) = upgrade else {
+            return Err(ProxyError::response(&key.authority, "it switched protocols unasked"));
+        };
+        let (mut head, _) = answer.into_parts();
+        let (io, early) = link.into_io().await;
+        head::filter_answer(&mut head.headers);
+        head::mark_upgrade(&mut head.headers);
+        let tunnel = Tunnel::new(upgrade, io, early, client, self.drain.clone());
+        Ok(Response::from_parts(head, Body::tunnel(tunnel)))
+    }
+}
+
+/// Whether a request may be sent once more when nothing is known of the first time (RFC 9110 §9.2.2).
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+}
+
+/// A head without a body.
+type Head = Request<()>;

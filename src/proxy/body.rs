@@ -1,0 +1,204 @@
+//! The answer of a backend as a response body: owns the backend's connection, and all that must last as long.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep};
+
+use super::{
+    error::BodyError,
+    link::Link,
+    pool::{Key, Pool},
+};
+use crate::{client::ClientWatch, drain, logs::finish::Finish};
+
+/// A backend's answer. Dropping it before its end closes the backend's connection at once.
+#[derive(Debug)]
+pub struct ProxyBody {
+    state: State,
+    client: ClientWatch,
+    drain: drain::Watch,
+    /// What the last piece was too long for.
+    rest: Bytes,
+    finish: Option<Finish>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The backend is read.
+    Streaming(Box<Stream>),
+    /// The backend failed: what came before is written first, then the response is broken off.
+    Failing { error: hyper::Error, flushes: u64, linger: Option<Pin<Box<Sleep>>> },
+    /// Nothing more comes from the backend.
+    Ended,
+}
+
+#[derive(Debug)]
+struct Stream {
+    link: Link,
+    incoming: Incoming,
+    home: Home,
+}
+
+/// Where a connection goes when it is free.
+#[derive(Debug)]
+pub struct Home {
+    /// The pool.
+    pub pool: Arc<Pool>,
+    /// Its place there.
+    pub key: Key,
+}
+
+impl ProxyBody {
+    /// The body `incoming` that comes over `link`, for the client that `client` watches.
+    pub fn new(link: Link, incoming: Incoming, home: Home, client: ClientWatch, drain: drain::Watch) -> Self {
+        let state = State::Streaming(Box::new(Stream { link, incoming, home }));
+        let mut body = Self { state, client, drain, rest: Bytes::new(), finish: None };
+        body.end_if_whole(&mut Context::from_waker(std::task::Waker::noop()));
+        body
+    }
+
+    /// Why it ended. Dropped before its end it was the client that left, or the gateway.
+    pub fn finish(&self) -> Finish {
+        let is_whole = self.rest.is_empty() || self.finish != Some(Finish::Complete);
+        self.finish.filter(|_| is_whole).unwrap_or_else(|| match self.client.has_stalled() {
+            true => Finish::SlowClient,
+            false if self.drain.has_begun() => Finish::Drained,
+            false => Finish::ClientGone,
+        })
+    }
+
+    /// Whether nothing more comes.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.state, State::Ended) && self.rest.is_empty()
+    }
+
+    /// What is known of the length that is left. Nothing of an answer without a body: one to HEAD says what it would be.
+    pub fn size_hint(&self) -> SizeHint {
+        match &self.state {
+            State::Streaming(stream) if self.rest.is_empty() => stream.incoming.size_hint(),
+            _ => SizeHint::default(),
+        }
+    }
+
+    /// Polls for the next piece.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.client.set_asked();
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.hand())));
+        }
+        let frame = match &mut self.state {
+            State::Ended => return Poll::Ready(None),
+            State::Failing { flushes, linger, .. } => {
+                ready!(self.client.poll_flushed(cx, *flushes));
+                if let Some(linger) = linger {
+                    ready!(linger.as_mut().poll(cx));
+                }
+                return self.fail();
+            }
+            State::Streaming(stream) => stream.poll_frame(cx),
+        };
+        match frame {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.pass(frame, cx)))),
+            Poll::Ready(Some(Err(error))) => self.begin_to_fail(error, cx),
+            Poll::Ready(None) => {
+                self.end(cx);
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                ready!(self.client.poll_hung_up(cx));
+                self.state = State::Ended;
+                self.finish = Some(Finish::ClientGone);
+                Poll::Ready(Some(Err(BodyError::ClientGone)))
+            }
+        }
+    }
+
+    /// Hands over a frame; of a long one, as much as the client's protocol lets be watched.
+    fn pass(&mut self, frame: Frame<Bytes>, cx: &mut Context<'_>) -> Frame<Bytes> {
+        self.end_if_whole(cx);
+        match frame.into_data() {
+            Ok(data) => {
+                self.rest = data;
+                self.hand()
+            }
+            Err(trailers) => trailers,
+        }
+    }
+
+    fn hand(&mut self) -> Frame<Bytes> {
+        self.client.set_handed();
+        let most = self.client.max_frame();
+        Frame::data(if self.rest.len() <= most { std::mem::take(&mut self.rest) } else { self.rest.split_to(most) })
+    }
+
+    /// Lets go of the connection as soon as the length that was told has come: hyper may not ask once more.
+    fn end_if_whole(&mut self, cx: &mut Context<'_>) {
+        if matches!(&self.state, State::Streaming(stream) if stream.incoming.is_end_stream()) {
+            self.end(cx);
+        }
+    }
+
+    fn end(&mut self, cx: &mut Context<'_>) {
+        self.finish = Some(Finish::Complete);
+        if let State::Streaming(stream) = std::mem::replace(&mut self.state, State::Ended) {
+            stream.release(cx);
+        }
+    }
+
+    fn begin_to_fail<T>(&mut self, error: hyper::Error, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.finish = Some(cause(&error));
+        // hyper writes what it holds when the body has nothing for it, and only then is the error due.
+        let linger = self.client.linger().map(|time| Box::pin(sleep(time)));
+        self.state = State::Failing { error, flushes: self.client.flushes(), linger };
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn fail<T>(&mut self) -> Poll<Option<Result<T, BodyError>>> {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Failing { error, .. } => Poll::Ready(Some(Err(BodyError::Backend(error)))),
+            State::Streaming(_) | State::Ended => Poll::Ready(None),
+        }
+    }
+}
+
+impl Stream {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        // First, for this is how the connection learns that something is wanted.
+        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        // Also when it has ended: its body is told.
+        let _ = self.link.poll(cx);
+        Pin::new(&mut self.incoming).poll_frame(cx)
+    }
+
+    /// Lets the connection rest, if it can carry another request.
+    fn release(self, cx: &mut Context<'_>) {
+        let Self { mut link, incoming, home: Home { pool, key } } = self;
+        drop(incoming);
+        // One more turn: for what follows the body, and to see an end that was announced.
+        let _ = link.poll(cx);
+        if link.is_idle() {
+            pool.put(key, link);
+        }
+    }
+}
+
+fn cause(error: &hyper::Error) -> Finish {
+    if error.is_user() {
+        Finish::ClientGone
+    } else if error.is_parse() {
+        Finish::BackendFailed
+    } else {
+        Finish::BackendLost
+    }
+}

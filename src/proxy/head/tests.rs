@@ -1,0 +1,171 @@
+//! What is dropped, kept, added and rewritten.
+
+use bytes::Bytes;
+use http::Request;
+
+use super::*;
+use crate::config::secret::Secret;
+
+fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value"));
+    }
+    headers
+}
+
+fn sent_with(method: Method, lines: &[(&str, &str)], upload: &Upload) -> HeaderMap {
+    let (mut source, ()) = Request::new(()).into_parts();
+    source.method = method;
+    source.headers = headers(lines);
+    let backend = Backend {
+        authority: "10.0.0.2:80".to_owned(),
+        path_prefix: String::new(),
+        headers: vec![("OpenSandbox-Ingress-To".to_owned(), "x-80".to_owned())],
+        secure_access: Some(Secret::new("s")),
+        egress_token: Some(Secret::new("t")),
+    };
+    let forwarded = Forwarded { proto: "http", host: headers_host(), client: "9.9.9.9".to_owned() };
+    let shape = Shape::of(upload, false);
+    request(&source, Uri::from_static("/x"), &backend, &forwarded, shape).expect("a head").headers().clone()
+}
+
+fn headers_host() -> Option<HeaderValue> {
+    Some(HeaderValue::from_static("gw:8080"))
+}
+
+fn sent(lines: &[(&str, &str)]) -> HeaderMap {
+    sent_with(Method::GET, lines, &Upload::empty())
+}
+
+fn all<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h str> {
+    headers.get_all(name).iter().map(|value| value.to_str().expect("text")).collect()
+}
+
+#[test]
+fn what_speaks_of_the_connection_or_of_rights_is_dropped() {
+    let dropped = [
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "upgrade",
+        "authorization",
+        "open-sandbox-api-key",
+        "opensandbox-secure-access",
+        "forwarded",
+        "x-forwarded-port",
+        "x-real-ip",
+        "opensandbox-access-renew",
+        "x-foo",
+    ];
+    let mut lines: Vec<_> = dropped.iter().map(|name| (*name, "1")).collect();
+    lines.push(("connection", "X-Foo, keep-alive"));
+    let out = sent(&lines);
+    for name in dropped {
+        assert!(!out.contains_key(name), "{name}");
+    }
+    assert!(!out.contains_key("connection") && !out.contains_key("accept-encoding") && !out.contains_key("user-agent"));
+}
+
+#[test]
+fn everything_else_is_kept_as_often_as_it_came() {
+    let out = sent(&[
+        ("x-custom", "1"),
+        ("x-custom", "2"),
+        ("opensandbox-egress-auth", "z"),
+        ("opensandbox-ingress-to", "mine"),
+        ("proxy-connection", "x"),
+        ("expect", "100-continue"),
+        ("x-request-id", "r"),
+        ("cookie", "a=1"),
+        ("cookie", "b=2"),
+    ]);
+    assert_eq!(all(&out, "x-custom"), ["1", "2"]);
+    assert_eq!(all(&out, "cookie"), ["a=1; b=2"]);
+    for (name, value) in [("opensandbox-egress-auth", "z"), ("proxy-connection", "x"), ("expect", "100-continue")] {
+        assert_eq!(all(&out, name), [value]);
+    }
+    assert_eq!(all(&out, "opensandbox-ingress-to"), ["x-80"], "the backend's own comes last");
+}
+
+#[test]
+fn the_backend_is_told_who_asked() {
+    let out = sent(&[("host", "client.example"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-host", "evil")]);
+    assert_eq!(all(&out, "host"), ["10.0.0.2:80"]);
+    assert_eq!(all(&out, "x-forwarded-for"), ["9.9.9.9"]);
+    assert_eq!(all(&out, "x-forwarded-host"), ["gw:8080"]);
+    assert_eq!(all(&out, "x-forwarded-proto"), ["http"]);
+}
+
+#[test]
+fn the_bodys_length_is_told_once_and_right() {
+    let none = |method, lines: &[(&str, &str)]| {
+        let out = sent_with(method, lines, &Upload::empty());
+        (all(&out, "content-length").join("|"), out.contains_key("transfer-encoding"))
+    };
+    assert_eq!(none(Method::GET, &[]), (String::new(), false));
+    assert_eq!(none(Method::DELETE, &[]), (String::new(), false));
+    assert_eq!(none(Method::POST, &[]), ("0".to_owned(), false));
+    assert_eq!(
+        none(Method::GET, &[("transfer-encoding", "chunked"), ("content-length", "7")]),
+        ("0".to_owned(), false)
+    );
+    let full = Upload::full(Bytes::from_static(b"hello"));
+    let out = sent_with(Method::GET, &[("content-length", "7"), ("transfer-encoding", "chunked")], &full);
+    assert_eq!((all(&out, "content-length"), out.contains_key("transfer-encoding")), (vec!["5"], false));
+}
+
+#[test]
+fn trailers_are_asked_for_when_the_client_takes_them() {
+    let out = sent(&[("te", "gzip;q=0.5, Trailers")]);
+    assert_eq!((all(&out, "te"), all(&out, "connection")), (vec!["trailers"], vec!["te"]));
+    assert!(!sent(&[("te", "gzip")]).contains_key("te"));
+}
+
+#[test]
+fn an_answer_loses_what_speaks_of_its_connection() {
+    let mut answer = headers(&[
+        ("connection", "close, X-Hop"),
+        ("x-hop", "1"),
+        ("keep-alive", "timeout=5"),
+        ("transfer-encoding", "chunked"),
+        ("content-length", "3"),
+        ("upgrade", "h2c"),
+        ("set-cookie", "a=1"),
+        ("set-cookie", "b=2"),
+        ("trailer", "x-sum"),
+        ("date", "Mon, 01 Jan 2001 00:00:00 GMT"),
+    ]);
+    filter_answer(&mut answer);
+    assert_eq!(all(&answer, "set-cookie"), ["a=1", "b=2"]);
+    let mut left: Vec<_> = answer.keys().map(HeaderName::as_str).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["date", "set-cookie", "trailer"]);
+}
+
+#[test]
+fn only_a_path_from_the_root_is_relocated() {
+    let relocated = |location: &str| {
+        let mut answer = headers(&[("location", location)]);
+        relocate(&mut answer, "/v1/sandboxes/x/proxy/80");
+        all(&answer, "location")[0].to_owned()
+    };
+    assert_eq!(relocated("/target?x=1"), "/v1/sandboxes/x/proxy/80/target?x=1");
+    for kept in ["http://other.example/x", "//other.example/x", "rel", "?q", ""] {
+        assert_eq!(relocated(kept), kept);
+    }
+}
+
+#[test]
+fn a_cookies_path_stays_within_its_sandbox() {
+    let relocated = |cookie: &str| {
+        let mut answer = headers(&[("set-cookie", cookie)]);
+        relocate(&mut answer, "/sandboxes/x/proxy/80");
+        all(&answer, "set-cookie")[0].to_owned()
+    };
+    assert_eq!(relocated("a=1; Path=/; HttpOnly"), "a=1; Path=/sandboxes/x/proxy/80; HttpOnly");
+    assert_eq!(relocated("a=1;path= /app ;Secure"), "a=1;path=/sandboxes/x/proxy/80/app;Secure");
+    for kept in ["a=1", "path=/x", "a=1; Path=rel", "__Host-a=1; Path=/; Secure", "a=1; Domain=x.example", ""] {
+        assert_eq!(relocated(kept), kept);
+    }
+}

@@ -1,0 +1,188 @@
+//! Connections to backends that rest between two requests.
+//!
+//! One is in here only after an answer that was read to its end. It belongs to its sandbox: another one that is later given
+//! the same address never sees it. Nobody polls what rests; whether it is still good is found out when it is taken, and
+//! every now and then by the sweeper, a task that lives while there is something here.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::link::Link;
+
+/// Most resting connections of one sandbox.
+const PER_SANDBOX: usize = 64;
+
+/// Most resting connections in all: each holds a descriptor and some 10 KiB.
+const IN_ALL: usize = 1024;
+
+/// How long a connection may rest.
+const REST: Duration = Duration::from_secs(30);
+
+/// How often what has rested too long, or was closed by its backend, is put away.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// Whom a connection belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The sandbox's id.
+    pub id: String,
+    /// The backend's `host:port`.
+    pub authority: String,
+}
+
+/// The resting connections.
+#[derive(Debug, Default)]
+pub struct Pool {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sandboxes: HashMap<String, Vec<Idle>>,
+    count: usize,
+    is_swept: bool,
+}
+
+#[derive(Debug)]
+struct Idle {
+    authority: String,
+    link: Link,
+    since: Instant,
+}
+
+impl Pool {
+    /// The connection of `key` that has rested least, if one is good; `probe` as in [`Link::is_alive`].
+    pub fn take(&self, key: &Key, probe: bool) -> Option<Link> {
+        loop {
+            let mut idle = self.state().take(key)?;
+            if idle.since.elapsed() < REST && idle.link.is_alive(probe) {
+                return Some(idle.link);
+            }
+        }
+    }
+
+    /// Lets a connection rest; closes it when there is no room.
+    pub fn put(self: Arc<Self>, key: Key, link: Link) {
+        let mut state = self.state();
+        if state.count >= IN_ALL || state.sandboxes.get(&key.id).is_some_and(|idle| idle.len() >= PER_SANDBOX) {
+            return;
+        }
+        let idle = Idle { authority: key.authority, link, since: Instant::now() };
+        state.sandboxes.entry(key.id).or_default().push(idle);
+        state.count += 1;
+        if !std::mem::replace(&mut state.is_swept, true) {
+            tokio::spawn(sweep(Arc::clone(&self)));
+        }
+    }
+
+    /// How many connections rest.
+    pub fn len(&self) -> usize {
+        self.state().count
+    }
+
+    /// Whether none rests.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Locks also after a panic elsewhere: the state is valid between any two statements.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take(&mut self, key: &Key) -> Option<Idle> {
+        let idle = self.sandboxes.get_mut(&key.id)?;
+        let at = idle.iter().rposition(|idle| idle.authority == key.authority)?;
+        self.count -= 1;
+        Some(idle.remove(at))
+    }
+
+    /// Takes out what is not to be kept.
+    fn swept(&mut self, now: Instant) -> Vec<Idle> {
+        let is_done = |idle: &mut Idle| now.saturating_duration_since(idle.since) >= REST || !idle.link.is_alive(false);
+        let mut done = Vec::new();
+        for idle in self.sandboxes.values_mut() {
+            done.extend(idle.extract_if(.., is_done));
+        }
+        self.sandboxes.retain(|_, idle| !idle.is_empty());
+        self.count -= done.len();
+        self.is_swept = self.count > 0;
+        done
+    }
+}
+
+/// Puts away what has rested too long, until nothing rests. The process ends with its sweeper.
+async fn sweep(pool: Arc<Pool>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        // Closed after the lock is let go.
+        let (done, goes_on) = {
+            let mut state = pool.state();
+            (state.swept(Instant::now()), state.is_swept)
+        };
+        drop(done);
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    use super::*;
+    use crate::proxy::Times;
+
+    const TIMES: Times = Times { connect: REST, answer: REST, go_on: REST };
+
+    fn key(id: &str, authority: &str) -> Key {
+        Key { id: id.to_owned(), authority: authority.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_its_sandboxes_and_its_ports_own() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let pool = Arc::new(Pool::default());
+        for _ in 0..PER_SANDBOX + 3 {
+            let mut link = Link::open(&authority, TIMES).await.unwrap();
+            assert!(link.is_alive(false));
+            Arc::clone(&pool).put(key("a", &authority), link);
+        }
+        assert_eq!(pool.len(), PER_SANDBOX, "bounded");
+        assert!(pool.take(&key("b", &authority), false).is_none(), "another sandbox at the same address");
+        assert!(pool.take(&key("a", "127.0.0.1:1"), false).is_none(), "another port of the sandbox");
+        assert!(pool.take(&key("a", &authority), true).is_some());
+        assert_eq!(pool.len(), PER_SANDBOX - 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_closed_or_rests_too_long_is_put_away() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let pool = Arc::new(Pool::default());
+        let mut accepted = Vec::new();
+        for _ in 0..2 {
+            let mut link = Link::open(&authority, TIMES).await.unwrap();
+            accepted.push(listener.accept().await.unwrap().0);
+            assert!(link.is_alive(false));
+            Arc::clone(&pool).put(key("a", &authority), link);
+        }
+        accepted.pop();
+        // The system knows at once, the runtime when it is told.
+        let mut taken = pool.take(&key("a", &authority), true).expect("the other one is good");
+        assert!(pool.is_empty(), "the closed one is gone");
+        assert!(taken.is_alive(true));
+        Arc::clone(&pool).put(key("a", &authority), taken);
+        assert!(pool.state().swept(Instant::now()).is_empty());
+        assert_eq!(pool.state().swept(Instant::now() + REST).len(), 1);
+        assert!(pool.is_empty());
+        assert_eq!(accepted[0].read(&mut [0]).await.unwrap(), 0, "closed");
+    }
+}

@@ -1,0 +1,102 @@
+//! The target of a forwarded request: the client's path and query, byte for byte, behind the backend's prefix.
+
+use std::borrow::Cow;
+
+use http::{Uri, uri::PathAndQuery};
+use percent_encoding::percent_decode;
+
+use super::error::ProxyError;
+
+/// Puts a target together. `path` is empty or begins with a slash.
+///
+/// Without a prefix the sandbox's own server sees whatever the client wrote, `..` included: that is its business. With
+/// one, a server on the way (execd's own proxy) would take `..` for a way out of the prefix, so it is refused.
+///
+/// # Errors
+///
+/// The path leads out of the prefix.
+pub fn target(prefix: &str, path: &str, query: Option<&str>) -> Result<Uri, ProxyError> {
+    if !prefix.is_empty() && climbs(path.as_bytes()) {
+        return Err(ProxyError::PathEscapes);
+    }
+    let path = if path.is_empty() { "/" } else { path };
+    let text = match query {
+        Some(query) => format!("{}{path}?{query}", prefix.trim_end_matches('/')),
+        None => format!("{}{path}", prefix.trim_end_matches('/')),
+    };
+    // Of bytes that hyper has accepted once already. As the path alone: `//a` would otherwise be a host.
+    PathAndQuery::try_from(text).map(Uri::from).map_err(|_| ProxyError::PathEscapes)
+}
+
+/// Whether a segment is `..` for anyone who removes percent-encoding, however often, takes a backslash for a slash, or
+/// strips parameters.
+fn climbs(path: &[u8]) -> bool {
+    let mut text = Cow::Borrowed(path);
+    loop {
+        let mut segments = text.split(|byte| matches!(byte, b'/' | b'\\'));
+        if segments.any(|segment| segment.split(|byte| *byte == b';').next() == Some(b"..")) {
+            return true;
+        }
+        let decoded: Cow<'_, [u8]> = percent_decode(&text).into();
+        if decoded.len() == text.len() {
+            return false;
+        }
+        text = Cow::Owned(decoded.into_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(prefix: &str, path: &str, query: Option<&str>) -> Option<String> {
+        target(prefix, path, query).ok().map(|uri| uri.to_string())
+    }
+
+    #[test]
+    fn what_the_client_sent_is_kept() {
+        for path in ["/a/b", "//a//b/", "/a%2Fb%20c%3Fd%23e%25f%41/+x;y=1", "/../x", "/%2e%2e/x", "/%E4%BD%A0", "///"] {
+            assert_eq!(written("", path, None).as_deref(), Some(path));
+        }
+        assert_eq!(written("", "", None).as_deref(), Some("/"));
+        assert_eq!(written("", "/q", Some("a=%FF&b&c=+&d=%20&e=")).as_deref(), Some("/q?a=%FF&b&c=+&d=%20&e="));
+        assert_eq!(written("", "", Some("")).as_deref(), Some("/?"));
+        assert_eq!(written("/proxy/8000", "//a", Some("x")).as_deref(), Some("/proxy/8000//a?x"));
+        assert_eq!(written("/proxy/8000/", "", None).as_deref(), Some("/proxy/8000/"));
+    }
+
+    #[test]
+    fn no_spelling_of_two_dots_leads_out_of_a_prefix() {
+        for path in [
+            "/..",
+            "/../9000/",
+            "/a/../../x",
+            "/%2e%2e/x",
+            "/.%2E/x",
+            "/a%2f..%2fx",
+            "/%252e%252e/x",
+            "/..%5cx",
+            "/..;a/x",
+            "/%25252e./x",
+            "/a\\..\\b",
+            "/%2e%2e%3bx/y",
+        ] {
+            assert_eq!(written("/proxy/8000", path, None), None, "{path}");
+        }
+        for path in ["/a..b", "/...", "/..a/", "/a/.", "/%2e%2ea", "/a%", "/%zz..x"] {
+            assert!(written("/proxy/8000", path, None).is_some(), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_target_begins_with_its_prefix(path in "/[a-z./%25eEfF;\\\\-]{0,24}", query in prop::option::of("[!-~&&[^#]]{0,12}")) {
+            if let Some(text) = written("/proxy/80", &path, query.as_deref()) {
+                prop_assert!(text.starts_with("/proxy/80/"));
+                prop_assert!(!text.split(['/', '?']).any(|segment| segment == "..") || query.is_some());
+            }
+        }
+    }
+}

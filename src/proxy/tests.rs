@@ -1,0 +1,110 @@
+//! A backend that takes its time, with times that a test can wait for.
+
+use std::{net::SocketAddr, time::Instant};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::*;
+use crate::drain::Drain;
+
+fn proxy() -> Proxy {
+    let mut proxy = Proxy::new(Drain::default().watch());
+    proxy.times.answer = Duration::from_millis(200);
+    proxy.times.connect = Duration::from_millis(200);
+    proxy
+}
+
+fn request(backend: Backend, path: &str, upload: Upload) -> Forward {
+    let (head, ()) = Request::post("/").body(()).unwrap().into_parts();
+    let peer = SocketAddr::from(([10, 0, 0, 1], 1));
+    let forwarded = forwarded::Forwarded::of(peer, &head.uri, &head.headers);
+    Forward { id: "x".to_owned(), backend, path: path.to_owned(), head, upload, forwarded, upgrade: None }
+}
+
+async fn forward(proxy: &Proxy, forward: Forward) -> Result<(StatusCode, Bytes), ProxyError> {
+    let answer = proxy.forward(forward, ClientWatch::Http2(Arc::default())).await?;
+    let status = answer.status();
+    Ok((status, answer.into_body().collect().await.unwrap().to_bytes()))
+}
+
+async fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let authority = listener.local_addr().unwrap().to_string();
+    (listener, authority)
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_answer_is_given_up() {
+    let (listener, authority) = listener().await;
+    let start = Instant::now();
+    let error = forward(&proxy(), request(Backend::plain(authority), "/", Upload::empty())).await.unwrap_err();
+    assert!(matches!(error, ProxyError::Timeout { .. }), "{error:?}");
+    assert!(start.elapsed() >= Duration::from_millis(200));
+    drop(listener);
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_even_accept_is_no_connection() {
+    // Nobody answers there (RFC 5737); where there is no way there, that is told at once.
+    let error = forward(&proxy(), request(Backend::plain("192.0.2.1:9".to_owned()), "/", Upload::empty())).await;
+    assert!(matches!(error, Err(ProxyError::Connect { .. })), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_prefix_and_the_backends_fields_are_added_and_nothing_leads_out() {
+    let (listener, authority) = listener().await;
+    let served = tokio::spawn(async move {
+        let (mut io, _) = listener.accept().await.unwrap();
+        let mut asked = vec![0; 4096];
+        let count = io.read(&mut asked).await.unwrap();
+        io.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+        String::from_utf8_lossy(&asked[..count]).into_owned()
+    });
+    let mut backend = Backend::plain(authority);
+    backend.path_prefix = "/proxy/8000".to_owned();
+    backend.headers = vec![("X-Route".to_owned(), "here".to_owned())];
+    let proxy = proxy();
+    let error = forward(&proxy, request(backend.clone(), "/%2e%2e/9000", Upload::empty())).await.unwrap_err();
+    assert!(matches!(error, ProxyError::PathEscapes), "{error:?}");
+    let upload = Upload::full(Bytes::from_static(b"hello"));
+    assert_eq!(forward(&proxy, request(backend, "/a", upload)).await.unwrap(), (StatusCode::OK, "ok".into()));
+    let asked = served.await.unwrap();
+    assert!(asked.starts_with("POST /proxy/8000/a HTTP/1.1\r\n") && asked.ends_with("\r\n\r\nhello"), "{asked}");
+    assert!(asked.contains("\r\nx-route: here\r\n") && asked.contains("\r\nx-forwarded-for: 10.0.0.1\r\n"), "{asked}");
+}
+
+/// The answer that rests unread in no pool: only a whole one gives its connection back.
+#[tokio::test]
+async fn only_a_whole_answer_gives_its_connection_back() {
+    let (listener, authority) = listener().await;
+    tokio::spawn(async move {
+        loop {
+            let (mut io, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut asked = vec![0; 4096];
+                while io.read(&mut asked).await.unwrap_or(0) > 0 {
+                    let body = "x".repeat(1_000_000);
+                    let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
+                    io.write_all((head.to_owned() + &body).as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    let proxy = proxy();
+    for _ in 0..3 {
+        let whole = forward(&proxy, request(Backend::plain(authority.clone()), "/", Upload::empty())).await.unwrap();
+        assert_eq!((whole.1.len(), proxy.pool.len()), (1_000_000, 1));
+    }
+    let asked = request(Backend::plain(authority.clone()), "/", Upload::empty());
+    let answer = proxy.forward(asked, ClientWatch::Http2(Arc::default())).await.unwrap();
+    assert!(proxy.pool.is_empty(), "in use");
+    let mut body = Box::pin(answer.into_body());
+    assert!(body.frame().await.unwrap().is_ok());
+    drop(body);
+    assert!(proxy.pool.is_empty(), "closed");
+}

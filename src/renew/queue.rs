@@ -1,0 +1,125 @@
+//! Signs of use from elsewhere: a list in Redis that an ingress gateway pushes to.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, aio::MultiplexedConnection};
+use serde::Deserialize;
+use tokio::{sync::Semaphore, time::sleep};
+
+use crate::{config::Redis, renew::renew, runtime::Runtime};
+
+/// How long Redis holds a question when the list is empty, in seconds.
+const POP: u64 = 5;
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(POP + 10);
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long to wait before Redis is tried again.
+const REST: Duration = Duration::from_secs(2);
+
+/// How old an intent may be.
+const MAX_AGE: SignedDuration = SignedDuration::from_secs(300);
+
+/// What is pushed. Members that are not read are about the request.
+#[derive(Debug, Deserialize)]
+struct Intent {
+    sandbox_id: String,
+    observed_at: String,
+}
+
+/// Reads the queue for ever. While Redis cannot be reached, only requests through the proxy renew.
+pub async fn consume(config: Redis, runtime: Arc<dyn Runtime>) {
+    let client = match Client::open(config.dsn.expose()) {
+        Ok(client) => client,
+        Err(error) => return tracing::warn!("[renew_intent] redis.dsn is no address: {}", told(&error)),
+    };
+    let room = Arc::new(Semaphore::new(config.consumer_concurrency as usize));
+    let mut was_lost = false;
+    loop {
+        let Err(error) = read(&client, &config.queue_key, &runtime, &room, &mut was_lost).await;
+        if !was_lost {
+            tracing::warn!("Redis is lost, only requests through the proxy renew until it is back: {}", told(&error));
+            was_lost = true;
+        }
+        sleep(REST).await;
+    }
+}
+
+/// Reads the queue until Redis is lost.
+async fn read(
+    client: &Client,
+    queue: &str,
+    runtime: &Arc<dyn Runtime>,
+    room: &Arc<Semaphore>,
+    was_lost: &mut bool,
+) -> RedisResult<std::convert::Infallible> {
+    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(ANSWER));
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    if std::mem::take(was_lost) {
+        tracing::info!("Redis is back");
+    }
+    loop {
+        // Before the next is taken out: what cannot be worked on yet is better kept there.
+        let Ok(permit) = Arc::clone(room).acquire_owned().await else { std::future::pending().await };
+        let Some(id) = pop(&mut connection, queue).await?.and_then(|intent| wanted(&intent, Timestamp::now())) else {
+            continue;
+        };
+        let runtime = Arc::clone(runtime);
+        tokio::spawn(async move {
+            renew(&*runtime, &id).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn pop(connection: &mut MultiplexedConnection, queue: &str) -> RedisResult<Option<Vec<u8>>> {
+    let popped: Option<(Vec<u8>, Vec<u8>)> = redis::cmd("BRPOP").arg(queue).arg(POP).query_async(connection).await?;
+    Ok(popped.map(|(_, intent)| intent))
+}
+
+/// The sandbox that an intent is for; `None` for what is none, or is too old.
+fn wanted(intent: &[u8], now: Timestamp) -> Option<String> {
+    let Intent { sandbox_id, observed_at } = serde_json::from_slice(intent)
+        .inspect_err(|error| tracing::debug!(%error, "what is no intent was dropped"))
+        .ok()?;
+    let observed_at: Timestamp = observed_at.parse().ok()?;
+    let is_fresh = now.duration_since(observed_at) <= MAX_AGE;
+    (is_fresh && !sandbox_id.is_empty()).then_some(sandbox_id)
+}
+
+/// The kind alone, and what the system says: a text of Redis' could quote the address.
+fn told(error: &RedisError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(" ({cause})")).unwrap_or_default();
+    format!("{:?}{cause}", error.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_fresh_intent_is_wanted() {
+        let now: Timestamp = "2026-11-24T07:00:00Z".parse().unwrap();
+        let wanted = |text: &str| wanted(text.as_bytes(), now);
+        let id = Some("x".to_owned());
+        assert_eq!(wanted(r#"{"sandbox_id":"x","observed_at":"2026-11-24T06:59:00.123456789Z","port":80}"#), id);
+        assert_eq!(wanted(r#"{"sandbox_id":"x","observed_at":"2026-11-24T08:55:00+02:00","request_uri":"/"}"#), id);
+        assert_eq!(wanted(r#"{"sandbox_id":"x","observed_at":"2026-11-24T07:00:10Z"}"#), id, "clocks differ");
+        for dropped in [
+            r#"{"sandbox_id":"x","observed_at":"2026-11-24T06:54:59Z"}"#,
+            r#"{"sandbox_id":"","observed_at":"2026-11-24T07:00:00Z"}"#,
+            r#"{"sandbox_id":"x"}"#,
+            r#"{"sandbox_id":1,"observed_at":"2026-11-24T07:00:00Z"}"#,
+            r#"{"sandbox_id":"x","observed_at":"yesterday"}"#,
+            "[]",
+            "",
+            "\u{0}",
+        ] {
+            assert_eq!(wanted(dropped), None, "{dropped}");
+        }
+    }
+}
