@@ -7,6 +7,7 @@ pub mod logs;
 pub mod meta;
 pub mod payload;
 pub mod sandboxes;
+pub mod snapshots;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -22,12 +23,15 @@ use crate::{
     router::Route,
     runtime::{Runtime, RuntimeError},
     service::respond,
+    snapshots::Snapshots,
 };
 
 /// What handlers need.
 pub struct Api {
     /// Where sandboxes run.
     pub runtime: Arc<dyn Runtime>,
+    /// Copies of sandboxes.
+    pub snapshots: Snapshots,
     /// The log streams that are open.
     pub streams: Arc<Streams>,
     /// Tells log streams that the gateway is ending.
@@ -74,8 +78,15 @@ pub async fn handle(
         Route::Proxy(..) => Err(RuntimeError::not_supported("Proxying").into()),
         Route::NetworkPolicy(_) => Err(RuntimeError::not_supported("Network policy").into()),
         Route::Diagnostics(..) => Err(RuntimeError::not_supported("Diagnostics").into()),
-        Route::CreateSnapshot(_) | Route::ListSnapshots | Route::GetSnapshot(_) | Route::DeleteSnapshot(_) => {
-            Err(RuntimeError::not_supported("Snapshots").into())
+        Route::CreateSnapshot(id) => Box::pin(snapshots::create(&api.snapshots, &id, req)).await,
+        Route::ListSnapshots => {
+            let page = snapshots::list(&api.snapshots, req.uri().query().unwrap_or_default()).await?;
+            Ok(respond::json(StatusCode::OK, &page))
+        }
+        Route::GetSnapshot(id) => Ok(respond::json(StatusCode::OK, &api.snapshots.get(&id).await?)),
+        Route::DeleteSnapshot(id) => {
+            api.snapshots.delete(&id).await?;
+            Ok(respond::empty(StatusCode::NO_CONTENT))
         }
         Route::Pools(_) => Err(RuntimeError::not_supported("Pool management").into()),
         Route::Templates(_) => Err(RuntimeError::not_supported("Template management").into()),
@@ -88,7 +99,7 @@ async fn create(api: &Api, req: Request<Incoming>) -> Result<Response<Body>, Api
     let (head, body) = req.into_parts();
     let body = payload::read(body).await?;
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let created = sandboxes::create(&*api.runtime, content_type, &body).await?;
+    let created = sandboxes::create(&*api.runtime, &api.snapshots, content_type, &body).await?;
     Ok(respond::json(StatusCode::ACCEPTED, &created))
 }
 

@@ -3,7 +3,7 @@
 
 use super::report::Report;
 use super::runtime::{RuntimeKind, SecureKind, SecureRuntime};
-use super::{Config, StoreBackend, WorkloadProvider};
+use super::{Config, WorkloadProvider};
 
 /// Checks the rules between sections, and says what has no effect together.
 pub(super) fn check(config: &Config, report: &Report) {
@@ -148,7 +148,6 @@ impl Config {
             (self.otel.enabled, "otel.enabled"),
             (self.log.file.is_some(), "log.file_enabled"),
             (self.egress.image.is_some(), "egress.image (network policies)"),
-            (matches!(self.store.backend, StoreBackend::Postgresql(_)), "store.type = 'postgresql'"),
             (self.server.eip.is_some(), "server.eip (endpoints)"),
             (self.docker.host_ip.is_some(), "docker.host_ip (endpoints)"),
             (!self.proxy.resolve_internal, "proxy.resolve_internal = false"),

@@ -26,6 +26,7 @@ mod options;
 mod overlay;
 mod plan;
 mod ports;
+mod snapshot;
 mod status;
 mod tls;
 
@@ -64,6 +65,7 @@ use self::{
     expiry::{Commands, Expiry},
     overlay::{Files, Overlay},
     ports::Ports,
+    snapshot::Copies,
 };
 
 /// How many creations and removals may be under way; the rest wait.
@@ -88,6 +90,7 @@ struct Inner {
     inspections: Semaphore,
     files: Files,
     expiry: Expiry,
+    copies: Copies,
     changes: Arc<Semaphore>,
 }
 
@@ -153,6 +156,7 @@ impl Inner {
             inspections: Semaphore::new(list::INSPECTIONS),
             files: Files::new(&options.state_dir),
             expiry,
+            copies: Copies::default(),
             changes: Arc::new(Semaphore::new(CHANGES as usize)),
             engine,
             options,
@@ -165,6 +169,7 @@ impl Inner {
         let described = Described::from_inspected(&container).ok_or_else(|| RuntimeError::not_found(id))?;
         let mut sandbox = described.sandbox;
         self.overlay(id).await.apply(&mut sandbox);
+        self.copies.mask(&mut sandbox);
         Ok(sandbox)
     }
 
@@ -213,6 +218,22 @@ impl Runtime for Docker {
 
     async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
         logs::open(&self.inner.engine, id, query, self.inner.options.log_buffer).await
+    }
+
+    fn has_snapshots(&self) -> bool {
+        true
+    }
+
+    async fn commit(&self, id: &str, snapshot: &str) -> Result<String, RuntimeError> {
+        self.inner.commit(id, snapshot).await
+    }
+
+    async fn committed(&self, snapshot: &str) -> Result<Option<String>, RuntimeError> {
+        self.inner.committed(snapshot).await
+    }
+
+    async fn remove_snapshot(&self, snapshot: &str, image: Option<&str>) -> Result<(), RuntimeError> {
+        self.inner.remove_snapshot(snapshot, image).await
     }
 
     async fn shutdown(&self) {

@@ -35,6 +35,8 @@ pub(super) fn body(
     let inherited = image_labels.keys().filter(|key| key.starts_with(RESERVED_PREFIX));
     let mut labels: HashMap<String, String> = inherited.map(|key| (key.clone(), String::new())).collect();
     labels.extend(plan.labels(id));
+    labels
+        .extend(labels::image_labels(image_labels, &plan.metadata).map(|keys| (labels::IMAGE_LABELS.to_owned(), keys)));
     if let Some(HostPorts { execd, http }) = ports {
         labels.insert(labels::EXECD_PORT.to_owned(), execd.port().to_string());
         labels.insert(labels::HTTP_PORT.to_owned(), http.port().to_string());

@@ -48,7 +48,10 @@ impl Inner {
     /// Carries out a plan. To be run to its end: a dropped future would leave its container behind.
     pub(super) async fn carry_out(&self, plan: Plan) -> Result<CreatedSandbox, RuntimeError> {
         let id = Uuid::new_v4().to_string();
-        let image = image::ensure(&self.engine, &plan.image, plan.platform.as_ref()).await?;
+        let image = match &plan.snapshot_id {
+            Some(_) => image::present(&self.engine, &plan.image).await?,
+            None => image::ensure(&self.engine, &plan.image, plan.platform.as_ref()).await?,
+        };
         let shelf = self.execd.artifacts(&self.engine, &self.options.execd_image, image.platform.as_ref()).await?;
         self.start_anew(&plan, &id, &image, &shelf).await?;
         if let Some(time) = plan.expires_at {

@@ -22,6 +22,8 @@ use super::{DockerOptions, labels};
 /// What is to be created, checked. Without a `Debug` form, since the environment may hold secrets.
 pub(super) struct Plan {
     pub(super) image: ImageSource,
+    /// The snapshot that the image belongs to.
+    pub(super) snapshot_id: Option<String>,
     /// The entrypoint as the client wrote it.
     pub(super) entrypoint: Vec<String>,
     /// The container's command.
@@ -54,6 +56,7 @@ impl Plan {
         Ok(Self {
             command: request.command(),
             image: request.image.ok_or_else(no_image)?,
+            snapshot_id: request.snapshot_id,
             entrypoint: request.entrypoint,
             env: overlay(&options.sandbox_env, &sandbox),
             metadata: request.metadata,
@@ -74,6 +77,9 @@ impl Plan {
             Some(time) => set(labels::EXPIRES_AT, time.to_label()),
             None => set(labels::MANUAL_CLEANUP, "true".to_owned()),
         };
+        if let Some(snapshot) = &self.snapshot_id {
+            set(labels::SNAPSHOT_ID, snapshot.clone());
+        }
         if let Some(Platform { os, arch }) = &self.platform {
             set(labels::PLATFORM_OS, os.clone());
             set(labels::PLATFORM_ARCH, arch.clone());
@@ -122,7 +128,6 @@ fn check_support(request: &CreateRequest, platform: Option<&Platform>) -> Result
         _ if platform.is_some_and(|platform| platform.os == "windows") => unsupported("Windows sandboxes are"),
         CreateRequest { network_policy: true, .. } => unsupported("networkPolicy is"),
         CreateRequest { credential_proxy: true, .. } => unsupported("credentialProxy is"),
-        CreateRequest { snapshot_id: Some(_), .. } => unsupported("Restoring from a snapshot is"),
         CreateRequest { volumes: 1.., .. } => unsupported("Volumes are"),
         _ => Ok(()),
     }

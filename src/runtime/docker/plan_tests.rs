@@ -57,7 +57,6 @@ fn refuses_what_docker_does_not_do() {
     assert_eq!(refused(|r| r.secure_access = true).kind, ErrorKind::InvalidParameter);
     assert_eq!(refused(|r| r.network_policy = true).kind, ErrorKind::NotSupported);
     assert_eq!(refused(|r| r.volumes = 1).kind, ErrorKind::NotSupported);
-    assert_eq!(refused(|r| r.snapshot_id = Some("s".to_owned())).kind, ErrorKind::NotSupported);
     let windows = Platform { os: "windows".to_owned(), arch: "amd64".to_owned() };
     assert_eq!(refused(|r| r.platform = Some(windows)).kind, ErrorKind::NotSupported);
 }
