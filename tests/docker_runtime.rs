@@ -6,6 +6,8 @@
 mod faults;
 #[path = "docker_runtime/fixture.rs"]
 mod fixture;
+#[path = "docker_runtime/snapshots.rs"]
+mod snapshots;
 #[path = "docker_runtime/tls.rs"]
 mod tls;
 

@@ -12,6 +12,7 @@ mod limits;
 mod release;
 mod release_h2;
 mod self_check;
+mod snapshots;
 mod sockets;
 mod start;
 mod wire;
