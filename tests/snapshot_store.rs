@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is the panic")]
 
-#[allow(dead_code, reason = "other tests use the rest")]
+#[allow(dead_code, unreachable_pub, reason = "shared with tests that use the rest")]
 #[path = "support/postgres.rs"]
 mod postgres;
 
@@ -176,8 +176,9 @@ async fn a_record_has_the_existing_server_s_form() {
     let store = open(&sqlite(&folder)).await;
     store.insert(&record("a", "s", None, "2026-11-24T06:25:10+00:00")).await.unwrap();
     store.change("a", SnapshotState::Creating, &ready("opensandbox-snapshots:a")).await.unwrap();
+    let path = sqlite(&folder);
     let columns = row(
-        &sqlite(&folder),
+        &path,
         "SELECT namespace, description, restore_config, state, reason, last_transition_at, created_at FROM snapshots",
     );
     let expected = [

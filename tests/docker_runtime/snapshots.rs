@@ -145,12 +145,12 @@ async fn a_sandbox_that_is_copied_shows_as_running() {
     run(&fixture, &source, &["dd", "if=/dev/urandom", "of=/big", "bs=1M", "count=256"]).await;
     let copying = fixture.docker.commit(&source, &snapshot);
     tokio::pin!(copying);
-    let mut paused = 0;
+    let (mut paused, name) = (0, format!("sandbox-{source}"));
     loop {
         tokio::select! {
             biased;
             image = &mut copying => { image.unwrap(); break }
-            container = fixture.engine.inspect_container(&format!("sandbox-{source}"), None) => {
+            container = fixture.engine.inspect_container(&name, None) => {
                 paused += u32::from(container.unwrap().state.unwrap().paused == Some(true));
                 let Ok(shown) = fixture.docker.get(&source).await else { panic!("the sandbox is there") };
                 assert_eq!(shown.status.state, State::Running);
