@@ -24,7 +24,9 @@ use crate::{
 /// Two servers that start at the same time would make the table at the same time; the existing one takes this lock too.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('opensandbox-server-snapshot-schema'))";
 
-const SCHEMA: [&str; 5] = [
+const SCHEMA: [&str; 6] = [
+    // Otherwise each start logs a notice for everything that is there already.
+    "SET LOCAL client_min_messages = warning",
     "CREATE TABLE IF NOT EXISTS snapshots (
         id TEXT PRIMARY KEY,
         source_sandbox_id TEXT NOT NULL,
@@ -72,7 +74,7 @@ impl Postgres {
         prepare(&mut connection).await?;
         connection.close().await?;
         let pool = PgPoolOptions::new().min_connections(server.min_pool_size).max_connections(server.max_pool_size);
-        Ok(Self { pool: pool.acquire_timeout(server.pool_timeout).connect_lazy_with(options) })
+        Ok(Self { pool: pool.acquire_timeout(server.pool_timeout).connect_with(options).await? })
     }
 }
 

@@ -30,7 +30,7 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Connections, each with a thread of its own while it is open.
 const CONNECTIONS: u32 = 4;
 
-/// Unused connections are closed after this time.
+/// Unused connections but one are closed after this time.
 const IDLE: Duration = Duration::from_secs(60);
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS snapshots (
@@ -80,8 +80,8 @@ impl Sqlite {
         let options =
             SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Wal).busy_timeout(BUSY);
         prepare(&mut SqliteConnection::connect_with(&options).await?).await?;
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).min_connections(0).idle_timeout(IDLE);
-        Ok(Self { pool: pool.acquire_timeout(BUSY * 2).connect_lazy_with(options) })
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).min_connections(1).idle_timeout(IDLE);
+        Ok(Self { pool: pool.acquire_timeout(BUSY * 2).connect_with(options).await? })
     }
 }
 

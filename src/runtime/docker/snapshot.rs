@@ -45,11 +45,14 @@ impl Copies {
         Copy { copies: self, id }
     }
 
+    /// Whether the sandbox is being copied.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
     /// Shows a sandbox that is paused for its copy as running.
     pub(super) fn mask(&self, sandbox: &mut Sandbox) {
-        if sandbox.status.state == State::Paused
-            && self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&sandbox.id)
-        {
+        if sandbox.status.state == State::Paused && self.has(&sandbox.id) {
             sandbox.status = status::of_name("running", None, sandbox.created_at);
         }
     }
