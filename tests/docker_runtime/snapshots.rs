@@ -1,5 +1,7 @@
 //! Copies of sandboxes: what is in them, and above all what is not.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::process::Command;
 
 use bollard::{
