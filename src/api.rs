@@ -13,6 +13,7 @@ pub mod payload;
 pub mod port;
 pub mod proxy;
 pub mod sandboxes;
+pub mod snapshots;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -30,6 +31,7 @@ use crate::{
     router::{PortOf, Route},
     runtime::{Runtime, RuntimeError},
     service::respond,
+    snapshots::Snapshots,
 };
 
 /// Tells clients that a sandbox comes from a template.
@@ -39,6 +41,8 @@ const TEMPLATE_ORIGIN: HeaderName = HeaderName::from_static("open-sandbox-origin
 pub struct Api {
     /// Where sandboxes run.
     pub runtime: Arc<dyn Runtime>,
+    /// Copies of sandboxes.
+    pub snapshots: Snapshots,
     /// The log streams that are open.
     pub streams: Arc<Streams>,
     /// Tells log streams that the gateway is ending.
@@ -95,8 +99,15 @@ pub async fn handle(
         Route::Proxy(port, path) => Box::pin(proxy::forward(api, port, path, req, caller)).await,
         Route::NetworkPolicy(id) => Box::pin(network_policy::forward(api, id, req, caller)).await,
         Route::Diagnostics(..) => Err(RuntimeError::not_supported("Diagnostics").into()),
-        Route::CreateSnapshot(_) | Route::ListSnapshots | Route::GetSnapshot(_) | Route::DeleteSnapshot(_) => {
-            Err(RuntimeError::not_supported("Snapshots").into())
+        Route::CreateSnapshot(id) => Box::pin(snapshots::create(&api.snapshots, &id, req)).await,
+        Route::ListSnapshots => {
+            let page = snapshots::list(&api.snapshots, req.uri().query().unwrap_or_default()).await?;
+            Ok(respond::json(StatusCode::OK, &page))
+        }
+        Route::GetSnapshot(id) => Ok(respond::json(StatusCode::OK, &api.snapshots.get(&id).await?)),
+        Route::DeleteSnapshot(id) => {
+            api.snapshots.delete(&id).await?;
+            Ok(respond::empty(StatusCode::NO_CONTENT))
         }
         Route::Pools(_) => Err(RuntimeError::not_supported("Pool management").into()),
         Route::Templates(_) => Err(RuntimeError::not_supported("Template management").into()),
@@ -108,7 +119,7 @@ pub async fn handle(
 async fn create(api: &Api, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
     let (head, body) = req.into_parts();
     let body = payload::read(body).await?;
-    let created = sandboxes::create(&*api.runtime, content_type(&head), &body).await?;
+    let created = sandboxes::create(&*api.runtime, &api.snapshots, content_type(&head), &body).await?;
     Ok(respond::json(StatusCode::ACCEPTED, &created))
 }
 

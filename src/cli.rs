@@ -1,8 +1,10 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{convert::Infallible, path::PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
+
+use crate::config::Secret;
 
 /// Serves the OpenSandbox lifecycle API and streams sandboxes' logs.
 ///
@@ -20,7 +22,7 @@ pub struct Cli {
 }
 
 /// What the program can do.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Serve the API (what happens without a command).
     Serve,
@@ -28,6 +30,10 @@ pub enum Command {
     ///
     /// Needs no Docker, no configuration file and no key. The processes run as you, without any isolation.
     Dev(Dev),
+    /// Copy the records of snapshots from a SQLite file to PostgreSQL, before store.type is switched.
+    ///
+    /// The file is only read; records that the database has already are skipped. All or nothing.
+    MigrateSnapshots(MigrateSnapshots),
 }
 
 /// Options of `dev`.
@@ -36,6 +42,33 @@ pub struct Dev {
     /// The port to listen on.
     #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
+}
+
+/// Options of `migrate-snapshots`.
+#[derive(Debug, Clone, Args)]
+pub struct MigrateSnapshots {
+    /// The file to read [default: ~/.opensandbox/opensandbox.db].
+    #[arg(long, value_name = "SQLITE_PATH")]
+    pub from: Option<PathBuf>,
+
+    /// The database to write to, such as postgresql://user:password@host/database.
+    #[arg(long, value_name = "POSTGRESQL_DSN", value_parser = |dsn: &str| Ok::<_, Infallible>(Secret::new(dsn)))]
+    pub to: Secret,
+
+    /// Only count; write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl MigrateSnapshots {
+    /// The file to read; `~` is the user's home.
+    pub fn source(&self) -> PathBuf {
+        let home = || std::env::home_dir().unwrap_or_default();
+        match &self.from {
+            None => home().join(".opensandbox/opensandbox.db"),
+            Some(path) => path.strip_prefix("~").map_or_else(|_| path.clone(), |below| home().join(below)),
+        }
+    }
 }
 
 impl Cli {

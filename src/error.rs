@@ -13,6 +13,8 @@ use crate::{
     model::volume::VolumeFault,
     proxy::error::ProxyError,
     runtime::{ErrorKind, RuntimeError},
+    snapshots::{self, SnapshotError},
+    store::StoreError,
 };
 
 /// The code of errors that have none of their own.
@@ -141,6 +143,7 @@ impl From<Failure> for ApiError {
         match failure {
             Failure::Invalid(invalid) => invalid.into(),
             Failure::Runtime(error) => error.into(),
+            Failure::Snapshot(error) => error.into(),
             Failure::BadRequest { code, message } => Self::new(StatusCode::BAD_REQUEST, code, message),
         }
     }
@@ -183,6 +186,27 @@ impl From<ProxyError> for ApiError {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, UNKNOWN, text)
             }
         }
+    }
+}
+
+impl From<SnapshotError> for ApiError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Runtime(error) => error.into(),
+            SnapshotError::Store(error) => error.into(),
+            SnapshotError::Refused { kind, message } => {
+                let (status, code) = snapshot_row(kind);
+                Self::new(status, code, message)
+            }
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let message = format!("The snapshot store cannot be used: {error}.");
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "SNAPSHOT::STORE_UNAVAILABLE", message);
+        Self { retry_after: Some(5), ..error }
     }
 }
 
@@ -244,6 +268,9 @@ fn row(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::EndpointUnavailable => (FAILED, "DOCKER::NETWORK_MODE_ENDPOINT_UNAVAILABLE"),
         ErrorKind::ExecdStartFailed => (UNAVAILABLE, "DOCKER::SANDBOX_EXECD_START_FAILED"),
         ErrorKind::ExecdDistributionFailed => (FAILED, "DOCKER::SANDBOX_EXECD_DISTRIBUTION_FAILED"),
+        ErrorKind::SnapshotFailed | ErrorKind::SnapshotTimeout => (FAILED, "SNAPSHOT::RUNTIME_CREATE_FAILED"),
+        ErrorKind::SnapshotInUse => (StatusCode::CONFLICT, "SNAPSHOT::DELETE_CONFLICT"),
+        ErrorKind::SnapshotRemoveFailed => (FAILED, "DOCKER::SNAPSHOT_IMAGE_REMOVE_FAILED"),
         ErrorKind::Initialization | ErrorKind::RuntimeUnavailable => (UNAVAILABLE, "DOCKER::INITIALIZATION_ERROR"),
         ErrorKind::LogDriverUnreadable => (StatusCode::NOT_IMPLEMENTED, "LOGS::DRIVER_NOT_READABLE"),
         ErrorKind::LogSandboxRemoving => (StatusCode::CONFLICT, "LOGS::SANDBOX_REMOVING"),
@@ -271,5 +298,18 @@ fn volume_row(fault: VolumeFault) -> (StatusCode, &'static str) {
         VolumeFault::InvalidOssfsMountRoot => (FAILED, "VOLUME::INVALID_OSSFS_MOUNT_ROOT"),
         VolumeFault::OssfsMountFailed => (FAILED, "VOLUME::OSSFS_MOUNT_FAILED"),
         VolumeFault::OssfsMountConflict => (StatusCode::CONFLICT, "VOLUME::OSSFS_MOUNT_CONFLICT"),
+    }
+}
+
+/// The status and the code of each kind of refusal about snapshots.
+fn snapshot_row(kind: snapshots::ErrorKind) -> (StatusCode, &'static str) {
+    use snapshots::ErrorKind as Kind;
+    match kind {
+        Kind::NotFound => (StatusCode::NOT_FOUND, "SNAPSHOT::NOT_FOUND"),
+        Kind::InvalidSourceState => (StatusCode::CONFLICT, "SNAPSHOT::INVALID_SOURCE_STATE"),
+        Kind::InvalidState => (StatusCode::CONFLICT, "SNAPSHOT::INVALID_STATE"),
+        Kind::NotReady => (StatusCode::CONFLICT, "SNAPSHOT::NOT_READY"),
+        Kind::InvalidRestoreConfig => (StatusCode::CONFLICT, "SNAPSHOT::INVALID_RESTORE_CONFIG"),
+        Kind::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "SNAPSHOT::NOT_IMPLEMENTED"),
     }
 }

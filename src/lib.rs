@@ -48,7 +48,9 @@
 //! | [`server`] | 1 | accept loop, socket options, connections, watched IO, write-stall deadlines |
 //! | [`service`] | 2 | a request's frame: id, span, CORS, key, errors to responses; never fails |
 //! | [`signal`] | | SIGINT and SIGTERM |
+//! | [`snapshots`] | | copies of sandboxes: their records' states, the work behind them, recovery |
 //! | [`start`] | | from a configuration to a runtime and a server |
+//! | [`store`] | | the records of snapshots: SQLite, PostgreSQL, and from one to the other |
 //! | [`telemetry`] | | the program's own log |
 //!
 //! # Invariants
@@ -57,6 +59,7 @@
 //!   crates `http` and `hyper` occur below it in one file, `runtime/docker/engine.rs`, as a *client* under bollard.
 //! - bollard's types stop inside `runtime/docker`.
 //! - [`logs`] names no runtime: a runtime hands it a transport or is a [`logs::LogSource`] itself.
+//! - [`store`] knows neither HTTP nor a runtime; sqlx's types stop in its folder.
 //! - [`router`], [`model`] and the decoders ([`logs::chunked`], [`logs::frames`], [`logs::whole`], [`logs::tty`],
 //!   [`logs::prefix`], [`logs::skip`], [`logs::count`], [`logs::demux`]) do no IO.
 //! - [`error`] alone chooses the status of an error. Answers that are no errors of ours have fixed ones where they are
@@ -91,5 +94,7 @@ pub mod runtime;
 pub mod server;
 pub mod service;
 pub mod signal;
+pub mod snapshots;
 pub mod start;
+pub mod store;
 pub mod telemetry;

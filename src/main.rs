@@ -14,7 +14,9 @@ use opensandbox_gateway::{
     runtime::{ErrorKind, Runtime},
     server::{self, listen},
     signal::Signals,
-    start, telemetry,
+    start,
+    store::migrate,
+    telemetry,
 };
 use tikv_jemallocator::Jemalloc;
 use tokio::net::TcpListener;
@@ -34,8 +36,9 @@ const HURRY: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let cli = Cli::from_args();
-    let (loaded, is_dev) = match cli.command {
-        Some(Command::Dev(dev)) => (development(&dev), true),
+    let (loaded, is_dev) = match &cli.command {
+        Some(Command::MigrateSnapshots(options)) => return migrate(options),
+        Some(Command::Dev(dev)) => (development(dev), true),
         Some(Command::Serve) | None => (load(&cli), false),
     };
     let Loaded { config, warnings, .. } = loaded.unwrap_or_else(|error| refuse(&error));
@@ -79,8 +82,12 @@ async fn serve(config: Config, is_dev: bool) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(FAILED, &format!("Signals cannot be received: {error}")),
     };
+    let snapshots = match start::snapshots(&config, Arc::clone(&sandboxes)).await {
+        Ok(snapshots) => snapshots,
+        Err(error) => return fail(FAILED, &error.to_string()),
+    };
     announce(&config, &listener, is_dev);
-    let settings = start::server(&config, Arc::clone(&sandboxes));
+    let settings = start::server(&config, Arc::clone(&sandboxes), snapshots.clone());
     let grace = settings.grace;
     let hurried = Arc::clone(&sandboxes);
     let served = server::run(listener, settings, async move {
@@ -89,10 +96,26 @@ async fn serve(config: Config, is_dev: bool) -> ExitCode {
         tokio::spawn(end_at_once(signals, hurried));
     });
     served.await;
-    if tokio::time::timeout(grace, sandboxes.shutdown()).await.is_err() {
+    let ended = async { tokio::join!(sandboxes.shutdown(), snapshots.shutdown()) };
+    if tokio::time::timeout(grace, ended).await.is_err() {
         tracing::warn!("what was under way in the runtime was given up after {} s", grace.as_secs());
     }
     ExitCode::SUCCESS
+}
+
+/// Copies the records of snapshots. Both outcomes go to standard output, where scripts look for them (config.md §5).
+#[tokio::main(flavor = "current_thread")]
+async fn migrate(options: &cli::MigrateSnapshots) -> ExitCode {
+    match migrate::run(&options.source(), &options.to, options.dry_run).await {
+        Ok(summary) => {
+            println!("{summary}\n");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("Failed to migrate snapshots: {error}\n");
+            ExitCode::from(FAILED)
+        }
+    }
 }
 
 /// Ends the program at the next signal, without waiting for clients; local processes are not left behind.

@@ -15,6 +15,7 @@ pub mod platform;
 pub mod quantity;
 pub mod read;
 pub mod sandbox;
+pub mod snapshot;
 pub mod timeout;
 pub mod timestamp;
 pub mod violation;

@@ -88,6 +88,27 @@ pub trait Runtime: Send + Sync + 'static {
         Err(RuntimeError::not_supported("Events"))
     }
 
+    /// Whether sandboxes can be copied by [`Self::commit`].
+    fn has_snapshots(&self) -> bool {
+        false
+    }
+
+    /// Copies a sandbox's file system to an image for the snapshot `snapshot`, and gives the image's reference. Takes as
+    /// long as there is to copy; the caller drops the future only when the program ends.
+    async fn commit(&self, _id: &str, _snapshot: &str) -> Result<String, RuntimeError> {
+        Err(RuntimeError::not_supported("Making snapshots"))
+    }
+
+    /// The image that [`Self::commit`] made for a snapshot, of this program or an earlier one.
+    async fn committed(&self, _snapshot: &str) -> Result<Option<String>, RuntimeError> {
+        Err(RuntimeError::not_supported("Restoring snapshots"))
+    }
+
+    /// Removes a snapshot's image, `image` or what [`Self::commit`] calls it; fine if there is none.
+    async fn remove_snapshot(&self, _snapshot: &str, _image: Option<&str>) -> Result<(), RuntimeError> {
+        Err(RuntimeError::not_supported("Removing snapshots"))
+    }
+
     /// Called once, after the server has stopped.
     async fn shutdown(&self);
 }
@@ -177,6 +198,14 @@ pub enum ErrorKind {
     ExecdStartFailed,
     /// execd could not be read from its image or put into the sandbox.
     ExecdDistributionFailed,
+    /// A sandbox could not be copied to an image.
+    SnapshotFailed,
+    /// A sandbox was not copied to an image in time.
+    SnapshotTimeout,
+    /// A sandbox needs the snapshot's image.
+    SnapshotInUse,
+    /// The snapshot's image could not be removed.
+    SnapshotRemoveFailed,
     /// The runtime could not be reached at start-up.
     Initialization,
     /// The engine lacks the runtime that sandboxes are to have; found at start-up.

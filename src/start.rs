@@ -19,6 +19,8 @@ use crate::{
     },
     server::{Settings, connection::Connections},
     service::Gateway,
+    snapshots::{SnapshotOptions, Snapshots},
+    store::{self, StoreError},
 };
 
 /// Starts the runtime that `config` names.
@@ -37,13 +39,29 @@ pub async fn runtime(config: &Config) -> Result<Arc<dyn Runtime>, RuntimeError> 
     }
 }
 
+/// The snapshots of `runtime`, with their store; without one for a runtime that makes none.
+///
+/// # Errors
+///
+/// The store cannot be opened.
+pub async fn snapshots(config: &Config, runtime: Arc<dyn Runtime>) -> Result<Snapshots, StoreError> {
+    if !runtime.has_snapshots() {
+        return Ok(Snapshots::none(runtime));
+    }
+    let store = store::open(&config.store.backend).await?;
+    let options =
+        SnapshotOptions { interval: config.store.snapshot_recovery_interval, patience: config.docker.api_timeout };
+    Ok(Snapshots::start(runtime, store, options))
+}
+
 /// What the server needs to serve `runtime` as `config` says.
-pub fn server(config: &Config, runtime: Arc<dyn Runtime>) -> Settings {
+pub fn server(config: &Config, runtime: Arc<dyn Runtime>, snapshots: Snapshots) -> Settings {
     let config::Server { timeout_keep_alive, timeout_graceful_shutdown, max_connections, .. } = config.server;
     let drain = Drain::default();
     let api = Api {
         renewer: Renewer::start(&config.renew_intent, &runtime),
         runtime,
+        snapshots,
         streams: Streams::new(stream_limits(&config.logs)),
         drain: drain.watch(),
         proxy_base: config.server.eip.as_deref().map(api::endpoints::base_of),

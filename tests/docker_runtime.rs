@@ -20,6 +20,8 @@ mod reach;
 mod renew;
 #[path = "docker_runtime/sidecar.rs"]
 mod sidecar;
+#[path = "docker_runtime/snapshots.rs"]
+mod snapshots;
 #[path = "docker_runtime/tls.rs"]
 mod tls;
 #[path = "docker_runtime/volumes.rs"]

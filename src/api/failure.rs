@@ -1,7 +1,7 @@
 //! Why a handler gives no answer of its own.
 
 use super::extract::Invalid;
-use crate::runtime::RuntimeError;
+use crate::{runtime::RuntimeError, snapshots::SnapshotError};
 
 /// What went wrong with a request, before it is given a status.
 #[derive(Debug)]
@@ -10,6 +10,8 @@ pub enum Failure {
     Invalid(Invalid),
     /// The runtime could not or would not do it.
     Runtime(RuntimeError),
+    /// Something about snapshots could not be done.
+    Snapshot(SnapshotError),
     /// The request means nothing, by a rule with a code of its own (400).
     BadRequest {
         /// The code on the wire.
@@ -28,5 +30,11 @@ impl From<Invalid> for Failure {
 impl From<RuntimeError> for Failure {
     fn from(error: RuntimeError) -> Self {
         Self::Runtime(error)
+    }
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
+        Self::Snapshot(error)
     }
 }

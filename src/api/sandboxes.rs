@@ -15,6 +15,7 @@ use crate::{
         violation::Report,
     },
     runtime::Runtime,
+    snapshots::Snapshots,
 };
 
 /// How many sandboxes a page has when the client does not say.
@@ -28,8 +29,14 @@ const MAX_PAGE_SIZE: u64 = 200;
 ///
 /// # Errors
 /// A request that breaks a rule of its form, or the runtime's failure.
-pub async fn create(runtime: &dyn Runtime, content_type: Option<&str>, body: &[u8]) -> Result<CreatedSandbox, Failure> {
-    let request = CreateRequest::from_json(&extract::json_body(content_type, body)?)?;
+pub async fn create(
+    runtime: &dyn Runtime,
+    snapshots: &Snapshots,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<CreatedSandbox, Failure> {
+    let mut request = CreateRequest::from_json(&extract::json_body(content_type, body)?)?;
+    snapshots.resolve(&mut request).await?;
     Ok(runtime.create(request).await?)
 }
 

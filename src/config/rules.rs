@@ -3,7 +3,7 @@
 
 use super::report::Report;
 use super::runtime::{RuntimeKind, SecureKind, SecureRuntime};
-use super::{Config, StoreBackend, WorkloadProvider};
+use super::{Config, WorkloadProvider};
 
 /// Checks the rules between sections, and says what has no effect together.
 pub(super) fn check(config: &Config, report: &Report) {
@@ -146,7 +146,6 @@ impl Config {
         sentences(&[
             (self.otel.enabled, "otel.enabled"),
             (self.log.file.is_some(), "log.file_enabled"),
-            (matches!(self.store.backend, StoreBackend::Postgresql(_)), "store.type = 'postgresql'"),
         ])
     }
 }

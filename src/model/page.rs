@@ -63,9 +63,15 @@ impl ListQuery {
     }
 
     fn pagination(&self, total_items: u64) -> Pagination {
-        let Self { page, page_size, .. } = *self;
+        Pagination::new(self.page, self.page_size, total_items)
+    }
+}
+
+impl Pagination {
+    /// Page `page` of a list of `total_items`, `page_size` to a page.
+    pub fn new(page: u64, page_size: u64, total_items: u64) -> Self {
         let total_pages = total_items.div_ceil(page_size.max(1));
-        Pagination { page, page_size, total_items, total_pages, has_next_page: page < total_pages }
+        Self { page, page_size, total_items, total_pages, has_next_page: page < total_pages }
     }
 }
 

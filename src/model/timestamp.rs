@@ -17,12 +17,19 @@ impl Timestamp {
         Self::from(jiff::Timestamp::now())
     }
 
+    /// A time in the ISO form of the existing server's labels, files and records; one without an offset is in UTC.
+    pub fn from_iso(text: &str) -> Option<Self> {
+        let in_utc =
+            || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|time| time.timestamp());
+        text.parse::<jiff::Timestamp>().ok().or_else(in_utc).map(Self::from)
+    }
+
     /// The time as a [`jiff::Timestamp`].
     pub fn to_jiff(self) -> jiff::Timestamp {
         self.0
     }
 
-    /// The form of the expiry label: `+00:00` where the API has `Z` (docker-runtime.md §2).
+    /// The form of the expiry label and of records: `+00:00` where the API has `Z` (docker-runtime.md §2).
     pub fn to_label(self) -> String {
         self.written("+00:00")
     }

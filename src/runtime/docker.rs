@@ -37,6 +37,7 @@ mod published;
 mod reach;
 mod renew;
 mod sidecar;
+mod snapshot;
 mod status;
 mod tls;
 mod volumes;
@@ -79,6 +80,7 @@ use self::{
     locks::Locks,
     overlay::{Files, Overlay},
     ports::Ports,
+    snapshot::Copies,
     volumes::Volumes,
 };
 
@@ -105,6 +107,7 @@ struct Inner {
     inspections: Semaphore,
     files: Files,
     expiry: Expiry,
+    copies: Copies,
     changes: Arc<Semaphore>,
     /// Held while a sandbox's files are changed, or the sandbox is removed.
     turns: Locks,
@@ -179,6 +182,7 @@ impl Inner {
             inspections: Semaphore::new(list::INSPECTIONS),
             files: Files::new(&options.state_dir),
             expiry,
+            copies: Copies::default(),
             changes: Arc::new(Semaphore::new(CHANGES as usize)),
             turns: Locks::default(),
             pauses: Locks::default(),
@@ -193,6 +197,7 @@ impl Inner {
     async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
         let mut sandbox = self.look(id).await?.sandbox.clone();
         self.overlay(id).await.apply(&mut sandbox);
+        self.copies.mask(&mut sandbox);
         Ok(sandbox)
     }
 
@@ -274,6 +279,22 @@ impl Runtime for Docker {
 
     async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
         logs::open(&self.inner.engine, id, query, self.inner.options.log_buffer).await
+    }
+
+    fn has_snapshots(&self) -> bool {
+        true
+    }
+
+    async fn commit(&self, id: &str, snapshot: &str) -> Result<String, RuntimeError> {
+        self.inner.commit(id, snapshot).await
+    }
+
+    async fn committed(&self, snapshot: &str) -> Result<Option<String>, RuntimeError> {
+        self.inner.committed(snapshot).await
+    }
+
+    async fn remove_snapshot(&self, snapshot: &str, image: Option<&str>) -> Result<(), RuntimeError> {
+        self.inner.remove_snapshot(snapshot, image).await
     }
 
     async fn shutdown(&self) {

@@ -20,6 +20,7 @@ mod proxy_tunnel;
 mod release;
 mod release_h2;
 mod self_check;
+mod snapshots;
 mod sockets;
 mod start;
 mod wire;

@@ -16,6 +16,7 @@ pub mod docker;
 pub mod engine;
 pub mod gateway;
 pub mod h2;
+pub mod postgres;
 pub mod program;
 
 use std::time::{Duration, Instant};

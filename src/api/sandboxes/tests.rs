@@ -1,4 +1,7 @@
-use std::{pin::Pin, sync::Mutex};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
 
 use async_trait::async_trait;
 
@@ -73,6 +76,10 @@ impl Runtime for Recorder {
     async fn shutdown(&self) {}
 }
 
+fn none() -> Snapshots {
+    Snapshots::none(Arc::new(Recorder::default()))
+}
+
 async fn ids(query: &str) -> Vec<String> {
     let page = list(&Recorder::default(), query).await.unwrap();
     page.items.into_iter().map(|sandbox| sandbox.id).collect()
@@ -82,7 +89,7 @@ async fn ids(query: &str) -> Vec<String> {
 async fn a_good_request_reaches_the_runtime() {
     let runtime = Recorder::default();
     let body = br#"{"image":{"uri":"x"},"entrypoint":["a"],"resource_limits":{},"timeout":60}"#;
-    let created = create(&runtime, Some("application/json"), body).await.unwrap();
+    let created = create(&runtime, &none(), Some("application/json"), body).await.unwrap();
     assert_eq!(created.entrypoint, ["a"]);
     assert_eq!(runtime.created.lock().unwrap()[0].timeout, Some(60));
 }
@@ -91,8 +98,21 @@ async fn a_good_request_reaches_the_runtime() {
 async fn a_bad_request_does_not() {
     let runtime = Recorder::default();
     for body in [r#"{}"#, r#"{"image":{"uri":"x"},"entrypoint":["a"],"resourceLimits":{},"timeout":59}"#] {
-        let created = create(&runtime, Some("application/json"), body.as_bytes()).await;
+        let created = create(&runtime, &none(), Some("application/json"), body.as_bytes()).await;
         assert!(matches!(created, Err(Failure::Invalid(_))), "{body}");
+    }
+    assert!(runtime.created.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn where_there_are_no_snapshots_none_can_be_restored() {
+    let runtime = Recorder::default();
+    for (extensions, code) in
+        [("{}", "SNAPSHOT::NOT_FOUND"), (r#"{"access.renew.extend.seconds":"1"}"#, "SANDBOX::INVALID_PARAMETER")]
+    {
+        let body = format!(r#"{{"snapshotId":"nope","resourceLimits":{{}},"extensions":{extensions}}}"#);
+        let refused = create(&runtime, &none(), Some("application/json"), body.as_bytes()).await.unwrap_err();
+        assert_eq!(crate::error::ApiError::from(refused).body.code, code);
     }
     assert!(runtime.created.lock().unwrap().is_empty());
 }

@@ -221,7 +221,7 @@ fn gaps() {
     assert_eq!(config.fatal_gaps(), [""; 0]);
     let gaps = config.warned_gaps();
     let named: Vec<&str> = gaps.iter().filter_map(|gap| gap.split(' ').next()).collect();
-    assert_eq!(named, ["otel.enabled", "log.file_enabled", "store.type"]);
+    assert_eq!(named, ["otel.enabled", "log.file_enabled"]);
     let secure = docker("secure_runtime = { type = 'gvisor', docker_runtime = 'runsc' }");
     assert_eq!(secure.fatal_gaps(), [""; 0]);
     let unnamed = docker("secure_runtime = { type = 'gvisor', k8s_runtime_class = 'gvisor' }");

@@ -62,6 +62,7 @@ fn all_labels(parts: &Parts<'_>) -> HashMap<String, String> {
     all.extend(parts.plan.labels(parts.id));
     let mut set = |key: &str, value: Option<String>| all.extend(value.map(|value| (key.to_owned(), value)));
     let port = |port| parts.ports.and_then(|ports| ports.of(port)).map(|port| port.to_string());
+    set(labels::IMAGE_LABELS, labels::image_labels(parts.inherited, &parts.plan.metadata));
     set(labels::EXECD_PORT, port(EXECD));
     set(labels::HTTP_PORT, port(HTTP));
     set(labels::EGRESS_TOKEN, parts.sidecar.map(|sidecar| sidecar.token.expose().to_owned()));

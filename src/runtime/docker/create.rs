@@ -67,7 +67,10 @@ impl Inner {
 
     async fn make(&self, plan: &Plan, id: &str, mounts: &mut Mounts) -> Result<(), RuntimeError> {
         self.mount(id, &plan.volumes, mounts).await?;
-        let image = image::ensure(&self.engine, &plan.image, plan.pinned()).await?;
+        let image = match &plan.snapshot_id {
+            Some(_) => image::present(&self.engine, &plan.image).await?,
+            None => image::ensure(&self.engine, &plan.image, plan.pinned()).await?,
+        };
         let archive = self.archive(plan, image.platform.as_ref()).await?;
         if let Some(sidecar) = &plan.sidecar {
             let source = ImageSource { uri: sidecar.image.clone(), auth: None };

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
-use jiff::tz::TimeZone;
 
 use crate::model::{
     sandbox::{Image, Sandbox, Status},
@@ -108,9 +107,7 @@ pub(super) fn expiry(labels: &HashMap<String, String>) -> Option<Timestamp> {
 
 /// A time in the existing server's ISO form; one without an offset is in UTC.
 pub(super) fn expiry_time(text: &str) -> Option<Timestamp> {
-    let in_utc =
-        || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|time| time.timestamp());
-    text.parse::<jiff::Timestamp>().ok().or_else(in_utc).map(Timestamp::from)
+    Timestamp::from_iso(text)
 }
 
 struct Parts<'a> {

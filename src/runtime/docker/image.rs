@@ -43,6 +43,13 @@ pub(super) async fn ensure(
     image.ok_or_else(|| failure.pull("the image is missing after it was pulled"))
 }
 
+/// An image of this engine's own making: nobody else has it, so it is never pulled.
+pub(super) async fn present(engine: &Engine, source: &ImageSource) -> Result<LocalImage, RuntimeError> {
+    let failure = Failure { source };
+    let image = inspect(engine, &source.uri).await.map_err(|error| failure.inspect(&error))?;
+    image.ok_or_else(|| failure.pull("the snapshot's image is no longer on this engine"))
+}
+
 async fn inspect(engine: &Engine, reference: &str) -> Result<Option<LocalImage>, Error> {
     match engine.within(engine.api.inspect_image(reference)).await {
         Ok(image) => Ok(Some(image.into())),

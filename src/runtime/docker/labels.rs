@@ -34,6 +34,8 @@ pub(super) const MANAGED_BY: &str = "opensandbox.io/volume-managed-by";
 pub(super) const BUCKETS: &str = "opensandbox.io/ossfs-mounts";
 /// What a client must show to the sandbox's egress sidecar; only sandboxes with a sidecar have it.
 pub(super) const EGRESS_TOKEN: &str = "opensandbox.io/egress-auth-token";
+/// The keys of the labels that came with the image, as a JSON array: they are nobody's metadata.
+pub(super) const IMAGE_LABELS: &str = "opensandbox.io/image-labels";
 /// On an egress sidecar: the sandbox that it serves.
 pub(super) const SIDECAR_FOR: &str = "opensandbox.io/egress-sidecar-for";
 
@@ -56,8 +58,23 @@ pub(super) fn list(labels: &HashMap<String, String>, key: &str) -> Vec<String> {
 
 /// The user's part of a container's labels.
 pub(super) fn metadata(labels: &HashMap<String, String>) -> BTreeMap<String, String> {
-    let is_hidden = |key: &str| HIDDEN_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
-    labels.iter().filter(|(key, _)| !is_hidden(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    let from_image: Vec<String> =
+        value(labels, IMAGE_LABELS).and_then(|keys| serde_json::from_str(keys).ok()).unwrap_or_default();
+    let is_own = |key: &String| !is_hidden(key) && !from_image.contains(key);
+    labels.iter().filter(|(key, _)| is_own(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The value of [`IMAGE_LABELS`] for a sandbox with this metadata of an image with these labels; nothing if none of them
+/// could be taken for metadata.
+pub(super) fn image_labels(image: &HashMap<String, String>, metadata: &BTreeMap<String, String>) -> Option<String> {
+    let mut keys: Vec<&String> = image.keys().filter(|key| !is_hidden(key) && !metadata.contains_key(*key)).collect();
+    keys.sort_unstable();
+    // A list of texts always serialises.
+    serde_json::to_string(&keys).ok().filter(|_| !keys.is_empty())
+}
+
+fn is_hidden(key: &str) -> bool {
+    HIDDEN_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// The extensions that are echoed.
@@ -98,6 +115,17 @@ mod tests {
         let all =
             labels(&[(ID, "x"), ("org.opencontainers.image.title", "t"), ("com.docker.a", "b"), ("owner", "alice")]);
         assert_eq!(metadata(&all), BTreeMap::from([("owner".to_owned(), "alice".to_owned())]));
+    }
+
+    #[test]
+    fn what_came_with_the_image_is_no_metadata() {
+        let image = labels(&[("maintainer", "m"), ("owner", "bob"), ("org.opencontainers.image.title", "t")]);
+        let metadata = BTreeMap::from([("owner".to_owned(), "alice".to_owned())]);
+        let keys = image_labels(&image, &metadata).unwrap();
+        assert_eq!(keys, r#"["maintainer"]"#);
+        let all = labels(&[("maintainer", "m"), ("owner", "alice"), (IMAGE_LABELS, &keys)]);
+        assert_eq!(super::metadata(&all), metadata);
+        assert_eq!(image_labels(&labels(&[(ID, "x")]), &metadata), None);
     }
 
     #[test]

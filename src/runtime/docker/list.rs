@@ -31,6 +31,7 @@ impl Inner {
             if let Some(overlay) = overlays.remove(&sandbox.id) {
                 overlay.apply(sandbox);
             }
+            self.copies.mask(sandbox);
         }
         Ok(sandboxes)
     }

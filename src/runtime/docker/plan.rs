@@ -23,6 +23,8 @@ use super::{DockerOptions, labels, sidecar, windows::Windows};
 /// What is to be created, checked. Without a `Debug` form, since the environment may hold secrets.
 pub(super) struct Plan {
     pub(super) image: ImageSource,
+    /// The snapshot that the image belongs to.
+    pub(super) snapshot_id: Option<String>,
     /// The entrypoint as the client wrote it.
     pub(super) entrypoint: Vec<String>,
     /// The container's command.
@@ -88,6 +90,7 @@ impl Draft {
         Ok(Plan {
             command: request.command(),
             image: request.image.ok_or_else(no_image)?,
+            snapshot_id: request.snapshot_id,
             entrypoint: request.entrypoint,
             env: if let Some(windows) = &windows { windows.env(env) } else { env },
             metadata: request.metadata,
@@ -118,6 +121,9 @@ impl Plan {
             Some(time) => set(labels::EXPIRES_AT, time.to_label()),
             None => set(labels::MANUAL_CLEANUP, "true".to_owned()),
         };
+        if let Some(snapshot) = &self.snapshot_id {
+            set(labels::SNAPSHOT_ID, snapshot.clone());
+        }
         if let Some(Platform { os, arch }) = &self.platform {
             set(labels::PLATFORM_OS, os.clone());
             set(labels::PLATFORM_ARCH, arch.clone());
@@ -158,10 +164,6 @@ fn check_support(request: &CreateRequest) -> Result<(), RuntimeError> {
         let text = "secureAccess is not supported when runtime.type='docker'. \
                     Use the Kubernetes runtime to create secured sandboxes.";
         return Err(invalid(text));
-    }
-    if request.snapshot_id.is_some() {
-        let text = "Restoring from a snapshot is not supported by this server on Docker.";
-        return Err(RuntimeError::new(ErrorKind::NotSupported, text));
     }
     Ok(())
 }

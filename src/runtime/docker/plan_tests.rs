@@ -66,7 +66,6 @@ fn refuses_what_docker_does_not_do() {
     assert_eq!(refused(|r| r.secure_access = true).kind, ErrorKind::InvalidParameter);
     assert_eq!(refused(|r| r.network_policy = Some(NetworkPolicy::default())).kind, ErrorKind::InvalidParameter);
     assert_eq!(refused(|r| r.volumes = vec![volume()]).kind, ErrorKind::Volume(VolumeFault::HostPathNotAllowed));
-    assert_eq!(refused(|r| r.snapshot_id = Some("s".to_owned())).kind, ErrorKind::NotSupported);
 }
 
 /// A sandbox with NET_ADMIN in its sidecar's network would be free.

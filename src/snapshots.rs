@@ -1,0 +1,331 @@
+//! Snapshots: what the API asks for, the work behind it, and what goes on after a restart.
+//!
+//! ```text
+//! create ─▶ record: Creating ─▶ (one of two workers) runtime.commit ─▶ record: Ready or Failed
+//! delete ─▶ record: Deleting ─▶ runtime.remove_snapshot ─▶ no record;  image in use: the record becomes what it was
+//! recovery, at start and again and again: records that are Creating or Deleting and that nobody works on
+//! ```
+//!
+//! The record comes first and goes last, so that whatever breaks off in between is found again by the recovery. Whoever
+//! works on a snapshot holds its lock; a change names the state that it starts from.
+
+mod keyed;
+mod recovery;
+mod work;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
+
+use self::keyed::Keyed;
+use crate::{
+    model::{
+        create::{CreateRequest, ImageSource},
+        extensions::Extensions,
+        page::Pagination,
+        sandbox::State,
+        snapshot::{Snapshot, SnapshotPage, SnapshotQuery, SnapshotState, SnapshotStatus},
+        timestamp::Timestamp,
+    },
+    runtime::{self, Runtime, RuntimeError},
+    store::{Change, Record, SnapshotStore, StoreError},
+};
+
+/// How many snapshots are made at the same time; the rest wait in the state Creating.
+const WORKERS: usize = 2;
+
+/// What a restored sandbox runs when its creator does not say.
+const DEFAULT_ENTRYPOINT: [&str; 3] = ["tail", "-f", "/dev/null"];
+
+/// The snapshots of a runtime. Clones are the same.
+#[derive(Clone)]
+pub struct Snapshots {
+    runtime: Arc<dyn Runtime>,
+    /// Nothing for a runtime that makes none.
+    shared: Option<Arc<Shared>>,
+}
+
+/// Times that the work keeps to.
+#[derive(Debug, Clone, Copy)]
+pub struct SnapshotOptions {
+    /// Between two recoveries, and between two tries to write down how a snapshot ended.
+    pub interval: Duration,
+    /// The longest that the runtime works on one snapshot: before that, one of an earlier server may still be finished.
+    pub patience: Duration,
+}
+
+/// What requests, workers and recovery share.
+struct Shared {
+    runtime: Arc<dyn Runtime>,
+    store: Arc<dyn SnapshotStore>,
+    options: SnapshotOptions,
+    started: Timestamp,
+    workers: Semaphore,
+    /// Held by whoever works on a snapshot, by its id.
+    snapshots: Keyed,
+    /// Held while a sandbox is copied: a second copy would be broken by the end of the first one's pause.
+    sources: Keyed,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Snapshots {
+    /// Snapshots of `runtime`, recorded in `store`; goes on with what an earlier server has left.
+    pub fn start(runtime: Arc<dyn Runtime>, store: Arc<dyn SnapshotStore>, options: SnapshotOptions) -> Self {
+        let shared = Arc::new(Shared {
+            runtime: Arc::clone(&runtime),
+            store,
+            options,
+            started: Timestamp::now(),
+            workers: Semaphore::new(WORKERS),
+            snapshots: Keyed::default(),
+            sources: Keyed::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        });
+        shared.tasks.spawn(recovery::run(Arc::clone(&shared)));
+        Self { runtime, shared: Some(shared) }
+    }
+
+    /// For a runtime that makes no snapshots: there are none.
+    pub fn none(runtime: Arc<dyn Runtime>) -> Self {
+        Self { runtime, shared: None }
+    }
+
+    /// Begins a snapshot of the sandbox `sandbox`. Goes on also when the caller leaves.
+    ///
+    /// # Errors
+    /// The sandbox does not exist or does not run, the runtime makes no snapshots, or the store cannot be written.
+    pub async fn create(&self, sandbox: &str, name: Option<String>) -> Result<Snapshot, SnapshotError> {
+        let source = self.runtime.get(sandbox).await?;
+        let Some(shared) = self.shared.clone() else {
+            return Err(ErrorKind::NotImplemented.because("Snapshots are not supported by this runtime."));
+        };
+        if source.status.state != State::Running {
+            let text = "Snapshot can only be created from a Running sandbox.";
+            return Err(ErrorKind::InvalidSourceState.because(text));
+        }
+        let snapshot = accepted(source.id, name);
+        shared.clone().to_the_end(async move { shared.begin(snapshot).await }).await
+    }
+
+    /// One page of the list.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn page(&self, query: &SnapshotQuery) -> Result<SnapshotPage, SnapshotError> {
+        let (items, total) = match &self.shared {
+            Some(shared) => shared.store.page(query).await?,
+            None => (Vec::new(), 0),
+        };
+        Ok(SnapshotPage { items, pagination: Pagination::new(query.page, query.page_size, total) })
+    }
+
+    /// One snapshot.
+    ///
+    /// # Errors
+    /// There is no such snapshot, or the store cannot be read.
+    pub async fn get(&self, id: &str) -> Result<Snapshot, SnapshotError> {
+        Ok(self.find(id).await?.snapshot)
+    }
+
+    /// Removes a snapshot and its image. A snapshot whose image is in use stays as it is.
+    ///
+    /// # Errors
+    /// There is no such snapshot, it is still being made, its image is in use, or runtime or store fail.
+    pub async fn delete(&self, id: &str) -> Result<(), SnapshotError> {
+        let Some(shared) = self.shared.clone() else { return Err(not_found(id)) };
+        let id = id.to_owned();
+        shared.clone().to_the_end(async move { shared.delete(&id).await }).await
+    }
+
+    /// Puts a snapshot's image and the default entrypoint into a request that restores one; leaves others alone.
+    ///
+    /// # Errors
+    /// The request's extensions mean nothing (they are checked first, http-api.md §6.3), there is no such snapshot, or it
+    /// cannot be restored.
+    pub async fn resolve(&self, request: &mut CreateRequest) -> Result<(), SnapshotError> {
+        let Some(id) = request.snapshot_id.take() else { return Ok(()) };
+        Extensions::from_request(&request.extensions)?;
+        let id = id.trim().to_owned();
+        request.image = Some(ImageSource { uri: self.restorable(&id).await?, auth: None });
+        request.snapshot_id = Some(id);
+        if request.entrypoint.is_empty() {
+            request.entrypoint = DEFAULT_ENTRYPOINT.map(str::to_owned).to_vec();
+        }
+        Ok(())
+    }
+
+    /// Waits for the snapshots that are being made; those that wait for their turn are left to the next start's recovery.
+    pub async fn shutdown(&self) {
+        let Some(shared) = &self.shared else { return };
+        shared.workers.close();
+        shared.stop.cancel();
+        shared.tasks.close();
+        shared.tasks.wait().await;
+        shared.store.close().await;
+    }
+
+    async fn find(&self, id: &str) -> Result<Record, SnapshotError> {
+        match &self.shared {
+            Some(shared) => shared.find(id).await,
+            None => Err(not_found(id)),
+        }
+    }
+
+    /// The image of a snapshot that is ready.
+    async fn restorable(&self, id: &str) -> Result<String, SnapshotError> {
+        let Record { snapshot, image } = self.find(id).await?;
+        if snapshot.status.state != SnapshotState::Ready {
+            return Err(ErrorKind::NotReady.because(format!("Snapshot {id} is not ready for restore.")));
+        }
+        let text = || format!("Snapshot {id} has no image to restore from.");
+        image.ok_or_else(|| ErrorKind::InvalidRestoreConfig.because(text()))
+    }
+}
+
+impl Shared {
+    /// Runs `work` to its end even if the caller is dropped; [`Snapshots::shutdown`] waits for it.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, SnapshotError>> + Send + 'static,
+    ) -> Result<T, SnapshotError> {
+        self.tasks.spawn(work.in_current_span()).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "work on a snapshot broke off");
+            Err(RuntimeError::new(runtime::ErrorKind::SnapshotFailed, "The work on the snapshot broke off.").into())
+        })
+    }
+
+    async fn find(&self, id: &str) -> Result<Record, SnapshotError> {
+        self.store.get(id).await?.ok_or_else(|| not_found(id))
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), SnapshotError> {
+        // Before the lock: that of a snapshot that is being made is held for long.
+        refuse_creating(&self.find(id).await?)?;
+        let _lock = self.snapshots.lock(id).await;
+        let record = self.find(id).await?;
+        refuse_creating(&record)?;
+        let Record { snapshot, image } = record;
+        self.mark_deleting(&snapshot).await?;
+        match self.runtime.remove_snapshot(id, image.as_deref()).await {
+            Ok(()) => {
+                tracing::info!(snapshot = id, "removed a snapshot");
+                Ok(self.store.remove(id).await?)
+            }
+            Err(error) if error.kind == runtime::ErrorKind::SnapshotInUse => {
+                self.put_back(snapshot).await;
+                Err(error.into())
+            }
+            // Half of it may be done: the recovery does the rest.
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn mark_deleting(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        let Snapshot { id, status, .. } = snapshot;
+        if status.state == SnapshotState::Deleting {
+            return Ok(());
+        }
+        let text = "Snapshot deletion requested.";
+        let status_now = SnapshotStatus::now(SnapshotState::Deleting, "snapshot_delete_requested", text);
+        let change = Change { status: status_now, image: None };
+        if self.store.change(id, status.state, &change).await? {
+            return Ok(());
+        }
+        Err(ErrorKind::InvalidState.because(format!("Snapshot {id} changed state and cannot be deleted")))
+    }
+
+    /// Makes a snapshot again what it was before its removal was asked for.
+    async fn put_back(&self, snapshot: Snapshot) {
+        if snapshot.status.state == SnapshotState::Deleting {
+            return;
+        }
+        let change = Change { status: snapshot.status, image: None };
+        if let Err(error) = self.store.change(&snapshot.id, SnapshotState::Deleting, &change).await {
+            tracing::warn!(snapshot = snapshot.id, %error, "a snapshot stays in the state Deleting and is removed later");
+        }
+    }
+}
+
+/// A new snapshot as it is recorded first.
+fn accepted(sandbox_id: String, name: Option<String>) -> Snapshot {
+    let status = SnapshotStatus::now(SnapshotState::Creating, "snapshot_accepted", "Snapshot creation accepted.");
+    let created_at = status.last_transition_at.unwrap_or_else(Timestamp::now);
+    Snapshot { id: uuid::Uuid::new_v4().to_string(), sandbox_id, name, status, created_at }
+}
+
+fn refuse_creating(Record { snapshot, .. }: &Record) -> Result<(), SnapshotError> {
+    if snapshot.status.state != SnapshotState::Creating {
+        return Ok(());
+    }
+    let text = format!("Snapshot {} is still being created and cannot be deleted", snapshot.id);
+    Err(ErrorKind::InvalidState.because(text))
+}
+
+fn not_found(id: &str) -> SnapshotError {
+    ErrorKind::NotFound.because(format!("Snapshot {id} not found"))
+}
+
+/// Why something about a snapshot could not be done.
+#[derive(Debug)]
+pub enum SnapshotError {
+    /// By a rule of snapshots.
+    Refused {
+        /// Which row of [`crate::error`]'s table it is.
+        kind: ErrorKind,
+        /// Text for the client.
+        message: String,
+    },
+    /// The runtime could not or would not.
+    Runtime(RuntimeError),
+    /// The records could not be read or written.
+    Store(StoreError),
+}
+
+/// Kinds of refusals; [`crate::error`] gives each its status and code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// No such snapshot.
+    NotFound,
+    /// The sandbox does not run.
+    InvalidSourceState,
+    /// The snapshot's state does not allow it.
+    InvalidState,
+    /// The snapshot cannot be restored yet, or no more.
+    NotReady,
+    /// Its record has no image.
+    InvalidRestoreConfig,
+    /// The runtime makes no snapshots.
+    NotImplemented,
+}
+
+impl ErrorKind {
+    fn because(self, message: impl Into<String>) -> SnapshotError {
+        SnapshotError::Refused { kind: self, message: message.into() }
+    }
+}
+
+impl From<RuntimeError> for SnapshotError {
+    fn from(error: RuntimeError) -> Self {
+        Self::Runtime(error)
+    }
+}
+
+impl From<StoreError> for SnapshotError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the snapshot store could not be used");
+        Self::Store(error)
+    }
+}
+
+impl fmt::Debug for Snapshots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshots").field("supported", &self.shared.is_some()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! What an earlier server has left unfinished, and what could not be finished at first (docker-runtime.md §15).
+
+use std::{sync::Arc, time::Duration};
+
+use super::Shared;
+use crate::{
+    model::{
+        sandbox::State,
+        snapshot::{Snapshot, SnapshotState, SnapshotStatus},
+        timestamp::Timestamp,
+    },
+    runtime::{ErrorKind, RuntimeError},
+    store::{Change, Record, StoreError},
+};
+
+/// Looks for unfinished snapshots until the shutdown.
+pub(super) async fn run(shared: Arc<Shared>) {
+    loop {
+        if let Err(error) = shared.recover_all().await {
+            tracing::warn!(%error, "unfinished snapshots could not be looked for; trying again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(shared.options.interval) => {}
+            () = shared.stop.cancelled() => return,
+        }
+    }
+}
+
+impl Shared {
+    async fn recover_all(&self) -> Result<(), StoreError> {
+        for id in self.store.unfinished([SnapshotState::Creating, SnapshotState::Deleting]).await? {
+            if self.stop.is_cancelled() {
+                return Ok(());
+            }
+            // Somebody in this process works on it otherwise.
+            let Some(_lock) = self.snapshots.try_lock(&id) else { continue };
+            // Again, since only under the lock it stays as it is.
+            if let Some(record) = self.store.get(&id).await? {
+                self.recover(record).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn recover(&self, record: Record) -> Result<(), StoreError> {
+        match record.snapshot.status.state {
+            SnapshotState::Creating => self.recover_creating(record.snapshot).await,
+            SnapshotState::Deleting => self.recover_deleting(record).await,
+            SnapshotState::Ready | SnapshotState::Failed => Ok(()),
+        }
+    }
+
+    async fn recover_creating(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        if !self.is_left_over(&snapshot) {
+            return Ok(());
+        }
+        // Before the image is looked for: it appears before the sandbox goes on.
+        let is_under_way = self.may_be_under_way(&snapshot).await;
+        let change = match self.runtime.committed(&snapshot.id).await {
+            Ok(Some(image)) => recovered(image),
+            Ok(None) if is_under_way => return Ok(()),
+            Ok(None) => interrupted(),
+            Err(error) => {
+                tracing::warn!(snapshot = snapshot.id, %error, "an unfinished snapshot could not be looked at yet");
+                return Ok(());
+            }
+        };
+        tracing::info!(snapshot = snapshot.id, state = change.status.state.name(), "recovered an unfinished snapshot");
+        self.settle(&snapshot.id, &change).await
+    }
+
+    /// Whether the snapshot is no living server's: begun before this one, or so long ago that its time is over.
+    fn is_left_over(&self, snapshot: &Snapshot) -> bool {
+        snapshot.created_at < self.started || age(snapshot) > self.options.patience
+    }
+
+    /// Whether the runtime may still be making what an earlier server asked for: it keeps the sandbox paused meanwhile.
+    async fn may_be_under_way(&self, snapshot: &Snapshot) -> bool {
+        if age(snapshot) > self.options.patience {
+            return false;
+        }
+        let source = self.runtime.get(&snapshot.sandbox_id).await;
+        source.is_ok_and(|source| source.status.state == State::Paused)
+    }
+
+    async fn recover_deleting(&self, Record { snapshot, image }: Record) -> Result<(), StoreError> {
+        let id = &snapshot.id;
+        match self.runtime.remove_snapshot(id, image.as_deref()).await {
+            Ok(()) => {
+                tracing::info!(snapshot = id, "finished the removal of a snapshot");
+                self.store.remove(id).await
+            }
+            Err(RuntimeError { kind: ErrorKind::SnapshotInUse, .. }) => {
+                tracing::debug!(snapshot = id, "a snapshot that is to be removed is still in use");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(snapshot = id, %error, "a snapshot could not be removed yet");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// How long ago the snapshot was asked for.
+fn age(snapshot: &Snapshot) -> Duration {
+    let age = Timestamp::now().to_jiff().duration_since(snapshot.created_at.to_jiff());
+    Duration::try_from(age).unwrap_or_default()
+}
+
+fn recovered(image: String) -> Change {
+    let text = "Recovered snapshot image after server restart.";
+    let status = SnapshotStatus::now(SnapshotState::Ready, "snapshot_recovery_ready", text);
+    Change { status, image: Some(image) }
+}
+
+fn interrupted() -> Change {
+    let text = "Snapshot creation was interrupted and no snapshot image was found.";
+    let status = SnapshotStatus::now(SnapshotState::Failed, "snapshot_recovery_missing_image", text);
+    Change { status, image: None }
+}

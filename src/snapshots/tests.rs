@@ -1,0 +1,384 @@
+use std::{
+    collections::{HashMap, HashSet},
+    pin::Pin,
+    sync::Mutex,
+};
+
+use async_trait::async_trait;
+use tempfile::TempDir;
+use tokio::sync::{Notify, Semaphore};
+
+use super::*;
+use crate::{
+    config::StoreBackend,
+    logs::{LogQuery, LogSource},
+    model::sandbox::{CreatedSandbox, Sandbox, Status},
+    store,
+};
+
+/// A runtime whose copies take as long as the test wants.
+#[derive(Default)]
+struct Slow {
+    /// One permit lets one copy end.
+    ends: Gate,
+    /// Told when a copy begins.
+    begun: Notify,
+    state: Mutex<Stage>,
+}
+
+struct Gate(Semaphore);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
+}
+
+#[derive(Default)]
+struct Stage {
+    under_way: usize,
+    most: usize,
+    images: HashSet<String>,
+    in_use: bool,
+    broken: bool,
+    paused: bool,
+    failure: HashMap<String, runtime::ErrorKind>,
+}
+
+#[async_trait]
+impl Runtime for Slow {
+    async fn create(&self, _: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
+        Err(RuntimeError::not_supported("Creating"))
+    }
+
+    async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
+        if id == "nope" {
+            return Err(RuntimeError::not_found(id));
+        }
+        let state = if self.state.lock().unwrap().paused { State::Paused } else { State::Running };
+        Ok(Sandbox {
+            id: id.to_owned(),
+            image: None,
+            snapshot_id: None,
+            platform: None,
+            status: Status { state, reason: None, message: None, last_transition_at: None },
+            metadata: Default::default(),
+            extensions: Default::default(),
+            entrypoint: Vec::new(),
+            expires_at: None,
+            created_at: Timestamp::now(),
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
+        Err(RuntimeError::not_found(id))
+    }
+
+    async fn open_logs(&self, id: &str, _: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
+        Err(RuntimeError::not_found(id))
+    }
+
+    fn has_snapshots(&self) -> bool {
+        true
+    }
+
+    async fn commit(&self, sandbox: &str, snapshot: &str) -> Result<String, RuntimeError> {
+        {
+            let mut state = self.state.lock().unwrap();
+            state.under_way += 1;
+            state.most = state.most.max(state.under_way);
+        }
+        self.begun.notify_one();
+        self.ends.0.acquire().await.unwrap().forget();
+        let mut state = self.state.lock().unwrap();
+        state.under_way -= 1;
+        if let Some(kind) = state.failure.get(sandbox) {
+            return Err(RuntimeError::new(*kind, "no space left on device"));
+        }
+        state.images.insert(snapshot.to_owned());
+        Ok(format!("image:{snapshot}"))
+    }
+
+    async fn committed(&self, snapshot: &str) -> Result<Option<String>, RuntimeError> {
+        Ok(self.state.lock().unwrap().images.contains(snapshot).then(|| format!("image:{snapshot}")))
+    }
+
+    async fn remove_snapshot(&self, snapshot: &str, _: Option<&str>) -> Result<(), RuntimeError> {
+        let mut state = self.state.lock().unwrap();
+        match *state {
+            Stage { broken: true, .. } => Err(RuntimeError::new(runtime::ErrorKind::SnapshotRemoveFailed, "broken")),
+            Stage { in_use: true, .. } => Err(RuntimeError::new(runtime::ErrorKind::SnapshotInUse, "in use")),
+            _ => {
+                state.images.remove(snapshot);
+                Ok(())
+            }
+        }
+    }
+
+    async fn shutdown(&self) {}
+}
+
+struct Fixture {
+    runtime: Arc<Slow>,
+    store: Arc<dyn SnapshotStore>,
+    snapshots: Snapshots,
+    folder: TempDir,
+}
+
+const OPTIONS: SnapshotOptions =
+    SnapshotOptions { interval: Duration::from_millis(20), patience: Duration::from_secs(180) };
+
+async fn fixture() -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Arc::new(Slow::default());
+    let (store, snapshots) = start(&folder, &runtime, OPTIONS).await;
+    Fixture { runtime, store, snapshots, folder }
+}
+
+async fn start(folder: &TempDir, runtime: &Arc<Slow>, options: SnapshotOptions) -> (Arc<dyn SnapshotStore>, Snapshots) {
+    let store = store::open(&StoreBackend::Sqlite { path: folder.path().join("db") }).await.unwrap();
+    let snapshots = Snapshots::start(Arc::clone(runtime) as Arc<dyn Runtime>, Arc::clone(&store), options);
+    (store, snapshots)
+}
+
+impl Fixture {
+    fn stage(&self, change: impl FnOnce(&mut Stage)) {
+        change(&mut self.runtime.state.lock().unwrap());
+    }
+
+    async fn ready(&self) -> Snapshot {
+        self.runtime.ends.0.add_permits(1);
+        let snapshot = self.snapshots.create("a", None).await.unwrap();
+        self.reaches(&snapshot.id, SnapshotState::Ready).await
+    }
+
+    async fn reaches(&self, id: &str, state: SnapshotState) -> Snapshot {
+        for _ in 0..1000 {
+            let snapshot = self.snapshots.get(id).await.unwrap();
+            if snapshot.status.state == state {
+                return snapshot;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{id} does not become {state:?}: {:?}", self.snapshots.get(id).await);
+    }
+}
+
+fn refusal(error: SnapshotError) -> (ErrorKind, String) {
+    match error {
+        SnapshotError::Refused { kind, message } => (kind, message),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn reason(snapshot: &Snapshot) -> &str {
+    snapshot.status.reason.as_deref().unwrap()
+}
+
+#[tokio::test]
+async fn two_are_made_at_a_time_and_one_of_a_sandbox() {
+    let f = fixture().await;
+    let mut made = Vec::new();
+    for sandbox in ["a", "a", "b", "c", "d"] {
+        made.push(f.snapshots.create(sandbox, None).await.unwrap());
+    }
+    f.runtime.begun.notified().await;
+    f.runtime.ends.0.add_permits(5);
+    for snapshot in &made {
+        assert_eq!(reason(&f.reaches(&snapshot.id, SnapshotState::Ready).await), "snapshot_runtime_ready");
+    }
+    assert_eq!(f.runtime.state.lock().unwrap().most, 2);
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_being_made_cannot_be_deleted() {
+    let f = fixture().await;
+    let snapshot = f.snapshots.create("a", Some("n".to_owned())).await.unwrap();
+    f.runtime.begun.notified().await;
+    let (kind, message) = refusal(f.snapshots.delete(&snapshot.id).await.unwrap_err());
+    assert_eq!(kind, ErrorKind::InvalidState);
+    assert_eq!(message, format!("Snapshot {} is still being created and cannot be deleted", snapshot.id));
+    f.runtime.ends.0.add_permits(1);
+    f.reaches(&snapshot.id, SnapshotState::Ready).await;
+    f.snapshots.delete(&snapshot.id).await.unwrap();
+    assert_eq!(refusal(f.snapshots.get(&snapshot.id).await.unwrap_err()).0, ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn failures_are_told_apart() {
+    let f = fixture().await;
+    f.stage(|s| {
+        s.failure.insert("late".to_owned(), runtime::ErrorKind::SnapshotTimeout);
+        s.failure.insert("bad".to_owned(), runtime::ErrorKind::SnapshotFailed);
+    });
+    f.runtime.ends.0.add_permits(2);
+    for (sandbox, expected) in [("late", "snapshot_runtime_timeout"), ("bad", "snapshot_runtime_failed")] {
+        let snapshot = f.snapshots.create(sandbox, None).await.unwrap();
+        let failed = f.reaches(&snapshot.id, SnapshotState::Failed).await;
+        assert_eq!((reason(&failed), failed.status.message.as_deref()), (expected, Some("no space left on device")));
+        f.snapshots.delete(&snapshot.id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_in_use_stays_ready_and_can_be_deleted_later() {
+    let f = fixture().await;
+    let before = f.ready().await;
+    f.stage(|s| s.in_use = true);
+    for _ in 0..2 {
+        let Err(SnapshotError::Runtime(error)) = f.snapshots.delete(&before.id).await else { panic!("in use") };
+        assert_eq!(error.kind, runtime::ErrorKind::SnapshotInUse);
+        assert_eq!(f.snapshots.get(&before.id).await.unwrap(), before);
+    }
+    f.stage(|s| s.in_use = false);
+    f.snapshots.delete(&before.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_removal_that_broke_off_is_finished_later() {
+    let f = fixture().await;
+    let snapshot = f.ready().await;
+    f.stage(|s| s.broken = true);
+    assert!(matches!(f.snapshots.delete(&snapshot.id).await, Err(SnapshotError::Runtime(_))));
+    let deleting = f.snapshots.get(&snapshot.id).await.unwrap();
+    assert_eq!(reason(&deleting), "snapshot_delete_requested");
+    let mut request = CreateRequest { snapshot_id: Some(snapshot.id.clone()), ..Default::default() };
+    assert_eq!(refusal(f.snapshots.resolve(&mut request).await.unwrap_err()).0, ErrorKind::NotReady);
+    assert!(matches!(f.snapshots.delete(&snapshot.id).await, Err(SnapshotError::Runtime(_))), "can be tried again");
+    f.stage(|s| s.broken = false);
+    while f.snapshots.get(&snapshot.id).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(f.runtime.state.lock().unwrap().images.is_empty());
+}
+
+#[tokio::test]
+async fn two_deletions_at_once_do_not_disturb_each_other() {
+    let f = fixture().await;
+    let snapshot = f.ready().await;
+    let (one, two) = tokio::join!(f.snapshots.delete(&snapshot.id), f.snapshots.delete(&snapshot.id));
+    assert!(one.is_ok() || two.is_ok());
+    for lost in [one, two].into_iter().filter_map(Result::err) {
+        assert_eq!(refusal(lost).0, ErrorKind::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_copies_and_leaves_the_rest_to_the_next_start() {
+    let f = fixture().await;
+    let running = f.snapshots.create("a", None).await.unwrap();
+    f.runtime.begun.notified().await;
+    let waiting = f.snapshots.create("a", None).await.unwrap();
+    let ending = {
+        let snapshots = f.snapshots.clone();
+        tokio::spawn(async move { snapshots.shutdown().await })
+    };
+    f.runtime.ends.0.add_permits(1);
+    ending.await.unwrap();
+
+    let (_, snapshots) = start(&f.folder, &f.runtime, OPTIONS).await;
+    let f = Fixture { snapshots, ..f };
+    assert_eq!(reason(&f.reaches(&running.id, SnapshotState::Ready).await), "snapshot_runtime_ready");
+    let lost = f.reaches(&waiting.id, SnapshotState::Failed).await;
+    assert_eq!(reason(&lost), "snapshot_recovery_missing_image");
+}
+
+#[tokio::test]
+async fn a_copy_that_outlives_its_server_is_waited_for() {
+    let f = fixture().await;
+    f.snapshots.shutdown().await;
+    let snapshot = accepted("a".to_owned(), None);
+    let store = store::open(&StoreBackend::Sqlite { path: f.folder.path().join("db") }).await.unwrap();
+    store.insert(&Record { snapshot: snapshot.clone(), image: None }).await.unwrap();
+    f.stage(|s| s.paused = true);
+    let (_, snapshots) = start(&f.folder, &f.runtime, OPTIONS).await;
+    let f = Fixture { snapshots, ..f };
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(f.snapshots.get(&snapshot.id).await.unwrap(), snapshot, "the engine may still be copying");
+    f.stage(|s| {
+        s.images.insert(snapshot.id.clone());
+        s.paused = false;
+    });
+    let ready = f.reaches(&snapshot.id, SnapshotState::Ready).await;
+    assert_eq!(reason(&ready), "snapshot_recovery_ready");
+    assert_eq!(f.snapshots.restorable(&snapshot.id).await.unwrap(), format!("image:{}", snapshot.id));
+}
+
+#[tokio::test]
+async fn a_copy_that_never_ends_is_given_up_after_its_time() {
+    let f = fixture().await;
+    f.snapshots.shutdown().await;
+    let store = store::open(&StoreBackend::Sqlite { path: f.folder.path().join("db") }).await.unwrap();
+    let snapshot = accepted("a".to_owned(), None);
+    store.insert(&Record { snapshot: snapshot.clone(), image: None }).await.unwrap();
+    f.stage(|s| s.paused = true);
+    let options = SnapshotOptions { patience: Duration::from_millis(200), ..OPTIONS };
+    let (_, snapshots) = start(&f.folder, &f.runtime, options).await;
+    let f = Fixture { snapshots, ..f };
+    assert_eq!(reason(&f.reaches(&snapshot.id, SnapshotState::Failed).await), "snapshot_recovery_missing_image");
+}
+
+#[tokio::test]
+async fn without_a_store_nothing_is_begun() {
+    let f = fixture().await;
+    f.store.close().await;
+    assert!(matches!(f.snapshots.create("a", None).await, Err(SnapshotError::Store(_))));
+    assert_eq!(f.runtime.state.lock().unwrap().most, 0);
+}
+
+#[tokio::test]
+async fn a_creation_goes_on_without_its_client() {
+    let f = fixture().await;
+    let left = tokio::time::timeout(Duration::ZERO, f.snapshots.create("a", None)).await;
+    if left.is_err() {
+        f.runtime.ends.0.add_permits(1);
+        let query = SnapshotQuery { sandbox_id: None, name: None, states: Vec::new(), page: 1, page_size: 1 };
+        let snapshot = loop {
+            if let Some(snapshot) = f.snapshots.page(&query).await.unwrap().items.pop() {
+                break snapshot;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        f.reaches(&snapshot.id, SnapshotState::Ready).await;
+    }
+}
+
+#[tokio::test]
+async fn only_running_sandboxes_are_copied() {
+    let f = fixture().await;
+    f.stage(|s| s.paused = true);
+    let (kind, message) = refusal(f.snapshots.create("a", None).await.unwrap_err());
+    assert_eq!(kind, ErrorKind::InvalidSourceState);
+    assert_eq!(message, "Snapshot can only be created from a Running sandbox.");
+    assert!(matches!(f.snapshots.create("nope", None).await, Err(SnapshotError::Runtime(_))));
+}
+
+#[tokio::test]
+async fn a_runtime_without_snapshots_has_none() {
+    let snapshots = Snapshots::none(Arc::new(Slow::default()));
+    assert_eq!(refusal(snapshots.create("a", None).await.unwrap_err()).0, ErrorKind::NotImplemented);
+    assert!(matches!(snapshots.create("nope", None).await, Err(SnapshotError::Runtime(_))));
+    assert_eq!(refusal(snapshots.delete("x").await.unwrap_err()).0, ErrorKind::NotFound);
+    snapshots.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_restore_gets_its_image_and_an_entrypoint() {
+    let f = fixture().await;
+    let snapshot = f.ready().await;
+    let mut request = CreateRequest { snapshot_id: Some(format!(" {} ", snapshot.id)), ..Default::default() };
+    f.snapshots.resolve(&mut request).await.unwrap();
+    assert_eq!(request.image.unwrap().uri, format!("image:{}", snapshot.id));
+    assert_eq!(
+        (request.snapshot_id.as_ref(), request.entrypoint),
+        (Some(&snapshot.id), DEFAULT_ENTRYPOINT.map(str::to_owned).to_vec())
+    );
+    let mut request =
+        CreateRequest { snapshot_id: Some(snapshot.id), entrypoint: vec!["x".to_owned()], ..Default::default() };
+    f.snapshots.resolve(&mut request).await.unwrap();
+    assert_eq!(request.entrypoint, ["x"]);
+}

@@ -1,0 +1,83 @@
+//! Making a snapshot: the record, the wait for a worker, the copy, and what is written down of it.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedMutexGuard;
+use tracing::Instrument;
+
+use super::{Shared, SnapshotError};
+use crate::{
+    model::snapshot::{Snapshot, SnapshotState, SnapshotStatus},
+    runtime::{ErrorKind, RuntimeError},
+    store::{Change, Record, StoreError},
+};
+
+impl Shared {
+    /// Records a snapshot and sets out to make it.
+    pub(super) async fn begin(self: Arc<Self>, snapshot: Snapshot) -> Result<Snapshot, SnapshotError> {
+        let lock = self.snapshots.lock(&snapshot.id).await;
+        self.store.insert(&Record { snapshot: snapshot.clone(), image: None }).await?;
+        tracing::info!(snapshot = snapshot.id, sandbox = snapshot.sandbox_id, "a snapshot was asked for");
+        let work = Arc::clone(&self).make(snapshot.id.clone(), snapshot.sandbox_id.clone(), lock);
+        self.tasks.spawn(work.in_current_span());
+        Ok(snapshot)
+    }
+
+    /// Makes a snapshot when its turn comes. A shutdown before that leaves it to the recovery.
+    async fn make(self: Arc<Self>, id: String, sandbox: String, _lock: OwnedMutexGuard<()>) {
+        let made = {
+            // The sandbox first: a second snapshot of it must not keep a worker from others.
+            let source = tokio::select! {
+                source = self.sources.lock(&sandbox) => source,
+                () = self.stop.cancelled() => return,
+            };
+            let Ok(worker) = self.workers.acquire().await else { return };
+            let made = self.runtime.commit(&sandbox, &id).await;
+            drop((worker, source));
+            made
+        };
+        let change = outcome(made);
+        tracing::info!(snapshot = id, state = change.status.state.name(), "a snapshot's work has ended");
+        self.write_down(&id, &change).await;
+    }
+
+    /// Writes down how a snapshot ended, however long that takes: until a shutdown, after which the recovery finds out.
+    async fn write_down(&self, id: &str, change: &Change) {
+        while let Err(error) = self.settle(id, change).await {
+            tracing::warn!(snapshot = id, %error, "how a snapshot ended cannot be recorded yet");
+            tokio::select! {
+                () = tokio::time::sleep(self.options.interval) => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Ends the state Creating. If the record is gone, so must be the image.
+    pub(super) async fn settle(&self, id: &str, change: &Change) -> Result<(), StoreError> {
+        if self.store.change(id, SnapshotState::Creating, change).await? || self.store.get(id).await?.is_some() {
+            return Ok(());
+        }
+        tracing::warn!(snapshot = id, "a snapshot's record vanished while it was made; its image is removed");
+        if let Err(error) = self.runtime.remove_snapshot(id, change.image.as_deref()).await {
+            tracing::warn!(snapshot = id, %error, "the image of a snapshot without a record stays");
+        }
+        Ok(())
+    }
+}
+
+/// What a snapshot becomes.
+fn outcome(made: Result<String, RuntimeError>) -> Change {
+    let failed = |reason, error: RuntimeError| Change {
+        status: SnapshotStatus::now(SnapshotState::Failed, reason, error.message),
+        image: None,
+    };
+    match made {
+        Ok(image) => {
+            let text = "Docker snapshot image created successfully.";
+            let status = SnapshotStatus::now(SnapshotState::Ready, "snapshot_runtime_ready", text);
+            Change { status, image: Some(image) }
+        }
+        Err(error) if error.kind == ErrorKind::SnapshotTimeout => failed("snapshot_runtime_timeout", error),
+        Err(error) => failed("snapshot_runtime_failed", error),
+    }
+}

@@ -1,0 +1,121 @@
+//! The records of snapshots, behind one trait. Knows neither HTTP nor a runtime.
+//!
+//! Both databases are the existing server's own, with its schema and its forms: it can open what we wrote and we can
+//! open what it wrote (config.md, `[store]`). Every change is one statement that names the state it starts from, so that
+//! two changes at once cannot both happen.
+
+pub mod migrate;
+
+mod dsn;
+mod postgres;
+mod rows;
+mod sqlite;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+
+use self::{postgres::Postgres, sqlite::Sqlite};
+use crate::{
+    config::StoreBackend,
+    model::snapshot::{Snapshot, SnapshotQuery, SnapshotState, SnapshotStatus},
+};
+
+/// Where snapshots are recorded. One for the process.
+#[async_trait]
+pub trait SnapshotStore: Send + Sync + 'static {
+    /// Adds a record. Fails if there is one with its id.
+    async fn insert(&self, record: &Record) -> Result<(), StoreError>;
+
+    /// The record with this id.
+    async fn get(&self, id: &str) -> Result<Option<Record>, StoreError>;
+
+    /// The snapshots of one page, newest first and of one instant by id, greatest first; and how many there are on all
+    /// pages.
+    async fn page(&self, query: &SnapshotQuery) -> Result<(Vec<Snapshot>, u64), StoreError>;
+
+    /// The ids of all snapshots in one of these states.
+    async fn unfinished(&self, states: [SnapshotState; 2]) -> Result<Vec<String>, StoreError>;
+
+    /// Changes the record with this id if it is in the state `from`; answers whether it was.
+    async fn change(&self, id: &str, from: SnapshotState, change: &Change) -> Result<bool, StoreError>;
+
+    /// Removes the record with this id, if there is one.
+    async fn remove(&self, id: &str) -> Result<(), StoreError>;
+
+    /// Waits for what is under way and closes the database.
+    async fn close(&self);
+}
+
+/// A snapshot, and what a runtime needs to restore it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// What the API shows.
+    pub snapshot: Snapshot,
+    /// The image; absent until it has been made.
+    pub image: Option<String>,
+}
+
+/// What a record becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The new status.
+    pub status: SnapshotStatus,
+    /// The image that was made; the recorded one stays when absent.
+    pub image: Option<String>,
+}
+
+/// The store could not be used. Its text is for the client: free of secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreError(String);
+
+impl StoreError {
+    fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<sqlx::Error> for StoreError {
+    /// The database's own words, without sqlx's frame around them.
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(error) => Self::new(error.message()),
+            sqlx::Error::Io(error) => Self::new(error.to_string()),
+            sqlx::Error::PoolTimedOut => Self::new("the database gave no connection in time"),
+            other => Self::new(other.to_string()),
+        }
+    }
+}
+
+/// Opens the store that the configuration names, and brings its schema up to date.
+///
+/// # Errors
+///
+/// The file or the server cannot be reached, or is no such store.
+pub async fn open(backend: &StoreBackend) -> Result<Arc<dyn SnapshotStore>, StoreError> {
+    match backend {
+        StoreBackend::Sqlite { path } => match Sqlite::open(path).await {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(StoreError(text)) => {
+                Err(StoreError(format!("Cannot open the snapshot store {} (store.path): {text}", path.display())))
+            }
+        },
+        StoreBackend::Postgresql(server) => match Postgres::connect(server).await {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(StoreError(text)) => {
+                Err(StoreError(format!("Cannot open the snapshot store (store.postgresql.dsn): {text}")))
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

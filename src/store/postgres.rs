@@ -1,0 +1,159 @@
+//! Snapshots in a PostgreSQL database, for gateways that shall not depend on one machine's disk.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::{
+    Connection, PgConnection, PgPool, QueryBuilder, Row,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use super::{
+    Change, Record, SnapshotStore, StoreError,
+    dsn::{self, place},
+    rows::{push_filters, push_page, record, restore_config},
+};
+use crate::{
+    config::Postgresql,
+    model::{
+        snapshot::{Snapshot, SnapshotQuery, SnapshotState},
+        timestamp::Timestamp,
+    },
+};
+
+/// Two servers that start at the same time would make the table at the same time; the existing one takes this lock too.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('opensandbox-server-snapshot-schema'))";
+
+const SCHEMA: [&str; 6] = [
+    // Otherwise each start logs a notice for everything that is there already.
+    "SET LOCAL client_min_messages = warning",
+    "CREATE TABLE IF NOT EXISTS snapshots (
+        id TEXT PRIMARY KEY,
+        source_sandbox_id TEXT NOT NULL,
+        namespace TEXT DEFAULT NULL,
+        name TEXT,
+        description TEXT,
+        restore_config JSONB NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT,
+        message TEXT,
+        last_transition_at TIMESTAMPTZ,
+        created_at TIMESTAMPTZ NOT NULL,
+        updated_at TIMESTAMPTZ NOT NULL
+    )",
+    "CREATE INDEX IF NOT EXISTS idx_snapshots_source_sandbox_id ON snapshots(source_sandbox_id)",
+    "CREATE INDEX IF NOT EXISTS idx_snapshots_state ON snapshots(state)",
+    "CREATE INDEX IF NOT EXISTS idx_snapshots_created_at ON snapshots(created_at DESC)",
+    "CREATE INDEX IF NOT EXISTS idx_snapshots_name_namespace ON snapshots(name, namespace)",
+];
+
+/// The columns as text, times in the form that SQLite's file has.
+const SELECT: &str = r#"SELECT id, source_sandbox_id, name, restore_config::text, state, reason, message,
+    to_char(last_transition_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
+    to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') FROM snapshots"#;
+
+const INSERT: &str = "INSERT INTO snapshots (id, source_sandbox_id, name, restore_config, state, reason, message, \
+                      last_transition_at, created_at, updated_at) VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, \
+                      $8::timestamptz, $9::timestamptz, now())";
+
+const CHANGE: &str = "UPDATE snapshots SET state = $1, reason = $2, message = $3, last_transition_at = $4::timestamptz, \
+                      updated_at = now(), restore_config = COALESCE($5::jsonb, restore_config) \
+                      WHERE id = $6 AND state = $7";
+
+/// The store in a database.
+pub(super) struct Postgres {
+    pool: PgPool,
+}
+
+impl Postgres {
+    /// Connects and brings the schema up to date.
+    pub(super) async fn connect(server: &Postgresql) -> Result<Self, StoreError> {
+        let options = dsn::options(server.dsn.expose())?;
+        // Once past the pool, which would only say that there was no connection in time.
+        let mut connection = connect(&options, server.connect_timeout).await?;
+        prepare(&mut connection).await?;
+        connection.close().await?;
+        let pool = PgPoolOptions::new().min_connections(server.min_pool_size).max_connections(server.max_pool_size);
+        Ok(Self { pool: pool.acquire_timeout(server.pool_timeout).connect_with(options).await? })
+    }
+}
+
+/// One connection. The error says where to, and nothing else of the DSN.
+pub(super) async fn connect(options: &PgConnectOptions, patience: Duration) -> Result<PgConnection, StoreError> {
+    let failed = |why: String| StoreError::new(format!("connection to {} failed: {why}", place(options)));
+    match tokio::time::timeout(patience, PgConnection::connect_with(options)).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(failed(StoreError::from(error).to_string())),
+        Err(_) => Err(failed(format!("no answer within {} s", patience.as_secs()))),
+    }
+}
+
+async fn prepare(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let mut transaction = connection.begin().await?;
+    make_schema(&mut transaction).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// Makes what is missing of the schema, within a transaction that holds the lock until its end.
+pub(super) async fn make_schema(transaction: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query(LOCK).execute(&mut *transaction).await?;
+    for statement in SCHEMA {
+        sqlx::query(statement).execute(&mut *transaction).await?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl SnapshotStore for Postgres {
+    async fn insert(&self, record: &Record) -> Result<(), StoreError> {
+        let Record { snapshot: Snapshot { id, sandbox_id, name, status, created_at }, image } = record;
+        let query = sqlx::query(INSERT).bind(id).bind(sandbox_id).bind(name).bind(restore_config(image.as_deref()));
+        let query = query.bind(status.state.name()).bind(&status.reason).bind(&status.message);
+        let query = query.bind(status.last_transition_at.map(Timestamp::to_label)).bind(created_at.to_label());
+        query.execute(&self.pool).await?;
+        Ok(())
+    }
+
+    async fn get(&self, id: &str) -> Result<Option<Record>, StoreError> {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(" WHERE id = ").push_bind(id);
+        let row = query.build().fetch_optional(&self.pool).await?;
+        row.as_ref().map(record).transpose()
+    }
+
+    async fn page(&self, query: &SnapshotQuery) -> Result<(Vec<Snapshot>, u64), StoreError> {
+        let mut count = QueryBuilder::new("SELECT count(*) FROM snapshots");
+        push_filters(&mut count, query);
+        let count: i64 = count.build().fetch_one(&self.pool).await?.try_get(0)?;
+        let mut items = QueryBuilder::new(SELECT);
+        push_filters(&mut items, query);
+        push_page(&mut items, query);
+        let rows = items.build().fetch_all(&self.pool).await?;
+        let items = rows.iter().map(|row| Ok(record(row)?.snapshot)).collect::<Result<_, StoreError>>()?;
+        Ok((items, count.unsigned_abs()))
+    }
+
+    async fn unfinished(&self, states: [SnapshotState; 2]) -> Result<Vec<String>, StoreError> {
+        let [first, second] = states.map(SnapshotState::name);
+        let query = sqlx::query("SELECT id FROM snapshots WHERE state IN ($1, $2)").bind(first).bind(second);
+        let rows = query.fetch_all(&self.pool).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    }
+
+    async fn change(&self, id: &str, from: SnapshotState, change: &Change) -> Result<bool, StoreError> {
+        let Change { status, image } = change;
+        let query = sqlx::query(CHANGE).bind(status.state.name()).bind(&status.reason).bind(&status.message);
+        let query = query.bind(status.last_transition_at.map(Timestamp::to_label));
+        let query = query.bind(image.as_deref().map(|image| restore_config(Some(image)))).bind(id).bind(from.name());
+        Ok(query.execute(&self.pool).await?.rows_affected() > 0)
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM snapshots WHERE id = $1").bind(id).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}

@@ -1,0 +1,113 @@
+//! What both databases have in common: the order of the columns, the filters of a list, and the forms of the values.
+
+use serde_json::{Value, json};
+use sqlx::{ColumnIndex, Database, Decode, Encode, QueryBuilder, Row, Type};
+
+use super::{Record, StoreError};
+use crate::model::{
+    snapshot::{Snapshot, SnapshotQuery, SnapshotState, SnapshotStatus},
+    timestamp::Timestamp,
+};
+
+/// A record from a row of id, sandbox, name, restore configuration, state, reason, message, last transition and creation, all
+/// of them text.
+pub(super) fn record<R>(row: &R) -> Result<Record, StoreError>
+where
+    R: Row,
+    usize: ColumnIndex<R>,
+    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let text = |column: usize| row.try_get::<Option<String>, _>(column);
+    let must = |column: usize| Ok::<_, sqlx::Error>(text(column)?.unwrap_or_default());
+    let id = must(0)?;
+    let status = SnapshotStatus {
+        state: state(&id, &must(4)?),
+        reason: text(5)?,
+        message: text(6)?,
+        last_transition_at: text(7)?.and_then(|time| Timestamp::from_iso(&time)),
+    };
+    let created_at = time(&id, &must(8)?);
+    let image = image(&must(3)?);
+    let snapshot = Snapshot { id, sandbox_id: must(1)?, name: text(2)?, status, created_at };
+    Ok(Record { snapshot, image })
+}
+
+/// A row that somebody has written by hand is shown all the same, as something that cannot be restored.
+fn state(id: &str, name: &str) -> SnapshotState {
+    SnapshotState::from_name(name).unwrap_or_else(|| {
+        tracing::warn!(snapshot = id, state = name, "a snapshot's record has an unknown state; it counts as failed");
+        SnapshotState::Failed
+    })
+}
+
+fn time(id: &str, text: &str) -> Timestamp {
+    Timestamp::from_iso(text).unwrap_or_else(|| {
+        tracing::warn!(snapshot = id, "a snapshot's record has a time of creation that cannot be read");
+        Timestamp::from(jiff::Timestamp::UNIX_EPOCH)
+    })
+}
+
+/// The image of a restore configuration.
+fn image(restore_config: &str) -> Option<String> {
+    let config: Value = serde_json::from_str(restore_config).ok()?;
+    config.get("image")?.as_str().filter(|image| !image.trim().is_empty()).map(str::to_owned)
+}
+
+/// The restore configuration of an image, in the existing server's form: sorted keys, a blank after each `,` and `:`.
+pub(super) fn restore_config(image: Option<&str>) -> String {
+    format!(r#"{{"backend": null, "image": {}}}"#, json!(image))
+}
+
+/// Adds a list's filters.
+pub(super) fn push_filters<DB>(builder: &mut QueryBuilder<DB>, query: &SnapshotQuery)
+where
+    DB: Database,
+    for<'t> String: Encode<'t, DB> + Type<DB>,
+{
+    let mut word = " WHERE ";
+    for (column, value) in [("source_sandbox_id = ", &query.sandbox_id), ("name = ", &query.name)] {
+        if let Some(value) = value {
+            builder.push(word).push(column).push_bind(value.clone());
+            word = " AND ";
+        }
+    }
+    if !query.states.is_empty() {
+        builder.push(word).push("state IN (");
+        let mut states = builder.separated(", ");
+        for state in &query.states {
+            states.push_bind(state.clone());
+        }
+        builder.push(")");
+    }
+}
+
+/// Adds a list's order and its page.
+pub(super) fn push_page<DB>(builder: &mut QueryBuilder<DB>, query: &SnapshotQuery)
+where
+    DB: Database,
+    for<'t> i64: Encode<'t, DB> + Type<DB>,
+{
+    let skipped = query.page.saturating_sub(1).saturating_mul(query.page_size);
+    let bounded = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    builder.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(bounded(query.page_size));
+    builder.push(" OFFSET ").push_bind(bounded(skipped));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restore_configuration_is_the_existing_server_s() {
+        assert_eq!(restore_config(Some("a:b")), r#"{"backend": null, "image": "a:b"}"#);
+        assert_eq!(restore_config(None), r#"{"backend": null, "image": null}"#);
+    }
+
+    #[test]
+    fn an_image_is_read_from_any_form_of_it() {
+        assert_eq!(image(r#"{"image":"a","backend":null}"#).as_deref(), Some("a"));
+        for none in [r#"{"image":null}"#, r#"{"image":" "}"#, "{}", "[]", "", "{image"] {
+            assert_eq!(image(none), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Snapshots in a file of SQLite: the existing server's `~/.opensandbox/opensandbox.db`.
+
+use std::{
+    ffi::OsString,
+    fs::{self, DirBuilder, OpenOptions, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use sqlx::{
+    Connection, QueryBuilder, Row, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
+};
+
+use super::{
+    Change, Record, SnapshotStore, StoreError,
+    rows::{push_filters, push_page, record, restore_config},
+};
+use crate::model::{
+    snapshot::{Snapshot, SnapshotQuery, SnapshotState},
+    timestamp::Timestamp,
+};
+
+/// How long a write waits for another process's.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Connections, each with a thread of its own while it is open.
+const CONNECTIONS: u32 = 4;
+
+/// Unused connections but one are closed after this time.
+const IDLE: Duration = Duration::from_secs(60);
+
+const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS snapshots (
+    id TEXT PRIMARY KEY,
+    source_sandbox_id TEXT NOT NULL,
+    namespace TEXT DEFAULT NULL,
+    name TEXT,
+    description TEXT,
+    restore_config TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT,
+    message TEXT,
+    last_transition_at TEXT,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+)";
+
+const INDEXES: [&str; 4] = [
+    "CREATE INDEX IF NOT EXISTS idx_snapshots_source_sandbox_id ON snapshots(source_sandbox_id)",
+    "CREATE INDEX IF NOT EXISTS idx_snapshots_state ON snapshots(state)",
+    "CREATE INDEX IF NOT EXISTS idx_snapshots_created_at ON snapshots(created_at DESC)",
+    "CREATE INDEX IF NOT EXISTS idx_snapshots_name_namespace ON snapshots(name, namespace)",
+];
+
+const SELECT: &str = "SELECT id, source_sandbox_id, name, restore_config, state, reason, message, last_transition_at, \
+                      created_at FROM snapshots";
+
+const GET: &str = "SELECT id, source_sandbox_id, name, restore_config, state, reason, message, last_transition_at, \
+                   created_at FROM snapshots WHERE id = $1";
+
+const INSERT: &str = "INSERT INTO snapshots (id, source_sandbox_id, name, restore_config, state, reason, message, \
+                      last_transition_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+const CHANGE: &str = "UPDATE snapshots SET state = $1, reason = $2, message = $3, last_transition_at = $4, \
+                      updated_at = $5, restore_config = COALESCE($6, restore_config) WHERE id = $7 AND state = $8";
+
+/// The store in a file.
+pub(super) struct Sqlite {
+    pool: SqlitePool,
+}
+
+impl Sqlite {
+    /// Opens the file, makes it if it is missing, and adds what an older version's lacks. Nobody but the user can read it
+    /// then.
+    pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
+        make_private(path).map_err(|error| StoreError::new(error.to_string()))?;
+        let options =
+            SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Wal).busy_timeout(BUSY);
+        prepare(&mut SqliteConnection::connect_with(&options).await?).await?;
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).min_connections(1).idle_timeout(IDLE);
+        Ok(Self { pool: pool.acquire_timeout(BUSY * 2).connect_with(options).await? })
+    }
+}
+
+/// Makes the file, and its folder if need be, for the user alone. SQLite gives its own files the same rights.
+fn make_private(path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    for file in [path.to_owned(), with_suffix(path, "-wal"), with_suffix(path, "-shm")] {
+        match fs::set_permissions(&file, Permissions::from_mode(0o600)) {
+            // The file may be another user's who lets us write to it.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(file = %file.display(), %error, "others may be able to read the snapshot store");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// Brings the schema up to date, or leaves it as it was.
+async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query(SCHEMA).execute(&mut *transaction).await?;
+    if !columns(&mut transaction).await?.iter().any(|column| column == "namespace") {
+        sqlx::query("ALTER TABLE snapshots ADD COLUMN namespace TEXT DEFAULT NULL").execute(&mut *transaction).await?;
+    }
+    for index in INDEXES {
+        sqlx::query(index).execute(&mut *transaction).await?;
+    }
+    Ok(transaction.commit().await?)
+}
+
+/// The names of the columns of the table of snapshots; none without a table.
+pub(super) async fn columns(connection: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
+    let rows = sqlx::query("SELECT name FROM pragma_table_info('snapshots')").fetch_all(connection).await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+}
+
+#[async_trait]
+impl SnapshotStore for Sqlite {
+    async fn insert(&self, record: &Record) -> Result<(), StoreError> {
+        let Record { snapshot: Snapshot { id, sandbox_id, name, status, created_at }, image } = record;
+        let query = sqlx::query(INSERT).bind(id).bind(sandbox_id).bind(name).bind(restore_config(image.as_deref()));
+        let query = query.bind(status.state.name()).bind(&status.reason).bind(&status.message);
+        let query = query.bind(status.last_transition_at.map(Timestamp::to_label)).bind(created_at.to_label());
+        query.bind(Timestamp::now().to_label()).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    async fn get(&self, id: &str) -> Result<Option<Record>, StoreError> {
+        let row = sqlx::query(GET).bind(id).fetch_optional(&self.pool).await?;
+        row.as_ref().map(record).transpose()
+    }
+
+    async fn page(&self, query: &SnapshotQuery) -> Result<(Vec<Snapshot>, u64), StoreError> {
+        let mut count = QueryBuilder::new("SELECT count(*) FROM snapshots");
+        push_filters(&mut count, query);
+        let count: i64 = count.build().fetch_one(&self.pool).await?.try_get(0)?;
+        let mut items = QueryBuilder::new(SELECT);
+        push_filters(&mut items, query);
+        push_page(&mut items, query);
+        let rows = items.build().fetch_all(&self.pool).await?;
+        let items = rows.iter().map(|row| Ok(record(row)?.snapshot)).collect::<Result<_, StoreError>>()?;
+        Ok((items, count.unsigned_abs()))
+    }
+
+    async fn unfinished(&self, states: [SnapshotState; 2]) -> Result<Vec<String>, StoreError> {
+        let [first, second] = states.map(SnapshotState::name);
+        let query = sqlx::query("SELECT id FROM snapshots WHERE state IN ($1, $2)").bind(first).bind(second);
+        let rows = query.fetch_all(&self.pool).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    }
+
+    async fn change(&self, id: &str, from: SnapshotState, change: &Change) -> Result<bool, StoreError> {
+        let Change { status, image } = change;
+        let query = sqlx::query(CHANGE).bind(status.state.name()).bind(&status.reason).bind(&status.message);
+        let query = query.bind(status.last_transition_at.map(Timestamp::to_label)).bind(Timestamp::now().to_label());
+        let query = query.bind(image.as_deref().map(|image| restore_config(Some(image)))).bind(id).bind(from.name());
+        Ok(query.execute(&self.pool).await?.rows_affected() > 0)
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM snapshots WHERE id = $1").bind(id).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
