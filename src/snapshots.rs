@@ -9,6 +9,7 @@
 //! The record comes first and goes last, so that whatever breaks off in between is found again by the recovery. Whoever
 //! works on a snapshot holds its lock; a change names the state that it starts from.
 
+mod error;
 mod keyed;
 mod recovery;
 mod work;
@@ -19,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
+pub use self::error::{ErrorKind, SnapshotError};
 use self::keyed::Keyed;
 use crate::{
     model::{
@@ -30,7 +32,7 @@ use crate::{
         timestamp::Timestamp,
     },
     runtime::{self, Runtime, RuntimeError},
-    store::{Change, Record, SnapshotStore, StoreError},
+    store::{Change, Record, SnapshotStore},
 };
 
 /// How many snapshots are made at the same time; the rest wait in the state Creating.
@@ -267,58 +269,6 @@ fn refuse_creating(Record { snapshot, .. }: &Record) -> Result<(), SnapshotError
 
 fn not_found(id: &str) -> SnapshotError {
     ErrorKind::NotFound.because(format!("Snapshot {id} not found"))
-}
-
-/// Why something about a snapshot could not be done.
-#[derive(Debug)]
-pub enum SnapshotError {
-    /// By a rule of snapshots.
-    Refused {
-        /// Which row of [`crate::error`]'s table it is.
-        kind: ErrorKind,
-        /// Text for the client.
-        message: String,
-    },
-    /// The runtime could not or would not.
-    Runtime(RuntimeError),
-    /// The records could not be read or written.
-    Store(StoreError),
-}
-
-/// Kinds of refusals; [`crate::error`] gives each its status and code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// No such snapshot.
-    NotFound,
-    /// The sandbox does not run.
-    InvalidSourceState,
-    /// The snapshot's state does not allow it.
-    InvalidState,
-    /// The snapshot cannot be restored yet, or no more.
-    NotReady,
-    /// Its record has no image.
-    InvalidRestoreConfig,
-    /// The runtime makes no snapshots.
-    NotImplemented,
-}
-
-impl ErrorKind {
-    fn because(self, message: impl Into<String>) -> SnapshotError {
-        SnapshotError::Refused { kind: self, message: message.into() }
-    }
-}
-
-impl From<RuntimeError> for SnapshotError {
-    fn from(error: RuntimeError) -> Self {
-        Self::Runtime(error)
-    }
-}
-
-impl From<StoreError> for SnapshotError {
-    fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the snapshot store could not be used");
-        Self::Store(error)
-    }
 }
 
 impl fmt::Debug for Snapshots {
