@@ -1,12 +1,17 @@
 //! STEP 4: request handlers, one file a resource.
 
+pub mod diagnostics;
+pub mod docs;
 pub mod extract;
 pub mod failure;
 pub mod log_query;
 pub mod logs;
 pub mod meta;
+pub mod metrics;
 pub mod payload;
+pub mod pools;
 pub mod sandboxes;
+pub mod templates;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -19,6 +24,7 @@ use crate::{
     drain,
     error::ApiError,
     logs::limits::Streams,
+    metrics::Metrics,
     router::Route,
     runtime::{Runtime, RuntimeError},
     service::respond,
@@ -32,6 +38,8 @@ pub struct Api {
     pub streams: Arc<Streams>,
     /// Tells log streams that the gateway is ending.
     pub drain: drain::Watch,
+    /// What is measured.
+    pub metrics: Metrics,
 }
 
 /// Who asks.
@@ -73,14 +81,14 @@ pub async fn handle(
         Route::Endpoint(_) => Err(RuntimeError::not_supported("Endpoints").into()),
         Route::Proxy(..) => Err(RuntimeError::not_supported("Proxying").into()),
         Route::NetworkPolicy(_) => Err(RuntimeError::not_supported("Network policy").into()),
-        Route::Diagnostics(..) => Err(RuntimeError::not_supported("Diagnostics").into()),
+        Route::Diagnostics(id, kind) => Box::pin(diagnostics::answer(api, &id, kind, req, caller.client)).await,
         Route::CreateSnapshot(_) | Route::ListSnapshots | Route::GetSnapshot(_) | Route::DeleteSnapshot(_) => {
             Err(RuntimeError::not_supported("Snapshots").into())
         }
-        Route::Pools(_) => Err(RuntimeError::not_supported("Pool management").into()),
-        Route::Templates(_) => Err(RuntimeError::not_supported("Template management").into()),
-        Route::MetricsEvents => Err(RuntimeError::not_supported("Metrics").into()),
-        Route::Docs(_) => Err(RuntimeError::not_supported("Documentation").into()),
+        Route::Pools(asked) => Box::pin(pools::answer(asked, req)).await,
+        Route::Templates(asked) => Box::pin(templates::answer(asked, req)).await,
+        Route::MetricsEvents => Box::pin(metrics::ingest(&api.metrics, req)).await,
+        Route::Docs(file) => docs::answer(&file, req.headers()),
     }
 }
 

@@ -40,6 +40,7 @@
 //! | [`error`] | | the one table from what went wrong to status, code and message |
 //! | [`guard`] | | the start-up guard for a missing API key |
 //! | [`logs`] | 6 | the log path: engine exchange, chunks, frames, lines, limits, the log's body |
+//! | [`metrics`] | | what is measured and sent to a collector |
 //! | [`model`] | | wire types and their rules |
 //! | [`router`] | 3 | method and path to a route; the table of routes is in its doc |
 //! | [`runtime`] | 5 | the seam: the trait [`runtime::Runtime`], and its implementations `docker` and `process` |
@@ -81,6 +82,7 @@ pub mod drain;
 pub mod error;
 pub mod guard;
 pub mod logs;
+pub mod metrics;
 pub mod model;
 pub mod router;
 pub mod runtime;

@@ -32,6 +32,9 @@ const MISSING: u8 = 3;
 /// How long a second signal may still take to end local processes.
 const HURRY: Duration = Duration::from_secs(2);
 
+/// How long the last delivery of metrics may take.
+const FLUSH: Duration = Duration::from_secs(3);
+
 fn main() -> ExitCode {
     let cli = Cli::from_args();
     let (loaded, is_dev) = match cli.command {
@@ -80,7 +83,8 @@ async fn serve(config: Config, is_dev: bool) -> ExitCode {
         Err(error) => return fail(FAILED, &format!("Signals cannot be received: {error}")),
     };
     announce(&config, &listener, is_dev);
-    let settings = start::server(&config, Arc::clone(&sandboxes));
+    let metrics = start::metrics(&config);
+    let settings = start::server(&config, Arc::clone(&sandboxes), metrics.clone());
     let grace = settings.grace;
     let hurried = Arc::clone(&sandboxes);
     let served = server::run(listener, settings, async move {
@@ -92,6 +96,7 @@ async fn serve(config: Config, is_dev: bool) -> ExitCode {
     if tokio::time::timeout(grace, sandboxes.shutdown()).await.is_err() {
         tracing::warn!("what was under way in the runtime was given up after {} s", grace.as_secs());
     }
+    metrics.shutdown(FLUSH).await;
     ExitCode::SUCCESS
 }
 

@@ -60,7 +60,9 @@ impl Service {
     }
 
     async fn answer(self, req: Request<Incoming>, id: HeaderValue, mut report: Report) -> Response<Body> {
-        let is_head = req.method() == Method::HEAD;
+        let (start, metrics) = (Instant::now(), self.gateway.api.metrics.clone());
+        let (method, template) = (req.method().clone(), router::template(req.uri().path()));
+        let is_head = method == Method::HEAD;
         let origin = req.headers().get(header::ORIGIN).cloned();
         let mut res = if self.gateway.local_only && !origin::is_local(&req) {
             respond::error(ApiError::foreign_origin())
@@ -73,6 +75,7 @@ impl Service {
         res.headers_mut().insert(REQUEST_ID, id);
         res.headers_mut().insert(header::SERVER, SERVER);
         report.answered(res.status());
+        metrics.answered(&method, template, res.status(), start.elapsed());
         if is_head {
             respond::without_body(&mut res);
         }

@@ -10,6 +10,7 @@ use crate::{
     config::{self, Config, RuntimeKind},
     drain::Drain,
     logs::limits::{StreamLimits, Streams},
+    metrics::Metrics,
     runtime::{
         ErrorKind, Runtime, RuntimeError,
         docker::{Docker, DockerOptions},
@@ -36,10 +37,10 @@ pub async fn runtime(config: &Config) -> Result<Arc<dyn Runtime>, RuntimeError> 
 }
 
 /// What the server needs to serve `runtime` as `config` says.
-pub fn server(config: &Config, runtime: Arc<dyn Runtime>) -> Settings {
+pub fn server(config: &Config, runtime: Arc<dyn Runtime>, metrics: Metrics) -> Settings {
     let config::Server { timeout_keep_alive, timeout_graceful_shutdown, max_connections, .. } = config.server;
     let drain = Drain::default();
-    let api = Api { runtime, streams: Streams::new(stream_limits(&config.logs)), drain: drain.watch() };
+    let api = Api { runtime, streams: Streams::new(stream_limits(&config.logs)), drain: drain.watch(), metrics };
     let concurrency = config.server.limit_concurrency.map(|limit| Semaphore::new(limit.get() as usize));
     let gateway = Arc::new(Gateway {
         api,
@@ -54,6 +55,14 @@ pub fn server(config: &Config, runtime: Arc<dyn Runtime>) -> Settings {
         write_stall: config.logs.write_stall_timeout,
     };
     Settings { connections, max_connections: max_connections as usize, drain, grace: timeout_graceful_shutdown }
+}
+
+/// Starts measuring as `config` says. A collector that is named wrongly is no reason not to serve.
+pub fn metrics(config: &Config) -> Metrics {
+    Metrics::start(&config.otel).unwrap_or_else(|why| {
+        tracing::warn!("no metrics are sent: {why}");
+        Metrics::default()
+    })
 }
 
 /// Raises the limit on open files to the highest that is allowed: a log stream takes two.

@@ -145,8 +145,6 @@ impl Config {
     pub fn warned_gaps(&self) -> Vec<String> {
         sentences(&[
             (self.renew_intent.enabled, "renew_intent.enabled"),
-            (self.otel.enabled, "otel.enabled"),
-            (self.log.file.is_some(), "log.file_enabled"),
             (self.egress.image.is_some(), "egress.image (network policies)"),
             (matches!(self.store.backend, StoreBackend::Postgresql(_)), "store.type = 'postgresql'"),
             (self.server.eip.is_some(), "server.eip (endpoints)"),

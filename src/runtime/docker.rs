@@ -12,6 +12,7 @@ mod cache;
 mod create;
 mod delete;
 mod describe;
+mod diagnostics;
 mod engine;
 mod events;
 mod execd;
@@ -213,6 +214,14 @@ impl Runtime for Docker {
 
     async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
         logs::open(&self.inner.engine, id, query, self.inner.options.log_buffer).await
+    }
+
+    async fn inspect(&self, id: &str) -> Result<String, RuntimeError> {
+        Ok(diagnostics::inspect(&find::find(&self.inner.engine, id).await?))
+    }
+
+    async fn events(&self, id: &str, limit: usize) -> Result<String, RuntimeError> {
+        Ok(diagnostics::events(&find::find(&self.inner.engine, id).await?, limit))
     }
 
     async fn shutdown(&self) {

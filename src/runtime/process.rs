@@ -11,6 +11,7 @@
 //! the sandbox's process group (`setsid`) outlive it.
 
 mod cutter;
+mod describe;
 mod leader;
 mod log;
 mod pump;
@@ -137,6 +138,16 @@ impl Runtime for Process {
                 Err(RuntimeError::new(ErrorKind::LogQueryFailed, message))
             }
         }
+    }
+
+    async fn inspect(&self, id: &str) -> Result<String, RuntimeError> {
+        let sandbox = self.find(id)?;
+        Ok(describe::inspect(&sandbox.show(), sandbox.exit()))
+    }
+
+    async fn events(&self, id: &str, _limit: usize) -> Result<String, RuntimeError> {
+        let sandbox = self.find(id)?;
+        Ok(describe::events(&sandbox.show(), sandbox.exit()))
     }
 
     async fn shutdown(&self) {

@@ -57,6 +57,11 @@ impl Sandbox {
         &self.id
     }
 
+    /// How its process ended, if it has.
+    pub(super) fn exit(&self) -> Option<Exit> {
+        *self.exit.borrow()
+    }
+
     /// Asks for its end and removal. Returns at once.
     pub(super) fn stop(&self) {
         self.stop.cancel();
