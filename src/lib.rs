@@ -39,6 +39,7 @@
 //! | [`drain`] | | ending gracefully: one `Drain`, a `Watch` for whoever must notice |
 //! | [`error`] | | the one table from what went wrong to status, code and message |
 //! | [`guard`] | | the start-up guard for a missing API key |
+//! | [`init_config`] | | the configuration files that the program can write to start from |
 //! | [`logs`] | 6 | the log path: engine exchange, chunks, frames, lines, limits, the log's body |
 //! | [`metrics`] | | what is measured and sent to a collector |
 //! | [`model`] | | wire types and their rules |
@@ -81,6 +82,7 @@ pub mod config;
 pub mod drain;
 pub mod error;
 pub mod guard;
+pub mod init_config;
 pub mod logs;
 pub mod metrics;
 pub mod model;

@@ -10,7 +10,7 @@ use std::{
 use opensandbox_gateway::{
     cli::{self, Cli, Command},
     config::{self, Config, ConfigError, Loaded, RuntimeKind, env},
-    guard,
+    guard, init_config,
     runtime::{ErrorKind, Runtime},
     server::{self, listen},
     signal::Signals,
@@ -37,8 +37,9 @@ const FLUSH: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
     let cli = Cli::from_args();
-    let (loaded, is_dev) = match cli.command {
-        Some(Command::Dev(dev)) => (development(&dev), true),
+    let (loaded, is_dev) = match &cli.command {
+        Some(Command::InitConfig(options)) => return write_config(options),
+        Some(Command::Dev(dev)) => (development(dev), true),
         Some(Command::Serve) | None => (load(&cli), false),
     };
     let Loaded { config, warnings, .. } = loaded.unwrap_or_else(|error| refuse(&error));
@@ -51,13 +52,33 @@ fn main() -> ExitCode {
     {
         return fail(FAILED, &text);
     }
-    if let Err(error) = telemetry::init(&config.log) {
-        return fail(FAILED, &format!("The log cannot be set up: {error}"));
-    }
+    // Dropped last, when everything has been said.
+    let _flush = match telemetry::init(&config.log) {
+        Ok(flush) => flush,
+        Err(error) => return fail(FAILED, &format!("The log cannot be set up: {error}")),
+    };
     for warning in warnings.iter().chain(&config.warned_gaps()) {
         tracing::warn!("{warning}");
     }
+    if cli.reload {
+        tracing::warn!("--reload has no effect: there is no source to watch; start the program anew to reload");
+    }
     serve(config, is_dev)
+}
+
+/// Writes a configuration to start from. What is said goes to the standard output, with an empty line behind it, as the
+/// existing server says it.
+fn write_config(options: &init_config::Options) -> ExitCode {
+    match init_config::write(options, &variable) {
+        Ok(done) => {
+            println!("{done}\n");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("Failed to write config template: {error}\n");
+            ExitCode::from(FAILED)
+        }
+    }
 }
 
 /// Runs the server on a runtime of its own; answers how it went.

@@ -28,8 +28,7 @@ use crate::{
 const CREATE_BOUNDS: [f64; 9] = [100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4];
 
 /// Bounds of the buckets for requests, in milliseconds.
-const REQUEST_BOUNDS: [f64; 14] =
-    [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4];
+const REQUEST_BOUNDS: [f64; 14] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4];
 
 /// The instruments, or none of them.
 #[derive(Debug, Clone, Default)]

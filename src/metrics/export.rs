@@ -110,7 +110,8 @@ impl Client {
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let exchange = exchange(self.http.clone(), request);
-        let done = self.runtime.spawn(async { tokio::time::timeout(TIMEOUT, exchange).await.map_err(HttpError::from)? });
+        let done =
+            self.runtime.spawn(async { tokio::time::timeout(TIMEOUT, exchange).await.map_err(HttpError::from)? });
         let answer = done.await.map_err(HttpError::from).flatten();
         self.note(match &answer {
             Ok(answer) if answer.status().is_success() => Ok(()),
@@ -138,7 +139,8 @@ fn tls() -> ClientConfig {
     if roots.is_empty() {
         tracing::warn!("the system has no trusted certificates: collectors with https cannot be reached");
     }
-    let versions = ClientConfig::builder_with_provider(ring::default_provider().into()).with_safe_default_protocol_versions();
+    let versions =
+        ClientConfig::builder_with_provider(ring::default_provider().into()).with_safe_default_protocol_versions();
     versions.expect("ring has the suites of both versions").with_root_certificates(roots).with_no_client_auth()
 }
 

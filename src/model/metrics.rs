@@ -59,7 +59,8 @@ impl Sdk {
         let (name, version) = word.split_once('/')?;
         let name = name.to_ascii_lowercase();
         let language = name.strip_prefix("opensandbox-")?.strip_suffix("-sdk")?;
-        let is_word = |text: &str| (1..=MAX_WORD).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_word =
+            |text: &str| (1..=MAX_WORD).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         (is_word(language) && is_word(version))
             .then(|| Self { language: language.to_owned(), version: version.to_owned() })
     }

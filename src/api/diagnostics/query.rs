@@ -4,10 +4,7 @@ use std::num::NonZeroU64;
 
 use jiff::Timestamp;
 
-use super::super::{
-    extract::Query,
-    failure::Failure,
-};
+use super::super::{extract::Query, failure::Failure};
 use crate::{
     logs::LogQuery,
     model::{diagnostics::Kind, read, violation::Report},
@@ -95,11 +92,8 @@ fn scope(query: &Query<'_>, kind: Kind) -> Result<Option<&'static str>, Failure>
     if let Some(scope) = scopes.into_iter().find(|scope| *scope == named) {
         return Ok(Some(scope));
     }
-    let message = format!(
-        "Unsupported {} diagnostics scope '{text}'. Supported scopes: {}.",
-        kind.name(),
-        scopes.join(", ")
-    );
+    let message =
+        format!("Unsupported {} diagnostics scope '{text}'. Supported scopes: {}.", kind.name(), scopes.join(", "));
     Err(Failure::BadRequest { code: "DIAGNOSTICS_SCOPE_UNSUPPORTED", message })
 }
 

@@ -215,13 +215,13 @@ fn gaps() {
         ]
     );
     let config = docker(
-        "renew_intent.enabled = true\notel.enabled = true\nlog.file_enabled = true\n\
+        "renew_intent.enabled = true\n\
          egress.image = 'e'\nstore = { type = 'postgresql', postgresql = { dsn = 'p' } }",
     );
     assert_eq!(config.fatal_gaps(), [""; 0]);
     let gaps = config.warned_gaps();
     let named: Vec<&str> = gaps.iter().filter_map(|gap| gap.split(' ').next()).collect();
-    assert_eq!(named, ["renew_intent.enabled", "otel.enabled", "log.file_enabled", "egress.image", "store.type"]);
+    assert_eq!(named, ["renew_intent.enabled", "egress.image", "store.type"]);
     let secure = docker("secure_runtime = { type = 'gvisor', docker_runtime = 'runsc' }");
     assert_eq!(secure.fatal_gaps(), [""; 0]);
     let unnamed = docker("secure_runtime = { type = 'gvisor', k8s_runtime_class = 'gvisor' }");

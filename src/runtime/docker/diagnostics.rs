@@ -101,9 +101,10 @@ fn resources(host: Option<&HostConfig>) -> Option<String> {
 
 fn networks(settings: Option<&NetworkSettings>) -> Option<String> {
     let networks = settings.and_then(|settings| settings.networks.as_ref());
-    let lines = networks.into_iter().flatten().map(|(name, endpoint)| {
-        format!("  {name}: {}", endpoint.ip_address.as_deref().unwrap_or_default())
-    });
+    let lines = networks
+        .into_iter()
+        .flatten()
+        .map(|(name, endpoint)| format!("  {name}: {}", endpoint.ip_address.as_deref().unwrap_or_default()));
     Some(section("Network:", lines))
 }
 
@@ -128,10 +129,13 @@ fn address(binding: &PortBinding) -> String {
 
 fn labels(labels: Option<&HashMap<String, String>>) -> Option<String> {
     let labels = labels.filter(|labels| !labels.is_empty())?;
-    Some(section("Labels:", labels.iter().map(|(key, value)| {
-        let shown = if is_secret(key, &SECRET_LABELS) { MASK } else { value };
-        format!("  {key}={shown}")
-    })))
+    Some(section(
+        "Labels:",
+        labels.iter().map(|(key, value)| {
+            let shown = if is_secret(key, &SECRET_LABELS) { MASK } else { value };
+            format!("  {key}={shown}")
+        }),
+    ))
 }
 
 fn environment(env: Option<&[String]>) -> Option<String> {

@@ -123,7 +123,8 @@ fn secrets_are_not_shown() {
     let labels = [("opensandbox.io/egress-auth-token", "k"), ("my.secret", "k"), ("keyboard", "qwerty")];
     let text = inspect(&container(config(&env, &labels), running()));
     assert!(!text.contains("=k") && !text.contains("k@h"), "{text}");
-    for shown in ["  API_KEY=***", "  OPEN=https://h:80/x", "  opensandbox.io/egress-auth-token=***", "  keyboard=qwerty"]
+    for shown in
+        ["  API_KEY=***", "  OPEN=https://h:80/x", "  opensandbox.io/egress-auth-token=***", "  keyboard=qwerty"]
     {
         assert!(text.contains(shown), "{shown}: {text}");
     }
