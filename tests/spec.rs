@@ -101,8 +101,8 @@ fn listed(methods: &str, path: &str, mounts: Mounts) -> Vec<(String, String)> {
         Mounts::V1 => &["/v1"],
         Mounts::Both => &["", "/v1"],
     };
-    let of = |method: &str| prefixes.iter().map(|prefix| (method.to_owned(), place(&format!("{prefix}{path}"))));
-    methods.split(' ').flat_map(|method| of(method).collect::<Vec<_>>()).collect()
+    let all = methods.split(' ').flat_map(|method| prefixes.iter().map(move |prefix| (method, prefix)));
+    all.map(|(method, prefix)| (method.to_owned(), place(&format!("{prefix}{path}")))).collect()
 }
 
 #[test]

@@ -6,9 +6,15 @@
 mod support;
 
 mod bytes;
+mod command_line;
+mod diagnostics;
+mod docs;
 mod drain;
 mod faults;
+mod kubernetes_only;
 mod limits;
+mod log_files;
+mod metrics;
 mod release;
 mod release_h2;
 mod self_check;

@@ -11,6 +11,7 @@
 )]
 
 pub mod client;
+pub mod collector;
 pub mod docker;
 pub mod engine;
 pub mod gateway;
