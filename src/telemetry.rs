@@ -7,6 +7,7 @@ mod writer;
 use std::{
     fmt,
     io::{self, IsTerminal},
+    path::Path,
 };
 
 use jiff::{Timestamp, tz::TimeZone};
@@ -17,16 +18,16 @@ use tracing::{
 };
 use tracing_subscriber::{
     Layer, Registry,
-    filter::{LevelFilter, Targets},
+    filter::{LevelFilter, Targets, filter_fn},
     fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
-    layer::{Context, SubscriberExt},
+    layer::{Context, Filter, SubscriberExt},
     registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
 use self::writer::FileWriter;
 pub use self::writer::Flush;
-use crate::config::{Log, LogFile, LogFormat};
+use crate::config::{Log, LogFormat};
 
 /// Writes the log from now on, for the whole process. What is returned is to be kept until its end.
 ///
@@ -40,19 +41,20 @@ pub fn init(log: &Log) -> Result<Vec<Flush>, String> {
         .with_default(LevelFilter::WARN.min(level))
         .with_target(env!("CARGO_CRATE_NAME"), level)
         .with_target(ACCESS, LevelFilter::OFF);
-    let access = Targets::new().with_target(ACCESS, level);
     let all = server.clone().with_target(ACCESS, level);
-    let stdout = io::stdout().is_terminal();
+    let colour = io::stdout().is_terminal();
     let mut layers: Layers = vec![RequestIds.with_filter(all.clone()).boxed()];
-    layers.push(lines(log.format, io::stdout, Lines { pad: 9, mark: ":" }, stdout).with_filter(all).boxed());
+    layers.push(lines(log.format, io::stdout, Lines { pad: 9, mark: ":" }, colour).with_filter(all).boxed());
     let mut flushes = Vec::new();
-    if let Some(LogFile { path, access_path, max_bytes, backup_count }) = &log.file {
-        for (path, filter) in [(path, server), (access_path, access)] {
-            let writer = FileWriter::start(path, *max_bytes, *backup_count)
+    if let Some(file) = &log.file {
+        let mut open = |path: &Path| {
+            let writer = FileWriter::start(path, file.max_bytes, file.backup_count)
                 .map_err(|error| format!("{} cannot be opened: {error}", path.display()))?;
             flushes.push(writer.flush());
-            layers.push(lines(log.format, writer, Lines { pad: 8, mark: "" }, false).with_filter(filter).boxed());
-        }
+            Ok::<_, String>(lines(log.format, writer, Lines { pad: 8, mark: "" }, false))
+        };
+        layers.push(open(&file.path)?.with_filter(server).boxed());
+        layers.push(open(&file.access_path)?.with_filter(accesses(log.level)).boxed());
     }
     tracing_subscriber::registry().with(layers).try_init().map_err(|error| error.to_string())?;
     Ok(flushes)
@@ -60,6 +62,12 @@ pub fn init(log: &Log) -> Result<Vec<Flush>, String> {
 
 /// The target of access lines.
 const ACCESS: &str = "access";
+
+/// Access lines alone; spans too, since a request's id is in its span.
+fn accesses(level: Level) -> impl Filter<Registry> + Send + Sync {
+    filter_fn(move |metadata| metadata.is_span() || (metadata.target() == ACCESS && *metadata.level() <= level))
+        .with_max_level_hint(LevelFilter::from_level(level))
+}
 
 type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
 

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{self, Receiver, SyncSender},
     },
     thread,
@@ -18,7 +18,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::file::RotatedFile;
 
 /// Most lines that wait for the disk; more are left out, and counted.
-const WAITING: usize = 8192;
+const MAX_LINES: usize = 8192;
+
+/// Most bytes that wait for the disk: clients decide how long some lines are.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long the end of the program waits for the lines that are still to be written.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -27,7 +30,15 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(super) struct FileWriter {
     lines: SyncSender<Message>,
-    left_out: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Lines that were left out since the last one that was not.
+    left_out: AtomicU64,
+    /// Bytes that wait.
+    waiting: AtomicUsize,
 }
 
 /// Writes, when dropped, what still waits.
@@ -45,12 +56,12 @@ impl FileWriter {
     /// Opens a file and starts its thread.
     pub(super) fn start(path: &Path, max_bytes: u64, backups: u32) -> io::Result<Self> {
         let file = RotatedFile::open(path, max_bytes, backups)?;
-        let (lines, waiting) = mpsc::sync_channel(WAITING);
-        let left_out = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&left_out);
+        let (lines, waiting) = mpsc::sync_channel(MAX_LINES);
+        let counts = Arc::<Counts>::default();
+        let shared = Arc::clone(&counts);
         let name = path.display().to_string();
-        thread::Builder::new().name("log-file".to_owned()).spawn(move || run(file, &name, &waiting, &counter))?;
-        Ok(Self { lines, left_out })
+        thread::Builder::new().name("log-file".to_owned()).spawn(move || run(file, &name, &waiting, &shared))?;
+        Ok(Self { lines, counts })
     }
 
     /// What the end of the program has to drop.
@@ -80,8 +91,10 @@ impl MakeWriter<'_> for FileWriter {
 impl Write for FileWriter {
     /// The subscriber writes a line at once. Never fails: a log that cannot be written must not stop anything.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.lines.try_send(Message::Line(line.to_vec())).is_err() {
-            self.left_out.fetch_add(1, Ordering::Relaxed);
+        let has_room = self.counts.waiting.fetch_add(line.len(), Ordering::Relaxed) + line.len() <= MAX_BYTES;
+        if !has_room || self.lines.try_send(Message::Line(line.to_vec())).is_err() {
+            self.counts.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+            self.counts.left_out.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
     }
@@ -91,11 +104,15 @@ impl Write for FileWriter {
     }
 }
 
-fn run(mut file: RotatedFile, name: &str, waiting: &Receiver<Message>, left_out: &AtomicU64) {
+fn run(mut file: RotatedFile, name: &str, waiting: &Receiver<Message>, counts: &Counts) {
     let mut is_failing = false;
     while let Ok(message) = waiting.recv() {
         let written = match message {
-            Message::Line(line) => write(&mut file, &line, left_out.swap(0, Ordering::Relaxed)),
+            Message::Line(line) => {
+                let written = write(&mut file, &line, counts.left_out.swap(0, Ordering::Relaxed));
+                counts.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+                written
+            }
             Message::Flush(done) => {
                 // Whoever asked may have given up waiting.
                 let _ = done.send(());
