@@ -60,7 +60,8 @@
 //! - [`router`], [`model`] and the decoders ([`logs::chunked`], [`logs::frames`], [`logs::whole`], [`logs::tty`],
 //!   [`logs::prefix`], [`logs::skip`], [`logs::count`], [`logs::demux`]) do no IO.
 //! - [`error`] alone chooses the status of an error. Answers that are no errors of ours have fixed ones where they are
-//!   made: the redirect and the overload of [`service::respond`], the preflight of [`service::cors`].
+//!   made: the redirect and the overload of [`service::respond`], the preflight of [`service::cors`], the unchanged file
+//!   of [`api::docs`].
 //! - The log path spawns no task for a stream (for one of HTTP/2 hyper does, and nothing more), puts no channel between
 //!   the sockets, and allocates nothing a line.
 //! - What must last as long as a stream lives in its body: permit, drain watch, client watch, report.
