@@ -53,7 +53,7 @@ fn loaded(asset: &Asset, asked: &HeaderMap) -> Response<Body> {
         headers.insert(header::ETAG, tag);
     }
     set(headers, header::CACHE_CONTROL, FRESH);
-    set(headers, header::VARY, "Accept-Encoding, Origin");
+    set(headers, header::VARY, "Origin, Accept-Encoding");
     set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(headers, header::CONTENT_TYPE, asset.content_type);
     if zipped {
