@@ -1,5 +1,7 @@
 //! STEP 4: request handlers, one file a resource.
 
+pub mod diagnostics;
+pub mod docs;
 pub mod endpoints;
 pub mod extract;
 pub mod failure;
@@ -8,12 +10,15 @@ pub mod log_query;
 pub mod logs;
 pub mod meta;
 pub mod metadata;
+pub mod metrics;
 pub mod network_policy;
 pub mod payload;
+pub mod pools;
 pub mod port;
 pub mod proxy;
 pub mod sandboxes;
 pub mod snapshots;
+pub mod templates;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -26,10 +31,11 @@ use crate::{
     drain,
     error::ApiError,
     logs::limits::Streams,
+    metrics::Metrics,
     proxy::Proxy,
     renew::Renewer,
     router::{PortOf, Route},
-    runtime::{Runtime, RuntimeError},
+    runtime::Runtime,
     service::respond,
     snapshots::Snapshots,
 };
@@ -55,6 +61,8 @@ pub struct Api {
     pub renewer: Renewer,
     /// The path at which the gateway is reached from outside, if `server.eip` tells it.
     pub public_path: Option<String>,
+    /// What is measured.
+    pub metrics: Metrics,
 }
 
 /// Who asks.
@@ -98,7 +106,7 @@ pub async fn handle(
         // Boxed for the same reason.
         Route::Proxy(port, path) => Box::pin(proxy::forward(api, port, path, req, caller)).await,
         Route::NetworkPolicy(id) => Box::pin(network_policy::forward(api, id, req, caller)).await,
-        Route::Diagnostics(..) => Err(RuntimeError::not_supported("Diagnostics").into()),
+        Route::Diagnostics(id, kind) => Box::pin(diagnostics::answer(api, &id, kind, req, caller.client)).await,
         Route::CreateSnapshot(id) => Box::pin(snapshots::create(&api.snapshots, &id, req)).await,
         Route::ListSnapshots => {
             let page = snapshots::list(&api.snapshots, req.uri().query().unwrap_or_default()).await?;
@@ -109,10 +117,10 @@ pub async fn handle(
             api.snapshots.delete(&id).await?;
             Ok(respond::empty(StatusCode::NO_CONTENT))
         }
-        Route::Pools(_) => Err(RuntimeError::not_supported("Pool management").into()),
-        Route::Templates(_) => Err(RuntimeError::not_supported("Template management").into()),
-        Route::MetricsEvents => Err(RuntimeError::not_supported("Metrics").into()),
-        Route::Docs(_) => Err(RuntimeError::not_supported("Documentation").into()),
+        Route::Pools(asked) => Box::pin(pools::answer(asked, req)).await,
+        Route::Templates(asked) => Box::pin(templates::answer(asked, req)).await,
+        Route::MetricsEvents => Box::pin(metrics::ingest(&api.metrics, req)).await,
+        Route::Docs(file) => docs::answer(&file, req.headers()),
     }
 }
 

@@ -1,8 +1,18 @@
 //! The command line.
 
-use std::{convert::Infallible, path::PathBuf};
+use std::{
+    convert::Infallible,
+    env,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
+
+use crate::init_config;
+
+/// The name of the program that this one stands in for. Called by it, help and usage show it.
+const PREDECESSOR: &str = "opensandbox-server";
 
 use crate::config::Secret;
 
@@ -15,6 +25,10 @@ pub struct Cli {
     /// The configuration file [default: $SANDBOX_CONFIG_PATH, else ~/.sandbox.toml].
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
+
+    /// Accepted from the existing server's command line, without effect.
+    #[arg(long, hide = true)]
+    pub reload: bool,
 
     /// What to do.
     #[command(subcommand)]
@@ -34,6 +48,10 @@ pub enum Command {
     ///
     /// The file is only read; records that the database has already are skipped. All or nothing.
     MigrateSnapshots(MigrateSnapshots),
+    /// Write a configuration file to start from.
+    ///
+    /// Without an example it has every key, with a comment and its default.
+    InitConfig(init_config::Options),
 }
 
 /// Options of `dev`.
@@ -74,12 +92,22 @@ impl MigrateSnapshots {
 impl Cli {
     /// Reads the command line; ends the program when it cannot be right, or only asked for help.
     pub fn from_args() -> Self {
-        let cli = Self::parse();
+        let matches = Self::command_named(env::args_os().next().as_deref()).get_matches();
+        let cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         if cli.config.is_some() && matches!(cli.command, Some(Command::Dev(_))) {
             let text = "dev takes no configuration file; for processes with one, set runtime.type = \"process\" in it";
             Self::command().error(ErrorKind::ArgumentConflict, text).exit();
         }
         cli
+    }
+}
+
+impl Cli {
+    /// The command under the name by which the program was called, if that is the existing server's.
+    fn command_named(called: Option<&OsStr>) -> clap::Command {
+        let is_predecessor = called.and_then(|path| Path::new(path).file_name()) == Some(OsStr::new(PREDECESSOR));
+        let command = Self::command();
+        if is_predecessor { command.name(PREDECESSOR).bin_name(PREDECESSOR) } else { command }
     }
 }
 
@@ -92,3 +120,46 @@ Environment:
                                where the Docker Engine is
 
 Exit status: 0 ended by SIGTERM or SIGINT; 1 configuration or start-up; 2 usage; 3 the port or\nthe secure runtime cannot be had; 130, 143 a second signal cut the ending short.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str]) -> Cli {
+        let matches = Cli::command_named(args.first().map(OsStr::new)).try_get_matches_from(args).unwrap();
+        Cli::from_arg_matches(&matches).unwrap()
+    }
+
+    #[test]
+    fn the_existing_servers_command_lines_are_understood() {
+        let cli = read(&["opensandbox-server", "--config", "a.toml", "--reload"]);
+        assert_eq!((cli.config.as_deref(), cli.reload), (Some(Path::new("a.toml")), true));
+        let cli = read(&["x", "--config", "a", "init-config", "b.toml", "--example", "k8s-zh", "--force"]);
+        let Some(Command::InitConfig(options)) = cli.command else { panic!("{cli:?}") };
+        assert_eq!((options.path.as_path(), options.force), (Path::new("b.toml"), true));
+        let Some(Command::InitConfig(options)) = read(&["x", "init-config"]).command else { panic!() };
+        assert_eq!(
+            (options.path.as_path(), options.example, options.force),
+            (Path::new("~/.sandbox.toml"), None, false)
+        );
+    }
+
+    #[test]
+    fn help_has_the_name_that_the_program_was_called_by() {
+        for (called, name) in [
+            ("/usr/bin/opensandbox-server", "opensandbox-server"),
+            ("opensandbox-gateway", "opensandbox-gateway"),
+            ("./other", "opensandbox-gateway"),
+        ] {
+            let help = Cli::command_named(Some(OsStr::new(called))).render_help().to_string();
+            assert!(help.contains(&format!("Usage: {name} ")), "{help}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_example_is_a_usage_error() {
+        let error = Cli::command().try_get_matches_from(["x", "init-config", "--example", "x"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("docker, docker-zh, k8s, k8s-zh"), "{error}");
+    }
+}

@@ -252,6 +252,8 @@ fn row(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::Volume(fault) => volume_row(fault),
         ErrorKind::UnsupportedPoolRef => (BAD, "SANDBOX::UNSUPPORTED_POOL_REF"),
         ErrorKind::NotSupported => (StatusCode::NOT_IMPLEMENTED, "SANDBOX::API_NOT_SUPPORTED"),
+        ErrorKind::PoolsNotSupported => (StatusCode::NOT_IMPLEMENTED, "KUBERNETES::POOL_NOT_SUPPORTED"),
+        ErrorKind::TemplatesNotSupported => (StatusCode::NOT_IMPLEMENTED, "FSB::API_NOT_SUPPORTED"),
         ErrorKind::QueryFailed => (FAILED, "DOCKER::SANDBOX_QUERY_FAILED"),
         ErrorKind::ImagePullFailed => (FAILED, "DOCKER::SANDBOX_IMAGE_PULL_FAILED"),
         ErrorKind::StartFailed => (FAILED, "DOCKER::SANDBOX_START_FAILED"),

@@ -39,7 +39,9 @@
 //! | [`drain`] | | ending gracefully: one `Drain`, a `Watch` for whoever must notice |
 //! | [`error`] | | the one table from what went wrong to status, code and message |
 //! | [`guard`] | | the start-up guard for a missing API key |
+//! | [`init_config`] | | the configuration files that the program can write to start from |
 //! | [`logs`] | 6 | the log path: engine exchange, chunks, frames, lines, limits, the log's body |
+//! | [`metrics`] | | what is measured and sent to a collector |
 //! | [`model`] | | wire types and their rules |
 //! | [`proxy`] | 6 | the proxy path: rules for heads, connections to backends, the answer's body, tunnels |
 //! | [`renew`] | | sandboxes that live longer while they are used |
@@ -63,7 +65,8 @@
 //! - [`router`], [`model`] and the decoders ([`logs::chunked`], [`logs::frames`], [`logs::whole`], [`logs::tty`],
 //!   [`logs::prefix`], [`logs::skip`], [`logs::count`], [`logs::demux`]) do no IO.
 //! - [`error`] alone chooses the status of an error. Answers that are no errors of ours have fixed ones where they are
-//!   made: the redirect and the overload of [`service::respond`], the preflight of [`service::cors`].
+//!   made: the redirect and the overload of [`service::respond`], the preflight of [`service::cors`], the unchanged file
+//!   of [`api::docs`].
 //! - The log path spawns no task for a stream (for one of HTTP/2 hyper does, and nothing more), puts no channel between
 //!   the sockets, and allocates nothing a line. The proxy path spawns none either: see [`proxy`].
 //! - What must last as long as a stream lives in its body: permit, drain watch, client watch, report.
@@ -85,7 +88,9 @@ pub mod config;
 pub mod drain;
 pub mod error;
 pub mod guard;
+pub mod init_config;
 pub mod logs;
+pub mod metrics;
 pub mod model;
 pub mod proxy;
 pub mod renew;

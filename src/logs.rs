@@ -6,6 +6,7 @@ pub mod count;
 pub mod demux;
 pub mod engine;
 pub mod finish;
+pub mod framed;
 pub mod frames;
 pub mod head;
 pub mod limits;

@@ -10,7 +10,7 @@ use std::{
 use opensandbox_gateway::{
     cli::{self, Cli, Command},
     config::{self, Config, ConfigError, Loaded, RuntimeKind, env},
-    guard,
+    guard, init_config,
     runtime::{ErrorKind, Runtime},
     server::{self, listen},
     signal::Signals,
@@ -34,10 +34,14 @@ const MISSING: u8 = 3;
 /// How long a second signal may still take to end local processes.
 const HURRY: Duration = Duration::from_secs(2);
 
+/// How long the last delivery of metrics may take.
+const FLUSH: Duration = Duration::from_secs(3);
+
 fn main() -> ExitCode {
     let cli = Cli::from_args();
     let (loaded, is_dev) = match &cli.command {
         Some(Command::MigrateSnapshots(options)) => return migrate(options),
+        Some(Command::InitConfig(options)) => return write_config(options),
         Some(Command::Dev(dev)) => (development(dev), true),
         Some(Command::Serve) | None => (load(&cli), false),
     };
@@ -51,13 +55,33 @@ fn main() -> ExitCode {
     {
         return fail(FAILED, &text);
     }
-    if let Err(error) = telemetry::init(&config.log) {
-        return fail(FAILED, &format!("The log cannot be set up: {error}"));
-    }
-    for warning in warnings.iter().chain(&config.warned_gaps()) {
+    // Dropped last, when everything has been said.
+    let _flush = match telemetry::init(&config.log) {
+        Ok(flush) => flush,
+        Err(error) => return fail(FAILED, &format!("The log cannot be set up: {error}")),
+    };
+    for warning in &warnings {
         tracing::warn!("{warning}");
     }
+    if cli.reload {
+        tracing::warn!("--reload has no effect: there is no source to watch; start the program anew to reload");
+    }
     serve(config, is_dev)
+}
+
+/// Writes a configuration to start from. What is said goes to the standard output, with an empty line behind it, as the
+/// existing server says it.
+fn write_config(options: &init_config::Options) -> ExitCode {
+    match init_config::write(options, &variable) {
+        Ok(done) => {
+            println!("{done}\n");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("Failed to write config template: {error}\n");
+            ExitCode::from(FAILED)
+        }
+    }
 }
 
 /// Runs the server on a runtime of its own; answers how it went.
@@ -87,7 +111,8 @@ async fn serve(config: Config, is_dev: bool) -> ExitCode {
         Err(error) => return fail(FAILED, &error.to_string()),
     };
     announce(&config, &listener, is_dev);
-    let settings = start::server(&config, Arc::clone(&sandboxes), snapshots.clone());
+    let metrics = start::metrics(&config);
+    let settings = start::server(&config, Arc::clone(&sandboxes), snapshots.clone(), metrics.clone());
     let grace = settings.grace;
     let hurried = Arc::clone(&sandboxes);
     let served = server::run(listener, settings, async move {
@@ -100,6 +125,7 @@ async fn serve(config: Config, is_dev: bool) -> ExitCode {
     if tokio::time::timeout(grace, ended).await.is_err() {
         tracing::warn!("what was under way in the runtime was given up after {} s", grace.as_secs());
     }
+    metrics.shutdown(FLUSH).await;
     ExitCode::SUCCESS
 }
 

@@ -5,17 +5,21 @@
 //! that a runtime calls in its own order and that give a [`crate::runtime::RuntimeError`].
 
 pub mod create;
+pub mod diagnostics;
 pub mod endpoint;
 pub mod env;
 pub mod extensions;
 pub mod labels;
+pub mod metrics;
 pub mod network;
 pub mod page;
 pub mod platform;
+pub mod pool;
 pub mod quantity;
 pub mod read;
 pub mod sandbox;
 pub mod snapshot;
+pub mod template;
 pub mod timeout;
 pub mod timestamp;
 pub mod violation;

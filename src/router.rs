@@ -145,13 +145,13 @@ pub enum Mounts {
 /// Every route: its methods, its path template as `specs/sandbox-lifecycle.yml` writes it, and its mounts. The spec
 /// check compares the two.
 pub const ROUTES: [(&str, &str, Mounts); 30] = [
-    ("GET", "/health", Mounts::Root),
-    ("GET", "/version", Mounts::Root),
-    ("GET", "/openapi.json", Mounts::Root),
-    ("GET", "/docs", Mounts::Root),
-    ("GET", "/docs/oauth2-redirect", Mounts::Root),
-    ("GET", "/docs/assets/{file}", Mounts::Root),
-    ("GET", "/redoc", Mounts::Root),
+    ("GET HEAD", "/health", Mounts::Root),
+    ("GET HEAD", "/version", Mounts::Root),
+    ("GET HEAD", "/openapi.json", Mounts::Root),
+    ("GET HEAD", "/docs", Mounts::Root),
+    ("GET HEAD", "/docs/oauth2-redirect", Mounts::Root),
+    ("GET HEAD", "/docs/assets/{file}", Mounts::Root),
+    ("GET HEAD", "/redoc", Mounts::Root),
     ("GET POST", "/sandboxes", Mounts::Both),
     ("DELETE GET", "/sandboxes/{sandboxId}", Mounts::Both),
     ("GET", "/sandboxes/{sandboxId}/logs", Mounts::Both),
@@ -187,6 +187,11 @@ pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
         Some(shorter) if Place::find(shorter).is_some() => Err(NoRoute::TrailingSlash),
         _ => Err(NoRoute::NotFound),
     }
+}
+
+/// The template of the path's route, whatever the method; `unknown` for a path that leads nowhere.
+pub fn template(path: &str) -> &'static str {
+    Place::find(path).map_or("unknown", |place| place.template())
 }
 
 /// The path with its percent-encoding removed, as the rules for authentication read it (http-api.md §4).

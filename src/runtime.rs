@@ -166,6 +166,10 @@ pub enum ErrorKind {
     UnsupportedPoolRef,
     /// This build or this runtime cannot do it (501).
     NotSupported,
+    /// Pools of sandboxes need Kubernetes (501).
+    PoolsNotSupported,
+    /// Templates need Kubernetes (501).
+    TemplatesNotSupported,
     /// The engine could not be asked.
     QueryFailed,
     /// The image could not be pulled or inspected.

@@ -86,7 +86,9 @@ impl Service {
     }
 
     async fn answer(self, req: Request<Incoming>, id: HeaderValue, mut report: Report) -> Response<Body> {
-        let is_head = req.method() == Method::HEAD;
+        let (start, metrics) = (Instant::now(), self.gateway.api.metrics.clone());
+        let (method, template) = (req.method().clone(), router::template(req.uri().path()));
+        let is_head = method == Method::HEAD;
         let origin = req.headers().get(header::ORIGIN).cloned();
         let mut is_gone = false;
         let tunnels = self.http1.as_ref().map(|http1| Arc::clone(&http1.tunnels));
@@ -110,6 +112,7 @@ impl Service {
             return res;
         }
         report.answered(res.status());
+        metrics.answered(&method, template, res.status(), start.elapsed());
         if is_head {
             respond::without_body(&mut res);
         }

@@ -10,6 +10,7 @@ use crate::{
     config::{self, Config, RuntimeKind},
     drain::Drain,
     logs::limits::{StreamLimits, Streams},
+    metrics::Metrics,
     proxy::Proxy,
     renew::Renewer,
     runtime::{
@@ -55,7 +56,7 @@ pub async fn snapshots(config: &Config, runtime: Arc<dyn Runtime>) -> Result<Sna
 }
 
 /// What the server needs to serve `runtime` as `config` says.
-pub fn server(config: &Config, runtime: Arc<dyn Runtime>, snapshots: Snapshots) -> Settings {
+pub fn server(config: &Config, runtime: Arc<dyn Runtime>, snapshots: Snapshots, metrics: Metrics) -> Settings {
     let config::Server { timeout_keep_alive, timeout_graceful_shutdown, max_connections, .. } = config.server;
     let drain = Drain::default();
     let api = Api {
@@ -67,6 +68,7 @@ pub fn server(config: &Config, runtime: Arc<dyn Runtime>, snapshots: Snapshots) 
         proxy_base: config.server.eip.as_deref().map(api::endpoints::base_of),
         proxy: Proxy::new(drain.watch()),
         public_path: public_path(config.server.eip.as_deref()),
+        metrics,
     };
     let concurrency = || config.server.limit_concurrency.map(|limit| Semaphore::new(limit.get() as usize));
     let gateway = Arc::new(Gateway {
@@ -83,6 +85,14 @@ pub fn server(config: &Config, runtime: Arc<dyn Runtime>, snapshots: Snapshots) 
         write_stall: config.logs.write_stall_timeout,
     };
     Settings { connections, max_connections: max_connections as usize, drain, grace: timeout_graceful_shutdown }
+}
+
+/// Starts measuring as `config` says. A collector that is named wrongly is no reason not to serve.
+pub fn metrics(config: &Config) -> Metrics {
+    Metrics::start(&config.otel).unwrap_or_else(|why| {
+        tracing::warn!("no metrics are sent: {why}");
+        Metrics::default()
+    })
 }
 
 /// Raises the limit on open files to the highest that is allowed: a log stream takes two.

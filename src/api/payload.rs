@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use serde_json::Value;
 
+use super::extract;
 use crate::{causes, error::ApiError};
 
 /// Longest body that is accepted, in bytes. The existing server has no limit; a creation with all its fields is some KiB.
@@ -27,4 +30,16 @@ pub async fn read(body: Incoming) -> Result<Bytes, ApiError> {
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large(MAX_BODY)),
         Ok(Err(error)) => Err(ApiError::body_unreadable(causes::chain(&*error))),
     }
+}
+
+/// Reads a request's body as JSON.
+///
+/// # Errors
+///
+/// As [`read`], or it is empty, does not call itself JSON or is none.
+pub async fn read_json(req: Request<Incoming>) -> Result<Value, ApiError> {
+    let (head, body) = req.into_parts();
+    let body = read(body).await?;
+    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    Ok(extract::json_body(content_type, &body)?)
 }

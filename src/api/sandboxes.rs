@@ -76,7 +76,8 @@ fn list_query(query: &Query<'_>) -> Result<ListQuery, Failure> {
     })
 }
 
-fn page(query: &Query<'_>) -> Result<(u64, u64), Invalid> {
+/// Which page is asked for, and how long pages are.
+pub(super) fn page(query: &Query<'_>) -> Result<(u64, u64), Invalid> {
     let mut report = Report::new("query");
     let page = query.read(&mut report, "page", |r, v| read::integer(r, v, 1..=u64::MAX));
     let page_size = query.read(&mut report, "pageSize", |r, v| read::integer(r, v, 1..=MAX_PAGE_SIZE));

@@ -54,14 +54,14 @@ pub(super) fn tenants_file(env: Lookup<'_>) -> PathBuf {
 }
 
 /// The home directory: `HOME`, else what the system says of the user.
-pub(super) fn home(env: Lookup<'_>) -> Option<PathBuf> {
+pub(crate) fn home(env: Lookup<'_>) -> Option<PathBuf> {
     let named = set("HOME", env).map(PathBuf::from);
     named.or_else(std::env::home_dir)
 }
 
 /// Replaces a leading `~` by the home directory. `None` when there is a `~`
 /// and no home directory.
-pub(super) fn expand_home(text: &str, home: Option<&Path>) -> Option<PathBuf> {
+pub(crate) fn expand_home(text: &str, home: Option<&Path>) -> Option<PathBuf> {
     match text.strip_prefix('~') {
         Some("") => home.map(Path::to_owned),
         Some(rest) if rest.starts_with('/') => home.map(|home| home.join(rest.trim_start_matches('/'))),

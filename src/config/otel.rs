@@ -10,8 +10,9 @@ use super::section::Section;
 pub struct Otel {
     /// Send metrics. Default false.
     pub enabled: bool,
-    /// The collector's URL, hidden since it may hold a password. Default: what
-    /// the `OTEL_EXPORTER_OTLP_*` variables say.
+    /// The collector's URL, hidden since it may hold a password; without a
+    /// path, that of OTLP (`/v1/metrics`) is meant. Default: what the
+    /// `OTEL_EXPORTER_OTLP_*` variables say.
     pub endpoint: Option<Secret>,
     /// The name the metrics are sent under. Default `opensandbox-server`.
     pub service_name: String,

@@ -139,15 +139,6 @@ impl Config {
         let SecureRuntime { kind, docker_runtime, .. } = &self.secure_runtime;
         self.runtime.kind == RuntimeKind::Docker && kind.is_some() && docker_runtime.is_none()
     }
-
-    /// What the configuration asks for and this version cannot do, where the
-    /// rest is right without it: the program warns. One sentence each.
-    pub fn warned_gaps(&self) -> Vec<String> {
-        sentences(&[
-            (self.otel.enabled, "otel.enabled"),
-            (self.log.file.is_some(), "log.file_enabled"),
-        ])
-    }
 }
 
 fn sentences(gaps: &[(bool, &str)]) -> Vec<String> {

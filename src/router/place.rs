@@ -98,10 +98,10 @@ impl<'p> Place<'p> {
 
     fn single_route(self, method: &Method) -> Option<Route> {
         match (self, method) {
-            (Self::Health, &Method::GET) => Some(Route::Health),
-            (Self::Version, &Method::GET) => Some(Route::Version),
-            (Self::OpenApi, &Method::GET) => Some(Route::OpenApi),
-            (Self::Docs(file), &Method::GET) => Some(Route::Docs(file)),
+            (Self::Health, &Method::GET | &Method::HEAD) => Some(Route::Health),
+            (Self::Version, &Method::GET | &Method::HEAD) => Some(Route::Version),
+            (Self::OpenApi, &Method::GET | &Method::HEAD) => Some(Route::OpenApi),
+            (Self::Docs(file), &Method::GET | &Method::HEAD) => Some(Route::Docs(file)),
             (Self::Sandboxes, &Method::POST) => Some(Route::CreateSandbox),
             (Self::Sandboxes, &Method::GET) => Some(Route::ListSandboxes),
             (Self::Snapshots, &Method::GET) => Some(Route::ListSnapshots),
@@ -112,10 +112,33 @@ impl<'p> Place<'p> {
         }
     }
 
+    /// The path's template as the existing server names it in its metrics: without the mount, names in snake case.
+    pub(super) fn template(&self) -> &'static str {
+        match self {
+            Self::Health => "/health",
+            Self::Version => "/version",
+            Self::OpenApi => "/openapi.json",
+            Self::Docs(DocsFile::Swagger) => "/docs",
+            Self::Docs(DocsFile::OAuth2Redirect) => "/docs/oauth2-redirect",
+            Self::Docs(DocsFile::Redoc) => "/redoc",
+            Self::Docs(DocsFile::Asset(_)) => "/docs/assets/{file}",
+            Self::Sandboxes => "/sandboxes",
+            Self::Snapshots => "/snapshots",
+            Self::Snapshot(_) => "/snapshots/{snapshot_id}",
+            Self::Pools => "/pools",
+            Self::Pool(_) => "/pools/{pool_name}",
+            Self::Templates => "/templates",
+            Self::Template(_) => "/templates/{template_id}",
+            Self::MetricsEvents => "/metrics/events",
+            Self::Sandbox(_, below) => below.template(),
+        }
+    }
+
     /// The methods that this path has.
     pub(super) fn allow(&self) -> &'static str {
         match self {
-            Self::Health | Self::Version | Self::OpenApi | Self::Docs(_) | Self::Snapshots => "GET",
+            Self::Health | Self::Version | Self::OpenApi | Self::Docs(_) => "GET, HEAD",
+            Self::Snapshots => "GET",
             Self::Sandboxes | Self::Pools | Self::Templates => "GET, POST",
             Self::Snapshot(_) | Self::Template(_) => "DELETE, GET",
             Self::Pool(_) => "DELETE, GET, PUT",
@@ -174,6 +197,26 @@ impl<'p> Below<'p> {
                 Some(Route::Proxy(PortOf { id, port: decoded(port), mount }, ProxyPath(path.to_owned())))
             }
             _ => None,
+        }
+    }
+
+    fn template(&self) -> &'static str {
+        match self {
+            Self::Itself => "/sandboxes/{sandbox_id}",
+            Self::Logs => "/sandboxes/{sandbox_id}/logs",
+            Self::Metadata => "/sandboxes/{sandbox_id}/metadata",
+            Self::Pause => "/sandboxes/{sandbox_id}/pause",
+            Self::Resume => "/sandboxes/{sandbox_id}/resume",
+            Self::Renew => "/sandboxes/{sandbox_id}/renew-expiration",
+            Self::Snapshots => "/sandboxes/{sandbox_id}/snapshots",
+            Self::NetworkPolicy => "/sandboxes/{sandbox_id}/networkpolicy",
+            Self::Diagnostics(Diagnostics::Logs) => "/sandboxes/{sandbox_id}/diagnostics/logs",
+            Self::Diagnostics(Diagnostics::Events) => "/sandboxes/{sandbox_id}/diagnostics/events",
+            Self::Diagnostics(Diagnostics::Inspect) => "/sandboxes/{sandbox_id}/diagnostics/inspect",
+            Self::Diagnostics(Diagnostics::Summary) => "/sandboxes/{sandbox_id}/diagnostics/summary",
+            Self::Endpoint { .. } => "/sandboxes/{sandbox_id}/endpoints/{port}",
+            Self::Proxy { path: "", .. } => "/sandboxes/{sandbox_id}/proxy/{port}",
+            Self::Proxy { .. } => "/sandboxes/{sandbox_id}/proxy/{port}/{full_path:path}",
         }
     }
 

@@ -65,3 +65,18 @@ fn only_a_known_path_is_redirected_from_its_slash() {
         assert_eq!(route(&Method::GET, path), Err(NoRoute::NotFound), "{path}");
     }
 }
+
+#[test]
+fn templates_are_those_of_the_table_in_the_existing_servers_words() {
+    for (_, listed, mounts) in ROUTES {
+        let prefix = if mounts == Mounts::V1 { "/v1" } else { "" };
+        let words = listed.replace("{sandboxId}", "{sandbox_id}").replace("{snapshotId}", "{snapshot_id}");
+        let words = words.replace("{poolName}", "{pool_name}").replace("{templateId}", "{template_id}");
+        let words = words.replace("{path}", "{full_path:path}");
+        assert_eq!(template(&format!("{prefix}{listed}")), words);
+    }
+    for path in ["/", "/nope", "/v1/health", "/sandboxes/"] {
+        assert_eq!(template(path), "unknown", "{path}");
+    }
+    assert_eq!(template("/v1/sandboxes/x/logs"), "/sandboxes/{sandbox_id}/logs");
+}

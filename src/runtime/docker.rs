@@ -15,6 +15,7 @@ mod cache;
 mod create;
 mod delete;
 mod describe;
+mod diagnostics;
 mod engine;
 mod events;
 mod execd;
@@ -295,6 +296,14 @@ impl Runtime for Docker {
 
     async fn remove_snapshot(&self, snapshot: &str, image: Option<&str>) -> Result<(), RuntimeError> {
         self.inner.remove_snapshot(snapshot, image).await
+    }
+
+    async fn inspect(&self, id: &str) -> Result<String, RuntimeError> {
+        Ok(diagnostics::inspect(&find::find(&self.inner.engine, id).await?))
+    }
+
+    async fn events(&self, id: &str, limit: usize) -> Result<String, RuntimeError> {
+        Ok(diagnostics::events(&find::find(&self.inner.engine, id).await?, limit))
     }
 
     async fn shutdown(&self) {

@@ -13,6 +13,7 @@
 
 mod change;
 mod cutter;
+mod describe;
 mod group;
 mod leader;
 mod log;
@@ -171,6 +172,16 @@ impl Runtime for Process {
 
     async fn backend(&self, id: &str, port: u16) -> Result<Backend, RuntimeError> {
         self.find(id)?.backend(port)
+    }
+
+    async fn inspect(&self, id: &str) -> Result<String, RuntimeError> {
+        let sandbox = self.find(id)?;
+        Ok(describe::inspect(&sandbox.show(), sandbox.exit()))
+    }
+
+    async fn events(&self, id: &str, _limit: usize) -> Result<String, RuntimeError> {
+        let sandbox = self.find(id)?;
+        Ok(describe::events(&sandbox.show(), sandbox.exit()))
     }
 
     async fn shutdown(&self) {

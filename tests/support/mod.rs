@@ -12,6 +12,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod collector;
 pub mod docker;
 pub mod engine;
 pub mod gateway;

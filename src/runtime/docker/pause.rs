@@ -82,6 +82,10 @@ impl Inner {
     async fn go(&self, id: &str, way: Way) -> Result<(), RuntimeError> {
         // A lock of its own: an engine that cannot freeze a container must not hold up the removal of its sandbox.
         let _turn = self.pauses.turn(id).await;
+        // The engine stops it while it is copied to a snapshot, and nobody else may end that.
+        if self.copies.has(id) {
+            return Err(way.refused());
+        }
         let sandbox = self.look_anew(id).await?;
         if sandbox.engine_state != way.start().0 {
             return Err(way.refused());

@@ -86,6 +86,11 @@ impl Sandbox {
         self.exit.borrow().is_some()
     }
 
+    /// How its process ended, if it has.
+    pub(super) fn exit(&self) -> Option<Exit> {
+        *self.exit.borrow()
+    }
+
     /// Asks for its end and removal. Returns at once.
     pub(super) fn stop(&self) {
         self.stop.cancel();

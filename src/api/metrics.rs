@@ -1,0 +1,25 @@
+//! `POST /v1/metrics/events` (http-api.md §17).
+
+use http::{Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+
+use super::payload;
+use crate::{
+    body::Body,
+    error::ApiError,
+    metrics::Metrics,
+    model::metrics::{CreateEvent, Sdk},
+    service::respond,
+};
+
+/// Takes a client's measurement. Without a collector it is checked all the same, and forgotten.
+///
+/// # Errors
+/// A measurement that breaks a rule of its form.
+pub async fn ingest(metrics: &Metrics, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    let agent = req.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let sdk = Sdk::from_user_agent(agent.unwrap_or_default());
+    let event = CreateEvent::from_json(&payload::read_json(req).await?)?;
+    metrics.created(event, sdk);
+    Ok(respond::empty(StatusCode::NO_CONTENT))
+}

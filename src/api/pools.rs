@@ -1,0 +1,27 @@
+//! `/pools` (http-api.md §15): checked as everywhere, and then refused, since only Kubernetes has pools.
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::payload;
+use crate::{
+    body::Body,
+    error::ApiError,
+    model::pool,
+    router::Collection,
+    runtime::{ErrorKind, RuntimeError},
+};
+
+/// Answers whatever is asked about pools.
+///
+/// # Errors
+/// Always: that the request breaks a rule of its form, or that there are no pools.
+pub async fn answer(asked: Collection, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    match asked {
+        Collection::Create => pool::check_create(&payload::read_json(req).await?)?,
+        Collection::Update(_) => pool::check_update(&payload::read_json(req).await?)?,
+        Collection::List | Collection::Get(_) | Collection::Delete(_) => {}
+    }
+    let text = "Pool management is only available when runtime.type is 'kubernetes'.";
+    Err(RuntimeError::new(ErrorKind::PoolsNotSupported, text).into())
+}

@@ -1,0 +1,180 @@
+//! Sending metrics: OTLP over HTTP, by hyper on the program's own tokio runtime.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{MetricExporter, Protocol, WithExportConfig, WithHttpConfig};
+use percent_encoding::percent_decode_str;
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tokio::runtime::Handle;
+
+use crate::{causes, config};
+
+/// How long one delivery may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest answer of a collector that is read, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// The path of metrics on a collector (OTLP/HTTP).
+const PATH: &str = "/v1/metrics";
+
+/// Sends to the collector that `otel` names, else to the one of the `OTEL_EXPORTER_OTLP_*` variables.
+///
+/// # Errors
+/// The address cannot be understood; the text holds nothing of it, since it may have a password.
+pub(super) fn exporter(otel: &config::Otel) -> Result<MetricExporter, String> {
+    let mut builder = MetricExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_timeout(TIMEOUT)
+        .with_http_client(Client::new());
+    if let Some(endpoint) = &otel.endpoint {
+        let Endpoint { url, headers } =
+            Endpoint::read(endpoint.expose()).ok_or("otel.endpoint is not an http or https URL")?;
+        builder = builder.with_endpoint(url).with_headers(headers);
+    }
+    builder.build().map_err(|_| "the OTEL_EXPORTER_OTLP_* variables do not name a collector".to_owned())
+}
+
+/// A configured address.
+#[derive(PartialEq)]
+struct Endpoint {
+    /// The whole URL, without the user.
+    url: String,
+    /// The user's credentials, if the URL had them.
+    headers: HashMap<String, String>,
+}
+
+impl Endpoint {
+    /// An address without a path gets that of OTLP.
+    fn read(text: &str) -> Option<Self> {
+        let uri: Uri = text.trim().parse().ok()?;
+        let (scheme, authority) = (uri.scheme_str()?, uri.authority()?.as_str());
+        if !matches!(scheme, "http" | "https") {
+            return None;
+        }
+        let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        let path = uri.path_and_query().map(|path| path.as_str()).filter(|path| *path != "/").unwrap_or(PATH);
+        let basic = |user: &str| {
+            let decoded: Vec<u8> = percent_decode_str(user).collect();
+            ("authorization".to_owned(), format!("Basic {}", BASE64_STANDARD.encode(decoded)))
+        };
+        Some(Self { url: format!("{scheme}://{host}{path}"), headers: user.map(basic).into_iter().collect() })
+    }
+}
+
+/// The client under the exporter. The exporter's thread has no runtime, so the exchange is a task of ours.
+#[derive(Debug)]
+struct Client {
+    runtime: Handle,
+    http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    is_failing: AtomicBool,
+}
+
+impl Client {
+    fn new() -> Self {
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls()).https_or_http().enable_http1().build();
+        let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
+        Self { runtime: Handle::current(), http, is_failing: AtomicBool::new(false) }
+    }
+
+    /// One line when deliveries begin to fail and one when they succeed again.
+    fn note(&self, outcome: Result<(), String>) {
+        let has_failed = outcome.is_err();
+        if self.is_failing.swap(has_failed, Ordering::Relaxed) == has_failed {
+            return;
+        }
+        match outcome {
+            Ok(()) => tracing::info!("metrics are delivered again"),
+            Err(error) => tracing::warn!(error, "metrics cannot be delivered; nothing else suffers"),
+        }
+    }
+}
+
+#[async_trait]
+impl HttpClient for Client {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let exchange = exchange(self.http.clone(), request);
+        let done =
+            self.runtime.spawn(async { tokio::time::timeout(TIMEOUT, exchange).await.map_err(HttpError::from)? });
+        let answer = done.await.map_err(HttpError::from).flatten();
+        self.note(match &answer {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            Ok(answer) => Err(format!("the collector answered {}", answer.status())),
+            Err(error) => Err(causes::chain(&**error)),
+        });
+        answer
+    }
+}
+
+async fn exchange(
+    http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>, HttpError> {
+    let (head, body) = http.request(request.map(Full::new)).await?.into_parts();
+    let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
+    Ok(Response::from_parts(head, body))
+}
+
+/// Trusts what the system trusts. A system without certificates can still reach collectors over plain HTTP.
+fn tls() -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        tracing::warn!("the system has no trusted certificates: collectors with https cannot be reached");
+    }
+    let versions =
+        ClientConfig::builder_with_provider(ring::default_provider().into()).with_safe_default_protocol_versions();
+    versions.expect("ring has the suites of both versions").with_root_certificates(roots).with_no_client_auth()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<(String, Option<String>)> {
+        Endpoint::read(text).map(|Endpoint { url, headers }| (url, headers.into_values().next()))
+    }
+
+    #[test]
+    fn an_address_without_a_path_gets_one() {
+        for (text, url) in [
+            ("http://c:4318", "http://c:4318/v1/metrics"),
+            (" https://c/ ", "https://c/v1/metrics"),
+            ("http://c/otlp/v1/metrics?x=1", "http://c/otlp/v1/metrics?x=1"),
+            ("http://[::1]:4318/x", "http://[::1]:4318/x"),
+        ] {
+            assert_eq!(read(text), Some((url.to_owned(), None)), "{text}");
+        }
+        for text in ["", "c:4318", "/v1/metrics", "grpc://c:4317", "unix:///x"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_user_becomes_a_header() {
+        let (url, header) = read("http://me:p%40ss@c:1/x").unwrap();
+        assert_eq!((url.as_str(), header.as_deref()), ("http://c:1/x", Some("Basic bWU6cEBzcw==")));
+    }
+
+    #[test]
+    fn trust_can_be_set_up() {
+        let _ = tls();
+    }
+}

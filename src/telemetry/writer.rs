@@ -1,0 +1,185 @@
+//! Writing log files on a thread of their own: whoever logs never waits for a disk.
+
+use std::{
+    fmt,
+    io::{self, Write},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc::{self, Receiver, SyncSender},
+    },
+    thread,
+    time::Duration,
+};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::file::RotatedFile;
+
+/// Most lines that wait for the disk; more are left out, and counted.
+const MAX_LINES: usize = 8192;
+
+/// Most bytes that wait for the disk: clients decide how long some lines are.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long the end of the program waits for the lines that are still to be written.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Hands lines over to a file's thread.
+#[derive(Debug, Clone)]
+pub(super) struct FileWriter {
+    lines: SyncSender<Message>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Lines that were left out since the last one that was not.
+    left_out: AtomicU64,
+    /// Bytes that wait.
+    waiting: AtomicUsize,
+}
+
+/// Writes, when dropped, what still waits.
+#[derive(Debug)]
+pub struct Flush(SyncSender<Message>);
+
+#[derive(Debug)]
+enum Message {
+    Line(Vec<u8>),
+    /// Everything before is to be written, and then this told.
+    Flush(SyncSender<()>),
+}
+
+impl FileWriter {
+    /// Opens a file and starts its thread.
+    pub(super) fn start(path: &Path, max_bytes: u64, backups: u32) -> io::Result<Self> {
+        let file = RotatedFile::open(path, max_bytes, backups)?;
+        let (lines, waiting) = mpsc::sync_channel(MAX_LINES);
+        let counts = Arc::<Counts>::default();
+        let shared = Arc::clone(&counts);
+        let name = path.display().to_string();
+        thread::Builder::new().name("log-file".to_owned()).spawn(move || run(file, &name, &waiting, &shared))?;
+        Ok(Self { lines, counts })
+    }
+
+    /// What the end of the program has to drop.
+    pub(super) fn flush(&self) -> Flush {
+        Flush(self.lines.clone())
+    }
+}
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        let (done, written) = mpsc::sync_channel(1);
+        // A thread that has ended, or a disk that hangs, is not worth waiting for.
+        if self.0.try_send(Message::Flush(done)).is_ok() {
+            let _ = written.recv_timeout(PATIENCE);
+        }
+    }
+}
+
+impl MakeWriter<'_> for FileWriter {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Write for FileWriter {
+    /// The subscriber writes a line at once. Never fails: a log that cannot be written must not stop anything.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let has_room = self.counts.waiting.fetch_add(line.len(), Ordering::Relaxed) + line.len() <= MAX_BYTES;
+        if !has_room || self.lines.try_send(Message::Line(line.to_vec())).is_err() {
+            self.counts.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+            self.counts.left_out.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn run(mut file: RotatedFile, name: &str, waiting: &Receiver<Message>, counts: &Counts) {
+    let mut is_failing = false;
+    while let Ok(message) = waiting.recv() {
+        let written = match message {
+            Message::Line(line) => {
+                let written = write(&mut file, &line, counts.left_out.swap(0, Ordering::Relaxed));
+                counts.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+                written
+            }
+            Message::Flush(done) => {
+                // Whoever asked may have given up waiting.
+                let _ = done.send(());
+                continue;
+            }
+        };
+        // Not to the log itself, which would come back here.
+        match &written {
+            Err(error) if !is_failing => eprintln!("opensandbox-gateway: the log file {name} is not written: {error}"),
+            Ok(()) if is_failing => eprintln!("opensandbox-gateway: the log file {name} is written again"),
+            _ => {}
+        }
+        is_failing = written.is_err();
+    }
+}
+
+fn write(file: &mut RotatedFile, line: &[u8], left_out: u64) -> io::Result<()> {
+    if left_out > 0 {
+        file.write(Gap(left_out).to_string().as_bytes())?;
+    }
+    file.write(line)
+}
+
+/// Stands where lines are missing.
+struct Gap(u64);
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "WARNING  {} [-] log: {} lines were left out: the disk is too slow", super::now(), self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_is_written_at_the_end() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("x.log");
+        let writer = FileWriter::start(&path, 1 << 20, 1).unwrap();
+        let flush = writer.flush();
+        for number in 0..100 {
+            writeln!(writer.make_writer(), "{number}").unwrap();
+        }
+        drop(flush);
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 100);
+    }
+
+    #[test]
+    fn a_full_disk_stops_nothing() {
+        let writer = FileWriter::start(Path::new("/dev/full"), 1 << 20, 1).unwrap();
+        let flush = writer.flush();
+        writer.make_writer().write_all(b"a\n").unwrap();
+        writer.make_writer().write_all(b"b\n").unwrap();
+        drop(flush);
+    }
+
+    #[test]
+    fn missing_lines_are_counted() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("x.log");
+        write(&mut RotatedFile::open(&path, 1 << 20, 1).unwrap(), b"next\n", 3).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("WARNING  2") && text.contains("[-] log: 3 lines were left out"), "{text}");
+        assert!(text.ends_with("\nnext\n"), "{text}");
+    }
+}
