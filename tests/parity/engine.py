@@ -1,0 +1,58 @@
+"""The Docker Engine as both servers left it, by way of the `docker` program."""
+
+import json
+import subprocess
+
+IMAGE = "osb-test/busybox:1"
+"""The image of the corpus' sandboxes; scripts/engine builds it."""
+
+
+def docker(*args, check=True):
+    """Runs `docker` and returns what it prints."""
+    done = subprocess.run(["docker", *args], capture_output=True, text=True)
+    if check and done.returncode:
+        raise RuntimeError(f"docker {' '.join(args)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def inspect(sandbox):
+    """What the engine says of a sandbox's container."""
+    return json.loads(docker("inspect", f"sandbox-{sandbox}"))[0]
+
+
+def objects():
+    """Every container, volume, network and snapshot image there is, to be compared before and after."""
+    lists = {
+        "container": ("ps", "-aq", "--no-trunc"),
+        "volume": ("volume", "ls", "-q"),
+        "network": ("network", "ls", "-q", "--no-trunc"),
+        "image": ("images", "-q", "--no-trunc", "opensandbox-snapshots"),
+    }
+    return {(kind, item) for kind, command in lists.items() for item in docker(*command).split()}
+
+
+def part(sandbox):
+    """The parts of a container that a server decides on. Where the engine adds its own, they are the same for both."""
+    seen = inspect(sandbox)
+    config, networks = seen["Config"], seen["NetworkSettings"]["Networks"]
+    config.pop("Hostname"), config.pop("Image")
+    return {
+        "name": seen["Name"],
+        "image": inspect(sandbox)["Config"]["Image"],
+        "state": seen["State"]["Status"],
+        "path": seen["Path"],
+        "args": seen["Args"],
+        "config": config,
+        "host": seen["HostConfig"],
+        "mounts": sorted(seen["Mounts"], key=lambda mount: mount["Destination"]),
+        "networks": sorted(networks),
+        "ports": sorted(seen["NetworkSettings"]["Ports"] or {}),
+        "files": files(sandbox),
+    }
+
+
+def files(sandbox):
+    """Mode, owner and name of what was put below /opt/opensandbox."""
+    listing = docker("exec", f"sandbox-{sandbox}", "ls", "-lan", "/opt/opensandbox/", check=False)
+    rows = [line.split() for line in listing.splitlines()[1:]]
+    return sorted(f"{row[0]} {row[2]}:{row[3]} {row[-1]}" for row in rows if row[-1] != "..")
