@@ -2,6 +2,7 @@
 
 pub mod extract;
 pub mod failure;
+pub mod json_error;
 pub mod log_query;
 pub mod logs;
 pub mod meta;
