@@ -22,7 +22,7 @@ _DOCKER = f"""
 [docker]
 port_range_min = @MIN@
 port_range_max = @MAX@
-sandbox_env = {{ PARITY = "{MARK}", DROPPED = "by null" }}
+sandbox_env = {{ DROPPED = "by null", PARITY = "{MARK}" }}
 """
 
 BRIDGE = f"""{_SERVER}

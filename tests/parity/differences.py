@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 FILE = Path(__file__).parent / "differences.toml"
+ROOT = FILE.parents[2]
 START, END = "<!-- differences -->", "<!-- /differences -->"
 
 
@@ -45,6 +46,8 @@ def entries():
     for entry in found:
         if not ("when" in entry) ^ ("shown" in entry):
             raise SystemExit(f"{FILE.name}: {entry['what']!r} needs either `when` or `shown`")
+        if "shown" in entry and not (ROOT / entry["shown"]).exists():
+            raise SystemExit(f"{FILE.name}: {entry['what']!r}: there is no {entry['shown']}")
     return found
 
 
@@ -62,7 +65,7 @@ def table():
 
 def in_readme(readme):
     """The table as the README has it, or None if its markers are missing."""
-    found = re.search(f"{START}\n(.*?)\n{END}", readme.read_text(), re.S)
+    found = re.search(f"{START}\n(.*?)\n?{END}", readme.read_text(), re.S)
     return found and found[1]
 
 

@@ -35,20 +35,26 @@ def part(sandbox):
     """The parts of a container that a server decides on. Where the engine adds its own, they are the same for both."""
     seen = inspect(sandbox)
     config, networks = seen["Config"], seen["NetworkSettings"]["Networks"]
-    config.pop("Hostname"), config.pop("Image")
+    config.pop("Hostname")
+    # The order says nothing, and of two values of one name the last counts.
+    config["Env"] = dict(entry.split("=", 1) for entry in config["Env"])
     return {
         "name": seen["Name"],
-        "image": inspect(sandbox)["Config"]["Image"],
         "state": seen["State"]["Status"],
         "path": seen["Path"],
         "args": seen["Args"],
-        "config": config,
-        "host": seen["HostConfig"],
+        "config": filled(config),
+        "host": filled(seen["HostConfig"]),
         "mounts": sorted(seen["Mounts"], key=lambda mount: mount["Destination"]),
         "networks": sorted(networks),
         "ports": sorted(seen["NetworkSettings"]["Ports"] or {}),
         "files": files(sandbox),
     }
+
+
+def filled(settings):
+    """Settings without those that are empty: the engine takes an empty list and none for the same."""
+    return {name: value for name, value in settings.items() if value not in (None, [], {}, "")}
 
 
 def files(sandbox):

@@ -28,7 +28,7 @@ SCHEMA = [
     {"platform": {}}, {"platform": "linux"}, {"platform": {"os": "linux"}}, {"platform": {"arch": "amd64"}}, {"platform": {"os": 1, "arch": 2}}, {"platform": []},
     # lifecycle
     {"lifecycle": "x"}, {"lifecycle": {"x": 1}}, {"lifecycle": {"preStart": {}}}, {"lifecycle": {"preStart": {"command": []}}}, {"lifecycle": {"preStart": {"command": [" "]}}}, {"lifecycle": {"preStart": {"command": ["a"], "timeoutSeconds": 0}}}, {"lifecycle": {"preStart": {"command": ["a"], "timeoutSeconds": 10801}}}, {"lifecycle": {"preStart": {"command": ["a"], "z": 1}}}, {"lifecycle": {"preStart": {"command": "a"}}},
-    {"lifecycle": {"periodic": {}}}, {"lifecycle": {"periodic": [{}]}}, {"lifecycle": {"periodic": [{"name": " ", "schedule": "x", "command": ["a"]}]}}, {"lifecycle": {"periodic": [{"name": "n", "schedule": "", "command": ["a"]}]}}, {"lifecycle": {"periodic": [{"name": "n", "schedule": "x", "command": ["a"], "timeoutSeconds": 301}]}}, {"lifecycle": {"periodic": [{"name": "n", "schedule": "x", "command": ["a"]}, {"name": " n ", "schedule": "x", "command": ["a"]}]}}, {"lifecycle": {"periodic": [{"name": "n", "schedule": "x", "command": ["a"], "extra": 1}]}},
+    {"lifecycle": {"periodic": {}}}, {"lifecycle": {"periodic": [{}]}}, {"lifecycle": {"periodic": [{"name": " ", "schedule": "x", "command": ["a"]}]}}, {"lifecycle": {"periodic": [{"name": "", "schedule": "", "command": ["a"]}]}}, {"lifecycle": {"periodic": [{"name": "n", "schedule": " ", "command": ["a"]}]}}, {"lifecycle": {"periodic": [{"name": "n", "schedule": "s", "command": [" "]}]}}, {"lifecycle": {"preStart": {"command": [" "]}, "periodic": [{"name": " ", "schedule": " ", "command": [" "]}]}}, {"lifecycle": {"periodic": [{"name": "n", "schedule": "x", "command": ["a"], "timeoutSeconds": 301}]}}, {"lifecycle": {"periodic": [{"name": "n", "schedule": "x", "command": ["a"]}, {"name": " n ", "schedule": "x", "command": ["a"]}]}}, {"lifecycle": {"periodic": [{"name": "n", "schedule": "x", "command": ["a"], "extra": 1}]}},
     # networkPolicy, credentialProxy, secureAccess
     {"networkPolicy": []}, {"networkPolicy": {"egress": {}}}, {"networkPolicy": {"egress": [{}]}}, {"networkPolicy": {"egress": [{"action": "allow", "target": ""}]}}, {"networkPolicy": {"egress": [{"action": 1, "target": "x"}]}}, {"networkPolicy": {"defaultAction": 1}}, {"networkPolicy": "x"},
     {"credentialProxy": {"enabled": True}}, {"credentialProxy": {"enabled": "maybe"}}, {"credentialProxy": True}, {"credentialProxy": {"enabled": "on"}}, {"secureAccess": "perhaps"}, {"secureAccess": None}, {"secureAccess": 2}, {"secureAccess": {}},
@@ -78,7 +78,7 @@ CHECKS = [
     # snapshots
     {"image": DROP, "snapshotId": ID}, {"image": DROP, "entrypoint": DROP, "snapshotId": "nope"}, {"image": {"uri": ""}, "snapshotId": "nope"},
     # images
-    {"image": {"uri": "127.0.0.1:1/none:1"}}, {"image": {"uri": "127.0.0.1:1/none:1", "auth": {"username": "u", "password": "p"}}}, {"image": {"uri": "Not A Reference"}}, {"image": {"uri": "UPPER/case"}},
+    {"image": {"uri": "127.0.0.1:1/none:1"}}, {"image": {"uri": "127.0.0.1:1/none:1", "auth": {"username": "parity-user", "password": "parity-password"}}}, {"image": {"uri": "Not A Reference"}}, {"image": {"uri": "UPPER/case"}},
 ]
 
 

@@ -13,7 +13,7 @@ ROWS = [
     {"extensions": {"access.renew.extend.seconds": " 600 ", "opensandbox.extensions.x": "y", "other": "z"}}, {"extensions": {"access.renew.extend.seconds": "+300"}}, {"extensions": {"access.renew.extend.seconds": "6_00"}}, {"extensions": {"opensandbox.extensions.": "e", "opensandbox.extensions.a.b": ""}}, {"extensions": {}},
     {"secureAccess": False}, {"credentialProxy": {"enabled": False}}, {"unknown": 1, "image": {"uri": "osb-test/busybox:1", "more": 2}}, {"image": {"uri": "osb-test/busybox:1", "auth": {"username": "u", "password": "p"}}}, {"image": {"uri": "docker.io/osb-test/busybox:1"}},
     {"resource_limits": {"cpu": "100m"}, "resourceLimits": DROP, "snapshotId": " ", "templateId": " "},
-    {"entrypoint": ["no-such-program"]}, {"entrypoint": [""]}, {"entrypoint": ["sh", "-c", "exit 3"]}, {"volumes": []}, {"volumes": None},
+    {"entrypoint": ["no-such-program"]}, {"entrypoint": [""]}, {"entrypoint": ["sh", "-c", "exit 3"]}, {"volumes": []}, {"volumes": None}, {"extensions": {"bootstrap.execd.isolation": "enable"}}, {"extensions": {"bootstrap.execd.isolation": "no"}},
 ]
 
 

@@ -1,5 +1,7 @@
 """What Docker has not (pools, templates), and diagnostics, network policy and metrics."""
 
+import time
+
 from . import area
 from .service import ID
 
@@ -63,9 +65,10 @@ def diagnostics(side):
 
 def ready(side, base):
     """Waits for the script's last line."""
-    for _ in range(100):
+    for _ in range(200):
         if b" done" in side.quietly("GET", f"{base}/logs?tail=1").body:
             return
+        time.sleep(0.05)
 
 
 @area("network-policy")

@@ -2,6 +2,7 @@
 port is a sandbox's."""
 
 import socket
+import time
 
 from backend import read_frame, send_frame
 
@@ -59,6 +60,7 @@ def proxy_bridge(side):
     for _ in range(100):
         if side.quietly("GET", f"/v1/sandboxes/{made}/proxy/8080/page").status == 200:
             break
+        time.sleep(0.05)
     for path in ("8080/page", "8080/none", "8080", "44772/ping", "9/x"):
         side.get(f"/v1/sandboxes/{made}/proxy/{path}", f"GET <proxy>/{path}", key=None)
     side.ask("pause", "POST", f"/v1/sandboxes/{made}/pause")
