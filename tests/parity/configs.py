@@ -69,7 +69,16 @@ image = "127.0.0.1:1/parity-no-such-egress:1"
 mode = "dns+nft"
 """
 
-ALL = {"bridge": (BRIDGE, KEY), "host": (HOST, None), "lost": (LOST, KEY), "strict": (STRICT, KEY)}
+EGRESS = f"""{_SERVER}
+api_key = "@KEY@"
+{_RUNTIME}
+{_DOCKER}
+network_mode = "bridge"
+[egress]
+image = "osb-test/egress:stub"
+"""
+
+ALL = {"bridge": (BRIDGE, KEY), "host": (HOST, None), "lost": (LOST, KEY), "strict": (STRICT, KEY), "egress": (EGRESS, KEY)}
 """Each with the key that its requests carry."""
 
 

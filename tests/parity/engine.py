@@ -15,9 +15,9 @@ def docker(*args, check=True):
     return done.stdout
 
 
-def inspect(sandbox):
-    """What the engine says of a sandbox's container."""
-    return json.loads(docker("inspect", f"sandbox-{sandbox}"))[0]
+def look(container):
+    """What the engine says of a container."""
+    return json.loads(docker("inspect", container))[0]
 
 
 def objects():
@@ -32,10 +32,17 @@ def objects():
 
 
 def part(sandbox):
+    """The parts of a sandbox's container that a server decides on."""
+    return part_of(f"sandbox-{sandbox}") | {"files": files(sandbox)}
+
+
+def part_of(container):
     """The parts of a container that a server decides on. Where the engine adds its own, they are the same for both."""
-    seen = inspect(sandbox)
+    seen = look(container)
     config, networks = seen["Config"], seen["NetworkSettings"]["Networks"]
     config.pop("Hostname")
+    for name in ("CapAdd", "CapDrop"):
+        seen["HostConfig"][name] = sorted(seen["HostConfig"][name] or [])
     # The order says nothing, and of two values of one name the last counts.
     config["Env"] = dict(entry.split("=", 1) for entry in config["Env"])
     return {
@@ -48,7 +55,6 @@ def part(sandbox):
         "mounts": sorted(seen["Mounts"], key=lambda mount: mount["Destination"]),
         "networks": sorted(networks),
         "ports": sorted(seen["NetworkSettings"]["Ports"] or {}),
-        "files": files(sandbox),
     }
 
 

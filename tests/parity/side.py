@@ -32,6 +32,7 @@ class Side:
         self.names = Names(server, self.token)
         self.records = []
         self.owned = []
+        self.tried = 0
 
     # --- asking
 
@@ -92,11 +93,14 @@ class Side:
         self.records.append(Record(name, thing=thing))
 
     def adopt(self, answer):
-        """Takes the id out of an answer that made something, names it, and remembers to delete it."""
+        """Takes the id out of an answer that made something, names it, and remembers to delete it.
+
+        The name counts what was tried: a creation that only one server refuses must not shift the names after it."""
+        self.tried += 1
         made = parsed(answer).get("id") if answer.status == 202 else None
         if made:
             self.owned.append(made)
-            self.names.learn(made, f"<id {len(self.owned)}>")
+            self.names.learn(made, f"<id {self.tried}>")
         return made
 
     def quietly(self, method, path, body=None):
