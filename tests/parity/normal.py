@@ -25,7 +25,8 @@ class Names:
     def text(self, text, now):
         """`text` with everything named."""
         for value, name in self.known.items():
-            text = text.replace(value, name)
+            # Not within a longer word: a port may well be a part of someone's id.
+            text = re.sub(rf"(?<![0-9A-Za-z]){re.escape(value)}(?![0-9A-Za-z])", lambda _, name=name: name, text)
         text = UUID.sub("<uuid>", text)
         text = TIME.sub(lambda found: _time(found, now), text)
         text = text.replace(self.home, "<home>")

@@ -54,8 +54,9 @@ def main():
     # Nothing that an earlier run left, such as metadata files, may speak in this one.
     work = ROOT / "target/parity"
     shutil.rmtree(work, ignore_errors=True)
-    served = start({AREAS[name].config for name in chosen}, asked, work)
+    served = {}
     try:
+        start(served, {AREAS[name].config for name in chosen}, asked, work)
         run(chosen, served, asked.jobs, rules, result, faults)
     finally:
         for server in (server for both in served.values() for server in both):
@@ -75,16 +76,14 @@ def main():
     return 1 if result.unlisted or faults else 0
 
 
-def start(wanted, asked, work):
-    """Starts both servers for each configuration, all at once, and waits for them."""
-    served = {}
+def start(served, wanted, asked, work):
+    """Starts both servers for each configuration, all at once, and waits for them. `served` has what is running."""
     for index, name in enumerate(sorted(wanted)):
         text, key = configs.ALL[name]
-        served[name] = pair(name, text, [str(asked.peer)], [str(asked.gateway)], work, 61000 + 1000 * index, key)
+        served[name] = pair(name, text, [str(asked.peer)], [str(asked.gateway)], work, 61000 + 800 * index, key)
     for both in served.values():
         for server in both:
             server.wait()
-    return served
 
 
 def run(chosen, served, jobs, rules, result, faults):

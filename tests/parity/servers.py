@@ -79,7 +79,7 @@ def pair(name, config, peer, gateway, work, base, key=KEY):
     """Both servers for one configuration, started and not yet waited for."""
     work = Path(work) / name
     work.mkdir(parents=True, exist_ok=True)
-    sides = (("python", peer, base), ("gateway", gateway, base + 500))
+    sides = (("python", peer, base), ("gateway", gateway, base + 400))
     return [
-        Server(kind, program, config, work, (low, low + 499), key=key).start() for kind, program, low in sides
+        Server(kind, program, config, work, (low, low + 399), key=key).start() for kind, program, low in sides
     ]

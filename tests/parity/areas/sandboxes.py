@@ -38,7 +38,7 @@ def listing(side):
     for query in ("metadata=broken", "metadata=a%3Db%26broken", "metadata=", "metadata=%3D", "metadata", "metadata=%ff", "metadata=a%3Db&metadata=" + mine, f"metadata={mine}&metadata=a%3Db"):
         side.get(f"/v1/sandboxes?{query}&state=nope")
     for query in ("page=0", "page=-1", "page=x", "page=1.5", "page=9999999999999999999999", "pageSize=0", "pageSize=201", "pageSize=x", "pageSize=-5", "page=x&pageSize=y", "page=%00", "page=true", "page=0x1", "page=1e1"):
-        side.get(f"/v1/sandboxes?{query}")
+        side.get(f"/v1/sandboxes?{query}&state=nope")
     for path in ("nope", ID, "fsb-1", "sandbox-x", "-", "a" * 300):
         side.get(f"/v1/sandboxes/{path}")
         side.delete(f"/sandboxes/{path}")
