@@ -25,8 +25,9 @@ class Names:
     def text(self, text, now):
         """`text` with everything named."""
         for value, name in self.known.items():
-            # Not within a longer word: a port may well be a part of someone's id.
-            text = re.sub(rf"(?<![0-9A-Za-z]){re.escape(value)}(?![0-9A-Za-z])", lambda _, name=name: name, text)
+            # A port may well be a part of someone's id.
+            word = rf"\b{value}\b" if value.isdigit() else re.escape(value)
+            text = re.sub(word, name, text)
         text = UUID.sub("<uuid>", text)
         text = TIME.sub(lambda found: _time(found, now), text)
         text = text.replace(self.home, "<home>")
