@@ -75,7 +75,10 @@ def _answer(conn, reader):
     if path in BROKEN:
         BROKEN[path](conn)
         return False
-    text = json.dumps({"method": line[0], "target": line[1], "headers": headers, "body": body.decode("latin-1")}).encode()
+    seen = {}
+    for name, value in sorted(headers, key=lambda header: header[0].lower()):
+        seen.setdefault(name.lower(), []).append(value)
+    text = json.dumps({"method": line[0], "target": line[1], "headers": seen, "body": body.decode("latin-1")}).encode()
     conn.sendall(f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n".encode() + text)
     return True
 

@@ -44,7 +44,7 @@ def part_of(container):
     for name in ("CapAdd", "CapDrop"):
         seen["HostConfig"][name] = sorted(seen["HostConfig"][name] or [])
     # The order says nothing, and of two values of one name the last counts.
-    config["Env"] = dict(entry.split("=", 1) for entry in config["Env"])
+    config["Env"] = {name: value for name, _, value in (entry.partition("=") for entry in config["Env"])}
     return {
         "name": seen["Name"],
         "state": seen["State"]["Status"],

@@ -1,6 +1,7 @@
 """The proxy: what the service behind it sees, and what the client sees. On the host's network, so that any local
 port is a sandbox's."""
 
+import json
 import socket
 import time
 
@@ -55,13 +56,13 @@ def proxy(side):
 @area("proxy-bridge")
 def proxy_bridge(side):
     """The proxy to a container's own address."""
-    page = "mkdir -p /w; echo served > /w/page; exec httpd -f -p 8080 -h /w"
+    page = "mkdir -p /w; echo served > /w/page; touch -d @1577836800 /w/page; exec httpd -f -p 8080 -h /w"
     made = side.create("create", entrypoint=["sh", "-c", page])
     for _ in range(100):
         if side.quietly("GET", f"/v1/sandboxes/{made}/proxy/8080/page").status == 200:
             break
         time.sleep(0.05)
-    for path in ("8080/page", "8080/none", "8080", "44772/ping", "9/x"):
+    for path in ("8080/page", "8080/none", "8080", "44772/none", "9/x"):
         side.get(f"/v1/sandboxes/{made}/proxy/{path}", f"GET <proxy>/{path}", key=None)
     side.ask("pause", "POST", f"/v1/sandboxes/{made}/pause")
     side.ask("resume", "POST", f"/v1/sandboxes/{made}/resume")
@@ -95,6 +96,10 @@ def websocket(side):
         talk(side, name, path, frames, more)
 
 
+NEW_EACH_TIME = ("date", "x-request-id", "content-length")
+"""Header fields that are not compared."""
+
+
 def talk(side, name, path, frames, more):
     """One WebSocket conversation; what comes back is compared as an object."""
     seen = {"frames": []}
@@ -104,7 +109,8 @@ def talk(side, name, path, frames, more):
         conn.sendall(f"{head}\r\n".encode())
         reader = conn.makefile("rb")
         seen["status"] = int((reader.readline().split() or [b"", b"0"])[1])
-        seen["headers"] = sorted(line.decode().strip().lower() for line in iter(reader.readline, b"\r\n") if line and not line.lower().startswith((b"date", b"x-request-id", b"content-length")))
+        lines = [line.decode().strip().partition(": ") for line in iter(reader.readline, b"\r\n") if line]
+        seen["headers"] = {name.lower(): value for name, _, value in lines if name.lower() not in NEW_EACH_TIME}
         if seen["status"] == 101:
             converse(conn, reader, frames, seen["frames"])
     side.note(f"WebSocket: {name}", seen)
@@ -126,4 +132,5 @@ def converse(conn, reader, frames, seen):
 def listen(reader, seen):
     """Reads one frame."""
     opcode, payload = read_frame(reader)
-    seen.append([opcode, payload.decode("latin-1")[:2000]])
+    text = payload.decode("latin-1")[:2000]
+    seen.append([opcode, json.loads(text) if text.startswith("{") and opcode == 1 else text])
