@@ -41,9 +41,23 @@ def value(step, *args):
 def sandboxes():
     """Create to kill."""
     token = f"w{time.time_ns()}"
-    made = value("sandbox create", "sandbox", "create", "--image", IMAGE, "--timeout", "5m", "--metadata", f"walk={token}").get("id", "none")
+    made = value(
+        "sandbox create", "sandbox", "create", "--image", IMAGE, "--timeout", "5m", "--metadata", f"walk={token}"
+    ).get("id", "none")
     value("sandbox get", "sandbox", "get", made)
-    listed = value("sandbox list", "sandbox", "list", "--metadata", f"walk={token}", "--state", "Running", "--page", "1", "--page-size", "5")
+    listed = value(
+        "sandbox list",
+        "sandbox",
+        "list",
+        "--metadata",
+        f"walk={token}",
+        "--state",
+        "Running",
+        "--page",
+        "1",
+        "--page-size",
+        "5",
+    )
     report.check("sandbox list: items", [item["id"] for item in listed.get("items", [])] == [made], listed)
     value("sandbox endpoint", "sandbox", "endpoint", made, "--port", "8080")
     report.check("sandbox health", value("sandbox health: answer", "sandbox", "health", made).get("healthy") is True)
@@ -74,7 +88,9 @@ def snapshots(source):
         time.sleep(0.2)
     report.check("snapshot get", "Ready" in state, state)
     value("snapshot list", "snapshot", "list", "--sandbox-id", source)
-    restored = value("sandbox create from a snapshot", "sandbox", "create", "--snapshot-id", made, "--timeout", "5m").get("id", "none")
+    restored = value(
+        "sandbox create from a snapshot", "sandbox", "create", "--snapshot-id", made, "--timeout", "5m"
+    ).get("id", "none")
     said("sandbox kill what was restored", "sandbox", "kill", restored)
     said("snapshot delete", "snapshot", "delete", made)
     said("snapshot get after delete", "snapshot", "get", made, has="not found", code=1)

@@ -40,11 +40,27 @@ allowed_host_paths = ["{shared}"]
 def options():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", type=Path, default=ROOT / "target/debug/opensandbox-gateway", help="the program to walk against: the gateway's, or opensandbox-server")
-    parser.add_argument("--python", type=Path, default=ROOT / "target/clients/venv/bin/python", help="a Python with requirements.txt installed")
-    parser.add_argument("--node-path", type=Path, default=ROOT / "target/clients", help="where npm installed package.json")
+    parser.add_argument(
+        "--server",
+        type=Path,
+        default=ROOT / "target/debug/opensandbox-gateway",
+        help="the program to walk against: the gateway's, or opensandbox-server",
+    )
+    parser.add_argument(
+        "--python",
+        type=Path,
+        default=ROOT / "target/clients/venv/bin/python",
+        help="a Python with requirements.txt installed",
+    )
+    parser.add_argument(
+        "--node-path", type=Path, default=ROOT / "target/clients", help="where npm installed package.json"
+    )
     parser.add_argument("--walk", action="append", help="only walks whose name has this in it; may be repeated")
-    parser.add_argument("--shared-engine", action="store_true", help="others use the engine as well: do not look for what was left behind")
+    parser.add_argument(
+        "--shared-engine",
+        action="store_true",
+        help="others use the engine as well: do not look for what was left behind",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="print the steps that passed as well")
     return parser.parse_args()
 
@@ -60,7 +76,9 @@ def walks(asked):
         "javascript": ["node", script],
         "javascript-proxied": ["node", script, "proxied"],
     }
-    return {name: command for name, command in found.items() if not asked.walk or any(part in name for part in asked.walk)}
+    return {
+        name: command for name, command in found.items() if not asked.walk or any(part in name for part in asked.walk)
+    }
 
 
 def main():
@@ -75,10 +93,17 @@ def main():
     shutil.copy(HERE / "walk.mjs", asked.node_path / "walk.mjs")
     before = engine.objects()
     server = Server("server", [str(asked.server)], CONFIG.format(shared=shared), work, (64000, 64999)).start().wait()
-    env = os.environ | {"OPEN_SANDBOX_DOMAIN": f"127.0.0.1:{server.port}", "OPEN_SANDBOX_API_KEY": KEY, "HOME": str(work), "CLIENTS_SHARED": str(shared)}
+    env = os.environ | {
+        "OPEN_SANDBOX_DOMAIN": f"127.0.0.1:{server.port}",
+        "OPEN_SANDBOX_API_KEY": KEY,
+        "HOME": str(work),
+        "CLIENTS_SHARED": str(shared),
+    }
     try:
         with ThreadPoolExecutor(3) as pool:
-            lines = [line for found in pool.map(lambda walk: walked(*walk, env), walks(asked).items()) for line in found]
+            lines = [
+                line for found in pool.map(lambda walk: walked(*walk, env), walks(asked).items()) for line in found
+            ]
     finally:
         server.stop()
     lines += [f"FAILED left on the engine: {kind} {name}" for kind, name in left_behind(before, asked.shared_engine)]

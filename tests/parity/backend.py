@@ -16,7 +16,7 @@ ODD = {
     "/hop": "200 OK\r\nConnection: close, X-Named\r\nX-Named: 1\r\nKeep-Alive: timeout=5\r\nTE: x\r\nX-Kept: 1\r\nContent-Length: 0",
     "/named": "200 OK\r\nServer: backend/1\r\nX-Request-ID: of-backend\r\nVary: Accept\r\nAccess-Control-Allow-Origin: *\r\nDate: Mon, 01 Jan 2001 00:00:00 GMT\r\nContent-Length: 0",
     "/empty": "204 No Content",
-    "/notmodified": "304 Not Modified\r\nETag: \"x\"",
+    "/notmodified": '304 Not Modified\r\nETag: "x"',
     "/error": "503 Service Unavailable\r\nRetry-After: 7\r\nContent-Type: text/html\r\nContent-Length: 0",
     "/gzip": "200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0",
 }
@@ -79,7 +79,9 @@ def _answer(conn, reader):
     for name, value in sorted(headers, key=lambda header: header[0].lower()):
         seen.setdefault(name.lower(), []).append(value)
     text = json.dumps({"method": line[0], "target": line[1], "headers": seen, "body": body.decode("latin-1")}).encode()
-    conn.sendall(f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n".encode() + text)
+    conn.sendall(
+        f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n".encode() + text
+    )
     return True
 
 

@@ -80,7 +80,10 @@ def _bodies(answers, names):
     found = list(normal.aspects("body", *bodies))
     yield from found
     if not found and not isinstance(bodies[0], str):
-        texts = [name.text(answer.body.decode("utf-8", "backslashreplace"), answer.at) for answer, name in zip(answers, names)]
+        texts = [
+            name.text(answer.body.decode("utf-8", "backslashreplace"), answer.at)
+            for answer, name in zip(answers, names)
+        ]
         if texts[0] != texts[1]:
             yield "body (spelling)", *texts
 
@@ -98,7 +101,11 @@ def _report(case, record, aspects):
     lines = [case]
     if record.request:
         text = record.request.encode().decode("utf-8", "backslashreplace")
-        lines += [f"    > {line}" for line in text.rstrip().splitlines()[:12] if line and not line.lower().startswith(("host:", "open-sandbox-api-key:"))]
+        lines += [
+            f"    > {line}"
+            for line in text.rstrip().splitlines()[:12]
+            if line and not line.lower().startswith(("host:", "open-sandbox-api-key:"))
+        ]
     for aspect, python, gateway in aspects[:12]:
         lines += [f"  {aspect}", *_contrast(shown(python), shown(gateway))]
     if len(aspects) > 12:

@@ -78,12 +78,18 @@ network_mode = "bridge"
 image = "osb-test/egress:stub"
 """
 
-ALL = {"bridge": (BRIDGE, KEY), "host": (HOST, None), "lost": (LOST, KEY), "strict": (STRICT, KEY), "egress": (EGRESS, KEY)}
+ALL = {
+    "bridge": (BRIDGE, KEY),
+    "host": (HOST, None),
+    "lost": (LOST, KEY),
+    "strict": (STRICT, KEY),
+    "egress": (EGRESS, KEY),
+}
 """Each with the key that its requests carry."""
 
 
 def marked(kind, name):
     """Whether an object on the engine is of this run."""
-    if kind == "container":
+    if kind in ("container", "image"):
         return MARK in engine.docker("inspect", name, check=False)
     return MARK in name

@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 TIME = re.compile(r"(20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|\+00:00)")
@@ -39,7 +39,7 @@ class Names:
     @staticmethod
     def now():
         """Seconds since 1970, for things that have no time of their own."""
-        return datetime.now(timezone.utc).timestamp()
+        return datetime.now(UTC).timestamp()
 
     def _port(self, digits):
         own, low, high = self.ports
@@ -51,7 +51,7 @@ class Names:
 def _time(found, now):
     """Fixed times of the corpus stay as they are; those of the clock keep their form only."""
     try:
-        moment = datetime.fromisoformat(found[1]).replace(tzinfo=timezone.utc).timestamp()
+        moment = datetime.fromisoformat(found[1]).replace(tzinfo=UTC).timestamp()
     except ValueError:
         return found[0]
     if abs(moment - now) > 2 * 86400:
@@ -112,7 +112,9 @@ def aspects(path, python, gateway):
 
 
 def _order(path, python, gateway):
-    orders = [[key for key in getattr(side, "order", []) if key in python and key in gateway] for side in (python, gateway)]
+    orders = [
+        [key for key in getattr(side, "order", []) if key in python and key in gateway] for side in (python, gateway)
+    ]
     if orders[0] != orders[1]:
         yield f"{path} (order)", orders[0], orders[1]
 

@@ -31,11 +31,19 @@ from side import Side  # noqa: E402
 def options():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gateway", type=Path, default=ROOT / "target/debug/opensandbox-gateway", help="the gateway's program")
-    parser.add_argument("--peer", type=Path, default=ROOT / "target/peer/bin/opensandbox-server", help="the Python server's program")
+    parser.add_argument(
+        "--gateway", type=Path, default=ROOT / "target/debug/opensandbox-gateway", help="the gateway's program"
+    )
+    parser.add_argument(
+        "--peer", type=Path, default=ROOT / "target/peer/bin/opensandbox-server", help="the Python server's program"
+    )
     parser.add_argument("--area", action="append", choices=sorted(AREAS), help="only this area; may be repeated")
     parser.add_argument("--jobs", type=int, default=3, help="areas at the same time (default 3)")
-    parser.add_argument("--shared-engine", action="store_true", help="others use the engine as well: look only for what this run left behind")
+    parser.add_argument(
+        "--shared-engine",
+        action="store_true",
+        help="others use the engine as well: look only for what this run left behind",
+    )
     parser.add_argument("--usage", action="store_true", help="print how often each rule was used")
     parser.add_argument("--write-readme", action="store_true", help="only write the README's table, and run nothing")
     return parser.parse_args()
@@ -61,6 +69,8 @@ def main():
     finally:
         for server in (server for both in served.values() for server in both):
             server.stop()
+        for shared in Path("/tmp").glob(f"{configs.MARK}*"):
+            shutil.rmtree(shared)
     faults += unused(rules) if not asked.area else []
     faults += left_behind(before, asked.shared_engine)
     if differences.in_readme(readme) != differences.table():
@@ -119,7 +129,11 @@ def walk(area, side, service):
 
 def unused(rules):
     """Entries that nothing needed."""
-    return [f"{differences.FILE.name}: {rule.entry['what']!r} matches nothing: {rule.when}" for rule in rules if not rule.used]
+    return [
+        f"{differences.FILE.name}: {rule.entry['what']!r} matches nothing: {rule.when}"
+        for rule in rules
+        if not rule.used
+    ]
 
 
 def left_behind(before, shared):

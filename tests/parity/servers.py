@@ -80,6 +80,4 @@ def pair(name, config, peer, gateway, work, base, key=KEY):
     work = Path(work) / name
     work.mkdir(parents=True, exist_ok=True)
     sides = (("python", peer, base), ("gateway", gateway, base + 400))
-    return [
-        Server(kind, program, config, work, (low, low + 399), key=key).start() for kind, program, low in sides
-    ]
+    return [Server(kind, program, config, work, (low, low + 399), key=key).start() for kind, program, low in sides]

@@ -36,7 +36,9 @@ class Side:
 
     # --- asking
 
-    def ask(self, name, method, path, *, json_body=KEEP, body=None, headers=(), key=KEEP, type=KEEP, host=KEEP, raw=None):
+    def ask(
+        self, name, method, path, *, json_body=KEEP, body=None, headers=(), key=KEEP, type=KEEP, host=KEEP, raw=None
+    ):
         """Sends a request and writes the answer down under `name` (default: the request line)."""
         sent = [] if host is None else [("Host", f"127.0.0.1:{self.server.port}" if host is KEEP else host)]
         key = self.server.key if key is KEEP else key
@@ -105,7 +107,11 @@ class Side:
 
     def quietly(self, method, path, body=None):
         """An exchange that is not compared."""
-        headers = [("Host", "x"), ("OPEN-SANDBOX-API-KEY", self.server.key or "x"), ("Content-Type", "application/json")]
+        headers = [
+            ("Host", "x"),
+            ("OPEN-SANDBOX-API-KEY", self.server.key or "x"),
+            ("Content-Type", "application/json"),
+        ]
         return self._exchange(Request(method, path, headers, None if body is None else json.dumps(body).encode()))
 
     def until(self, path, ready, seconds=20):

@@ -7,8 +7,19 @@ from . import area
 POLICY = {"defaultAction": "deny", "egress": [{"action": "allow", "target": "a.example"}]}
 ROWS = [
     {"networkPolicy": POLICY},
-    {"networkPolicy": {"egress": []}, "metadata": {"a": "b"}, "env": {"OPENSANDBOX_EGRESS_LOG_LEVEL": "debug", "A": "1"}},
-    {"networkPolicy": {"defaultAction": "allow", "default_action": "deny", "egress": [{"action": "odd", "target": "*.x.example", "more": 1}]}, "timeout": None},
+    {
+        "networkPolicy": {"egress": []},
+        "metadata": {"a": "b"},
+        "env": {"OPENSANDBOX_EGRESS_LOG_LEVEL": "debug", "A": "1"},
+    },
+    {
+        "networkPolicy": {
+            "defaultAction": "allow",
+            "default_action": "deny",
+            "egress": [{"action": "odd", "target": "*.x.example", "more": 1}],
+        },
+        "timeout": None,
+    },
 ]
 
 

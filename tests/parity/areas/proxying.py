@@ -11,12 +11,76 @@ from . import area
 from .service import ID
 
 HEADERS = [
-    ("Cookie", "c=1"), ("Authorization", "Bearer z"), ("OPEN-SANDBOX-API-KEY", "k"), ("OpenSandbox-Secure-Access", "s"), ("OpenSandbox-Access-Renew", "skip"), ("X-Forwarded-For", "9.9.9.9"), ("X-Forwarded-Host", "h.example"), ("X-Forwarded-Port", "1"), ("X-Forwarded-Proto", "https"), ("X-Real-IP", "8.8.8.8"), ("Forwarded", "for=1.1.1.1"),
-    ("Keep-Alive", "timeout=5"), ("TE", "trailers"), ("Trailer", "X"), ("Proxy-Authorization", "p"), ("Proxy-Authenticate", "p"), ("Proxy-Connection", "keep-alive"), ("Connection", "close"), ("Connection", "keep-alive, X-Named"), ("X-Named", "1"), ("OPENSANDBOX-EGRESS-AUTH", "e"), ("OpenSandbox-Ingress-To", "i"), ("Accept-Encoding", "br"), ("Accept", "text/odd"), ("User-Agent", "agent/1"), ("X-Custom", "1"), ("Expect-Not", "1"), ("X-Request-ID", "rid"), ("Origin", "http://a.example"), ("Accept-Language", "de"), ("Range", "bytes=0-1"), ("If-None-Match", '"x"'), ("X-Empty", ""), ("X-Latin", "\u00e9"),
+    ("Cookie", "c=1"),
+    ("Authorization", "Bearer z"),
+    ("OPEN-SANDBOX-API-KEY", "k"),
+    ("OpenSandbox-Secure-Access", "s"),
+    ("OpenSandbox-Access-Renew", "skip"),
+    ("X-Forwarded-For", "9.9.9.9"),
+    ("X-Forwarded-Host", "h.example"),
+    ("X-Forwarded-Port", "1"),
+    ("X-Forwarded-Proto", "https"),
+    ("X-Real-IP", "8.8.8.8"),
+    ("Forwarded", "for=1.1.1.1"),
+    ("Keep-Alive", "timeout=5"),
+    ("TE", "trailers"),
+    ("Trailer", "X"),
+    ("Proxy-Authorization", "p"),
+    ("Proxy-Authenticate", "p"),
+    ("Proxy-Connection", "keep-alive"),
+    ("Connection", "close"),
+    ("Connection", "keep-alive, X-Named"),
+    ("X-Named", "1"),
+    ("OPENSANDBOX-EGRESS-AUTH", "e"),
+    ("OpenSandbox-Ingress-To", "i"),
+    ("Accept-Encoding", "br"),
+    ("Accept", "text/odd"),
+    ("User-Agent", "agent/1"),
+    ("X-Custom", "1"),
+    ("Expect-Not", "1"),
+    ("X-Request-ID", "rid"),
+    ("Origin", "http://a.example"),
+    ("Accept-Language", "de"),
+    ("Range", "bytes=0-1"),
+    ("If-None-Match", '"x"'),
+    ("X-Empty", ""),
+    ("X-Latin", "\u00e9"),
 ]
 TARGETS = [
-    "", "/", "/a", "/a/", "/a/b", "//a//b/", "/a%20b", "/a+b", "/a%2Fb", "/a%3Fb", "/a%23b", "/a%25b", "/a%2525b", "/%C3%A9", "/%ff", "/a;b=c", "/a:b@c", "/~a!$&'()*,=", "/%7Ea", "/a%5B1%5D", "/a[1]", "/a|b", "/%2e%2e/a", "/a/./b", "/a%00b",
-    "?x=1", "/a?x=1&x=2&y&z=%20%2F+q", "/a?", "/a?%ff", "/a??b", "/a?b=%23", "/a?b=c?d", "/a?b[]=1", "/a?q=a|b",
+    "",
+    "/",
+    "/a",
+    "/a/",
+    "/a/b",
+    "//a//b/",
+    "/a%20b",
+    "/a+b",
+    "/a%2Fb",
+    "/a%3Fb",
+    "/a%23b",
+    "/a%25b",
+    "/a%2525b",
+    "/%C3%A9",
+    "/%ff",
+    "/a;b=c",
+    "/a:b@c",
+    "/~a!$&'()*,=",
+    "/%7Ea",
+    "/a%5B1%5D",
+    "/a[1]",
+    "/a|b",
+    "/%2e%2e/a",
+    "/a/./b",
+    "/a%00b",
+    "?x=1",
+    "/a?x=1&x=2&y&z=%20%2F+q",
+    "/a?",
+    "/a?%ff",
+    "/a??b",
+    "/a?b=%23",
+    "/a?b=c?d",
+    "/a?b[]=1",
+    "/a?q=a|b",
 ]
 
 
@@ -35,13 +99,41 @@ def proxy(side):
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         side.ask(f"{method} without a body", method, f"{base}/m")
         if method != "GET":
-            side.ask(f"{method} with a body", method, f"{base}/m", body=b"hello=1", type="application/x-www-form-urlencoded")
+            side.ask(
+                f"{method} with a body", method, f"{base}/m", body=b"hello=1", type="application/x-www-form-urlencoded"
+            )
             side.ask(f"{method} with an empty body", method, f"{base}/m", body=b"", type="text/plain")
-            side.ask(f"{method} with a chunked body", method, f"{base}/m", body=b"5\r\nhello\r\n0\r\n\r\n", type="text/plain", headers=[("Transfer-Encoding", "chunked")])
+            side.ask(
+                f"{method} with a chunked body",
+                method,
+                f"{base}/m",
+                body=b"5\r\nhello\r\n0\r\n\r\n",
+                type="text/plain",
+                headers=[("Transfer-Encoding", "chunked")],
+            )
     side.ask("GET with a body", "GET", f"{base}/m", body=b"x", type="text/plain")
     for method in ("HEAD", "OPTIONS", "TRACE", "QUERY", "FOO"):
         side.ask(f"{method} through the proxy", method, f"{base}/m")
-    for path in ("/redir", "/redirabs", "/redirpr", "/redirrel", "/cookies", "/hop", "/named", "/empty", "/notmodified", "/error", "/gzip", "/drop", "/junk", "/short", "/cut", "/close", "/old", "/chunked"):
+    for path in (
+        "/redir",
+        "/redirabs",
+        "/redirpr",
+        "/redirrel",
+        "/cookies",
+        "/hop",
+        "/named",
+        "/empty",
+        "/notmodified",
+        "/error",
+        "/gzip",
+        "/drop",
+        "/junk",
+        "/short",
+        "/cut",
+        "/close",
+        "/old",
+        "/chunked",
+    ):
         side.get(base + path, f"GET <proxy>{path}")
     for path in ("/redir", "/named", "/cookies"):
         side.get(base + path, f"GET <proxy>{path} with Origin", headers=[("Origin", "http://a.example")])
@@ -69,7 +161,12 @@ def proxy_bridge(side):
     side.get(f"/v1/sandboxes/{made}/proxy/8080/page", "after pause and resume")
 
 
-SHAKE = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")]
+SHAKE = [
+    ("Upgrade", "websocket"),
+    ("Connection", "Upgrade"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+]
 
 
 @area("websocket", config="host")
@@ -79,10 +176,20 @@ def websocket(side):
     side.names.learn(str(side.backend), "<backend>")
     base = f"/v1/sandboxes/{made}/proxy/{side.backend}"
     for name, path, frames, more in (
-        ("echo", f"{base}/echo", [(1, "héllo".encode()), (2, bytes(range(256))), (1, b"x" * 70000), (8, b"\x03\xe8bye")], []),
+        (
+            "echo",
+            f"{base}/echo",
+            [(1, "héllo".encode()), (2, bytes(range(256))), (1, b"x" * 70000), (8, b"\x03\xe8bye")],
+            [],
+        ),
         ("a subprotocol", f"{base}/echo", [(8, b"\x03\xe8")], [("Sec-WebSocket-Protocol", "a, b")]),
         ("closed by the service", f"{base}/close", [(1, b"go")], []),
-        ("what the service sees", f"{base}/ask?q=%20", [(None, b""), (8, b"\x03\xe8")], [("Origin", "http://a.example"), ("Cookie", "c=1"), ("X-Custom", "1"), ("Authorization", "z")]),
+        (
+            "what the service sees",
+            f"{base}/ask?q=%20",
+            [(None, b""), (8, b"\x03\xe8")],
+            [("Origin", "http://a.example"), ("Cookie", "c=1"), ("X-Custom", "1"), ("Authorization", "z")],
+        ),
         ("a close code of its own", f"{base}/echo", [(8, (4321).to_bytes(2, "big") + b"why")], []),
         ("at the root mount", f"{base.removeprefix('/v1')}/echo", [(1, b"r"), (8, b"\x03\xe8")], []),
         ("refused by the service", f"{base}/refuse", [], []),
