@@ -5,6 +5,7 @@ pub mod docs;
 pub mod endpoints;
 pub mod extract;
 pub mod failure;
+pub mod json_error;
 pub mod lifecycle;
 pub mod log_query;
 pub mod logs;

@@ -127,7 +127,7 @@ pub enum NoRoute {
         /// The methods that it has, for the `Allow` header.
         allow: &'static str,
     },
-    /// The path exists without its trailing slash.
+    /// The path exists without its trailing slashes.
     TrailingSlash,
 }
 
@@ -183,10 +183,11 @@ pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
         let allow = place.allow();
         return place.route(method).ok_or(NoRoute::MethodNotAllowed { allow });
     }
-    match path.strip_suffix('/') {
-        Some(shorter) if Place::find(shorter).is_some() => Err(NoRoute::TrailingSlash),
-        _ => Err(NoRoute::NotFound),
+    let shorter = path.trim_end_matches('/');
+    if shorter.len() < path.len() && Place::find(shorter).is_some() {
+        return Err(NoRoute::TrailingSlash);
     }
+    Err(NoRoute::NotFound)
 }
 
 /// The template of the path's route, whatever the method; `unknown` for a path that leads nowhere.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
+use super::json_error;
 use crate::model::violation::Report;
 pub use crate::model::violation::{Invalid, Violation};
 
@@ -64,6 +65,8 @@ fn json(content_type: Option<&str>, body: &[u8], no_json: impl FnOnce() -> Inval
     if !content_type.is_some_and(is_json) {
         return Err(no_json());
     }
+    // Some editors put a mark in front of UTF-8; the peer passes it over.
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     serde_json::from_slice(body).map_err(|error| not_json(body, &error))
 }
 
@@ -72,40 +75,26 @@ fn refuse(rule: &'static str, msg: &str, input: Option<Value>) -> Invalid {
 }
 
 fn not_json(body: &[u8], error: &serde_json::Error) -> Invalid {
+    let fault = json_error::explain(&String::from_utf8_lossy(body));
+    let (offset, text) = fault.map_or_else(|| own_fault(body, error), |(offset, text)| (offset, text.to_owned()));
     let violation = Violation {
         rule: "json_invalid",
-        loc: vec!["body".into(), offset(body, error).into()],
+        loc: vec!["body".into(), offset.into()],
         msg: "JSON decode error".to_owned(),
         input: Some(json!({})),
-        ctx: Some(json!({"error": parser_text(error)})),
+        ctx: Some(json!({"error": text})),
     };
     violation.into()
 }
 
-/// Characters before the error, as the peer counts them.
-fn offset(body: &[u8], error: &serde_json::Error) -> usize {
+/// What our parser alone refuses: characters before it, and the reason, which does not quote the body.
+fn own_fault(body: &[u8], error: &serde_json::Error) -> (usize, String) {
     let before: usize =
         body.split_inclusive(|c| *c == b'\n').take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
-    let column = if error.is_eof() { error.column() } else { error.column().saturating_sub(1) };
-    let end = (before + column).min(body.len());
-    String::from_utf8_lossy(&body[..end]).chars().count()
-}
-
-/// The peer's words for the commonest mistakes; the parser's own for the others. Neither quotes the body.
-fn parser_text(error: &serde_json::Error) -> String {
+    let end = (before + error.column().saturating_sub(1)).min(body.len());
     let text = error.to_string();
     let what = text.split_once(" at line ").map_or(text.as_str(), |(what, _)| what);
-    let peers = match what {
-        "key must be a string" | "EOF while parsing an object" => "Expecting property name enclosed in double quotes",
-        "expected value" | "EOF while parsing a value" | "EOF while parsing a list" | "expected ident" => {
-            "Expecting value"
-        }
-        "expected `:`" => "Expecting ':' delimiter",
-        "expected `,` or `}`" | "expected `,` or `]`" => "Expecting ',' delimiter",
-        "trailing characters" => "Extra data",
-        other => other,
-    };
-    peers.to_owned()
+    (String::from_utf8_lossy(&body[..end]).chars().count(), what.to_owned())
 }
 
 fn is_json(content_type: &str) -> bool {

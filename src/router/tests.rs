@@ -53,10 +53,10 @@ fn a_proxied_path_is_kept_as_it_was_sent() {
 
 #[test]
 fn only_a_known_path_is_redirected_from_its_slash() {
-    for path in ["/health/", "/v1/sandboxes/", "/sandboxes/x/", "/v1/sandboxes/x/logs/", "/v1/snapshots/"] {
+    for path in ["/health/", "/v1/sandboxes/", "/sandboxes/x/", "/v1/sandboxes/x/logs/", "/v1/snapshots//"] {
         assert_eq!(route(&Method::GET, path), Err(NoRoute::TrailingSlash), "{path}");
     }
-    for path in ["/", "//", "/nope/", "/v1", "/v1/health", "/sandboxes//", "/sandboxes//logs", "/sandboxes/x//"] {
+    for path in ["/", "//", "/nope/", "/v1", "/v1/health", "/sandboxes//logs", "/sandboxes//x/"] {
         assert_eq!(route(&Method::GET, path), Err(NoRoute::NotFound), "{path}");
     }
     for path in

@@ -24,9 +24,10 @@ pub fn preflight(method: &Method, headers: &HeaderMap) -> Option<Response<Body>>
     if method != Method::OPTIONS || !headers.contains_key(header::ORIGIN) {
         return None;
     }
-    let known = METHODS.split(", ").any(|method| method.as_bytes() == wanted);
-    let (status, text) =
-        if known { (StatusCode::OK, "OK") } else { (StatusCode::BAD_REQUEST, "Disallowed CORS method") };
+    let (status, text) = match refused(wanted, headers) {
+        refused if refused.is_empty() => (StatusCode::OK, "OK".to_owned()),
+        refused => (StatusCode::BAD_REQUEST, format!("Disallowed CORS {}", refused.join(", "))),
+    };
     let mut res = Response::new(Body::full(text));
     *res.status_mut() = status;
     let out = res.headers_mut();
@@ -38,6 +39,14 @@ pub fn preflight(method: &Method, headers: &HeaderMap) -> Option<Response<Body>>
         out.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
     }
     Some(res)
+}
+
+/// What a preflight asks for in vain: a method that there is not, and access from a public page to a private network.
+fn refused(method: &HeaderValue, headers: &HeaderMap) -> Vec<&'static str> {
+    let unknown = METHODS.split(", ").all(|known| known.as_bytes() != method);
+    let private = headers.contains_key("access-control-request-private-network");
+    let all = [(unknown, "method"), (private, "private-network")];
+    all.into_iter().filter_map(|(asked, what)| asked.then_some(what)).collect()
 }
 
 /// Lets a script of `origin` read the response; what a sandbox's server has said on that is replaced.

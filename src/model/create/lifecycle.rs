@@ -41,14 +41,26 @@ fn check_pre_start(report: &mut Report, value: &Value) -> Option<()> {
 fn check_periodic(report: &mut Report, value: &Value) -> Option<String> {
     let members = read::object(report, value)?;
     let before = report.count();
-    let name = read::required(report, members, "name", not_blank);
-    read::required(report, members, "schedule", not_blank);
+    let name = read::required(report, members, "name", |r, v| read::string_of(r, v, 1..=usize::MAX));
+    let schedule = read::required(report, members, "schedule", |r, v| read::string_of(r, v, 1..=usize::MAX));
     let command = check_run(report, members, MAX_PERIODIC);
     read::forbid_others(report, members, &["name", "schedule", "command", "timeoutSeconds"]);
+    let name = name?.trim().to_owned();
     if report.count() == before {
-        require_command(report, &command?);
+        require_filled(report, &name, &schedule?, &command?);
     }
-    name
+    Some(name)
+}
+
+/// The first rule that is broken is the only one named.
+fn require_filled(report: &mut Report, name: &str, schedule: &str, command: &[String]) {
+    if name.is_empty() {
+        report.add_rule("Periodic lifecycle hook name must not be blank.");
+    } else if schedule.trim().is_empty() {
+        report.add_rule("Periodic lifecycle hook schedule must not be blank.");
+    } else if starts_blank(command) {
+        report.add_rule("Periodic lifecycle hook command must not be empty.");
+    }
 }
 
 fn check_run(report: &mut Report, members: &Members, longest: u64) -> Option<Vec<String>> {
@@ -58,18 +70,13 @@ fn check_run(report: &mut Report, members: &Members, longest: u64) -> Option<Vec
 }
 
 fn require_command(report: &mut Report, command: &[String]) {
-    if command.first().is_none_or(|program| program.trim().is_empty()) {
+    if starts_blank(command) {
         report.add_rule("Lifecycle hook command must not be empty.");
     }
 }
 
-fn not_blank(report: &mut Report, value: &Value) -> Option<String> {
-    let text = read::string(report, value)?.trim().to_owned();
-    if text.is_empty() {
-        report.add_value_rule("Value must not be blank.", value);
-        return None;
-    }
-    Some(text)
+fn starts_blank(command: &[String]) -> bool {
+    command.first().is_none_or(|program| program.trim().is_empty())
 }
 
 fn are_unique(mut names: Vec<String>) -> bool {

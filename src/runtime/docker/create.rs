@@ -101,7 +101,7 @@ impl Inner {
             return Ok(());
         }
         let text =
-            format!("Docker network '{name}' does not exist. Create it first with 'docker network create {name}'.");
+            format!("Docker network '{name}' does not exist. Create it first with 'docker network create <name>'.");
         Err(RuntimeError::new(ErrorKind::InvalidParameter, text))
     }
 

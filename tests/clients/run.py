@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""The official clients walk through what they can do, against the gateway (or the Python server, to prove the walks).
+
+Prints a line for each step that failed, then `N passed, N failed`; ends non-zero if a step failed or if something was
+left behind on the engine."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT / "tests/parity"))
+
+import engine  # noqa: E402
+from servers import KEY, Server  # noqa: E402
+
+CONFIG = """
+[server]
+host = "127.0.0.1"
+port = @PORT@
+api_key = "@KEY@"
+[runtime]
+type = "docker"
+execd_image = "osb-test/execd:full"
+[docker]
+network_mode = "bridge"
+port_range_min = @MIN@
+port_range_max = @MAX@
+[storage]
+allowed_host_paths = ["{shared}"]
+"""
+
+
+def options():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--server",
+        type=Path,
+        default=ROOT / "target/debug/opensandbox-gateway",
+        help="the program to walk against: the gateway's, or opensandbox-server",
+    )
+    parser.add_argument(
+        "--python",
+        type=Path,
+        default=ROOT / "target/clients/venv/bin/python",
+        help="a Python with requirements.txt installed",
+    )
+    parser.add_argument(
+        "--node-path", type=Path, default=ROOT / "target/clients", help="where npm installed package.json"
+    )
+    parser.add_argument("--walk", action="append", help="only walks whose name has this in it; may be repeated")
+    parser.add_argument(
+        "--shared-engine",
+        action="store_true",
+        help="others use the engine as well: do not look for what was left behind",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="print the steps that passed as well")
+    return parser.parse_args()
+
+
+def walks(asked):
+    """Every walk: its name and its command. The proxied ones reach execd through the server."""
+    python, script = str(asked.python), str(asked.node_path / "walk.mjs")
+    found = {
+        "python-async": [python, "python_walk.py", "async"],
+        "python-sync": [python, "python_walk.py", "sync"],
+        "python-async-proxied": [python, "python_walk.py", "async", "proxied"],
+        "osb": [python, "cli_walk.py"],
+        "javascript": ["node", script],
+        "javascript-proxied": ["node", script, "proxied"],
+    }
+    return {
+        name: command for name, command in found.items() if not asked.walk or any(part in name for part in asked.walk)
+    }
+
+
+def main():
+    """Runs all walks against one server; returns the exit code."""
+    asked = options()
+    work = ROOT / "target/clients/run"
+    shutil.rmtree(work, ignore_errors=True)
+    shared = work / "shared"
+    shared.mkdir(parents=True)
+    (shared / "file").write_text("shared\n")
+    # Node looks for packages beside the script, and the source tree has none.
+    shutil.copy(HERE / "walk.mjs", asked.node_path / "walk.mjs")
+    before = engine.objects()
+    server = Server("server", [str(asked.server)], CONFIG.format(shared=shared), work, (64000, 64999)).start().wait()
+    env = os.environ | {
+        "OPEN_SANDBOX_DOMAIN": f"127.0.0.1:{server.port}",
+        "OPEN_SANDBOX_API_KEY": KEY,
+        "HOME": str(work),
+        "CLIENTS_SHARED": str(shared),
+    }
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            lines = [
+                line for found in pool.map(lambda walk: walked(*walk, env), walks(asked).items()) for line in found
+            ]
+    finally:
+        server.stop()
+    lines += [f"FAILED left on the engine: {kind} {name}" for kind, name in left_behind(before, asked.shared_engine)]
+    passed = sum(line.startswith("ok ") for line in lines)
+    failed = sum(line.startswith("FAILED ") for line in lines)
+    for line in lines:
+        if asked.verbose or not line.startswith("ok "):
+            print(line)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+def walked(name, command, env):
+    """Runs one walk and returns its lines."""
+    done = subprocess.run(command, cwd=HERE, env=env, capture_output=True, text=True, timeout=240)
+    lines = done.stdout.splitlines()
+    if done.returncode:
+        lines.append(f"FAILED {name}: ended with {done.returncode}: {done.stderr[-2000:]}")
+    return lines
+
+
+def left_behind(before, shared):
+    """What is on the engine now and was not before."""
+    if shared:
+        return []
+    time.sleep(0.5)
+    return sorted(engine.objects() - before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
