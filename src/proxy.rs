@@ -27,7 +27,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Method, Request, Response, StatusCode, request::Parts};
+use http::{Method, Request, Response, StatusCode, Version, request::Parts};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
 use self::{
@@ -129,6 +129,8 @@ impl Proxy {
 
     fn answer(&self, link: Link, answer: Response<Incoming>, key: Key, client: ClientWatch) -> Response<Body> {
         let (mut head, incoming) = answer.into_parts();
+        // The version is each connection's own; a backend's 1.0 would end the client's.
+        head.version = Version::HTTP_11;
         head::filter_answer(&mut head.headers);
         let home = Home { pool: Arc::clone(&self.pool), key };
         Response::from_parts(head, Body::proxy(ProxyBody::new(link, incoming, home, client, self.drain.clone())))

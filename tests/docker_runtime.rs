@@ -275,7 +275,7 @@ async fn no_id_reaches_the_engine_s_paths() {
 async fn a_missing_network_is_refused_by_its_own_name() {
     let fixture = Fixture::start_with(DockerOptions { network_mode: "No-Such-Net".to_owned(), ..options() }).await;
     let error = fixture.docker.create(request(&["x"])).await.unwrap_err();
-    let text = "Docker network 'No-Such-Net' does not exist. Create it first with 'docker network create No-Such-Net'.";
+    let text = "Docker network 'No-Such-Net' does not exist. Create it first with 'docker network create <name>'.";
     assert_eq!((error.kind, error.message.as_str()), (ErrorKind::InvalidParameter, text));
 }
 

@@ -92,7 +92,7 @@ async fn a_sidecar_follows_its_sandbox() {
 async fn what_was_done_is_taken_back_when_the_engine_fails() {
     let fixture = Fixture::start_behind_proxy().await;
     let proxy = fixture.proxy.as_ref().unwrap();
-    let id = by_hand::sandbox(&fixture, &[], "none").await;
+    let id = by_hand::sandbox(&fixture, &[("opensandbox.io/egress-auth-token", "t")], "none").await;
     let sidecar = by_hand::sidecar(&fixture, &id).await;
     let main = format!("sandbox-{id}");
     let container = async |name: &str| fixture.engine.inspect_container(name, None).await.unwrap().id.unwrap();

@@ -23,10 +23,11 @@ pub fn boolean(report: &mut Report, value: &Value) -> Option<bool> {
     read
 }
 
-/// An integer as JSON or text, of any size; one beyond an `i64` becomes its nearest.
+/// An integer as JSON or text, of any size; one beyond an `i64` becomes one of its ends.
 pub fn any_integer(report: &mut Report, value: &Value) -> Option<i64> {
     match whole(value) {
         Ok(number) => Some(i64::try_from(number).unwrap_or(if number < 0 { i64::MIN } else { i64::MAX })),
+        Err(TOO_BIG) => Some(i64::MAX),
         Err(NotWhole { rule, msg }) => {
             report.add(rule, msg, value, None);
             None
@@ -66,6 +67,7 @@ fn too_large(report: &mut Report, value: &Value, max: u64) {
     }
 }
 
+#[derive(PartialEq, Eq)]
 struct NotWhole {
     rule: &'static str,
     msg: &'static str,
