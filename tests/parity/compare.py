@@ -79,11 +79,8 @@ def _bodies(answers, names):
     bodies = [normal.body(answer, name) for answer, name in zip(answers, names)]
     found = list(normal.aspects("body", *bodies))
     yield from found
-    if not found and not isinstance(bodies[0], str):
-        texts = [
-            name.text(answer.body.decode("utf-8", "backslashreplace"), answer.at)
-            for answer, name in zip(answers, names)
-        ]
+    if not found and not isinstance(bodies[0], str) and "contentLength" not in bodies[0]:
+        texts = [normal.written(answer, name) for answer, name in zip(answers, names)]
         if texts[0] != texts[1]:
             yield "body (spelling)", *texts
 

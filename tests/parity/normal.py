@@ -22,14 +22,15 @@ class Names:
         """From now on `value` reads `name`."""
         self.known.setdefault(value, name)
 
-    def text(self, text, now):
-        """`text` with everything named."""
+    def text(self, text, now, exact=True):
+        """`text` with everything named. Unless `exact`, the number of a time's decimals does not count: the engine's own
+        times have as many as they need."""
         for value, name in self.known.items():
             # A port may well be a part of someone's id.
             word = rf"\b{value}\b" if value.isdigit() else re.escape(value)
             text = re.sub(word, name, text)
         text = UUID.sub("<uuid>", text)
-        text = TIME.sub(lambda found: _time(found, now), text)
+        text = TIME.sub(lambda found: _time(found, now, exact), text)
         text = text.replace(self.home, "<home>")
         text = re.sub(r"\b[0-9a-f]{64}\b", "<hash>", text)
         text = re.sub(r"\b(?=[a-f]*\d)[0-9a-f]{12}\b", "<short hash>", text)
@@ -48,7 +49,7 @@ class Names:
         return "<port>" if low <= int(digits) <= high else digits
 
 
-def _time(found, now):
+def _time(found, now, exact):
     """Fixed times of the corpus stay as they are; those of the clock keep their form only."""
     try:
         moment = datetime.fromisoformat(found[1]).replace(tzinfo=UTC).timestamp()
@@ -57,7 +58,7 @@ def _time(found, now):
     if abs(moment - now) > 2 * 86400:
         return found[0]
     digits = len(found[2] or "")
-    form = "" if digits == 0 else ".us" if digits == 7 else ".ns"
+    form = "" if digits == 0 else ".us" if digits == 7 and exact else ".ns"
     # Rounded coarsely, since the two servers answer at slightly different times.
     ahead = round((moment - now) / 600)
     return f"<{'now' if ahead <= 0 else f'+{ahead * 10} min'}{form}{found[3]}>"
@@ -81,13 +82,29 @@ def headers(answer, names):
 
 def body(answer, names):
     """The body: parsed if it is JSON, else text."""
-    text = names.text(answer.body.decode("utf-8", "backslashreplace"), answer.at)
+    text = written(answer, names)
     if (answer.header("content-type") or "").startswith("application/json"):
         try:
-            return json.loads(text, object_pairs_hook=Ordered)
+            return _checked(json.loads(text, object_pairs_hook=Ordered), answer)
         except ValueError:
             return text
     return text
+
+
+def written(answer, names):
+    """The body's text. Diagnostics show the engine's times."""
+    raw = answer.body.decode("utf-8", "backslashreplace")
+    is_json = (answer.header("content-type") or "").startswith("application/json")
+    return names.text(raw, answer.at, exact=is_json and "contentLength" not in raw)
+
+
+def _checked(value, answer):
+    """`contentLength` of diagnostics depends on the times within the content; that it is right does not."""
+    if isinstance(value, dict) and "contentLength" in value:
+        raw = json.loads(answer.body)
+        if raw["contentLength"] == len(raw.get("content", "").encode()):
+            value["contentLength"] = "<as the content>"
+    return value
 
 
 class Ordered(dict):

@@ -35,7 +35,7 @@ def leaving(side):
     """A creation goes on when its client leaves at once, or in the middle of its body."""
     whole = side_request(side, sandbox(metadata={"run": side.token}))
     leave(side, whole)
-    found = side.until(f"/v1/sandboxes?metadata=run%3D{side.token}", lambda seen: seen.get("items"))
+    found = side.until(f"/v1/sandboxes?metadata=run%3D{side.token}", is_running)
     made = found["items"][0]["id"] if found.get("items") else "none"
     side.names.learn(made, "<id 1>")
     side.owned.append(made)
@@ -44,6 +44,11 @@ def leaving(side):
     leave(side, whole[:-5])
     time.sleep(0.5)
     side.get(f"/v1/sandboxes?metadata=run%3D{side.token}", "list after half a request")
+
+
+def is_running(seen):
+    """Whether the first of a list runs. It is listed as soon as the engine has it."""
+    return any(item["status"]["state"] == "Running" for item in seen.get("items", []))
 
 
 def side_request(side, body):
