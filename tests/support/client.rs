@@ -159,6 +159,12 @@ impl Client {
         body.freeze()
     }
 
+    /// Takes `length` bytes off the socket, and no more, whatever they are: after this no body can be read.
+    pub async fn take_raw(&mut self, length: usize) {
+        let mut scrap = vec![0; length];
+        timeout(PATIENCE, self.io.read_exact(&mut scrap)).await.expect("something arrives in time").unwrap();
+    }
+
     /// Nothing of the body arrives for `time`.
     pub async fn is_silent_for(&mut self, time: Duration) -> bool {
         timeout(time, self.piece()).await.is_err()
