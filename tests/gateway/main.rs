@@ -11,6 +11,7 @@ mod drain;
 mod faults;
 mod http2;
 mod limits;
+mod origin;
 mod release;
 mod release_h2;
 mod self_check;
