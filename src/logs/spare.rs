@@ -63,6 +63,14 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_comes_back_empty() {
+        let mut buf = take(64 * 1024);
+        buf.extend_from_slice(b"left over");
+        give(buf, 64 * 1024);
+        assert_eq!(take(64 * 1024), "");
+    }
+
+    #[test]
     fn a_buffer_that_is_held_is_not_taken_again() {
         let mut buf = take(64 * 1024);
         buf.extend_from_slice(b"piece");

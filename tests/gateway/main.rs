@@ -6,6 +6,7 @@
 mod support;
 
 mod abandoned;
+mod buffers;
 mod bytes;
 mod drain;
 mod faults;
