@@ -129,12 +129,13 @@ fn an_engine_that_does_not_answer_stops_the_start() {
     refuses(&ended, 1, &["Docker", "unix:///nonexistent/docker.sock"]);
 }
 
-#[test]
-fn the_process_runtime_refuses_to_be_reached_from_elsewhere() {
+#[tokio::test]
+async fn the_process_runtime_refuses_to_be_reached_from_elsewhere() {
     let home = Home::with(&format!("[server]\nhost = '0.0.0.0'\nport = {}\n{PROCESS}", free_port()));
     refuses(&home.run(&[OPEN]), 1, &["server.host", "non-loopback"]);
     let gateway = Setup::process().start();
-    assert!(gateway.output().contains("WITHOUT isolation"), "{}", gateway.output());
+    let warned = || gateway.output().contains("WITHOUT isolation");
+    crate::support::eventually("the warning", Duration::from_secs(5), warned).await;
 }
 
 #[tokio::test]
