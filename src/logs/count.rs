@@ -106,6 +106,16 @@ impl Count {
         self.begun.extend(time);
     }
 
+    /// How many records were counted, wanted or not.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// When the first of them and the latest were printed, in the engine's form.
+    pub fn span(&self) -> Option<[&str; 2]> {
+        Some([std::str::from_utf8(self.first_time.as_ref()?).ok()?, std::str::from_utf8(self.latest.as_ref()?).ok()?])
+    }
+
     /// When the first of the wanted lines was begun and when the last record of all was printed, in the engine's form, after
     /// all records of a window of at most `window` were counted. `None` for more lines than have their times kept.
     pub fn times(&self, window: u64) -> Option<[&str; 2]> {

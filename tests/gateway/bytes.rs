@@ -185,7 +185,8 @@ async fn tail_counts_logical_lines_of_the_streams_and_the_times_asked_for() {
 
 #[tokio::test]
 async fn tail_is_exact_while_the_sandbox_prints() {
-    let container = Container::run("while :; do i=$((i+1)); echo e >&2; [ $((i % 50)) = 0 ] && echo out $i; done");
+    let container =
+        Container::run("while :; do i=$((i+1)); echo e >&2; [ $((i % 50)) = 0 ] && echo out $i && usleep 5000; done");
     let gateway = gateway();
     let path = logs(container.id(), "follow=true&stderr=false");
     let mut client = Client::connect(gateway.address()).await;

@@ -1,12 +1,9 @@
 //! The last N lines, of an engine that can only give its last N records.
 
-use std::{
-    num::NonZeroU64,
-    time::{Duration, Instant},
-};
+use std::num::NonZeroU64;
 
 use bytes::BytesMut;
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use tokio::io::AsyncReadExt;
 
 use super::{Container, RECORD_LIMIT, ask};
@@ -26,9 +23,15 @@ const MAX_RECORDS: u64 = i64::MAX as u64;
 /// How many more records than were counted are asked for, beside as many again …
 const SLACK: u64 = 2_000;
 
-/// … and for each millisecond that the counting took: twice what an engine takes of a sandbox that does nothing but print
-/// (log-performance.md §1: 169,000 records a second).
-const SLACK_A_MS: u64 = 340;
+/// … and as many as the sandbox prints in this time, in milliseconds, at the rate of those that were counted: so late may the
+/// second request come behind the first on a machine with much to do …
+const DELAY: u64 = 1_000;
+
+/// … up to this many, of which an engine reads some 200 a millisecond.
+const MAX_SLACK: u64 = 100_000;
+
+/// How long a sandbox has printed nothing when it counts as quiet; longer than an engine takes to answer.
+const QUIET: SignedDuration = SignedDuration::from_secs(5);
 
 /// How many records to ask for, and what to leave out of them.
 #[derive(Debug, Clone, Copy)]
@@ -42,13 +45,12 @@ pub(super) struct Window {
 
 impl Window {
     /// The window of `records` records in which `count` has counted; `skip` counts its beginning where it has no time.
-    fn new(count: &Count, records: u64, skip: Skip, took: Duration) -> Self {
+    fn new(count: &Count, records: u64, skip: Skip) -> Self {
         let times = count.times(records).and_then(|[first, last]| Some([first.parse().ok()?, last.parse().ok()?]));
         match times {
             // The engine applies `since` to the records of its tail, so that a longer tail costs little and shows no more.
             Some(_) => {
-                let printed = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).saturating_mul(SLACK_A_MS);
-                let slack = printed.saturating_add(SLACK).saturating_add(records);
+                let slack = records.saturating_add(SLACK).saturating_add(printed_in(count, DELAY).min(MAX_SLACK));
                 Self { records: records.saturating_add(slack).min(MAX_RECORDS), times, skip: Skip::default() }
             }
             None => Self { records, times, skip },
@@ -70,14 +72,13 @@ pub(super) async fn window(container: &Container, query: &LogQuery, lines: NonZe
     // One more than wanted: only the record before a line tells that the line is whole.
     let mut records = lines.get().saturating_add(1).min(MAX_RECORDS);
     loop {
-        let start = Instant::now();
         let target = ask::counting_target(container, records);
         let answer = engine::ask(container.endpoint.connect().await?, &target).await?;
         let count = count(container, answer, wanted.clone()).await?;
         match count.place(records) {
             // A terminal's records are told apart by their lengths, which is too little to rely on their times.
             Place::Found(skip) if container.tty => return Ok(Window { records, times: None, skip }),
-            Place::Found(skip) => return Ok(Window::new(&count, records, skip, start.elapsed())),
+            Place::Found(skip) => return Ok(Window::new(&count, records, skip)),
             Place::Earlier { .. } if records == MAX_RECORDS => {
                 return Ok(Window { records, times: None, skip: Skip::default() });
             }
@@ -86,6 +87,18 @@ pub(super) async fn window(container: &Container, query: &LogQuery, lines: NonZe
             }
         }
     }
+}
+
+/// How many records the sandbox prints in so many milliseconds, if it goes on as it did from the first to the last that were
+/// counted. None if the last is so old that it does not.
+fn printed_in(count: &Count, milliseconds: u64) -> u64 {
+    let Some([first, last]) = count.span() else { return 0 };
+    let (Ok(first), Ok(last)) = (first.parse::<Timestamp>(), last.parse::<Timestamp>()) else { return 0 };
+    if Timestamp::now().duration_since(last) > QUIET {
+        return 0;
+    }
+    let span = u64::try_from(last.duration_since(first).as_micros()).unwrap_or(0).max(100);
+    count.records().saturating_mul(milliseconds).saturating_mul(1_000) / span
 }
 
 async fn count(container: &Container, answer: Answer<Socket>, wanted: Wanted) -> Result<Count, OpenError> {
