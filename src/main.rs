@@ -34,6 +34,10 @@ const MISSING: u8 = 3;
 /// How long a second signal may still take to end local processes.
 const HURRY: Duration = Duration::from_secs(2);
 
+/// How long creations, removals and snapshots that are under way may still take, if that is more than the clients' grace: what
+/// is cut leaves containers and volumes behind.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// How long the last delivery of metrics may take.
 const FLUSH: Duration = Duration::from_secs(3);
 
@@ -122,8 +126,9 @@ async fn serve(config: Config, is_dev: bool) -> ExitCode {
     });
     served.await;
     let ended = async { tokio::join!(sandboxes.shutdown(), snapshots.shutdown()) };
-    if tokio::time::timeout(grace, ended).await.is_err() {
-        tracing::warn!("what was under way in the runtime was given up after {} s", grace.as_secs());
+    let patience = grace.max(PATIENCE);
+    if tokio::time::timeout(patience, ended).await.is_err() {
+        tracing::warn!("what was under way in the runtime was given up after {} s", patience.as_secs());
     }
     metrics.shutdown(FLUSH).await;
     ExitCode::SUCCESS

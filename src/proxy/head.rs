@@ -184,19 +184,22 @@ fn moved_cookie(cookie: &[u8], prefix: &[u8]) -> Option<Vec<u8>> {
     if attributes[0].trim_ascii_start().starts_with(b"__Host-") {
         return None;
     }
-    let path = attributes.iter_mut().skip(1).find_map(|attribute| {
-        let at = attribute.iter().position(|byte| *byte == b'=')?;
-        attribute[..at].trim_ascii().eq_ignore_ascii_case(b"path").then_some((at, attribute))
-    });
-    let (at, attribute) = path?;
+    // All of them: of several, clients take the last (RFC 6265 §5.3).
+    let moved = attributes.iter_mut().skip(1).filter_map(|attribute| move_path(attribute, prefix)).count();
+    (moved > 0).then(|| attributes.join(&b';'))
+}
+
+/// Puts `prefix` before an attribute that is an absolute path; nothing for any other.
+fn move_path(attribute: &mut Vec<u8>, prefix: &[u8]) -> Option<()> {
+    let at = attribute.iter().position(|byte| *byte == b'=')?;
     let path = attribute[at + 1..].trim_ascii().to_vec();
-    if !path.starts_with(b"/") {
+    if !attribute[..at].trim_ascii().eq_ignore_ascii_case(b"path") || !path.starts_with(b"/") {
         return None;
     }
     attribute.truncate(at + 1);
     attribute.extend_from_slice(prefix);
     attribute.extend_from_slice(if path == b"/" { b"" } else { &path });
-    Some(attributes.join(&b';'))
+    Some(())
 }
 
 /// The fields that `Connection` names, but for those that end here anyway.

@@ -53,6 +53,8 @@ impl Inner {
     /// Carries out a plan. To be run to its end: a dropped future would leave its container behind.
     pub(super) async fn carry_out(&self, plan: Plan) -> Result<CreatedSandbox, RuntimeError> {
         let id = Uuid::new_v4().to_string();
+        // Neither a removal nor its own expiry may come in between.
+        let _turn = self.turns.turn(&id).await;
         let mut mounts = Mounts::default();
         if let Err(error) = self.make(&plan, &id, &mut mounts).await {
             self.unmount(&id, &mounts).await;

@@ -29,11 +29,20 @@ impl Inner {
             Ok(container) => self.remove(id, &container).await,
             Err(error) => {
                 if error.kind == ErrorKind::SandboxNotFound && is_plausible_id(id) {
-                    self.remove_sidecar(id).await;
+                    self.remove_orphaned(id).await;
                 }
                 Err(error)
             }
         }
+    }
+
+    /// Removes what a sandbox leaves whose container another hand has removed, as far as its id tells. The caller holds the
+    /// sandbox's lock.
+    pub(super) async fn remove_orphaned(&self, id: &str) {
+        self.remove_sidecar(id).await;
+        self.remove_runtime_volume(id).await;
+        warn_unless_missing(id, "OEM volume", self.engine.remove_volume(&windows::oem_volume(id)).await);
+        self.remove_files(id).await;
     }
 
     /// Removes a sandbox whose container is known. The caller holds the sandbox's lock.

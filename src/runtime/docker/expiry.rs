@@ -175,12 +175,13 @@ async fn restore(inner: &Inner) {
 /// Removes a sandbox whose time has come, unless its expiry was moved meanwhile. Holds the sandbox's lock from the look
 /// at its expiry to its end, so that no renewal that was promised comes too late.
 async fn settle(inner: &Inner, id: String) -> (String, Outcome) {
+    // So that a shutdown waits for the removal: of one that is cut, what is left is found by nobody.
+    let Ok(_permit) = inner.changes.clone().acquire_owned().await else { return (id, Outcome::Failed) };
     let _turn = inner.turns.turn(&id).await;
     let container = match find(&inner.engine, &id).await {
         Ok(container) => container,
         Err(error) if error.kind == ErrorKind::SandboxNotFound => {
-            // Removed by another hand, which knows nothing of the files.
-            inner.remove_files(&id).await;
+            inner.remove_orphaned(&id).await;
             return (id, Outcome::Gone);
         }
         Err(_) => return (id, Outcome::Failed),

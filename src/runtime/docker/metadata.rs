@@ -31,6 +31,7 @@ impl Inner {
         })
         .await?;
         self.overlay(id).await.apply(&mut sandbox);
+        self.copies.mask(&mut sandbox);
         Ok(sandbox)
     }
 

@@ -80,9 +80,12 @@ impl Inner {
     }
 
     async fn go(&self, id: &str, way: Way) -> Result<(), RuntimeError> {
+        // The engine stops it while it is copied to a snapshot, and nobody else may end that.
+        if self.copies.has(id) {
+            return Err(way.refused());
+        }
         // A lock of its own: an engine that cannot freeze a container must not hold up the removal of its sandbox.
         let _turn = self.pauses.turn(id).await;
-        // The engine stops it while it is copied to a snapshot, and nobody else may end that.
         if self.copies.has(id) {
             return Err(way.refused());
         }

@@ -37,7 +37,8 @@ impl Inner {
         }
         let _turn = self.turns.turn(id).await;
         let picture = self.look_anew(id).await?;
-        let is_running = picture.sandbox.status.state == State::Running && !picture.is_manual;
+        let is_at_work = picture.sandbox.status.state == State::Running || self.copies.has(id);
+        let is_running = is_at_work && !picture.is_manual;
         let Some(seconds) = picture.renewal.filter(|_| is_running) else { return Ok(None) };
         let Some(present) = self.expiry_of(id, &picture).await else { return Ok(None) };
         let moved = jiff::Timestamp::now().saturating_add(SignedDuration::from_secs(seconds));

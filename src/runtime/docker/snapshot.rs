@@ -7,7 +7,7 @@ use std::{
 
 use bollard::{
     errors::Error,
-    models::ContainerConfig,
+    models::{ContainerConfig, ContainerInspectResponse},
     query_parameters::{CommitContainerOptions, RemoveImageOptions},
 };
 
@@ -58,6 +58,11 @@ impl Copies {
     }
 }
 
+fn is_running(container: &ContainerInspectResponse) -> bool {
+    let state = container.state.as_ref();
+    state.is_some_and(|state| state.running == Some(true) && state.paused != Some(true))
+}
+
 impl Drop for Copy<'_> {
     fn drop(&mut self) {
         self.copies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(self.id);
@@ -68,7 +73,13 @@ impl Inner {
     /// Copies a sandbox's file system to the image of `snapshot`. The caller takes care that there is one copy of a
     /// sandbox at a time.
     pub(super) async fn commit(&self, id: &str, snapshot: &str) -> Result<String, RuntimeError> {
+        // Said first, then waited for pauses that are under way: none begins from here on.
+        let _copy = self.copies.begin(id);
+        let _turn = self.pauses.turn(id).await;
         let container = find(&self.engine, id).await?;
+        if !is_running(&container) {
+            return Err(RuntimeError::new(ErrorKind::SnapshotFailed, "The sandbox is no longer running."));
+        }
         let base = self.base_image(container.image.as_deref().unwrap_or_default()).await?;
         let config = cleaned(container.config.unwrap_or_default(), base.as_ref());
         let options = CommitContainerOptions {
@@ -78,7 +89,6 @@ impl Inner {
             pause: true,
             ..Default::default()
         };
-        let _copy = self.copies.begin(id);
         match self.engine.within(self.engine.api.commit_container(options, config)).await {
             Ok(_) => Ok(image_of(snapshot)),
             Err(error) => Err(self.not_committed(id, &error)),

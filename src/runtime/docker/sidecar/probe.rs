@@ -1,6 +1,6 @@
 //! Asking a sidecar whether it is ready.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,7 +23,7 @@ const HEAD: usize = 4096;
 ///
 /// # Errors
 /// What the last try found, when `patience` is over.
-pub(super) async fn until_ready(address: SocketAddr, token: &Secret, patience: Duration) -> Result<(), String> {
+pub(super) async fn until_ready(address: &str, token: &Secret, patience: Duration) -> Result<(), String> {
     let end = Instant::now() + patience;
     let mut last = "no answer".to_owned();
     loop {
@@ -43,7 +43,7 @@ pub(super) async fn until_ready(address: SocketAddr, token: &Secret, patience: D
 }
 
 /// One request; gives the answer's status.
-async fn ask(address: SocketAddr, token: &Secret) -> io::Result<u16> {
+async fn ask(address: &str, token: &Secret) -> io::Result<u16> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!(
         "GET /healthz HTTP/1.1\r\nhost: {address}\r\nOPENSANDBOX-EGRESS-AUTH: {}\r\nconnection: close\r\n\r\n",
@@ -77,9 +77,9 @@ mod tests {
     use super::*;
 
     /// A server that gives these answers, one a connection.
-    async fn server(answers: Vec<&'static str>) -> SocketAddr {
+    async fn server(answers: Vec<&'static str>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let address = listener.local_addr().unwrap().to_string();
         tokio::spawn(async move {
             for answer in answers {
                 let (mut client, _) = listener.accept().await.unwrap();
@@ -96,13 +96,13 @@ mod tests {
     #[tokio::test]
     async fn a_sidecar_is_asked_until_it_is_ready() {
         let answers = vec!["", "HTTP/1.1 503 Wait\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n"];
-        until_ready(server(answers).await, &Secret::new("t0k"), Duration::from_secs(10)).await.unwrap();
+        until_ready(&server(answers).await, &Secret::new("t0k"), Duration::from_secs(10)).await.unwrap();
     }
 
     #[tokio::test]
     async fn the_last_answer_is_told() {
         let address = server(vec!["HTTP/1.1 503 Wait\r\n\r\n"; 100]).await;
-        let last = until_ready(address, &Secret::new("t0k"), Duration::from_millis(350)).await.unwrap_err();
+        let last = until_ready(&address, &Secret::new("t0k"), Duration::from_millis(350)).await.unwrap_err();
         assert_eq!(last, "status 503");
     }
 }

@@ -1,6 +1,6 @@
 //! Starting and removing sidecars.
 
-use std::{collections::HashMap, io, net::SocketAddr};
+use std::{collections::HashMap, io};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bollard::{
@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     super::{
-        DockerOptions, Inner,
+        DockerOptions, Inner, address,
         engine::text,
         labels,
         published::{EGRESS, HostPorts},
@@ -67,10 +67,8 @@ impl Inner {
         ports: &HostPorts,
     ) -> Result<(), RuntimeError> {
         let (Some(port), Some(egress)) = (ports.of(EGRESS), &self.options.egress) else { return Ok(()) };
-        let host =
-            if self.options.publish_host.is_unspecified() { [127, 0, 0, 1].into() } else { self.options.publish_host };
-        let address = SocketAddr::from((host, port));
-        probe::until_ready(address, &sidecar.token, egress.readiness_timeout).await.map_err(|last| {
+        let address = format!("{}:{port}", address::own(&self.options, self.is_contained));
+        probe::until_ready(&address, &sidecar.token, egress.readiness_timeout).await.map_err(|last| {
             let seconds = egress.readiness_timeout.as_secs_f64();
             let text = format!("Egress sidecar did not become ready within {seconds}s for sandbox {id}: {last}");
             tracing::warn!(sandbox = id, text);

@@ -145,7 +145,14 @@ impl Buckets {
         let prefix = part(volume.sub_path.as_deref());
         let (program, args) = command(ossfs, prefix.as_deref(), path, file.path());
         let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
-        self.tools.run(program, &args).await.map_err(|cause| failed(&cause))
+        let Err(cause) = self.tools.run(program, &args).await else { return Ok(()) };
+        // A tool that was stopped may have mounted all the same.
+        if is_mounted(path).unwrap_or(false)
+            && let Err(error) = self.unmount(path).await
+        {
+            tracing::warn!(?path, error, "a bucket that could not be mounted in time stays mounted");
+        }
+        Err(failed(&cause))
     }
 
     /// Makes the folder to mount at. Not through a link, which a sandbox may have put into a bucket that is mounted above.
