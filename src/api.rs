@@ -86,11 +86,11 @@ pub async fn handle(
         Route::Health => Ok(meta::health()),
         Route::Version => Ok(meta::version()),
         Route::OpenApi => Ok(meta::openapi()),
-        Route::Logs(id) => logs::stream(api, &id, &req, caller.client).await,
-        // Boxed: a log request's future should not have room for a creation's.
+        // Boxed, all that is large: every request's future is moved a few times, with the room for the largest in it.
+        Route::Logs(id) => Box::pin(logs::stream(api, &id, &req, caller.client)).await,
         Route::CreateSandbox => Box::pin(create(api, req)).await,
         Route::ListSandboxes => {
-            let page = sandboxes::list(&*api.runtime, req.uri().query().unwrap_or_default()).await?;
+            let page = Box::pin(sandboxes::list(&*api.runtime, req.uri().query().unwrap_or_default())).await?;
             Ok(respond::json(StatusCode::OK, &page))
         }
         Route::GetSandbox(id) => Ok(respond::json(StatusCode::OK, &sandboxes::get(&*api.runtime, &id).await?)),
@@ -103,8 +103,7 @@ pub async fn handle(
         Route::Pause(id) => api.runtime.pause(&id).await.map(|()| accepted()).map_err(ApiError::from),
         Route::Resume(id) => api.runtime.resume(&id).await.map(|()| accepted()).map_err(ApiError::from),
         Route::Renew(id) => Box::pin(renew(api, id, req)).await,
-        Route::Endpoint(of) => endpoint(api, &of, &req).await,
-        // Boxed for the same reason.
+        Route::Endpoint(of) => Box::pin(endpoint(api, &of, &req)).await,
         Route::Proxy(port, path) => Box::pin(proxy::forward(api, port, path, req, caller)).await,
         Route::NetworkPolicy(id) => Box::pin(network_policy::forward(api, id, req, caller)).await,
         Route::Diagnostics(id, kind) => Box::pin(diagnostics::answer(api, &id, kind, req, caller.client)).await,

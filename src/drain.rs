@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use tokio::runtime::Handle;
 use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFutureOwned},
     task::TaskTracker,
@@ -29,17 +30,18 @@ impl Drain {
         Watch { token: self.token.clone(), cut: self.cut.clone() }
     }
 
-    /// Runs a connection as a task of its own, until it is done or the grace is over.
-    pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a connection as a task of its own on `runtime`, until it is done or the grace is over.
+    pub fn spawn_on(&self, connection: impl Future<Output = ()> + Send + 'static, runtime: &Handle) {
         let cut = self.cut.clone();
         // Boxed before it is moved: a future within a future would take its room twice.
         let mut connection = Box::pin(connection);
-        self.connections.spawn(async move {
+        let connection = async move {
             tokio::select! {
                 () = &mut connection => {}
                 () = cut.cancelled() => tracing::debug!("connection cut at the end of the grace"),
             }
-        });
+        };
+        self.connections.spawn_on(connection, runtime);
     }
 
     /// Tells everyone to end, and waits for all connections, at most for `grace`. Answers how many had to be cut.

@@ -12,7 +12,7 @@ use opensandbox_gateway::{
     config::{self, Config, ConfigError, Loaded, RuntimeKind, env},
     guard, init_config,
     runtime::{ErrorKind, Runtime},
-    server::{self, listen},
+    server::{self, listen, threads::Threads},
     signal::Signals,
     start,
     store::migrate,
@@ -100,6 +100,10 @@ async fn serve(config: Config, is_dev: bool) -> ExitCode {
             return fail(MISSING, &format!("Cannot listen on {host}:{port} (server.host, server.port): {error}"));
         }
     };
+    let threads = match Threads::start() {
+        Ok(threads) => threads,
+        Err(error) => return fail(FAILED, &format!("The threads that serve connections cannot be started: {error}")),
+    };
     let sandboxes = match start::runtime(&config).await {
         Ok(sandboxes) => sandboxes,
         Err(error) if error.kind == ErrorKind::RuntimeUnavailable => return fail(MISSING, &error.to_string()),
@@ -116,7 +120,7 @@ async fn serve(config: Config, is_dev: bool) -> ExitCode {
     };
     announce(&config, &listener, is_dev);
     let metrics = start::metrics(&config);
-    let settings = start::server(&config, Arc::clone(&sandboxes), snapshots.clone(), metrics.clone());
+    let settings = start::server(&config, threads, Arc::clone(&sandboxes), snapshots.clone(), metrics.clone());
     let grace = settings.grace;
     let hurried = Arc::clone(&sandboxes);
     let served = server::run(listener, settings, async move {

@@ -69,6 +69,11 @@ impl Metrics {
         instruments.created.record(event.duration_ms as f64, &attributes);
     }
 
+    /// Whether anything is recorded.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Records how long a request waited for its answer's head. `route` is the path's template.
     pub fn answered(&self, method: &Method, route: &'static str, status: StatusCode, time: Duration) {
         let Some(instruments) = &self.0 else { return };

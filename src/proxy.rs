@@ -29,6 +29,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Method, Request, Response, StatusCode, Version, request::Parts};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
+use tokio::runtime::Handle;
 
 use self::{
     body::{Home, ProxyBody},
@@ -81,12 +82,8 @@ pub struct Forward {
     pub path: String,
     /// The client's head. Its method, query and fields count.
     pub head: Parts,
-    /// The body.
-    pub upload: Upload,
     /// What is said of the client.
     pub forwarded: forwarded::Forwarded,
-    /// The client's end of a handshake that is to become a tunnel.
-    pub upgrade: Option<OnUpgrade>,
 }
 
 impl Proxy {
@@ -101,15 +98,22 @@ impl Proxy {
         self.times.go_on
     }
 
-    /// Forwards a request and answers with the backend's answer, its fields filtered.
+    /// Forwards a request with the body `upload`, and answers with the backend's answer, its fields filtered. `upgrade` is
+    /// the client's end of a handshake that is to become a tunnel.
     ///
     /// # Errors
     ///
     /// The backend cannot be reached or gives no answer, the client leaves, or the path must not be forwarded.
-    pub async fn forward(&self, forward: Forward, client: ClientWatch) -> Result<Response<Body>, ProxyError> {
-        let Forward { id, backend, path, head, upload, forwarded, upgrade } = forward;
-        let target = target::target(&backend.path_prefix, &path, head.uri.query())?;
-        let key = Key { id, authority: backend.authority.clone() };
+    pub async fn forward(
+        &self,
+        forward: &Forward,
+        upload: Upload,
+        upgrade: Option<OnUpgrade>,
+        client: ClientWatch,
+    ) -> Result<Response<Body>, ProxyError> {
+        let Forward { id, backend, path, head, forwarded } = forward;
+        let target = target::target(&backend.path_prefix, path, head.uri.query())?;
+        let key = Key { id: id.clone(), authority: backend.authority.clone(), runtime: Handle::current().id() };
         let shape = head::Shape::of(&upload, upgrade.is_some());
         let exchange = Exchange {
             pool: &self.pool,
@@ -118,7 +122,7 @@ impl Proxy {
             client: &client,
             // A tunnel never comes back, and a connection that is new cannot be one that has just been closed.
             is_fresh: upgrade.is_some(),
-            request: &|| head::request(&head, target.clone(), &backend, &forwarded, shape),
+            request: &|| head::request(head, target.clone(), backend, forwarded, shape),
         };
         let (link, answer) = exchange.run(head.method.clone(), upload).await?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {

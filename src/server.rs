@@ -4,12 +4,14 @@ pub mod connection;
 pub mod io;
 pub mod listen;
 pub mod stall;
+pub mod threads;
 
 use std::{future::Future, io as std_io, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use crate::{drain::Drain, server::connection::Connections};
+use self::{connection::Connections, threads::Threads};
+use crate::drain::Drain;
 
 /// How long the loop rests when the process has run out of descriptors or memory.
 const REST: Duration = Duration::from_millis(100);
@@ -19,6 +21,8 @@ const REST: Duration = Duration::from_millis(100);
 pub struct Settings {
     /// What connections have in common.
     pub connections: Connections,
+    /// Who serves them.
+    pub threads: Threads,
     /// How many may be open at a time; the rest wait in the backlog.
     pub max_connections: usize,
     /// Ends them.
@@ -30,12 +34,12 @@ pub struct Settings {
 /// Serves connections until `stop` resolves, then ends: plain requests finish, log streams stop at a line's end, and
 /// whatever is left after the grace is cut.
 pub async fn run(listener: TcpListener, settings: Settings, stop: impl Future<Output = ()>) {
-    let Settings { connections, max_connections, drain, grace } = settings;
+    let Settings { connections, threads, max_connections, drain, grace } = settings;
     let room = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
     let connections = Arc::new(connections);
     tokio::select! {
         () = stop => {}
-        () = accept(&listener, connections, room, &drain) => {}
+        () = accept(&listener, connections, &threads, room, &drain) => {}
     }
     drop(listener);
     tracing::info!("no new connections; ending within {} s", grace.as_secs());
@@ -46,10 +50,18 @@ pub async fn run(listener: TcpListener, settings: Settings, stop: impl Future<Ou
 }
 
 /// Accepts for ever. Waits for room before it accepts, so that a full server leaves clients in the backlog.
-async fn accept(listener: &TcpListener, connections: Arc<Connections>, room: Arc<Semaphore>, drain: &Drain) {
+async fn accept(
+    listener: &TcpListener,
+    connections: Arc<Connections>,
+    threads: &Threads,
+    room: Arc<Semaphore>,
+    drain: &Drain,
+) {
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let (stream, peer) = match listener.accept().await {
+        // Out of this runtime's hands: that of the connection's thread is to watch it.
+        let accepted = listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 recover(&error).await;
@@ -57,10 +69,12 @@ async fn accept(listener: &TcpListener, connections: Arc<Connections>, room: Arc
             }
         };
         let connections = Arc::clone(&connections);
-        drain.spawn(async move {
+        let (place, runtime) = threads.place();
+        let connection = async move {
             connections.serve(stream, peer).await;
-            drop(permit);
-        });
+            drop((permit, place));
+        };
+        drain.spawn_on(connection, runtime);
     }
 }
 

@@ -85,9 +85,14 @@ impl Service {
         Self { gateway, peer, http1: None }
     }
 
-    async fn answer(self, req: Request<Incoming>, id: HeaderValue, mut report: Report) -> Response<Body> {
+    async fn answer(
+        self,
+        req: Request<Incoming>,
+        id: HeaderValue,
+        mut report: Report,
+    ) -> Result<Response<Body>, Infallible> {
         let (start, metrics) = (Instant::now(), self.gateway.api.metrics.clone());
-        let (method, template) = (req.method().clone(), router::template(req.uri().path()));
+        let (method, template) = (req.method().clone(), metrics.is_on().then(|| router::template(req.uri().path())));
         let is_head = method == Method::HEAD;
         let origin = req.headers().get(header::ORIGIN).cloned();
         let mut is_gone = false;
@@ -109,18 +114,20 @@ impl Service {
         res.headers_mut().insert(header::SERVER, SERVER);
         if is_gone {
             // A report without an answer says that the client left before it.
-            return res;
+            return Ok(res);
         }
         report.answered(res.status());
-        metrics.answered(&method, template, res.status(), start.elapsed());
+        if let Some(template) = template {
+            metrics.answered(&method, template, res.status(), start.elapsed());
+        }
         if is_head {
             respond::without_body(&mut res);
         }
         if let (Some(tunnel), Some(tunnels)) = (res.body_mut().take_tunnel(), tunnels) {
             tunnels.put(Box::new(tunnel.reporting(report)));
-            return res;
+            return Ok(res);
         }
-        res.map(|body| body.reporting(report))
+        Ok(res.map(|body| body.reporting(report)))
     }
 
     /// Authenticates, finds the route and calls its handler (the order of http-api.md §3).
@@ -130,7 +137,9 @@ impl Service {
         let Ok(_permit) = gateway.room(route.as_ref().ok()).map(Semaphore::try_acquire).transpose() else {
             return Ok(respond::overloaded());
         };
-        auth::check(gateway.key.as_ref(), &router::decoded_path(req.uri().path()), &route, req.headers())?;
+        if let Some(key) = &gateway.key {
+            auth::check(key, &router::decoded_path(req.uri().path()), &route, req.headers())?;
+        }
         match route {
             Ok(route) => {
                 let client = http1.map_or_else(|| ClientWatch::Http2(Http2Stream::current()), |http1| http1.client);
@@ -152,11 +161,10 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let id = request_id(&req);
         let (method, path) = (req.method().clone(), req.uri().path().to_owned());
         // Of the highest level, so that whatever line is written has its request's id.
-        let span = tracing::error_span!("request", id = logged(&id), %method, path);
+        let span = tracing::error_span!("request", request_id = logged(&id), %method, path);
         let (peer, version, start) = (self.peer, req.version(), Instant::now());
         let request = access::Request { peer, method, path, version, start, span: span.clone() };
-        let answer = self.clone().answer(req, id, Report::new(request)).instrument(span);
-        Box::pin(async move { Ok(answer.await) })
+        Box::pin(self.clone().answer(req, id, Report::new(request)).instrument(span))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
         docker::{Docker, DockerOptions},
         process::{Process, ProcessOptions},
     },
-    server::{Settings, connection::Connections},
+    server::{Settings, connection::Connections, threads::Threads},
     service::Gateway,
     snapshots::{SnapshotOptions, Snapshots},
     store::{self, StoreError},
@@ -55,8 +55,14 @@ pub async fn snapshots(config: &Config, runtime: Arc<dyn Runtime>) -> Result<Sna
     Ok(Snapshots::start(runtime, store, options))
 }
 
-/// What the server needs to serve `runtime` as `config` says.
-pub fn server(config: &Config, runtime: Arc<dyn Runtime>, snapshots: Snapshots, metrics: Metrics) -> Settings {
+/// What the server needs to serve `runtime` on `threads` as `config` says.
+pub fn server(
+    config: &Config,
+    threads: Threads,
+    runtime: Arc<dyn Runtime>,
+    snapshots: Snapshots,
+    metrics: Metrics,
+) -> Settings {
     let config::Server { timeout_keep_alive, timeout_graceful_shutdown, max_connections, .. } = config.server;
     let drain = Drain::default();
     let api = Api {
@@ -84,7 +90,13 @@ pub fn server(config: &Config, runtime: Arc<dyn Runtime>, snapshots: Snapshots, 
         keep_alive: timeout_keep_alive,
         write_stall: config.logs.write_stall_timeout,
     };
-    Settings { connections, max_connections: max_connections as usize, drain, grace: timeout_graceful_shutdown }
+    Settings {
+        connections,
+        threads,
+        max_connections: max_connections as usize,
+        drain,
+        grace: timeout_graceful_shutdown,
+    }
 }
 
 /// Starts measuring as `config` says. A collector that is named wrongly is no reason not to serve.

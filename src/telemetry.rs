@@ -14,13 +14,16 @@ use jiff::{Timestamp, tz::TimeZone};
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
-    span,
 };
 use tracing_subscriber::{
     Layer, Registry,
+    field::RecordFields,
     filter::{LevelFilter, Targets, filter_fn},
-    fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
-    layer::{Context, Filter, SubscriberExt},
+    fmt::{
+        FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter,
+        format::{DefaultFields, Writer},
+    },
+    layer::{Filter, SubscriberExt},
     registry::LookupSpan,
     util::SubscriberInitExt,
 };
@@ -43,19 +46,27 @@ pub fn init(log: &Log) -> Result<Vec<Flush>, String> {
         .with_target(ACCESS, LevelFilter::OFF);
     let all = server.clone().with_target(ACCESS, level);
     let colour = io::stdout().is_terminal();
-    let mut layers: Layers = vec![RequestIds.with_filter(all.clone()).boxed()];
-    layers.push(lines(log.format, io::stdout, Lines { pad: 9, mark: ":" }, colour).with_filter(all).boxed());
     let mut flushes = Vec::new();
-    if let Some(file) = &log.file {
-        let mut open = |path: &Path| {
-            let writer = FileWriter::start(path, file.max_bytes, file.backup_count)
-                .map_err(|error| format!("{} cannot be opened: {error}", path.display()))?;
-            flushes.push(writer.flush());
-            Ok::<_, String>(lines(log.format, writer, Lines { pad: 8, mark: "" }, false))
-        };
-        layers.push(open(&file.path)?.with_filter(server).boxed());
-        layers.push(open(&file.access_path)?.with_filter(accesses(log.level)).boxed());
-    }
+    let Some(file) = &log.file else {
+        // One filter for all: those of single layers cost something whenever a span is entered.
+        tracing_subscriber::registry()
+            .with(all)
+            .with(lines(log.format, io::stdout, CONSOLE, colour))
+            .try_init()
+            .map_err(|error| error.to_string())?;
+        return Ok(flushes);
+    };
+    let mut open = |path: &Path| {
+        let writer = FileWriter::start(path, file.max_bytes, file.backup_count)
+            .map_err(|error| format!("{} cannot be opened: {error}", path.display()))?;
+        flushes.push(writer.flush());
+        Ok::<_, String>(lines(log.format, writer, FILE, false))
+    };
+    let layers: Layers = vec![
+        lines(log.format, io::stdout, CONSOLE, colour).with_filter(all).boxed(),
+        open(&file.path)?.with_filter(server).boxed(),
+        open(&file.access_path)?.with_filter(accesses(log.level)).boxed(),
+    ];
     tracing_subscriber::registry().with(layers).try_init().map_err(|error| error.to_string())?;
     Ok(flushes)
 }
@@ -72,40 +83,39 @@ fn accesses(level: Level) -> impl Filter<Registry> + Send + Sync {
 type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
 
 /// Writes lines of this format to `writer`.
-fn lines<W>(format: LogFormat, writer: W, text: Lines, colour: bool) -> Box<dyn Layer<Registry> + Send + Sync>
+fn lines<S, W>(format: LogFormat, writer: W, text: Lines, colour: bool) -> Box<dyn Layer<S> + Send + Sync>
 where
+    S: Subscriber + for<'l> LookupSpan<'l>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     match format {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
-        LogFormat::Text => lines.with_ansi(colour).event_format(text).boxed(),
+        LogFormat::Text => lines.with_ansi(colour).fmt_fields(OnlyId).event_format(text).boxed(),
     }
 }
 
-/// Keeps each request's id at hand for the lines written in its span.
-struct RequestIds;
+/// Of a request's span, keeps only the id for the lines written in it; to write the other fields out for every request
+/// would cost more than some requests do.
+struct OnlyId;
 
-/// The id of a request, as its span has it.
-struct RequestId(String);
-
-impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for RequestIds {
-    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, ctx: Context<'_, S>) {
-        let Some(span) = ctx.span(id).filter(|span| span.name() == "request") else { return };
-        let mut find = FindId(None);
-        attributes.record(&mut find);
-        if let FindId(Some(id)) = find {
-            span.extensions_mut().insert(RequestId(id));
-        }
+impl<'w> FormatFields<'w> for OnlyId {
+    fn format_fields<R: RecordFields>(&self, out: Writer<'w>, fields: R) -> fmt::Result {
+        let mut id = WriteId { out, written: Ok(()) };
+        fields.record(&mut id);
+        id.written
     }
 }
 
-struct FindId(Option<String>);
+struct WriteId<'w> {
+    out: Writer<'w>,
+    written: fmt::Result,
+}
 
-impl Visit for FindId {
+impl Visit for WriteId<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "id" {
-            self.0 = Some(value.to_owned());
+        if field.name() == "request_id" {
+            self.written = self.out.write_str(value);
         }
     }
 
@@ -120,21 +130,21 @@ struct Lines {
     mark: &'static str,
 }
 
-impl<S, N> FormatEvent<S, N> for Lines
-where
-    S: Subscriber + for<'l> LookupSpan<'l>,
-    N: for<'w> FormatFields<'w> + 'static,
-{
-    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+/// Lines as the existing server writes them to its standard output.
+const CONSOLE: Lines = Lines { pad: 9, mark: ":" };
+
+/// Lines as it writes them to files.
+const FILE: Lines = Lines { pad: 8, mark: "" };
+
+impl<S: Subscriber + for<'l> LookupSpan<'l>> FormatEvent<S, OnlyId> for Lines {
+    fn format_event(&self, ctx: &FmtContext<'_, S, OnlyId>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         self.write_level(&mut out, event.metadata())?;
-        let mut id = String::from("-");
-        for span in ctx.event_scope().into_iter().flatten() {
-            if let Some(RequestId(own)) = span.extensions().get() {
-                id.clone_from(own);
-            }
-        }
+        let spans = ctx.event_scope().into_iter().flatten();
+        let ids =
+            spans.filter_map(|span| span.extensions().get::<FormattedFields<OnlyId>>().map(|id| id.fields.clone()));
+        let id = ids.filter(|id| !id.is_empty()).last().unwrap_or_else(|| "-".to_owned());
         write!(out, " {} [{id}] {}: ", now(), event.metadata().target())?;
-        ctx.field_format().format_fields(out.by_ref(), event)?;
+        DefaultFields::new().format_fields(out.by_ref(), event)?;
         writeln!(out)
     }
 }

@@ -12,6 +12,9 @@ use crate::model::{
 ///
 /// It is no number (422), or none that a port has (400).
 pub fn parse(port: &str) -> Result<u16, Failure> {
+    if let Ok(port @ 1..) = port.parse() {
+        return Ok(port);
+    }
     let mut report = Report::new("path");
     let number = report.within("port", |report| read_port(report, port));
     let port = report.finish(number)?.unwrap_or(0);

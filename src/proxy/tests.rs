@@ -19,15 +19,15 @@ fn proxy() -> Proxy {
     proxy
 }
 
-fn request(backend: Backend, path: &str, upload: Upload) -> Forward {
+fn request(backend: Backend, path: &str) -> Forward {
     let (head, ()) = Request::post("/").body(()).unwrap().into_parts();
     let peer = SocketAddr::from(([10, 0, 0, 1], 1));
     let forwarded = forwarded::Forwarded::of(peer, &head.uri, &head.headers);
-    Forward { id: "x".to_owned(), backend, path: path.to_owned(), head, upload, forwarded, upgrade: None }
+    Forward { id: "x".to_owned(), backend, path: path.to_owned(), head, forwarded }
 }
 
-async fn forward(proxy: &Proxy, forward: Forward) -> Result<(StatusCode, Bytes), ProxyError> {
-    let answer = proxy.forward(forward, ClientWatch::Http2(Arc::default())).await?;
+async fn forward(proxy: &Proxy, forward: Forward, upload: Upload) -> Result<(StatusCode, Bytes), ProxyError> {
+    let answer = proxy.forward(&forward, upload, None, ClientWatch::Http2(Arc::default())).await?;
     let status = answer.status();
     Ok((status, answer.into_body().collect().await.unwrap().to_bytes()))
 }
@@ -42,7 +42,7 @@ async fn listener() -> (TcpListener, String) {
 async fn a_backend_that_does_not_answer_is_given_up() {
     let (listener, authority) = listener().await;
     let start = Instant::now();
-    let error = forward(&proxy(), request(Backend::plain(authority), "/", Upload::empty())).await.unwrap_err();
+    let error = forward(&proxy(), request(Backend::plain(authority), "/"), Upload::empty()).await.unwrap_err();
     assert!(matches!(error, ProxyError::Timeout { .. }), "{error:?}");
     assert!(start.elapsed() >= Duration::from_millis(200));
     drop(listener);
@@ -51,7 +51,7 @@ async fn a_backend_that_does_not_answer_is_given_up() {
 #[tokio::test]
 async fn a_backend_that_does_not_even_accept_is_no_connection() {
     // Nobody answers there (RFC 5737); where there is no way there, that is told at once.
-    let error = forward(&proxy(), request(Backend::plain("192.0.2.1:9".to_owned()), "/", Upload::empty())).await;
+    let error = forward(&proxy(), request(Backend::plain("192.0.2.1:9".to_owned()), "/"), Upload::empty()).await;
     assert!(matches!(error, Err(ProxyError::Connect { .. })), "{error:?}");
 }
 
@@ -69,10 +69,10 @@ async fn a_prefix_and_the_backends_fields_are_added_and_nothing_leads_out() {
     backend.path_prefix = "/proxy/8000".to_owned();
     backend.headers = vec![("X-Route".to_owned(), "here".to_owned())];
     let proxy = proxy();
-    let error = forward(&proxy, request(backend.clone(), "/%2e%2e/9000", Upload::empty())).await.unwrap_err();
+    let error = forward(&proxy, request(backend.clone(), "/%2e%2e/9000"), Upload::empty()).await.unwrap_err();
     assert!(matches!(error, ProxyError::PathEscapes), "{error:?}");
     let upload = Upload::full(Bytes::from_static(b"hello"));
-    assert_eq!(forward(&proxy, request(backend, "/a", upload)).await.unwrap(), (StatusCode::OK, "ok".into()));
+    assert_eq!(forward(&proxy, request(backend, "/a"), upload).await.unwrap(), (StatusCode::OK, "ok".into()));
     let asked = served.await.unwrap();
     assert!(asked.starts_with("POST /proxy/8000/a HTTP/1.1\r\n") && asked.ends_with("\r\n\r\nhello"), "{asked}");
     assert!(asked.contains("\r\nx-route: here\r\n") && asked.contains("\r\nx-forwarded-for: 10.0.0.1\r\n"), "{asked}");
@@ -97,11 +97,11 @@ async fn only_a_whole_answer_gives_its_connection_back() {
     });
     let proxy = proxy();
     for _ in 0..3 {
-        let whole = forward(&proxy, request(Backend::plain(authority.clone()), "/", Upload::empty())).await.unwrap();
+        let whole = forward(&proxy, request(Backend::plain(authority.clone()), "/"), Upload::empty()).await.unwrap();
         assert_eq!((whole.1.len(), proxy.pool.len()), (1_000_000, 1));
     }
-    let asked = request(Backend::plain(authority.clone()), "/", Upload::empty());
-    let answer = proxy.forward(asked, ClientWatch::Http2(Arc::default())).await.unwrap();
+    let asked = request(Backend::plain(authority.clone()), "/");
+    let answer = proxy.forward(&asked, Upload::empty(), None, ClientWatch::Http2(Arc::default())).await.unwrap();
     assert!(proxy.pool.is_empty(), "in use");
     let mut body = Box::pin(answer.into_body());
     assert!(body.frame().await.unwrap().is_ok());

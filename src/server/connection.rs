@@ -59,10 +59,14 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Serves the connection `stream` of `peer` until it ends.
-    pub async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
-        let served = match listen::tune(&stream, self.write_stall) {
-            Ok(()) => self.speak(WatchedIo::new(stream, self.write_stall), peer).await,
+    /// Serves the connection `stream` of `peer` until it ends, on the runtime that calls this. The socket does not block.
+    pub async fn serve(&self, stream: std::net::TcpStream, peer: SocketAddr) {
+        let tuned = TcpStream::from_std(stream).and_then(|stream| {
+            listen::tune(&stream, self.write_stall)?;
+            Ok(stream)
+        });
+        let served = match tuned {
+            Ok(stream) => self.speak(WatchedIo::new(stream, self.write_stall), peer).await,
             Err(error) => Err(error.into()),
         };
         match served {
