@@ -8,6 +8,9 @@ use tokio_util::{
     task::TaskTracker,
 };
 
+/// How long a connection that is cut may take to notice.
+const CUT: Duration = Duration::from_secs(1);
+
 /// The server's end: triggers the drain and waits for its connections.
 #[derive(Debug, Default)]
 pub struct Drain {
@@ -53,7 +56,9 @@ impl Drain {
         }
         let left = self.connections.len();
         self.cut.cancel();
-        self.connections.wait().await;
+        if tokio::time::timeout(CUT, self.connections.wait()).await.is_err() {
+            tracing::warn!("{} connections hang", self.connections.len());
+        }
         left
     }
 }

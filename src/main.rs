@@ -125,16 +125,17 @@ async fn serve(config: Config, is_dev: bool) -> ExitCode {
     let hurried = Arc::clone(&sandboxes);
     let served = server::run(listener, settings, async move {
         let (signal, _) = signals.next().await;
-        tracing::info!("{signal}: ending; once more to end at once");
         tokio::spawn(end_at_once(signals, hurried));
+        tracing::info!("{signal}: ending; once more to end at once");
     });
-    served.await;
+    let threads = served.await;
     let ended = async { tokio::join!(sandboxes.shutdown(), snapshots.shutdown()) };
     let patience = grace.max(PATIENCE);
     if tokio::time::timeout(patience, ended).await.is_err() {
         tracing::warn!("what was under way in the runtime was given up after {} s", patience.as_secs());
     }
     metrics.shutdown(FLUSH).await;
+    threads.end();
     ExitCode::SUCCESS
 }
 

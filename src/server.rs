@@ -32,8 +32,8 @@ pub struct Settings {
 }
 
 /// Serves connections until `stop` resolves, then ends: plain requests finish, log streams stop at a line's end, and
-/// whatever is left after the grace is cut.
-pub async fn run(listener: TcpListener, settings: Settings, stop: impl Future<Output = ()>) {
+/// whatever is left after the grace is cut. Gives the threads back, on which what requests have begun may go on.
+pub async fn run(listener: TcpListener, settings: Settings, stop: impl Future<Output = ()>) -> Threads {
     let Settings { connections, threads, max_connections, drain, grace } = settings;
     let room = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
     let connections = Arc::new(connections);
@@ -47,6 +47,7 @@ pub async fn run(listener: TcpListener, settings: Settings, stop: impl Future<Ou
         0 => tracing::info!("all connections have ended"),
         cut => tracing::warn!("{cut} connections were cut after {} s", grace.as_secs()),
     }
+    threads
 }
 
 /// Accepts for ever. Waits for room before it accepts, so that a full server leaves clients in the backlog.

@@ -28,8 +28,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use self::writer::FileWriter;
 pub use self::writer::Flush;
+use self::writer::LineWriter;
 use crate::config::{Log, LogFormat};
 
 /// Writes the log from now on, for the whole process. What is returned is to be kept until its end.
@@ -46,24 +46,25 @@ pub fn init(log: &Log) -> Result<Vec<Flush>, String> {
         .with_target(ACCESS, LevelFilter::OFF);
     let all = server.clone().with_target(ACCESS, level);
     let colour = io::stdout().is_terminal();
-    let mut flushes = Vec::new();
+    let console = LineWriter::to_stdout().map_err(|error| error.to_string())?;
+    let mut flushes = vec![console.flush()];
     let Some(file) = &log.file else {
         // One filter for all: those of single layers cost something whenever a span is entered.
         tracing_subscriber::registry()
             .with(all)
-            .with(lines(log.format, io::stdout, CONSOLE, colour))
+            .with(lines(log.format, console, CONSOLE, colour))
             .try_init()
             .map_err(|error| error.to_string())?;
         return Ok(flushes);
     };
     let mut open = |path: &Path| {
-        let writer = FileWriter::start(path, file.max_bytes, file.backup_count)
+        let writer = LineWriter::to_file(path, file.max_bytes, file.backup_count)
             .map_err(|error| format!("{} cannot be opened: {error}", path.display()))?;
         flushes.push(writer.flush());
         Ok::<_, String>(lines(log.format, writer, FILE, false))
     };
     let layers: Layers = vec![
-        lines(log.format, io::stdout, CONSOLE, colour).with_filter(all).boxed(),
+        lines(log.format, console, CONSOLE, colour).with_filter(all).boxed(),
         open(&file.path)?.with_filter(server).boxed(),
         open(&file.access_path)?.with_filter(accesses(log.level)).boxed(),
     ];

@@ -5,6 +5,7 @@ mod assets;
 
 use std::io::Read as _;
 
+use bytes::Bytes;
 use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
@@ -69,12 +70,17 @@ fn body(asset: &Asset, zipped: bool) -> Body {
     if zipped {
         return Body::full(asset.zipped);
     }
+    Body::full(asset.plain.get_or_init(|| unzipped(asset)).clone())
+}
+
+/// Once a file: it takes some milliseconds, and whoever asks without gzip asks again.
+fn unzipped(asset: &Asset) -> Bytes {
     let mut plain = Vec::new();
     // The files are built in, and a test has unpacked each.
     if let Err(error) = GzDecoder::new(asset.zipped).read_to_end(&mut plain) {
         tracing::error!(%error, asset.name, "a file of the documentation is broken");
     }
-    Body::full(plain)
+    plain.into()
 }
 
 /// Whether the client takes gzip (RFC 9110 §12.5.3).

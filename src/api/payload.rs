@@ -12,7 +12,7 @@ use super::extract;
 use crate::{causes, error::ApiError};
 
 /// Longest body that is accepted, in bytes. The existing server has no limit; a creation with all its fields is some KiB.
-const MAX_BODY: usize = 4 * 1024 * 1024;
+const MAX_BODY: usize = 1024 * 1024;
 
 /// How long a body may take to arrive.
 const DEADLINE: Duration = Duration::from_secs(60);

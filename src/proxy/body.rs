@@ -45,7 +45,13 @@ struct Stream {
     link: Link,
     incoming: Incoming,
     home: Home,
+    /// How many bytes have come.
+    length: usize,
 }
+
+/// The connection of a longer answer, in bytes, does not rest afterwards: the buffer that it has grown would rest with it, and
+/// a new connection is nothing beside such an answer.
+const LONGEST_TO_REST: usize = 128 * 1024;
 
 /// Where a connection goes when it is free.
 #[derive(Debug)]
@@ -59,7 +65,7 @@ pub struct Home {
 impl ProxyBody {
     /// The body `incoming` that comes over `link`, for the client that `client` watches.
     pub fn new(link: Link, incoming: Incoming, home: Home, client: ClientWatch, drain: drain::Watch) -> Self {
-        let state = State::Streaming(Box::new(Stream { link, incoming, home }));
+        let state = State::Streaming(Box::new(Stream { link, incoming, home, length: 0 }));
         let mut body = Self { state, client, drain, rest: Bytes::new(), finish: None };
         body.end_if_whole(&mut Context::from_waker(std::task::Waker::noop()));
         body
@@ -173,18 +179,25 @@ impl ProxyBody {
 impl Stream {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         // First, for this is how the connection learns that something is wanted.
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
-            return Poll::Ready(frame);
+        let mut polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        if polled.is_pending() {
+            // Also when it has ended: its body is told.
+            let _ = self.link.poll(cx);
+            polled = Pin::new(&mut self.incoming).poll_frame(cx);
         }
-        // Also when it has ended: its body is told.
-        let _ = self.link.poll(cx);
-        Pin::new(&mut self.incoming).poll_frame(cx)
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.length += frame.data_ref().map_or(0, Bytes::len);
+        }
+        polled
     }
 
     /// Lets the connection rest, if it can carry another request.
     fn release(self, cx: &mut Context<'_>) {
-        let Self { mut link, incoming, home: Home { pool, key } } = self;
+        let Self { mut link, incoming, home: Home { pool, key }, length } = self;
         drop(incoming);
+        if length > LONGEST_TO_REST {
+            return;
+        }
         // One more turn: for what follows the body, and to see an end that was announced.
         let _ = link.poll(cx);
         if link.is_idle() {

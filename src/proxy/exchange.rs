@@ -64,7 +64,7 @@ impl Exchange<'_> {
                 Err(Failed { error, .. }) => return Err(error),
             }
         }
-        let mut link = self.or_gone(Link::open(&self.key.authority, self.times)).await?;
+        let mut link = self.or_gone(Link::open(&self.key.authority, self.times, self.pool.buffers.take())).await?;
         match self.send(&mut link, request).await {
             Ok(answer) => Ok((link, answer)),
             Err(failed) => Err(failed.error),

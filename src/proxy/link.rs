@@ -3,6 +3,10 @@
 use std::{
     fmt,
     future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -17,11 +21,47 @@ use super::{
     upload::Upload,
 };
 
-/// The largest buffer that a backend's answer is read into, and the longest head of one, in bytes. hyper begins with 8 KiB
-/// and doubles while reads fill the buffer. Above this size the allocator gives memory back to the system every time
-/// (`lg_tcache_max` in `.cargo/config.toml`), which costs less than to read in smaller pieces: with 128 KiB a large file
-/// came at 0.8 of nginx's speed, with this at 1.1.
-const BUFFER: usize = 512 * 1024;
+/// The largest buffer that a backend's answer is read into, in bytes. hyper begins with 8 KiB and doubles while reads fill
+/// the buffer. One of this size goes back to the system every time (`lg_tcache_max` in `.cargo/config.toml`), which costs less
+/// than to read in smaller pieces: with 128 KiB a large file came at 0.8 of nginx's speed, with this at 1.1.
+const LARGE: usize = 512 * 1024;
+
+/// The same where many connections are open.
+const SMALL: usize = 128 * 1024;
+
+/// Most connections that may have a large buffer at a time: beyond, their memory counts for more than their speed.
+const MOST_LARGE: usize = 64;
+
+/// Deals out the large buffers.
+#[derive(Debug, Default)]
+pub struct Buffers(Arc<AtomicUsize>);
+
+/// How large a connection's buffer may grow, until this is dropped.
+#[derive(Debug)]
+pub struct Buffer {
+    max: usize,
+    large: Arc<AtomicUsize>,
+}
+
+impl Buffers {
+    /// A buffer for one more connection.
+    pub fn take(&self) -> Buffer {
+        let is_large = |count| (count < MOST_LARGE).then_some(count + 1);
+        let max = match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_large) {
+            Ok(_) => LARGE,
+            Err(_) => SMALL,
+        };
+        Buffer { max, large: Arc::clone(&self.0) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.max == LARGE {
+            self.large.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
 
 /// A connection.
 pub struct Link {
@@ -30,25 +70,26 @@ pub struct Link {
     pub sender: SendRequest<Upload>,
     probe: Probe,
     has_ended: bool,
+    _buffer: Buffer,
 }
 
 impl Link {
-    /// Connects to `authority`.
+    /// Connects to `authority`; answers are read into `buffer`.
     ///
     /// # Errors
     ///
     /// No connection could be made.
-    pub async fn open(authority: &str, times: Times) -> Result<Self, ProxyError> {
+    pub async fn open(authority: &str, times: Times, buffer: Buffer) -> Result<Self, ProxyError> {
         let io = BackendIo::connect(authority, times.connect)
             .await
             .map_err(|error| ProxyError::Connect { authority: authority.to_owned(), error })?;
         let probe = io.probe();
         let (sender, connection) = Builder::new()
-            .max_buf_size(BUFFER)
+            .max_buf_size(buffer.max)
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| ProxyError::response(authority, error))?;
-        Ok(Self { connection: Box::new(connection), sender, probe, has_ended: false })
+        Ok(Self { connection: Box::new(connection), sender, probe, has_ended: false, _buffer: buffer })
     }
 
     /// Lets the connection read and write. Ready when it has ended; those that wait for an answer are told why.
@@ -89,5 +130,21 @@ impl Link {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("has_ended", &self.has_ended).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_buffers_are_few_and_come_back() {
+        let buffers = Buffers::default();
+        let mut taken: Vec<_> = (0..=MOST_LARGE).map(|_| buffers.take()).collect();
+        assert_eq!((taken[0].max, taken[MOST_LARGE].max), (LARGE, SMALL));
+        taken.truncate(1);
+        assert_eq!(buffers.take().max, LARGE);
+        drop(taken);
+        assert_eq!(buffers.0.load(Ordering::Relaxed), 0);
     }
 }

@@ -12,12 +12,12 @@ use std::{
 
 use tokio::runtime;
 
-use super::link::Link;
+use super::link::{Buffers, Link};
 
 /// Most resting connections of one sandbox.
 const PER_SANDBOX: usize = 64;
 
-/// Most resting connections in all: each holds a descriptor and some 10 KiB.
+/// Most resting connections in all: each holds a descriptor and, after a long answer, some 200 KiB.
 const IN_ALL: usize = 1024;
 
 /// How long a connection may rest.
@@ -40,6 +40,8 @@ pub struct Key {
 /// The resting connections.
 #[derive(Debug, Default)]
 pub struct Pool {
+    /// The buffers of all connections, also of those that do not rest.
+    pub buffers: Buffers,
     state: Mutex<State>,
 }
 
@@ -69,18 +71,20 @@ impl Pool {
         }
     }
 
-    /// Lets a connection rest; closes it when there is no room.
+    /// Lets a connection rest. Where there is no room it takes that of the sandbox's oldest, which may be another thread's;
+    /// without one it is closed.
     pub fn put(self: Arc<Self>, key: Key, link: Link) {
-        let mut state = self.state();
-        if state.count >= IN_ALL || state.sandboxes.get(&key.id).is_some_and(|idle| idle.len() >= PER_SANDBOX) {
-            return;
-        }
         let Key { id, authority, runtime } = key;
         let idle = Idle { authority, runtime, link, since: Instant::now() };
-        state.sandboxes.entry(id).or_default().push(idle);
-        state.count += 1;
-        if !std::mem::replace(&mut state.is_swept, true) {
-            tokio::spawn(sweep(Arc::clone(&self)));
+        let (closed, is_first) = {
+            let mut state = self.state();
+            let closed = state.put(id, idle);
+            (closed, state.count > 0 && !std::mem::replace(&mut state.is_swept, true))
+        };
+        // After the lock is let go.
+        drop(closed);
+        if is_first {
+            tokio::spawn(sweep(self));
         }
     }
 
@@ -101,6 +105,19 @@ impl Pool {
 }
 
 impl State {
+    /// Answers with what has to go instead, if something has to.
+    fn put(&mut self, id: String, idle: Idle) -> Option<Idle> {
+        let is_full = self.count >= IN_ALL;
+        if is_full && !self.sandboxes.contains_key(&id) {
+            return Some(idle);
+        }
+        let resting = self.sandboxes.entry(id).or_default();
+        let oldest = if is_full || resting.len() >= PER_SANDBOX { Some(resting.remove(0)) } else { None };
+        resting.push(idle);
+        self.count += usize::from(oldest.is_none());
+        oldest
+    }
+
     fn take(&mut self, key: &Key) -> Option<Idle> {
         let idle = self.sandboxes.get_mut(&key.id)?;
         let at = idle.iter().rposition(|idle| idle.runtime == key.runtime && idle.authority == key.authority)?;
@@ -157,7 +174,7 @@ mod tests {
         let authority = listener.local_addr().unwrap().to_string();
         let pool = Arc::new(Pool::default());
         for _ in 0..PER_SANDBOX + 3 {
-            let mut link = Link::open(&authority, TIMES).await.unwrap();
+            let mut link = Link::open(&authority, TIMES, pool.buffers.take()).await.unwrap();
             assert!(link.is_alive(false));
             Arc::clone(&pool).put(key("a", &authority), link);
         }
@@ -175,7 +192,7 @@ mod tests {
         let pool = Arc::new(Pool::default());
         let mut accepted = Vec::new();
         for _ in 0..2 {
-            let mut link = Link::open(&authority, TIMES).await.unwrap();
+            let mut link = Link::open(&authority, TIMES, pool.buffers.take()).await.unwrap();
             accepted.push(listener.accept().await.unwrap().0);
             assert!(link.is_alive(false));
             Arc::clone(&pool).put(key("a", &authority), link);

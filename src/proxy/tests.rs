@@ -88,9 +88,11 @@ async fn only_a_whole_answer_gives_its_connection_back() {
             tokio::spawn(async move {
                 let mut asked = vec![0; 4096];
                 while io.read(&mut asked).await.unwrap_or(0) > 0 {
-                    let body = "x".repeat(1_000_000);
-                    let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
-                    io.write_all((head.to_owned() + &body).as_bytes()).await.unwrap();
+                    let is_long = asked.windows(5).any(|five| five == b"/long");
+                    let length = if is_long { 1_000_000 } else { 100_000 };
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+                    // The client may leave in the middle.
+                    let _ = io.write_all((head + &"x".repeat(length)).as_bytes()).await;
                 }
             });
         }
@@ -98,9 +100,9 @@ async fn only_a_whole_answer_gives_its_connection_back() {
     let proxy = proxy();
     for _ in 0..3 {
         let whole = forward(&proxy, request(Backend::plain(authority.clone()), "/"), Upload::empty()).await.unwrap();
-        assert_eq!((whole.1.len(), proxy.pool.len()), (1_000_000, 1));
+        assert_eq!((whole.1.len(), proxy.pool.len()), (100_000, 1));
     }
-    let asked = request(Backend::plain(authority.clone()), "/");
+    let asked = request(Backend::plain(authority.clone()), "/long");
     let answer = proxy.forward(&asked, Upload::empty(), None, ClientWatch::Http2(Arc::default())).await.unwrap();
     assert!(proxy.pool.is_empty(), "in use");
     let mut body = Box::pin(answer.into_body());

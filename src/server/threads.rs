@@ -6,22 +6,34 @@
 //! proxied request's time (README.md, "Measured").
 
 use std::{
-    future::pending,
     io,
     num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
+        mpsc::{self, Receiver, Sender},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::CancellationToken;
 
-/// The threads. They live as long as the process: what a request has begun, such as a creation, may outlast its
-/// connection and the server.
+/// How many turns of a thread's tasks go by before it looks at its sockets. A busy stream's turn may move megabytes; with
+/// the runtime's own 61 others would wait for all of them.
+const TURNS: u32 = 8;
+
+/// How long the threads may take to end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The threads. They outlive the server: what a request has begun, such as a creation, may outlast its connection.
 #[derive(Debug)]
-pub struct Threads(Vec<Thread>);
+pub struct Threads {
+    all: Vec<Thread>,
+    end: CancellationToken,
+    ended: Receiver<()>,
+}
 
 /// One thread.
 #[derive(Debug)]
@@ -41,24 +53,42 @@ impl Threads {
     ///
     /// The system gives no thread, or not what a runtime needs.
     pub fn start() -> io::Result<Self> {
-        let count = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        (0..count).map(|_| Thread::start()).collect::<io::Result<_>>().map(Self)
+        Self::with(thread::available_parallelism().map_or(1, NonZeroUsize::get))
+    }
+
+    fn with(count: usize) -> io::Result<Self> {
+        let (end, (done, ended)) = (CancellationToken::new(), mpsc::channel());
+        let all = (0..count).map(|_| Thread::start(end.clone(), done.clone())).collect::<io::Result<_>>()?;
+        Ok(Self { all, end, ended })
     }
 
     /// A place on the thread with the fewest connections, and its runtime.
     pub fn place(&self) -> (Place, &Handle) {
-        let least = self.0.iter().min_by_key(|thread| thread.open.load(Ordering::Relaxed));
+        let least = self.all.iter().min_by_key(|thread| thread.open.load(Ordering::Relaxed));
         let thread = least.expect("there is at least one processor");
         thread.open.fetch_add(1, Ordering::Relaxed);
         (Place(Arc::clone(&thread.open)), &thread.runtime)
     }
+
+    /// Ends the threads, and waits until their tasks are dropped, so that each has said its last; not for long.
+    pub fn end(self) {
+        self.end.cancel();
+        let due = Instant::now() + PATIENCE;
+        // An error is a thread that hangs, which the end of the process ends.
+        let _ = self.all.iter().try_for_each(|_| self.ended.recv_timeout(due - Instant::now()));
+    }
 }
 
 impl Thread {
-    fn start() -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+    fn start(end: CancellationToken, done: Sender<()>) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().event_interval(TURNS).build()?;
         let handle = runtime.handle().clone();
-        thread::Builder::new().name("connections".to_owned()).spawn(move || runtime.block_on(pending::<()>()))?;
+        thread::Builder::new().name("connections".to_owned()).spawn(move || {
+            runtime.block_on(end.cancelled());
+            runtime.shutdown_timeout(PATIENCE / 2);
+            // Nobody may be waiting any more.
+            let _ = done.send(());
+        })?;
         Ok(Self { runtime: handle, open: Arc::default() })
     }
 }
@@ -75,14 +105,36 @@ mod tests {
 
     #[test]
     fn connections_are_spread_evenly_and_stay_on_their_thread() {
-        let threads = Threads((0..3).map(|_| Thread::start().unwrap()).collect());
+        let threads = Threads::with(3).unwrap();
         let places: Vec<_> = (0..6).map(|_| threads.place()).collect();
         let mut homes: Vec<_> = places.iter().map(|(_, runtime)| runtime.id().to_string()).collect();
         homes.sort();
         homes.dedup();
         assert_eq!(homes.len(), 3);
-        assert!(threads.0.iter().all(|thread| thread.open.load(Ordering::Relaxed) == 2));
+        assert!(threads.all.iter().all(|thread| thread.open.load(Ordering::Relaxed) == 2));
         drop(places);
-        assert!(threads.0.iter().all(|thread| thread.open.load(Ordering::Relaxed) == 0));
+        assert!(threads.all.iter().all(|thread| thread.open.load(Ordering::Relaxed) == 0));
+    }
+
+    #[test]
+    fn the_end_drops_what_is_under_way() {
+        struct Report(mpsc::Sender<()>);
+        impl Drop for Report {
+            fn drop(&mut self) {
+                self.0.send(()).unwrap();
+            }
+        }
+        let threads = Threads::with(2).unwrap();
+        let (said, heard) = mpsc::channel();
+        for _ in 0..2 {
+            let (place, runtime) = threads.place();
+            let report = Report(said.clone());
+            runtime.spawn(async move {
+                std::future::pending::<()>().await;
+                drop((place, report));
+            });
+        }
+        threads.end();
+        assert_eq!(heard.try_iter().count(), 2);
     }
 }

@@ -32,7 +32,12 @@ pub fn check(key: &Secret, path: &str, route: &Result<Route, NoRoute>, headers: 
 /// The route alone decides where a request goes, and it is found from the path as it was sent. The path as others read
 /// it, its percent-encoding removed, must say the same, and `..` anywhere in it is reason enough to ask for the key.
 fn is_proxied(path: &str, route: &Result<Route, NoRoute>) -> bool {
-    let goes_there = matches!(route, Ok(Route::Proxy(..)) | Err(NoRoute::MethodNotAllowed { .. }));
+    let goes_there = match route {
+        // A port with a slash in it, once decoded, is no port and reads as one with a path behind it.
+        Ok(Route::Proxy(of, _)) => is_port(&of.port),
+        Err(NoRoute::MethodNotAllowed { .. }) => true,
+        Ok(_) | Err(_) => false,
+    };
     goes_there && reads_as_proxied(path) && !path.contains("..")
 }
 
@@ -42,8 +47,11 @@ fn reads_as_proxied(path: &str) -> bool {
     let begins = segments.next() == Some("") && segments.next() == Some("sandboxes");
     let has_id = segments.next().is_some_and(|id| !id.is_empty());
     let is_proxy = segments.next() == Some("proxy");
-    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     begins && has_id && is_proxy && segments.next().is_some_and(is_port)
+}
+
+fn is_port(segment: &str) -> bool {
+    !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -111,6 +119,7 @@ mod tests {
             "/v1/sandboxes/x/proxy/8a/",
             "/v1/sandboxes/x/proxy/+80/",
             "/v1/sandboxes/x/proxy/%D9%A8/",
+            "/v1/sandboxes/x/proxy/8%2Fb/a",
             "/v1/sandboxes/x/proxy/80%2F..%2Fx",
             "/v1/sandboxes/x/proxy/80/../x",
             "/v1/sandboxes/x/proxy/80/%2e%2e/x",

@@ -1,4 +1,4 @@
-//! Writing log files on a thread of their own: whoever logs never waits for a disk.
+//! Writing the log on threads of their own: whoever logs never waits for a disk, nor for whoever reads the standard output.
 
 use std::{
     fmt,
@@ -17,18 +17,18 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::file::RotatedFile;
 
-/// Most lines that wait for the disk; more are left out, and counted.
+/// Most lines that wait to be written; more are left out, and counted.
 const MAX_LINES: usize = 8192;
 
-/// Most bytes that wait for the disk: clients decide how long some lines are.
+/// Most bytes that wait to be written: clients decide how long some lines are.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long the end of the program waits for the lines that are still to be written.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Hands lines over to a file's thread.
+/// Hands lines over to the thread that writes them.
 #[derive(Debug, Clone)]
-pub(super) struct FileWriter {
+pub(super) struct LineWriter {
     lines: SyncSender<Message>,
     counts: Arc<Counts>,
 }
@@ -52,15 +52,23 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-impl FileWriter {
+impl LineWriter {
     /// Opens a file and starts its thread.
-    pub(super) fn start(path: &Path, max_bytes: u64, backups: u32) -> io::Result<Self> {
-        let file = RotatedFile::open(path, max_bytes, backups)?;
+    pub(super) fn to_file(path: &Path, max_bytes: u64, backups: u32) -> io::Result<Self> {
+        let mut file = RotatedFile::open(path, max_bytes, backups)?;
+        Self::start(format!("the log file {}", path.display()), move |line| file.write(line))
+    }
+
+    /// Starts the thread of the standard output. A reader of it that has stopped costs lines, and nothing else.
+    pub(super) fn to_stdout() -> io::Result<Self> {
+        Self::start("the standard output".to_owned(), |line| io::stdout().write_all(line))
+    }
+
+    fn start(name: String, write: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static) -> io::Result<Self> {
         let (lines, waiting) = mpsc::sync_channel(MAX_LINES);
         let counts = Arc::<Counts>::default();
         let shared = Arc::clone(&counts);
-        let name = path.display().to_string();
-        thread::Builder::new().name("log-file".to_owned()).spawn(move || run(file, &name, &waiting, &shared))?;
+        thread::Builder::new().name("log".to_owned()).spawn(move || run(write, &name, &waiting, &shared))?;
         Ok(Self { lines, counts })
     }
 
@@ -80,7 +88,7 @@ impl Drop for Flush {
     }
 }
 
-impl MakeWriter<'_> for FileWriter {
+impl MakeWriter<'_> for LineWriter {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {
@@ -88,7 +96,7 @@ impl MakeWriter<'_> for FileWriter {
     }
 }
 
-impl Write for FileWriter {
+impl Write for LineWriter {
     /// The subscriber writes a line at once. Never fails: a log that cannot be written must not stop anything.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let has_room = self.counts.waiting.fetch_add(line.len(), Ordering::Relaxed) + line.len() <= MAX_BYTES;
@@ -104,12 +112,12 @@ impl Write for FileWriter {
     }
 }
 
-fn run(mut file: RotatedFile, name: &str, waiting: &Receiver<Message>, counts: &Counts) {
+fn run(mut write: impl FnMut(&[u8]) -> io::Result<()>, name: &str, waiting: &Receiver<Message>, counts: &Counts) {
     let mut is_failing = false;
     while let Ok(message) = waiting.recv() {
         let written = match message {
             Message::Line(line) => {
-                let written = write(&mut file, &line, counts.left_out.swap(0, Ordering::Relaxed));
+                let written = write_line(&mut write, &line, counts.left_out.swap(0, Ordering::Relaxed));
                 counts.waiting.fetch_sub(line.len(), Ordering::Relaxed);
                 written
             }
@@ -121,19 +129,19 @@ fn run(mut file: RotatedFile, name: &str, waiting: &Receiver<Message>, counts: &
         };
         // Not to the log itself, which would come back here.
         match &written {
-            Err(error) if !is_failing => eprintln!("opensandbox-gateway: the log file {name} is not written: {error}"),
-            Ok(()) if is_failing => eprintln!("opensandbox-gateway: the log file {name} is written again"),
+            Err(error) if !is_failing => eprintln!("opensandbox-gateway: {name} is not written: {error}"),
+            Ok(()) if is_failing => eprintln!("opensandbox-gateway: {name} is written again"),
             _ => {}
         }
         is_failing = written.is_err();
     }
 }
 
-fn write(file: &mut RotatedFile, line: &[u8], left_out: u64) -> io::Result<()> {
+fn write_line(mut write: impl FnMut(&[u8]) -> io::Result<()>, line: &[u8], left_out: u64) -> io::Result<()> {
     if left_out > 0 {
-        file.write(Gap(left_out).to_string().as_bytes())?;
+        write(Gap(left_out).to_string().as_bytes())?;
     }
-    file.write(line)
+    write(line)
 }
 
 /// Stands where lines are missing.
@@ -141,7 +149,12 @@ struct Gap(u64);
 
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "WARNING  {} [-] log: {} lines were left out: the disk is too slow", super::now(), self.0)
+        writeln!(
+            f,
+            "WARNING  {} [-] log: {} lines were left out: they came faster than they were taken",
+            super::now(),
+            self.0
+        )
     }
 }
 
@@ -155,7 +168,7 @@ mod tests {
     fn what_waits_is_written_at_the_end() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("x.log");
-        let writer = FileWriter::start(&path, 1 << 20, 1).unwrap();
+        let writer = LineWriter::to_file(&path, 1 << 20, 1).unwrap();
         let flush = writer.flush();
         for number in 0..100 {
             writeln!(writer.make_writer(), "{number}").unwrap();
@@ -166,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_stops_nothing() {
-        let writer = FileWriter::start(Path::new("/dev/full"), 1 << 20, 1).unwrap();
+        let writer = LineWriter::to_file(Path::new("/dev/full"), 1 << 20, 1).unwrap();
         let flush = writer.flush();
         writer.make_writer().write_all(b"a\n").unwrap();
         writer.make_writer().write_all(b"b\n").unwrap();
@@ -177,7 +190,8 @@ mod tests {
     fn missing_lines_are_counted() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("x.log");
-        write(&mut RotatedFile::open(&path, 1 << 20, 1).unwrap(), b"next\n", 3).unwrap();
+        let mut file = RotatedFile::open(&path, 1 << 20, 1).unwrap();
+        write_line(|line| file.write(line), b"next\n", 3).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("WARNING  2") && text.contains("[-] log: 3 lines were left out"), "{text}");
         assert!(text.ends_with("\nnext\n"), "{text}");

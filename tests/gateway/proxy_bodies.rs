@@ -70,8 +70,7 @@ async fn large_answers_arrive_whole() {
         let h2 = H2::connect(proxied.address(), 65_535).await;
         assert!(h2.get(&proxied.target(backend.port, path)).await.body().await.unwrap() == expected, "{path}");
     }
-    let threads = std::thread::available_parallelism().unwrap().get();
-    assert!(backend.accepted() <= threads, "connections are used again after a body, each on its thread");
+    assert_eq!(backend.accepted(), 6, "a connection with a grown buffer does not rest");
     assert_eq!(proxied.gateway.output().matches("end=complete").count(), 8);
 }
 

@@ -1,11 +1,17 @@
 //! The files that the documentation's pages load. `assets/docs/README.md` tells where they come from.
 
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
 /// A file, compressed with gzip.
 #[derive(Debug)]
 pub(super) struct Asset {
     pub(super) name: &'static str,
     pub(super) content_type: &'static str,
     pub(super) zipped: &'static [u8],
+    /// As it is without gzip, once that was asked for.
+    pub(super) plain: OnceLock<Bytes>,
 }
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -16,6 +22,7 @@ macro_rules! asset {
             name: $name,
             content_type: $content_type,
             zipped: include_bytes!(concat!("../../../assets/docs/", $name, ".gz")),
+            plain: OnceLock::new(),
         }
     };
 }

@@ -1,6 +1,6 @@
 //! `since` and `until`: a time, Unix seconds or a duration before now, each exact to the nanosecond.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, civil::DateTime};
 use serde_json::Value;
 
 use crate::model::violation::Report;
@@ -48,7 +48,9 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
     }
     // An unescaped `+` arrives as a space: a query string is read as a form.
     let (date_time, rest) = text.split_at(19);
-    format!("{date_time}{}", rest.replace(' ', "+")).parse().ok()
+    let parsed = format!("{date_time}{}", rest.replace(' ', "+")).parse().ok();
+    // jiff's times end a day before the year's end, which some write for "never".
+    parsed.or_else(|| (date_time >= "9999-12-30" && date_time.parse::<DateTime>().is_ok()).then_some(Timestamp::MAX))
 }
 
 fn is_fraction_and_offset(text: &str) -> bool {
