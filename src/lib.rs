@@ -47,7 +47,7 @@
 //! | [`renew`] | | sandboxes that live longer while they are used |
 //! | [`router`] | 3 | method and path to a route; the table of routes is in its doc |
 //! | [`runtime`] | 5 | the seam: the trait [`runtime::Runtime`], and its implementations `docker` and `process` |
-//! | [`server`] | 1 | accept loop, socket options, connections, watched IO, write-stall deadlines |
+//! | [`server`] | 1 | accept loop, a runtime for each thread of connections, socket options, watched IO, write-stall deadlines |
 //! | [`service`] | 2 | a request's frame: id, span, CORS, key, errors to responses; never fails |
 //! | [`signal`] | | SIGINT and SIGTERM |
 //! | [`snapshots`] | | copies of sandboxes: their records' states, the work behind them, recovery |

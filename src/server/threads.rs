@@ -1,9 +1,9 @@
 //! The threads that serve connections, each with a runtime of its own.
 //!
 //! A connection stays on the thread that it was given to, and so does all that its requests open: the engine's socket of a
-//! log, a backend's of a proxied request. On a runtime of several threads, whatever arrives while one of them works wakes
-//! another, which finds nothing to do: on a busy stream that was a wake-up for almost every read, and a third of a small
-//! proxied request's time (README.md, "Measured").
+//! log, a backend's of a proxied request. On one runtime of several threads, whatever arrives while one of them works wakes
+//! another, which finds nothing to do: on a busy stream that was a wake-up for almost every read, and a third of the
+//! processor time that a small proxied request took here.
 
 use std::{
     io,

@@ -1,7 +1,8 @@
 //! Starting and refusing to start: exit codes and the one clear line (config.md §4), `dev`, and the program's own log.
 
 use std::{
-    net::TcpListener,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -270,4 +271,34 @@ async fn a_sandbox_is_made_followed_and_deleted_on_the_real_engine() {
     assert_eq!(request(gateway.address(), "DELETE", &path, &[], "").await.status(), 204);
     client.body().await.expect("deletion is a proper end");
     assert_eq!(get_once(gateway.address(), &path).await.status(), 404);
+}
+
+/// A stopped pager, Ctrl-S on a terminal, a collector that hangs.
+#[test]
+fn a_standard_output_that_nobody_reads_stops_nothing() {
+    let (home, port) = (Home::with(""), free_port());
+    let mut command = home.command(&["dev", "--port", &port.to_string()], &[]);
+    command.env("TMPDIR", home.path()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let due = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < due, "it listens");
+        thread::sleep(Duration::from_millis(10));
+    }
+    // The access lines are five times what a pipe holds.
+    let path = "x".repeat(1000);
+    for _ in 0..320 {
+        let mut io = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        io.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        write!(io, "GET /{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        io.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    }
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < due + Duration::from_secs(20), "it ends");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(child.wait().unwrap().success());
 }
