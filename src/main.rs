@@ -60,8 +60,8 @@ fn main() -> ExitCode {
         return fail(FAILED, &text);
     }
     // Dropped last, when everything has been said.
-    let _flush = match telemetry::init(&config.log) {
-        Ok(flush) => flush,
+    let flushes = match telemetry::init(&config.log) {
+        Ok(flushes) => Arc::new(flushes),
         Err(error) => return fail(FAILED, &format!("The log cannot be set up: {error}")),
     };
     for warning in &warnings {
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     if cli.reload {
         tracing::warn!("--reload has no effect: there is no source to watch; start the program anew to reload");
     }
-    serve(config, is_dev)
+    serve(config, is_dev, Arc::clone(&flushes))
 }
 
 /// Writes a configuration to start from. What is said goes to the standard output, with an empty line behind it, as the
@@ -90,7 +90,7 @@ fn write_config(options: &init_config::Options) -> ExitCode {
 
 /// Runs the server on a runtime of its own; answers how it went.
 #[tokio::main]
-async fn serve(config: Config, is_dev: bool) -> ExitCode {
+async fn serve(config: Config, is_dev: bool, flushes: Arc<Vec<telemetry::Flush>>) -> ExitCode {
     start::raise_descriptor_limit();
     // The port comes before the runtime: a second gateway must fail before it touches anything.
     let listener = match listen::bind(&config.server.host, config.server.port, config.server.backlog) {
@@ -125,7 +125,7 @@ async fn serve(config: Config, is_dev: bool) -> ExitCode {
     let hurried = Arc::clone(&sandboxes);
     let served = server::run(listener, settings, async move {
         let (signal, _) = signals.next().await;
-        tokio::spawn(end_at_once(signals, hurried));
+        tokio::spawn(end_at_once(signals, hurried, flushes));
         tracing::info!("{signal}: ending; once more to end at once");
     });
     let threads = served.await;
@@ -155,10 +155,11 @@ async fn migrate(options: &cli::MigrateSnapshots) -> ExitCode {
 }
 
 /// Ends the program at the next signal, without waiting for clients; local processes are not left behind.
-async fn end_at_once(mut signals: Signals, sandboxes: Arc<dyn Runtime>) {
+async fn end_at_once(mut signals: Signals, sandboxes: Arc<dyn Runtime>, flushes: Arc<Vec<telemetry::Flush>>) {
     let (_, number) = signals.next().await;
     // Nothing is left to do when that takes longer.
     let _ = tokio::time::timeout(HURRY, sandboxes.shutdown()).await;
+    flushes.iter().for_each(telemetry::Flush::now);
     exit(128 + number);
 }
 

@@ -29,8 +29,9 @@ const LARGE: usize = 512 * 1024;
 /// The same where many connections are open.
 const SMALL: usize = 128 * 1024;
 
-/// Most connections that may have a large buffer at a time: beyond, their memory counts for more than their speed.
-const MOST_LARGE: usize = 64;
+/// Most connections that may have a large buffer at a time, those that rest included: beyond, their memory counts for more
+/// than their speed.
+const MOST_LARGE: usize = 256;
 
 /// Deals out the large buffers.
 #[derive(Debug, Default)]

@@ -108,7 +108,7 @@ impl State {
     /// Answers with what has to go instead, if something has to.
     fn put(&mut self, id: String, idle: Idle) -> Option<Idle> {
         let is_full = self.count >= IN_ALL;
-        if is_full && !self.sandboxes.contains_key(&id) {
+        if is_full && self.sandboxes.get(&id).is_none_or(Vec::is_empty) {
             return Some(idle);
         }
         let resting = self.sandboxes.entry(id).or_default();
@@ -183,6 +183,22 @@ mod tests {
         assert!(pool.take(&key("a", "127.0.0.1:1"), false).is_none(), "another port of the sandbox");
         assert!(pool.take(&key("a", &authority), true).is_some());
         assert_eq!(pool.len(), PER_SANDBOX - 1);
+    }
+
+    #[tokio::test]
+    async fn a_full_pool_makes_room_among_the_sandbox_s_own() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let pool = Arc::new(Pool::default());
+        let link = async || Link::open(&authority, TIMES, pool.buffers.take()).await.unwrap();
+        Arc::clone(&pool).put(key("a", &authority), link().await);
+        assert!(pool.take(&key("a", &authority), false).is_some(), "a place that is empty from now on");
+        Arc::clone(&pool).put(key("b", &authority), link().await);
+        pool.state().count = IN_ALL;
+        Arc::clone(&pool).put(key("a", &authority), link().await);
+        assert!(pool.take(&key("a", &authority), false).is_none(), "nothing of its own to make room");
+        Arc::clone(&pool).put(key("b", &authority), link().await);
+        assert_eq!((pool.len(), pool.state().sandboxes["b"].len()), (IN_ALL, 1), "the newer one rests");
     }
 
     #[tokio::test]

@@ -7,10 +7,10 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc::{self, Receiver, SyncSender},
+        mpsc::{self, Receiver, SyncSender, TrySendError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tracing_subscriber::fmt::MakeWriter;
@@ -78,13 +78,27 @@ impl LineWriter {
     }
 }
 
+impl Flush {
+    /// Waits until what was logged so far is written; not for long, as a reader or a disk may hang.
+    pub fn now(&self) {
+        let due = Instant::now() + PATIENCE;
+        let (done, written) = mpsc::sync_channel(1);
+        let mut message = Message::Flush(done);
+        while let Err(TrySendError::Full(returned)) = self.0.try_send(message) {
+            if Instant::now() >= due {
+                return;
+            }
+            message = returned;
+            thread::sleep(Duration::from_millis(5));
+        }
+        // A thread that has ended is not worth waiting for either.
+        let _ = written.recv_timeout(due - Instant::now());
+    }
+}
+
 impl Drop for Flush {
     fn drop(&mut self) {
-        let (done, written) = mpsc::sync_channel(1);
-        // A thread that has ended, or a disk that hangs, is not worth waiting for.
-        if self.0.try_send(Message::Flush(done)).is_ok() {
-            let _ = written.recv_timeout(PATIENCE);
-        }
+        self.now();
     }
 }
 
@@ -129,12 +143,17 @@ fn run(mut write: impl FnMut(&[u8]) -> io::Result<()>, name: &str, waiting: &Rec
         };
         // Not to the log itself, which would come back here.
         match &written {
-            Err(error) if !is_failing => eprintln!("opensandbox-gateway: {name} is not written: {error}"),
-            Ok(()) if is_failing => eprintln!("opensandbox-gateway: {name} is written again"),
+            Err(error) if !is_failing => complain(format_args!("{name} is not written: {error}")),
+            Ok(()) if is_failing => complain(format_args!("{name} is written again")),
             _ => {}
         }
         is_failing = written.is_err();
     }
+}
+
+/// Says it on the standard error, which may be on the same full disk: then nobody can be told.
+fn complain(what: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "opensandbox-gateway: {what}");
 }
 
 fn write_line(mut write: impl FnMut(&[u8]) -> io::Result<()>, line: &[u8], left_out: u64) -> io::Result<()> {

@@ -1,5 +1,7 @@
 //! An engine that fails now and then.
 
+use std::time::Duration;
+
 use opensandbox_gateway::{
     model::sandbox::State,
     runtime::{ErrorKind, Runtime},
@@ -74,6 +76,25 @@ async fn a_silent_engine_is_a_failed_query() {
     let error = fixture.docker.get("some-id").await.unwrap_err();
     assert_eq!(error.message, "Failed to query sandbox containers: panic");
     assert_eq!(fixture.docker.list().await.unwrap_err().kind, ErrorKind::QueryFailed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_engine_only_takes_longer() {
+    let fixture = Fixture::start_behind_proxy().await;
+    let (docker, proxy) = (&fixture.docker, fixture.proxy.as_ref().unwrap());
+    proxy.delay(Duration::from_millis(250));
+    let (one, other) = tokio::join!(docker.create(request(&["sleep", "9"])), docker.create(request(&["sleep", "9"])));
+    let ids = [one.unwrap().id, other.unwrap().id];
+    let listed = docker.list().await.unwrap();
+    assert!(ids.iter().all(|id| listed.iter().any(|sandbox| sandbox.id == *id)));
+    docker.pause(&ids[0]).await.unwrap();
+    assert_eq!(docker.get(&ids[0]).await.unwrap().status.state, State::Paused);
+    docker.resume(&ids[0]).await.unwrap();
+    assert_eq!(docker.get(&ids[0]).await.unwrap().status.state, State::Running);
+    let (one, other) = tokio::join!(docker.delete(&ids[0]), docker.delete(&ids[1]));
+    assert!(one.is_ok() && other.is_ok());
+    assert_eq!(docker.get(&ids[0]).await.unwrap_err().kind, ErrorKind::SandboxNotFound);
+    assert_eq!(fixture.left_behind().await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,8 +17,11 @@ use opensandbox_gateway::{
 };
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
-    net::{TcpStream, UnixListener, UnixStream},
+    io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional},
+    net::{
+        TcpStream, UnixListener, UnixStream,
+        unix::{ReadHalf, WriteHalf},
+    },
     sync::Semaphore,
     task::AbortHandle,
 };
@@ -191,6 +194,7 @@ struct Shared {
     faults: Mutex<Vec<Fault>>,
     gates: Mutex<Vec<(&'static str, String, Arc<Gate>)>>,
     connections: Mutex<Vec<AbortHandle>>,
+    delay: Mutex<Duration>,
 }
 
 /// Where requests wait before they go on to the engine.
@@ -272,6 +276,12 @@ impl Proxy {
         self.shared.lines.lock().unwrap().clone()
     }
 
+    /// From now on, whatever is sent to the engine arrives so much later.
+    pub(crate) fn delay(&self, delay: Duration) {
+        *self.shared.delay.lock().unwrap() = delay;
+        self.break_off();
+    }
+
     /// Ends all connections.
     pub(crate) fn break_off(&self) {
         self.shared.connections.lock().unwrap().drain(..).for_each(|connection| connection.abort());
@@ -314,7 +324,29 @@ async fn carry(mut client: UnixStream, shared: Arc<Shared>) {
         return;
     }
     let mut engine = UnixStream::connect(SOCKET).await.unwrap();
-    if engine.write_all(&start).await.is_ok() {
+    let delay = *shared.delay.lock().unwrap();
+    tokio::time::sleep(delay).await;
+    if engine.write_all(&start).await.is_err() {
+        return;
+    }
+    if delay.is_zero() {
         let _ = copy_bidirectional(&mut client, &mut engine).await;
+        return;
+    }
+    let ((mut from_client, mut to_client), (mut from_engine, mut to_engine)) = (client.split(), engine.split());
+    tokio::select! {
+        () = pass_on(&mut from_client, &mut to_engine, delay) => {}
+        _ = copy(&mut from_engine, &mut to_client) => {}
+    }
+}
+
+/// Passes on each piece after `delay`, until either side leaves.
+async fn pass_on(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, delay: Duration) {
+    let mut piece = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut piece).await {
+        tokio::time::sleep(delay).await;
+        if to.write_all(&piece[..length]).await.is_err() {
+            return;
+        }
     }
 }

@@ -124,7 +124,11 @@ fn the_year_s_last_day_is_the_end_of_time() {
     for never in ["9999-12-31T23:59:59Z", "9999-12-31 23:59:59.999999999+00:00"] {
         assert_eq!(parsed(&format!("until={}", never.replace('+', "%2B"))).until, Some(Timestamp::MAX), "{never}");
     }
-    assert_eq!(refused("until=9999-12-32T00:00:00Z"), [("value_error", "until".to_owned())]);
+    for wrong in
+        ["9999-12-32T00:00:00Z", "9999-12-31T00:00:00%2B99:99", "9999-12-30T00:00:00%2B00:60", "9999-12-31T00:00:00.Z"]
+    {
+        assert_eq!(refused(&format!("until={wrong}")), [("value_error", "until".to_owned())], "{wrong}");
+    }
 }
 
 #[test]

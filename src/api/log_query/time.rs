@@ -1,6 +1,6 @@
 //! `since` and `until`: a time, Unix seconds or a duration before now, each exact to the nanosecond.
 
-use jiff::{SignedDuration, Timestamp, civil::DateTime};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::model::violation::Report;
@@ -50,7 +50,10 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
     let (date_time, rest) = text.split_at(19);
     let parsed = format!("{date_time}{}", rest.replace(' ', "+")).parse().ok();
     // jiff's times end a day before the year's end, which some write for "never".
-    parsed.or_else(|| (date_time >= "9999-12-30" && date_time.parse::<DateTime>().is_ok()).then_some(Timestamp::MAX))
+    parsed.or_else(|| {
+        let a_year_before = format!("9998{}{}", &date_time[4..], rest.replace(' ', "+"));
+        (date_time >= "9999-12-30" && a_year_before.parse::<Timestamp>().is_ok()).then_some(Timestamp::MAX)
+    })
 }
 
 fn is_fraction_and_offset(text: &str) -> bool {
