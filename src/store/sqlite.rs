@@ -14,6 +14,7 @@ use sqlx::{
     Connection, QueryBuilder, Row, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
 };
+use tokio::time::{Instant, sleep};
 
 use super::{
     Change, Record, SnapshotStore, StoreError,
@@ -26,6 +27,9 @@ use crate::model::{
 
 /// How long a write waits for another process's.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// How soon what did not wait is tried again.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Connections, each with a thread of its own while it is open.
 const CONNECTIONS: u32 = 4;
@@ -79,10 +83,28 @@ impl Sqlite {
         make_private(path).map_err(|error| StoreError::new(error.to_string()))?;
         let options =
             SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Wal).busy_timeout(BUSY);
-        prepare(&mut SqliteConnection::connect_with(&options).await?).await?;
+        prepare(&mut connect(&options).await?).await?;
         let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).min_connections(1).idle_timeout(IDLE);
         Ok(Self { pool: pool.acquire_timeout(BUSY * 2).connect_with(options).await? })
     }
+}
+
+/// Connects. The change to a write-ahead log does not wait for another that makes it at the same time, whatever the busy
+/// timeout, so it is tried again.
+async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
+    let due = Instant::now() + BUSY;
+    loop {
+        match SqliteConnection::connect_with(options).await {
+            Err(error) if is_busy(&error) && Instant::now() < due => sleep(AGAIN).await,
+            done => return done,
+        }
+    }
+}
+
+/// Whether it is SQLITE_BUSY, or one of its extended codes, which have it in their last byte.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == 5)
 }
 
 /// Makes the file, and its folder if need be, for the user alone. SQLite gives its own files the same rights.
