@@ -371,3 +371,18 @@ async fn a_body_in_chunks_and_one_that_waits_to_be_asked_for_are_read() {
     client.send(body).await;
     assert_eq!(client.head().await.status, 422);
 }
+
+/// It is read on another thread, with the same outcome.
+#[tokio::test]
+async fn a_long_creation_is_read_as_a_short_one() {
+    let gateway = Setup::process().start();
+    let long = "x".repeat(100_000);
+    let whole = format!(
+        r#"{{"image":{{"uri":"any"}},"resourceLimits":{{}},"entrypoint":["sleep","9"],"env":{{"LONG":"{long}"}}}}"#
+    );
+    for (body, status) in [(&whole[..], 202), (&whole[..whole.len() - 1], 422)] {
+        let json = ["Content-Type: application/json"];
+        let answer = request(gateway.address(), "POST", "/v1/sandboxes", &json, body).await;
+        assert_eq!(answer.status(), status, "{}", String::from_utf8_lossy(&answer.body));
+    }
+}
