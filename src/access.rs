@@ -1,11 +1,11 @@
 //! The access line: one a request, written when the response's *body* ends.
 
-use std::{error::Error, net::SocketAddr, time::Instant};
+use std::{error::Error, time::Instant};
 
 use http::{Method, StatusCode, Version};
-use tracing::Span;
+use tracing::{Level, Span};
 
-use crate::{causes, logs::finish::Finish};
+use crate::{causes, logs::finish::Finish, peer::Peer};
 
 /// What the access line says of a request; written when this is dropped.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub struct Report {
 /// What is known of a request when it arrives.
 #[derive(Debug)]
 pub struct Request {
-    /// The client's address.
-    pub peer: SocketAddr,
+    /// The client.
+    pub peer: Peer,
     /// The method.
     pub method: Method,
     /// The path, without the query: that may hold what is nobody's business.
@@ -39,6 +39,11 @@ impl Report {
     /// A report on a request. Dropped as it is, it says that the client left before the answer.
     pub fn new(request: Request) -> Self {
         Self { request, status: None, bytes: 0, error: None, end: Finish::ClientGone }
+    }
+
+    /// What is reported on.
+    pub fn request(&self) -> &Request {
+        &self.request
     }
 
     /// Notes the answer's status.
@@ -62,10 +67,11 @@ impl Report {
     }
 }
 
-impl Drop for Report {
-    fn drop(&mut self) {
+impl Report {
+    fn write(&self) {
         let Self { request: Request { peer, method, path, version, start, span }, status, bytes, error, end } = self;
         let _entered = span.enter();
+        let peer = peer.address;
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = status.map_or(0, |status| status.as_u16());
         match (*end, error) {
@@ -73,6 +79,15 @@ impl Drop for Report {
                 target: "access", bytes, ms, %end, error, "{peer} - \"{method} {path} {version:?}\" {status}"
             ),
             _ => tracing::info!(target: "access", bytes, ms, %end, "{peer} - \"{method} {path} {version:?}\" {status}"),
+        }
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        // To enter the span for nothing would cost more than all else here.
+        if self.error.is_some() || tracing::enabled!(target: "access", Level::INFO) {
+            self.write();
         }
     }
 }

@@ -21,7 +21,7 @@ pub mod sandboxes;
 pub mod snapshots;
 pub mod templates;
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts, uri::Authority};
 use hyper::body::Incoming;
@@ -33,6 +33,7 @@ use crate::{
     error::ApiError,
     logs::limits::Streams,
     metrics::Metrics,
+    peer::Peer,
     proxy::Proxy,
     renew::Renewer,
     router::{PortOf, Route},
@@ -70,7 +71,7 @@ pub struct Api {
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The other end of the connection.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// Tells when it leaves.
     pub client: ClientWatch,
 }

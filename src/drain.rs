@@ -1,6 +1,6 @@
 //! Ending gracefully: one [`Drain`] for the server, a [`Watch`] for whoever must notice.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 use tokio_util::{
@@ -22,15 +22,19 @@ pub struct Drain {
 
 /// The other end, held by connections and log bodies.
 #[derive(Debug, Clone)]
-pub struct Watch {
-    token: CancellationToken,
+pub struct Watch(Arc<Tokens>);
+
+/// Shared as a whole: a token by itself counts its clones under a lock.
+#[derive(Debug)]
+struct Tokens {
+    begun: CancellationToken,
     cut: CancellationToken,
 }
 
 impl Drain {
     /// A watch on this drain.
     pub fn watch(&self) -> Watch {
-        Watch { token: self.token.clone(), cut: self.cut.clone() }
+        Watch(Arc::new(Tokens { begun: self.token.clone(), cut: self.cut.clone() }))
     }
 
     /// Runs a connection as a task of its own on `runtime`, until it is done or the grace is over.
@@ -66,16 +70,16 @@ impl Drain {
 impl Watch {
     /// Resolves when the drain begins.
     pub fn begun(&self) -> WaitForCancellationFutureOwned {
-        self.token.clone().cancelled_owned()
+        self.0.begun.clone().cancelled_owned()
     }
 
     /// Whether the grace is over, so that what ends now was cut.
     pub fn has_cut(&self) -> bool {
-        self.cut.is_cancelled()
+        self.0.cut.is_cancelled()
     }
 
     /// Whether the drain has begun.
     pub fn has_begun(&self) -> bool {
-        self.token.is_cancelled()
+        self.0.begun.is_cancelled()
     }
 }

@@ -106,14 +106,14 @@ impl Proxy {
     /// The backend cannot be reached or gives no answer, the client leaves, or the path must not be forwarded.
     pub async fn forward(
         &self,
-        forward: &Forward,
+        forward: Forward,
         upload: Upload,
         upgrade: Option<OnUpgrade>,
         client: ClientWatch,
     ) -> Result<Response<Body>, ProxyError> {
         let Forward { id, backend, path, head, forwarded } = forward;
-        let target = target::target(&backend.path_prefix, path, head.uri.query())?;
-        let key = Key { id: id.clone(), authority: backend.authority.clone(), runtime: Handle::current().id() };
+        let target = target::target(&backend.path_prefix, &path, head.uri.query())?;
+        let key = Key { id, authority: backend.authority.clone(), runtime: Handle::current().id() };
         let shape = head::Shape::of(&upload, upgrade.is_some());
         let exchange = Exchange {
             pool: &self.pool,
@@ -122,7 +122,7 @@ impl Proxy {
             client: &client,
             // A tunnel never comes back, and a connection that is new cannot be one that has just been closed.
             is_fresh: upgrade.is_some(),
-            request: &|| head::request(head, target.clone(), backend, forwarded, shape),
+            request: &|| head::request(&head, target.clone(), &backend, &forwarded, shape),
         };
         let (link, answer) = exchange.run(head.method.clone(), upload).await?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -197,7 +197,10 @@ pub fn template(path: &str) -> &'static str {
 
 /// The path with its percent-encoding removed, as the rules for authentication read it (http-api.md §4).
 pub fn decoded_path(path: &str) -> Cow<'_, str> {
-    percent_decode_str(path).decode_utf8_lossy()
+    match path.contains('%') {
+        true => percent_decode_str(path).decode_utf8_lossy(),
+        false => Cow::Borrowed(path),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod io;
 pub mod listen;
 pub mod stall;
 pub mod threads;
+pub mod timer;
 
 use std::{future::Future, io as std_io, sync::Arc, time::Duration};
 

@@ -5,7 +5,7 @@ pub mod cors;
 pub mod origin;
 pub mod respond;
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Instant};
 
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
@@ -20,6 +20,7 @@ use crate::{
     client::{ClientWatch, Http2Stream},
     config::secret::Secret,
     error::ApiError,
+    peer::Peer,
     proxy::tunnel::TunnelSlot,
     router::{self, NoRoute, Route},
 };
@@ -53,7 +54,7 @@ pub struct Gateway {
 #[derive(Debug, Clone)]
 pub struct Service {
     gateway: Arc<Gateway>,
-    peer: SocketAddr,
+    peer: Peer,
     http1: Option<Http1>,
 }
 
@@ -76,12 +77,12 @@ impl Gateway {
 
 impl Service {
     /// A service for the HTTP/1.1 connection of `peer` that `client` watches. What it is to become it leaves in `tunnels`.
-    pub fn http1(gateway: Arc<Gateway>, peer: SocketAddr, client: ClientWatch, tunnels: Arc<TunnelSlot>) -> Self {
+    pub fn http1(gateway: Arc<Gateway>, peer: Peer, client: ClientWatch, tunnels: Arc<TunnelSlot>) -> Self {
         Self { gateway, peer, http1: Some(Http1 { client, tunnels }) }
     }
 
     /// A service for the HTTP/2 connection of `peer`.
-    pub fn http2(gateway: Arc<Gateway>, peer: SocketAddr) -> Self {
+    pub fn http2(gateway: Arc<Gateway>, peer: Peer) -> Self {
         Self { gateway, peer, http1: None }
     }
 
@@ -89,9 +90,9 @@ impl Service {
         self,
         req: Request<Incoming>,
         id: HeaderValue,
-        mut report: Report,
+        mut report: Box<Report>,
     ) -> Result<Response<Body>, Infallible> {
-        let (start, metrics) = (Instant::now(), self.gateway.api.metrics.clone());
+        let metrics = self.gateway.api.metrics.clone();
         let (method, template) = (req.method().clone(), metrics.is_on().then(|| router::template(req.uri().path())));
         let is_head = method == Method::HEAD;
         let origin = req.headers().get(header::ORIGIN).cloned();
@@ -118,7 +119,7 @@ impl Service {
         }
         report.answered(res.status());
         if let Some(template) = template {
-            metrics.answered(&method, template, res.status(), start.elapsed());
+            metrics.answered(&method, template, res.status(), report.request().start.elapsed());
         }
         if is_head {
             respond::without_body(&mut res);
@@ -147,7 +148,7 @@ impl Service {
             }
             Err(NoRoute::NotFound) => Err(ApiError::no_route()),
             Err(NoRoute::MethodNotAllowed { allow }) => Err(ApiError::method_not_allowed(allow)),
-            Err(NoRoute::TrailingSlash) => Ok(respond::without_slash(&req, peer)),
+            Err(NoRoute::TrailingSlash) => Ok(respond::without_slash(&req, &peer)),
         }
     }
 }
@@ -162,9 +163,9 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let (method, path) = (req.method().clone(), req.uri().path().to_owned());
         // Of the highest level, so that whatever line is written has its request's id.
         let span = tracing::error_span!("request", request_id = logged(&id), %method, path);
-        let (peer, version, start) = (self.peer, req.version(), Instant::now());
+        let (peer, version, start) = (self.peer.clone(), req.version(), Instant::now());
         let request = access::Request { peer, method, path, version, start, span: span.clone() };
-        Box::pin(self.clone().answer(req, id, Report::new(request)).instrument(span))
+        Box::pin(self.clone().answer(req, id, Box::new(Report::new(request))).instrument(span))
     }
 }
 
@@ -172,8 +173,9 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 fn request_id(req: &Request<Incoming>) -> HeaderValue {
     let own = req.headers().get(REQUEST_ID).map(|id| id.as_bytes().trim_ascii()).filter(|id| !id.is_empty());
     own.and_then(|id| HeaderValue::from_bytes(id).ok()).unwrap_or_else(|| {
-        let id = Uuid::new_v4().simple().to_string();
-        HeaderValue::try_from(id).expect("hexadecimal digits are a header value")
+        let mut digits = Uuid::encode_buffer();
+        let id = Uuid::new_v4().simple().encode_lower(&mut digits);
+        HeaderValue::from_str(id).expect("hexadecimal digits are a header value")
     })
 }
 

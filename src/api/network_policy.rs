@@ -50,9 +50,9 @@ pub async fn forward(
     if let Some(token) = &backend.egress_token {
         backend.headers.push((EGRESS_AUTH.as_str().to_owned(), token.expose().to_owned()));
     }
-    let forwarded = Forwarded::of(peer, &head.uri, &head.headers);
+    let forwarded = Forwarded::of(&peer, &head.uri, &head.headers);
     let forward = Forward { id, backend, path: "/policy".to_owned(), head, forwarded };
-    Ok(api.proxy.forward(&forward, upload, None, client).await?)
+    Ok(api.proxy.forward(forward, upload, None, client).await?)
 }
 
 /// Checks the form of a body; what its words mean is the sidecar's.

@@ -35,9 +35,9 @@ pub async fn forward(
     let prefix = public_prefix(api.public_path.as_deref(), mount, &path, req.uri().path());
     let (head, body) = req.into_parts();
     let upload = Upload::of_client(body, &head.headers, api.proxy.patience());
-    let forwarded = Forwarded::of(peer, &head.uri, &head.headers);
+    let forwarded = Forwarded::of(&peer, &head.uri, &head.headers);
     let forward = Forward { id, backend, path, head, forwarded };
-    let mut answer = api.proxy.forward(&forward, upload, upgrade, client).await?;
+    let mut answer = api.proxy.forward(forward, upload, upgrade, client).await?;
     head::relocate(answer.headers_mut(), &prefix);
     Ok(answer)
 }

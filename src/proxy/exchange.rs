@@ -3,16 +3,13 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::Poll,
 };
 
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{
     Head, Times,
@@ -64,11 +61,16 @@ impl Exchange<'_> {
                 Err(Failed { error, .. }) => return Err(error),
             }
         }
-        let mut link = self.or_gone(Link::open(&self.key.authority, self.times, self.pool.buffers.take())).await?;
+        // Boxed, with the room that it needs: most requests go over a resting one.
+        let mut link = Box::pin(self.or_gone(self.open())).await?;
         match self.send(&mut link, request).await {
             Ok(answer) => Ok((link, answer)),
             Err(failed) => Err(failed.error),
         }
+    }
+
+    async fn open(&self) -> Result<Link, ProxyError> {
+        Link::open(&self.key.authority, self.times, self.pool.buffers.take()).await
     }
 
     fn request(&self, upload: Upload) -> Result<Request<Upload>, ProxyError> {
@@ -80,8 +82,9 @@ impl Exchange<'_> {
     /// Sends a request over `link`, and waits for the head of the answer.
     async fn send(&self, link: &mut Link, request: Request<Upload>) -> Result<Response<Incoming>, Failed> {
         let taken = request.body().progress();
+        let mut seen = 0;
+        link.late.set(Instant::now() + self.times.answer);
         let mut sending = pin!(link.sender.try_send_request(request));
-        let mut late = pin!(self.late(&taken));
         let failed = |error| Err(Failed { error, unsent: None, is_cut: false });
         poll_fn(|cx| {
             // Also when it has ended: who waits is told.
@@ -97,24 +100,22 @@ impl Exchange<'_> {
             if self.client.poll_hung_up(cx).is_ready() {
                 return Poll::Ready(failed(ProxyError::ClientGone));
             }
-            late.as_mut().poll(cx).map(failed)
+            // Late is who has for so long neither taken anything of the request nor answered.
+            while link.late.poll(cx).is_ready() {
+                let now = taken.load(Ordering::Relaxed);
+                if now == seen {
+                    return Poll::Ready(failed(self.timeout()));
+                }
+                seen = now;
+                link.late.set(Instant::now() + self.times.answer);
+            }
+            Poll::Pending
         })
         .await
     }
 
-    /// Resolves when the backend has for too long neither taken anything of the request nor answered.
-    async fn late(&self, taken: &AtomicU64) -> ProxyError {
-        let mut seen = 0;
-        let mut due = Instant::now() + self.times.answer;
-        loop {
-            sleep(due - Instant::now()).await;
-            let now = taken.load(Ordering::Relaxed);
-            if now == seen {
-                return ProxyError::Timeout { authority: self.key.authority.clone(), after: self.times.answer };
-            }
-            seen = now;
-            due = Instant::now() + self.times.answer;
-        }
+    fn timeout(&self) -> ProxyError {
+        ProxyError::Timeout { authority: self.key.authority.clone(), after: self.times.answer }
     }
 
     /// Waits for `future`, unless the client leaves.

@@ -37,8 +37,16 @@ pub const SECURE_ACCESS: HeaderName = HeaderName::from_static("opensandbox-secur
 /// What the egress sidecar's callers present.
 pub const EGRESS_AUTH: HeaderName = HeaderName::from_static("opensandbox-egress-auth");
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// Fields of an answer that end here.
+static ENDING_OF_ANSWER: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
 
 /// How a request's body is told to the backend, and whether protocols are to be switched.
 #[derive(Debug, Clone, Copy)]
@@ -144,13 +152,10 @@ pub(super) fn filter_answer(headers: &mut HeaderMap) {
     if headers.remove(header::TRANSFER_ENCODING).is_some() {
         headers.remove(header::CONTENT_LENGTH);
     }
-    for name in
-        [header::CONNECTION, header::PROXY_AUTHENTICATE, header::PROXY_AUTHORIZATION, header::TE, header::UPGRADE]
-    {
+    // Few answers have more than one of them, and a look at those there are costs less than a search for each.
+    while let Some(name) = headers.keys().find(|name| ENDING_OF_ANSWER.contains(name)).cloned() {
         headers.remove(name);
     }
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
 }
 
 /// Puts `prefix`, where the client finds the backend's root, before the paths that the backend names from its root: that

@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
 
 use super::{
     Times,
@@ -20,6 +21,7 @@ use super::{
     io::{BackendIo, Probe},
     upload::Upload,
 };
+use crate::deadline::Deadline;
 
 /// The largest buffer that a backend's answer is read into, in bytes. hyper begins with 8 KiB and doubles while reads fill
 /// the buffer. One of this size goes back to the system every time (`lg_tcache_max` in `.cargo/config.toml`), which costs less
@@ -69,6 +71,8 @@ pub struct Link {
     connection: Box<Connection<TokioIo<BackendIo>, Upload>>,
     /// Hands requests to the connection.
     pub sender: SendRequest<Upload>,
+    /// By when the backend has to answer; kept, so that the next request only moves it.
+    pub late: Deadline,
     probe: Probe,
     has_ended: bool,
     _buffer: Buffer,
@@ -90,7 +94,8 @@ impl Link {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| ProxyError::response(authority, error))?;
-        Ok(Self { connection: Box::new(connection), sender, probe, has_ended: false, _buffer: buffer })
+        let late = Deadline::at(Instant::now() + times.answer);
+        Ok(Self { connection: Box::new(connection), sender, late, probe, has_ended: false, _buffer: buffer })
     }
 
     /// Lets the connection read and write. Ready when it has ended; those that wait for an answer are told why.

@@ -61,11 +61,12 @@ struct Idle {
 }
 
 impl Pool {
-    /// The connection of `key` that has rested least, if one is good; `probe` as in [`Link::is_alive`].
-    pub fn take(&self, key: &Key, probe: bool) -> Option<Link> {
+    /// The connection of `key` that has rested least. With `is_sure`, one that is good as far as the system knows; without,
+    /// one that may have been closed by now.
+    pub fn take(&self, key: &Key, is_sure: bool) -> Option<Link> {
         loop {
             let mut idle = self.state().take(key)?;
-            if idle.since.elapsed() < REST && idle.link.is_alive(probe) {
+            if idle.since.elapsed() < REST && (!is_sure || idle.link.is_alive(true)) {
                 return Some(idle.link);
             }
         }

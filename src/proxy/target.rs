@@ -20,10 +20,8 @@ pub fn target(prefix: &str, path: &str, query: Option<&str>) -> Result<Uri, Prox
         return Err(ProxyError::PathEscapes);
     }
     let path = if path.is_empty() { "/" } else { path };
-    let text = match query {
-        Some(query) => format!("{}{path}?{query}", prefix.trim_end_matches('/')),
-        None => format!("{}{path}", prefix.trim_end_matches('/')),
-    };
+    let (mark, query) = query.map_or(("", ""), |query| ("?", query));
+    let text = [prefix.trim_end_matches('/'), path, mark, query].concat();
     // Of bytes that hyper has accepted once already. As the path alone: `//a` would otherwise be a host.
     PathAndQuery::try_from(text).map(Uri::from).map_err(|_| ProxyError::PathEscapes)
 }

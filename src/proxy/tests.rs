@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::drain::Drain;
+use crate::{drain::Drain, peer::Peer};
 
 fn proxy() -> Proxy {
     let mut proxy = Proxy::new(Drain::default().watch());
@@ -21,13 +21,13 @@ fn proxy() -> Proxy {
 
 fn request(backend: Backend, path: &str) -> Forward {
     let (head, ()) = Request::post("/").body(()).unwrap().into_parts();
-    let peer = SocketAddr::from(([10, 0, 0, 1], 1));
-    let forwarded = forwarded::Forwarded::of(peer, &head.uri, &head.headers);
+    let peer = Peer::new(SocketAddr::from(([10, 0, 0, 1], 1)));
+    let forwarded = forwarded::Forwarded::of(&peer, &head.uri, &head.headers);
     Forward { id: "x".to_owned(), backend, path: path.to_owned(), head, forwarded }
 }
 
 async fn forward(proxy: &Proxy, forward: Forward, upload: Upload) -> Result<(StatusCode, Bytes), ProxyError> {
-    let answer = proxy.forward(&forward, upload, None, ClientWatch::Http2(Arc::default())).await?;
+    let answer = proxy.forward(forward, upload, None, ClientWatch::Http2(Arc::default())).await?;
     let status = answer.status();
     Ok((status, answer.into_body().collect().await.unwrap().to_bytes()))
 }
@@ -103,7 +103,7 @@ async fn only_a_whole_answer_gives_its_connection_back() {
         assert_eq!((whole.1.len(), proxy.pool.len()), (100_000, 1));
     }
     let asked = request(Backend::plain(authority.clone()), "/long");
-    let answer = proxy.forward(&asked, Upload::empty(), None, ClientWatch::Http2(Arc::default())).await.unwrap();
+    let answer = proxy.forward(asked, Upload::empty(), None, ClientWatch::Http2(Arc::default())).await.unwrap();
     assert!(proxy.pool.is_empty(), "in use");
     let mut body = Box::pin(answer.into_body());
     assert!(body.frame().await.unwrap().is_ok());

@@ -45,7 +45,7 @@ pub struct TunnelSlot(Mutex<Option<Box<Tunnel>>>);
 /// What the access line will say; it is written when this is dropped.
 #[derive(Debug)]
 struct Record {
-    report: Option<Report>,
+    report: Option<Box<Report>>,
     client: ClientWatch,
     drain: drain::Watch,
     sent: Arc<AtomicU64>,
@@ -60,7 +60,7 @@ impl Tunnel {
     }
 
     /// The same tunnel, which tells `report` how it went.
-    pub fn reporting(mut self, report: Report) -> Self {
+    pub fn reporting(mut self, report: Box<Report>) -> Self {
         self.record.report = Some(report);
         self
     }

@@ -1,9 +1,8 @@
 //! A path that exists, whatever the method.
 
 use http::Method;
-use percent_encoding::percent_decode_str;
 
-use super::{Collection, Diagnostics, DocsFile, PortOf, ProxyPath, Route};
+use super::{Collection, Diagnostics, DocsFile, PortOf, ProxyPath, Route, decoded_path};
 
 /// A path that exists. Names are still percent-encoded.
 #[derive(Debug)]
@@ -249,5 +248,5 @@ fn is_name(segment: &str) -> bool {
 }
 
 fn decoded(segment: &str) -> String {
-    percent_decode_str(segment).decode_utf8_lossy().into_owned()
+    decoded_path(segment).into_owned()
 }

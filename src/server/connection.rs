@@ -13,9 +13,10 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use super::{io::WatchedIo, listen, stall::StreamExecutor};
+use super::{io::WatchedIo, listen, stall::StreamExecutor, timer::ConnectionTimer};
 use crate::{
     causes, drain,
+    peer::Peer,
     proxy::tunnel::TunnelSlot,
     service::{Gateway, Service},
 };
@@ -91,7 +92,7 @@ impl Connections {
 
     async fn speak_http1(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Failure> {
         let tunnels = Arc::<TunnelSlot>::default();
-        let service = Service::http1(Arc::clone(&self.gateway), peer, io.watch(), Arc::clone(&tunnels));
+        let service = Service::http1(Arc::clone(&self.gateway), Peer::new(peer), io.watch(), Arc::clone(&tunnels));
         let connection = pin!(self.http1().serve_connection(TokioIo::new(io), service).with_upgrades());
         // hyper itself ends an idle one.
         self.drive(connection, pending(), |connection| connection.graceful_shutdown()).await?;
@@ -103,7 +104,7 @@ impl Connections {
     }
 
     async fn speak_http2(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Failure> {
-        let service = Service::http2(Arc::clone(&self.gateway), peer);
+        let service = Service::http2(Arc::clone(&self.gateway), Peer::new(peer));
         let executor = StreamExecutor::new(self.write_stall);
         let connection = pin!(self.http2(executor.clone()).serve_connection(TokioIo::new(io), service));
         self.drive(connection, executor.idle(self.keep_alive), |connection| connection.graceful_shutdown()).await
@@ -132,7 +133,7 @@ impl Connections {
         let mut builder = http1::Builder::new();
         // Without a timer hyper has no timeouts at all, and says nothing about it.
         builder
-            .timer(TokioTimer::new())
+            .timer(ConnectionTimer::default())
             .header_read_timeout(self.keep_alive)
             .max_buf_size(BUFFER)
             // Half a connection is a client that left: nobody could tell the two apart on a silent stream.

@@ -1,13 +1,11 @@
 //! Responses that are no handler's.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header, uri::Authority};
 use hyper::body::{Body as _, Incoming};
 use serde::Serialize;
 
-use crate::{body::Body, error::ApiError};
+use crate::{body::Body, error::ApiError, peer::Peer};
 
 /// A JSON body with this status.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
@@ -76,7 +74,7 @@ pub fn overloaded() -> Response<Body> {
 }
 
 /// Sends a request for a path with a trailing slash to the one without.
-pub fn without_slash(req: &Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+pub fn without_slash(req: &Request<Incoming>, peer: &Peer) -> Response<Body> {
     let uri = req.uri();
     let path = uri.path().trim_end_matches('/');
     let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
@@ -95,7 +93,7 @@ pub fn without_slash(req: &Request<Incoming>, peer: SocketAddr) -> Response<Body
 }
 
 /// The scheme that the client used: a proxy on this host may tell it (http-api.md §2).
-fn scheme(req: &Request<Incoming>, peer: SocketAddr) -> &'static str {
+fn scheme(req: &Request<Incoming>, peer: &Peer) -> &'static str {
     let told = req.headers().get("x-forwarded-proto").map(|proto| proto.as_bytes());
-    if peer.ip().is_loopback() && told == Some(b"https") { "https" } else { "http" }
+    if peer.is_local() && told == Some(b"https") { "https" } else { "http" }
 }

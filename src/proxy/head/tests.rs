@@ -25,7 +25,7 @@ fn sent_with(method: Method, lines: &[(&str, &str)], upload: &Upload) -> HeaderM
         secure_access: Some(Secret::new("s")),
         egress_token: Some(Secret::new("t")),
     };
-    let forwarded = Forwarded { proto: "http", host: headers_host(), client: "9.9.9.9".to_owned() };
+    let forwarded = Forwarded { proto: "http", host: headers_host(), client: HeaderValue::from_static("9.9.9.9") };
     let shape = Shape::of(upload, false);
     request(&source, Uri::from_static("/x"), &backend, &forwarded, shape).expect("a head").headers().clone()
 }
