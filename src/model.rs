@@ -19,6 +19,7 @@ pub mod quantity;
 pub mod read;
 pub mod sandbox;
 pub mod snapshot;
+pub mod spelling;
 pub mod template;
 pub mod timeout;
 pub mod timestamp;

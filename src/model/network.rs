@@ -1,9 +1,8 @@
 //! What a sandbox may reach (http-api.md §6.1). The words for actions are the egress sidecar's to understand.
 
-use std::io;
-
 use serde::Serialize;
-use serde_json::ser::{Formatter, Serializer};
+
+use super::spelling::spelled;
 
 /// A sandbox's network policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -26,44 +25,12 @@ pub struct NetworkRule {
 }
 
 impl NetworkPolicy {
-    /// The policy as the sidecar is handed it: JSON in ASCII with a blank after commas and colons.
+    /// The policy as the sidecar is handed it: JSON in the existing server's spelling.
     ///
     /// # Errors
     /// None that a policy could cause.
     pub fn to_json(&self) -> serde_json::Result<String> {
-        let mut json = Vec::new();
-        self.serialize(&mut Serializer::with_formatter(&mut json, Spaced))?;
-        Ok(String::from_utf8_lossy(&json).into_owned())
-    }
-}
-
-/// The form of the existing server.
-struct Spaced;
-
-impl Formatter for Spaced {
-    fn begin_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
-
-    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        for c in fragment.chars() {
-            if c.is_ascii() {
-                write!(writer, "{c}")?;
-                continue;
-            }
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                write!(writer, "\\u{unit:04x}")?;
-            }
-        }
-        Ok(())
+        spelled(self)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The existing server's files beside the labels: renewed expiries and patched metadata (docker-runtime.md §13, §14).
 
-mod spelling;
 mod write;
 
 use std::{

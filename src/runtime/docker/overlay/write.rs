@@ -13,8 +13,8 @@ use std::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Files, path, read, spelling::Spelling};
-use crate::model::timestamp::Timestamp;
+use super::{Files, path, read};
+use crate::model::{spelling::spelled, timestamp::Timestamp};
 
 /// Permissions of folders that are made: metadata may be private.
 const FOLDER_MODE: u32 = 0o700;
@@ -46,12 +46,11 @@ impl Files {
 }
 
 fn store(folder: &Path, id: &str, value: &impl Serialize) -> io::Result<()> {
-    let mut text = Vec::new();
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, Spelling))?;
+    let text = spelled(value)?;
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
     // No name that ends in `.json`, so that nobody reads it; always the same, so that a crash leaves one at most.
     let beside = folder.join(format!("{id}.json.tmp"));
-    let stored = write_to_disk(&beside, &text).and_then(|()| fs::rename(&beside, path(folder, id)));
+    let stored = write_to_disk(&beside, text.as_bytes()).and_then(|()| fs::rename(&beside, path(folder, id)));
     if stored.is_err() {
         // It may not even have been made; the error of the writing is the one that counts.
         let _ = fs::remove_file(&beside);

@@ -1,12 +1,22 @@
-//! JSON as the existing server spells it: a blank after `:` and `,`, and ASCII only.
+//! JSON as the existing server spells it where others read it: a blank after `:` and `,`, and printable ASCII only. It is
+//! what Python's `json.dumps` writes.
 
 use std::io::{self, Write};
 
-use serde_json::ser::Formatter;
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
 
-/// The spelling, for [`serde_json::Serializer::with_formatter`].
-#[derive(Debug)]
-pub(in super::super) struct Spelling;
+/// A value in this spelling.
+///
+/// # Errors
+/// The value is none that JSON knows.
+pub fn spelled(value: &impl Serialize) -> serde_json::Result<String> {
+    let mut json = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(&mut json, Spelling))?;
+    Ok(String::from_utf8_lossy(&json).into_owned())
+}
+
+struct Spelling;
 
 impl Formatter for Spelling {
     fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, is_first: bool) -> io::Result<()> {
@@ -41,18 +51,16 @@ fn write_char<W: ?Sized + Write>(writer: &mut W, c: char) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use serde::Serialize;
     use serde_json::json;
 
     use super::*;
 
-    /// What the existing server wrote for a container with this label.
+    /// What the existing server wrote for a container with this label, and what `json.dumps` writes for the rest.
     #[test]
     fn spells_as_the_existing_server() {
-        let mut text = Vec::new();
-        let value = json!({"maintainer": "Jö \"q\" \\ 😀", "ok": ["v", 1], "none": {}});
-        value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, Spelling)).unwrap();
-        let expected = r#"{"maintainer": "J\u00f6 \"q\" \\ \ud83d\ude00", "ok": ["v", 1], "none": {}}"#;
-        assert_eq!(String::from_utf8(text).unwrap(), expected);
+        let value = json!({"maintainer": "Jö \"q\" \\ 😀", "ok": ["v", 1], "none": {}, "rest": "\u{8}\u{1}\u{7f}"});
+        let expected =
+            r#"{"maintainer": "J\u00f6 \"q\" \\ \ud83d\ude00", "ok": ["v", 1], "none": {}, "rest": "\b\u0001\u007f"}"#;
+        assert_eq!(spelled(&value).unwrap(), expected);
     }
 }
