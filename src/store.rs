@@ -10,6 +10,7 @@ mod dsn;
 mod postgres;
 mod rows;
 mod sqlite;
+mod table;
 
 use std::{fmt, sync::Arc};
 

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{
-    Connection, PgConnection, PgPool, QueryBuilder, Row,
+    Connection, PgConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use super::{
     Change, Record, SnapshotStore, StoreError,
     dsn::{self, place},
-    rows::{push_filters, push_page, record, restore_config},
+    rows::restore_config,
+    table::Table,
 };
 use crate::{
     config::Postgresql,
@@ -62,7 +63,7 @@ const CHANGE: &str = "UPDATE snapshots SET state = $1, reason = $2, message = $3
 
 /// The store in a database.
 pub(super) struct Postgres {
-    pool: PgPool,
+    table: Table<sqlx::Postgres>,
 }
 
 impl Postgres {
@@ -74,7 +75,7 @@ impl Postgres {
         prepare(&mut connection).await?;
         connection.close().await?;
         let pool = PgPoolOptions::new().min_connections(server.min_pool_size).max_connections(server.max_pool_size);
-        Ok(Self { pool: pool.acquire_timeout(server.pool_timeout).connect_with(options).await? })
+        Ok(Self { table: Table::new(pool.acquire_timeout(server.pool_timeout).connect_with(options).await?, SELECT) })
     }
 }
 
@@ -110,34 +111,20 @@ impl SnapshotStore for Postgres {
         let query = sqlx::query(INSERT).bind(id).bind(sandbox_id).bind(name).bind(restore_config(image.as_deref()));
         let query = query.bind(status.state.name()).bind(&status.reason).bind(&status.message);
         let query = query.bind(status.last_transition_at.map(Timestamp::to_label)).bind(created_at.to_label());
-        query.execute(&self.pool).await?;
+        query.execute(&self.table.pool).await?;
         Ok(())
     }
 
     async fn get(&self, id: &str) -> Result<Option<Record>, StoreError> {
-        let mut query = QueryBuilder::new(SELECT);
-        query.push(" WHERE id = ").push_bind(id);
-        let row = query.build().fetch_optional(&self.pool).await?;
-        row.as_ref().map(record).transpose()
+        self.table.get(id).await
     }
 
     async fn page(&self, query: &SnapshotQuery) -> Result<(Vec<Snapshot>, u64), StoreError> {
-        let mut count = QueryBuilder::new("SELECT count(*) FROM snapshots");
-        push_filters(&mut count, query);
-        let count: i64 = count.build().fetch_one(&self.pool).await?.try_get(0)?;
-        let mut items = QueryBuilder::new(SELECT);
-        push_filters(&mut items, query);
-        push_page(&mut items, query);
-        let rows = items.build().fetch_all(&self.pool).await?;
-        let items = rows.iter().map(|row| Ok(record(row)?.snapshot)).collect::<Result<_, StoreError>>()?;
-        Ok((items, count.unsigned_abs()))
+        self.table.page(query).await
     }
 
     async fn unfinished(&self, states: [SnapshotState; 2]) -> Result<Vec<String>, StoreError> {
-        let [first, second] = states.map(SnapshotState::name);
-        let query = sqlx::query("SELECT id FROM snapshots WHERE state IN ($1, $2)").bind(first).bind(second);
-        let rows = query.fetch_all(&self.pool).await?;
-        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+        self.table.unfinished(states).await
     }
 
     async fn change(&self, id: &str, from: SnapshotState, change: &Change) -> Result<bool, StoreError> {
@@ -145,15 +132,14 @@ impl SnapshotStore for Postgres {
         let query = sqlx::query(CHANGE).bind(status.state.name()).bind(&status.reason).bind(&status.message);
         let query = query.bind(status.last_transition_at.map(Timestamp::to_label));
         let query = query.bind(image.as_deref().map(|image| restore_config(Some(image)))).bind(id).bind(from.name());
-        Ok(query.execute(&self.pool).await?.rows_affected() > 0)
+        Ok(query.execute(&self.table.pool).await?.rows_affected() > 0)
     }
 
     async fn remove(&self, id: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM snapshots WHERE id = $1").bind(id).execute(&self.pool).await?;
-        Ok(())
+        self.table.remove(id).await
     }
 
     async fn close(&self) {
-        self.pool.close().await;
+        self.table.pool.close().await;
     }
 }

@@ -1,11 +1,11 @@
-//! What both databases have in common: the order of the columns, the filters of a list, and the forms of the values.
+//! What the rows of both databases have in common: the order of the columns and the forms of the values.
 
 use serde_json::{Value, json};
-use sqlx::{ColumnIndex, Database, Decode, Encode, QueryBuilder, Row, Type};
+use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use super::{Record, StoreError};
 use crate::model::{
-    snapshot::{Snapshot, SnapshotQuery, SnapshotState, SnapshotStatus},
+    snapshot::{Snapshot, SnapshotState, SnapshotStatus},
     timestamp::Timestamp,
 };
 
@@ -56,41 +56,6 @@ fn image(restore_config: &str) -> Option<String> {
 /// The restore configuration of an image, in the existing server's form: sorted keys, a blank after each `,` and `:`.
 pub(super) fn restore_config(image: Option<&str>) -> String {
     format!(r#"{{"backend": null, "image": {}}}"#, json!(image))
-}
-
-/// Adds a list's filters.
-pub(super) fn push_filters<DB>(builder: &mut QueryBuilder<DB>, query: &SnapshotQuery)
-where
-    DB: Database,
-    for<'t> String: Encode<'t, DB> + Type<DB>,
-{
-    let mut word = " WHERE ";
-    for (column, value) in [("source_sandbox_id = ", &query.sandbox_id), ("name = ", &query.name)] {
-        if let Some(value) = value {
-            builder.push(word).push(column).push_bind(value.clone());
-            word = " AND ";
-        }
-    }
-    if !query.states.is_empty() {
-        builder.push(word).push("state IN (");
-        let mut states = builder.separated(", ");
-        for state in &query.states {
-            states.push_bind(state.clone());
-        }
-        builder.push(")");
-    }
-}
-
-/// Adds a list's order and its page.
-pub(super) fn push_page<DB>(builder: &mut QueryBuilder<DB>, query: &SnapshotQuery)
-where
-    DB: Database,
-    for<'t> i64: Encode<'t, DB> + Type<DB>,
-{
-    let skipped = query.page.saturating_sub(1).saturating_mul(query.page_size);
-    let bounded = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    builder.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(bounded(query.page_size));
-    builder.push(" OFFSET ").push_bind(bounded(skipped));
 }
 
 #[cfg(test)]

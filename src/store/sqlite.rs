@@ -11,15 +11,12 @@ use std::{
 
 use async_trait::async_trait;
 use sqlx::{
-    Connection, QueryBuilder, Row, SqliteConnection, SqlitePool,
+    Connection, Row, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
 };
 use tokio::time::{Instant, sleep};
 
-use super::{
-    Change, Record, SnapshotStore, StoreError,
-    rows::{push_filters, push_page, record, restore_config},
-};
+use super::{Change, Record, SnapshotStore, StoreError, rows::restore_config, table::Table};
 use crate::model::{
     snapshot::{Snapshot, SnapshotQuery, SnapshotState},
     timestamp::Timestamp,
@@ -62,9 +59,6 @@ const INDEXES: [&str; 4] = [
 const SELECT: &str = "SELECT id, source_sandbox_id, name, restore_config, state, reason, message, last_transition_at, \
                       created_at FROM snapshots";
 
-const GET: &str = "SELECT id, source_sandbox_id, name, restore_config, state, reason, message, last_transition_at, \
-                   created_at FROM snapshots WHERE id = $1";
-
 const INSERT: &str = "INSERT INTO snapshots (id, source_sandbox_id, name, restore_config, state, reason, message, \
                       last_transition_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
@@ -73,7 +67,7 @@ const CHANGE: &str = "UPDATE snapshots SET state = $1, reason = $2, message = $3
 
 /// The store in a file.
 pub(super) struct Sqlite {
-    pool: SqlitePool,
+    table: Table<sqlx::Sqlite>,
 }
 
 impl Sqlite {
@@ -85,7 +79,7 @@ impl Sqlite {
             SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Wal).busy_timeout(BUSY);
         prepare(&mut connect(&options).await?).await?;
         let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).min_connections(1).idle_timeout(IDLE);
-        Ok(Self { pool: pool.acquire_timeout(BUSY * 2).connect_with(options).await? })
+        Ok(Self { table: Table::new(pool.acquire_timeout(BUSY * 2).connect_with(options).await?, SELECT) })
     }
 }
 
@@ -157,32 +151,20 @@ impl SnapshotStore for Sqlite {
         let query = sqlx::query(INSERT).bind(id).bind(sandbox_id).bind(name).bind(restore_config(image.as_deref()));
         let query = query.bind(status.state.name()).bind(&status.reason).bind(&status.message);
         let query = query.bind(status.last_transition_at.map(Timestamp::to_label)).bind(created_at.to_label());
-        query.bind(Timestamp::now().to_label()).execute(&self.pool).await?;
+        query.bind(Timestamp::now().to_label()).execute(&self.table.pool).await?;
         Ok(())
     }
 
     async fn get(&self, id: &str) -> Result<Option<Record>, StoreError> {
-        let row = sqlx::query(GET).bind(id).fetch_optional(&self.pool).await?;
-        row.as_ref().map(record).transpose()
+        self.table.get(id).await
     }
 
     async fn page(&self, query: &SnapshotQuery) -> Result<(Vec<Snapshot>, u64), StoreError> {
-        let mut count = QueryBuilder::new("SELECT count(*) FROM snapshots");
-        push_filters(&mut count, query);
-        let count: i64 = count.build().fetch_one(&self.pool).await?.try_get(0)?;
-        let mut items = QueryBuilder::new(SELECT);
-        push_filters(&mut items, query);
-        push_page(&mut items, query);
-        let rows = items.build().fetch_all(&self.pool).await?;
-        let items = rows.iter().map(|row| Ok(record(row)?.snapshot)).collect::<Result<_, StoreError>>()?;
-        Ok((items, count.unsigned_abs()))
+        self.table.page(query).await
     }
 
     async fn unfinished(&self, states: [SnapshotState; 2]) -> Result<Vec<String>, StoreError> {
-        let [first, second] = states.map(SnapshotState::name);
-        let query = sqlx::query("SELECT id FROM snapshots WHERE state IN ($1, $2)").bind(first).bind(second);
-        let rows = query.fetch_all(&self.pool).await?;
-        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+        self.table.unfinished(states).await
     }
 
     async fn change(&self, id: &str, from: SnapshotState, change: &Change) -> Result<bool, StoreError> {
@@ -190,15 +172,14 @@ impl SnapshotStore for Sqlite {
         let query = sqlx::query(CHANGE).bind(status.state.name()).bind(&status.reason).bind(&status.message);
         let query = query.bind(status.last_transition_at.map(Timestamp::to_label)).bind(Timestamp::now().to_label());
         let query = query.bind(image.as_deref().map(|image| restore_config(Some(image)))).bind(id).bind(from.name());
-        Ok(query.execute(&self.pool).await?.rows_affected() > 0)
+        Ok(query.execute(&self.table.pool).await?.rows_affected() > 0)
     }
 
     async fn remove(&self, id: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM snapshots WHERE id = $1").bind(id).execute(&self.pool).await?;
-        Ok(())
+        self.table.remove(id).await
     }
 
     async fn close(&self) {
-        self.pool.close().await;
+        self.table.pool.close().await;
     }
 }
