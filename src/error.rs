@@ -3,6 +3,8 @@
 //! Every error's body is `{"code","message"}` (http-api.md §3); 404, 405 and 422 of the service itself carry `detail`
 //! besides, where clients of the existing server look for it.
 
+mod table;
+
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
@@ -10,10 +12,9 @@ use serde_json::Value;
 use crate::{
     api::{extract::Invalid, failure::Failure},
     logs::limits::LimitReached,
-    model::volume::VolumeFault,
     proxy::error::ProxyError,
     runtime::{ErrorKind, RuntimeError},
-    snapshots::{self, SnapshotError},
+    snapshots::SnapshotError,
     store::StoreError,
 };
 
@@ -151,7 +152,7 @@ impl From<Failure> for ApiError {
 
 impl From<RuntimeError> for ApiError {
     fn from(error: RuntimeError) -> Self {
-        let (status, code) = row(error.kind);
+        let (status, code) = table::row(error.kind);
         let retry_after = (error.kind == ErrorKind::LogEngineUnavailable).then_some(5);
         Self { retry_after, ..Self::new(status, code, error.message) }
     }
@@ -195,7 +196,7 @@ impl From<SnapshotError> for ApiError {
             SnapshotError::Runtime(error) => error.into(),
             SnapshotError::Store(error) => error.into(),
             SnapshotError::Refused { kind, message } => {
-                let (status, code) = snapshot_row(kind);
+                let (status, code) = table::snapshot_row(kind);
                 Self::new(status, code, message)
             }
         }
@@ -235,83 +236,5 @@ impl From<Invalid> for ApiError {
         };
         let detail = serde_json::to_value(&violations).unwrap_or_default();
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_ERROR", first + &more).with_detail(detail)
-    }
-}
-
-/// The status and the code of each kind of runtime error.
-fn row(kind: ErrorKind) -> (StatusCode, &'static str) {
-    const BAD: StatusCode = StatusCode::BAD_REQUEST;
-    const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
-    const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
-    match kind {
-        ErrorKind::SandboxNotFound => (StatusCode::NOT_FOUND, "DOCKER::SANDBOX_NOT_FOUND"),
-        ErrorKind::InvalidParameter => (BAD, "SANDBOX::INVALID_PARAMETER"),
-        ErrorKind::InvalidMetadata => (BAD, "SANDBOX::INVALID_METADATA_LABEL"),
-        ErrorKind::ReservedMetadata => (BAD, "INVALID_METADATA_LABEL"),
-        ErrorKind::InvalidEntrypoint => (BAD, "DOCKER::INVALID_ENTRYPOINT"),
-        ErrorKind::Volume(fault) => volume_row(fault),
-        ErrorKind::UnsupportedPoolRef => (BAD, "SANDBOX::UNSUPPORTED_POOL_REF"),
-        ErrorKind::NotSupported => (StatusCode::NOT_IMPLEMENTED, "SANDBOX::API_NOT_SUPPORTED"),
-        ErrorKind::PoolsNotSupported => (StatusCode::NOT_IMPLEMENTED, "KUBERNETES::POOL_NOT_SUPPORTED"),
-        ErrorKind::TemplatesNotSupported => (StatusCode::NOT_IMPLEMENTED, "FSB::API_NOT_SUPPORTED"),
-        ErrorKind::QueryFailed => (FAILED, "DOCKER::SANDBOX_QUERY_FAILED"),
-        ErrorKind::ImagePullFailed => (FAILED, "DOCKER::SANDBOX_IMAGE_PULL_FAILED"),
-        ErrorKind::StartFailed => (FAILED, "DOCKER::SANDBOX_START_FAILED"),
-        ErrorKind::DeleteFailed => (FAILED, "DOCKER::SANDBOX_DELETE_FAILED"),
-        ErrorKind::NotRunning => (StatusCode::CONFLICT, "DOCKER::SANDBOX_NOT_RUNNING"),
-        ErrorKind::NotPaused => (StatusCode::CONFLICT, "DOCKER::SANDBOX_NOT_PAUSED"),
-        ErrorKind::PauseFailed => (FAILED, "DOCKER::SANDBOX_PAUSE_FAILED"),
-        ErrorKind::ResumeFailed => (FAILED, "DOCKER::SANDBOX_RESUME_FAILED"),
-        ErrorKind::StoreFailed => (FAILED, "SANDBOX::INTERNAL_ERROR"),
-        ErrorKind::ExpirationInPast => (BAD, "DOCKER::INVALID_EXPIRATION"),
-        ErrorKind::NoExpiration => (StatusCode::CONFLICT, "DOCKER::INVALID_EXPIRATION"),
-        ErrorKind::InvalidPort => (BAD, "DOCKER::INVALID_PORT"),
-        ErrorKind::UnsupportedRequest => (BAD, "SANDBOX::API_NOT_SUPPORTED"),
-        ErrorKind::EndpointUnavailable => (FAILED, "DOCKER::NETWORK_MODE_ENDPOINT_UNAVAILABLE"),
-        ErrorKind::ExecdStartFailed => (UNAVAILABLE, "DOCKER::SANDBOX_EXECD_START_FAILED"),
-        ErrorKind::ExecdDistributionFailed => (FAILED, "DOCKER::SANDBOX_EXECD_DISTRIBUTION_FAILED"),
-        ErrorKind::SnapshotFailed | ErrorKind::SnapshotTimeout => (FAILED, "SNAPSHOT::RUNTIME_CREATE_FAILED"),
-        ErrorKind::SnapshotInUse => (StatusCode::CONFLICT, "SNAPSHOT::DELETE_CONFLICT"),
-        ErrorKind::SnapshotRemoveFailed => (FAILED, "DOCKER::SNAPSHOT_IMAGE_REMOVE_FAILED"),
-        ErrorKind::Initialization | ErrorKind::RuntimeUnavailable => (UNAVAILABLE, "DOCKER::INITIALIZATION_ERROR"),
-        ErrorKind::LogDriverUnreadable => (StatusCode::NOT_IMPLEMENTED, "LOGS::DRIVER_NOT_READABLE"),
-        ErrorKind::LogSandboxRemoving => (StatusCode::CONFLICT, "LOGS::SANDBOX_REMOVING"),
-        ErrorKind::LogEngineUnavailable => (UNAVAILABLE, "LOGS::ENGINE_UNAVAILABLE"),
-        ErrorKind::LogQueryFailed => (FAILED, "LOGS::QUERY_FAILED"),
-    }
-}
-
-/// The status and the code of each fault of a volume.
-fn volume_row(fault: VolumeFault) -> (StatusCode, &'static str) {
-    const BAD: StatusCode = StatusCode::BAD_REQUEST;
-    const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
-    match fault {
-        VolumeFault::DuplicateName => (BAD, "VOLUME::DUPLICATE_NAME"),
-        VolumeFault::InvalidSubPath => (BAD, "VOLUME::INVALID_SUB_PATH"),
-        VolumeFault::InvalidHostPath => (BAD, "VOLUME::INVALID_HOST_PATH"),
-        VolumeFault::HostPathNotAllowed => (BAD, "VOLUME::HOST_PATH_NOT_ALLOWED"),
-        VolumeFault::HostPathCreateFailed => (FAILED, "VOLUME::HOST_PATH_CREATE_FAILED"),
-        VolumeFault::ClaimNotFound => (BAD, "VOLUME::PVC_NOT_FOUND"),
-        VolumeFault::ClaimInspectFailed => (FAILED, "VOLUME::PVC_INSPECT_FAILED"),
-        VolumeFault::SubPathUnsupportedDriver => (BAD, "VOLUME::PVC_SUBPATH_UNSUPPORTED_DRIVER"),
-        VolumeFault::InvalidOssfsBucket => (BAD, "VOLUME::INVALID_OSSFS_BUCKET"),
-        VolumeFault::InvalidOssfsEndpoint => (BAD, "VOLUME::INVALID_OSSFS_ENDPOINT"),
-        VolumeFault::InvalidOssfsOption => (BAD, "VOLUME::INVALID_OSSFS_OPTION"),
-        VolumeFault::InvalidOssfsMountRoot => (FAILED, "VOLUME::INVALID_OSSFS_MOUNT_ROOT"),
-        VolumeFault::OssfsMountFailed => (FAILED, "VOLUME::OSSFS_MOUNT_FAILED"),
-        VolumeFault::OssfsMountConflict => (StatusCode::CONFLICT, "VOLUME::OSSFS_MOUNT_CONFLICT"),
-    }
-}
-
-/// The status and the code of each kind of refusal about snapshots.
-fn snapshot_row(kind: snapshots::ErrorKind) -> (StatusCode, &'static str) {
-    use snapshots::ErrorKind as Kind;
-    match kind {
-        Kind::NotFound => (StatusCode::NOT_FOUND, "SNAPSHOT::NOT_FOUND"),
-        Kind::InvalidSourceState => (StatusCode::CONFLICT, "SNAPSHOT::INVALID_SOURCE_STATE"),
-        Kind::InvalidState => (StatusCode::CONFLICT, "SNAPSHOT::INVALID_STATE"),
-        Kind::NotReady => (StatusCode::CONFLICT, "SNAPSHOT::NOT_READY"),
-        Kind::InvalidRestoreConfig => (StatusCode::CONFLICT, "SNAPSHOT::INVALID_RESTORE_CONFIG"),
-        Kind::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "SNAPSHOT::NOT_IMPLEMENTED"),
     }
 }
