@@ -3,10 +3,13 @@
 //! An engine's `tail` counts the records it stored, of both streams and of any time (log-pitfalls B10); a client means
 //! lines, of what it asked to see. So the end of the log is read once, with timestamps, and counted.
 
+mod frames;
+mod tty;
+
 use std::{collections::VecDeque, ops::Range};
 
+pub use self::{frames::FrameCounter, tty::TtyCounter};
 use super::{
-    LogError,
     prefix::{PREFIX, is_prefix},
     skip::Skip,
 };
@@ -140,126 +143,6 @@ impl Count {
             Some(missing) if missing > 0 && !is_all => Place::Earlier { missing },
             _ => Place::Found(Skip { fragment: !is_all && self.first_is_wanted, lines: found.saturating_sub(lines) }),
         }
-    }
-}
-
-/// Cuts a framed log into records and counts them.
-#[derive(Debug)]
-pub struct FrameCounter {
-    count: Count,
-    header: [u8; 8],
-    start: [u8; PREFIX],
-    /// Bytes of the present frame that were seen, its header included.
-    seen: usize,
-}
-
-impl FrameCounter {
-    /// Counts for `count`.
-    pub fn new(count: Count) -> Self {
-        Self { count, header: [0; 8], start: [0; PREFIX], seen: 0 }
-    }
-
-    /// Counts on in `input`.
-    ///
-    /// # Errors
-    ///
-    /// It is not framed, or carries the engine's report of a failure.
-    pub fn read(&mut self, mut input: &[u8]) -> Result<(), LogError> {
-        while let Some(&byte) = input.first() {
-            if self.seen < 8 {
-                self.header[self.seen] = byte;
-                self.seen += 1;
-                input = &input[1..];
-                self.check_header()?;
-                continue;
-            }
-            let at = self.seen - 8;
-            let take = (self.length() - at).min(input.len());
-            let known = take.min(PREFIX.saturating_sub(at));
-            if known > 0 {
-                self.start[at..at + known].copy_from_slice(&input[..known]);
-            }
-            self.seen += take;
-            if at + take == self.length() {
-                self.count.record(self.header[0], &self.start[..self.length().min(PREFIX)], input[take - 1]);
-                self.seen = 0;
-            }
-            input = &input[take..];
-        }
-        Ok(())
-    }
-
-    /// What was counted.
-    pub fn into_count(self) -> Count {
-        self.count
-    }
-
-    fn length(&self) -> usize {
-        let [_, _, _, _, a, b, c, d] = self.header;
-        u32::from_be_bytes([a, b, c, d]) as usize
-    }
-
-    fn check_header(&mut self) -> Result<(), LogError> {
-        if self.seen < 8 {
-            return Ok(());
-        }
-        if self.header[0] > 2 || self.header[1..4] != [0; 3] {
-            return Err(LogError::Protocol("a frame's header is not one, or reports a failure"));
-        }
-        if self.length() == 0 {
-            self.seen = 0;
-        }
-        Ok(())
-    }
-}
-
-/// Cuts a TTY's log, read with timestamps, into records and counts them.
-#[derive(Debug)]
-pub struct TtyCounter {
-    count: Count,
-    record_limit: usize,
-    start: [u8; PREFIX],
-    /// Bytes of the present record that were seen, its timestamp included.
-    seen: usize,
-    last: u8,
-}
-
-impl TtyCounter {
-    /// Counts for `count` the records of a log whose driver cuts them at `record_limit` bytes.
-    pub fn new(count: Count, record_limit: usize) -> Self {
-        Self { count, record_limit, start: [0; PREFIX], seen: 0, last: b'\n' }
-    }
-
-    /// Counts on in `input`.
-    pub fn read(&mut self, mut input: &[u8]) {
-        while !input.is_empty() {
-            let room = PREFIX + self.record_limit - self.seen;
-            let newline = memchr::memchr(b'\n', input).map_or(input.len(), |newline| newline + 1);
-            let take = room.min(newline);
-            if self.seen < PREFIX {
-                let known = take.min(PREFIX - self.seen);
-                self.start[self.seen..self.seen + known].copy_from_slice(&input[..known]);
-            }
-            self.seen += take;
-            self.last = input[take - 1];
-            if self.last == b'\n' || take == room {
-                self.end_record();
-            }
-            input = &input[take..];
-        }
-    }
-
-    /// What was counted, the last record included.
-    pub fn into_count(mut self) -> Count {
-        if self.seen > 0 {
-            self.end_record();
-        }
-        self.count
-    }
-
-    fn end_record(&mut self) {
-        self.count.record(1, &self.start[..self.seen.min(PREFIX)], self.last);
-        self.seen = 0;
     }
 }
 
