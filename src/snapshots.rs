@@ -9,6 +9,7 @@
 //! The record comes first and goes last, so that whatever breaks off in between is found again by the recovery. Whoever
 //! works on a snapshot holds its lock; a change names the state that it starts from.
 
+mod delete;
 mod error;
 mod keyed;
 mod recovery;
@@ -32,7 +33,7 @@ use crate::{
         timestamp::Timestamp,
     },
     runtime::{self, Runtime, RuntimeError},
-    store::{Change, Record, SnapshotStore},
+    store::{Record, SnapshotStore},
 };
 
 /// How many snapshots are made at the same time; the rest wait in the state Creating.
@@ -203,53 +204,6 @@ impl Shared {
     async fn find(&self, id: &str) -> Result<Record, SnapshotError> {
         self.store.get(id).await?.ok_or_else(|| not_found(id))
     }
-
-    async fn delete(&self, id: &str) -> Result<(), SnapshotError> {
-        // Before the lock: that of a snapshot that is being made is held for long.
-        refuse_creating(&self.find(id).await?)?;
-        let _lock = self.snapshots.lock(id).await;
-        let record = self.find(id).await?;
-        refuse_creating(&record)?;
-        let Record { snapshot, image } = record;
-        self.mark_deleting(&snapshot).await?;
-        match self.runtime.remove_snapshot(id, image.as_deref()).await {
-            Ok(()) => {
-                tracing::info!(snapshot = id, "removed a snapshot");
-                Ok(self.store.remove(id).await?)
-            }
-            Err(error) if error.kind == runtime::ErrorKind::SnapshotInUse => {
-                self.put_back(snapshot).await;
-                Err(error.into())
-            }
-            // Half of it may be done: the recovery does the rest.
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn mark_deleting(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        let Snapshot { id, status, .. } = snapshot;
-        if status.state == SnapshotState::Deleting {
-            return Ok(());
-        }
-        let text = "Snapshot deletion requested.";
-        let status_now = SnapshotStatus::now(SnapshotState::Deleting, "snapshot_delete_requested", text);
-        let change = Change { status: status_now, image: None };
-        if self.store.change(id, status.state, &change).await? {
-            return Ok(());
-        }
-        Err(ErrorKind::InvalidState.because(format!("Snapshot {id} changed state and cannot be deleted")))
-    }
-
-    /// Makes a snapshot again what it was before its removal was asked for.
-    async fn put_back(&self, snapshot: Snapshot) {
-        if snapshot.status.state == SnapshotState::Deleting {
-            return;
-        }
-        let change = Change { status: snapshot.status, image: None };
-        if let Err(error) = self.store.change(&snapshot.id, SnapshotState::Deleting, &change).await {
-            tracing::warn!(snapshot = snapshot.id, %error, "a snapshot stays in the state Deleting and is removed later");
-        }
-    }
 }
 
 /// A new snapshot as it is recorded first.
@@ -257,14 +211,6 @@ fn accepted(sandbox_id: String, name: Option<String>) -> Snapshot {
     let status = SnapshotStatus::now(SnapshotState::Creating, "snapshot_accepted", "Snapshot creation accepted.");
     let created_at = status.last_transition_at.unwrap_or_else(Timestamp::now);
     Snapshot { id: uuid::Uuid::new_v4().to_string(), sandbox_id, name, status, created_at }
-}
-
-fn refuse_creating(Record { snapshot, .. }: &Record) -> Result<(), SnapshotError> {
-    if snapshot.status.state != SnapshotState::Creating {
-        return Ok(());
-    }
-    let text = format!("Snapshot {} is still being created and cannot be deleted", snapshot.id);
-    Err(ErrorKind::InvalidState.because(text))
 }
 
 fn not_found(id: &str) -> SnapshotError {
