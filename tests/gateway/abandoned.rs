@@ -47,11 +47,7 @@ async fn a_client_that_leaves_before_the_answer() {
             client.send_get(&format!("/v1/sandboxes/{id}{rest}"), &[&line]).await;
             is_under_way(&pair, &id).await;
             assert!(!pair.gateway.output().contains(&request_id), "still under way");
-            if reset {
-                client.reset()
-            } else {
-                client.close()
-            }
+            client.leave(reset);
             is_given_up(&pair, &request_id, "HTTP/1.1").await;
         }
     }

@@ -172,11 +172,7 @@ async fn a_client_that_leaves_takes_its_backend_connection_along() {
                     eventually("the backend asked", Duration::from_secs(5), || backend.accepted() > accepted).await;
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     let left = Instant::now();
-                    if reset {
-                        client.reset()
-                    } else {
-                        client.close()
-                    }
+                    client.leave(reset);
                     backend.wait_closed(seen).await.saturating_duration_since(left)
                 })
                 .await;
@@ -234,11 +230,7 @@ async fn a_client_that_leaves_behind_an_upload_that_nobody_takes_is_noticed() {
                 // As much as there is room for.
                 let _ = tokio::time::timeout(Duration::from_millis(300), client.try_send(&body)).await;
                 eventually("the backend asked", Duration::from_secs(5), || backend.accepted() > accepted).await;
-                if reset {
-                    client.reset()
-                } else {
-                    client.close()
-                }
+                client.leave(reset);
                 eventually("both ends closed", Duration::from_secs(5), || proxied.gateway.open_files() <= files).await
             })
             .await;

@@ -116,11 +116,7 @@ async fn either_end_that_leaves_takes_the_other_along() {
             let seen = backend.closed().len();
             let (client, _) = open(&proxied, &backend).await;
             let left = Instant::now();
-            if reset {
-                client.reset()
-            } else {
-                client.close()
-            }
+            client.leave(reset);
             backend.wait_closed(seen).await.saturating_duration_since(left)
         })
         .await;

@@ -162,11 +162,7 @@ async fn close_and_reset_of_a_client_that_has_stopped_reading() {
             tokio::time::sleep(Duration::from_millis(300)).await;
             let left = Instant::now();
             // Closing with unread bytes is a reset in any case; the pair keeps both spellings of the table.
-            if reset {
-                client.reset()
-            } else {
-                client.close()
-            }
+            client.leave(reset);
             pair.engine.wait_closed(seen).await.after(left)
         })
         .await;
@@ -224,7 +220,7 @@ async fn two_thousand_followers_come_and_leave_nothing() {
         }
         eventually("all followers", Duration::from_secs(30), || pair.engine.open_logs() == FOLLOWERS).await;
         for (number, client) in clients.into_iter().enumerate() {
-            if number % 2 == 0 { client.close() } else { client.reset() }
+            client.leave(number % 2 != 0);
         }
         eventually("no follower", Duration::from_secs(10), || pair.engine.open_logs() == 0).await;
         assert_eq!(pair.engine.closed_logs().len(), FOLLOWERS * (round + 1));

@@ -220,6 +220,11 @@ impl Client {
         socket2::SockRef::from(&self.io).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
+    /// Closes with a reset (RST), or properly (FIN).
+    pub fn leave(self, with_reset: bool) {
+        if with_reset { self.reset() } else { self.close() }
+    }
+
     /// Shuts down the write side and keeps reading.
     pub async fn half_close(&mut self) {
         self.io.shutdown().await.unwrap();
