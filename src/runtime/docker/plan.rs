@@ -211,5 +211,4 @@ fn overlay(configured: &[(String, String)], request: &[Variable]) -> Vec<String>
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
 mod tests;

@@ -165,5 +165,4 @@ fn invalid(text: impl Into<String>) -> RuntimeError {
 }
 
 #[cfg(test)]
-#[path = "sidecar/tests.rs"]
 mod tests;

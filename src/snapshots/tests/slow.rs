@@ -1,0 +1,126 @@
+//! The runtime of these tests.
+
+use std::{
+    collections::{HashMap, HashSet},
+    pin::Pin,
+    sync::Mutex,
+};
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::{
+    logs::{LogQuery, LogSource},
+    model::{
+        create::CreateRequest,
+        sandbox::{CreatedSandbox, Sandbox, State, Status},
+        timestamp::Timestamp,
+    },
+    runtime::{self, Runtime, RuntimeError},
+};
+
+/// A runtime whose copies take as long as the test wants.
+#[derive(Default)]
+pub(super) struct Slow {
+    /// One permit lets one copy end.
+    pub(super) ends: Gate,
+    /// Told when a copy begins.
+    pub(super) begun: Notify,
+    pub(super) state: Mutex<Stage>,
+}
+
+pub(super) struct Gate(pub(super) Semaphore);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Stage {
+    pub(super) under_way: usize,
+    pub(super) most: usize,
+    pub(super) images: HashSet<String>,
+    pub(super) in_use: bool,
+    pub(super) broken: bool,
+    pub(super) paused: bool,
+    pub(super) failure: HashMap<String, runtime::ErrorKind>,
+}
+
+#[async_trait]
+impl Runtime for Slow {
+    async fn create(&self, _: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
+        Err(RuntimeError::not_supported("Creating"))
+    }
+
+    async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
+        if id == "nope" {
+            return Err(RuntimeError::not_found(id));
+        }
+        let state = if self.state.lock().unwrap().paused { State::Paused } else { State::Running };
+        Ok(Sandbox {
+            id: id.to_owned(),
+            image: None,
+            snapshot_id: None,
+            platform: None,
+            status: Status { state, reason: None, message: None, last_transition_at: None },
+            metadata: Default::default(),
+            extensions: Default::default(),
+            entrypoint: Vec::new(),
+            expires_at: None,
+            created_at: Timestamp::now(),
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
+        Err(RuntimeError::not_found(id))
+    }
+
+    async fn open_logs(&self, id: &str, _: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
+        Err(RuntimeError::not_found(id))
+    }
+
+    fn has_snapshots(&self) -> bool {
+        true
+    }
+
+    async fn commit(&self, sandbox: &str, snapshot: &str) -> Result<String, RuntimeError> {
+        {
+            let mut state = self.state.lock().unwrap();
+            state.under_way += 1;
+            state.most = state.most.max(state.under_way);
+        }
+        self.begun.notify_one();
+        self.ends.0.acquire().await.unwrap().forget();
+        let mut state = self.state.lock().unwrap();
+        state.under_way -= 1;
+        if let Some(kind) = state.failure.get(sandbox) {
+            return Err(RuntimeError::new(*kind, "no space left on device"));
+        }
+        state.images.insert(snapshot.to_owned());
+        Ok(format!("image:{snapshot}"))
+    }
+
+    async fn committed(&self, snapshot: &str) -> Result<Option<String>, RuntimeError> {
+        Ok(self.state.lock().unwrap().images.contains(snapshot).then(|| format!("image:{snapshot}")))
+    }
+
+    async fn remove_snapshot(&self, snapshot: &str, _: Option<&str>) -> Result<(), RuntimeError> {
+        let mut state = self.state.lock().unwrap();
+        match *state {
+            Stage { broken: true, .. } => Err(RuntimeError::new(runtime::ErrorKind::SnapshotRemoveFailed, "broken")),
+            Stage { in_use: true, .. } => Err(RuntimeError::new(runtime::ErrorKind::SnapshotInUse, "in use")),
+            _ => {
+                state.images.remove(snapshot);
+                Ok(())
+            }
+        }
+    }
+
+    async fn shutdown(&self) {}
+}
