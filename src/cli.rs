@@ -9,12 +9,10 @@ use std::{
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
-use crate::init_config;
+use crate::{config::Secret, init_config};
 
 /// The name of the program that this one stands in for. Called by it, help and usage show it.
 const PREDECESSOR: &str = "opensandbox-server";
-
-use crate::config::Secret;
 
 /// Serves the OpenSandbox lifecycle API and streams sandboxes' logs.
 ///
@@ -100,9 +98,7 @@ impl Cli {
         }
         cli
     }
-}
 
-impl Cli {
     /// The command under the name by which the program was called, if that is the existing server's.
     fn command_named(called: Option<&OsStr>) -> clap::Command {
         let is_predecessor = called.and_then(|path| Path::new(path).file_name()) == Some(OsStr::new(PREDECESSOR));

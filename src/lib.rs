@@ -33,6 +33,7 @@
 //! | [`access`] | | the access line, written when a response's body ends |
 //! | [`api`] | 4 | handlers, one file a resource; query and body to typed values, or the list of what is wrong |
 //! | [`body`] | | the one response body: nothing, some bytes, a log, or a backend's answer |
+//! | [`causes`] | | an error's text with those of its causes |
 //! | [`cli`] | | the command line |
 //! | [`client`] | | what a body can know of its client: left, stalled, has taken everything |
 //! | [`config`] | | the TOML file and the environment; one file a section, with keys, defaults and rules |
@@ -70,7 +71,7 @@
 //! - The log path spawns no task for a stream (for one of HTTP/2 hyper does, and nothing more), puts no channel between
 //!   the sockets, and allocates nothing a line. The proxy path spawns none either: see [`proxy`].
 //! - What must last as long as a stream lives in its body: permit, drain watch, client watch, report.
-//! - Only `main.rs` ends the process. There is no `unsafe`.
+//! - Only `main.rs` ends the process, and [`cli`] where a command line goes no further. There is no `unsafe`.
 //!
 //! # Where to start reading
 //!

@@ -1,4 +1,4 @@
-//! The `opensandbox-gateway` program: command line, configuration, runtime, server, exit code. The only caller of `exit`.
+//! The `opensandbox-gateway` program: command line, configuration, runtime, server, exit code.
 
 use std::{
     path::PathBuf,
