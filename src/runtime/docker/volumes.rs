@@ -1,5 +1,6 @@
 //! The volumes of sandboxes: prepared before the container is created, given back when it goes (docker-runtime.md §8).
 
+mod checks;
 mod claim;
 mod ossfs;
 mod place;
@@ -25,6 +26,7 @@ use super::{DockerOptions, Inner};
 
 pub(super) use self::place::plain;
 use self::{
+    checks::Checks,
     ossfs::Buckets,
     place::{Place, Refusal},
 };
@@ -34,13 +36,15 @@ use self::{
 pub(super) struct Volumes {
     /// Held while a volume is created, so that one of two creators knows that it was the other.
     creation: tokio::sync::Mutex<()>,
+    /// Not those of buckets, which hang more easily.
+    checks: Checks,
     buckets: Buckets,
 }
 
 impl Volumes {
     pub(super) fn new(options: &DockerOptions) -> Self {
         let buckets = Buckets::new(options.ossfs_mount_root.clone(), options.tool_path.clone());
-        Self { creation: tokio::sync::Mutex::default(), buckets }
+        Self { creation: tokio::sync::Mutex::default(), checks: Checks::default(), buckets }
     }
 }
 
@@ -96,12 +100,10 @@ impl Inner {
     /// Whether all places still are what was checked, so that the engine will bind the same.
     pub(super) async fn check_places(&self, mounts: &Mounts) -> Result<(), RuntimeError> {
         for (path, place) in &mounts.places {
-            match look(place, Place::is_still_there).await {
+            match self.volumes.checks.look(place, Place::is_still_there).await {
                 Ok(true) => {}
                 Ok(false) => return Err(exchanged(path)),
-                Err(error) => {
-                    return Err(fault(VolumeFault::HostPathCreateFailed, format!("Volume at '{path}': {error}")));
-                }
+                Err(error) => return Err(unanswered(path, &error)),
             }
         }
         Ok(())
@@ -117,13 +119,15 @@ impl Inner {
         let Some(pid) = state.and_then(|state| state.pid).filter(|pid| *pid > 0) else { return Ok(()) };
         for (path, place) in &mounts.places {
             let (at, of) = (path.clone(), container.to_owned());
-            let seen = look(place, move |place| {
+            let seen = self.volumes.checks.look(place, move |place| {
                 check_process(pid, &of)?;
                 place.is_seen_by(pid, &at)
             });
             match seen.await {
                 Ok(true) => {}
                 Ok(false) => return Err(exchanged(path)),
+                // What hangs may be what was put in the place of what was checked.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(unanswered(path, &error)),
                 Err(error) => tracing::debug!(container, path, %error, "a mount cannot be looked at"),
             }
         }
@@ -138,11 +142,12 @@ impl Inner {
             let text = format!("Volume '{name}': could not ensure host path directory exists at '{path}': {cause}");
             fault(VolumeFault::HostPathCreateFailed, text)
         };
-        let place = match find(PathBuf::from(&path), allowed.clone()).await {
+        let place = match self.volumes.checks.find(PathBuf::from(&path), allowed.clone()).await {
             Ok(place) => place,
             Err(Refusal::Outside(found)) => {
-                let allowed: Vec<String> =
-                    place::resolved_roots(&allowed).iter().map(|root| root.display().to_string()).collect();
+                let resolved = self.volumes.checks.run(move || place::resolved_roots(&allowed)).await;
+                let resolved = resolved.map_err(|error| failed(Path::new(&path), &error))?;
+                let allowed: Vec<String> = resolved.iter().map(|root| root.display().to_string()).collect();
                 return Err(not_allowed(&found.display().to_string(), allowed.iter().map(String::as_str)));
             }
             Err(Refusal::Unusable(error)) => return Err(failed(Path::new(&path), &error)),
@@ -151,18 +156,6 @@ impl Inner {
         mounts.places.push((volume.mount_path.clone(), Arc::new(place)));
         Ok(source)
     }
-}
-
-/// [`Place::find`], away from the threads that serve.
-async fn find(path: PathBuf, roots: Vec<PathBuf>) -> Result<Place, Refusal> {
-    let found = tokio::task::spawn_blocking(move || Place::find(&path, &roots)).await;
-    found.unwrap_or_else(|error| Err(Refusal::Unusable(io::Error::other(error))))
-}
-
-/// Asks a place something, away from the threads that serve.
-async fn look(place: &Arc<Place>, ask: impl FnOnce(&Place) -> io::Result<bool> + Send + 'static) -> io::Result<bool> {
-    let place = place.clone();
-    tokio::task::spawn_blocking(move || ask(&place)).await.map_err(io::Error::other)?
 }
 
 /// Fails unless `pid` is a process of the container here: in a container of its own a server sees other processes.
@@ -175,4 +168,8 @@ fn exchanged(path: &str) -> RuntimeError {
     tracing::error!(path, "what a volume was checked to be was exchanged while its sandbox was created");
     let text = format!("The volume at '{path}' was exchanged while the sandbox was created.");
     fault(VolumeFault::HostPathNotAllowed, text)
+}
+
+fn unanswered(path: &str, error: &io::Error) -> RuntimeError {
+    fault(VolumeFault::HostPathCreateFailed, format!("Volume at '{path}': {error}"))
 }

@@ -1,7 +1,6 @@
 //! Volumes of the engine, by name.
 
 use std::{
-    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -126,9 +125,9 @@ impl Inner {
         };
         let root = PathBuf::from(mountpoint);
         let seen = root.clone();
-        let seen = tokio::task::spawn_blocking(move || seen.read_dir().map(drop)).await;
-        seen.map_err(io::Error::other).flatten().map_err(|error| unseen(&error))?;
-        let place = match super::find(plain(&Path::new(mountpoint).join(part)), vec![root]).await {
+        let seen = self.volumes.checks.run(move || seen.read_dir().map(drop)).await;
+        seen.flatten().map_err(|error| unseen(&error))?;
+        let place = match self.volumes.checks.find(plain(&Path::new(mountpoint).join(part)), vec![root]).await {
             Ok(place) => place,
             Err(Refusal::Outside(_)) => {
                 let what = "resolved subPath escapes the volume mountpoint after symlink resolution.";

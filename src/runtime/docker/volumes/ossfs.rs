@@ -12,7 +12,10 @@ use std::{
 
 use bollard::errors::Error;
 use tempfile::NamedTempFile;
-use tokio::sync::{Mutex as AsyncMutex, OnceCell};
+use tokio::{
+    sync::{Mutex as AsyncMutex, OnceCell},
+    task::spawn_blocking,
+};
 
 use crate::{
     model::volume::{Ossfs, OssfsVersion, Volume, VolumeFault, check::fault},
@@ -24,7 +27,8 @@ use super::{
         engine::{Engine, text},
         labels,
     },
-    place::{Refusal, plain},
+    checks::Checks,
+    place::{Place, Refusal, plain},
     tools::Tools,
 };
 
@@ -33,6 +37,7 @@ use super::{
 pub(super) struct Buckets {
     root: PathBuf,
     tools: Tools,
+    checks: Checks,
     mounted: Mutex<HashMap<PathBuf, Arc<AsyncMutex<Mounted>>>>,
     /// Done once the sandboxes that were there before are among the users.
     restored: OnceCell<()>,
@@ -49,7 +54,8 @@ struct Mounted {
 
 impl Buckets {
     pub(super) fn new(root: PathBuf, path: Option<OsString>) -> Self {
-        Self { root, tools: Tools { path }, mounted: Mutex::default(), restored: OnceCell::new() }
+        let (tools, checks) = (Tools { path }, Checks::default());
+        Self { root, tools, checks, mounted: Mutex::default(), restored: OnceCell::new() }
     }
 
     /// Mounts a part of a bucket for the sandbox `id`, or shares what is mounted; gives its path.
@@ -136,34 +142,31 @@ impl Buckets {
             let text = format!("Volume '{}': failed to mount OSSFS bucket '{}': {cause}", volume.name, ossfs.bucket);
             fault(VolumeFault::OssfsMountFailed, text)
         };
-        self.make_folder(path).await.map_err(|cause| failed(&cause))?;
-        // Nobody uses what is mounted there: it is left over, with credentials that nobody knows.
-        if is_mounted(path).unwrap_or(false) {
+        // Nobody uses what is mounted there: it is left over, with credentials that nobody knows. It goes first, since a
+        // store that does not answer any more would make the check of the folder hang.
+        if is_left_over(path).await {
             self.unmount(path).await.map_err(|cause| failed(&cause))?;
         }
-        let file = hand_over(ossfs, volume.sub_path.as_deref()).map_err(|error| failed(&error.to_string()))?;
+        let (root, folder) = (self.root.clone(), path.to_owned());
+        let made = self.checks.run(move || make_folder(&root, &folder)).await;
+        made.map_err(|error| error.to_string()).flatten().map_err(|cause| failed(&cause))?;
         let prefix = part(volume.sub_path.as_deref());
+        let (source, handed) = (ossfs.clone(), prefix.clone());
+        let file = spawn_blocking(move || hand_over(&source, handed.as_deref())).await;
+        let file = file.map_err(io::Error::other).flatten().map_err(|error| failed(&error.to_string()))?;
         let (program, args) = command(ossfs, prefix.as_deref(), path, file.path());
         let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
-        let Err(cause) = self.tools.run(program, &args).await else { return Ok(()) };
+        let ran = self.tools.run(program, &args).await;
+        // Whatever comes of it, the file is gone.
+        let _ = spawn_blocking(move || drop(file)).await;
+        let Err(cause) = ran else { return Ok(()) };
         // A tool that was stopped may have mounted all the same.
-        if is_mounted(path).unwrap_or(false)
+        if is_left_over(path).await
             && let Err(error) = self.unmount(path).await
         {
             tracing::warn!(?path, error, "a bucket that could not be mounted in time stays mounted");
         }
         Err(failed(&cause))
-    }
-
-    /// Makes the folder to mount at. Not through a link, which a sandbox may have put into a bucket that is mounted above.
-    async fn make_folder(&self, path: &Path) -> Result<(), String> {
-        fs::create_dir_all(&self.root).map_err(|error| format!("{}: {error}", self.root.display()))?;
-        match super::find(path.to_owned(), vec![self.root.clone()]).await {
-            Ok(place) if place.path().is_dir() => Ok(()),
-            Ok(_) => Err(format!("{} is not a directory", path.display())),
-            Err(Refusal::Outside(_)) => Err(format!("{} leads out of the mount root", path.display())),
-            Err(Refusal::Unusable(error)) => Err(format!("{}: {error}", path.display())),
-        }
     }
 
     async fn unmount(&self, path: &Path) -> Result<(), String> {
@@ -235,14 +238,26 @@ fn url(endpoint: &str) -> String {
     if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") }
 }
 
+/// Makes the folder to mount at. Not through a link, which a sandbox may have put into a bucket that is mounted above.
+/// Blocks.
+fn make_folder(root: &Path, path: &Path) -> Result<(), String> {
+    fs::create_dir_all(root).map_err(|error| format!("{}: {error}", root.display()))?;
+    match Place::find(path, &[root.to_owned()]) {
+        Ok(place) if place.path().is_dir() => Ok(()),
+        Ok(_) => Err(format!("{} is not a directory", path.display())),
+        Err(Refusal::Outside(_)) => Err(format!("{} leads out of the mount root", path.display())),
+        Err(Refusal::Unusable(error)) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
 /// The part of the bucket in plain form; nothing for the whole of it.
 fn part(sub_path: Option<&str>) -> Option<String> {
     let part = plain(Path::new(sub_path?));
     part.to_str().filter(|part| !part.is_empty()).map(str::to_owned)
 }
 
-/// The file that hands the credentials over; only this user can read it, and it is gone with its value.
-fn hand_over(ossfs: &Ossfs, sub_path: Option<&str>) -> io::Result<NamedTempFile> {
+/// The file that hands the credentials over; only this user can read it, and it is gone with its value. Blocks.
+fn hand_over(ossfs: &Ossfs, prefix: Option<&str>) -> io::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new().prefix("opensandbox-ossfs-").tempfile()?;
     let (id, secret) = (ossfs.access_key_id.expose(), ossfs.access_key_secret.expose());
     match ossfs.version {
@@ -250,8 +265,8 @@ fn hand_over(ossfs: &Ossfs, sub_path: Option<&str>) -> io::Result<NamedTempFile>
         OssfsVersion::V2 => {
             writeln!(file, "--oss_endpoint={}\n--oss_bucket={}", url(&ossfs.endpoint), ossfs.bucket)?;
             writeln!(file, "--oss_access_key_id={id}\n--oss_access_key_secret={secret}")?;
-            if let Some(part) = part(sub_path) {
-                writeln!(file, "--oss_bucket_prefix={part}/")?;
+            if let Some(prefix) = prefix {
+                writeln!(file, "--oss_bucket_prefix={prefix}/")?;
             }
             ossfs.options.iter().try_for_each(|option| writeln!(file, "--{option}"))?;
         }
@@ -274,7 +289,13 @@ fn command(ossfs: &Ossfs, prefix: Option<&str>, path: &Path, file: &Path) -> (&'
     }
 }
 
-/// Whether something is mounted at a path, by the kernel's own table: asking the path could hang.
+/// Whether something is mounted at a path that nobody uses; if that cannot be told, the mounting will.
+async fn is_left_over(path: &Path) -> bool {
+    let path = path.to_owned();
+    spawn_blocking(move || is_mounted(&path)).await.map_err(io::Error::other).flatten().unwrap_or(false)
+}
+
+/// Whether something is mounted at a path, by the kernel's own table: asking the path could hang. Blocks.
 fn is_mounted(path: &Path) -> io::Result<bool> {
     let path = path.to_string_lossy();
     let table = fs::read_to_string("/proc/self/mountinfo")?;

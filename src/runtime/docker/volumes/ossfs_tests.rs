@@ -1,4 +1,4 @@
-use std::os::unix::fs::PermissionsExt;
+use std::{os::unix::fs::PermissionsExt, sync::mpsc, time::Duration};
 
 use crate::{config::secret::Secret, model::volume::Source, runtime::ErrorKind};
 
@@ -168,6 +168,33 @@ async fn what_a_program_leaves_running_keeps_nobody_waiting() {
     let start = std::time::Instant::now();
     rig.take("a", None, &ossfs(OssfsVersion::V2)).await.unwrap();
     assert!(start.elapsed().as_secs() < 4);
+}
+
+#[tokio::test]
+async fn a_folder_that_does_not_answer_fails_the_mount_in_time() {
+    let mut rig = Rig::new();
+    rig.buckets.checks = Checks::new(1, Duration::from_millis(100));
+    let (release, hung) = mpsc::channel::<()>();
+    rig.buckets.checks.run(move || hung.recv()).await.unwrap_err();
+    let error = rig.take("a", None, &ossfs(OssfsVersion::V2)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::OssfsMountFailed));
+    assert!(error.message.contains("the file system did not answer"), "{error}");
+    assert!(rig.calls().is_empty() && rig.buckets.lock().is_empty());
+    drop(release);
+    while rig.take("a", None, &ossfs(OssfsVersion::V2)).await.is_err() {}
+}
+
+#[tokio::test]
+async fn what_is_left_over_is_unmounted_first() {
+    let rig = Rig::new();
+    // A place at which something is mounted everywhere; the programs only note what they are told.
+    let buckets = Buckets::new("/".into(), Some(rig.folder.path().as_os_str().to_owned()));
+    let rig = Rig { buckets, ..rig };
+    let bucket = Ossfs { bucket: "proc".to_owned(), ..ossfs(OssfsVersion::V1) };
+    assert_eq!(rig.take("a", None, &bucket).await.unwrap(), "/proc");
+    let calls = rig.calls();
+    assert_eq!(calls[0], "fusermount -u /proc");
+    assert!(calls[1].starts_with("ossfs proc /proc "), "{calls:?}");
 }
 
 #[tokio::test]

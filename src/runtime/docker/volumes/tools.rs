@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::process::Command;
+use tokio::{
+    process::{Child, Command},
+    task::spawn_blocking,
+};
 
 /// The longest that one program may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,31 +32,57 @@ impl Tools {
     /// # Errors
     /// Why it did not succeed, in words for a person. They may repeat what the program was given.
     pub(super) async fn run(&self, program: &str, args: &[&OsStr]) -> Result<(), String> {
-        let mut output = tempfile::tempfile().map_err(|error| format!("no temporary file: {error}"))?;
-        match tokio::time::timeout(PATIENCE, self.status(program, args, &output)).await {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(format!("{program}: {status}: {}", last_words(&mut output).unwrap_or_default())),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-                Err(format!("{program} was not found on PATH"))
-            }
-            Ok(Err(error)) => Err(format!("{program}: {error}")),
-            Err(_) => Err(format!("{program} did not end within {} s", PATIENCE.as_secs())),
+        let ended = tokio::time::timeout(PATIENCE, self.status(program, args)).await;
+        let (status, output) =
+            ended.unwrap_or_else(|_| Err(format!("{program} did not end within {} s", PATIENCE.as_secs())))?;
+        if status.success() {
+            return Ok(());
         }
+        let said = spawn_blocking(move || last_words(output)).await.map_err(io::Error::other).flatten();
+        Err(format!("{program}: {status}: {}", said.unwrap_or_default()))
     }
 
-    /// The output goes to a file and not to a pipe: what a program leaves running would keep a pipe open.
-    async fn status(&self, program: &str, args: &[&OsStr], output: &File) -> io::Result<ExitStatus> {
+    /// How a program ended, and what it wrote. One that is not waited for any longer is killed.
+    async fn status(&self, program: &str, args: &[&OsStr]) -> Result<(ExitStatus, File), String> {
+        let failed = |error: io::Error| format!("{program}: {error}");
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).kill_on_drop(true);
-        command.stdout(output.try_clone()?).stderr(output.try_clone()?);
         if let Some(path) = &self.path {
             command.env("PATH", path);
         }
-        command.status().await
+        let started = spawn_blocking(move || start(command)).await.map_err(io::Error::other).map_err(failed)?;
+        let (mut child, output) = started.map_err(|error| match error {
+            Unstarted::Output(error) => format!("no temporary file: {error}"),
+            Unstarted::Program(error) if error.kind() == io::ErrorKind::NotFound => {
+                format!("{program} was not found on PATH")
+            }
+            Unstarted::Program(error) => failed(error),
+        })?;
+        Ok((child.wait().await.map_err(failed)?, output))
     }
 }
 
-fn last_words(output: &mut File) -> io::Result<String> {
+/// Why there is no program to wait for.
+enum Unstarted {
+    /// There is no file for what it would write.
+    Output(io::Error),
+    Program(io::Error),
+}
+
+/// Starts a program. Blocks. The output goes to a file and not to a pipe: what a program leaves running would keep a pipe
+/// open.
+fn start(mut command: Command) -> Result<(Child, File), Unstarted> {
+    let open = || {
+        let output = tempfile::tempfile()?;
+        Ok((output.try_clone()?, output.try_clone()?, output))
+    };
+    let (out, err, output) = open().map_err(Unstarted::Output)?;
+    let child = command.stdout(out).stderr(err).spawn().map_err(Unstarted::Program)?;
+    Ok((child, output))
+}
+
+/// The end of what a program wrote. Blocks.
+fn last_words(mut output: File) -> io::Result<String> {
     let length = output.seek(SeekFrom::End(0))?;
     output.seek(SeekFrom::Start(length.saturating_sub(LAST_WORDS)))?;
     let mut words = Vec::new();

@@ -1,0 +1,98 @@
+//! Work on the file system, away from the threads that serve: below a mount that hangs it never ends.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+
+use super::place::{Place, Refusal};
+
+/// The longest that one check is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many checks may be under way. Those that hang count as long as they do: each holds a thread, of which creations
+/// are not to use up all.
+const CHECKS: usize = 64;
+
+/// Lets some checks of the file system run at a time.
+#[derive(Debug)]
+pub(super) struct Checks {
+    slots: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self::new(CHECKS, PATIENCE)
+    }
+}
+
+impl Checks {
+    pub(super) fn new(count: usize, patience: Duration) -> Self {
+        Self { slots: Arc::new(Semaphore::new(count)), patience }
+    }
+
+    /// Runs a check. One that its caller does not wait for any longer goes on by itself, and its outcome is dropped.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`] when there was no outcome in time, or no room for the check.
+    pub(super) async fn run<T: Send + 'static>(&self, check: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        let slots = self.slots.clone();
+        let checked = async {
+            let slot = slots.acquire_owned().await.map_err(io::Error::other)?;
+            let check = move || {
+                let _slot = slot;
+                check()
+            };
+            spawn_blocking(check).await.map_err(io::Error::other)
+        };
+        timeout(self.patience, checked).await.unwrap_or_else(|_| {
+            let text = format!("the file system did not answer within {} s", self.patience.as_secs());
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        })
+    }
+
+    /// [`Place::find`].
+    pub(super) async fn find(&self, path: PathBuf, roots: Vec<PathBuf>) -> Result<Place, Refusal> {
+        self.run(move || Place::find(&path, &roots)).await?
+    }
+
+    /// Asks a place something.
+    pub(super) async fn look(
+        &self,
+        place: &Arc<Place>,
+        ask: impl FnOnce(&Place) -> io::Result<bool> + Send + 'static,
+    ) -> io::Result<bool> {
+        let place = place.clone();
+        self.run(move || ask(&place)).await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Instant};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_check_that_hangs_is_not_waited_for() {
+        let checks = Checks::new(1, Duration::from_millis(50));
+        let (release, hung) = mpsc::channel::<()>();
+        let start = Instant::now();
+        let error = checks.run(move || hung.recv()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        // The only slot is taken as long as it hangs.
+        assert_eq!(checks.run(|| ()).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() < Duration::from_secs(10));
+        drop(release);
+        while checks.run(|| ()).await.is_err() {}
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_serves_is_free_during_a_check() {
+        let (release, held) = mpsc::channel();
+        let checks = Checks::default();
+        // On this one thread nobody would send if the check held it.
+        let (held, ()) = tokio::join!(checks.run(move || held.recv()), async { release.send(7).unwrap() });
+        assert_eq!(held.unwrap(), Ok(7));
+    }
+}
