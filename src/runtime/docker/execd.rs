@@ -149,7 +149,9 @@ async fn read(engine: &Engine, container: &str, set: Set) -> Result<Bytes, Runti
     if !absent.is_empty() {
         tracing::info!(files = absent.join(", "), "the execd image lacks optional files");
     }
-    repack(&files, set.folder).map_err(unreadable)
+    // Some tens of MiB are copied.
+    let packed = tokio::task::spawn_blocking(move || repack(&files, set.folder)).await;
+    packed.map_err(io::Error::other).flatten().map_err(unreadable)
 }
 
 async fn download(engine: &Engine, container: &str, path: &str) -> Result<Vec<u8>, Error> {
@@ -165,7 +167,7 @@ async fn download(engine: &Engine, container: &str, path: &str) -> Result<Vec<u8
     Ok(archive)
 }
 
-/// One archive of the folder and the files of `archives`, whose modes, owners and attributes they keep.
+/// One archive of the folder and the files of `archives`, whose modes, owners and attributes they keep. Blocks.
 fn repack(archives: &[Vec<u8>], folder: &str) -> io::Result<Bytes> {
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
