@@ -121,7 +121,7 @@ pub async fn handle(
         Route::Pools(asked) => Box::pin(pools::answer(asked, req)).await,
         Route::Templates(asked) => Box::pin(templates::answer(asked, req)).await,
         Route::MetricsEvents => Box::pin(metrics::ingest(&api.metrics, req)).await,
-        Route::Docs(file) => docs::answer(&file, req.headers()),
+        Route::Docs(file) => docs::answer(&file, req.headers()).await,
     }
 }
 

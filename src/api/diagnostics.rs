@@ -9,6 +9,7 @@ mod query;
 use std::{
     future::{Future, poll_fn},
     num::NonZeroU64,
+    panic::resume_unwind,
     pin::Pin,
 };
 
@@ -77,8 +78,8 @@ async fn logs(api: &Api, id: &str, query: LogsQuery, client: ClientWatch) -> Res
     if let Some(scope) = scope {
         // One line more than are shown tells whether there are more.
         let log = LogQuery { tail: NonZeroU64::new(LOG_LINES as u64 + 1), since: None, ..log };
-        let (content, truncated) = watched(&client, collected(api, id, &log)).await??;
-        return Ok(respond::json(StatusCode::OK, &Descriptor::new(Kind::Logs, id, scope, content, truncated)));
+        let tail = watched(&client, collected(api, id, &log)).await??;
+        return Ok(described(id.to_owned(), scope, tail).await);
     }
     let mut res = stream(api, id, &log, client, String::new(), "").await?;
     let headers = res.headers_mut();
@@ -151,16 +152,29 @@ async fn stream(
     Ok(res)
 }
 
-/// The last lines of a log, in memory; and whether there were more.
-async fn collected(api: &Api, id: &str, query: &LogQuery) -> Result<(String, bool), ApiError> {
+/// The end of a log, in memory.
+async fn collected(api: &Api, id: &str, query: &LogQuery) -> Result<Tail, ApiError> {
     let _permit = api.streams.acquire(id)?;
     let mut source = open(api, id, query).await?;
     let mut tail = Tail::default();
     while let Some(piece) = next(id, &mut source).await? {
         tail.push(&piece);
     }
-    let (content, truncated) = tail.finish(LOG_LINES);
-    Ok(if content.is_empty() { (NO_LOGS.to_owned(), false) } else { (content, truncated) })
+    Ok(tail)
+}
+
+/// The last lines of a log as a descriptor. Long lines make megabytes of it, which are left to a thread that serves no
+/// connections.
+async fn described(id: String, scope: &'static str, tail: Tail) -> Response<Body> {
+    let describe = move || {
+        let (content, truncated) = match tail.finish(LOG_LINES) {
+            (content, _) if content.is_empty() => (NO_LOGS.to_owned(), false),
+            last => last,
+        };
+        respond::json(StatusCode::OK, &Descriptor::new(Kind::Logs, &id, scope, content, truncated))
+    };
+    let described = tokio::task::spawn_blocking(describe).await;
+    described.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()))
 }
 
 async fn open(api: &Api, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {

@@ -3,7 +3,7 @@
 
 mod assets;
 
-use std::io::Read as _;
+use std::{io::Read as _, panic::resume_unwind};
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -24,12 +24,12 @@ const FRESH: &str = "public, max-age=86400";
 ///
 /// # Errors
 /// There is no such file.
-pub fn answer(file: &DocsFile, asked: &HeaderMap) -> Result<Response<Body>, ApiError> {
+pub async fn answer(file: &DocsFile, asked: &HeaderMap) -> Result<Response<Body>, ApiError> {
     match file {
         DocsFile::Swagger => Ok(page(include_str!("../../assets/docs/swagger.html"))),
         DocsFile::OAuth2Redirect => Ok(page(include_str!("../../assets/docs/oauth2-redirect.html"))),
         DocsFile::Redoc => Ok(page(include_str!("../../assets/docs/redoc.html"))),
-        DocsFile::Asset(name) => Asset::find(name).map(|asset| loaded(asset, asked)).ok_or_else(ApiError::no_route),
+        DocsFile::Asset(name) => Ok(loaded(Asset::find(name).ok_or_else(ApiError::no_route)?, asked).await),
     }
 }
 
@@ -44,11 +44,11 @@ fn page(text: &'static str) -> Response<Body> {
     res
 }
 
-fn loaded(asset: &Asset, asked: &HeaderMap) -> Response<Body> {
+async fn loaded(asset: &'static Asset, asked: &HeaderMap) -> Response<Body> {
     let zipped = takes_gzip(asked);
     let tag = asset.tag(zipped);
     let is_known = asked.get_all(header::IF_NONE_MATCH).iter().any(|tags| names(tags, &tag));
-    let mut res = Response::new(if is_known { Body::empty() } else { body(asset, zipped) });
+    let mut res = Response::new(if is_known { Body::empty() } else { body(asset, zipped).await });
     let headers = res.headers_mut();
     if let Ok(tag) = HeaderValue::try_from(tag) {
         headers.insert(header::ETAG, tag);
@@ -66,14 +66,19 @@ fn loaded(asset: &Asset, asked: &HeaderMap) -> Response<Body> {
     res
 }
 
-fn body(asset: &Asset, zipped: bool) -> Body {
+/// A file is unpacked once, since whoever asks without gzip asks again, and by no thread that serves, since it takes some
+/// milliseconds.
+async fn body(asset: &'static Asset, zipped: bool) -> Body {
     if zipped {
         return Body::full(asset.zipped);
     }
-    Body::full(asset.plain.get_or_init(|| unzipped(asset)).clone())
+    if let Some(plain) = asset.plain.get() {
+        return Body::full(plain.clone());
+    }
+    let plain = tokio::task::spawn_blocking(|| asset.plain.get_or_init(|| unzipped(asset)).clone()).await;
+    Body::full(plain.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic())))
 }
 
-/// Once a file: it takes some milliseconds, and whoever asks without gzip asks again.
 fn unzipped(asset: &Asset) -> Bytes {
     let mut plain = Vec::new();
     // The files are built in, and a test has unpacked each.
@@ -126,23 +131,23 @@ mod tests {
         assert!(!takes_gzip(&HeaderMap::new()));
     }
 
-    #[test]
-    fn a_copy_that_is_right_is_not_sent_again() {
+    #[tokio::test]
+    async fn a_copy_that_is_right_is_not_sent_again() {
         let file = DocsFile::Asset("swagger-ui.css".to_owned());
-        let first = answer(&file, &HeaderMap::new()).unwrap();
+        let first = answer(&file, &HeaderMap::new()).await.unwrap();
         let tag = first.headers()[header::ETAG].to_str().unwrap().to_owned();
         assert_eq!((first.status(), first.headers().get(header::CONTENT_ENCODING)), (StatusCode::OK, None));
         for tags in [tag.clone(), format!("\"x\", W/{tag}"), "*".to_owned()] {
-            let again = answer(&file, &asked(header::IF_NONE_MATCH, &tags)).unwrap();
+            let again = answer(&file, &asked(header::IF_NONE_MATCH, &tags)).await.unwrap();
             assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{tags}");
         }
-        assert_eq!(answer(&file, &asked(header::IF_NONE_MATCH, "\"x\"")).unwrap().status(), StatusCode::OK);
+        assert_eq!(answer(&file, &asked(header::IF_NONE_MATCH, "\"x\"")).await.unwrap().status(), StatusCode::OK);
     }
 
-    #[test]
-    fn there_are_no_other_files() {
+    #[tokio::test]
+    async fn there_are_no_other_files() {
         for name in ["", "..", "swagger-ui.css.gz", "README.md", "../swagger.html"] {
-            assert!(answer(&DocsFile::Asset(name.to_owned()), &HeaderMap::new()).is_err(), "{name}");
+            assert!(answer(&DocsFile::Asset(name.to_owned()), &HeaderMap::new()).await.is_err(), "{name}");
         }
     }
 }

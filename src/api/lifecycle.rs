@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     extract::{self, Invalid},
     failure::Failure,
+    payload,
 };
 use crate::{
     model::{read, timestamp::Timestamp, violation::Report},
@@ -31,7 +32,8 @@ pub async fn renew(
     content_type: Option<&str>,
     body: &[u8],
 ) -> Result<Renewed, Failure> {
-    let time = read_time(&extract::json_body(content_type, body)?)?;
+    let read = |content_type: Option<&str>, body: &[u8]| read_time(&extract::json_body(content_type, body)?);
+    let time = payload::parsed(content_type, body, read).await?;
     Ok(Renewed { expires_at: runtime.renew(id, time).await? })
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{
     extract::{self, Invalid},
     failure::Failure,
+    payload,
 };
 use crate::{
     model::{read, sandbox::Sandbox, violation::Report},
@@ -22,8 +23,8 @@ pub async fn patch(
     content_type: Option<&str>,
     body: &[u8],
 ) -> Result<Sandbox, Failure> {
-    let body = extract::json_map(content_type, body)?;
-    let patch = read_patch(&body)?;
+    let read = |content_type: Option<&str>, body: &[u8]| read_patch(&extract::json_map(content_type, body)?);
+    let patch = payload::parsed(content_type, body, read).await?;
     Ok(runtime.patch_metadata(id, patch.into_iter().collect()).await?)
 }
 

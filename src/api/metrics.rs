@@ -19,7 +19,7 @@ use crate::{
 pub async fn ingest(metrics: &Metrics, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
     let agent = req.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
     let sdk = Sdk::from_user_agent(agent.unwrap_or_default());
-    let event = CreateEvent::from_json(&payload::read_json(req).await?)?;
+    let event = payload::read_json(req, CreateEvent::from_json).await?;
     metrics.created(event, sdk);
     Ok(respond::empty(StatusCode::NO_CONTENT))
 }

@@ -35,7 +35,8 @@ pub async fn forward(
         Upload::empty()
     } else {
         let body = payload::read(body).await?;
-        check(&head.method, &head.headers, &body)?;
+        let method = head.method.clone();
+        payload::parsed(content_type(&head.headers), &body, move |kind, body| check(&method, kind, body)).await?;
         Upload::full(body)
     };
     if id.starts_with(FOREIGN) {
@@ -55,9 +56,12 @@ pub async fn forward(
     Ok(api.proxy.forward(forward, upload, None, client).await?)
 }
 
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str).and_then(Result::ok)
+}
+
 /// Checks the form of a body; what its words mean is the sidecar's.
-fn check(method: &Method, headers: &HeaderMap, body: &[u8]) -> Result<(), Invalid> {
-    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str).and_then(Result::ok);
+fn check(method: &Method, content_type: Option<&str>, body: &[u8]) -> Result<(), Invalid> {
     let is_list = method != Method::PUT;
     let value =
         extract::json_body(content_type, body).map_err(|invalid| if is_list { no_list(invalid) } else { invalid })?;
@@ -88,9 +92,7 @@ mod tests {
     use super::*;
 
     fn rule(method: Method, content_type: &'static str, body: &str) -> Option<&'static str> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        check(&method, &headers, body.as_bytes()).err().map(|invalid| invalid.0[0].rule)
+        check(&method, Some(content_type), body.as_bytes()).err().map(|invalid| invalid.0[0].rule)
     }
 
     #[test]

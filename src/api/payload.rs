@@ -1,6 +1,6 @@
 //! A request's body, whole and bounded.
 
-use std::time::Duration;
+use std::{panic::resume_unwind, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, header};
@@ -8,11 +8,14 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use super::extract;
+use super::extract::{self, Invalid};
 use crate::{causes, error::ApiError};
 
 /// Longest body that is accepted, in bytes. The existing server has no limit; a creation with all its fields is some KiB.
 const MAX_BODY: usize = 1024 * 1024;
+
+/// Longest body that is parsed at once, in bytes.
+const SHORT_BODY: usize = 64 * 1024;
 
 /// How long a body may take to arrive.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -32,14 +35,37 @@ pub async fn read(body: Incoming) -> Result<Bytes, ApiError> {
     }
 }
 
-/// Reads a request's body as JSON.
+/// Makes something of a body and its type. A long one takes as long as many requests do, and is left to a thread that
+/// serves no connections.
 ///
 /// # Errors
 ///
-/// As [`read`], or it is empty, does not call itself JSON or is none.
-pub async fn read_json(req: Request<Incoming>) -> Result<Value, ApiError> {
+/// Those of `parse`.
+pub async fn parsed<T: Send + 'static>(
+    content_type: Option<&str>,
+    body: &[u8],
+    parse: impl FnOnce(Option<&str>, &[u8]) -> Result<T, Invalid> + Send + 'static,
+) -> Result<T, Invalid> {
+    if body.len() <= SHORT_BODY {
+        return parse(content_type, body);
+    }
+    let (content_type, body) = (content_type.map(str::to_owned), body.to_vec());
+    let parsed = tokio::task::spawn_blocking(move || parse(content_type.as_deref(), &body)).await;
+    parsed.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()))
+}
+
+/// Reads a request's body as JSON, and makes something of it.
+///
+/// # Errors
+///
+/// As [`read`], or it is empty, does not call itself JSON or is none; or those of `check`.
+pub async fn read_json<T: Send + 'static>(
+    req: Request<Incoming>,
+    check: impl FnOnce(&Value) -> Result<T, Invalid> + Send + 'static,
+) -> Result<T, ApiError> {
     let (head, body) = req.into_parts();
     let body = read(body).await?;
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    Ok(extract::json_body(content_type, &body)?)
+    let check = move |content_type: Option<&str>, body: &[u8]| check(&extract::json_body(content_type, body)?);
+    Ok(parsed(content_type, &body, check).await?)
 }

@@ -18,8 +18,8 @@ use crate::{
 /// Always: that the request breaks a rule of its form, or that there are no pools.
 pub async fn answer(asked: Collection, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
     match asked {
-        Collection::Create => pool::check_create(&payload::read_json(req).await?)?,
-        Collection::Update(_) => pool::check_update(&payload::read_json(req).await?)?,
+        Collection::Create => payload::read_json(req, pool::check_create).await?,
+        Collection::Update(_) => payload::read_json(req, pool::check_update).await?,
         Collection::List | Collection::Get(_) | Collection::Delete(_) => {}
     }
     let text = "Pool management is only available when runtime.type is 'kubernetes'.";

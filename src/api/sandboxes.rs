@@ -1,10 +1,11 @@
 //! `/sandboxes`: create, get, list, delete.
 
-use std::{collections::BTreeMap, panic::resume_unwind};
+use std::collections::BTreeMap;
 
 use super::{
     extract::{self, Invalid, Query},
     failure::Failure,
+    payload,
 };
 use crate::{
     model::{
@@ -17,9 +18,6 @@ use crate::{
     runtime::Runtime,
     snapshots::Snapshots,
 };
-
-/// Longest creation that is read at once, in bytes.
-const SHORT_BODY: usize = 64 * 1024;
 
 /// How many sandboxes a page has when the client does not say.
 const DEFAULT_PAGE_SIZE: u64 = 20;
@@ -38,22 +36,13 @@ pub async fn create(
     content_type: Option<&str>,
     body: &[u8],
 ) -> Result<CreatedSandbox, Failure> {
-    let mut request = read(content_type, body).await?;
+    let mut request = payload::parsed(content_type, body, read).await?;
     snapshots.resolve(&mut request).await?;
     Ok(runtime.create(request).await?)
 }
 
-/// Reads a creation. A long one takes as long as many requests do, and is left to a thread that serves no connections.
-async fn read(content_type: Option<&str>, body: &[u8]) -> Result<CreateRequest, Failure> {
-    fn parse(content_type: Option<&str>, body: &[u8]) -> Result<CreateRequest, Invalid> {
-        CreateRequest::from_json(&extract::json_body(content_type, body)?)
-    }
-    if body.len() <= SHORT_BODY {
-        return Ok(parse(content_type, body)?);
-    }
-    let (content_type, body) = (content_type.map(str::to_owned), body.to_vec());
-    let parsed = tokio::task::spawn_blocking(move || parse(content_type.as_deref(), &body)).await;
-    Ok(parsed.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()))?)
+fn read(content_type: Option<&str>, body: &[u8]) -> Result<CreateRequest, Invalid> {
+    CreateRequest::from_json(&extract::json_body(content_type, body)?)
 }
 
 /// `GET /sandboxes`, with the query string as it stands after the `?`.

@@ -34,7 +34,7 @@ pub async fn create(snapshots: &Snapshots, sandbox: &str, req: Request<Incoming>
     let (head, body) = req.into_parts();
     let body = payload::read(body).await?;
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let new = new_snapshot(content_type, &body)?;
+    let new = payload::parsed(content_type, &body, new_snapshot).await?;
     let snapshot = snapshots.create(sandbox, new.name).await.map_err(Failure::from)?;
     let mut res = respond::json(StatusCode::ACCEPTED, &snapshot);
     // A UUID, which is visible ASCII.

@@ -19,7 +19,7 @@ use crate::{
 /// Always: that the request breaks a rule of its form, or that there are no templates.
 pub async fn answer(asked: Collection, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
     match asked {
-        Collection::Create => template::check_create(&payload::read_json(req).await?)?,
+        Collection::Create => payload::read_json(req, template::check_create).await?,
         Collection::List => {
             sandboxes::page(&Query::parse(req.uri().query().unwrap_or_default()))?;
         }
