@@ -71,7 +71,11 @@ impl Fixture {
 
     /// Another runtime with the same files, as after a restart.
     pub(crate) async fn restart(&mut self) {
-        self.docker = start(Path::new(SOCKET), options(), self.state.path()).await;
+        self.restart_with(options()).await;
+    }
+
+    pub(crate) async fn restart_with(&mut self, options: DockerOptions) {
+        self.docker = start(Path::new(SOCKET), options, self.state.path()).await;
     }
 
     /// What there still is of all sandboxes that the runtime tried to create through the proxy.

@@ -258,3 +258,36 @@ async fn a_bucket_is_unmounted_with_its_last_sandbox() {
     other.docker.delete(&second).await.unwrap();
     assert_eq!(calls(&folder), "fusermount -u\n");
 }
+
+/// With real mounts, since it is the mount that a mark is bound to: of nothing, in the place of a bucket.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_is_shared_with_equal_credentials_after_a_restart() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let options = programs(&folder);
+    for (name, line) in [("ossfs2", "mount -t tmpfs none"), ("fusermount", "umount")] {
+        let script = format!("#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\nexec {line} \"$2\"\n");
+        fs::write(folder.path().join(name), script).unwrap();
+    }
+    let wanted = |secret: &str| with(vec![volume("/x", None, bucket(secret))], "sleep 1000");
+    let mut fixture = Fixture::start_with(options.clone()).await;
+    let first = fixture.docker.create(wanted("a")).await.unwrap().id;
+    let container = fixture.engine.inspect_container(&format!("sandbox-{first}"), None).await.unwrap();
+    assert!(container.config.unwrap().labels.unwrap().contains_key("opensandbox.io/ossfs-credentials"));
+    let text = fixture.docker.inspect(&first).await.unwrap();
+    assert!(text.contains("opensandbox.io/ossfs-credentials=***"), "{text}");
+
+    fixture.restart_with(options.clone()).await;
+    let error = fixture.docker.create(wanted("b")).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::OssfsMountConflict));
+    let second = fixture.docker.create(wanted("a")).await.unwrap().id;
+    fixture.docker.delete(&first).await.unwrap();
+    fixture.restart_with(options).await;
+    let third = fixture.docker.create(wanted("a")).await.unwrap().id;
+    fixture.docker.delete(&second).await.unwrap();
+    fixture.docker.delete(&third).await.unwrap();
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!table.contains(folder.path().to_str().unwrap()), "the last unmounts");
+}

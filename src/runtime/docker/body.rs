@@ -70,6 +70,7 @@ fn all_labels(parts: &Parts<'_>) -> HashMap<String, String> {
     let runtime_volume = parts.sidecar.map(|_| sidecar::runtime_volume(parts.id));
     set(labels::MANAGED_BY, list(parts.mounts.managed.iter().cloned().chain(runtime_volume).collect()));
     set(labels::BUCKETS, list(parts.mounts.buckets.clone()));
+    set(labels::BUCKET_MARKS, list(parts.mounts.marks.clone()));
     all
 }
 
@@ -266,8 +267,12 @@ mod tests {
     #[test]
     fn with_a_sidecar_the_network_and_the_ports_are_the_sidecar_s() {
         let sidecar = Sidecar { container: "c0".to_owned(), token: Secret::new("t0k") };
-        let mounts =
-            Mounts { managed: vec!["v".to_owned()], buckets: vec!["/mnt/ossfs/b".to_owned()], ..Default::default() };
+        let mounts = Mounts {
+            managed: vec!["v".to_owned()],
+            buckets: vec!["/mnt/ossfs/b".to_owned()],
+            marks: vec!["m".to_owned()],
+            ..Default::default()
+        };
         let (plan, ports) = (plan(|_| ()), ports());
         let options = DockerOptions { drop_capabilities: vec!["MKNOD".to_owned()], ..Default::default() };
         let body = made(&plan, &options, |parts| {
@@ -282,6 +287,7 @@ mod tests {
         assert_eq!(labels[labels::EGRESS_TOKEN], "t0k");
         assert_eq!(labels[labels::MANAGED_BY], r#"["v","opensandbox-runtime-x"]"#);
         assert_eq!(labels[labels::BUCKETS], r#"["/mnt/ossfs/b"]"#);
+        assert_eq!(labels[labels::BUCKET_MARKS], r#"["m"]"#);
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub(super) const HTTP_PORT: &str = "opensandbox.io/http-port";
 pub(super) const MANAGED_BY: &str = "opensandbox.io/volume-managed-by";
 /// The mounted buckets that the sandbox uses, as a JSON list of paths.
 pub(super) const BUCKETS: &str = "opensandbox.io/ossfs-mounts";
+/// Marks of the credentials that those were mounted with, as a JSON list. This server's own; by its name it is hidden
+/// where labels are shown.
+pub(super) const BUCKET_MARKS: &str = "opensandbox.io/ossfs-credentials";
 /// What a client must show to the sandbox's egress sidecar; only sandboxes with a sidecar have it.
 pub(super) const EGRESS_TOKEN: &str = "opensandbox.io/egress-auth-token";
 /// The keys of the labels that came with the image, as a JSON array: they are nobody's metadata.

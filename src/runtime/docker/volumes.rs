@@ -2,6 +2,7 @@
 
 mod checks;
 mod claim;
+mod marks;
 mod ossfs;
 mod place;
 mod tools;
@@ -43,7 +44,7 @@ pub(super) struct Volumes {
 
 impl Volumes {
     pub(super) fn new(options: &DockerOptions) -> Self {
-        let buckets = Buckets::new(options.ossfs_mount_root.clone(), options.tool_path.clone());
+        let buckets = Buckets::new(options.ossfs_mount_root.clone(), options.tool_path.clone(), &options.state_dir);
         Self { creation: tokio::sync::Mutex::default(), checks: Checks::default(), buckets }
     }
 }
@@ -57,6 +58,8 @@ pub(super) struct Mounts {
     pub(super) managed: Vec<String>,
     /// The mounted buckets that the sandbox uses, by their paths.
     pub(super) buckets: Vec<String>,
+    /// What tells after a restart which credentials those were mounted with, in no order.
+    pub(super) marks: Vec<String>,
     /// The engine's volumes that were created.
     pub(super) created: Vec<String>,
     /// The places of the host, by where they are in the sandbox.
@@ -71,9 +74,10 @@ impl Inner {
                 Source::Host(path) => self.host_place(volume, path, mounts).await?,
                 Source::Claim(claim) => self.claim(volume, claim, mounts).await?,
                 Source::Ossfs(ossfs) => {
-                    let path = self.volumes.buckets.acquire(&self.engine, id, volume, ossfs).await?;
+                    let (path, mark) = self.volumes.buckets.acquire(&self.engine, id, volume, ossfs).await?;
                     if !mounts.buckets.contains(&path) {
                         mounts.buckets.push(path.clone());
+                        mounts.marks.extend(mark);
                     }
                     path
                 }

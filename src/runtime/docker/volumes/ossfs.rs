@@ -14,7 +14,7 @@ use bollard::errors::Error;
 use tempfile::NamedTempFile;
 use tokio::{
     sync::{Mutex as AsyncMutex, OnceCell},
-    task::spawn_blocking,
+    task::{JoinError, spawn_blocking},
 };
 
 use crate::{
@@ -28,6 +28,7 @@ use super::{
         labels,
     },
     checks::Checks,
+    marks::{Marks, Use},
     place::{Place, Refusal, plain},
     tools::Tools,
 };
@@ -38,6 +39,7 @@ pub(super) struct Buckets {
     root: PathBuf,
     tools: Tools,
     checks: Checks,
+    marks: Marks,
     mounted: Mutex<HashMap<PathBuf, Arc<AsyncMutex<Mounted>>>>,
     /// Done once the sandboxes that were there before are among the users.
     restored: OnceCell<()>,
@@ -50,22 +52,27 @@ struct Mounted {
     users: HashSet<String>,
     /// What was mounted; not known of a mount that was there before this server.
     source: Option<Ossfs>,
+    /// What the mount is called among all mounts, if that is known.
+    mount: Option<String>,
+    /// The marks of the users that were there before this server, each with its user.
+    marks: Vec<(String, String)>,
 }
 
 impl Buckets {
-    pub(super) fn new(root: PathBuf, path: Option<OsString>) -> Self {
-        let (tools, checks) = (Tools { path }, Checks::default());
-        Self { root, tools, checks, mounted: Mutex::default(), restored: OnceCell::new() }
+    pub(super) fn new(root: PathBuf, path: Option<OsString>, state_dir: &Path) -> Self {
+        let (tools, checks, marks) = (Tools { path }, Checks::default(), Marks::new(state_dir));
+        Self { root, tools, checks, marks, mounted: Mutex::default(), restored: OnceCell::new() }
     }
 
-    /// Mounts a part of a bucket for the sandbox `id`, or shares what is mounted; gives its path.
+    /// Mounts a part of a bucket for the sandbox `id`, or shares what is mounted; gives its path, and the mark that the
+    /// sandbox is to carry if there can be one.
     pub(super) async fn acquire(
         &self,
         engine: &Engine,
         id: &str,
         volume: &Volume,
         ossfs: &Ossfs,
-    ) -> Result<String, RuntimeError> {
+    ) -> Result<(String, Option<String>), RuntimeError> {
         self.restore(engine).await.map_err(|error| {
             let text =
                 format!("Volume '{}': the users of mounted buckets are not known: {}", volume.name, text(&error));
@@ -84,15 +91,16 @@ impl Buckets {
         }
     }
 
-    async fn take(&self, id: &str, volume: &Volume, ossfs: &Ossfs) -> Result<String, RuntimeError> {
+    async fn take(&self, id: &str, volume: &Volume, ossfs: &Ossfs) -> Result<(String, Option<String>), RuntimeError> {
         let path = self.path(ossfs, volume.sub_path.as_deref())?;
+        let told = path.to_str().map(str::to_owned).ok_or_else(|| invalid_root("is not UTF-8"))?;
         let entry = self.entry(&path);
         let mut mounted = entry.lock().await;
         let acquired = self.acquire_at(&path, &mut mounted, id, volume, ossfs).await;
         drop(mounted);
         self.tidy(&path, entry);
-        acquired?;
-        path.to_str().map(str::to_owned).ok_or_else(|| invalid_root("is not UTF-8"))
+        let mount = acquired?;
+        Ok((told, self.mark(id, path, mount, ossfs).await))
     }
 
     async fn give_back(&self, id: &str, path: &Path) {
@@ -100,7 +108,7 @@ impl Buckets {
         let mut mounted = entry.lock().await;
         mounted.users.remove(id);
         if mounted.users.is_empty() {
-            mounted.source = None;
+            *mounted = Mounted::default();
             if let Err(cause) = self.unmount(path).await {
                 tracing::warn!(sandbox = id, ?path, cause, "a bucket stays mounted");
             }
@@ -123,15 +131,53 @@ impl Buckets {
         id: &str,
         volume: &Volume,
         ossfs: &Ossfs,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<Option<String>, RuntimeError> {
         if mounted.users.is_empty() {
             self.mount(path, volume, ossfs).await?;
+            mounted.mount = self.identity(path).await;
             mounted.source = Some(ossfs.clone());
-        } else if !mounted.source.as_ref().is_some_and(|source| is_same(source, ossfs)) {
-            return Err(conflict(volume, ossfs, mounted.source.is_some()));
+        } else if let Some(source) = &mounted.source {
+            if !is_same(source, ossfs) {
+                return Err(conflict(volume, ossfs, true));
+            }
+        } else {
+            let mount = self.proven(path, &mounted.marks, ossfs).await;
+            mounted.mount = Some(mount.ok_or_else(|| conflict(volume, ossfs, false))?);
+            mounted.source = Some(ossfs.clone());
         }
         mounted.users.insert(id.to_owned());
-        Ok(())
+        Ok(mounted.mount.clone())
+    }
+
+    /// What the mount at a path is called, if that can be told.
+    async fn identity(&self, path: &Path) -> Option<String> {
+        let (marks, path) = (self.marks.clone(), path.to_owned());
+        unless_failed(spawn_blocking(move || marks.identity(&path)).await).flatten()
+    }
+
+    /// The mark of a sandbox that uses what is mounted. Without one it is only not shared any more after a restart.
+    async fn mark(&self, id: &str, path: PathBuf, mount: Option<String>, ossfs: &Ossfs) -> Option<String> {
+        let (marks, id, mount, ossfs) = (self.marks.clone(), id.to_owned(), mount?, ossfs.clone());
+        let mark = move || marks.mark(Use { id: &id, path: &path, mount: &mount, ossfs: &ossfs });
+        unless_failed(spawn_blocking(mark).await)
+    }
+
+    /// What is mounted at a path, if the mark of one of its users says that it was mounted just so.
+    async fn proven(&self, path: &Path, users: &[(String, String)], ossfs: &Ossfs) -> Option<String> {
+        if users.is_empty() {
+            return None;
+        }
+        let (marks, path, users, ossfs) = (self.marks.clone(), path.to_owned(), users.to_vec(), ossfs.clone());
+        let prove = move || {
+            let Some(mount) = marks.identity(&path)? else { return Ok(None) };
+            for (id, mark) in &users {
+                if marks.is_mark(mark, Use { id, path: &path, mount: &mount, ossfs: &ossfs })? {
+                    return Ok(Some(mount));
+                }
+            }
+            Ok(None)
+        };
+        unless_failed(spawn_blocking(prove).await).flatten()
     }
 
     async fn mount(&self, path: &Path, volume: &Volume, ossfs: &Ossfs) -> Result<(), RuntimeError> {
@@ -144,7 +190,7 @@ impl Buckets {
         };
         // Nobody uses what is mounted there: it is left over, with credentials that nobody knows. It goes first, since a
         // store that does not answer any more would make the check of the folder hang.
-        if is_left_over(path).await {
+        if self.is_left_over(path).await {
             self.unmount(path).await.map_err(|cause| failed(&cause))?;
         }
         let (root, folder) = (self.root.clone(), path.to_owned());
@@ -161,12 +207,18 @@ impl Buckets {
         let _ = spawn_blocking(move || drop(file)).await;
         let Err(cause) = ran else { return Ok(()) };
         // A tool that was stopped may have mounted all the same.
-        if is_left_over(path).await
+        if self.is_left_over(path).await
             && let Err(error) = self.unmount(path).await
         {
             tracing::warn!(?path, error, "a bucket that could not be mounted in time stays mounted");
         }
         Err(failed(&cause))
+    }
+
+    /// Whether something is mounted at a path that nobody uses; if that cannot be told, the mounting will.
+    async fn is_left_over(&self, path: &Path) -> bool {
+        let (marks, path) = (self.marks.clone(), path.to_owned());
+        spawn_blocking(move || marks.is_mounted(&path)).await.map_err(io::Error::other).flatten().unwrap_or(false)
     }
 
     async fn unmount(&self, path: &Path) -> Result<(), String> {
@@ -180,13 +232,22 @@ impl Buckets {
             for container in engine.containers("label", labels::BUCKETS.to_owned()).await? {
                 let labels = container.labels.unwrap_or_default();
                 let Some(id) = labels::value(&labels, labels::ID) else { continue };
+                let marks = labels::list(&labels, labels::BUCKET_MARKS);
                 for path in labels::list(&labels, labels::BUCKETS) {
-                    self.entry(Path::new(&path)).lock().await.users.insert(id.to_owned());
+                    self.found(id, Path::new(&path), &marks).await;
                 }
             }
             Ok(())
         };
         self.restored.get_or_try_init(restore).await.map(|_| ())
+    }
+
+    /// A sandbox with these marks, of this path and others, was there before.
+    async fn found(&self, id: &str, path: &Path, marks: &[String]) {
+        let entry = self.entry(path);
+        let mut mounted = entry.lock().await;
+        mounted.users.insert(id.to_owned());
+        mounted.marks.extend(marks.iter().map(|mark| (id.to_owned(), mark.clone())));
     }
 
     fn entry(&self, path: &Path) -> Arc<AsyncMutex<Mounted>> {
@@ -216,7 +277,8 @@ fn conflict(volume: &Volume, ossfs: &Ossfs, is_known: bool) -> RuntimeError {
     let why = if is_known {
         "is in use with other credentials, another endpoint or other options"
     } else {
-        "was mounted before this server was started, so that its credentials cannot be compared"
+        "was mounted before this server was started, and nothing proves that it was with these credentials, this \
+         endpoint and these options"
     };
     let text = format!(
         "Volume '{}': this part of OSSFS bucket '{}' {why}. It is shared only by sandboxes that give the same; delete \
@@ -234,7 +296,7 @@ fn is_same(mounted: &Ossfs, asked: &Ossfs) -> bool {
 }
 
 /// The endpoint with its scheme.
-fn url(endpoint: &str) -> String {
+pub(super) fn url(endpoint: &str) -> String {
     if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") }
 }
 
@@ -289,24 +351,11 @@ fn command(ossfs: &Ossfs, prefix: Option<&str>, path: &Path, file: &Path) -> (&'
     }
 }
 
-/// Whether something is mounted at a path that nobody uses; if that cannot be told, the mounting will.
-async fn is_left_over(path: &Path) -> bool {
-    let path = path.to_owned();
-    spawn_blocking(move || is_mounted(&path)).await.map_err(io::Error::other).flatten().unwrap_or(false)
-}
-
-/// Whether something is mounted at a path, by the kernel's own table: asking the path could hang. Blocks.
-fn is_mounted(path: &Path) -> io::Result<bool> {
-    let path = path.to_string_lossy();
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
-    Ok(points.map(unescaped).any(|point| point == path))
-}
-
-/// Blanks and the like are in the table as `\040`.
-fn unescaped(point: &str) -> String {
-    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    escapes.into_iter().fold(point.to_owned(), |point, (escape, plain)| point.replace(escape, plain))
+/// The outcome of what is only for marks; trouble with it is logged.
+fn unless_failed<T>(done: Result<io::Result<T>, JoinError>) -> Option<T> {
+    let failed =
+        |error: &io::Error| tracing::warn!(%error, "which credentials a bucket is mounted with cannot be told");
+    done.map_err(io::Error::other).flatten().inspect_err(failed).ok()
 }
 
 #[cfg(test)]

@@ -10,10 +10,15 @@ struct Rig {
     buckets: Buckets,
 }
 
+fn buckets(folder: &tempfile::TempDir) -> Buckets {
+    let tools = Some(folder.path().as_os_str().to_owned());
+    Buckets::new(folder.path().join("mnt"), tools, &folder.path().join("state"))
+}
+
 impl Rig {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let buckets = Buckets::new(folder.path().join("mnt"), Some(folder.path().as_os_str().to_owned()));
+        let buckets = buckets(&folder);
         let rig = Self { folder, buckets };
         for name in ["ossfs", "ossfs2", "fusermount", "umount"] {
             rig.program(name, "exit 0");
@@ -50,7 +55,24 @@ impl Rig {
         calls.lines().filter(|line| !line.is_empty()).map(known).collect()
     }
 
+    /// Another server finds one sandbox from before.
+    async fn restart(&mut self, id: &str, path: &str, marks: &[String]) {
+        let mut buckets = buckets(&self.folder);
+        buckets.marks.table.clone_from(&self.buckets.marks.table);
+        buckets.found(id, Path::new(path), marks).await;
+        self.buckets = buckets;
+    }
+
     async fn take(&self, id: &str, part: Option<&str>, ossfs: &Ossfs) -> Result<String, RuntimeError> {
+        Ok(self.take_marked(id, part, ossfs).await?.0)
+    }
+
+    async fn take_marked(
+        &self,
+        id: &str,
+        part: Option<&str>,
+        ossfs: &Ossfs,
+    ) -> Result<(String, Option<String>), RuntimeError> {
         let source = Source::Ossfs(Box::new(ossfs.clone()));
         let (name, mount_path, sub_path) = ("v".to_owned(), "/x".to_owned(), part.map(str::to_owned));
         self.buckets.take(id, &Volume { name, mount_path, read_only: false, sub_path, source }, ossfs).await
@@ -149,6 +171,41 @@ async fn a_mount_of_before_the_start_is_not_shared_with_strangers() {
 }
 
 #[tokio::test]
+async fn a_mount_of_before_the_start_is_shared_by_who_gives_the_same() {
+    let mut rig = Rig::new();
+    let (table, next) = (rig.folder.path().join("table"), rig.folder.path().join("next"));
+    let mount = rig.folder.path().join("mnt/buck");
+    let line = |number: u8| format!("{number} 25 0:50 / {} rw - fuse ossfs2 rw\n", mount.display());
+    fs::write(&table, "").unwrap();
+    fs::write(&next, line(36)).unwrap();
+    rig.program("ossfs2", &format!("cp {} {}", next.display(), table.display()));
+    rig.buckets.marks.table.clone_from(&table);
+    let bucket = ossfs(OssfsVersion::V2);
+    let guess = Ossfs { access_key_secret: Secret::new("guess"), ..bucket.clone() };
+    let (path, mark) = rig.take_marked("old", None, &bucket).await.unwrap();
+    let marks = [mark.unwrap()];
+
+    rig.restart("old", &path, &marks).await;
+    assert!(rig.take("a", None, &guess).await.is_err());
+    let (_, mark) = rig.take_marked("b", None, &bucket).await.unwrap();
+    assert!(rig.take("c", None, &guess).await.is_err(), "also once they are known");
+    rig.take("c", None, &bucket).await.unwrap();
+    rig.restart("b", &path, &[mark.unwrap()]).await;
+    rig.take("d", None, &bucket).await.unwrap();
+
+    rig.restart("copy", &path, &marks).await;
+    assert!(rig.take("e", None, &bucket).await.is_err(), "another sandbox's mark");
+    rig.restart("old", &path, &marks).await;
+    for other in [line(37), String::new()] {
+        fs::write(&table, other).unwrap();
+        assert!(rig.take("e", None, &bucket).await.is_err(), "another mount, or none");
+    }
+    fs::write(&table, line(36)).unwrap();
+    fs::remove_file(&rig.buckets.marks.key).unwrap();
+    assert!(rig.take("e", None, &bucket).await.is_err(), "the key is lost");
+}
+
+#[tokio::test]
 async fn a_failed_mount_tells_why_and_no_secret() {
     let rig = Rig::new();
     rig.program("ossfs2", "echo denied for ID with S3CRET >&2; exit 3");
@@ -188,7 +245,7 @@ async fn a_folder_that_does_not_answer_fails_the_mount_in_time() {
 async fn what_is_left_over_is_unmounted_first() {
     let rig = Rig::new();
     // A place at which something is mounted everywhere; the programs only note what they are told.
-    let buckets = Buckets::new("/".into(), Some(rig.folder.path().as_os_str().to_owned()));
+    let buckets = Buckets::new("/".into(), Some(rig.folder.path().into()), &rig.folder.path().join("state"));
     let rig = Rig { buckets, ..rig };
     let bucket = Ossfs { bucket: "proc".to_owned(), ..ossfs(OssfsVersion::V1) };
     assert_eq!(rig.take("a", None, &bucket).await.unwrap(), "/proc");
@@ -206,14 +263,7 @@ async fn no_link_in_a_bucket_leads_a_mount_elsewhere() {
     let error = rig.take("a", Some("evil"), &ossfs(OssfsVersion::V2)).await.unwrap_err();
     assert!(error.message.ends_with("leads out of the mount root"), "{error}");
     assert!(rig.calls().is_empty());
-    let relative = Buckets::new("mnt".into(), None);
+    let relative = Buckets::new("mnt".into(), None, Path::new("/nowhere"));
     let error = relative.path(&ossfs(OssfsVersion::V2), None).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidOssfsMountRoot));
-}
-
-#[test]
-fn mount_points_are_known_by_the_kernel_s_table() {
-    assert!(is_mounted(Path::new("/proc")).unwrap());
-    assert!(!is_mounted(Path::new("/proc/self")).unwrap());
-    assert_eq!(unescaped("/a\\040b"), "/a b");
 }
