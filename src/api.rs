@@ -21,7 +21,12 @@ pub mod sandboxes;
 pub mod snapshots;
 pub mod templates;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    future::{Future, ready},
+    pin::Pin,
+    sync::Arc,
+};
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts, uri::Authority};
 use hyper::body::Incoming;
@@ -76,53 +81,61 @@ pub struct Caller {
     pub client: ClientWatch,
 }
 
-/// Calls the handler of `route`.
-pub async fn handle(
-    api: &Api,
-    route: Route,
-    req: Request<Incoming>,
-    caller: Caller,
-) -> Result<Response<Body>, ApiError> {
+/// What a handler answers in the end.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, ApiError>> + Send + 'a>>;
+
+/// Calls the handler of `route`. What it returns is boxed, each handler by itself: the request's future is moved a few times
+/// before it rests, and would have room for the largest of them.
+pub fn handle<'a>(api: &'a Api, route: Route, req: Request<Incoming>, caller: Caller) -> Answer<'a> {
     match route {
-        Route::Health => Ok(meta::health()),
-        Route::Version => Ok(meta::version()),
-        Route::OpenApi => Ok(meta::openapi()),
-        // Boxed, all that is large: every request's future is moved a few times, with the room for the largest in it.
-        Route::Logs(id) => Box::pin(logs::stream(api, &id, &req, caller.client)).await,
-        Route::CreateSandbox => Box::pin(create(api, req)).await,
-        Route::ListSandboxes => {
-            let page = Box::pin(sandboxes::list(&*api.runtime, req.uri().query().unwrap_or_default())).await?;
+        Route::Health => at_once(Ok(meta::health())),
+        Route::Version => at_once(Ok(meta::version())),
+        Route::OpenApi => at_once(Ok(meta::openapi())),
+        Route::Logs(id) => Box::pin(async move { logs::stream(api, &id, &req, caller.client).await }),
+        Route::CreateSandbox => Box::pin(create(api, req)),
+        Route::ListSandboxes => Box::pin(async move {
+            let page = sandboxes::list(&*api.runtime, req.uri().query().unwrap_or_default()).await?;
             Ok(respond::json(StatusCode::OK, &page))
+        }),
+        Route::GetSandbox(id) => {
+            Box::pin(async move { Ok(respond::json(StatusCode::OK, &sandboxes::get(&*api.runtime, &id).await?)) })
         }
-        Route::GetSandbox(id) => Ok(respond::json(StatusCode::OK, &sandboxes::get(&*api.runtime, &id).await?)),
-        Route::DeleteSandbox(id) => {
+        Route::DeleteSandbox(id) => Box::pin(async move {
             sandboxes::delete(&*api.runtime, &id).await?;
             Ok(respond::empty(StatusCode::NO_CONTENT))
-        }
-        Route::PatchMetadata(id) => Box::pin(patch_metadata(api, id, req)).await,
+        }),
+        Route::PatchMetadata(id) => Box::pin(patch_metadata(api, id, req)),
         // Whatever the request's body and its type are, they mean nothing.
-        Route::Pause(id) => api.runtime.pause(&id).await.map(|()| accepted()).map_err(ApiError::from),
-        Route::Resume(id) => api.runtime.resume(&id).await.map(|()| accepted()).map_err(ApiError::from),
-        Route::Renew(id) => Box::pin(renew(api, id, req)).await,
-        Route::Endpoint(of) => Box::pin(endpoint(api, &of, &req)).await,
-        Route::Proxy(port, path) => Box::pin(proxy::forward(api, port, path, req, caller)).await,
-        Route::NetworkPolicy(id) => Box::pin(network_policy::forward(api, id, req, caller)).await,
-        Route::Diagnostics(id, kind) => Box::pin(diagnostics::answer(api, &id, kind, req, caller.client)).await,
-        Route::CreateSnapshot(id) => Box::pin(snapshots::create(&api.snapshots, &id, req)).await,
-        Route::ListSnapshots => {
+        Route::Pause(id) => Box::pin(async move { Ok(api.runtime.pause(&id).await.map(|()| accepted())?) }),
+        Route::Resume(id) => Box::pin(async move { Ok(api.runtime.resume(&id).await.map(|()| accepted())?) }),
+        Route::Renew(id) => Box::pin(renew(api, id, req)),
+        Route::Endpoint(of) => Box::pin(async move { endpoint(api, &of, &req).await }),
+        Route::Proxy(port, path) => Box::pin(proxy::forward(api, port, path, req, caller)),
+        Route::NetworkPolicy(id) => Box::pin(network_policy::forward(api, id, req, caller)),
+        Route::Diagnostics(id, kind) => {
+            Box::pin(async move { diagnostics::answer(api, &id, kind, req, caller.client).await })
+        }
+        Route::CreateSnapshot(id) => Box::pin(async move { snapshots::create(&api.snapshots, &id, req).await }),
+        Route::ListSnapshots => Box::pin(async move {
             let page = snapshots::list(&api.snapshots, req.uri().query().unwrap_or_default()).await?;
             Ok(respond::json(StatusCode::OK, &page))
+        }),
+        Route::GetSnapshot(id) => {
+            Box::pin(async move { Ok(respond::json(StatusCode::OK, &api.snapshots.get(&id).await?)) })
         }
-        Route::GetSnapshot(id) => Ok(respond::json(StatusCode::OK, &api.snapshots.get(&id).await?)),
-        Route::DeleteSnapshot(id) => {
+        Route::DeleteSnapshot(id) => Box::pin(async move {
             api.snapshots.delete(&id).await?;
             Ok(respond::empty(StatusCode::NO_CONTENT))
-        }
-        Route::Pools(asked) => Box::pin(pools::answer(asked, req)).await,
-        Route::Templates(asked) => Box::pin(templates::answer(asked, req)).await,
-        Route::MetricsEvents => Box::pin(metrics::ingest(&api.metrics, req)).await,
-        Route::Docs(file) => docs::answer(&file, req.headers()).await,
+        }),
+        Route::Pools(asked) => Box::pin(pools::answer(asked, req)),
+        Route::Templates(asked) => Box::pin(templates::answer(asked, req)),
+        Route::MetricsEvents => Box::pin(metrics::ingest(&api.metrics, req)),
+        Route::Docs(file) => Box::pin(async move { docs::answer(&file, req.headers()).await }),
     }
+}
+
+fn at_once<'a>(answer: Result<Response<Body>, ApiError>) -> Answer<'a> {
+    Box::pin(ready(answer))
 }
 
 async fn create(api: &Api, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {

@@ -1,12 +1,13 @@
 //! Ending gracefully: one [`Drain`] for the server, a [`Watch`] for whoever must notice.
 
-use std::{future::Future, sync::Arc, time::Duration};
-
-use tokio::runtime::Handle;
-use tokio_util::{
-    sync::{CancellationToken, WaitForCancellationFutureOwned},
-    task::TaskTracker,
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+
+use tokio::{runtime::Handle, task::JoinSet};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// How long a connection that is cut may take to notice.
 const CUT: Duration = Duration::from_secs(1);
@@ -15,8 +16,8 @@ const CUT: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Drain {
     token: CancellationToken,
-    connections: TaskTracker,
-    /// Cancelled when the grace is over; ends whatever is still there.
+    connections: Mutex<JoinSet<()>>,
+    /// Cancelled when the grace is over, and whatever is still there is ended.
     cut: CancellationToken,
 }
 
@@ -39,32 +40,32 @@ impl Drain {
 
     /// Runs a connection as a task of its own on `runtime`, until it is done or the grace is over.
     pub fn spawn_on(&self, connection: impl Future<Output = ()> + Send + 'static, runtime: &Handle) {
-        let cut = self.cut.clone();
-        // Boxed before it is moved: a future within a future would take its room twice.
-        let mut connection = Box::pin(connection);
-        let connection = async move {
-            tokio::select! {
-                () = &mut connection => {}
-                () = cut.cancelled() => tracing::debug!("connection cut at the end of the grace"),
-            }
-        };
-        self.connections.spawn_on(connection, runtime);
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        // What has ended since is let go of.
+        while connections.try_join_next().is_some() {}
+        connections.spawn_on(connection, runtime);
     }
 
     /// Tells everyone to end, and waits for all connections, at most for `grace`. Answers how many had to be cut.
     pub async fn finish(&self, grace: Duration) -> usize {
         self.token.cancel();
-        self.connections.close();
-        if tokio::time::timeout(grace, self.connections.wait()).await.is_ok() {
+        let mut connections = std::mem::take(&mut *self.connections.lock().unwrap_or_else(PoisonError::into_inner));
+        if tokio::time::timeout(grace, ended(&mut connections)).await.is_ok() {
             return 0;
         }
-        let left = self.connections.len();
+        let left = connections.len();
         self.cut.cancel();
-        if tokio::time::timeout(CUT, self.connections.wait()).await.is_err() {
-            tracing::warn!("{} connections hang", self.connections.len());
+        connections.abort_all();
+        if tokio::time::timeout(CUT, ended(&mut connections)).await.is_err() {
+            tracing::warn!("{} connections hang", connections.len());
         }
         left
     }
+}
+
+/// Waits until all have ended, by themselves or not.
+async fn ended(connections: &mut JoinSet<()>) {
+    while connections.join_next().await.is_some() {}
 }
 
 impl Watch {

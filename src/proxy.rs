@@ -71,7 +71,7 @@ pub struct Proxy {
     drain: drain::Watch,
 }
 
-/// What is to be forwarded.
+/// What is to be forwarded. Boxed on its way: futures that hold it are moved too.
 #[derive(Debug)]
 pub struct Forward {
     /// The sandbox.
@@ -106,14 +106,14 @@ impl Proxy {
     /// The backend cannot be reached or gives no answer, the client leaves, or the path must not be forwarded.
     pub async fn forward(
         &self,
-        forward: Forward,
+        mut forward: Box<Forward>,
         upload: Upload,
         upgrade: Option<OnUpgrade>,
         client: ClientWatch,
     ) -> Result<Response<Body>, ProxyError> {
-        let Forward { id, backend, path, head, forwarded } = forward;
-        let target = target::target(&backend.path_prefix, &path, head.uri.query())?;
-        let key = Key { id, authority: backend.authority.clone(), runtime: Handle::current().id() };
+        let id = std::mem::take(&mut forward.id);
+        let key = Key { id, authority: forward.backend.authority.clone(), runtime: Handle::current().id() };
+        let target = target::target(&forward.backend.path_prefix, &forward.path, forward.head.uri.query())?;
         let shape = head::Shape::of(&upload, upgrade.is_some());
         let exchange = Exchange {
             pool: &self.pool,
@@ -122,9 +122,9 @@ impl Proxy {
             client: &client,
             // A tunnel never comes back, and a connection that is new cannot be one that has just been closed.
             is_fresh: upgrade.is_some(),
-            request: &|| head::request(&head, target.clone(), &backend, &forwarded, shape),
+            request: &|| head::request(&forward, target.clone(), shape),
         };
-        let (link, answer) = exchange.run(head.method.clone(), upload).await?;
+        let (link, answer) = exchange.run(&forward.head.method, upload).await?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(link, answer, upgrade, key, client).await;
         }

@@ -36,7 +36,7 @@ pub async fn forward(
     let (head, body) = req.into_parts();
     let upload = Upload::of_client(body, &head.headers, api.proxy.patience());
     let forwarded = Forwarded::of(&peer, &head.uri, &head.headers);
-    let forward = Forward { id, backend, path, head, forwarded };
+    let forward = Box::new(Forward { id, backend, path, head, forwarded });
     let mut answer = api.proxy.forward(forward, upload, upgrade, client).await?;
     head::relocate(answer.headers_mut(), &prefix);
     Ok(answer)

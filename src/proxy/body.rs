@@ -14,7 +14,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::{
     error::BodyError,
-    link::Link,
+    link::{self, Link},
     pool::{Key, Pool},
 };
 use crate::{client::ClientWatch, drain, logs::finish::Finish};
@@ -67,7 +67,7 @@ impl ProxyBody {
     pub fn new(link: Link, incoming: Incoming, home: Home, client: ClientWatch, drain: drain::Watch) -> Self {
         let state = State::Streaming(Box::new(Stream { link, incoming, home, length: 0 }));
         let mut body = Self { state, client, drain, rest: Bytes::new(), finish: None };
-        body.end_if_whole(&mut Context::from_waker(std::task::Waker::noop()));
+        body.end_if_whole();
         body
     }
 
@@ -112,10 +112,10 @@ impl ProxyBody {
             State::Streaming(stream) => stream.poll_frame(cx),
         };
         match frame {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.pass(frame, cx)))),
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.pass(frame)))),
             Poll::Ready(Some(Err(error))) => self.begin_to_fail(error, cx),
             Poll::Ready(None) => {
-                self.end(cx);
+                self.end();
                 Poll::Ready(None)
             }
             Poll::Pending => {
@@ -128,8 +128,8 @@ impl ProxyBody {
     }
 
     /// Hands over a frame; of a long one, as much as the client's protocol lets be watched.
-    fn pass(&mut self, frame: Frame<Bytes>, cx: &mut Context<'_>) -> Frame<Bytes> {
-        self.end_if_whole(cx);
+    fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        self.end_if_whole();
         match frame.into_data() {
             Ok(data) => {
                 self.rest = data;
@@ -146,16 +146,16 @@ impl ProxyBody {
     }
 
     /// Lets go of the connection as soon as the length that was told has come: hyper may not ask once more.
-    fn end_if_whole(&mut self, cx: &mut Context<'_>) {
+    fn end_if_whole(&mut self) {
         if matches!(&self.state, State::Streaming(stream) if stream.incoming.is_end_stream()) {
-            self.end(cx);
+            self.end();
         }
     }
 
-    fn end(&mut self, cx: &mut Context<'_>) {
+    fn end(&mut self) {
         self.finish = Some(Finish::Complete);
         if let State::Streaming(stream) = std::mem::replace(&mut self.state, State::Ended) {
-            stream.release(cx);
+            stream.release();
         }
     }
 
@@ -178,12 +178,12 @@ impl ProxyBody {
 
 impl Stream {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Self { link, incoming, .. } = self;
+        let mut ask = || Pin::new(&mut *incoming).poll_frame(&mut link::quiet());
         // First, for this is how the connection learns that something is wanted.
-        let mut polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        let mut polled = ask();
         if polled.is_pending() {
-            // Also when it has ended: its body is told.
-            let _ = self.link.poll(cx);
-            polled = Pin::new(&mut self.incoming).poll_frame(cx);
+            polled = link.poll_until(cx, ask);
         }
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             self.length += frame.data_ref().map_or(0, Bytes::len);
@@ -192,15 +192,14 @@ impl Stream {
     }
 
     /// Lets the connection rest, if it can carry another request.
-    fn release(self, cx: &mut Context<'_>) {
+    fn release(self) {
         let Self { mut link, incoming, home: Home { pool, key }, length } = self;
         drop(incoming);
         if length > LONGEST_TO_REST {
             return;
         }
-        // One more turn: for what follows the body, and to see an end that was announced.
-        let _ = link.poll(cx);
-        if link.is_idle() {
+        // One more turn: for what follows the body, and to see an end that was announced. From now on it wakes nobody.
+        if link.is_alive(false) {
             pool.put(key, link);
         }
     }

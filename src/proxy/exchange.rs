@@ -3,19 +3,22 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::Poll,
 };
 
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::time::Instant;
 
 use super::{
     Head, Times,
     error::ProxyError,
     is_idempotent,
-    link::Link,
+    link::{self, Link},
     pool::{Key, Pool},
     upload::Upload,
 };
@@ -47,8 +50,8 @@ impl Exchange<'_> {
     ///
     /// A resting connection may have been closed a moment ago. Then the request goes out once more, on a new connection: if
     /// nothing of it was written, or if it has no body and a method that may be repeated.
-    pub(super) async fn run(&self, method: Method, upload: Upload) -> Result<(Link, Response<Incoming>), ProxyError> {
-        let is_repeatable = upload.is_empty() && is_idempotent(&method);
+    pub(super) async fn run(&self, method: &Method, upload: Upload) -> Result<(Link, Response<Incoming>), ProxyError> {
+        let is_repeatable = upload.is_empty() && is_idempotent(method);
         let mut request = self.request(upload)?;
         let rested = if self.is_fresh { None } else { self.pool.take(self.key, !is_repeatable) };
         if let Some(mut link) = rested {
@@ -80,16 +83,39 @@ impl Exchange<'_> {
     }
 
     /// Sends a request over `link`, and waits for the head of the answer.
-    async fn send(&self, link: &mut Link, request: Request<Upload>) -> Result<Response<Incoming>, Failed> {
+    fn send(
+        &self,
+        link: &mut Link,
+        request: Request<Upload>,
+    ) -> impl Future<Output = Result<Response<Incoming>, Failed>> {
         let taken = request.body().progress();
-        let mut seen = 0;
         link.late.set(Instant::now() + self.times.answer);
-        let mut sending = pin!(link.sender.try_send_request(request));
+        // Before the future that waits, which then has no room for the request.
+        let sending = link.sender.try_send_request(request);
+        self.wait(link, sending, taken)
+    }
+
+    async fn wait(
+        &self,
+        link: &mut Link,
+        sending: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>>,
+        taken: Option<Arc<AtomicU64>>,
+    ) -> Result<Response<Incoming>, Failed> {
+        let mut sending = pin!(sending);
+        let mut seen = 0;
         let failed = |error| Err(Failed { error, unsent: None, is_cut: false });
+        let mut is_sent = false;
         poll_fn(|cx| {
-            // Also when it has ended: who waits is told.
-            let _ = link.poll(cx);
-            if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
+            let mut ask = || sending.as_mut().poll(&mut link::quiet());
+            let answered = if is_sent {
+                link.poll_until(cx, ask)
+            } else {
+                // At once for the task: what has just been asked is not answered yet.
+                let _ = link.poll(cx);
+                is_sent = true;
+                ask()
+            };
+            if let Poll::Ready(answer) = answered {
                 return Poll::Ready(answer.map_err(|mut error| {
                     let unsent = error.take_message().map(Box::new);
                     let error = error.into_error();
@@ -102,7 +128,7 @@ impl Exchange<'_> {
             }
             // Late is who has for so long neither taken anything of the request nor answered.
             while link.late.poll(cx).is_ready() {
-                let now = taken.load(Ordering::Relaxed);
+                let now = taken.as_ref().map_or(0, |taken| taken.load(Ordering::Relaxed));
                 if now == seen {
                     return Poll::Ready(failed(self.timeout()));
                 }

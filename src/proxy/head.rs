@@ -1,9 +1,8 @@
 //! The rules for the fields of a request and of its answer (http-api.md §12.1).
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
-use super::{Head, error::ProxyError, forwarded::Forwarded, upload::Upload};
-use crate::model::endpoint::Backend;
+use super::{Forward, Head, error::ProxyError, upload::Upload};
 
 /// Fields of a request that end here: they speak of this connection, of the client's right to use the gateway, or of the
 /// way that the request has come. `Host` and the lengths are written anew.
@@ -68,10 +67,8 @@ impl Shape {
 ///
 /// The backend's own fields are no fields.
 pub(super) fn request(
-    source: &Parts,
+    Forward { backend, head: source, forwarded, .. }: &Forward,
     target: Uri,
-    backend: &Backend,
-    forwarded: &Forwarded,
     shape: Shape,
 ) -> Result<Head, ProxyError> {
     let mut head = Head::new(());

@@ -78,6 +78,12 @@ pub struct Link {
     _buffer: Buffer,
 }
 
+/// What to poll a [`Link`]'s answer and its body with. Whatever comes for them comes while the link is polled, right before
+/// they are; to wake the task that does so would only have it polled once more.
+pub fn quiet() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
 impl Link {
     /// Connects to `authority`; answers are read into `buffer`.
     ///
@@ -111,6 +117,21 @@ impl Link {
         Poll::Ready(())
     }
 
+    /// Lets the connection read and write until `fed` has what it needs from it.
+    ///
+    /// First without the task's waker: hyper's body wakes whoever polled its connection as soon as a piece is taken, to have
+    /// the next one read, but the next one is asked for anyway.
+    pub fn poll_until<T>(&mut self, cx: &mut Context<'_>, mut fed: impl FnMut() -> Poll<T>) -> Poll<T> {
+        // Also when it has ended: who waits is told.
+        let _ = self.poll(&mut quiet());
+        let polled = fed();
+        if polled.is_ready() {
+            return polled;
+        }
+        let _ = self.poll(cx);
+        fed()
+    }
+
     /// Whether it waits for a request.
     pub fn is_idle(&self) -> bool {
         !self.has_ended && self.sender.is_ready()
@@ -122,7 +143,7 @@ impl Link {
         if probe {
             self.probe.ask();
         }
-        self.poll(&mut Context::from_waker(Waker::noop())).is_pending() && self.is_idle()
+        self.poll(&mut quiet()).is_pending() && self.is_idle()
     }
 
     /// The socket of a connection that has switched protocols, and what came behind the answer.

@@ -19,14 +19,14 @@ fn proxy() -> Proxy {
     proxy
 }
 
-fn request(backend: Backend, path: &str) -> Forward {
+fn request(backend: Backend, path: &str) -> Box<Forward> {
     let (head, ()) = Request::post("/").body(()).unwrap().into_parts();
     let peer = Peer::new(SocketAddr::from(([10, 0, 0, 1], 1)));
     let forwarded = forwarded::Forwarded::of(&peer, &head.uri, &head.headers);
-    Forward { id: "x".to_owned(), backend, path: path.to_owned(), head, forwarded }
+    Box::new(Forward { id: "x".to_owned(), backend, path: path.to_owned(), head, forwarded })
 }
 
-async fn forward(proxy: &Proxy, forward: Forward, upload: Upload) -> Result<(StatusCode, Bytes), ProxyError> {
+async fn forward(proxy: &Proxy, forward: Box<Forward>, upload: Upload) -> Result<(StatusCode, Bytes), ProxyError> {
     let answer = proxy.forward(forward, upload, None, ClientWatch::Http2(Arc::default())).await?;
     let status = answer.status();
     Ok((status, answer.into_body().collect().await.unwrap().to_bytes()))

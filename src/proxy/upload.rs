@@ -24,8 +24,8 @@ pub struct Upload {
     kind: Kind,
     /// Held back until the backend wants it.
     held: Option<Held>,
-    /// How many pieces the backend has taken.
-    taken: Arc<AtomicU64>,
+    /// How many pieces the backend has taken; none of no body.
+    taken: Option<Arc<AtomicU64>>,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ impl Upload {
     /// These bytes.
     pub fn full(bytes: Bytes) -> Self {
         let kind = if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) };
-        Self { kind, ..Self::default() }
+        Self { kind, held: None, taken: Some(Arc::default()) }
     }
 
     /// The body that a client sends with a request of these fields. One that waits for the word to send it is made to wait
@@ -71,7 +71,7 @@ impl Upload {
         let expects =
             headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let held = expects.then(|| Held { told: Arc::default(), patience: Box::pin(sleep(patience)) });
-        Self { kind: Kind::Client(body), held, ..Self::default() }
+        Self { kind: Kind::Client(body), held, taken: Some(Arc::default()) }
     }
 
     /// Whether there is no body.
@@ -85,8 +85,8 @@ impl Upload {
     }
 
     /// Counts the pieces that the backend has taken, also when the upload itself is hyper's.
-    pub(super) fn progress(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.taken)
+    pub(super) fn progress(&self) -> Option<Arc<AtomicU64>> {
+        self.taken.clone()
     }
 
     /// Lets `request`, which has this body, know of the backend's word.
@@ -128,7 +128,9 @@ impl http_body::Body for Upload {
         if let Kind::Full(_) = self.kind {
             self.kind = Kind::Empty;
         }
-        self.taken.fetch_add(1, Ordering::Relaxed);
+        if let Some(taken) = &self.taken {
+            taken.fetch_add(1, Ordering::Relaxed);
+        }
         Poll::Ready(frame)
     }
 

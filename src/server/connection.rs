@@ -121,6 +121,7 @@ impl Connections {
         C: Future<Output = hyper::Result<()>>,
     {
         tokio::select! {
+            biased;
             served = &mut connection => return Ok(served?),
             () = self.drain.begun() => {}
             () = idle => {}

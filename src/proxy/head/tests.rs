@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Request;
 
 use super::*;
-use crate::config::secret::Secret;
+use crate::{config::secret::Secret, model::endpoint::Backend, proxy::forwarded::Forwarded};
 
 fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -15,9 +15,9 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
 }
 
 fn sent_with(method: Method, lines: &[(&str, &str)], upload: &Upload) -> HeaderMap {
-    let (mut source, ()) = Request::new(()).into_parts();
-    source.method = method;
-    source.headers = headers(lines);
+    let (mut head, ()) = Request::new(()).into_parts();
+    head.method = method;
+    head.headers = headers(lines);
     let backend = Backend {
         authority: "10.0.0.2:80".to_owned(),
         path_prefix: String::new(),
@@ -27,7 +27,8 @@ fn sent_with(method: Method, lines: &[(&str, &str)], upload: &Upload) -> HeaderM
     };
     let forwarded = Forwarded { proto: "http", host: headers_host(), client: HeaderValue::from_static("9.9.9.9") };
     let shape = Shape::of(upload, false);
-    request(&source, Uri::from_static("/x"), &backend, &forwarded, shape).expect("a head").headers().clone()
+    let forward = Forward { id: "x".to_owned(), backend, path: "/x".to_owned(), head, forwarded };
+    request(&forward, Uri::from_static("/x"), shape).expect("a head").headers().clone()
 }
 
 fn headers_host() -> Option<HeaderValue> {

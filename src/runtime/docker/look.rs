@@ -21,9 +21,14 @@ impl Inner {
     /// A sandbox as the cache or the engine shows it, but for the files. No engine call while the cache knows it; one of
     /// all who ask at the same time makes it otherwise.
     pub(super) async fn look(&self, id: &str) -> Result<Arc<Described>, RuntimeError> {
-        if let Some(picture) = self.cache.of(id) {
-            return Ok(picture);
+        match self.cache.of(id) {
+            Some(picture) => Ok(picture),
+            // Boxed, with the room for an engine call, which a proxied request seldom needs.
+            None => Box::pin(self.look_up(id)).await,
         }
+    }
+
+    async fn look_up(&self, id: &str) -> Result<Arc<Described>, RuntimeError> {
         if !self.cache.is_subscribed() {
             return self.look_anew(id).await;
         }
@@ -69,7 +74,7 @@ impl Inner {
         let reach = &picture.reach;
         let internal = reach.internal(&self.options.network_mode).filter(|_| self.options.resolve_internal);
         let (authority, path_prefix) = match internal {
-            Some(address) => (format!("{address}:{port}"), String::new()),
+            Some(address) => ([address, ":", &port.to_string()].concat(), String::new()),
             None => {
                 let place = reach.on_host(port)?;
                 (format!("{}:{}", address::own(&self.options, self.is_contained), place.port), place.path)
@@ -87,7 +92,7 @@ impl Inner {
         if has_processes(&picture) {
             return Ok(picture);
         }
-        let picture = self.look_anew(id).await?;
+        let picture = Box::pin(self.look_anew(id)).await?;
         if has_processes(&picture) { Ok(picture) } else { Err(not_running()) }
     }
 }
