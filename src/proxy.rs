@@ -5,11 +5,12 @@
 //!            forwarded (who asked)                       link ◀─ pool   or Tunnel, after a 101
 //! ```
 //!
-//! A [`link::Link`] is one HTTP/1.1 connection to a backend, hyper's client end, and nobody's task: whoever waits for
-//! something that comes over it polls it. So an exchange runs in the task of its client's connection (or HTTP/2 stream)
+//! A [`link::Link`] is one HTTP/1.1 connection to a backend, and nobody's task: whoever waits for something that comes
+//! over it polls it. So an exchange runs in the task of its client's connection (or HTTP/2 stream)
 //! alone, a chunk passes from one socket to the other without a wake-up of another thread and without a copy, and to drop
 //! the body is to close the backend's socket. A link whose answer was read to its end goes to the [`pool`].
 
+mod answer;
 pub mod body;
 pub mod error;
 pub mod exchange;
@@ -17,6 +18,7 @@ pub mod forwarded;
 pub mod head;
 pub mod io;
 pub mod link;
+mod output;
 pub mod pool;
 pub mod target;
 pub mod tunnel;
@@ -27,8 +29,8 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Method, Request, Response, StatusCode, Version, request::Parts};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use http::{Method, Request, Response, StatusCode, request::Parts};
+use hyper::upgrade::OnUpgrade;
 use tokio::runtime::Handle;
 
 use self::{
@@ -122,42 +124,38 @@ impl Proxy {
             client: &client,
             // A tunnel never comes back, and a connection that is new cannot be one that has just been closed.
             is_fresh: upgrade.is_some(),
-            request: &|| head::request(&forward, target.clone(), shape),
+            head: &head::request(&forward, target, shape)?,
         };
         let (link, answer) = exchange.run(&forward.head.method, upload).await?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(link, answer, upgrade, key, client).await;
+            return self.switch(link, answer, upgrade, &key, client);
         }
         Ok(self.answer(link, answer, key, client))
     }
 
-    fn answer(&self, link: Link, answer: Response<Incoming>, key: Key, client: ClientWatch) -> Response<Body> {
-        let (mut head, incoming) = answer.into_parts();
-        // The version is each connection's own; a backend's 1.0 would end the client's.
-        head.version = Version::HTTP_11;
-        head::filter_answer(&mut head.headers);
+    fn answer(&self, link: Box<Link>, mut answer: Response<()>, key: Key, client: ClientWatch) -> Response<Body> {
+        head::filter_answer(answer.headers_mut());
         let home = Home { pool: Arc::clone(&self.pool), key };
-        Response::from_parts(head, Body::proxy(ProxyBody::new(link, incoming, home, client, self.drain.clone())))
+        answer.map(|()| Body::proxy(ProxyBody::new(link, home, client, self.drain.clone())))
     }
 
     /// Answers a handshake, and lets the connections become a tunnel.
-    async fn switch(
+    fn switch(
         &self,
-        link: Link,
-        answer: Response<Incoming>,
+        link: Box<Link>,
+        mut answer: Response<()>,
         upgrade: Option<OnUpgrade>,
-        key: Key,
+        key: &Key,
         client: ClientWatch,
     ) -> Result<Response<Body>, ProxyError> {
         let Some(upgrade) = upgrade else {
             return Err(ProxyError::response(&key.authority, "it switched protocols unasked"));
         };
-        let (mut head, _) = answer.into_parts();
-        let (io, early) = link.into_io().await;
-        head::filter_answer(&mut head.headers);
-        head::mark_upgrade(&mut head.headers);
+        let (io, early) = link.into_io();
+        head::filter_answer(answer.headers_mut());
+        head::mark_upgrade(answer.headers_mut());
         let tunnel = Tunnel::new(upgrade, io, early, client, self.drain.clone());
-        Ok(Response::from_parts(head, Body::tunnel(tunnel)))
+        Ok(answer.map(|()| Body::tunnel(tunnel)))
     }
 }
 

@@ -82,8 +82,22 @@ impl Body {
         matches!(self.state, State::Ended | State::UntilClose)
     }
 
+    /// How many bytes are left, where a length was told or nothing is left.
+    pub fn left(&self) -> Option<u64> {
+        match self.state {
+            State::Length(left) => Some(left),
+            State::Ended => Some(0),
+            _ => None,
+        }
+    }
+
+    /// Whether the next byte is the first after the last chunk: of the trailers, or of the empty line that ends them.
+    pub fn is_at_trailers(&self) -> bool {
+        self.state == State::TrailerStart
+    }
+
     /// Finds the next run of body bytes in `input`, which starts where the last run ended. Never goes past the beginning
-    /// of a chunk, so that a caller can look at that itself.
+    /// of a chunk or of a line of trailers, so that a caller can look at that itself.
     pub fn next_run(&mut self, input: &[u8]) -> Result<Run, LogError> {
         let mut at = 0;
         while at < input.len() {
@@ -96,7 +110,7 @@ impl Body {
                 _ => {
                     self.state = self.framing_byte(input[at])?;
                     at += 1;
-                    if self.is_between_chunks() {
+                    if self.is_between_chunks() || self.is_at_trailers() {
                         break;
                     }
                 }

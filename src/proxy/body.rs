@@ -8,13 +8,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 use super::{
-    error::BodyError,
-    link::{self, Link},
+    error::{BodyError, Failure},
+    link::Link,
     pool::{Key, Pool},
 };
 use crate::{client::ClientWatch, drain, logs::finish::Finish};
@@ -33,17 +32,16 @@ pub struct ProxyBody {
 #[derive(Debug)]
 enum State {
     /// The backend is read.
-    Streaming(Box<Stream>),
+    Streaming(Stream),
     /// The backend failed: what came before is written first, then the response is broken off.
-    Failing { error: hyper::Error, flushes: u64, linger: Option<Pin<Box<Sleep>>> },
+    Failing { error: Failure, flushes: u64, linger: Option<Pin<Box<Sleep>>> },
     /// Nothing more comes from the backend.
     Ended,
 }
 
 #[derive(Debug)]
 struct Stream {
-    link: Link,
-    incoming: Incoming,
+    link: Box<Link>,
     home: Home,
     /// How many bytes have come.
     length: usize,
@@ -63,9 +61,9 @@ pub struct Home {
 }
 
 impl ProxyBody {
-    /// The body `incoming` that comes over `link`, for the client that `client` watches.
-    pub fn new(link: Link, incoming: Incoming, home: Home, client: ClientWatch, drain: drain::Watch) -> Self {
-        let state = State::Streaming(Box::new(Stream { link, incoming, home, length: 0 }));
+    /// The body that comes over `link`, for the client that `client` watches.
+    pub fn new(link: Box<Link>, home: Home, client: ClientWatch, drain: drain::Watch) -> Self {
+        let state = State::Streaming(Stream { link, home, length: 0 });
         let mut body = Self { state, client, drain, rest: Bytes::new(), finish: None };
         body.end_if_whole();
         body
@@ -89,7 +87,7 @@ impl ProxyBody {
     /// What is known of the length that is left. Nothing of an answer without a body: one to HEAD says what it would be.
     pub fn size_hint(&self) -> SizeHint {
         match &self.state {
-            State::Streaming(stream) if self.rest.is_empty() => stream.incoming.size_hint(),
+            State::Streaming(stream) if self.rest.is_empty() => stream.link.size_hint(),
             _ => SizeHint::default(),
         }
     }
@@ -145,9 +143,9 @@ impl ProxyBody {
         Frame::data(if self.rest.len() <= most { std::mem::take(&mut self.rest) } else { self.rest.split_to(most) })
     }
 
-    /// Lets go of the connection as soon as the length that was told has come: hyper may not ask once more.
+    /// Lets go of the connection as soon as the last byte has come: hyper may not ask once more.
     fn end_if_whole(&mut self) {
-        if matches!(&self.state, State::Streaming(stream) if stream.incoming.is_end_stream()) {
+        if matches!(&self.state, State::Streaming(stream) if stream.link.is_ended()) {
             self.end();
         }
     }
@@ -159,7 +157,7 @@ impl ProxyBody {
         }
     }
 
-    fn begin_to_fail<T>(&mut self, error: hyper::Error, cx: &mut Context<'_>) -> Poll<Option<T>> {
+    fn begin_to_fail<T>(&mut self, error: Failure, cx: &mut Context<'_>) -> Poll<Option<T>> {
         self.finish = Some(cause(&error));
         // hyper writes what it holds when the body has nothing for it, and only then is the error due.
         let linger = self.client.linger().map(|time| Box::pin(sleep(time)));
@@ -177,14 +175,8 @@ impl ProxyBody {
 }
 
 impl Stream {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self { link, incoming, .. } = self;
-        let mut ask = || Pin::new(&mut *incoming).poll_frame(&mut link::quiet());
-        // First, for this is how the connection learns that something is wanted.
-        let mut polled = ask();
-        if polled.is_pending() {
-            polled = link.poll_until(cx, ask);
-        }
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let polled = self.link.poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             self.length += frame.data_ref().map_or(0, Bytes::len);
         }
@@ -193,24 +185,17 @@ impl Stream {
 
     /// Lets the connection rest, if it can carry another request.
     fn release(self) {
-        let Self { mut link, incoming, home: Home { pool, key }, length } = self;
-        drop(incoming);
-        if length > LONGEST_TO_REST {
-            return;
-        }
-        // One more turn: for what follows the body, and to see an end that was announced. From now on it wakes nobody.
-        if link.is_alive(false) {
+        let Self { link, home: Home { pool, key }, length } = self;
+        if length <= LONGEST_TO_REST && link.is_idle() {
             pool.put(key, link);
         }
     }
 }
 
-fn cause(error: &hyper::Error) -> Finish {
-    if error.is_user() {
-        Finish::ClientGone
-    } else if error.is_parse() {
-        Finish::BackendFailed
-    } else {
-        Finish::BackendLost
+fn cause(failure: &Failure) -> Finish {
+    match failure {
+        Failure::Client(_) => Finish::ClientGone,
+        Failure::Malformed(_) => Finish::BackendFailed,
+        Failure::Io(_) | Failure::Closed(_) => Finish::BackendLost,
     }
 }

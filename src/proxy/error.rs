@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, io, time::Duration};
 
-use crate::causes;
+use crate::{causes, logs::LogError};
 
 /// Why there is no answer of the backend.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub enum ProxyError {
     Response {
         /// The backend's `host:port`.
         authority: String,
-        /// What hyper says of it.
+        /// What is wrong with it.
         why: String,
     },
     /// The backend did not begin its answer in time.
@@ -42,7 +42,20 @@ pub enum BodyError {
     /// The client is gone.
     ClientGone,
     /// The backend closed the connection, or broke the protocol.
-    Backend(hyper::Error),
+    Backend(Failure),
+}
+
+/// Why an exchange with a backend does not go on.
+#[derive(Debug)]
+pub enum Failure {
+    /// The client broke off the body that it was sending.
+    Client(hyper::Error),
+    /// The connection failed.
+    Io(io::Error),
+    /// The backend closed the connection; when.
+    Closed(&'static str),
+    /// What the backend sent is no answer; why.
+    Malformed(&'static str),
 }
 
 impl ProxyError {
@@ -51,10 +64,12 @@ impl ProxyError {
         Self::Response { authority: authority.to_owned(), why: why.to_string() }
     }
 
-    /// What hyper says of an exchange that failed.
-    pub(super) fn of(authority: &str, error: &hyper::Error) -> Self {
-        // The body that was sent is the client's.
-        if error.is_user() { Self::ClientGone } else { Self::response(authority, causes::chain(error)) }
+    /// Why an exchange has no answer.
+    pub(super) fn of(authority: &str, failure: &Failure) -> Self {
+        match failure {
+            Failure::Client(_) => Self::ClientGone,
+            failure => Self::response(authority, causes::chain(failure)),
+        }
     }
 }
 
@@ -72,6 +87,38 @@ impl Error for BodyError {
         match self {
             Self::ClientGone => None,
             Self::Backend(error) => Some(error),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(_) => f.write_str("the client broke its body off"),
+            Self::Io(_) => f.write_str("the connection failed"),
+            Self::Closed(when) => write!(f, "it closed the connection {when}"),
+            Self::Malformed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Client(error) => Some(error),
+            Self::Io(error) => Some(error),
+            Self::Closed(_) | Self::Malformed(_) => None,
+        }
+    }
+}
+
+impl From<LogError> for Failure {
+    /// Of the decoder that logs have too.
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Protocol(why) => Self::Malformed(why),
+            LogError::Disconnected(error) => Self::Io(error),
+            LogError::Backend(_) => Self::Malformed("its body is not valid"),
         }
     }
 }

@@ -2,23 +2,18 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::Poll,
 };
 
-use http::{Method, Request, Response};
-use hyper::{body::Incoming, client::conn::TrySendError};
+use http::{Method, Response};
 use tokio::time::Instant;
 
 use super::{
     Head, Times,
-    error::ProxyError,
+    error::{Failure, ProxyError},
     is_idempotent,
-    link::{self, Link},
+    link::Link,
     pool::{Key, Pool},
     upload::Upload,
 };
@@ -32,15 +27,14 @@ pub(super) struct Exchange<'a> {
     pub(super) client: &'a ClientWatch,
     /// No resting connection will do.
     pub(super) is_fresh: bool,
-    /// Makes the head; once more for a second try.
-    pub(super) request: &'a (dyn Fn() -> Result<Head, ProxyError> + Sync),
+    pub(super) head: &'a Head,
 }
 
 /// An exchange without an answer.
 struct Failed {
     error: ProxyError,
-    /// The request, if nothing of it was written.
-    unsent: Option<Box<Request<Upload>>>,
+    /// The request's body, if nothing of the request was written.
+    unsent: Option<Upload>,
     /// The connection ended, or was found to have ended, without an answer.
     is_cut: bool,
 }
@@ -50,89 +44,53 @@ impl Exchange<'_> {
     ///
     /// A resting connection may have been closed a moment ago. Then the request goes out once more, on a new connection: if
     /// nothing of it was written, or if it has no body and a method that may be repeated.
-    pub(super) async fn run(&self, method: &Method, upload: Upload) -> Result<(Link, Response<Incoming>), ProxyError> {
+    pub(super) async fn run(
+        &self,
+        method: &Method,
+        mut upload: Upload,
+    ) -> Result<(Box<Link>, Response<()>), ProxyError> {
         let is_repeatable = upload.is_empty() && is_idempotent(method);
-        let mut request = self.request(upload)?;
         let rested = if self.is_fresh { None } else { self.pool.take(self.key, !is_repeatable) };
         if let Some(mut link) = rested {
-            match self.send(&mut link, request).await {
+            link.ask(self.head, upload);
+            upload = match self.wait(&mut link).await {
                 Ok(answer) => return Ok((link, answer)),
-                Err(Failed { unsent: Some(unsent), .. }) => request = *unsent,
-                Err(Failed { is_cut: true, .. }) if is_repeatable => {
-                    request = self.request(Upload::empty())?;
-                }
+                Err(Failed { unsent: Some(unsent), .. }) => unsent,
+                Err(Failed { is_cut: true, .. }) if is_repeatable => Upload::empty(),
                 Err(Failed { error, .. }) => return Err(error),
-            }
+            };
         }
         // Boxed, with the room that it needs: most requests go over a resting one.
         let mut link = Box::pin(self.or_gone(self.open())).await?;
-        match self.send(&mut link, request).await {
+        link.ask(self.head, upload);
+        match self.wait(&mut link).await {
             Ok(answer) => Ok((link, answer)),
             Err(failed) => Err(failed.error),
         }
     }
 
-    async fn open(&self) -> Result<Link, ProxyError> {
+    async fn open(&self) -> Result<Box<Link>, ProxyError> {
         Link::open(&self.key.authority, self.times, self.pool.buffers.take()).await
     }
 
-    fn request(&self, upload: Upload) -> Result<Request<Upload>, ProxyError> {
-        let mut request = (self.request)()?.map(|()| upload);
-        Upload::listen(&mut request);
-        Ok(request)
-    }
-
-    /// Sends a request over `link`, and waits for the head of the answer.
-    fn send(
-        &self,
-        link: &mut Link,
-        request: Request<Upload>,
-    ) -> impl Future<Output = Result<Response<Incoming>, Failed>> {
-        let taken = request.body().progress();
-        link.late.set(Instant::now() + self.times.answer);
-        // Before the future that waits, which then has no room for the request.
-        let sending = link.sender.try_send_request(request);
-        self.wait(link, sending, taken)
-    }
-
-    async fn wait(
-        &self,
-        link: &mut Link,
-        sending: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>>,
-        taken: Option<Arc<AtomicU64>>,
-    ) -> Result<Response<Incoming>, Failed> {
-        let mut sending = pin!(sending);
+    /// Sends what `link` was asked, and waits for the head of the answer.
+    async fn wait(&self, link: &mut Link) -> Result<Response<()>, Failed> {
         let mut seen = 0;
-        let failed = |error| Err(Failed { error, unsent: None, is_cut: false });
-        let mut is_sent = false;
+        link.late.set(Instant::now() + self.times.answer);
         poll_fn(|cx| {
-            let mut ask = || sending.as_mut().poll(&mut link::quiet());
-            let answered = if is_sent {
-                link.poll_until(cx, ask)
-            } else {
-                // At once for the task: what has just been asked is not answered yet.
-                let _ = link.poll(cx);
-                is_sent = true;
-                ask()
-            };
-            if let Poll::Ready(answer) = answered {
-                return Poll::Ready(answer.map_err(|mut error| {
-                    let unsent = error.take_message().map(Box::new);
-                    let error = error.into_error();
-                    let is_cut = !error.is_parse() && !error.is_user();
-                    Failed { error: ProxyError::of(&self.key.authority, &error), unsent, is_cut }
-                }));
+            if let Poll::Ready(answer) = link.poll_answer(cx) {
+                return Poll::Ready(answer.map_err(|failure| self.failed(link, &failure)));
             }
             if self.client.poll_hung_up(cx).is_ready() {
-                return Poll::Ready(failed(ProxyError::ClientGone));
+                return Poll::Ready(Err(given_up(ProxyError::ClientGone)));
             }
             // Late is who has for so long neither taken anything of the request nor answered.
             while link.late.poll(cx).is_ready() {
-                let now = taken.as_ref().map_or(0, |taken| taken.load(Ordering::Relaxed));
-                if now == seen {
-                    return Poll::Ready(failed(self.timeout()));
+                if link.taken() == seen {
+                    let (authority, after) = (self.key.authority.clone(), self.times.answer);
+                    return Poll::Ready(Err(given_up(ProxyError::Timeout { authority, after })));
                 }
-                seen = now;
+                seen = link.taken();
                 link.late.set(Instant::now() + self.times.answer);
             }
             Poll::Pending
@@ -140,8 +98,10 @@ impl Exchange<'_> {
         .await
     }
 
-    fn timeout(&self) -> ProxyError {
-        ProxyError::Timeout { authority: self.key.authority.clone(), after: self.times.answer }
+    fn failed(&self, link: &mut Link, failure: &Failure) -> Failed {
+        let is_cut = matches!(failure, Failure::Io(_) | Failure::Closed(_));
+        let unsent = link.untouched().filter(|_| is_cut);
+        Failed { error: ProxyError::of(&self.key.authority, failure), unsent, is_cut }
     }
 
     /// Waits for `future`, unless the client leaves.
@@ -151,4 +111,8 @@ impl Exchange<'_> {
             () = poll_fn(|cx| self.client.poll_hung_up(cx)) => Err(ProxyError::ClientGone),
         }
     }
+}
+
+fn given_up(error: ProxyError) -> Failed {
+    Failed { error, unsent: None, is_cut: false }
 }

@@ -4,11 +4,7 @@ use std::{
     io,
     mem::MaybeUninit,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -27,16 +23,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// … and given up after so many questions without an answer: a container that was cut off its network says no farewell.
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// What hyper's client end reads from and writes to.
+/// A connection's socket.
 #[derive(Debug)]
-pub struct BackendIo {
-    stream: TcpStream,
-    probe: Probe,
-}
-
-/// Asks a [`BackendIo`] that rests to look at the socket itself, past what the runtime has heard of it.
-#[derive(Debug, Clone, Default)]
-pub struct Probe(Arc<AtomicBool>);
+pub struct BackendIo(TcpStream);
 
 impl BackendIo {
     /// Connects to `authority`, which is `host:port`, within `time`.
@@ -54,44 +43,41 @@ impl BackendIo {
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_RETRIES);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-        Ok(Self { stream, probe: Probe::default() })
+        Ok(Self(stream))
     }
 
-    /// A handle to ask for a look.
-    pub fn probe(&self) -> Probe {
-        self.probe.clone()
+    /// Polls until there may be something to read.
+    ///
+    /// # Errors
+    ///
+    /// The runtime is ending.
+    pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read_ready(cx)
     }
 
-    /// Whether there is something to read: of a connection that rests, its end, or what nobody has asked for.
-    fn is_disturbed(&self) -> bool {
+    /// Whether the runtime has heard of something to read.
+    pub fn has_heard(&self) -> bool {
+        self.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// Whether there is something to read, as the system knows: of a connection that rests, its end, or what nobody has
+    /// asked for.
+    pub fn is_disturbed(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
-        let peeked = SockRef::from(&self.stream).peek(&mut byte);
+        let peeked = SockRef::from(&self.0).peek(&mut byte);
         !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
-}
-
-impl Probe {
-    /// Asks for a look at the next read.
-    pub fn ask(&self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 
 impl AsyncRead for BackendIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.probe.0.load(Ordering::Relaxed) {
-            self.probe.0.store(false, Ordering::Relaxed);
-            if self.is_disturbed() {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for BackendIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        Pin::new(&mut self.0).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -99,7 +85,7 @@ impl AsyncWrite for BackendIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -111,6 +97,6 @@ impl AsyncWrite for BackendIo {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

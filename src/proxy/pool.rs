@@ -56,17 +56,17 @@ struct State {
 struct Idle {
     authority: String,
     runtime: runtime::Id,
-    link: Link,
+    link: Box<Link>,
     since: Instant,
 }
 
 impl Pool {
     /// The connection of `key` that has rested least. With `is_sure`, one that is good as far as the system knows; without,
     /// one that may have been closed by now.
-    pub fn take(&self, key: &Key, is_sure: bool) -> Option<Link> {
+    pub fn take(&self, key: &Key, is_sure: bool) -> Option<Box<Link>> {
         loop {
-            let mut idle = self.state().take(key)?;
-            if idle.since.elapsed() < REST && (!is_sure || idle.link.is_alive(true)) {
+            let idle = self.state().take(key)?;
+            if idle.since.elapsed() < REST && idle.link.is_alive(is_sure) {
                 return Some(idle.link);
             }
         }
@@ -74,7 +74,7 @@ impl Pool {
 
     /// Lets a connection rest. Where there is no room it takes that of the sandbox's oldest, which may be another thread's;
     /// without one it is closed.
-    pub fn put(self: Arc<Self>, key: Key, link: Link) {
+    pub fn put(self: Arc<Self>, key: Key, link: Box<Link>) {
         let Key { id, authority, runtime } = key;
         let idle = Idle { authority, runtime, link, since: Instant::now() };
         let (closed, is_first) = {
@@ -128,7 +128,7 @@ impl State {
 
     /// Takes out what is not to be kept.
     fn swept(&mut self, now: Instant) -> Vec<Idle> {
-        let is_done = |idle: &mut Idle| now.saturating_duration_since(idle.since) >= REST || !idle.link.is_alive(false);
+        let is_done = |idle: &mut Idle| now.saturating_duration_since(idle.since) >= REST || !idle.link.is_alive(true);
         let mut done = Vec::new();
         for idle in self.sandboxes.values_mut() {
             done.extend(idle.extract_if(.., is_done));
@@ -175,7 +175,7 @@ mod tests {
         let authority = listener.local_addr().unwrap().to_string();
         let pool = Arc::new(Pool::default());
         for _ in 0..PER_SANDBOX + 3 {
-            let mut link = Link::open(&authority, TIMES, pool.buffers.take()).await.unwrap();
+            let link = Link::open(&authority, TIMES, pool.buffers.take()).await.unwrap();
             assert!(link.is_alive(false));
             Arc::clone(&pool).put(key("a", &authority), link);
         }
@@ -209,14 +209,14 @@ mod tests {
         let pool = Arc::new(Pool::default());
         let mut accepted = Vec::new();
         for _ in 0..2 {
-            let mut link = Link::open(&authority, TIMES, pool.buffers.take()).await.unwrap();
+            let link = Link::open(&authority, TIMES, pool.buffers.take()).await.unwrap();
             accepted.push(listener.accept().await.unwrap().0);
             assert!(link.is_alive(false));
             Arc::clone(&pool).put(key("a", &authority), link);
         }
         accepted.pop();
         // The system knows at once, the runtime when it is told.
-        let mut taken = pool.take(&key("a", &authority), true).expect("the other one is good");
+        let taken = pool.take(&key("a", &authority), true).expect("the other one is good");
         assert!(pool.is_empty(), "the closed one is gone");
         assert!(taken.is_alive(true));
         Arc::clone(&pool).put(key("a", &authority), taken);

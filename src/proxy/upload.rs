@@ -3,17 +3,12 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, header};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
@@ -24,8 +19,8 @@ pub struct Upload {
     kind: Kind,
     /// Held back until the backend wants it.
     held: Option<Held>,
-    /// How many pieces the backend has taken; none of no body.
-    taken: Option<Arc<AtomicU64>>,
+    /// How many pieces the backend has taken.
+    taken: u64,
 }
 
 #[derive(Debug, Default)]
@@ -40,14 +35,7 @@ enum Kind {
 /// the client to go on, before the backend has said so or for long enough said nothing.
 #[derive(Debug)]
 struct Held {
-    told: Arc<Told>,
     patience: Pin<Box<Sleep>>,
-}
-
-#[derive(Debug, Default)]
-struct Told {
-    has_come: AtomicBool,
-    waker: AtomicWaker,
 }
 
 impl Upload {
@@ -59,7 +47,7 @@ impl Upload {
     /// These bytes.
     pub fn full(bytes: Bytes) -> Self {
         let kind = if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) };
-        Self { kind, held: None, taken: Some(Arc::default()) }
+        Self { kind, ..Self::default() }
     }
 
     /// The body that a client sends with a request of these fields. One that waits for the word to send it is made to wait
@@ -70,8 +58,8 @@ impl Upload {
         }
         let expects =
             headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        let held = expects.then(|| Held { told: Arc::default(), patience: Box::pin(sleep(patience)) });
-        Self { kind: Kind::Client(body), held, taken: Some(Arc::default()) }
+        let held = expects.then(|| Held { patience: Box::pin(sleep(patience)) });
+        Self { kind: Kind::Client(body), held, taken: 0 }
     }
 
     /// Whether there is no body.
@@ -84,30 +72,14 @@ impl Upload {
         self.size_hint().exact()
     }
 
-    /// Counts the pieces that the backend has taken, also when the upload itself is hyper's.
-    pub(super) fn progress(&self) -> Option<Arc<AtomicU64>> {
-        self.taken.clone()
+    /// How many pieces were taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
-    /// Lets `request`, which has this body, know of the backend's word.
-    pub(super) fn listen(request: &mut Request<Self>) {
-        let Some(told) = request.body().held.as_ref().map(|held| Arc::clone(&held.told)) else { return };
-        hyper::ext::on_informational(request, move |answer| {
-            if answer.status() == StatusCode::CONTINUE {
-                told.has_come.store(true, Ordering::Release);
-                told.waker.wake();
-            }
-        });
-    }
-}
-
-impl Held {
-    fn poll_let_go(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.told.waker.register(cx.waker());
-        if self.told.has_come.load(Ordering::Acquire) {
-            return Poll::Ready(());
-        }
-        self.patience.as_mut().poll(cx)
+    /// The backend wants a body that was held back.
+    pub(super) fn go_on(&mut self) {
+        self.held = None;
     }
 }
 
@@ -116,8 +88,8 @@ impl http_body::Body for Upload {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Some(held) = &mut self.held {
-            ready!(held.poll_let_go(cx));
+        if let Some(Held { patience }) = &mut self.held {
+            ready!(patience.as_mut().poll(cx));
             self.held = None;
         }
         let frame = match &mut self.kind {
@@ -128,9 +100,7 @@ impl http_body::Body for Upload {
         if let Kind::Full(_) = self.kind {
             self.kind = Kind::Empty;
         }
-        if let Some(taken) = &self.taken {
-            taken.fetch_add(1, Ordering::Relaxed);
-        }
+        self.taken += 1;
         Poll::Ready(frame)
     }
 

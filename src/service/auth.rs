@@ -34,7 +34,7 @@ pub fn check(key: &Secret, path: &str, route: &Result<Route, NoRoute>, headers: 
 fn is_proxied(path: &str, route: &Result<Route, NoRoute>) -> bool {
     let goes_there = match route {
         // A port with a slash in it, once decoded, is no port and reads as one with a path behind it.
-        Ok(Route::Proxy(of, _)) => is_port(&of.port),
+        Ok(Route::Proxy(of, _)) => is_port(of.port.as_bytes()),
         Err(NoRoute::MethodNotAllowed { .. }) => true,
         Ok(_) | Err(_) => false,
     };
@@ -43,15 +43,15 @@ fn is_proxied(path: &str, route: &Result<Route, NoRoute>) -> bool {
 
 /// `^(/v1)?/sandboxes/[^/]+/proxy/[0-9]+(/|$)`.
 fn reads_as_proxied(path: &str) -> bool {
-    let mut segments = path.strip_prefix("/v1").unwrap_or(path).split('/');
-    let begins = segments.next() == Some("") && segments.next() == Some("sandboxes");
+    let mut segments = path.strip_prefix("/v1").unwrap_or(path).as_bytes().split(|byte| *byte == b'/');
+    let begins = segments.next() == Some(b"") && segments.next() == Some(b"sandboxes");
     let has_id = segments.next().is_some_and(|id| !id.is_empty());
-    let is_proxy = segments.next() == Some("proxy");
+    let is_proxy = segments.next() == Some(b"proxy");
     begins && has_id && is_proxy && segments.next().is_some_and(is_port)
 }
 
-fn is_port(segment: &str) -> bool {
-    !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit())
+fn is_port(segment: &[u8]) -> bool {
+    !segment.is_empty() && segment.iter().all(u8::is_ascii_digit)
 }
 
 #[cfg(test)]

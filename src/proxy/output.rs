@@ -1,0 +1,165 @@
+//! A request on its way to the backend: the head, and the body as it comes (RFC 9112 §3, §7.1).
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, header};
+use http_body::Body as _;
+use tokio::io::AsyncWrite;
+
+use super::{Head, error::Failure, io::BackendIo, upload::Upload};
+
+/// What is still to be written.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    upload: Upload,
+    /// The body goes in chunks.
+    is_chunked: bool,
+    /// The fields that may follow the last chunk: those that the head has announced.
+    announced: Vec<HeaderName>,
+    /// Comes first: the head, or a chunk's size.
+    front: BytesMut,
+    /// A piece of the body.
+    piece: Bytes,
+    /// What ends a chunk.
+    back: &'static [u8],
+    /// Nothing more comes from the upload.
+    is_last: bool,
+    is_begun: bool,
+}
+
+impl Output {
+    /// A request with this head and this body.
+    pub(super) fn new(head: &Head, upload: Upload) -> Self {
+        let mut front = BytesMut::with_capacity(512);
+        write_head(head, &mut front);
+        let is_chunked = head.headers().contains_key(header::TRANSFER_ENCODING);
+        let announced = if is_chunked { announced(head.headers()) } else { Vec::new() };
+        let is_last = upload.is_empty();
+        Self { upload, is_chunked, announced, front, is_last, ..Self::default() }
+    }
+
+    /// Whether all was written.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_last && self.front.is_empty() && self.piece.is_empty() && self.back.is_empty()
+    }
+
+    /// The body, if nothing of the request was written and nothing of the body was asked for.
+    pub(super) fn untouched(self) -> Option<Upload> {
+        (!self.is_begun).then_some(self.upload)
+    }
+
+    /// The backend wants the body of which it was told.
+    pub(super) fn go_on(&mut self) {
+        self.upload.go_on();
+    }
+
+    /// How many pieces of the body were taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.upload.taken()
+    }
+
+    /// Whether a part of it was written, or asked of the client.
+    pub(super) fn is_begun(&self) -> bool {
+        self.is_begun
+    }
+
+    /// Lets go of what was not written: the backend takes nothing any more, but may have answered.
+    pub(super) fn abandon(&mut self) {
+        *self = Self { is_begun: true, is_last: true, ..Self::default() };
+    }
+
+    /// Writes until there is nothing left.
+    ///
+    /// # Errors
+    ///
+    /// The client breaks the body off, or the connection fails.
+    pub(super) fn poll(&mut self, io: &mut BackendIo, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        loop {
+            while !(self.front.is_empty() && self.piece.is_empty() && self.back.is_empty()) {
+                let slices = [IoSlice::new(&self.front), IoSlice::new(&self.piece), IoSlice::new(self.back)];
+                let written = ready!(Pin::new(&mut *io).poll_write_vectored(cx, &slices)).map_err(Failure::Io)?;
+                if written == 0 {
+                    return Poll::Ready(Err(Failure::Io(io::ErrorKind::WriteZero.into())));
+                }
+                self.is_begun = true;
+                self.advance(written);
+            }
+            if self.is_last {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_upload(cx))?;
+        }
+    }
+
+    fn advance(&mut self, written: usize) {
+        let front = written.min(self.front.len());
+        self.front.advance(front);
+        let piece = (written - front).min(self.piece.len());
+        self.piece.advance(piece);
+        self.back = &self.back[written - front - piece..];
+    }
+
+    /// Polls for the next piece of the body.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.is_begun = true;
+        match ready!(Pin::new(&mut self.upload).poll_frame(cx)).transpose().map_err(Failure::Client)? {
+            Some(frame) => match frame.into_data() {
+                Ok(piece) => self.set_piece(piece),
+                Err(frame) => self.set_end(frame.trailers_ref()),
+            },
+            None => self.set_end(None),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn set_piece(&mut self, piece: Bytes) {
+        if piece.is_empty() {
+            return;
+        }
+        if self.is_chunked {
+            self.front.put_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+            self.back = b"\r\n";
+        }
+        self.piece = piece;
+    }
+
+    fn set_end(&mut self, trailers: Option<&HeaderMap>) {
+        self.is_last = true;
+        if self.is_chunked {
+            self.front.put_slice(b"0\r\n");
+            let trailers = trailers.into_iter().flatten().filter(|(name, _)| self.announced.contains(name));
+            trailers.for_each(|(name, value)| write_field(name.as_str(), value.as_bytes(), &mut self.front));
+            self.front.put_slice(b"\r\n");
+        }
+    }
+}
+
+fn write_head(head: &Head, out: &mut BytesMut) {
+    let target = head.uri().path_and_query().map_or("/", |target| target.as_str());
+    for part in [head.method().as_str(), " ", target, " HTTP/1.1\r\n"] {
+        out.put_slice(part.as_bytes());
+    }
+    for (name, value) in head.headers() {
+        write_field(name.as_str(), value.as_bytes(), out);
+    }
+    out.put_slice(b"\r\n");
+}
+
+fn write_field(name: &str, value: &[u8], out: &mut BytesMut) {
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        out.put_slice(part);
+    }
+}
+
+/// The trailers that a head announces, but for fields that say something of the message itself (RFC 9110 §6.5.1).
+fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
+    let unfit = [header::TRANSFER_ENCODING, header::CONTENT_LENGTH, header::HOST, header::TRAILER];
+    let names = headers.get_all(header::TRAILER).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+    names.filter(|name| !unfit.contains(name)).collect()
+}
