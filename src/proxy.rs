@@ -10,12 +10,14 @@
 //! alone, a chunk passes from one socket to the other without a wake-up of another thread and without a copy, and to drop
 //! the body is to close the backend's socket. A link whose answer was read to its end goes to the [`pool`].
 
-mod answer;
+pub mod answer;
 pub mod body;
+pub mod buffers;
 pub mod error;
 pub mod exchange;
 pub mod forwarded;
 pub mod head;
+pub mod input;
 pub mod io;
 pub mod link;
 mod output;

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is the panic")]
 
+#[path = "../fuzz/answer_targets.rs"]
+mod answer_targets;
 #[path = "../fuzz/request_targets.rs"]
 mod request_targets;
 #[path = "../fuzz/targets.rs"]
@@ -30,6 +32,11 @@ fn query() {
 #[test]
 fn head() {
     drive("head", targets::head);
+}
+
+#[test]
+fn answer() {
+    drive("answer", answer_targets::answer);
 }
 
 #[test]

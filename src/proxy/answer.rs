@@ -15,16 +15,17 @@ use crate::logs::chunked::Body;
 const MAX_HEAD: usize = 64 * 1024;
 
 /// Most fields of a head, and of the trailers.
-pub(super) const MAX_FIELDS: usize = 100;
+pub const MAX_FIELDS: usize = 100;
 
 /// A backend's answer, up to its body.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) head: Response<()>,
+pub struct Answer {
+    /// Its status and its fields.
+    pub head: Response<()>,
     /// Where the body's bytes are in what follows.
-    pub(super) body: Body,
+    pub body: Body,
     /// Whether the connection may carry another request.
-    pub(super) keeps: bool,
+    pub keeps: bool,
 }
 
 /// Takes a head off `input`, of which the first `seen` bytes were looked at before; `None` if it is not whole yet.
@@ -32,10 +33,12 @@ pub(super) struct Answer {
 /// # Errors
 ///
 /// It is no answer to a request with this `method`.
-pub(super) fn take(input: &mut BytesMut, seen: usize, method: &Method) -> Result<Option<Answer>, Failure> {
-    let Some(length) = length(input, seen) else {
-        return if input.len() < MAX_HEAD { Ok(None) } else { Err(Failure::Malformed("its head is too long")) };
-    };
+pub fn take(input: &mut BytesMut, seen: usize, method: &Method) -> Result<Option<Answer>, Failure> {
+    let length = length(input, seen);
+    if length.unwrap_or(input.len()) > MAX_HEAD {
+        return Err(Failure::Malformed("its head is too long"));
+    }
+    let Some(length) = length else { return Ok(None) };
     let head = input.split_to(length).freeze();
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
@@ -73,7 +76,7 @@ fn length(input: &[u8], seen: usize) -> Option<usize> {
 /// # Errors
 ///
 /// A value has bytes that no value has.
-pub(super) fn fields_of(source: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<HeaderMap, Failure> {
+pub fn fields_of(source: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<HeaderMap, Failure> {
     let mut fields = HeaderMap::with_capacity(parsed.len());
     for field in parsed {
         let name = HeaderName::from_bytes(field.name.as_bytes());

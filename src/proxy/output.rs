@@ -30,6 +30,7 @@ pub(super) struct Output {
     /// Nothing more comes from the upload.
     is_last: bool,
     is_begun: bool,
+    is_abandoned: bool,
 }
 
 impl Output {
@@ -43,9 +44,14 @@ impl Output {
         Self { upload, is_chunked, announced, front, is_last, ..Self::default() }
     }
 
-    /// Whether all was written.
+    /// Whether nothing is left to write.
     pub(super) fn is_done(&self) -> bool {
         self.is_last && self.front.is_empty() && self.piece.is_empty() && self.back.is_empty()
+    }
+
+    /// Whether all was written.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_done() && !self.is_abandoned
     }
 
     /// The body, if nothing of the request was written and nothing of the body was asked for.
@@ -70,7 +76,7 @@ impl Output {
 
     /// Lets go of what was not written: the backend takes nothing any more, but may have answered.
     pub(super) fn abandon(&mut self) {
-        *self = Self { is_begun: true, is_last: true, ..Self::default() };
+        *self = Self { is_begun: true, is_last: true, is_abandoned: true, ..Self::default() };
     }
 
     /// Writes until there is nothing left.

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::runtime;
 
-use super::link::{Buffers, Link};
+use super::{buffers::Buffers, link::Link};
 
 /// Most resting connections of one sandbox.
 const PER_SANDBOX: usize = 64;
