@@ -12,10 +12,10 @@ use super::{error::Failure, head::has_token};
 use crate::logs::chunked::Body;
 
 /// Longest head, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
+const MAX_HEAD: usize = 128 * 1024;
 
 /// Most fields of a head, and of the trailers.
-pub const MAX_FIELDS: usize = 100;
+pub const MAX_FIELDS: usize = 256;
 
 /// A backend's answer, up to its body.
 #[derive(Debug)]

@@ -110,3 +110,46 @@ async fn only_a_whole_answer_gives_its_connection_back() {
     drop(body);
     assert!(proxy.pool.is_empty(), "closed");
 }
+
+/// Serves one connection by a script: waits until so much was read, then sends this.
+async fn scripted(listener: TcpListener, steps: Vec<(usize, &'static str)>) {
+    let (mut io, _) = listener.accept().await.unwrap();
+    let (mut read, mut buf) = (0, vec![0; 64 * 1024]);
+    for (until, answer) in steps {
+        while read < until {
+            read += io.read(&mut buf).await.unwrap();
+        }
+        io.write_all(answer.as_bytes()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn words_before_the_answer_are_passed_over() {
+    let (listener, authority) = listener().await;
+    let early = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    tokio::spawn(scripted(listener, vec![(1, early), (1, "HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok")]));
+    let answer = forward(&proxy(), request(Backend::plain(authority), "/"), Upload::empty()).await.unwrap();
+    assert_eq!(answer, (StatusCode::CREATED, "ok".into()));
+}
+
+/// More than a socket takes at once, so that most of it is not written when the answer comes and the connection goes.
+#[tokio::test]
+async fn a_backend_that_does_not_want_the_body_may_say_so() {
+    let (listener, authority) = listener().await;
+    let refusal = "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno.";
+    tokio::spawn(scripted(listener, vec![(1000, refusal)]));
+    let (proxy, upload) = (proxy(), Upload::full(Bytes::from(vec![b'x'; 64 * 1024 * 1024])));
+    let answer = forward(&proxy, request(Backend::plain(authority), "/"), upload).await.unwrap();
+    assert_eq!(answer, (StatusCode::PAYLOAD_TOO_LARGE, "no.".into()));
+    assert!(proxy.pool.is_empty(), "the connection is of no use any more");
+}
+
+#[tokio::test]
+async fn what_comes_behind_an_answer_is_nobody_s() {
+    let (listener, authority) = listener().await;
+    let two = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    tokio::spawn(scripted(listener, vec![(1, two)]));
+    let proxy = proxy();
+    let answer = forward(&proxy, request(Backend::plain(authority), "/"), Upload::empty()).await.unwrap();
+    assert_eq!((answer, proxy.pool.len()), ((StatusCode::OK, "ok".into()), 0));
+}

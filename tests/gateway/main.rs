@@ -23,6 +23,7 @@ mod origin;
 mod proxy;
 mod proxy_bodies;
 mod proxy_tunnel;
+mod redis_tls;
 mod release;
 mod release_h2;
 mod self_check;
