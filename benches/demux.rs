@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use opensandbox_gateway::framing::Body;
 use opensandbox_gateway::logs::{
-    chunked::Body,
     demux::{Demux, Mode},
     skip::Skip,
     window::HEADROOM,

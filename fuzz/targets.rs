@@ -6,9 +6,9 @@ use bytes::BytesMut;
 use jiff::Timestamp;
 use opensandbox_gateway::{
     api::log_query,
+    framing::Body,
     logs::{
         LogError, LogQuery,
-        chunked::Body,
         demux::{Demux, Mode},
         head,
         prefix::is_prefix,

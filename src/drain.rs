@@ -1,12 +1,13 @@
 //! Ending gracefully: one [`Drain`] for the server, a [`Watch`] for whoever must notice.
 
 use std::{
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    future::{Future, poll_fn},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, ready},
     time::Duration,
 };
 
-use tokio::{runtime::Handle, task::JoinSet};
+use tokio::{runtime::Handle, sync::Notify, task::JoinSet};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// How long a connection that is cut may take to notice.
@@ -17,6 +18,8 @@ const CUT: Duration = Duration::from_secs(1);
 pub struct Drain {
     token: CancellationToken,
     connections: Mutex<JoinSet<()>>,
+    /// There is one more.
+    added: Notify,
     /// Cancelled when the grace is over, and whatever is still there is ended.
     cut: CancellationToken,
 }
@@ -40,16 +43,31 @@ impl Drain {
 
     /// Runs a connection as a task of its own on `runtime`, until it is done or the grace is over.
     pub fn spawn_on(&self, connection: impl Future<Output = ()> + Send + 'static, runtime: &Handle) {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        // What has ended since is let go of.
-        while connections.try_join_next().is_some() {}
-        connections.spawn_on(connection, runtime);
+        self.lock().spawn_on(connection, runtime);
+        self.added.notify_one();
+    }
+
+    /// Lets go of what connections leave behind when they have ended, for ever.
+    pub async fn reap(&self) {
+        loop {
+            self.added.notified().await;
+            poll_fn(|cx| {
+                let mut connections = self.lock();
+                while ready!(connections.poll_join_next(cx)).is_some() {}
+                Poll::Ready(())
+            })
+            .await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells everyone to end, and waits for all connections, at most for `grace`. Answers how many had to be cut.
     pub async fn finish(&self, grace: Duration) -> usize {
         self.token.cancel();
-        let mut connections = std::mem::take(&mut *self.connections.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut connections = std::mem::take(&mut *self.lock());
         if tokio::time::timeout(grace, ended(&mut connections)).await.is_ok() {
             return 0;
         }

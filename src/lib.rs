@@ -37,13 +37,16 @@
 //! | [`cli`] | | the command line |
 //! | [`client`] | | what a body can know of its client: left, stalled, has taken everything |
 //! | [`config`] | | the TOML file and the environment; one file a section, with keys, defaults and rules |
+//! | [`deadline`] | | a time that is moved often and reached seldom |
 //! | [`drain`] | | ending gracefully: one `Drain`, a `Watch` for whoever must notice |
 //! | [`error`] | | the one table from what went wrong to status, code and message |
+//! | [`framing`] | | where a message's body is in what was read: chunks, a length, or up to the end |
 //! | [`guard`] | | the start-up guard for a missing API key |
 //! | [`init_config`] | | the configuration files that the program can write to start from |
 //! | [`logs`] | 6 | the log path: engine exchange, chunks, frames, lines, limits, the log's body |
 //! | [`metrics`] | | what is measured and sent to a collector |
 //! | [`model`] | | wire types and their rules |
+//! | [`peer`] | | a client's address |
 //! | [`proxy`] | 6 | the proxy path: rules for heads, connections to backends, the answer's body, tunnels |
 //! | [`renew`] | | sandboxes that live longer while they are used |
 //! | [`router`] | 3 | method and path to a route; the table of routes is in its doc |
@@ -63,8 +66,8 @@
 //! - bollard's types stop inside `runtime/docker`.
 //! - [`logs`] names no runtime: a runtime hands it a transport or is a [`logs::LogSource`] itself.
 //! - [`store`] knows neither HTTP nor a runtime; sqlx's types stop in its folder.
-//! - [`router`], [`model`] and the decoders ([`logs::chunked`], [`logs::frames`], [`logs::whole`], [`logs::tty`],
-//!   [`logs::prefix`], [`logs::skip`], [`logs::count`], [`logs::demux`]) do no IO.
+//! - [`router`], [`model`] and the decoders ([`framing`], [`logs::frames`], [`logs::whole`], [`logs::tty`],
+//!   [`logs::prefix`], [`logs::skip`], [`logs::count`], [`logs::demux`], [`proxy::input`]) do no IO.
 //! - [`error`] alone chooses the status of an error. Answers that are no errors of ours have fixed ones where they are
 //!   made: the redirect and the overload of [`service::respond`], the preflight of [`service::cors`], the unchanged file
 //!   of [`api::docs`].
@@ -89,6 +92,7 @@ pub mod config;
 pub mod deadline;
 pub mod drain;
 pub mod error;
+pub mod framing;
 pub mod guard;
 pub mod init_config;
 pub mod logs;

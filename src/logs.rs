@@ -1,7 +1,6 @@
 //! STEP 6: the log path, from a backend's bytes to a response body. Names no runtime.
 
 pub mod body;
-pub mod chunked;
 pub mod count;
 pub mod demux;
 pub mod engine;

@@ -153,6 +153,9 @@ impl Proxy {
         let Some(upgrade) = upgrade else {
             return Err(ProxyError::response(&key.authority, "it switched protocols unasked"));
         };
+        if !link.is_sent() {
+            return Err(ProxyError::response(&key.authority, "it switched protocols before it had the whole request"));
+        }
         let (io, early) = link.into_io();
         head::filter_answer(answer.headers_mut());
         head::mark_upgrade(answer.headers_mut());

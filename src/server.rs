@@ -41,6 +41,7 @@ pub async fn run(listener: TcpListener, settings: Settings, stop: impl Future<Ou
     tokio::select! {
         () = stop => {}
         () = accept(&listener, connections, &threads, room, &drain) => {}
+        () = drain.reap() => {}
     }
     drop(listener);
     tracing::info!("no new connections; ending within {} s", grace.as_secs());

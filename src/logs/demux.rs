@@ -8,12 +8,12 @@ use std::ops::Range;
 
 use super::{
     LogError,
-    chunked::Body,
     frames::Frames,
     skip::Skip,
     tty::Tty,
     window::{HEADROOM, Window},
 };
+use crate::framing::Body;
 
 /// How the sandbox's bytes are laid out in the answer, and what to do with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,13 +15,13 @@ use tokio_util::io::poll_read_buf;
 
 use super::{
     LogError, LogSource,
-    chunked::Body,
     demux::{Demux, Mode},
     head::{self, Head},
     skip::Skip,
     spare,
     window::HEADROOM,
 };
+use crate::framing::Body;
 
 /// What a read asks for at first and at least, in bytes. Doubles, up to the limit, as long as reads fill it, and is halved
 /// when two in a row do not fill a quarter.

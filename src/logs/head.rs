@@ -2,7 +2,8 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::{chunked::Body, engine::OpenError};
+use super::engine::OpenError;
+use crate::framing::Body;
 
 /// Longest head that is accepted, in bytes.
 const MAX_HEAD: usize = 16 * 1024;

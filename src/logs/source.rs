@@ -8,6 +8,8 @@ use std::{
 
 use bytes::Bytes;
 
+use crate::framing;
+
 /// A stream of a sandbox's bytes, ready to be sent: frame headers removed, timestamps where they were asked for.
 ///
 /// Dropping it releases everything behind it (the backend's socket, the file, the watch) at once.
@@ -28,6 +30,12 @@ pub enum LogError {
     Protocol(&'static str),
     /// The backend itself reported a failure in the stream (frame type 3) or refused it after the answer had begun.
     Backend(String),
+}
+
+impl From<framing::Error> for LogError {
+    fn from(framing::Error(what): framing::Error) -> Self {
+        Self::Protocol(what)
+    }
 }
 
 impl fmt::Display for LogError {

@@ -9,10 +9,13 @@ use hyper::ext::ReasonPhrase;
 use memchr::memchr_iter;
 
 use super::{error::Failure, head::has_token};
-use crate::logs::chunked::Body;
+use crate::framing::Body;
 
 /// Longest head, in bytes.
 const MAX_HEAD: usize = 128 * 1024;
+
+/// What an answer begins with.
+const VERSION: &[u8] = b"HTTP/1.";
 
 /// Most fields of a head, and of the trailers.
 pub const MAX_FIELDS: usize = 256;
@@ -34,6 +37,10 @@ pub struct Answer {
 ///
 /// It is no answer to a request with this `method`.
 pub fn take(input: &mut BytesMut, seen: usize, method: &Method) -> Result<Option<Answer>, Failure> {
+    // At once: who speaks another protocol may wait for a word that never comes.
+    if !VERSION.starts_with(&input[..input.len().min(VERSION.len())]) {
+        return Err(Failure::Malformed("it does not speak HTTP/1"));
+    }
     let length = length(input, seen);
     if length.unwrap_or(input.len()) > MAX_HEAD {
         return Err(Failure::Malformed("its head is too long"));
@@ -55,7 +62,7 @@ pub fn take(input: &mut BytesMut, seen: usize, method: &Method) -> Result<Option
     let is_old = parsed.version == Some(0);
     let body = body(&mut answer, method, is_old)?;
     let token = |token| has_token(answer.headers(), &header::CONNECTION, token);
-    let keeps = if is_old { token("keep-alive") } else { !token("close") };
+    let keeps = if is_old { token("keep-alive") } else { !token("close") } && !has_forbidden_body(&answer);
     let keeps = keeps && (body.is_ended() || !body.may_close());
     Ok(Some(Answer { head: answer, body, keeps }))
 }
@@ -94,6 +101,13 @@ fn keep_reason(answer: &mut Response<()>, reason: &str) {
     {
         answer.extensions_mut().insert(reason);
     }
+}
+
+/// Whether a body is announced where there is none, so that bytes may come which are no answer's.
+fn has_forbidden_body(answer: &Response<()>) -> bool {
+    let fields = answer.headers();
+    let has_length = || fields.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    answer.status() == StatusCode::NO_CONTENT && (has_length() || fields.contains_key(header::TRANSFER_ENCODING))
 }
 
 /// Where the body of an answer to `method` ends.

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, io, time::Duration};
 
-use crate::{causes, logs::LogError};
+use crate::{causes, framing};
 
 /// Why there is no answer of the backend.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub enum BodyError {
 #[derive(Debug)]
 pub enum Failure {
     /// The client broke off the body that it was sending.
-    Client(hyper::Error),
+    Client(Box<dyn Error + Send + Sync>),
     /// The connection failed.
     Io(io::Error),
     /// The backend closed the connection; when.
@@ -105,20 +105,15 @@ impl fmt::Display for Failure {
 impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Client(error) => Some(error),
+            Self::Client(error) => Some(&**error),
             Self::Io(error) => Some(error),
             Self::Closed(_) | Self::Malformed(_) => None,
         }
     }
 }
 
-impl From<LogError> for Failure {
-    /// Of the decoder that logs have too.
-    fn from(error: LogError) -> Self {
-        match error {
-            LogError::Protocol(why) => Self::Malformed(why),
-            LogError::Disconnected(error) => Self::Io(error),
-            LogError::Backend(_) => Self::Malformed("its body is not valid"),
-        }
+impl From<framing::Error> for Failure {
+    fn from(framing::Error(why): framing::Error) -> Self {
+        Self::Malformed(why)
     }
 }

@@ -102,6 +102,25 @@ fn copy(from: &HeaderMap, out: &mut HeaderMap) {
     }
 }
 
+/// Whether a field may come behind a body: none that a backend would have had to know before (RFC 9110 §6.5.1), and none
+/// that ends here, for some servers take a trailer for a field of the head.
+pub(super) fn may_trail(name: &HeaderName) -> bool {
+    const EARLY: [HeaderName; 10] = [
+        header::CACHE_CONTROL,
+        header::CONTENT_ENCODING,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::EXPECT,
+        header::MAX_FORWARDS,
+        header::RANGE,
+        header::SET_COOKIE,
+        header::TRAILER,
+    ];
+    let ends = ENDING.contains(&name.as_str()) || [RENEW, EGRESS_AUTH].contains(name);
+    !ends && !EARLY.contains(name)
+}
+
 /// The client's cookies as HTTP/1.1 has them: in one field (RFC 9113 §8.2.3).
 fn cookies(from: &HeaderMap) -> Option<HeaderValue> {
     let all: Vec<_> = from.get_all(header::COOKIE).iter().collect();
@@ -123,7 +142,6 @@ fn frame(source: &HeaderMap, method: &Method, shape: Shape, out: &mut HeaderMap)
     }
     match (shape.has_body, shape.length) {
         (true, Some(length)) => drop(out.insert(header::CONTENT_LENGTH, length.into())),
-        // Without it hyper sends no body with a GET.
         (true, None) => drop(out.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
         (false, _) => {
             let has_told =

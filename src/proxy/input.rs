@@ -8,10 +8,17 @@ use super::{
     answer::{self, Answer, MAX_FIELDS},
     error::Failure,
 };
-use crate::logs::chunked::Body;
+use crate::framing::Body;
 
 /// Longest trailers, in bytes.
 const MAX_TRAILERS: usize = 16 * 1024;
+
+/// Most informational heads before the answer.
+const MAX_WORDS: u8 = 32;
+
+/// Pieces that are shorter, in bytes, are copied: each that shares the read buffer keeps all of it, and of a body in tiny
+/// chunks a client that takes nothing would keep thousands.
+const SHORT: usize = 1024;
 
 /// The reading side of an exchange. First [`Self::head`] until it gives a final one, then [`Self::frame`].
 #[derive(Debug)]
@@ -20,6 +27,8 @@ pub struct Input {
     pub bytes: BytesMut,
     /// The request's method: it decides whether there is a body.
     method: Method,
+    /// How many informational heads came.
+    words: u8,
     /// How much of `bytes` was seen not to be a whole head.
     seen: usize,
     /// What follows in `bytes`.
@@ -30,14 +39,14 @@ pub struct Input {
 impl Default for Input {
     fn default() -> Self {
         let body = Body::with_length(0);
-        Self { bytes: BytesMut::new(), method: Method::GET, seen: 0, body, keeps: true }
+        Self { bytes: BytesMut::new(), method: Method::GET, words: 0, seen: 0, body, keeps: true }
     }
 }
 
 impl Input {
     /// The answer to a request with this `method` is to come.
     pub fn begin(&mut self, method: Method) {
-        self.method = method;
+        (self.method, self.words) = (method, 0);
     }
 
     /// Takes the next head, which may be an informational one; `None` if it is not whole yet.
@@ -54,6 +63,10 @@ impl Input {
             return Ok(None);
         };
         (self.seen, self.body, self.keeps) = (0, body, keeps);
+        self.words += u8::from(head.status().is_informational());
+        if self.words > MAX_WORDS {
+            return Err(Failure::Malformed("it says too much before its answer"));
+        }
         Ok(Some(head))
     }
 
@@ -70,10 +83,19 @@ impl Input {
             let run = self.body.next_run(&self.bytes)?;
             self.bytes.advance(run.skip);
             if run.len > 0 {
-                return Ok(Some(Frame::data(self.bytes.split_to(run.len).freeze())));
+                return Ok(Some(Frame::data(self.piece(run.len))));
             }
         }
         Ok(None)
+    }
+
+    fn piece(&mut self, length: usize) -> Bytes {
+        if length >= SHORT {
+            return self.bytes.split_to(length).freeze();
+        }
+        let piece = Bytes::copy_from_slice(&self.bytes[..length]);
+        self.bytes.advance(length);
+        piece
     }
 
     fn trailers(&mut self) -> Result<Option<Frame<Bytes>>, Failure> {
@@ -118,5 +140,42 @@ impl Input {
     /// What is known of the length that is left.
     pub fn size_hint(&self) -> SizeHint {
         self.body.left().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiny_pieces_do_not_keep_the_buffer() {
+        let mut input = Input::default();
+        input.begin(Method::GET);
+        input.bytes.reserve(8 * 1024);
+        input.bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        drop(input.head().expect("valid").expect("whole"));
+        let room = input.bytes.capacity();
+        let mut pieces = Vec::new();
+        for _ in 0..2 * room / 6 {
+            input.bytes.reserve(6);
+            input.bytes.extend_from_slice(b"1\r\nx\r\n");
+            pieces.push(input.frame().expect("valid").expect("a piece"));
+        }
+        assert!(input.bytes.capacity() <= 8 * 1024, "{}", input.bytes.capacity());
+    }
+
+    #[test]
+    fn a_body_is_its_own_end_s() {
+        let mut input = Input::default();
+        input.bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc");
+        assert!(input.head().expect("valid").is_some());
+        assert_eq!(input.frame().expect("valid").expect("a piece").into_data().expect("data"), "abc");
+        assert!(!input.is_ended() && matches!(input.close(), Err(Failure::Closed(_))));
+        let mut input = Input::default();
+        input.bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\n\r\nabc");
+        assert!(input.head().expect("valid").is_some() && input.frame().expect("valid").is_some());
+        assert!(!input.is_ended());
+        input.close().expect("its end");
+        assert!(input.is_ended() && !input.is_idle());
     }
 }

@@ -3,7 +3,7 @@
 //! Ours, not hyper's client end: that is a task of its own by design, which is fed and heard through channels. To be polled
 //! by the task that it answers cost a small request a fifth of its processor time here, and as much again to wake that task
 //! for what it had just done itself. What is hard about HTTP is still others': fields are read by httparse, and a body's
-//! framing by the decoder of the log path.
+//! framing by the decoder that the log path has too.
 
 use std::{
     io,
@@ -113,6 +113,11 @@ impl Link {
     /// Whether the whole answer was handed over.
     pub(super) fn is_ended(&self) -> bool {
         self.input.is_ended()
+    }
+
+    /// Whether the whole request was sent.
+    pub(super) fn is_sent(&self) -> bool {
+        self.output.is_whole()
     }
 
     /// What is known of the length that is left.

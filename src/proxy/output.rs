@@ -8,10 +8,10 @@ use std::{
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, header};
-use http_body::Body as _;
+use http_body::Frame;
 use tokio::io::AsyncWrite;
 
-use super::{Head, error::Failure, io::BackendIo, upload::Upload};
+use super::{Head, error::Failure, head::may_trail, io::BackendIo, upload::Upload};
 
 /// What is still to be written.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub(super) struct Output {
     upload: Upload,
     /// The body goes in chunks.
     is_chunked: bool,
+    /// How much of a body is left whose length was told, in bytes.
+    left: Option<u64>,
     /// The fields that may follow the last chunk: those that the head has announced.
     announced: Vec<HeaderName>,
     /// Comes first: the head, or a chunk's size.
@@ -40,8 +42,8 @@ impl Output {
         write_head(head, &mut front);
         let is_chunked = head.headers().contains_key(header::TRANSFER_ENCODING);
         let announced = if is_chunked { announced(head.headers()) } else { Vec::new() };
-        let is_last = upload.is_empty();
-        Self { upload, is_chunked, announced, front, is_last, ..Self::default() }
+        let (left, is_last) = (upload.length().filter(|_| !is_chunked), upload.is_empty());
+        Self { upload, is_chunked, left, announced, front, is_last, ..Self::default() }
     }
 
     /// Whether nothing is left to write.
@@ -85,6 +87,10 @@ impl Output {
     ///
     /// The client breaks the body off, or the connection fails.
     pub(super) fn poll(&mut self, io: &mut BackendIo, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        // Together with the head if it is there, as short bodies are.
+        if !self.is_begun && !self.is_last {
+            let _ = self.poll_upload(cx)?;
+        }
         loop {
             while !(self.front.is_empty() && self.piece.is_empty() && self.back.is_empty()) {
                 let slices = [IoSlice::new(&self.front), IoSlice::new(&self.piece), IoSlice::new(self.back)];
@@ -112,29 +118,36 @@ impl Output {
 
     /// Polls for the next piece of the body.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let frame = ready!(self.upload.poll_frame(cx)).transpose().map_err(|error| Failure::Client(error.into()))?;
         self.is_begun = true;
-        match ready!(Pin::new(&mut self.upload).poll_frame(cx)).transpose().map_err(Failure::Client)? {
-            Some(frame) => match frame.into_data() {
-                Ok(piece) => self.set_piece(piece),
-                Err(frame) => self.set_end(frame.trailers_ref()),
-            },
+        Poll::Ready(match frame.map(Frame::into_data) {
+            Some(Ok(piece)) => self.set_piece(piece),
+            Some(Err(frame)) => self.set_end(frame.trailers_ref()),
             None => self.set_end(None),
-        }
-        Poll::Ready(Ok(()))
+        })
     }
 
-    fn set_piece(&mut self, piece: Bytes) {
+    fn set_piece(&mut self, piece: Bytes) -> Result<(), Failure> {
         if piece.is_empty() {
-            return;
+            return Ok(());
+        }
+        if let Some(left) = &mut self.left {
+            // Else what is too much would be a request of its own.
+            *left = left.checked_sub(piece.len() as u64).ok_or_else(|| wrong_length("longer"))?;
+            self.is_last = *left == 0;
         }
         if self.is_chunked {
             self.front.put_slice(format!("{:x}\r\n", piece.len()).as_bytes());
             self.back = b"\r\n";
         }
         self.piece = piece;
+        Ok(())
     }
 
-    fn set_end(&mut self, trailers: Option<&HeaderMap>) {
+    fn set_end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), Failure> {
+        if self.left.is_some_and(|left| left > 0) {
+            return Err(wrong_length("shorter"));
+        }
         self.is_last = true;
         if self.is_chunked {
             self.front.put_slice(b"0\r\n");
@@ -142,7 +155,12 @@ impl Output {
             trailers.for_each(|(name, value)| write_field(name.as_str(), value.as_bytes(), &mut self.front));
             self.front.put_slice(b"\r\n");
         }
+        Ok(())
     }
+}
+
+fn wrong_length(how: &str) -> Failure {
+    Failure::Client(format!("the body is {how} than was told").into())
 }
 
 fn write_head(head: &Head, out: &mut BytesMut) {
@@ -162,10 +180,9 @@ fn write_field(name: &str, value: &[u8], out: &mut BytesMut) {
     }
 }
 
-/// The trailers that a head announces, but for fields that say something of the message itself (RFC 9110 §6.5.1).
+/// The trailers that a head announces and that may be such.
 fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
-    let unfit = [header::TRANSFER_ENCODING, header::CONTENT_LENGTH, header::HOST, header::TRAILER];
     let names = headers.get_all(header::TRAILER).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
-    names.filter(|name| !unfit.contains(name)).collect()
+    names.filter(may_trail).collect()
 }

@@ -153,3 +153,20 @@ async fn what_comes_behind_an_answer_is_nobody_s() {
     let answer = forward(&proxy, request(Backend::plain(authority), "/"), Upload::empty()).await.unwrap();
     assert_eq!((answer, proxy.pool.len()), ((StatusCode::OK, "ok".into()), 0));
 }
+
+#[tokio::test]
+async fn who_speaks_another_protocol_is_found_out_at_once() {
+    let flood: &'static str = Box::leak("HTTP/1.1 102 Processing\r\n\r\n".repeat(40).into_boxed_str());
+    for answer in ["220 ftp.example ready\r\n", "SSH-2.0-x\r\n", "\r\nHTTP/1.1 200 OK\r\n", flood] {
+        let (listener, authority) = listener().await;
+        tokio::spawn(async move {
+            let (mut io, _) = listener.accept().await.unwrap();
+            io.write_all(answer.as_bytes()).await.unwrap();
+            io.read_to_end(&mut Vec::new()).await
+        });
+        let mut proxy = proxy();
+        proxy.times.answer = Duration::from_secs(60);
+        let error = forward(&proxy, request(Backend::plain(authority), "/"), Upload::empty()).await.unwrap_err();
+        assert!(matches!(error, ProxyError::Response { .. }), "{answer}: {error:?}");
+    }
+}

@@ -1,4 +1,4 @@
-//! The body of a forwarded request, on its way from hyper's server end to its client end.
+//! The body of a forwarded request, as it comes from hyper's server end.
 
 use std::{
     future::Future,
@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
@@ -69,7 +69,11 @@ impl Upload {
 
     /// The length in bytes, if it is known.
     pub fn length(&self) -> Option<u64> {
-        self.size_hint().exact()
+        match &self.kind {
+            Kind::Empty => Some(0),
+            Kind::Full(bytes) => Some(bytes.len() as u64),
+            Kind::Client(body) => body.size_hint().exact(),
+        }
     }
 
     /// How many pieces were taken.
@@ -81,13 +85,13 @@ impl Upload {
     pub(super) fn go_on(&mut self) {
         self.held = None;
     }
-}
 
-impl http_body::Body for Upload {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    /// Polls for the next piece.
+    ///
+    /// # Errors
+    ///
+    /// The client breaks its body off.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         if let Some(Held { patience }) = &mut self.held {
             ready!(patience.as_mut().poll(cx));
             self.held = None;
@@ -102,21 +106,5 @@ impl http_body::Body for Upload {
         }
         self.taken += 1;
         Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Empty => true,
-            Kind::Full(_) => false,
-            Kind::Client(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Empty => SizeHint::with_exact(0),
-            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Client(body) => body.size_hint(),
-        }
     }
 }

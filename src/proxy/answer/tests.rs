@@ -50,7 +50,8 @@ fn a_body_ends_where_the_standard_says() {
     assert_eq!(body("200 OK\r\nTransfer-Encoding: gzip, Chunked\r\nContent-Length: 5"), (None, false, true));
     assert_eq!(body("200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip"), (None, true, false));
     assert_eq!(body("200 OK"), (None, true, false));
-    assert_eq!(body("204 No Content\r\nContent-Length: 5"), (Some(0), true, true));
+    assert_eq!(body("204 No Content\r\nContent-Length: 5"), (Some(0), true, false));
+    assert_eq!(body("204 No Content\r\nContent-Length: 0"), (Some(0), true, true));
     assert_eq!(body("304 Not Modified\r\nContent-Length: 5"), (Some(0), true, true));
     assert_eq!(body("100 Continue"), (Some(0), true, true));
     let answer = take_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", &Method::HEAD).unwrap().unwrap();
@@ -81,6 +82,8 @@ fn only_unusual_words_are_kept() {
 fn what_is_no_answer_is_refused() {
     for input in [
         "GET / HTTP/1.1\r\n\r\n",
+        "220 ftp.example ready\r\n",
+        "\r",
         "\r\n\r\n",
         "HTTP/2 200 OK\r\n\r\n",
         "HTTP/1.1 20 OK\r\n\r\n",

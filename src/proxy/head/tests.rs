@@ -170,3 +170,18 @@ fn a_cookies_path_stays_within_its_sandbox() {
         assert_eq!(relocated(kept), kept);
     }
 }
+
+#[test]
+fn no_right_and_no_route_comes_as_a_trailer() {
+    for name in ["x-sum", "server-timing", "etag"] {
+        assert!(may_trail(&HeaderName::from_static(name)), "{name}");
+    }
+    for name in
+        ["authorization", "x-forwarded-for", "opensandbox-secure-access", "opensandbox-egress-auth", "connection"]
+    {
+        assert!(!may_trail(&HeaderName::from_static(name)), "{name}");
+    }
+    for name in ["content-length", "transfer-encoding", "host", "cookie", "content-type", "trailer", "te"] {
+        assert!(!may_trail(&HeaderName::from_static(name)), "{name}");
+    }
+}

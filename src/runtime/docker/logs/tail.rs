@@ -128,7 +128,7 @@ async fn each_run(
     loop {
         let mut input = &buf[..];
         while !input.is_empty() {
-            let run = body.next_run(input).map_err(broken)?;
+            let run = body.next_run(input).map_err(|error| broken(error.into()))?;
             read(&input[run.skip..run.skip + run.len]).map_err(broken)?;
             input = &input[run.skip + run.len..];
         }

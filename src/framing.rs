@@ -1,9 +1,14 @@
-//! The outer layer of an engine's answer: the transfer coding (RFC 9112 §7.1), told apart in place.
+//! Where a message's body is in what was read: in chunks (RFC 9112 §7.1), of a length, or up to the connection's end. Told
+//! apart in place, for engines' answers and for those of sandboxes' servers.
 
-use super::LogError;
+use std::{error, fmt};
 
 /// Longest chunk-size line or trailer section, in bytes, that is accepted before the backend counts as broken.
 const MAX_FRAMING: u16 = 4 * 1024;
+
+/// How a body breaks its framing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Error(pub &'static str);
 
 /// Where the body's bytes are inside what was read; survives any split of the input.
 #[derive(Debug)]
@@ -98,7 +103,7 @@ impl Body {
 
     /// Finds the next run of body bytes in `input`, which starts where the last run ended. Never goes past the beginning
     /// of a chunk or of a line of trailers, so that a caller can look at that itself.
-    pub fn next_run(&mut self, input: &[u8]) -> Result<Run, LogError> {
+    pub fn next_run(&mut self, input: &[u8]) -> Result<Run, Error> {
         let mut at = 0;
         while at < input.len() {
             match self.state {
@@ -129,10 +134,10 @@ impl Body {
     }
 
     #[inline]
-    fn framing_byte(&mut self, byte: u8) -> Result<State, LogError> {
+    fn framing_byte(&mut self, byte: u8) -> Result<State, Error> {
         self.framing += 1;
         if self.framing > MAX_FRAMING {
-            return Err(LogError::Protocol("a chunk header or trailer is too long"));
+            return Err(Error("a chunk header or trailer is too long"));
         }
         match self.state {
             State::Size { value, digits } => size_byte(value, digits, byte),
@@ -147,23 +152,23 @@ impl Body {
             State::Trailer if byte == b'\n' => Ok(State::TrailerStart),
             State::Trailer => Ok(State::Trailer),
             State::LastLf if byte == b'\n' => Ok(State::Ended),
-            _ => Err(LogError::Protocol("a chunk is not followed by CRLF")),
+            _ => Err(Error("a chunk is not followed by CRLF")),
         }
     }
 }
 
 #[inline]
-fn size_byte(value: u64, digits: u8, byte: u8) -> Result<State, LogError> {
+fn size_byte(value: u64, digits: u8, byte: u8) -> Result<State, Error> {
     let digit = match byte {
         b'0'..=b'9' => byte - b'0',
         b'a'..=b'f' => byte - b'a' + 10,
         b'A'..=b'F' => byte - b'A' + 10,
         b'\r' if digits > 0 => return Ok(State::SizeLf { value }),
         b';' | b' ' | b'\t' if digits > 0 => return Ok(State::Extension { value }),
-        _ => return Err(LogError::Protocol("a chunk size is not hexadecimal")),
+        _ => return Err(Error("a chunk size is not hexadecimal")),
     };
     if digits == 16 {
-        return Err(LogError::Protocol("a chunk size is too large"));
+        return Err(Error("a chunk size is too large"));
     }
     Ok(State::Size { value: value << 4 | u64::from(digit), digits: digits + 1 })
 }
@@ -172,11 +177,19 @@ fn after_size(value: u64) -> State {
     if value == 0 { State::TrailerStart } else { State::Data(value) }
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl error::Error for Error {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn decode(input: &[u8], step: usize) -> Result<(Vec<u8>, bool), LogError> {
+    fn decode(input: &[u8], step: usize) -> Result<(Vec<u8>, bool), Error> {
         let (mut body, mut out) = (Body::chunked(), Vec::new());
         for mut piece in input.chunks(step) {
             while !piece.is_empty() {
@@ -206,7 +219,7 @@ mod tests {
     #[test]
     fn broken_framing_is_refused() {
         for input in [&b"xyz\r\n"[..], b"\r\n", b"3\r\nabcd\r\n", b"11111111111111111\r\n", b"3\r\nabc\rX", b"3\rX"] {
-            assert!(matches!(decode(input, 1), Err(LogError::Protocol(_))), "{input:?}");
+            assert!(matches!(decode(input, 1), Err(Error(_))), "{input:?}");
         }
         let endless = [b"1;".to_vec(), vec![b'x'; 5000]].concat();
         assert!(decode(&endless, 512).is_err());
