@@ -41,7 +41,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// Memory, idle CPU and a GET beside 5,000 silent followers.
 pub fn run() {
     let source = Role::start(&["source"]);
-    let gateway = Setup::docker(&format!("unix://{}", source.says)).start();
+    let gateway = Setup::docker(&format!("unix://{}", source.says)).in_session().start();
     client::read(gateway.address(), "/sandboxes/silent");
     let before = gateway.resident();
     block_on(async {
@@ -78,7 +78,7 @@ pub fn run() {
 pub fn release() {
     let engine = Engine::start();
     let id = engine.log(Script::quiet());
-    let gateway = Setup::docker(engine.docker_host()).start();
+    let gateway = Setup::docker(engine.docker_host()).in_session().start();
     let mut times: Vec<f64> = block_on(async {
         let mut times = Vec::new();
         for seen in 0..RELEASES {

@@ -51,7 +51,7 @@ fn make(id: &str) {
 }
 
 fn gateway() -> Gateway {
-    let setup = Setup::docker("unix:///var/run/docker.sock");
+    let setup = Setup::docker("unix:///var/run/docker.sock").in_session();
     setup.section("[docker]\nnetwork_mode = \"bridge\"\n[log]\nlevel = \"WARNING\"").start()
 }
 

@@ -31,18 +31,21 @@ pub fn rate(address: SocketAddr, path: &str) -> f64 {
     answered as f64 / start.elapsed().as_secs_f64()
 }
 
-/// One connection, with what was read too far.
+/// One connection, with what was read too far. As light as it can be: what the asker does with the processor and its caches,
+/// the servers under measurement lack.
 pub struct Connection {
     io: TcpStream,
     address: SocketAddr,
     buf: Vec<u8>,
+    /// What is read into; made once.
+    piece: Box<[u8]>,
 }
 
 impl Connection {
     pub fn open(address: SocketAddr) -> Self {
         let io = TcpStream::connect(address).unwrap();
         io.set_nodelay(true).unwrap();
-        Self { io, address, buf: Vec::new() }
+        Self { io, address, buf: Vec::new(), piece: vec![0; 64 * 1024].into() }
     }
 
     /// Asks and takes the whole answer; gives its body's length.
@@ -64,31 +67,52 @@ impl Connection {
     /// The body of an answer whose length must be told.
     fn exchange(&mut self, request: &str) -> Vec<u8> {
         self.io.write_all(request.as_bytes()).unwrap();
-        let head = loop {
-            if let Some(end) = self.buf.windows(4).position(|four| four == b"\r\n\r\n") {
-                break end + 4;
+        let Head { size, length, is_last } = loop {
+            match Head::of(&self.buf, request) {
+                Some(head) => break head,
+                None => self.more(),
             }
-            self.more();
         };
-        let text = String::from_utf8_lossy(&self.buf[..head]).to_ascii_lowercase();
-        assert!(text.starts_with("http/1.1 2"), "{request}: {text}");
-        let length =
-            text.split("content-length: ").nth(1).map_or(0, |rest| rest.split('\r').next().unwrap().parse().unwrap());
-        while self.buf.len() < head + length {
+        while self.buf.len() < size + length {
             self.more();
         }
-        let body = self.buf[head..head + length].to_vec();
-        self.buf.drain(..head + length);
-        if text.contains("connection: close") {
+        let body = self.buf[size..size + length].to_vec();
+        self.buf.drain(..size + length);
+        if is_last {
             *self = Self::open(self.address);
         }
         body
     }
 
     fn more(&mut self) {
-        let mut piece = [0; 64 * 1024];
-        let read = self.io.read(&mut piece).unwrap();
+        let read = self.io.read(&mut self.piece).unwrap();
         assert!(read > 0, "the server closed in the middle of an answer");
-        self.buf.extend_from_slice(&piece[..read]);
+        self.buf.extend_from_slice(&self.piece[..read]);
+    }
+}
+
+/// What is to be known of an answer's head.
+struct Head {
+    /// Its own length in bytes, and the body's.
+    size: usize,
+    length: usize,
+    /// The server closes the connection.
+    is_last: bool,
+}
+
+impl Head {
+    /// The head of the answer to `request` that is in `buf`, if it is whole.
+    fn of(buf: &[u8], request: &str) -> Option<Self> {
+        let mut fields = [httparse::EMPTY_HEADER; 32];
+        let mut answer = httparse::Response::new(&mut fields);
+        let httparse::Status::Complete(size) = answer.parse(buf).unwrap() else { return None };
+        assert!(answer.code.is_some_and(|code| (200..300).contains(&code)), "{request}: {answer:?}");
+        let field = |name: &str| {
+            let field = answer.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+            std::str::from_utf8(field.value).ok()
+        };
+        let length = field("content-length").map_or(0, |length| length.parse().unwrap());
+        let is_last = field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        Some(Self { size, length, is_last })
     }
 }

@@ -3,10 +3,12 @@
 use std::{
     fs,
     net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     thread,
     time::Duration,
 };
+
+use crate::process::in_session;
 
 /// An nginx that runs until this is dropped.
 pub struct Nginx {
@@ -32,7 +34,7 @@ impl Nginx {
         );
         let file = dir.path().join("nginx.conf");
         fs::write(&file, config).unwrap();
-        let mut command = Command::new("nginx");
+        let mut command = in_session("nginx");
         let command = command.arg("-c").arg(&file).arg("-p").arg(dir.path()).stderr(Stdio::null());
         let child = command.spawn().expect("nginx is installed (scripts/bench does it)");
         while TcpStream::connect(address).is_err() {

@@ -4,12 +4,12 @@ use std::{
     fs,
     net::SocketAddr,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use crate::{client, support::gateway::free_port};
+use crate::{client, process::in_session, support::gateway::free_port};
 
 /// A server that runs until this is dropped.
 pub struct Peer {
@@ -34,7 +34,7 @@ impl Peer {
         );
         fs::write(&config, text).unwrap();
         let start = Instant::now();
-        let mut command = Command::new(program());
+        let mut command = in_session(program());
         command.arg("--config").arg(&config).env("HOME", home.path()).env("OPENSANDBOX_INSECURE_SERVER", "YES");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.expect("the Python server is installed (scripts/bench does it)");

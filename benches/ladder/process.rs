@@ -1,11 +1,20 @@
 //! Roles as processes.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
     time::Duration,
 };
+
+/// `program` in a session of its own, as an init system starts servers: of one session with the many threads that ask, the
+/// kernel lets each server have what is left of one share (`sched_autogroup`).
+pub fn in_session(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setsid");
+    command.arg(program);
+    command
+}
 
 /// A role that runs until this is dropped.
 pub struct Role {
@@ -17,7 +26,7 @@ pub struct Role {
 impl Role {
     /// Starts this program in a role.
     pub fn start(words: &[&str]) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = in_session(std::env::current_exe().unwrap());
         let command = command.arg("role").args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut says = String::new();

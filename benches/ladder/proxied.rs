@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     thread,
     time::Duration,
 };
@@ -11,7 +11,7 @@ use std::{
 use crate::{
     client,
     engine_call::{call, must},
-    load, rounds,
+    load, process, rounds,
     support::gateway::Setup,
     table::{self, Bound},
 };
@@ -39,7 +39,7 @@ impl Server {
         );
         let file = dir.path().join(format!("{name}.conf"));
         fs::write(&file, config).unwrap();
-        let mut command = Command::new("nginx");
+        let mut command = process::in_session("nginx");
         let child = command.arg("-c").arg(&file).arg("-p").arg(dir.path()).stderr(Stdio::null()).spawn();
         let child = child.expect("nginx is installed (scripts/bench does it)");
         while TcpStream::connect(address).is_err() {
@@ -92,6 +92,7 @@ pub fn run() {
     let nginx = Server::start(&dir, "front", &front);
     let sandbox = Sandbox::start();
     let setup = Setup::docker("unix:///var/run/docker.sock")
+        .in_session()
         .section("[docker]\nnetwork_mode = \"host\"\n[log]\nlevel = \"WARNING\"");
     let gateway = setup.start();
     let proxied = |file: &str| format!("/sandboxes/{}/proxy/{}/{file}", sandbox.0, service.address.port());

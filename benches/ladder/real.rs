@@ -18,7 +18,7 @@ pub fn run() {
     let print = format!("yes {} | head -n {LINES}", "0123456789".repeat(10).trim_end_matches('9'));
     let container = Container::run(&print);
     container.wait();
-    let gateway = Setup::docker("unix:///var/run/docker.sock").start();
+    let gateway = Setup::docker("unix:///var/run/docker.sock").in_session().start();
     let mut ratios = Vec::new();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..=rounds() {

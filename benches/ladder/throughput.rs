@@ -20,7 +20,7 @@ struct Stage {
 impl Stage {
     fn set() -> Self {
         let source = Role::start(&["source"]);
-        let gateway = Setup::docker(&format!("unix://{}", source.says)).start();
+        let gateway = Setup::docker(&format!("unix://{}", source.says)).in_session().start();
         Self { source, gateway }
     }
 

@@ -17,6 +17,7 @@ pub struct Setup {
     server: String,
     sections: String,
     env: Vec<(String, String)>,
+    has_session: bool,
 }
 
 /// A running gateway; it is killed when this is dropped.
@@ -40,7 +41,13 @@ impl Setup {
     }
 
     fn new(runtime: &str) -> Self {
-        let setup = Self { port: free_port(), server: String::new(), sections: runtime.to_owned(), env: Vec::new() };
+        let setup = Self {
+            port: free_port(),
+            server: String::new(),
+            sections: runtime.to_owned(),
+            env: Vec::new(),
+            has_session: false,
+        };
         setup.env("OPENSANDBOX_INSECURE_SERVER", "YES")
     }
 
@@ -60,6 +67,13 @@ impl Setup {
     pub fn section(mut self, text: &str) -> Self {
         self.sections.push_str(text);
         self.sections.push('\n');
+        self
+    }
+
+    /// Starts it in a session of its own, as an init system does.
+    #[allow(dead_code, reason = "the ladder does, the tests do not")]
+    pub fn in_session(mut self) -> Self {
+        self.has_session = true;
         self
     }
 
@@ -84,11 +98,17 @@ impl Setup {
     pub fn spawn(self) -> Gateway {
         let home = tempfile::tempdir().unwrap();
         let config = home.path().join("config.toml");
-        let Self { port, server, sections, env } = self;
+        let Self { port, server, sections, env, has_session } = self;
         let text = format!("[server]\nhost = \"127.0.0.1\"\nport = {port}\n{server}\n{sections}");
         fs::write(&config, text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_opensandbox-gateway"));
-        command.arg("--config").arg(&config).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        let program = env!("CARGO_BIN_EXE_opensandbox-gateway");
+        let mut command = Command::new(if has_session { "setsid" } else { program });
+        command
+            .args(has_session.then_some(program))
+            .arg("--config")
+            .arg(&config)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", home.path()).envs(env);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the built program starts");
