@@ -1,7 +1,7 @@
 //! The common case, fast: a chunk that holds exactly one frame, and all of it is there.
 //!
 //! An engine flushes every record, so this is nearly every line of a log (log-performance.md §1). What is different in any
-//! way, such as split by the end of a read, is left to the state machines of [`super::chunked`] and [`super::frames`].
+//! way, such as split by the end of a read, is left to the state machines of [`crate::framing`] and [`super::frames`].
 
 /// Most bytes that the size line and the frame's header take here: four digits, CRLF, eight bytes; rounded up.
 const HEAD: usize = 16;
