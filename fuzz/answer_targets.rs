@@ -1,6 +1,6 @@
 //! What the fuzzer runs on answers of sandboxes' servers, as plain functions; `tests/fuzz_smoke.rs` runs them too.
 
-#![allow(dead_code, unreachable_pub, reason = "each program that includes this file uses a part of it")]
+#![allow(unreachable_pub, reason = "included by programs, which have nobody to export it to")]
 
 use http::Method;
 use opensandbox_gateway::proxy::{error::Failure, input::Input};

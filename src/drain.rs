@@ -102,3 +102,31 @@ impl Watch {
         self.0.begun.is_cancelled()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_has_ended_is_let_go_of_and_what_has_not_is_cut() {
+        let drain = Drain::default();
+        drain.spawn_on(pending(), &Handle::current());
+        for _ in 0..3 {
+            drain.spawn_on(async {}, &Handle::current());
+        }
+        let one_is_left = async {
+            while drain.lock().len() > 1 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            () = drain.reap() => unreachable!("there may always be another"),
+            () = one_is_left => {}
+        }
+        let watch = drain.watch();
+        assert_eq!(drain.finish(Duration::from_millis(10)).await, 1);
+        assert!(watch.has_begun() && watch.has_cut());
+    }
+}
