@@ -56,7 +56,7 @@ pub enum Command {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Dev {
     /// The port to listen on.
-    #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 8080, value_parser = port)]
     pub port: u16,
 }
 
@@ -107,6 +107,11 @@ impl Cli {
     }
 }
 
+/// A port that can be listened on and told.
+fn port(text: &str) -> Result<u16, &'static str> {
+    text.parse().ok().filter(|port| *port != 0).ok_or("a port is a number from 1 to 65535")
+}
+
 const AFTER_HELP: &str = "\
 Environment:
   SANDBOX_CONFIG_PATH          the configuration file
@@ -149,6 +154,16 @@ mod tests {
         ] {
             let help = Cli::command_named(Some(OsStr::new(called))).render_help().to_string();
             assert!(help.contains(&format!("Usage: {name} ")), "{help}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_none_is_told_what_one_is() {
+        for port in ["abc", "", "0", "65536", "-1", "80.5", "８０"] {
+            let args = ["x", "dev", &format!("--port={port}")];
+            let error = Cli::command().try_get_matches_from(args).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("a port is a number from 1 to 65535"), "{error}");
         }
     }
 

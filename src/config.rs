@@ -103,10 +103,8 @@ pub struct Loaded {
     /// What was noticed without being wrong, one line each: unknown keys, keys
     /// without effect.
     pub warnings: Vec<String>,
-    /// The file that was looked for.
+    /// The file that was read.
     pub source: PathBuf,
-    /// Whether the file exists.
-    pub found: bool,
 }
 
 impl Config {
@@ -119,11 +117,9 @@ impl Config {
     /// it does not exist, since `[runtime]` has no default.
     pub fn load(path: Option<&Path>, env: Lookup<'_>) -> Result<Loaded, ConfigError> {
         let file = env::source(path, env)?;
-        let text = source::read(&file)?;
-        let found = text.is_some();
-        let table = source::parse(&file, text.as_deref().unwrap_or_default())?;
-        let (config, warnings) = Self::from_table(table, &file, found, env)?;
-        Ok(Loaded { config, warnings, source: file, found })
+        let table = source::parse(&file, &source::read(&file)?)?;
+        let (config, warnings) = Self::from_table(table, &file, env)?;
+        Ok(Loaded { config, warnings, source: file })
     }
 
     /// The configuration for development on one machine: the process runtime
@@ -134,22 +130,17 @@ impl Config {
         let text = "[server]\nhost = '127.0.0.1'\n[runtime]\ntype = 'process'\n";
         let home = |name: &str| std::env::var(name).ok().filter(|_| name == "HOME");
         source::parse(file, text)
-            .and_then(|table| Self::from_table(table, file, true, &home))
+            .and_then(|table| Self::from_table(table, file, &home))
             .expect("the text above keeps every rule, as a test shows")
             .0
     }
 
-    fn from_table(
-        mut table: Table,
-        file: &Path,
-        found: bool,
-        env: Lookup<'_>,
-    ) -> Result<(Self, Vec<String>), ConfigError> {
+    fn from_table(mut table: Table, file: &Path, env: Lookup<'_>) -> Result<(Self, Vec<String>), ConfigError> {
         let report = Report::new(file, env::home(env));
         env::apply(&mut table, env, &report);
         let mut root = Section::root(table, &report);
         if !root.has("runtime") {
-            root.fail("runtime", source::missing_runtime(found));
+            root.fail("runtime", "Field required");
         }
         let config = Self::read(&mut root, env::tenants_file(env));
         root.finish();

@@ -10,7 +10,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    api::{extract::Invalid, failure::Failure},
+    api::{
+        extract::{Invalid, Violation},
+        failure::Failure,
+    },
     logs::limits::LimitReached,
     proxy::error::ProxyError,
     runtime::{ErrorKind, RuntimeError},
@@ -77,7 +80,8 @@ impl ApiError {
 
     /// There is no such route.
     pub fn no_route() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "There is no such route.").with_detail("Not Found".into())
+        let text = "There is no such route; /docs describes those that there are.";
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", text).with_detail("Not Found".into())
     }
 
     /// The route has no such method.
@@ -234,7 +238,16 @@ impl From<Invalid> for ApiError {
             0 | 1 => String::new(),
             n => format!(" (and {} more)", n - 1),
         };
+        let hint = if violations.first().is_some_and(is_no_json_object) { WANTS_JSON } else { "" };
         let detail = serde_json::to_value(&violations).unwrap_or_default();
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_ERROR", first + &more).with_detail(detail)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_ERROR", first + &more + hint).with_detail(detail)
     }
+}
+
+/// What most of those forget whose body is not taken as an object: curl's `-d` calls it a form.
+const WANTS_JSON: &str = "; send a JSON object, with the header Content-Type: application/json";
+
+/// Whether a body as a whole is no object, or does not call itself JSON (http-api.md §2).
+fn is_no_json_object(violation: &Violation) -> bool {
+    violation.loc.len() == 1 && ["model_attributes_type", "dict_type"].contains(&violation.rule)
 }

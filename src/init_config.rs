@@ -12,14 +12,19 @@ use clap::{Args, ValueEnum};
 
 use crate::config::env::{self, Lookup};
 
+/// Where the file is looked for when nothing says where it is.
+const DEFAULT: &str = "~/.sandbox.toml";
+
 /// Options of `init-config`.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// The file to write.
-    #[arg(default_value = "~/.sandbox.toml")]
+    #[arg(default_value = DEFAULT)]
     pub path: PathBuf,
 
     /// A short file for one purpose instead of one with every key.
+    ///
+    /// The files for Kubernetes are those of the Python server: this version refuses to start with them.
     #[arg(long, value_enum)]
     pub example: Option<Example>,
 
@@ -68,18 +73,45 @@ impl Example {
 /// The file with every key.
 const SKELETON: &str = include_str!("../assets/config/skeleton.toml");
 
+/// What was written, and what is to be done with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The existing server's sentence, for the standard output, where scripts look for it.
+    pub done: String,
+    /// What to do next, for a person.
+    pub next: String,
+}
+
 /// Writes the file, readable by its user only since it will have a key in it; answers with what was done.
 ///
 /// # Errors
 /// The file is there and may not be written over, or cannot be written. The text is for a person.
-pub fn write(options: &Options, env: Lookup<'_>) -> Result<String, String> {
+pub fn write(options: &Options, env: Lookup<'_>) -> Result<Written, String> {
     let path = expanded(&options.path, env);
     let (what, text) = match options.example {
         Some(example) => (format!("example config ({})", example.name()), example.text()),
         None => ("full config skeleton".to_owned(), SKELETON),
     };
     create(&path, text, options.force)?;
-    Ok(format!("Wrote {what} to {}", path.display()))
+    let done = format!("Wrote {what} to {}", path.display());
+    let next = next(&path, path == expanded(Path::new(DEFAULT), env), options.example);
+    Ok(Written { done, next })
+}
+
+/// What to do with the file at `path`, which is where it is looked for if `is_default`.
+fn next(path: &Path, is_default: bool, example: Option<Example>) -> String {
+    let option = if is_default { String::new() } else { format!(" --config {}", path.display()) };
+    let start = format!("opensandbox-gateway{option}");
+    match example {
+        Some(Example::Kubernetes | Example::KubernetesZh) => format!(
+            "This version of the gateway cannot start with it: runtime.type = \"kubernetes\" is not supported yet. \
+             The Python server (opensandbox-server) can; `init-config --example docker` writes one for the gateway."
+        ),
+        None | Some(Example::Docker | Example::DockerZh) => format!(
+            "Next: set server.api_key in it (or the environment variable OPENSANDBOX_SERVER_API_KEY), check \
+             runtime.execd_image, and start `{start}`."
+        ),
+    }
 }
 
 /// Shells leave a `~` behind a `=` or in quotes as it is.

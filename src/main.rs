@@ -73,12 +73,13 @@ fn main() -> ExitCode {
     serve(config, is_dev, Arc::clone(&flushes))
 }
 
-/// Writes a configuration to start from. What is said goes to the standard output, with an empty line behind it, as the
-/// existing server says it.
+/// Writes a configuration to start from. What was done goes to the standard output, with an empty line behind it, as the
+/// existing server says it; what comes next to the standard error.
 fn write_config(options: &init_config::Options) -> ExitCode {
     match init_config::write(options, &variable) {
-        Ok(done) => {
+        Ok(init_config::Written { done, next }) => {
             println!("{done}\n");
+            eprintln!("{next}");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -97,7 +98,8 @@ async fn serve(config: Config, is_dev: bool, flushes: Arc<Vec<telemetry::Flush>>
         Ok(listener) => listener,
         Err(error) => {
             let (host, port) = (&config.server.host, config.server.port);
-            return fail(MISSING, &format!("Cannot listen on {host}:{port} (server.host, server.port): {error}"));
+            let how = if is_dev { "`--port` takes another" } else { "server.host, server.port" };
+            return fail(MISSING, &format!("Cannot listen on {host}:{port} ({how}): {error}"));
         }
     };
     let threads = match Threads::start() {
@@ -167,7 +169,7 @@ async fn end_at_once(mut signals: Signals, sandboxes: Arc<dyn Runtime>, flushes:
 fn development(dev: &cli::Dev) -> Result<Loaded, ConfigError> {
     let mut config = Config::dev();
     config.server.port = dev.port;
-    Ok(Loaded { config, warnings: Vec::new(), source: PathBuf::new(), found: false })
+    Ok(Loaded { config, warnings: Vec::new(), source: PathBuf::new() })
 }
 
 fn load(cli: &Cli) -> Result<Loaded, ConfigError> {

@@ -1,21 +1,29 @@
 //! The file itself: its bytes, and their form as TOML.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use toml::Table;
 
 use super::report::ConfigError;
 
-/// The text of the file; `None` when there is no file.
-pub(super) fn read(file: &Path) -> Result<Option<String>, ConfigError> {
-    let bytes = match fs::read(file) {
-        Ok(bytes) => bytes,
-        Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
+/// Most bytes of a configuration file: far more than any, and little enough to be read from whatever stands in its place.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The text of the file.
+pub(super) fn read(file: &Path) -> Result<String, ConfigError> {
+    let mut bytes = Vec::new();
+    let read = File::open(file).and_then(|opened| opened.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(length) if length as u64 > MAX_BYTES => {
+            return Err(fault(file, format_args!("is longer than {MAX_BYTES} bytes, so it is no configuration file")));
+        }
+        Ok(_) => {}
+        Err(err) if err.kind() == ErrorKind::NotFound => return Err(ConfigError::single(missing(file))),
         Err(err) => return Err(fault(file, format_args!("cannot be read: {err}"))),
-    };
-    String::from_utf8(bytes).map(Some).map_err(|err| {
+    }
+    String::from_utf8(bytes).map_err(|err| {
         let valid = err.utf8_error().valid_up_to();
         let place = place(err.as_bytes(), valid);
         fault(file, format_args!("{place}: the text is not UTF-8"))
@@ -35,12 +43,14 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Table, ConfigError> {
     })
 }
 
-/// Why a file without `[runtime]` is not enough.
-pub(super) fn missing_runtime(found: bool) -> &'static str {
-    match found {
-        true => "Field required",
-        false => "Field required, and the file does not exist",
-    }
+/// What to do about a file that is not there.
+fn missing(file: &Path) -> String {
+    format!(
+        "The configuration file {} does not exist. Write one with `init-config`, name another with --config or {}, or \
+         try the gateway without one: `dev` needs no configuration, no Docker and no key.",
+        file.display(),
+        super::env::CONFIG_PATH
+    )
 }
 
 fn fault(file: &Path, reason: impl std::fmt::Display) -> ConfigError {

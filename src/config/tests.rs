@@ -24,7 +24,7 @@ fn read_with(text: &str, variables: &[(&str, &str)]) -> Outcome {
         let mut set = variables.iter().chain(&all);
         set.find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
     };
-    Config::from_table(source::parse(file, text)?, file, true, &env)
+    Config::from_table(source::parse(file, text)?, file, &env)
 }
 
 fn read(text: &str) -> Outcome {

@@ -13,6 +13,7 @@ mod diagnostics;
 mod docs;
 mod drain;
 mod faults;
+mod first_contact;
 mod http2;
 mod kubernetes_only;
 mod life;
