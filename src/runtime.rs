@@ -109,6 +109,12 @@ pub trait Runtime: Send + Sync + 'static {
         Err(RuntimeError::not_supported("Removing snapshots"))
     }
 
+    /// What an operator should know of a runtime that serves, but less than it was meant to: one sentence each for the body
+    /// of `/ready`, free of secrets and paths. Cheap; empty when there is nothing to say.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Called once, after the server has stopped.
     async fn shutdown(&self);
 }

@@ -350,7 +350,7 @@ async fn the_secure_runtime_is_the_engine_s_or_there_is_none() {
     fixture.docker.delete(&id).await.unwrap();
 
     let runsc = DockerOptions { secure_runtime: Some("runsc".to_owned()), ..options() };
-    let error = Docker::connect(Endpoint::Unix(fixture::SOCKET.into()), runsc).await.err().unwrap();
+    let error = Docker::connect(Endpoint::Unix(fixture::socket()), runsc).await.err().unwrap();
     assert_eq!(error.kind, ErrorKind::RuntimeUnavailable);
     let start = "Configured Docker runtime 'runsc' is not available. Available runtimes: ";
     assert!(error.message.starts_with(start) && error.message.contains("runc"), "{error}");

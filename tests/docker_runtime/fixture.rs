@@ -26,7 +26,11 @@ use tokio::{
     task::AbortHandle,
 };
 
-pub(crate) const SOCKET: &str = "/var/run/docker.sock";
+/// The machine's engine, or the one that `DOCKER_HOST` names.
+pub(crate) fn socket() -> PathBuf {
+    let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+    PathBuf::from(host.strip_prefix("unix://").expect("these tests need an engine on a unix socket"))
+}
 
 /// A runtime and what surrounds it.
 pub(crate) struct Fixture {
@@ -45,7 +49,7 @@ impl Fixture {
     }
 
     pub(crate) async fn start_with(options: DockerOptions) -> Self {
-        Self::start_at(Path::new(SOCKET), options, None).await
+        Self::start_at(&socket(), options, None).await
     }
 
     pub(crate) async fn start_behind_proxy() -> Self {
@@ -75,7 +79,7 @@ impl Fixture {
     }
 
     pub(crate) async fn restart_with(&mut self, options: DockerOptions) {
-        self.docker = start(Path::new(SOCKET), options, self.state.path()).await;
+        self.docker = start(&socket(), options, self.state.path()).await;
     }
 
     /// What there still is of all sandboxes that the runtime tried to create through the proxy.
@@ -121,7 +125,7 @@ impl Fixture {
 async fn start(socket: &Path, options: DockerOptions, state: &Path) -> Docker {
     let options = DockerOptions { state_dir: state.to_owned(), ..options };
     let docker = Docker::connect(Endpoint::Unix(socket.to_owned()), options).await;
-    docker.unwrap_or_else(|error| panic!("these tests need a Docker engine at {SOCKET}: {error}"))
+    docker.unwrap_or_else(|error| panic!("these tests need a Docker engine at {socket:?}: {error}"))
 }
 
 /// A client of the engine past the runtime, over the crate's own connections.
@@ -131,8 +135,8 @@ async fn client() -> bollard::Docker {
             let path = request.uri().path_and_query().unwrap().as_str();
             *request.uri_mut() = path.parse().unwrap();
             request.headers_mut().insert("host", http::HeaderValue::from_static("docker"));
-            let socket = Endpoint::Unix(SOCKET.into()).connect().await?;
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
+            let io = Endpoint::Unix(socket()).connect().await?;
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await?;
             tokio::spawn(connection);
             Ok(sender.send_request(request).await?)
         });
@@ -327,7 +331,7 @@ async fn carry(mut client: UnixStream, shared: Arc<Shared>) {
         let _ = client.write_all(format!("{head}{body}").as_bytes()).await;
         return;
     }
-    let mut engine = UnixStream::connect(SOCKET).await.unwrap();
+    let mut engine = UnixStream::connect(socket()).await.unwrap();
     let delay = *shared.delay.lock().unwrap();
     tokio::time::sleep(delay).await;
     if engine.write_all(&start).await.is_err() {

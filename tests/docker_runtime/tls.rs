@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::fixture::{SOCKET, options};
+use crate::fixture::{options, socket};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_engine_is_reached_over_plain_tcp() {
@@ -84,7 +84,7 @@ async fn engine_over_tcp(acceptor: Option<TlsAcceptor>) -> u16 {
 }
 
 async fn carry(mut client: impl AsyncRead + AsyncWrite + Unpin) {
-    let mut engine = UnixStream::connect(SOCKET).await.unwrap();
+    let mut engine = UnixStream::connect(socket()).await.unwrap();
     // Either side may leave at any time.
     let _ = copy_bidirectional(&mut client, &mut engine).await;
 }
