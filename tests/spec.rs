@@ -189,6 +189,45 @@ fn every_operation_is_whole() {
     }
 }
 
+#[test]
+fn an_error_shows_an_example_of_its_own() {
+    let spec = spec();
+    for (path, method, operation, _) in operations(&spec) {
+        for (status, response) in object(&operation["responses"]) {
+            let Some(content) = resolved(&spec, response).get("content") else { continue };
+            if !(status == "default" || status.starts_with(['4', '5'])) {
+                continue;
+            }
+            let at = format!("{method} {path}: {status}");
+            let text = resolved(&spec, response)["description"].as_str().unwrap();
+            let json = &content["application/json"];
+            let several = json.get("examples").map(object).into_iter().flatten().map(|(_, example)| &example["value"]);
+            let examples: Vec<_> = json.get("example").into_iter().chain(several).collect();
+            assert!(!examples.is_empty(), "{at} has no example, so a page shows any error's");
+            for example in examples {
+                let code = example["code"].as_str().unwrap_or_else(|| panic!("{at}: {example} has no code"));
+                assert!(text.contains(&format!("`{code}`")), "{at}: {code} is not what it is said to be: {text}");
+                assert!(example["message"].is_string(), "{at}: {example}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_parameter_has_an_example_that_a_page_would_send() {
+    // "Try it out" fills them in: a newcomer's first request would ask for the sandboxes of a project that is not there.
+    let spec = spec();
+    for (path, method, operation, item) in operations(&spec) {
+        for parameter in list(&operation["parameters"]).iter().chain(list(&item["parameters"])) {
+            let parameter = resolved(&spec, parameter);
+            let schema = resolved(&spec, &parameter["schema"]);
+            let is_filled =
+                [parameter, schema].iter().any(|it| it.get("example").is_some() || it.get("examples").is_some());
+            assert!(!is_filled || path.starts_with("/docs/assets/"), "{method} {path}: {}", parameter["name"]);
+        }
+    }
+}
+
 /// Each media type has a schema that is there.
 fn has_schemas(spec: &Value, holder: &Value, at: &str) {
     for (kind, content) in holder.get("content").map(object).into_iter().flatten() {
