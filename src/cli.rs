@@ -40,7 +40,8 @@ pub enum Command {
     Serve,
     /// Serve on 127.0.0.1 with sandboxes as local processes: for a first try and for development.
     ///
-    /// Needs no Docker, no configuration file and no key. The processes run as you, without any isolation.
+    /// Needs no Docker and no configuration file. The processes run as you, without any isolation, so a request needs a key:
+    /// the one of OPENSANDBOX_SERVER_API_KEY if it is set, else a new one, which is printed with what to try.
     Dev(Dev),
     /// Copy the records of snapshots from a SQLite file to PostgreSQL, before store.type is switched.
     ///
@@ -58,6 +59,10 @@ pub struct Dev {
     /// The port to listen on.
     #[arg(long, default_value_t = 8080, value_parser = port)]
     pub port: u16,
+
+    /// Ask for no key: any user of this machine, and any page of its own web servers, may then run programs as you.
+    #[arg(long)]
+    pub no_key: bool,
 }
 
 /// Options of `migrate-snapshots`.

@@ -123,8 +123,8 @@ impl Config {
     }
 
     /// The configuration for development on one machine: the process runtime
-    /// on 127.0.0.1:8080, no key, everything else as by default. Reads neither
-    /// a file nor the environment's overrides.
+    /// on 127.0.0.1:8080, everything else as by default. Reads neither a file
+    /// nor the environment's overrides; the key is the caller's to set.
     pub fn dev() -> Self {
         let file = Path::new("the development configuration");
         let text = "[server]\nhost = '127.0.0.1'\n[runtime]\ntype = 'process'\n";

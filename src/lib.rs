@@ -38,6 +38,7 @@
 //! | [`client`] | | what a body can know of its client: left, stalled, has taken everything |
 //! | [`config`] | | the TOML file and the environment; one file a section, with keys, defaults and rules |
 //! | [`deadline`] | | a time that is moved often and reached seldom |
+//! | [`dev`] | | what `dev` does besides serving: its key, and what it says to try |
 //! | [`drain`] | | ending gracefully: one `Drain`, a `Watch` for whoever must notice |
 //! | [`error`] | | the one table from what went wrong to status, code and message |
 //! | [`framing`] | | where a message's body is in what was read: chunks, a length, or up to the end |
@@ -90,6 +91,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod deadline;
+pub mod dev;
 pub mod drain;
 pub mod error;
 pub mod framing;

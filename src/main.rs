@@ -10,7 +10,7 @@ use std::{
 use opensandbox_gateway::{
     cli::{self, Cli, Command},
     config::{self, Config, ConfigError, Loaded, RuntimeKind, env},
-    guard, init_config,
+    dev, guard, init_config,
     runtime::{ErrorKind, Runtime},
     server::{self, listen, threads::Threads},
     signal::Signals,
@@ -43,17 +43,20 @@ const FLUSH: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
     let cli = Cli::from_args();
-    let (loaded, is_dev) = match &cli.command {
+    let (loaded, dev_key) = match &cli.command {
         Some(Command::MigrateSnapshots(options)) => return migrate(options),
         Some(Command::InitConfig(options)) => return write_config(options),
-        Some(Command::Dev(dev)) => (development(dev), true),
-        Some(Command::Serve) | None => (load(&cli), false),
+        Some(Command::Dev(dev)) => match dev::Key::choose(dev.no_key, &variable) {
+            Ok(key) => (development(dev, &key), Some(key)),
+            Err(error) => return fail(FAILED, &format!("No key can be made: {error}")),
+        },
+        Some(Command::Serve) | None => (load(&cli), None),
     };
     let Loaded { config, warnings, .. } = loaded.unwrap_or_else(|error| refuse(&error));
     if let Some(gap) = config.fatal_gaps().first() {
         return fail(FAILED, gap);
     }
-    if !is_dev
+    if dev_key.is_none()
         && config.server.api_key.is_none()
         && let Err(text) = guard::confirm_open_server(env::insecure_server_acknowledged(&variable))
     {
@@ -70,7 +73,7 @@ fn main() -> ExitCode {
     if cli.reload {
         tracing::warn!("--reload has no effect: there is no source to watch; start the program anew to reload");
     }
-    serve(config, is_dev, Arc::clone(&flushes))
+    serve(config, dev_key, Arc::clone(&flushes))
 }
 
 /// Writes a configuration to start from. What was done goes to the standard output, with an empty line behind it, as the
@@ -91,14 +94,14 @@ fn write_config(options: &init_config::Options) -> ExitCode {
 
 /// Runs the server on a runtime of its own; answers how it went.
 #[tokio::main]
-async fn serve(config: Config, is_dev: bool, flushes: Arc<Vec<telemetry::Flush>>) -> ExitCode {
+async fn serve(config: Config, dev_key: Option<dev::Key>, flushes: Arc<Vec<telemetry::Flush>>) -> ExitCode {
     start::raise_descriptor_limit();
     // The port comes before the runtime: a second gateway must fail before it touches anything.
     let listener = match listen::bind(&config.server.host, config.server.port, config.server.backlog) {
         Ok(listener) => listener,
         Err(error) => {
             let (host, port) = (&config.server.host, config.server.port);
-            let how = if is_dev { "`--port` takes another" } else { "server.host, server.port" };
+            let how = if dev_key.is_some() { "`--port` takes another" } else { "server.host, server.port" };
             return fail(MISSING, &format!("Cannot listen on {host}:{port} ({how}): {error}"));
         }
     };
@@ -120,7 +123,7 @@ async fn serve(config: Config, is_dev: bool, flushes: Arc<Vec<telemetry::Flush>>
         Ok(snapshots) => snapshots,
         Err(error) => return fail(FAILED, &error.to_string()),
     };
-    announce(&config, &listener, is_dev);
+    announce(&config, &listener, dev_key.as_ref());
     let metrics = start::metrics(&config);
     let settings = start::server(&config, threads, Arc::clone(&sandboxes), snapshots.clone(), metrics.clone());
     let grace = settings.grace;
@@ -166,9 +169,10 @@ async fn end_at_once(mut signals: Signals, sandboxes: Arc<dyn Runtime>, flushes:
 }
 
 /// The configuration for development, on the port of the command line.
-fn development(dev: &cli::Dev) -> Result<Loaded, ConfigError> {
+fn development(dev: &cli::Dev, key: &dev::Key) -> Result<Loaded, ConfigError> {
     let mut config = Config::dev();
     config.server.port = dev.port;
+    config.server.api_key = key.secret().cloned();
     Ok(Loaded { config, warnings: Vec::new(), source: PathBuf::new() })
 }
 
@@ -181,7 +185,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// Says where the server listens, and in development what to try.
-fn announce(config: &Config, listener: &TcpListener, is_dev: bool) {
+fn announce(config: &Config, listener: &TcpListener, dev_key: Option<&dev::Key>) {
     let config::Server { host, port, .. } = &config.server;
     let address = listener.local_addr().map_or_else(|_| format!("{host}:{port}"), |address| address.to_string());
     tracing::info!("opensandbox-gateway {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
@@ -190,20 +194,10 @@ fn announce(config: &Config, listener: &TcpListener, is_dev: bool) {
             "runtime.type = 'process': sandboxes are local processes WITHOUT isolation, for development only"
         );
     }
-    if is_dev {
-        println!("{}", WELCOME.replace("{address}", &address));
+    if let Some(key) = dev_key {
+        println!("{}", dev::welcome(&address, key));
     }
 }
-
-/// What to try first: a sandbox that prints, and its log.
-const WELCOME: &str = r#"
-Try it in another terminal:
-
-  curl -s http://{address}/v1/sandboxes -H 'Content-Type: application/json' -d '{"image":{"uri":"any"},"resourceLimits":{},"metadata":{"name":"hello"},"entrypoint":["sh","-c","i=0; while :; do i=$((i+1)); echo line $i; sleep 1; done"]}'
-  curl -N "http://{address}/v1/sandboxes/$(curl -s 'http://{address}/v1/sandboxes?metadata=name%3Dhello' | grep -o '"id":"[^"]*' | head -1 | cut -d'"' -f4)/logs?follow=true&timestamps=true"
-
-Ctrl-C ends the gateway and its sandboxes.
-"#;
 
 /// Ends with one clear line a fault.
 fn refuse(error: &ConfigError) -> ! {

@@ -152,38 +152,130 @@ async fn the_key_comes_from_the_environment_before_the_file() {
     assert!(!gateway.output().contains("of-the-"), "{}", gateway.output());
 }
 
+/// A `dev` that is up, and what it printed. It is killed when this is dropped.
+struct Dev {
+    child: std::process::Child,
+    home: Home,
+    port: u16,
+}
+
+impl Dev {
+    fn start(args: &[&str], env: &[(&str, &str)]) -> Self {
+        let (home, port) = (Home::with(""), free_port());
+        let port_text = port.to_string();
+        let mut command = home.command(&[&["dev", "--port", &port_text], args].concat(), env);
+        command.env("TMPDIR", home.path());
+        let output = std::fs::File::create(home.path().join("output")).unwrap();
+        let child = command.stdout(output).spawn().unwrap();
+        let dev = Self { child, home, port };
+        let start = Instant::now();
+        while !dev.output().contains("Ctrl-C") {
+            assert!(start.elapsed() < Duration::from_secs(10), "{}", dev.output());
+            thread::sleep(Duration::from_millis(10));
+        }
+        dev
+    }
+
+    fn output(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("output")).unwrap()
+    }
+
+    /// The lines to type that have this in them.
+    fn lines(&self, part: &str) -> Vec<String> {
+        let text = self.output();
+        text.lines().filter(|line| line.starts_with("  ") && line.contains(part)).map(str::to_owned).collect()
+    }
+
+    /// The key in the line for the SDKs.
+    fn key(&self) -> Option<String> {
+        let line = self.lines("export ").pop().expect("a line for the SDKs");
+        let (_, rest) = line.split_once("OPEN_SANDBOX_API_KEY=")?;
+        rest.split(' ').next().map(str::to_owned)
+    }
+
+    /// The status of a request with these header lines.
+    async fn status(&self, method: &str, path: &str, lines: &[&str]) -> u16 {
+        request(([127, 0, 0, 1], self.port).into(), method, path, lines, "").await.status()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // As Ctrl-C does, so that its sandboxes end too.
+            let _ = Command::new("kill").args(["-s", "INT", &self.child.id().to_string()]).status();
+            let _ = self.child.wait();
+        }
+    }
+}
+
 /// Runs what `dev` prints, as a newcomer does.
 #[test]
 fn dev_prints_two_lines_that_work() {
-    let home = Home::with("");
-    let port = free_port().to_string();
-    let mut dev = home.command(&["dev", "--port", &port], &[]);
-    dev.env("TMPDIR", home.path());
-    let dev = dev.stdout(std::fs::File::create(home.path().join("output")).unwrap()).spawn().unwrap();
-    let output = || std::fs::read_to_string(home.path().join("output")).unwrap();
-    let start = Instant::now();
-    while !output().contains("Ctrl-C") {
-        assert!(start.elapsed() < Duration::from_secs(10), "{}", output());
-        thread::sleep(Duration::from_millis(10));
+    for (args, env) in [
+        (&[][..], &[][..]),
+        (&["--no-key"], &[("OPENSANDBOX_SERVER_API_KEY", "not this")]),
+        (&[], &[("OPENSANDBOX_SERVER_API_KEY", "it's \"quoted\" \\n $HOME")]),
+    ] {
+        let mut dev = Dev::start(args, env);
+        let lines = dev.lines("curl");
+        assert_eq!(lines.len(), 2, "{}", dev.output());
+        let created = shell(&lines[0], env);
+        assert!(created.stdout.contains("\"state\":\"Running\""), "{created:?}");
+        // The first line's server is asked in the second for the sandbox's id; the log follows.
+        let followed = shell(&format!("timeout 3 sh <<'END'\n{}\nEND", lines[1].replace("curl -N", "curl -sN")), env);
+        assert!(followed.stdout.contains("Z line 1\n") && followed.stdout.contains("Z line 2\n"), "{followed:?}");
+        assert!(!dev.output().contains('\u{1b}'), "colour without a terminal");
+        let id = dev.child.id();
+        // A sandbox is its gateway's child and leads a group. Its program alone does not tell it from another gateway's.
+        let group = shell(&format!("pgrep -P {id}"), &[]).stdout.trim().to_owned();
+        assert!(group.parse::<u32>().is_ok(), "one sandbox: {group:?}");
+        assert!(Command::new("kill").args(["-s", "INT", &id.to_string()]).status().unwrap().success());
+        assert_eq!(wait(&mut dev.child).code(), Some(0));
+        // Its sandbox has ended with it.
+        let left = shell(&format!("pgrep -g {group} -f 'echo line [$]i' || true"), &[]);
+        assert!(left.stdout.is_empty(), "{left:?}");
     }
-    let text = output();
-    let lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("  curl")).collect();
-    assert_eq!(lines.len(), 2, "{text}");
-    let created = shell(&format!("curl{}", lines[0]));
-    assert!(created.stdout.contains("\"state\":\"Running\""), "{created:?}");
-    let followed = shell(&format!("timeout 3 curl -s{}", lines[1]));
-    assert!(followed.stdout.contains("Z line 1\n") && followed.stdout.contains("Z line 2\n"), "{followed:?}");
-    assert!(!output().contains('\u{1b}'), "colour without a terminal");
-    let id = dev.id();
-    // A sandbox is its gateway's child and leads a group. Its program alone does not tell it from another gateway's.
-    let group = shell(&format!("pgrep -P {id}")).stdout.trim().to_owned();
-    assert!(group.parse::<u32>().is_ok(), "one sandbox: {group:?}");
-    assert!(Command::new("kill").args(["-s", "INT", &id.to_string()]).status().unwrap().success());
-    let mut dev = dev;
-    assert_eq!(wait(&mut dev).code(), Some(0));
-    // Its sandbox has ended with it.
-    let left = shell(&format!("pgrep -g {group} -f 'echo line [$]i' || true"));
-    assert!(left.stdout.is_empty(), "{left:?}");
+}
+
+/// Any user of the machine reaches its loopback interface, and so does any page of a web server on it.
+#[tokio::test]
+async fn dev_obeys_nobody_without_its_key() {
+    let dev = Dev::start(&[], &[]);
+    let key = dev.key().expect("a key");
+    assert!(key.len() >= 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit()), "128 bits: {key}");
+    let wrong = format!("OPEN-SANDBOX-API-KEY: {}", "0".repeat(key.len()));
+    let right = format!("OPEN-SANDBOX-API-KEY: {key}");
+    let page = "Origin: http://localhost:3000";
+    for lines in [&[][..], &[page], &[&wrong], &["OPEN-SANDBOX-API-KEY:"]] {
+        for path in ["/v1/sandboxes", "/sandboxes", "/v1/sandboxes/x", "/v1/sandboxes/x/logs?follow=true"] {
+            assert_eq!(dev.status("GET", path, lines).await, 401, "{path}, {lines:?}");
+        }
+        assert_eq!(dev.status("POST", "/v1/sandboxes", lines).await, 401, "{lines:?}");
+        assert_eq!(dev.status("DELETE", "/v1/sandboxes/x", lines).await, 401, "{lines:?}");
+    }
+    assert_eq!(dev.status("GET", "/v1/sandboxes", &[&right]).await, 200);
+    assert_eq!(dev.status("GET", "/v1/sandboxes", &[&right, page]).await, 200);
+    assert_eq!(dev.status("GET", "/health", &[]).await, 200);
+    // The key is in the lines to type, and nowhere in the log.
+    let text = dev.output();
+    assert!(text.lines().all(|line| line.starts_with("  ") || !line.contains(&key)), "{text}");
+    assert_ne!(Dev::start(&[], &[]).key(), Some(key), "each start has its own");
+}
+
+#[tokio::test]
+async fn dev_asks_for_no_key_only_when_told_so() {
+    let open = Dev::start(&["--no-key"], &[("OPENSANDBOX_SERVER_API_KEY", "of-the-environment")]);
+    assert_eq!(open.key(), None);
+    assert!(open.output().contains("There is no key"), "{}", open.output());
+    assert_eq!(open.status("GET", "/v1/sandboxes", &[]).await, 200);
+    let given = Dev::start(&[], &[("OPENSANDBOX_SERVER_API_KEY", "of-the-environment\n")]);
+    assert_eq!(given.status("GET", "/v1/sandboxes", &[]).await, 401);
+    assert_eq!(given.status("GET", "/v1/sandboxes", &["OPEN-SANDBOX-API-KEY: of-the-environment"]).await, 200);
+    assert!(!given.output().contains("of-the-environment"), "{}", given.output());
+    let blank = Dev::start(&[], &[("OPENSANDBOX_SERVER_API_KEY", "  ")]);
+    assert_eq!(blank.status("GET", "/v1/sandboxes", &[]).await, 401);
+    assert!(blank.key().is_some());
 }
 
 fn wait(child: &mut std::process::Child) -> std::process::ExitStatus {
@@ -197,9 +289,14 @@ fn wait(child: &mut std::process::Child) -> std::process::ExitStatus {
     }
 }
 
-fn shell(line: &str) -> Ended {
+fn shell(line: &str, env: &[(&str, &str)]) -> Ended {
     let mut command = Command::new("sh");
-    command.args(["-c", line]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(["-c", line])
+        .envs(env.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     program::end(command.spawn().unwrap(), Duration::from_secs(20))
 }
 
@@ -277,7 +374,7 @@ async fn a_sandbox_is_made_followed_and_deleted_on_the_real_engine() {
 #[test]
 fn a_standard_output_that_nobody_reads_stops_nothing() {
     let (home, port) = (Home::with(""), free_port());
-    let mut command = home.command(&["dev", "--port", &port.to_string()], &[]);
+    let mut command = home.command(&["dev", "--no-key", "--port", &port.to_string()], &[]);
     command.env("TMPDIR", home.path()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     let due = Instant::now() + Duration::from_secs(20);

@@ -1,0 +1,140 @@
+//! What `dev` does besides serving: it has a key, and says what to try first.
+//!
+//! Whoever may call the gateway of the process runtime runs programs as its user. The loopback interface is shared by all
+//! users of the machine, and by pages of their own web servers, so nobody is asked for less than a key by default.
+
+use std::io;
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::config::{Secret, env};
+
+/// How many random bytes a key is made of: 128 bits.
+const KEY_BYTES: usize = 16;
+
+/// Who may call.
+#[derive(Debug)]
+pub enum Key {
+    /// Anyone on this machine (`--no-key`).
+    Open,
+    /// Who has the key of the environment ([`env::API_KEY`]).
+    Given(Secret),
+    /// Who has the key that was made for this run, and was printed.
+    Made(Secret),
+}
+
+impl Key {
+    /// The key of the environment, or a new one; none if that `is_open`, which is said on the command line and goes first.
+    /// A line's end behind the key of the environment is no part of it, and a blank one is none.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn choose(is_open: bool, env: env::Lookup<'_>) -> io::Result<Self> {
+        if is_open {
+            return Ok(Self::Open);
+        }
+        let given = env(env::API_KEY).map(|key| key.trim_end_matches(['\r', '\n']).to_owned());
+        match given.filter(|key| !key.trim().is_empty()) {
+            Some(key) => Ok(Self::Given(Secret::new(key))),
+            None => Ok(Self::Made(new_key()?)),
+        }
+    }
+
+    /// The key, if there is one.
+    pub fn secret(&self) -> Option<&Secret> {
+        match self {
+            Self::Open => None,
+            Self::Given(key) | Self::Made(key) => Some(key),
+        }
+    }
+
+    /// What a shell hands the key's header to curl with, by a pipe. The key of the environment is named and not shown.
+    fn pipe(&self) -> String {
+        match self {
+            Self::Open => String::new(),
+            Self::Given(_) => format!("printf 'OPEN-SANDBOX-API-KEY: %s\\n' \"${}\" | ", env::API_KEY),
+            Self::Made(key) => format!("echo OPEN-SANDBOX-API-KEY: {} | ", key.expose()),
+        }
+    }
+}
+
+/// What to try first on the server at `address`: a sandbox that prints, its log, and the official SDKs.
+///
+/// The key goes to curl through its standard input: every user of the machine may read the arguments of a process.
+pub fn welcome(address: &str, key: &Key) -> String {
+    let option = key.secret().map_or("", |_| " -H @-");
+    let (sdk_key, note) = match key {
+        Key::Open => (
+            String::new(),
+            "There is no key: any user of this machine, and any page of its own web servers, may run programs as you.\n\n",
+        ),
+        Key::Given(_) => (format!("OPEN_SANDBOX_API_KEY=\"${}\" ", env::API_KEY), ""),
+        Key::Made(key) => (format!("OPEN_SANDBOX_API_KEY={} ", key.expose()), ""),
+    };
+    WELCOME
+        .replace("{pipe}", &key.pipe())
+        .replace("{option}", option)
+        .replace("{sdk_key}", &sdk_key)
+        .replace("{note}", note)
+        .replace("{address}", address)
+}
+
+const WELCOME: &str = r#"
+Try it in another terminal:
+
+  {pipe}curl -s http://{address}/v1/sandboxes{option} -H 'Content-Type: application/json' -d '{"image":{"uri":"any"},"resourceLimits":{},"metadata":{"name":"hello"},"entrypoint":["sh","-c","i=0; while :; do i=$((i+1)); echo line $i; sleep 1; done"]}'
+  {pipe}curl -N{option} "http://{address}/v1/sandboxes/$({pipe}curl -s{option} 'http://{address}/v1/sandboxes?metadata=name%3Dhello' | grep -o '"id":"[^"]*' | head -1 | cut -d'"' -f4)/logs?follow=true&timestamps=true"
+
+For the official SDKs and osb:
+
+  export {sdk_key}OPEN_SANDBOX_DOMAIN={address}
+
+{note}Ctrl-C ends the gateway and its sandboxes.
+"#;
+
+fn new_key() -> io::Result<Secret> {
+    let mut bytes = [0; KEY_BYTES];
+    let refused = |_| io::Error::other("the system gives no random bytes");
+    SystemRandom::new().fill(&mut bytes).map_err(refused)?;
+    Ok(Secret::new(bytes.map(|byte| format!("{byte:02x}")).concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(is_open: bool, variable: Option<&str>) -> Key {
+        Key::choose(is_open, &|name| variable.filter(|_| name == env::API_KEY).map(str::to_owned)).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_given_or_made_unless_none_is_wanted() {
+        assert!(matches!(chosen(true, Some("k")), Key::Open));
+        assert!(matches!(chosen(false, Some("k 1\r\n")), Key::Given(key) if key.expose() == "k 1"));
+        for blank in [None, Some(""), Some(" \n")] {
+            let [first, second] = [chosen(false, blank), chosen(false, blank)];
+            let (Key::Made(first), Key::Made(second)) = (first, second) else { panic!("{blank:?}") };
+            assert!(first.expose().len() == 32 && first.expose().bytes().all(|byte| byte.is_ascii_hexdigit()));
+            assert_ne!(first.expose(), second.expose());
+        }
+    }
+
+    #[test]
+    fn only_a_key_that_was_made_is_shown() {
+        let made = chosen(false, None);
+        let Key::Made(key) = &made else { panic!() };
+        assert_eq!(welcome("x:1", &made).matches(key.expose()).count(), 4);
+        let given = welcome("x:1", &chosen(false, Some("hidden")));
+        assert!(
+            !given.contains("hidden") && given.contains("$OPENSANDBOX_SERVER_API_KEY\" | curl -N -H @- "),
+            "{given}"
+        );
+        let open = welcome("x:1", &Key::Open);
+        assert!(!open.contains("KEY") && open.contains("\n  curl -N \"http://x:1/v1/"), "{open}");
+        for text in [given, open] {
+            assert!(
+                !["{address}", "{pipe}", "{option}", "{note}", "{sdk_key}"].iter().any(|place| text.contains(place))
+            );
+        }
+    }
+}
