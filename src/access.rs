@@ -21,7 +21,7 @@ pub struct Report {
 /// What is known of a request when it arrives.
 #[derive(Debug)]
 pub struct Request {
-    /// The client.
+    /// The client, whom a trusted proxy may have named.
     pub peer: Peer,
     /// The method.
     pub method: Method,

@@ -122,6 +122,8 @@ Environment:
   SANDBOX_CONFIG_PATH          the configuration file
   OPENSANDBOX_SERVER_API_KEY   the API key, before the file's
   OPENSANDBOX_INSECURE_SERVER  YES: start without an API key
+  FORWARDED_ALLOW_IPS          proxies that may name their client: addresses, networks, or *
+                               [default: 127.0.0.1,::1]
   DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH
                                where the Docker Engine is
 

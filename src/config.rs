@@ -56,6 +56,7 @@ use self::section::Section;
 pub use self::server::{Proxy, Server};
 pub use self::storage::{Postgresql, Storage, Store, StoreBackend};
 pub use self::tenants::{TenantProvider, Tenants};
+use crate::peer::trusted::TrustedProxies;
 
 /// Everything the server can be told, checked and with its defaults filled in.
 /// A field is the section of its name.
@@ -142,16 +143,16 @@ impl Config {
         if !root.has("runtime") {
             root.fail("runtime", "Field required");
         }
-        let config = Self::read(&mut root, env::tenants_file(env));
+        let config = Self::read(&mut root, env::tenants_file(env), env::trusted_proxies(env, &report));
         root.finish();
         rules::check(&config, &report);
         Ok((config, report.finish()?))
     }
 
-    fn read(root: &mut Section<'_>, tenants_file: PathBuf) -> Self {
+    fn read(root: &mut Section<'_>, tenants_file: PathBuf, proxies: TrustedProxies) -> Self {
         let docker_set = root.has("docker");
         let this = Self {
-            server: root.table("server", Server::read),
+            server: root.table("server", |section| Server::read(section, proxies)),
             proxy: root.table("proxy", Proxy::read),
             log: root.table("log", Log::read),
             logs: root.table("logs", Logs::read),

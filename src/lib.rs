@@ -47,7 +47,7 @@
 //! | [`logs`] | 6 | the log path: engine exchange, chunks, frames, lines, limits, the log's body |
 //! | [`metrics`] | | what is measured and sent to a collector |
 //! | [`model`] | | wire types and their rules |
-//! | [`peer`] | | a client's address |
+//! | [`peer`] | | a client's address, which trusted proxies may tell |
 //! | [`proxy`] | 6 | the proxy path: rules for heads, connections to backends, the answer's body, tunnels |
 //! | [`renew`] | | sandboxes that live longer while they are used |
 //! | [`router`] | 3 | method and path to a route; the table of routes is in its doc |

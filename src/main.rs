@@ -9,17 +9,16 @@ use std::{
 
 use opensandbox_gateway::{
     cli::{self, Cli, Command},
-    config::{self, Config, ConfigError, Loaded, RuntimeKind, env},
+    config::{Config, ConfigError, Loaded, RuntimeKind, env},
     dev, guard, init_config,
     runtime::{ErrorKind, Runtime},
-    server::{self, listen, threads::Threads},
+    server::{self, listen::Listeners, threads::Threads},
     signal::Signals,
     start,
     store::migrate,
     telemetry,
 };
 use tikv_jemallocator::Jemalloc;
-use tokio::net::TcpListener;
 
 /// Chosen by measurement: README.md, "Measured". `.cargo/config.toml` sets it up.
 #[global_allocator]
@@ -97,14 +96,21 @@ fn write_config(options: &init_config::Options) -> ExitCode {
 async fn serve(config: Config, dev_key: Option<dev::Key>, flushes: Arc<Vec<telemetry::Flush>>) -> ExitCode {
     start::raise_descriptor_limit();
     // The port comes before the runtime: a second gateway must fail before it touches anything.
-    let listener = match listen::bind(&config.server.host, config.server.port, config.server.backlog) {
-        Ok(listener) => listener,
+    let listeners = match Listeners::bind(&config.server.host, config.server.port, config.server.backlog) {
+        Ok(listeners) => listeners,
         Err(error) => {
             let (host, port) = (&config.server.host, config.server.port);
             let how = if dev_key.is_some() { "`--port` takes another" } else { "server.host, server.port" };
             return fail(MISSING, &format!("Cannot listen on {host}:{port} ({how}): {error}"));
         }
     };
+    if config.runtime.kind == RuntimeKind::Process
+        && let Some(public) = listeners.addresses().find(|address| !address.ip().is_loopback())
+    {
+        let host = &config.server.host;
+        let text = "the process runtime gives no isolation and refuses a non-loopback bind";
+        return fail(FAILED, &format!("server.host: '{host}' stands for {public}: {text}"));
+    }
     let threads = match Threads::start() {
         Ok(threads) => threads,
         Err(error) => return fail(FAILED, &format!("The threads that serve connections cannot be started: {error}")),
@@ -123,12 +129,12 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, flushes: Arc<Vec<telem
         Ok(snapshots) => snapshots,
         Err(error) => return fail(FAILED, &error.to_string()),
     };
-    announce(&config, &listener, dev_key.as_ref());
+    announce(&config, &listeners, dev_key.as_ref());
     let metrics = start::metrics(&config);
     let settings = start::server(&config, threads, Arc::clone(&sandboxes), snapshots.clone(), metrics.clone());
     let grace = settings.grace;
     let hurried = Arc::clone(&sandboxes);
-    let served = server::run(listener, settings, async move {
+    let served = server::run(listeners, settings, async move {
         let (signal, _) = signals.next().await;
         tokio::spawn(end_at_once(signals, hurried, flushes));
         tracing::info!("{signal}: ending; once more to end at once");
@@ -185,17 +191,18 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// Says where the server listens, and in development what to try.
-fn announce(config: &Config, listener: &TcpListener, dev_key: Option<&dev::Key>) {
-    let config::Server { host, port, .. } = &config.server;
-    let address = listener.local_addr().map_or_else(|_| format!("{host}:{port}"), |address| address.to_string());
-    tracing::info!("opensandbox-gateway {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+fn announce(config: &Config, listeners: &Listeners, dev_key: Option<&dev::Key>) {
+    let addresses: Vec<String> = listeners.addresses().map(|address| address.to_string()).collect();
+    let address = addresses.first().map_or("", String::as_str);
+    let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
+    tracing::info!("opensandbox-gateway {} listens on {}", env!("CARGO_PKG_VERSION"), urls.join(" and "));
     if config.runtime.kind == RuntimeKind::Process {
         tracing::warn!(
             "runtime.type = 'process': sandboxes are local processes WITHOUT isolation, for development only"
         );
     }
     if let Some(key) = dev_key {
-        println!("{}", dev::welcome(&address, key));
+        println!("{}", dev::welcome(address, key));
     }
 }
 

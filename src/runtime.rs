@@ -115,6 +115,12 @@ pub trait Runtime: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Why requests cannot be served now, one sentence for the body of `/ready`, free of secrets and addresses; nothing when
+    /// they can. Asked by anyone at any rate, so it costs the backend no call.
+    fn fault(&self) -> Option<String> {
+        None
+    }
+
     /// Called once, after the server has stopped.
     async fn shutdown(&self);
 }

@@ -9,9 +9,9 @@ pub mod timer;
 
 use std::{future::Future, io as std_io, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::sync::Semaphore;
 
-use self::{connection::Connections, threads::Threads};
+use self::{connection::Connections, listen::Listeners, threads::Threads};
 use crate::drain::Drain;
 
 /// How long the loop rests when the process has run out of descriptors or memory.
@@ -34,16 +34,16 @@ pub struct Settings {
 
 /// Serves connections until `stop` resolves, then ends: plain requests finish, log streams stop at a line's end, and
 /// whatever is left after the grace is cut. Gives the threads back, on which what requests have begun may go on.
-pub async fn run(listener: TcpListener, settings: Settings, stop: impl Future<Output = ()>) -> Threads {
+pub async fn run(mut listeners: Listeners, settings: Settings, stop: impl Future<Output = ()>) -> Threads {
     let Settings { connections, threads, max_connections, drain, grace } = settings;
     let room = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
     let connections = Arc::new(connections);
     tokio::select! {
         () = stop => {}
-        () = accept(&listener, connections, &threads, room, &drain) => {}
+        () = accept(&mut listeners, connections, &threads, room, &drain) => {}
         () = drain.reap() => {}
     }
-    drop(listener);
+    drop(listeners);
     tracing::info!("no new connections; ending within {} s", grace.as_secs());
     match drain.finish(grace).await {
         0 => tracing::info!("all connections have ended"),
@@ -54,7 +54,7 @@ pub async fn run(listener: TcpListener, settings: Settings, stop: impl Future<Ou
 
 /// Accepts for ever. Waits for room before it accepts, so that a full server leaves clients in the backlog.
 async fn accept(
-    listener: &TcpListener,
+    listeners: &mut Listeners,
     connections: Arc<Connections>,
     threads: &Threads,
     room: Arc<Semaphore>,
@@ -63,7 +63,7 @@ async fn accept(
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         // Out of this runtime's hands: that of the connection's thread is to watch it.
-        let accepted = listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
+        let accepted = listeners.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {

@@ -20,7 +20,7 @@ use crate::{
     client::{ClientWatch, Http2Stream},
     config::secret::Secret,
     error::ApiError,
-    peer::Peer,
+    peer::{Peer, trusted::TrustedProxies},
     proxy::tunnel::TunnelSlot,
     router::{self, NoRoute, Route},
 };
@@ -46,6 +46,8 @@ pub struct Gateway {
     /// As many requests to sandboxes' own servers may wait for the head of their answer: a server that never answers, which
     /// anyone may ask, must not shut others out of the gateway's own API.
     pub proxy_concurrency: Option<Semaphore>,
+    /// The proxies that are believed what they say of their clients.
+    pub proxies: TrustedProxies,
     /// Only pages and names of this machine are answered: what a sandbox runs, it runs as this user.
     pub local_only: bool,
 }
@@ -163,9 +165,12 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let (method, path) = (req.method().clone(), req.uri().path().to_owned());
         // Of the highest level, so that whatever line is written has its request's id.
         let span = tracing::error_span!("request", request_id = logged(&id), %method, path);
-        let (peer, version, start) = (self.peer.clone(), req.version(), Instant::now());
+        // From here on the client is whom a trusted proxy names.
+        let peer = self.peer.client(req.headers(), &self.gateway.proxies);
+        let service = Self { peer: peer.clone(), ..self.clone() };
+        let (version, start) = (req.version(), Instant::now());
         let request = access::Request { peer, method, path, version, start, span: span.clone() };
-        Box::pin(self.clone().answer(req, id, Box::new(Report::new(request))).instrument(span))
+        Box::pin(service.answer(req, id, Box::new(Report::new(request))).instrument(span))
     }
 }
 

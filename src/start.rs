@@ -82,6 +82,7 @@ pub fn server(
         key: config.server.api_key.clone(),
         concurrency: concurrency(),
         proxy_concurrency: concurrency(),
+        proxies: config.server.trusted_proxies.clone(),
         local_only: config.runtime.kind == RuntimeKind::Process,
     });
     let connections = Connections {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::report::{ConfigError, Report};
+use crate::peer::trusted::TrustedProxies;
 
 /// Names the configuration file when the command line does not.
 pub const CONFIG_PATH: &str = "SANDBOX_CONFIG_PATH";
@@ -21,6 +22,10 @@ pub const SECURE_ACCESS_ACTIVE_KEY: &str = "OPENSANDBOX_SECURE_ACCESS_ACTIVE_KEY
 pub const TENANTS_CONFIG_PATH: &str = "SANDBOX_TENANTS_CONFIG_PATH";
 /// Allows a start without an API key when it is exactly `YES`.
 pub const INSECURE_SERVER: &str = "OPENSANDBOX_INSECURE_SERVER";
+
+/// Names the proxies that are believed what they say of their clients, as
+/// uvicorn reads it: addresses and networks, or `*`.
+pub const FORWARDED_ALLOW_IPS: &str = "FORWARDED_ALLOW_IPS";
 
 /// Looks up a variable of the environment.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -67,6 +72,14 @@ pub(crate) fn expand_home(text: &str, home: Option<&Path>) -> Option<PathBuf> {
         Some(rest) if rest.starts_with('/') => home.map(|home| home.join(rest.trim_start_matches('/'))),
         _ => Some(PathBuf::from(text)),
     }
+}
+
+/// The proxies that are trusted. Set to nothing, the variable means nobody.
+pub(super) fn trusted_proxies(env: Lookup<'_>, report: &Report) -> TrustedProxies {
+    let Some(text) = env(FORWARDED_ALLOW_IPS) else { return TrustedProxies::default() };
+    let (proxies, warnings) = TrustedProxies::parse(&text);
+    warnings.iter().for_each(|warning| report.warn_environment(FORWARDED_ALLOW_IPS, warning));
+    proxies
 }
 
 /// Puts what the environment says into the tables, in place of what the file says.

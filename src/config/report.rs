@@ -102,6 +102,11 @@ impl Report {
         self.warnings.borrow_mut().push(line);
     }
 
+    /// Records something about a variable that does not stop the start.
+    pub(super) fn warn_environment(&self, variable: &str, text: impl fmt::Display) {
+        self.warnings.borrow_mut().push(format!("environment {variable}: {text}"));
+    }
+
     /// Whether `key`, or one below or above it, is already known to be wrong. A
     /// rule over several keys is only meaningful when each is right by itself.
     pub(super) fn failed(&self, key: &str) -> bool {

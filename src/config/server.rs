@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::secret::Secret;
 use super::section::Section;
+use crate::peer::trusted::TrustedProxies;
 
 /// `[server]`: where to listen, and how much to accept.
 #[derive(Debug, Clone)]
@@ -37,6 +38,9 @@ pub struct Server {
     /// The key every request has to present; `None` leaves the server open.
     /// No default.
     pub api_key: Option<Secret>,
+    /// The proxies that are believed what they say of their clients: the
+    /// environment's `FORWARDED_ALLOW_IPS`. Default `127.0.0.1,::1`.
+    pub trusted_proxies: TrustedProxies,
     /// The public host that endpoints are given with, instead of `host`. No
     /// default.
     pub eip: Option<String>,
@@ -54,7 +58,7 @@ pub struct Proxy {
 }
 
 impl Server {
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
+    pub(super) fn read(section: &mut Section<'_>, trusted_proxies: TrustedProxies) -> Self {
         read_inert(section);
         Self {
             host: section.text_or("host", "0.0.0.0"),
@@ -65,6 +69,7 @@ impl Server {
             timeout_graceful_shutdown: section.whole_seconds("timeout_graceful_shutdown", 5, 1),
             backlog: section.integer("backlog", 2048, 1..=i64::from(i32::MAX)),
             api_key: section.secret("api_key"),
+            trusted_proxies,
             eip: section.optional_text("eip"),
             max_sandbox_timeout: section
                 .optional_integer("max_sandbox_timeout_seconds", 60..=i64::MAX)

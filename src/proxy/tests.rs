@@ -10,7 +10,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::{drain::Drain, peer::Peer};
+use crate::{
+    drain::Drain,
+    peer::{Peer, trusted::TrustedProxies},
+};
 
 fn proxy() -> Proxy {
     let mut proxy = Proxy::new(Drain::default().watch());
@@ -21,7 +24,7 @@ fn proxy() -> Proxy {
 
 fn request(backend: Backend, path: &str) -> Box<Forward> {
     let (head, ()) = Request::post("/").body(()).unwrap().into_parts();
-    let peer = Peer::new(SocketAddr::from(([10, 0, 0, 1], 1)));
+    let peer = Peer::new(SocketAddr::from(([10, 0, 0, 1], 1)), &TrustedProxies::default());
     let forwarded = forwarded::Forwarded::of(&peer, &head.uri, &head.headers);
     Box::new(Forward { id: "x".to_owned(), backend, path: path.to_owned(), head, forwarded })
 }

@@ -90,9 +90,13 @@ impl Connections {
         }
     }
 
+    fn peer(&self, address: SocketAddr) -> Peer {
+        Peer::new(address, &self.gateway.proxies)
+    }
+
     async fn speak_http1(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Failure> {
         let tunnels = Arc::<TunnelSlot>::default();
-        let service = Service::http1(Arc::clone(&self.gateway), Peer::new(peer), io.watch(), Arc::clone(&tunnels));
+        let service = Service::http1(Arc::clone(&self.gateway), self.peer(peer), io.watch(), Arc::clone(&tunnels));
         let connection = pin!(self.http1().serve_connection(TokioIo::new(io), service).with_upgrades());
         // hyper itself ends an idle one.
         self.drive(connection, pending(), |connection| connection.graceful_shutdown()).await?;
@@ -104,7 +108,7 @@ impl Connections {
     }
 
     async fn speak_http2(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Failure> {
-        let service = Service::http2(Arc::clone(&self.gateway), Peer::new(peer));
+        let service = Service::http2(Arc::clone(&self.gateway), self.peer(peer));
         let executor = StreamExecutor::new(self.write_stall);
         let connection = pin!(self.http2(executor.clone()).serve_connection(TokioIo::new(io), service));
         self.drive(connection, executor.idle(self.keep_alive), |connection| connection.graceful_shutdown()).await

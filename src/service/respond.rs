@@ -80,8 +80,9 @@ pub fn without_slash(req: &Request<Incoming>, peer: &Peer) -> Response<Body> {
     let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
     let host =
         req.headers().get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.authority().map(Authority::as_str));
+    let scheme = if peer.is_https { "https" } else { "http" };
     let location = match host {
-        Some(host) => format!("{}://{host}{path}{query}", scheme(req, peer)),
+        Some(host) => format!("{scheme}://{host}{path}{query}"),
         None => format!("{path}{query}"),
     };
     let mut res = empty(StatusCode::TEMPORARY_REDIRECT);
@@ -90,10 +91,4 @@ pub fn without_slash(req: &Request<Incoming>, peer: &Peer) -> Response<Body> {
         res.headers_mut().insert(header::LOCATION, location);
     }
     res
-}
-
-/// The scheme that the client used: a proxy on this host may tell it (http-api.md §2).
-fn scheme(req: &Request<Incoming>, peer: &Peer) -> &'static str {
-    let told = req.headers().get("x-forwarded-proto").map(|proto| proto.as_bytes());
-    if peer.is_local() && told == Some(b"https") { "https" } else { "http" }
 }

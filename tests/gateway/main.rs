@@ -18,6 +18,7 @@ mod http2;
 mod kubernetes_only;
 mod life;
 mod limits;
+mod listeners;
 mod log_files;
 mod metrics;
 mod origin;
@@ -31,6 +32,7 @@ mod self_check;
 mod snapshots;
 mod sockets;
 mod start;
+mod trusted_proxies;
 mod wire;
 
 use std::time::Duration;

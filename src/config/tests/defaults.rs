@@ -23,6 +23,7 @@ fn server_and_proxy() {
     assert_eq!(server.timeout_graceful_shutdown, seconds(5));
     assert_eq!(server.backlog, 2048);
     assert!(server.api_key.is_none());
+    assert_eq!(server.trusted_proxies, crate::peer::trusted::TrustedProxies::default());
     assert_eq!(server.eip, None);
     assert_eq!(server.max_sandbox_timeout, None);
     assert!(proxy.resolve_internal);

@@ -110,3 +110,21 @@ fn only_yes_acknowledges_an_open_server() {
         assert_eq!(env::insecure_server_acknowledged(&lookup), expected, "{value:?}");
     }
 }
+
+#[test]
+fn trusted_proxies_come_from_the_variable_that_uvicorn_reads() {
+    let trusts = |value: Option<&str>, address: &str| {
+        let variables: Vec<_> = value.map(|value| (env::FORWARDED_ALLOW_IPS, value)).into_iter().collect();
+        let (config, warnings) = read_with(DOCKER, &variables).unwrap();
+        (config.server.trusted_proxies.trusts(address.parse().unwrap()), warnings)
+    };
+    assert_eq!(trusts(None, "127.0.0.1"), (true, vec![]));
+    assert_eq!(trusts(Some(""), "127.0.0.1"), (false, vec![]));
+    assert_eq!(trusts(Some("10.0.0.0/8"), "10.1.2.3"), (true, vec![]));
+    let (trusted, warnings) = trusts(Some("unix:/x,127.0.0.1"), "127.0.0.1");
+    assert!(trusted && warnings.len() == 1, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("environment FORWARDED_ALLOW_IPS: the entry \"unix:/x\" is ignored"),
+        "{warnings:?}"
+    );
+}
