@@ -27,10 +27,11 @@ macro_rules! asset {
     };
 }
 
-static ASSETS: [Asset; 6] = [
+static ASSETS: [Asset; 7] = [
     asset!("swagger-ui-bundle.js", SCRIPT),
     asset!("swagger-ui.css", "text/css; charset=utf-8"),
     asset!("swagger-init.js", SCRIPT),
+    asset!("redoc-init.js", SCRIPT),
     asset!("oauth2-redirect.js", SCRIPT),
     asset!("redoc.standalone.js", SCRIPT),
     asset!("favicon-32x32.png", "image/png"),
@@ -66,6 +67,18 @@ mod tests {
             GzDecoder::new(asset.zipped).read_to_end(&mut plain).unwrap();
             assert!(!plain.is_empty(), "{}", asset.name);
             assert!(tags.insert(asset.tag(true)) && tags.insert(asset.tag(false)), "{}", asset.name);
+        }
+    }
+
+    #[test]
+    fn what_is_built_in_of_our_own_is_what_its_source_says() {
+        for (name, source) in [
+            ("swagger-init.js", include_str!("../../../assets/docs/swagger-init.js")),
+            ("redoc-init.js", include_str!("../../../assets/docs/redoc-init.js")),
+        ] {
+            let mut plain = String::new();
+            GzDecoder::new(Asset::find(name).unwrap().zipped).read_to_string(&mut plain).unwrap();
+            assert!(plain == source, "{name}: run scripts/assets");
         }
     }
 
