@@ -25,6 +25,8 @@ mod lifecycle;
 mod load;
 #[path = "ladder/nginx.rs"]
 mod nginx;
+#[path = "ladder/pairs.rs"]
+mod pairs;
 #[path = "ladder/peer.rs"]
 mod peer;
 #[path = "ladder/process.rs"]
@@ -55,8 +57,9 @@ usage: ladder [PART]...   (default: all)
   real         2,000,000 lines of a real Docker Engine, beside curl on its socket
   lifecycle    get, list, create, delete and the start, beside the Python server on the same engine
   proxied      a sandbox's port through the gateway's proxy, beside nginx
+  pairs        this build beside an earlier one (BEFORE=path of its opensandbox-gateway); not among all
 
-Environment: ROUNDS (default 7, and one to warm up).";
+Environment: ROUNDS (default 7, and one to warm up); BEFORE, for pairs.";
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -72,8 +75,8 @@ fn main() {
 
 fn run(parts: &[&str]) {
     table::machine();
-    let wanted = |part| parts.is_empty() || parts.contains(&part);
-    let all: [(&str, fn()); 8] = [
+    let wanted = |part| parts.contains(&part) || parts.is_empty() && part != "pairs";
+    let all: [(&str, fn()); 9] = [
         ("throughput", throughput::run),
         ("baseline", throughput::baseline),
         ("followers", followers::run),
@@ -82,6 +85,7 @@ fn run(parts: &[&str]) {
         ("real", real::run),
         ("lifecycle", lifecycle::run),
         ("proxied", proxied::run),
+        ("pairs", pairs::run),
     ];
     for (part, run) in all {
         if wanted(part) {

@@ -19,10 +19,10 @@ use crate::{
 const IMAGE: &str = "osb-test/busybox:1";
 
 /// Sandboxes of this run, removed at its end; they only exist, since a list asks no more of one that runs.
-struct Sandboxes(Vec<String>);
+pub struct Sandboxes(pub Vec<String>);
 
 impl Sandboxes {
-    fn grow(&mut self, count: usize) {
+    pub fn grow(&mut self, count: usize) {
         let made: Vec<String> =
             (self.0.len()..count).map(|index| format!("bench-{}-{index}", std::process::id())).collect();
         thread::scope(|scope| {
@@ -50,9 +50,13 @@ fn make(id: &str) {
     must("POST", &format!("/containers/create?name=sandbox-{id}"), "application/json", body.as_bytes());
 }
 
-fn gateway() -> Gateway {
+pub fn setup() -> Setup {
     let setup = Setup::docker("unix:///var/run/docker.sock").in_session();
-    setup.section("[docker]\nnetwork_mode = \"bridge\"\n[log]\nlevel = \"WARNING\"").start()
+    setup.section("[docker]\nnetwork_mode = \"bridge\"\n[log]\nlevel = \"WARNING\"")
+}
+
+fn gateway() -> Gateway {
+    setup().start()
 }
 
 /// The gateway and the Python server on the same engine, in turn.
@@ -136,7 +140,7 @@ fn creations(peer: SocketAddr) {
     );
 }
 
-fn through(address: SocketAddr) -> Duration {
+pub fn through(address: SocketAddr) -> Duration {
     let body = format!(
         r#"{{"image":{{"uri":"{IMAGE}"}},"resourceLimits":{{}},"timeout":600,"entrypoint":["sleep","1000"],"metadata":{{"bench":"create"}}}}"#
     );

@@ -17,12 +17,12 @@ use crate::{
 };
 
 /// The large file's length in bytes.
-const LARGE: usize = 512 * 1024 * 1024;
+pub const LARGE: usize = 512 * 1024 * 1024;
 
 /// An nginx with this `http` block; its folder holds the files that are served.
-struct Server {
+pub struct Server {
     child: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Server {
@@ -47,6 +47,13 @@ impl Server {
         }
         Self { child, address }
     }
+
+    /// The service behind the proxies, with a file of [`LARGE`] bytes and one of 100.
+    pub fn service(dir: &tempfile::TempDir) -> Self {
+        fs::write(dir.path().join("large"), vec![b'x'; LARGE]).unwrap();
+        fs::write(dir.path().join("small"), [b'x'; 100]).unwrap();
+        Self::start(dir, "service", "server { listen {address}; root {path}; }")
+    }
 }
 
 impl Drop for Server {
@@ -57,10 +64,10 @@ impl Drop for Server {
 }
 
 /// A sandbox on the host's network, so that the service is reached without the engine's bridge on either side.
-struct Sandbox(String);
+pub struct Sandbox(String);
 
 impl Sandbox {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let id = format!("bench-proxied-{}", std::process::id());
         let body = format!(
             r#"{{"Image":"osb-test/busybox:1","Cmd":["sleep","1000000"],"Labels":{{"opensandbox.io/id":"{id}","opensandbox.io/manual-cleanup":"true"}},"HostConfig":{{"NetworkMode":"host"}}}}"#
@@ -68,6 +75,11 @@ impl Sandbox {
         must("POST", &format!("/containers/create?name=sandbox-{id}"), "application/json", body.as_bytes());
         must("POST", &format!("/containers/sandbox-{id}/start"), "text/plain", b"");
         Self(id)
+    }
+
+    /// The path of a file of `service` through a gateway's proxy.
+    pub fn path(&self, service: &Server, file: &str) -> String {
+        format!("/sandboxes/{}/proxy/{}/{file}", self.0, service.address.port())
     }
 }
 
@@ -77,12 +89,17 @@ impl Drop for Sandbox {
     }
 }
 
+/// A gateway that writes no line a request, as nginx here.
+pub fn setup() -> Setup {
+    Setup::docker("unix:///var/run/docker.sock")
+        .in_session()
+        .section("[docker]\nnetwork_mode = \"host\"\n[log]\nlevel = \"WARNING\"")
+}
+
 /// Throughput and the rate of small requests, in turn.
 pub fn run() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("large"), vec![b'x'; LARGE]).unwrap();
-    fs::write(dir.path().join("small"), [b'x'; 100]).unwrap();
-    let service = Server::start(&dir, "service", "server { listen {address}; root {path}; }");
+    let service = Server::service(&dir);
     let front = format!(
         "upstream service {{ server {}; keepalive 64; }}\n server {{ listen {{address}}; location / {{ \
          proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_buffer_size 64k; \
@@ -91,11 +108,8 @@ pub fn run() {
     );
     let nginx = Server::start(&dir, "front", &front);
     let sandbox = Sandbox::start();
-    let setup = Setup::docker("unix:///var/run/docker.sock")
-        .in_session()
-        .section("[docker]\nnetwork_mode = \"host\"\n[log]\nlevel = \"WARNING\"");
-    let gateway = setup.start();
-    let proxied = |file: &str| format!("/sandboxes/{}/proxy/{}/{file}", sandbox.0, service.address.port());
+    let gateway = setup().start();
+    let proxied = |file: &str| sandbox.path(&service, file);
     let (mut bytes, mut small, mut rates) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=rounds() {
         let (ours, length) = client::read(gateway.address(), &proxied("large"));

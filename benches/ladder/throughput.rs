@@ -12,7 +12,7 @@ use crate::{
     table::{self, Bound},
 };
 
-struct Stage {
+pub struct Stage {
     source: Role,
     gateway: Gateway,
 }
@@ -24,7 +24,7 @@ impl Stage {
         Self { source, gateway }
     }
 
-    fn log_path(load: Load) -> String {
+    pub fn log_path(load: Load) -> String {
         format!("/sandboxes/{}/logs", load.id())
     }
 

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -18,6 +18,7 @@ pub struct Setup {
     sections: String,
     env: Vec<(String, String)>,
     has_session: bool,
+    program: PathBuf,
 }
 
 /// A running gateway; it is killed when this is dropped.
@@ -47,6 +48,7 @@ impl Setup {
             sections: runtime.to_owned(),
             env: Vec::new(),
             has_session: false,
+            program: env!("CARGO_BIN_EXE_opensandbox-gateway").into(),
         };
         setup.env("OPENSANDBOX_INSECURE_SERVER", "YES")
     }
@@ -77,6 +79,13 @@ impl Setup {
         self
     }
 
+    /// Takes this build of the program instead of the one under test.
+    #[allow(dead_code, reason = "the ladder does, the tests do not")]
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = program.to_owned();
+        self
+    }
+
     /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -98,13 +107,12 @@ impl Setup {
     pub fn spawn(self) -> Gateway {
         let home = tempfile::tempdir().unwrap();
         let config = home.path().join("config.toml");
-        let Self { port, server, sections, env, has_session } = self;
+        let Self { port, server, sections, env, has_session, program } = self;
         let text = format!("[server]\nhost = \"127.0.0.1\"\nport = {port}\n{server}\n{sections}");
         fs::write(&config, text).unwrap();
-        let program = env!("CARGO_BIN_EXE_opensandbox-gateway");
-        let mut command = Command::new(if has_session { "setsid" } else { program });
+        let mut command = Command::new(if has_session { Path::new("setsid") } else { &program });
         command
-            .args(has_session.then_some(program))
+            .args(has_session.then_some(&program))
             .arg("--config")
             .arg(&config)
             .env_clear()
