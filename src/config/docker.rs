@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::model::env;
+
 use super::secret::Secret;
 use super::section::Section;
 
@@ -56,7 +58,8 @@ pub struct Docker {
     pub publish_host: Ipv4Addr,
     /// The number of processes a sandbox may have; at least 1. Default 4096.
     pub pids_limit: i64,
-    /// Variables every sandbox gets unless its request says otherwise. Kept
+    /// Variables every sandbox gets unless its request says otherwise; names
+    /// without `=`, nothing with a NUL. Kept
     /// from print, since tokens are handed to sandboxes like this. Default
     /// none.
     pub sandbox_env: BTreeMap<String, Secret>,
@@ -71,7 +74,12 @@ pub struct Docker {
 impl Docker {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let (port_range_min, port_range_max) = read_port_range(section);
-        let env = section.text_map("sandbox_env").into_iter();
+        let env = section.text_map("sandbox_env");
+        let faults = env.iter().filter_map(|(name, value)| env::check(name, Some(value)).err());
+        if let Some(fault) = faults.into_iter().next() {
+            section.fail("sandbox_env", fault);
+        }
+        let env = env.into_iter();
         Self {
             network_mode: read_network_mode(section),
             api_timeout: section.whole_seconds("api_timeout", 180, 1),

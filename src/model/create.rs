@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fmt};
 use serde_json::Value;
 
 use super::{
-    extensions,
+    env, extensions,
     network::NetworkPolicy,
     read::{self, Members},
     sandbox::Platform,
@@ -138,11 +138,11 @@ impl CreateRequest {
             resource_limits: strings(report, members, "resourceLimits"),
             env: {
                 strings(report, members, "resourceRequests");
-                read::optional(report, members, "env", |r, v| read::map(r, v, nullable)).unwrap_or_default()
+                read::optional(report, members, "env", variables).unwrap_or_default()
             },
             metadata: strings(report, members, "metadata"),
             lifecycle: read::optional(report, members, "lifecycle", lifecycle::check).is_some(),
-            entrypoint: read::optional(report, members, "entrypoint", |r, v| read::list(r, v, 1, read::string))
+            entrypoint: read::optional(report, members, "entrypoint", |r, v| read::list(r, v, 1, word))
                 .unwrap_or_default(),
             network_policy: read::optional(report, members, "networkPolicy", network::policy),
             credential_proxy: read::optional(report, members, "credentialProxy", network::credential_proxy)
@@ -162,8 +162,29 @@ fn strings(report: &mut Report, members: &Members, name: &str) -> BTreeMap<Strin
     entries.unwrap_or_default().into_iter().collect()
 }
 
+/// The variables. A name that is none is not told as a location, since it may hold a value.
+fn variables(report: &mut Report, value: &Value) -> Option<Vec<env::Variable>> {
+    read::map_where(report, value, nullable, |report, name, value| match env::check(name, value.as_str()) {
+        Ok(()) => true,
+        Err(text) => {
+            report.add_rule(&text);
+            false
+        }
+    })
+}
+
 fn nullable(report: &mut Report, value: &Value) -> Option<Option<String>> {
     if value.is_null() { Some(None) } else { read::string(report, value).map(Some) }
+}
+
+/// A word of a command, which no program can be given with a NUL in it. It is not told: it may hold a secret.
+fn word(report: &mut Report, value: &Value) -> Option<String> {
+    let text = read::string(report, value)?;
+    if text.contains('\0') {
+        report.add_rule("Entrypoint must not contain NUL characters.");
+        return None;
+    }
+    Some(text)
 }
 
 fn image(report: &mut Report, value: &Value) -> Option<ImageSource> {

@@ -23,6 +23,9 @@ const EGRESS_ALLOWED: [&str; 11] = [
     "OPENSANDBOX_EGRESS_POLICY_FILE",
 ];
 
+/// The most characters of a name that are told.
+const MAX_SHOWN: usize = 100;
+
 /// A variable; without a value it takes away what the configuration sets.
 pub type Variable = (String, Option<String>);
 
@@ -53,7 +56,40 @@ pub fn split(env: &[Variable]) -> Result<Split, RuntimeError> {
     Ok(split)
 }
 
+/// Checks a variable as the engine and every program's environment have it: `NAME=value`, ended by a NUL.
+///
+/// # Errors
+/// A text that holds nothing of a value: of a name with `=` in it, only what is before that.
+pub fn check(name: &str, value: Option<&str>) -> Result<(), String> {
+    match name.split_once('=') {
+        Some((LIFECYCLE, _)) => Err(reserved()),
+        Some((start, _)) if start.is_empty() => Err("Environment variable names must not begin with '='.".to_owned()),
+        Some((start, _)) => Err(format!("Environment variable '{}': names must not contain '='.", shown(start))),
+        None if name.is_empty() => Err("Environment variable names must not be empty.".to_owned()),
+        None if name.contains('\0') => {
+            Err(format!("Environment variable '{}': names must not contain NUL characters.", shown(name)))
+        }
+        None if value.is_some_and(|value| value.contains('\0')) => {
+            Err(format!("Environment variable '{}': values must not contain NUL characters.", shown(name)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The text for a variable that only the gateway sets (http-api.md §6.2).
+pub fn reserved() -> String {
+    format!("Environment variable '{LIFECYCLE}' is reserved. Use the lifecycle request field instead.")
+}
+
+/// A name as it may stand in a text: not long, and without control characters.
+fn shown(name: &str) -> String {
+    let cut = name.chars().nth(MAX_SHOWN).map_or("", |_| "…");
+    let start = name.chars().take(MAX_SHOWN).map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    start.chain(cut.chars()).collect()
+}
+
 fn not_allowed(key: &str) -> RuntimeError {
+    let key = shown(key);
     let allowed = EGRESS_ALLOWED.map(|key| format!("'{key}'")).join(", ");
     let message = format!("Environment variable '{key}' is not allowed; permitted {EGRESS_PREFIX} keys: [{allowed}]");
     RuntimeError::new(ErrorKind::InvalidParameter, message)
@@ -73,6 +109,30 @@ mod tests {
         let split = split(&env).unwrap();
         assert!(split.sandbox == [variable("A"), ("B".to_owned(), None)]);
         assert!(split.egress == [variable("OPENSANDBOX_EGRESS_LOG_LEVEL")]);
+    }
+
+    #[test]
+    fn a_variable_is_a_name_and_a_value_that_programs_can_have() {
+        for (name, value) in [("A", "1"), ("a.b-c d", ""), ("é", "x=y\n")] {
+            assert_eq!(check(name, Some(value)), Ok(()), "{name}");
+        }
+        for (name, text) in [
+            ("", "Environment variable names must not be empty."),
+            ("=s3cret", "Environment variable names must not begin with '='."),
+            ("TOKEN=s3cret", "Environment variable 'TOKEN': names must not contain '='."),
+            ("A\0B", "Environment variable 'A\u{fffd}B': names must not contain NUL characters."),
+        ] {
+            assert_eq!(check(name, None).unwrap_err(), text);
+        }
+        let text = "Environment variable 'A': values must not contain NUL characters.";
+        assert_eq!(check("A", Some("s3cret\0")).unwrap_err(), text);
+        assert!(check(&format!("{}=", "x".repeat(40_000)), None).unwrap_err().len() < 200);
+    }
+
+    #[test]
+    fn no_spelling_passes_the_reserved_name() {
+        assert_eq!(check("OPENSANDBOX_LIFECYCLE=x", None), Err(reserved()));
+        assert_eq!(check("OPENSANDBOX_LIFECYCLE=", Some("x")), Err(reserved()));
     }
 
     #[test]

@@ -147,13 +147,26 @@ pub fn list<T>(
 pub fn map<T>(
     report: &mut Report,
     value: &Value,
+    read: impl FnMut(&mut Report, &Value) -> Option<T>,
+) -> Option<Vec<(String, T)>> {
+    map_where(report, value, read, |_, _, _| true)
+}
+
+/// The same, of entries that `accept` takes; what it does not, it reports, at the map's own place.
+pub fn map_where<T>(
+    report: &mut Report,
+    value: &Value,
     mut read: impl FnMut(&mut Report, &Value) -> Option<T>,
+    mut accept: impl FnMut(&mut Report, &str, &Value) -> bool,
 ) -> Option<Vec<(String, T)>> {
     let Some(members) = value.as_object() else {
         report.add("dict_type", "Input should be a valid dictionary", value, None);
         return None;
     };
     let mut entry = |(key, value): (&String, _)| {
+        if !accept(report, key, value) {
+            return None;
+        }
         let value = report.within(key.as_str(), |report| read(report, value))?;
         Some((key.clone(), value))
     };

@@ -12,6 +12,7 @@ pub mod endpoint;
 mod address;
 mod body;
 mod cache;
+pub mod client_config;
 mod create;
 mod delete;
 mod describe;
@@ -28,6 +29,7 @@ mod list;
 mod locks;
 mod logs;
 mod look;
+mod mask;
 mod metadata;
 mod options;
 mod overlay;
@@ -136,7 +138,7 @@ impl Docker {
     /// [`ErrorKind::Initialization`] when the engine does not answer, [`ErrorKind::RuntimeUnavailable`] when it lacks
     /// the runtime that sandboxes are to have.
     pub async fn connect(endpoint: Endpoint, options: DockerOptions) -> Result<Self, RuntimeError> {
-        let engine = Engine::connect(endpoint, options.api_timeout).await;
+        let engine = Engine::connect(endpoint, options.api_timeout, options.client_config.clone()).await;
         let engine = engine.map_err(|error| unreachable_engine(&engine::text(&error)))?;
         tracing::info!(api = engine.api_version, endpoint = ?engine.endpoint, "connected to the engine");
         if let Some(name) = &options.secure_runtime {

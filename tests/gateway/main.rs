@@ -28,6 +28,7 @@ mod proxy_tunnel;
 mod redis_tls;
 mod release;
 mod release_h2;
+mod secrets;
 mod self_check;
 mod snapshots;
 mod sockets;

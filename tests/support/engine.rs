@@ -5,7 +5,9 @@
 //! withheld until the first byte. It runs on a thread of its own, so that tests and benchmarks need no runtime for it.
 
 mod connection;
+mod create;
 pub mod reply;
+mod rule;
 pub mod script;
 
 use std::{
@@ -20,9 +22,12 @@ use std::{
 
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::oneshot,
+    sync::{broadcast, oneshot},
 };
 
+use rule::Rule;
+
+pub use rule::Action;
 pub use script::{Gate, Head, Sandbox, Script, Step, chunk, frame};
 
 /// The running engine; it ends, and all its connections with it, when this is dropped.
@@ -57,15 +62,20 @@ impl Closed {
     }
 }
 
-#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
+    events: broadcast::Sender<String>,
 }
 
 #[derive(Default)]
 struct State {
     sandboxes: HashMap<String, Sandbox>,
     requests: Vec<String>,
+    rules: Vec<Rule>,
+    /// The last body with variables in it.
+    with_env: Vec<u8>,
+    /// How many events were written, over all streams.
+    told: usize,
     open: usize,
     opened: usize,
     peak: usize,
@@ -97,7 +107,7 @@ impl Engine {
     }
 
     fn on(dir: tempfile::TempDir, listener: Listener) -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { state: Mutex::default(), events: broadcast::Sender::new(100_000) });
         let (stop, stopped) = oneshot::channel();
         let (ready, host) = std::sync::mpsc::channel();
         let thread = thread::spawn({
@@ -128,8 +138,34 @@ impl Engine {
     /// Adds a sandbox and returns its id. One with the same id is replaced.
     pub fn sandbox(&self, sandbox: Sandbox) -> String {
         let id = sandbox.id.clone();
-        self.shared.state().sandboxes.insert(id.clone(), sandbox);
+        let mut state = self.shared.state();
+        // One that is replaced has changed in whatever way.
+        let action = if state.sandboxes.contains_key(&id) { "update" } else { "create" };
+        let event = reply::event(&sandbox, action);
+        state.sandboxes.insert(id.clone(), sandbox);
+        drop(state);
+        self.tell(event);
         id
+    }
+
+    /// Tells an event, and waits until all who listen have it on its way.
+    fn tell(&self, event: String) {
+        let told = self.shared.state().told;
+        let listeners = self.shared.events.send(event).unwrap_or(0);
+        let start = Instant::now();
+        while self.shared.state().told < told + listeners && start.elapsed() < Duration::from_millis(200) {
+            thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    /// Adds a fault for the requests with this method and this text in their target.
+    pub fn fault(&self, method: &'static str, text: &str, action: Action) {
+        self.shared.state().rules.push(Rule { method, text: text.to_owned(), action });
+    }
+
+    /// Takes all faults back. What hangs already goes on hanging.
+    pub fn heal(&self) {
+        self.shared.state().rules.clear();
     }
 
     /// Adds a running sandbox without a terminal whose log follows `script`.
@@ -139,7 +175,10 @@ impl Engine {
 
     /// Takes a sandbox away; streams that are open go on by their script.
     pub fn remove(&self, id: &str) {
-        self.shared.state().sandboxes.remove(id);
+        let removed = self.shared.state().sandboxes.remove(id);
+        if let Some(sandbox) = removed {
+            self.tell(reply::event(&sandbox, "destroy"));
+        }
     }
 
     /// How many log connections are open now.

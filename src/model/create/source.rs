@@ -2,7 +2,7 @@
 
 use super::CreateRequest;
 use crate::model::{
-    env::LIFECYCLE,
+    env::{self, LIFECYCLE},
     read::{self, Members},
     violation::Report,
 };
@@ -29,9 +29,7 @@ pub(super) fn check(report: &mut Report, members: &Members, request: &CreateRequ
 
 fn first_broken(members: &Members, request: &CreateRequest) -> Result<(), String> {
     if request.env.iter().any(|(key, _)| key == LIFECYCLE) {
-        return Err(format!(
-            "Environment variable '{LIFECYCLE}' is reserved. Use the lifecycle request field instead."
-        ));
+        return Err(env::reserved());
     }
     if request.template_id.is_some() {
         return check_template(members, request);

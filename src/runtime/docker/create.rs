@@ -18,7 +18,7 @@ use super::{
     Inner,
     body::{Parts, body},
     describe::container_name,
-    engine::{is_missing, text},
+    engine::{Created, is_missing, text},
     execd,
     find::query_failed,
     image,
@@ -141,11 +141,12 @@ impl Inner {
         self.start(id, &container, mounts).await
     }
 
-    async fn start(&self, id: &str, container: &str, mounts: &Mounts) -> Result<(), Failure> {
+    async fn start(&self, id: &str, created: &Created, mounts: &Mounts) -> Result<(), Failure> {
         self.check_places(mounts).await?;
+        let container = created.id.as_str();
         // From here on the event of the start knows that an inspection is coming.
         self.cache.begin(container);
-        self.engine.start(container).await?;
+        self.engine.start(created).await?;
         self.check_mounted(container, mounts).await?;
         // So that a list right after this asks the engine no more than any other; if this fails, it does.
         let looked = tokio::time::timeout(LOOK, self.inspect_and_keep(container)).await;
@@ -232,11 +233,11 @@ impl From<Failure> for RuntimeError {
         match failure {
             Failure::Other(error) => error,
             Failure::Sidecar(error) => {
-                tracing::warn!(%error, "a sandbox's sidecar could not be created or started");
+                tracing::warn!(error = text(&error), "a sandbox's sidecar could not be created or started");
                 Self::new(ErrorKind::StartFailed, "Egress sidecar container failed to start.")
             }
             Failure::Engine(error) => {
-                tracing::warn!(%error, "a sandbox's container could not be created or started");
+                tracing::warn!(error = text(&error), "a sandbox's container could not be created or started");
                 let text = format!("Failed to create or start container: {}", text(&error));
                 Self::new(ErrorKind::StartFailed, text)
             }

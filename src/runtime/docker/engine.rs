@@ -9,7 +9,7 @@ use std::{
 use bollard::{
     API_DEFAULT_VERSION, BollardRequest,
     errors::Error,
-    models::{ContainerInspectResponse, ContainerSummary},
+    models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary},
     query_parameters::{CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, RemoveVolumeOptions},
 };
 use http::{HeaderValue, Response, Uri, header};
@@ -19,7 +19,10 @@ use tokio::sync::watch;
 
 use crate::model::sandbox::Platform;
 
-use super::{endpoint::Endpoint, labels};
+use super::{client_config::ClientConfig, endpoint::Endpoint, labels, mask::Mask};
+
+/// The longest text of the engine's that is quoted, in bytes: it goes into answers and into the log.
+const MAX_WORDS: usize = 1024;
 
 /// The engine, reached at one endpoint with one API version.
 pub(super) struct Engine {
@@ -30,6 +33,8 @@ pub(super) struct Engine {
     pub(super) api_version: String,
     /// What the engine itself runs on.
     pub(super) platform: Platform,
+    /// Credentials for registries, and proxies of containers.
+    pub(super) client_config: ClientConfig,
     /// The limit for one call, and for the silence between two pieces of a stream.
     pub(super) timeout: Duration,
     /// How often the engine has begun to tell its events: bollard does not show the head of that answer.
@@ -38,7 +43,11 @@ pub(super) struct Engine {
 
 impl Engine {
     /// Asks the engine for its version and platform.
-    pub(super) async fn connect(endpoint: Endpoint, timeout: Duration) -> Result<Self, Error> {
+    pub(super) async fn connect(
+        endpoint: Endpoint,
+        timeout: Duration,
+        client_config: ClientConfig,
+    ) -> Result<Self, Error> {
         let prefix = Arc::new(OnceLock::new());
         let event_streams = watch::Sender::new(0);
         let transport = transport(endpoint.clone(), prefix.clone(), event_streams.clone());
@@ -53,7 +62,7 @@ impl Engine {
         let api_version = api.client_version().to_string();
         prefix.get_or_init(|| format!("/v{api_version}"));
         let platform = Platform { os: version.os.unwrap_or_default(), arch: version.arch.unwrap_or_default() };
-        Ok(Self { api, endpoint, api_version, platform, timeout, event_streams })
+        Ok(Self { api, endpoint, api_version, platform, client_config, timeout, event_streams })
     }
 
     /// Changes when the engine has begun to tell events that were asked for after this call.
@@ -88,20 +97,31 @@ impl Engine {
         Ok(self.within(self.api.info()).await?.system_time.and_then(|time| time.parse().ok()))
     }
 
-    /// Creates a container and gives its id.
+    /// Creates a container, with the proxies of Docker's client configuration where it has no such variable itself. What
+    /// it is made of is in no error's text.
     pub(super) async fn create(
         &self,
         name: &str,
         platform: Option<&Platform>,
-        body: bollard::models::ContainerCreateBody,
-    ) -> Result<String, Error> {
+        mut body: ContainerCreateBody,
+    ) -> Result<Created, Error> {
+        let mut env = self.client_config.proxies().await;
+        let own = body.env.take().unwrap_or_default();
+        env.retain(|proxy| !own.iter().any(|entry| name_of(entry) == name_of(proxy)));
+        env.extend(own);
+        body.env = Some(env).filter(|env| !env.is_empty());
         let options = CreateContainerOptions { name: Some(name.to_owned()), platform: platform_text(platform) };
-        Ok(self.within(self.api.create_container(Some(options), body)).await?.id)
+        let mask = Mask::of(&body);
+        let created = self.within(self.api.create_container(Some(options), body)).await;
+        match created {
+            Ok(created) => Ok(Created { id: created.id, mask }),
+            Err(error) => Err(mask.error(error)),
+        }
     }
 
-    /// Starts a container.
-    pub(super) async fn start(&self, container: &str) -> Result<(), Error> {
-        self.within(self.api.start_container(container, None)).await
+    /// Starts a container. What it was made of is in no error's text.
+    pub(super) async fn start(&self, container: &Created) -> Result<(), Error> {
+        self.within(self.api.start_container(&container.id, None)).await.map_err(|error| container.mask.error(error))
     }
 
     /// Freezes a container's processes.
@@ -126,6 +146,19 @@ impl Engine {
     }
 }
 
+/// A container that was just created.
+pub(super) struct Created {
+    /// The engine's id of it.
+    pub(super) id: String,
+    /// What it was made of.
+    pub(super) mask: Mask,
+}
+
+/// The name of a `NAME=value`.
+fn name_of(entry: &str) -> &str {
+    entry.split('=').next().unwrap_or_default()
+}
+
 /// A platform as the engine's query parameters have it; empty for none.
 pub(super) fn platform_text(platform: Option<&Platform>) -> String {
     platform.map(|platform| format!("{}/{}", platform.os, platform.arch)).unwrap_or_default()
@@ -144,14 +177,19 @@ pub(super) fn is_missing(error: &Error) -> bool {
     status(error) == Some(404)
 }
 
-/// The engine's own words, without bollard's frame around them.
+/// The engine's own words, without bollard's frame around them; the first [`MAX_WORDS`] bytes.
 pub(super) fn text(error: &Error) -> String {
-    match error {
+    let mut text = match error {
         Error::DockerResponseServerError { message, .. } => message.clone(),
         Error::DockerStreamError { error } => error.clone(),
         Error::RequestTimeoutError => "the engine did not answer in time".to_owned(),
         other => other.to_string(),
+    };
+    if text.len() > MAX_WORDS {
+        text.truncate(text.floor_char_boundary(MAX_WORDS));
+        text.push('…');
     }
+    text
 }
 
 async fn bounded<T>(timeout: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

@@ -23,7 +23,7 @@ use crate::{
 };
 
 use super::{
-    engine::{Engine, is_missing, platform_text, text},
+    engine::{Created, Engine, is_missing, platform_text, text},
     image,
 };
 
@@ -93,9 +93,9 @@ impl Execd {
 }
 
 /// Puts execd and the bootstrap script into a container that was not started yet.
-pub(super) async fn inject(engine: &Engine, container: &str, archive: Bytes) -> Result<(), RuntimeError> {
-    upload(engine, container, archive).await.map_err(|error| {
-        let text = format!("Failed to put execd into the sandbox: {}", text(&error));
+pub(super) async fn inject(engine: &Engine, container: &Created, archive: Bytes) -> Result<(), RuntimeError> {
+    upload(engine, &container.id, archive).await.map_err(|error| {
+        let text = format!("Failed to put execd into the sandbox: {}", text(&container.mask.error(error)));
         RuntimeError::new(ErrorKind::ExecdDistributionFailed, text)
     })
 }
@@ -119,11 +119,11 @@ async fn fetch(
     let command = ["tail", "-f", "/dev/null"].map(str::to_owned).to_vec();
     let body = ContainerCreateBody { image: Some(source.uri), cmd: Some(command), ..Default::default() };
     let archive = match engine.create(&name, foreign, body).await {
-        Ok(container) => read(engine, &container, set).await,
+        Ok(container) => read(engine, &container.id, set).await,
         Err(error) => {
-            tracing::warn!(%error, "the execd container could not be created");
-            let text = format!("Failed to start execd container: {}", text(&error));
-            Err(RuntimeError::new(ErrorKind::ExecdStartFailed, text))
+            let error = text(&error);
+            tracing::warn!(error, "the execd container could not be created");
+            Err(RuntimeError::new(ErrorKind::ExecdStartFailed, format!("Failed to start execd container: {error}")))
         }
     };
     match engine.remove(&name).await {

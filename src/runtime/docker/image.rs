@@ -13,7 +13,13 @@ use crate::{
     runtime::{ErrorKind, RuntimeError},
 };
 
-use super::engine::{Engine, is_missing, platform_text, text};
+use super::{
+    engine::{Engine, is_missing, platform_text, text},
+    mask::Mask,
+};
+
+/// The longest reference of an image, in bytes. A repository's name has at most 255 (distribution/reference).
+const MAX_REFERENCE: usize = 1024;
 
 /// What creation needs to know of an image that is there.
 #[derive(Debug)]
@@ -88,18 +94,32 @@ async fn pull(engine: &Engine, source: &ImageSource, platform: Option<&Platform>
         platform: platform_text(platform),
         ..Default::default()
     };
-    tracing::info!(image = source.uri, "pulling");
-    let mut progress = engine.api.create_image(Some(options), None, source.auth.as_ref().map(credentials));
+    let credentials = match &source.auth {
+        Some(auth) => Some(of_request(auth)),
+        None => engine.client_config.credentials(&source.uri).await,
+    };
+    tracing::info!(image = source.uri, has_credentials = credentials.is_some(), "pulling");
+    let mask = mask(credentials.as_ref());
+    let mut progress = engine.api.create_image(Some(options), None, credentials);
     // A pull may take long; what is limited is the silence between two reports.
-    while let Some(step) = engine.within(async { progress.next().await.transpose() }).await? {
+    loop {
+        let step = engine.within(async { progress.next().await.transpose() }).await;
+        let Some(step) = step.map_err(|error| mask.error(error))? else { return Ok(()) };
         tracing::trace!(image = source.uri, status = step.status, "pulling");
     }
-    Ok(())
 }
 
-fn credentials(auth: &RegistryAuth) -> DockerCredentials {
+fn of_request(auth: &RegistryAuth) -> DockerCredentials {
     let RegistryAuth { username, password } = auth.clone();
     DockerCredentials { username: Some(username), password: Some(password), ..Default::default() }
+}
+
+/// What of credentials must not be told; an address of a registry may be.
+fn mask(credentials: Option<&DockerCredentials>) -> Mask {
+    let secrets = credentials.into_iter().flat_map(|all| {
+        [&all.password, &all.username, &all.identitytoken, &all.registrytoken, &all.auth].into_iter().flatten()
+    });
+    Mask::new(&[], secrets)
 }
 
 /// Without a tag the engine would pull all tags that there are.
@@ -112,10 +132,12 @@ fn default_tag(reference: &str) -> Option<&'static str> {
 fn is_reference(text: &str) -> bool {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
     let segments = || text.split('/');
-    text.len() <= 1024 && text.bytes().all(is_word) && segments().all(|part| !part.is_empty() && !part.starts_with('.'))
+    text.len() <= MAX_REFERENCE
+        && text.bytes().all(is_word)
+        && segments().all(|part| !part.is_empty() && !part.starts_with('.'))
 }
 
-/// Error texts about one image, without its credentials.
+/// Error texts about one image.
 struct Failure<'a> {
     source: &'a ImageSource,
 }
@@ -130,16 +152,10 @@ impl Failure<'_> {
     }
 
     fn failed(&self, what: &str, cause: &str) -> RuntimeError {
-        let ImageSource { uri, auth } = self.source;
-        let shown = auth.as_ref().map_or_else(|| cause.to_owned(), |auth| without(cause, auth));
-        tracing::warn!(image = uri, cause = shown, "could not {what} an image");
-        RuntimeError::new(ErrorKind::ImagePullFailed, format!("Failed to {what} image {uri}: {shown}"))
+        let uri = &self.source.uri[..self.source.uri.floor_char_boundary(MAX_REFERENCE)];
+        tracing::warn!(image = uri, cause, "could not {what} an image");
+        RuntimeError::new(ErrorKind::ImagePullFailed, format!("Failed to {what} image {uri}: {cause}"))
     }
-}
-
-fn without(text: &str, auth: &RegistryAuth) -> String {
-    let secrets = [&auth.password, &auth.username].into_iter().filter(|secret| !secret.is_empty());
-    secrets.fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
 }
 
 #[cfg(test)]
@@ -166,10 +182,15 @@ mod tests {
 
     #[test]
     fn credentials_are_in_no_error() {
-        let auth = Some(RegistryAuth { username: "alice".to_owned(), password: "s3cr".to_owned() });
-        let source = ImageSource { uri: "r/x".to_owned(), auth };
-        let error = Failure { source: &source }.pull("denied for alice:s3cr");
-        assert_eq!(error.message, "Failed to pull image r/x: denied for ***:***");
+        let credentials = of_request(&RegistryAuth { username: "alice".to_owned(), password: "s3cr".to_owned() });
+        let error = Error::DockerStreamError { error: "denied for alice:s3cr".to_owned() };
+        assert_eq!(text(&mask(Some(&credentials)).error(error)), "denied for ***:***");
+    }
+
+    #[test]
+    fn a_long_reference_is_cut_in_an_error() {
+        let source = ImageSource { uri: "é".repeat(40_000), auth: None };
+        assert!(Failure { source: &source }.pull("no").message.len() < 2 * MAX_REFERENCE);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::{env, ffi::OsString, net::Ipv4Addr, ops::RangeInclusive, path::PathBuf,
 
 use crate::config::{DROPPED_CAPABILITIES, Egress, SecureKind};
 
+use super::client_config::ClientConfig;
+
 /// The settings of the Docker runtime (config.md, `[docker]`, `[runtime]` and `[server]`). Without a `Debug` form, since
 /// the environment may hold secrets.
 #[derive(Clone)]
@@ -60,6 +62,8 @@ pub struct DockerOptions {
     pub host_ip: Option<String>,
     /// The server's own proxy connects to containers themselves rather than to published ports.
     pub resolve_internal: bool,
+    /// Docker's client configuration: credentials for registries, proxies of sandboxes.
+    pub client_config: ClientConfig,
     /// Where renewed expiries and patched metadata are; `~/.opensandbox` for an ordinary server.
     pub state_dir: PathBuf,
 }
@@ -94,6 +98,7 @@ impl Default for DockerOptions {
             host: "0.0.0.0".to_owned(),
             host_ip: None,
             resolve_internal: true,
+            client_config: ClientConfig::from_env(),
             state_dir: env::home_dir().unwrap_or_default().join(".opensandbox"),
         }
     }

@@ -20,6 +20,7 @@ use super::{
     Inner,
     engine::{is_missing, status, text},
     find::find,
+    mask::Mask,
     status,
 };
 
@@ -81,7 +82,9 @@ impl Inner {
             return Err(RuntimeError::new(ErrorKind::SnapshotFailed, "The sandbox is no longer running."));
         }
         let base = self.base_image(container.image.as_deref().unwrap_or_default()).await?;
-        let config = cleaned(container.config.unwrap_or_default(), base.as_ref());
+        let config = container.config.unwrap_or_default();
+        let mask = Mask::new(config.env.as_deref().unwrap_or_default(), config.labels.iter().flat_map(HashMap::values));
+        let config = cleaned(config, base.as_ref());
         let options = CommitContainerOptions {
             container: container.id,
             repo: Some(REPOSITORY.to_owned()),
@@ -91,7 +94,7 @@ impl Inner {
         };
         match self.engine.within(self.engine.api.commit_container(options, config)).await {
             Ok(_) => Ok(image_of(snapshot)),
-            Err(error) => Err(self.not_committed(id, &error)),
+            Err(error) => Err(self.not_committed(id, &mask.error(error))),
         }
     }
 
@@ -137,7 +140,7 @@ impl Inner {
     }
 
     fn not_committed(&self, id: &str, error: &Error) -> RuntimeError {
-        tracing::warn!(sandbox = id, %error, "a sandbox could not be copied");
+        tracing::warn!(sandbox = id, error = text(error), "a sandbox could not be copied");
         match error {
             Error::RequestTimeoutError => {
                 let seconds = self.engine.timeout.as_secs();

@@ -5,7 +5,7 @@ use std::{future, io, sync::Arc, time::Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{
-    Closed, Shared,
+    Action, Closed, Shared,
     reply::{self, Request},
     script::{Head, Script, Step, chunk, frame, line},
 };
@@ -23,6 +23,14 @@ where
     while let Ok(Some(request)) = read_request(&mut io, &mut unread).await {
         shared.state().requests.push(request.target.clone());
         let keep = !request.close;
+        match fault(&request, &shared) {
+            Some(Fault::Hang) => return gone(&mut io).await,
+            Some(Fault::Answer(answer)) => {
+                let _ = io.write_all(&answer).await;
+                return;
+            }
+            None => {}
+        }
         if let Some((id, script)) = log_of(&request, &shared) {
             match stream_log(&mut io, id, &script, keep, &shared).await {
                 Outcome::Ended if keep => continue,
@@ -36,14 +44,49 @@ where
             tokio::time::sleep(delay).await;
         }
         if reply::is_events(&request) {
-            // The events endpoint says its head and then nothing, until the peer leaves.
-            let _ = io.write_all(&reply::stream_head()).await;
-            return gone(&mut io).await;
+            return tell_events(&mut io, &shared).await;
         }
         if io.write_all(&reply::answer(&request, &shared)).await.is_err() || !keep {
             return;
         }
     }
+}
+
+enum Fault {
+    Hang,
+    Answer(Vec<u8>),
+}
+
+fn fault(request: &Request, shared: &Shared) -> Option<Fault> {
+    let mut state = shared.state();
+    if request.body.windows(5).any(|window| window == b"\"Env\"") {
+        state.with_env.clone_from(&request.body);
+    }
+    let rule = state.rules.iter().find(|rule| rule.is_for(request))?;
+    Some(match rule.action {
+        Action::Hang => Fault::Hang,
+        Action::Fail(status, message) => Fault::Answer(reply::error(status, message)),
+        Action::Quote(status) => {
+            let body = String::from_utf8_lossy(&state.with_env).into_owned();
+            Fault::Answer(reply::error(status, &format!("invalid request {body}: {body:?}")))
+        }
+    })
+}
+
+/// The events: the head at once, then what happens, until the peer leaves.
+async fn tell_events<S: AsyncRead + AsyncWrite + Unpin>(io: &mut S, shared: &Shared) {
+    let mut events = shared.events.subscribe();
+    let (mut read, mut write) = tokio::io::split(io);
+    let tell = async {
+        write.write_all(&reply::stream_head()).await?;
+        while let Ok(event) = events.recv().await {
+            let written = write.write_all(&chunk(event.as_bytes())).await;
+            shared.state().told += 1;
+            written?;
+        }
+        io::Result::Ok(())
+    };
+    tokio::select! { () = gone(&mut read) => {}, _ = tell => {} }
 }
 
 enum Outcome {

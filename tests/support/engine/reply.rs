@@ -5,7 +5,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use super::{Sandbox, Shared, State};
+use super::{Sandbox, Shared, State, create};
 
 const IMAGE: &str = "sha256:22278e362ad12ff5acb239ca23557a0a79b254cb86ee176598cf8d8b0a48ee01";
 
@@ -17,6 +17,8 @@ pub(super) struct Request {
     pub(super) target: String,
     /// The peer asked for the connection to be closed.
     pub(super) close: bool,
+    /// The body.
+    pub(super) body: Vec<u8>,
 }
 
 impl Request {
@@ -38,8 +40,9 @@ impl Request {
         if bytes.len() < end + body {
             return None;
         }
-        bytes.drain(..end + body);
-        Some(Self { method, target, close })
+        let body = bytes[end..end + body].to_vec();
+        bytes.drain(..end + body.len());
+        Some(Self { method, target, close, body })
     }
 
     /// The path without the version in front and without the query.
@@ -51,7 +54,7 @@ impl Request {
         }
     }
 
-    fn query(&self, key: &str) -> Option<String> {
+    pub(super) fn query(&self, key: &str) -> Option<String> {
         let query = self.target.split_once('?')?.1;
         form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == key).map(|(_, value)| value.into_owned())
     }
@@ -77,7 +80,10 @@ pub(super) fn is_events(request: &Request) -> bool {
 
 /// The complete answer to a request that is neither for a log nor for events.
 pub(super) fn answer(request: &Request, shared: &Shared) -> Vec<u8> {
-    let state = shared.state();
+    let mut state = shared.state();
+    if let Some(answer) = create::answer(request, &mut state) {
+        return answer;
+    }
     match (request.method.as_str(), request.path()) {
         ("GET" | "HEAD", "/_ping") => response(200, "text/plain; charset=utf-8", "OK"),
         ("GET", "/version") => json_response(200, &version()),
@@ -125,14 +131,38 @@ pub(super) fn stream_head() -> Vec<u8> {
 const COMMON: &str = "Api-Version: 1.41\r\nDocker-Experimental: false\r\nOstype: linux\r\n\
                       Server: Docker/20.10.24 (linux)\r\nDate: Mon, 23 Nov 2026 07:05:02 GMT\r\n";
 
-fn json_response(status: u16, body: &Value) -> Vec<u8> {
+pub(super) fn json_response(status: u16, body: &Value) -> Vec<u8> {
     response(status, "application/json", &format!("{body}\n"))
 }
 
 fn response(status: u16, kind: &str, body: &str) -> Vec<u8> {
+    response_of(status, kind, body.as_bytes())
+}
+
+pub(super) fn response_of(status: u16, kind: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
-    format!("HTTP/1.1 {status} Scripted\r\n{COMMON}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}")
-        .into_bytes()
+    let head =
+        format!("HTTP/1.1 {status} Scripted\r\n{COMMON}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+/// An answer without a body.
+pub(super) fn empty(status: u16) -> Vec<u8> {
+    let length = if status == 204 { "" } else { "Content-Length: 0\r\n" };
+    format!("HTTP/1.1 {status} Scripted\r\n{COMMON}{length}\r\n").into_bytes()
+}
+
+/// An event of a sandbox's container, in the engine's form.
+pub(super) fn event(sandbox: &Sandbox, action: &str) -> String {
+    let mut attributes = labels(sandbox);
+    attributes["image"] = "osb-test/busybox:1".into();
+    attributes["name"] = format!("sandbox-{}", sandbox.id).into();
+    let event = json!({
+        "status": action, "id": container_id(sandbox), "Type": "container", "Action": action, "scope": "local",
+        "Actor": {"ID": container_id(sandbox), "Attributes": attributes},
+        "time": 1_795_417_501, "timeNano": 1_795_417_501_278_057_724_u64,
+    });
+    format!("{event}\n")
 }
 
 fn version() -> Value {
@@ -143,7 +173,7 @@ fn version() -> Value {
 }
 
 /// A container id in the engine's form, made of the sandbox's.
-fn container_id(sandbox: &Sandbox) -> String {
+pub(super) fn container_id(sandbox: &Sandbox) -> String {
     let digits = sandbox.id.replace('-', "");
     format!("{digits}{digits}")
 }

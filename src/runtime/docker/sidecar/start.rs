@@ -44,7 +44,12 @@ impl Inner {
         let mut body = body(id, wanted, &token, ports, &self.options);
         let started = match self.run(id, body.clone()).await {
             Err(error) if is_about_sysctls(&error, &body) => {
-                tracing::warn!(sandbox = id, %error, "the engine cannot switch IPv6 off for a sidecar; going on with it");
+                let error = text(&error);
+                tracing::warn!(
+                    sandbox = id,
+                    error,
+                    "the engine cannot switch IPv6 off for a sidecar; going on with it"
+                );
                 self.engine.remove(&name(id)).await.or_else(unless_missing)?;
                 if let Some(host) = &mut body.host_config {
                     host.sysctls = None;
@@ -79,7 +84,7 @@ impl Inner {
     async fn run(&self, id: &str, body: ContainerCreateBody) -> Result<String, Error> {
         let container = self.engine.create(&name(id), None, body).await?;
         self.engine.start(&container).await?;
-        Ok(container)
+        Ok(container.id)
     }
 }
 
