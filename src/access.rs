@@ -1,8 +1,9 @@
 //! The access line: one a request, written when the response's *body* ends.
 
-use std::{error::Error, time::Instant};
+use std::{error::Error, fmt, time::Instant};
 
 use http::{Method, StatusCode, Version};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tracing::{Level, Span};
 
 use crate::{causes, logs::finish::Finish, peer::Peer};
@@ -71,7 +72,7 @@ impl Report {
     fn write(&self) {
         let Self { request: Request { peer, method, path, version, start, span }, status, bytes, error, end } = self;
         let _entered = span.enter();
-        let peer = peer.address;
+        let (peer, method, path) = (peer.address, Cut::of(method.as_str()), Cut::of(path));
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = status.map_or(0, |status| status.as_u16());
         match (*end, error) {
@@ -83,11 +84,67 @@ impl Report {
     }
 }
 
+/// What a client wrote of its request's first line: such that no quote, no blank and no end of a line is in it, and that the
+/// rest of the line has its room.
+#[derive(Debug)]
+struct Cut<'t>(&'t str);
+
+/// Most bytes of a [`Cut`].
+const MAX_CUT: usize = 768;
+
+/// What is percent-encoded in a [`Cut`], besides what is beyond ASCII.
+const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'\\');
+
+impl<'t> Cut<'t> {
+    fn of(text: &'t str) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Display for Cut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut room = MAX_CUT;
+        for piece in utf8_percent_encode(self.0, UNSAFE) {
+            if piece.len() > room {
+                // A piece is either one escape or text that needs none.
+                let part = if piece.starts_with('%') { "" } else { &piece[..room] };
+                return write!(f, "{part}…");
+            }
+            room -= piece.len();
+            f.write_str(piece)?;
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Report {
     fn drop(&mut self) {
         // To enter the span for nothing would cost more than all else here.
         if self.error.is_some() || tracing::enabled!(target: "access", Level::INFO) {
             self.write();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_cannot_end_its_quotes_nor_push_the_rest_of_the_line_out() {
+        for (path, expected) in [
+            ("/v1/sandboxes/a%2Fb", "/v1/sandboxes/a%2Fb"),
+            ("/a\" 200 x", "/a%22%20200%20x"),
+            ("/a\\", "/a%5C"),
+            ("/\u{202e}\n", "/%E2%80%AE%0A"),
+        ] {
+            assert_eq!(Cut::of(path).to_string(), expected);
+        }
+        let whole = format!("/{}", "x".repeat(MAX_CUT - 1));
+        assert_eq!(Cut::of(&whole).to_string(), whole);
+        for long in ["/x".repeat(23_000), "\u{e9}".repeat(23_000), format!("{whole}y"), format!("{whole}\"")] {
+            let cut = Cut::of(&long).to_string();
+            assert!(cut.ends_with('…') && cut.len() <= MAX_CUT + 3 && cut.len() >= MAX_CUT, "{}", cut.len());
         }
     }
 }

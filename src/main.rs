@@ -61,7 +61,6 @@ fn main() -> ExitCode {
     {
         return fail(FAILED, &text);
     }
-    // Dropped last, when everything has been said.
     let flushes = match telemetry::init(&config.log) {
         Ok(flushes) => Arc::new(flushes),
         Err(error) => return fail(FAILED, &format!("The log cannot be set up: {error}")),
@@ -72,7 +71,9 @@ fn main() -> ExitCode {
     if cli.reload {
         tracing::warn!("--reload has no effect: there is no source to watch; start the program anew to reload");
     }
-    serve(config, dev_key, Arc::clone(&flushes))
+    let ended = serve(config, dev_key, Arc::clone(&flushes));
+    flushes.iter().for_each(telemetry::Output::flush);
+    ended
 }
 
 /// Writes a configuration to start from. What was done goes to the standard output, with an empty line behind it, as the
@@ -93,7 +94,7 @@ fn write_config(options: &init_config::Options) -> ExitCode {
 
 /// Runs the server on a runtime of its own; answers how it went.
 #[tokio::main]
-async fn serve(config: Config, dev_key: Option<dev::Key>, flushes: Arc<Vec<telemetry::Flush>>) -> ExitCode {
+async fn serve(config: Config, dev_key: Option<dev::Key>, flushes: Arc<Vec<telemetry::Output>>) -> ExitCode {
     start::raise_descriptor_limit();
     // The port comes before the runtime: a second gateway must fail before it touches anything.
     let listeners = match Listeners::bind(&config.server.host, config.server.port, config.server.backlog) {
@@ -166,11 +167,11 @@ async fn migrate(options: &cli::MigrateSnapshots) -> ExitCode {
 }
 
 /// Ends the program at the next signal, without waiting for clients; local processes are not left behind.
-async fn end_at_once(mut signals: Signals, sandboxes: Arc<dyn Runtime>, flushes: Arc<Vec<telemetry::Flush>>) {
+async fn end_at_once(mut signals: Signals, sandboxes: Arc<dyn Runtime>, flushes: Arc<Vec<telemetry::Output>>) {
     let (_, number) = signals.next().await;
     // Nothing is left to do when that takes longer.
     let _ = tokio::time::timeout(HURRY, sandboxes.shutdown()).await;
-    flushes.iter().for_each(telemetry::Flush::now);
+    flushes.iter().for_each(telemetry::Output::flush);
     exit(128 + number);
 }
 

@@ -31,8 +31,8 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What `Server` says.
 const SERVER: HeaderValue = HeaderValue::from_static(concat!("opensandbox-gateway/", env!("CARGO_PKG_VERSION")));
 
-/// Longest request id that is written to the log, in bytes; the header itself is echoed whole.
-const LOGGED_ID: usize = 128;
+/// Longest id of a client's own that a request keeps, in bytes; a longer one gets a new id like none.
+const MAX_ID: usize = 256;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -164,7 +164,8 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let id = request_id(&req);
         let (method, path) = (req.method().clone(), req.uri().path().to_owned());
         // Of the highest level, so that whatever line is written has its request's id.
-        let span = tracing::error_span!("request", request_id = logged(&id), %method, path);
+        let span =
+            tracing::error_span!("request", request_id = &*String::from_utf8_lossy(id.as_bytes()), %method, path);
         // From here on the client is whom a trusted proxy names.
         let peer = self.peer.client(req.headers(), &self.gateway.proxies);
         let service = Self { peer: peer.clone(), ..self.clone() };
@@ -174,16 +175,17 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     }
 }
 
-/// The client's own id, trimmed, or a new one: 32 lower-case hexadecimal digits (http-api.md §2).
+/// The client's own id, trimmed, or a new one: 32 lower-case hexadecimal digits (http-api.md §2). Which characters it has is
+/// the client's affair: HTTP has no line ends in a header, and the log escapes what it writes.
 fn request_id(req: &Request<Incoming>) -> HeaderValue {
-    let own = req.headers().get(REQUEST_ID).map(|id| id.as_bytes().trim_ascii()).filter(|id| !id.is_empty());
+    let own = req
+        .headers()
+        .get(REQUEST_ID)
+        .map(|id| id.as_bytes().trim_ascii())
+        .filter(|id| (1..=MAX_ID).contains(&id.len()));
     own.and_then(|id| HeaderValue::from_bytes(id).ok()).unwrap_or_else(|| {
         let mut digits = Uuid::encode_buffer();
         let id = Uuid::new_v4().simple().encode_lower(&mut digits);
         HeaderValue::from_str(id).expect("hexadecimal digits are a header value")
     })
-}
-
-fn logged(id: &HeaderValue) -> &str {
-    id.to_str().map_or("-", |id| &id[..id.len().min(LOGGED_ID)])
 }

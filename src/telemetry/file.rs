@@ -39,6 +39,14 @@ impl RotatedFile {
         rotated
     }
 
+    /// Opens the file anew by its name; if that fails, the old one is written on.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        let file = append(&self.path)?;
+        self.length = file.metadata()?.len();
+        self.file = file;
+        Ok(())
+    }
+
     fn is_full_with(&self, line: &[u8]) -> bool {
         self.backups > 0 && self.length > 0 && self.length + line.len() as u64 >= self.max_bytes
     }

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{self, Receiver, SyncSender, TrySendError},
     },
     thread,
@@ -39,52 +39,90 @@ struct Counts {
     left_out: AtomicU64,
     /// Bytes that wait.
     waiting: AtomicUsize,
+    /// The file is to be opened anew before the next line.
+    reopen: AtomicBool,
 }
 
-/// Writes, when dropped, what still waits.
-#[derive(Debug)]
-pub struct Flush(SyncSender<Message>);
+/// One place that the log is written to.
+#[derive(Debug, Clone)]
+pub struct Output {
+    lines: SyncSender<Message>,
+    counts: Arc<Counts>,
+}
+
+/// What lines are written to.
+trait Sink: Send + 'static {
+    /// Writes a line with its newline.
+    fn write(&mut self, line: &[u8]) -> io::Result<()>;
+
+    /// Goes on at the same place in the file system, where another file may be by now.
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for RotatedFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        self.write(line)
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        self.reopen()
+    }
+}
+
+struct Stdout;
+
+impl Sink for Stdout {
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        io::stdout().write_all(line)
+    }
+}
+
+/// The line that stands where so many are missing.
+type Gap = fn(u64) -> String;
 
 #[derive(Debug)]
 enum Message {
     Line(Vec<u8>),
     /// Everything before is to be written, and then this told.
     Flush(SyncSender<()>),
+    /// Nothing but a reason to look at the counts.
+    Wake,
 }
 
 impl LineWriter {
     /// Opens a file and starts its thread.
-    pub(super) fn to_file(path: &Path, max_bytes: u64, backups: u32) -> io::Result<Self> {
-        let mut file = RotatedFile::open(path, max_bytes, backups)?;
-        Self::start(format!("the log file {}", path.display()), move |line| file.write(line))
+    pub(super) fn to_file(path: &Path, max_bytes: u64, backups: u32, gap: Gap) -> io::Result<Self> {
+        Self::start(format!("the log file {}", path.display()), RotatedFile::open(path, max_bytes, backups)?, gap)
     }
 
     /// Starts the thread of the standard output. A reader of it that has stopped costs lines, and nothing else.
-    pub(super) fn to_stdout() -> io::Result<Self> {
-        Self::start("the standard output".to_owned(), |line| io::stdout().write_all(line))
+    pub(super) fn to_stdout(gap: Gap) -> io::Result<Self> {
+        Self::start("the standard output".to_owned(), Stdout, gap)
     }
 
-    fn start(name: String, write: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static) -> io::Result<Self> {
+    fn start(name: String, sink: impl Sink, gap: Gap) -> io::Result<Self> {
         let (lines, waiting) = mpsc::sync_channel(MAX_LINES);
         let counts = Arc::<Counts>::default();
         let shared = Arc::clone(&counts);
-        thread::Builder::new().name("log".to_owned()).spawn(move || run(write, &name, &waiting, &shared))?;
+        thread::Builder::new().name("log".to_owned()).spawn(move || run(sink, gap, &name, &waiting, &shared))?;
         Ok(Self { lines, counts })
     }
 
-    /// What the end of the program has to drop.
-    pub(super) fn flush(&self) -> Flush {
-        Flush(self.lines.clone())
+    /// What signals and the end of the program have to know of it.
+    pub(super) fn output(&self) -> Output {
+        Output { lines: self.lines.clone(), counts: Arc::clone(&self.counts) }
     }
 }
 
-impl Flush {
+impl Output {
     /// Waits until what was logged so far is written; not for long, as a reader or a disk may hang.
-    pub fn now(&self) {
+    pub fn flush(&self) {
         let due = Instant::now() + PATIENCE;
         let (done, written) = mpsc::sync_channel(1);
         let mut message = Message::Flush(done);
-        while let Err(TrySendError::Full(returned)) = self.0.try_send(message) {
+        while let Err(TrySendError::Full(returned)) = self.lines.try_send(message) {
             if Instant::now() >= due {
                 return;
             }
@@ -92,13 +130,15 @@ impl Flush {
             thread::sleep(Duration::from_millis(5));
         }
         // A thread that has ended is not worth waiting for either.
-        let _ = written.recv_timeout(due - Instant::now());
+        let _ = written.recv_timeout(due.saturating_duration_since(Instant::now()));
     }
-}
 
-impl Drop for Flush {
-    fn drop(&mut self) {
-        self.now();
+    /// Lets the file be opened anew by its name, since another program has renamed it. Does not wait: a line that is logged
+    /// from now on may still go to the old file if others wait before it.
+    pub fn reopen(&self) {
+        self.counts.reopen.store(true, Ordering::Relaxed);
+        // If the queue is full, the next of its lines does as well.
+        let _ = self.lines.try_send(Message::Wake);
     }
 }
 
@@ -126,12 +166,17 @@ impl Write for LineWriter {
     }
 }
 
-fn run(mut write: impl FnMut(&[u8]) -> io::Result<()>, name: &str, waiting: &Receiver<Message>, counts: &Counts) {
+fn run(mut sink: impl Sink, gap: Gap, name: &str, waiting: &Receiver<Message>, counts: &Counts) {
     let mut is_failing = false;
     while let Ok(message) = waiting.recv() {
+        if counts.reopen.swap(false, Ordering::Relaxed)
+            && let Err(error) = sink.reopen()
+        {
+            complain(format_args!("{name} cannot be opened again, the old one is written on: {error}"));
+        }
         let written = match message {
             Message::Line(line) => {
-                let written = write_line(&mut write, &line, counts.left_out.swap(0, Ordering::Relaxed));
+                let written = write_line(&mut sink, gap, &line, counts.left_out.swap(0, Ordering::Relaxed));
                 counts.waiting.fetch_sub(line.len(), Ordering::Relaxed);
                 written
             }
@@ -140,6 +185,7 @@ fn run(mut write: impl FnMut(&[u8]) -> io::Result<()>, name: &str, waiting: &Rec
                 let _ = done.send(());
                 continue;
             }
+            Message::Wake => continue,
         };
         // Not to the log itself, which would come back here.
         match &written {
@@ -156,53 +202,39 @@ fn complain(what: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "opensandbox-gateway: {what}");
 }
 
-fn write_line(mut write: impl FnMut(&[u8]) -> io::Result<()>, line: &[u8], left_out: u64) -> io::Result<()> {
+fn write_line(sink: &mut impl Sink, gap: Gap, line: &[u8], left_out: u64) -> io::Result<()> {
     if left_out > 0 {
-        write(Gap(left_out).to_string().as_bytes())?;
+        sink.write(gap(left_out).as_bytes())?;
     }
-    write(line)
-}
-
-/// Stands where lines are missing.
-struct Gap(u64);
-
-impl fmt::Display for Gap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "WARNING  {} [-] log: {} lines were left out: they came faster than they were taken",
-            super::now(),
-            self.0
-        )
-    }
+    sink.write(line)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use super::*;
+    use super::{super::text::gap, *};
 
     #[test]
     fn what_waits_is_written_at_the_end() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("x.log");
-        let writer = LineWriter::to_file(&path, 1 << 20, 1).unwrap();
-        let flush = writer.flush();
+        let writer = LineWriter::to_file(&path, 1 << 20, 1, gap).unwrap();
+        let output = writer.output();
         for number in 0..100 {
             writeln!(writer.make_writer(), "{number}").unwrap();
         }
-        drop(flush);
+        output.flush();
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 100);
     }
 
     #[test]
     fn a_full_disk_stops_nothing() {
-        let writer = LineWriter::to_file(Path::new("/dev/full"), 1 << 20, 1).unwrap();
-        let flush = writer.flush();
+        let writer = LineWriter::to_file(Path::new("/dev/full"), 1 << 20, 1, gap).unwrap();
+        let output = writer.output();
         writer.make_writer().write_all(b"a\n").unwrap();
         writer.make_writer().write_all(b"b\n").unwrap();
-        drop(flush);
+        output.flush();
     }
 
     #[test]
@@ -210,9 +242,36 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("x.log");
         let mut file = RotatedFile::open(&path, 1 << 20, 1).unwrap();
-        write_line(|line| file.write(line), b"next\n", 3).unwrap();
+        write_line(&mut file, gap, b"next\n", 3).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("WARNING  2") && text.contains("[-] log: 3 lines were left out"), "{text}");
         assert!(text.ends_with("\nnext\n"), "{text}");
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_is_opened_anew_when_it_is_asked_for() {
+        let home = tempfile::tempdir().unwrap();
+        let (path, old) = (home.path().join("x.log"), home.path().join("old.log"));
+        let writer = LineWriter::to_file(&path, 1 << 20, 1, gap).unwrap();
+        let output = writer.output();
+        let say = |text: &str| {
+            writeln!(writer.make_writer(), "{text}").unwrap();
+            output.flush();
+        };
+        say("a");
+        fs::rename(&path, &old).unwrap();
+        say("b");
+        output.reopen();
+        say("c");
+        assert_eq!(
+            (fs::read_to_string(&old).unwrap(), fs::read_to_string(&path).unwrap()),
+            ("a\nb\n".into(), "c\n".into())
+        );
+        // The place is taken by something that is no file: the one that is open is written on.
+        fs::rename(&path, &old).unwrap();
+        fs::create_dir(&path).unwrap();
+        output.reopen();
+        say("d");
+        assert_eq!(fs::read_to_string(&old).unwrap(), "c\nd\n");
     }
 }

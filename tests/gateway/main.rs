@@ -20,6 +20,7 @@ mod life;
 mod limits;
 mod listeners;
 mod log_files;
+mod log_lines;
 mod metrics;
 mod origin;
 mod proxy;
