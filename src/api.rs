@@ -160,7 +160,7 @@ async fn renew(api: &Api, id: String, req: Request<Incoming>) -> Result<Response
 }
 
 async fn endpoint(api: &Api, of: &PortOf, req: &Request<Incoming>) -> Result<Response<Body>, ApiError> {
-    let host = req.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = req.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
     let host = host.or(req.uri().authority().map(Authority::as_str));
     let query = req.uri().query().unwrap_or_default();
     let endpoint = endpoints::get(&*api.runtime, of, query, api.proxy_base.as_deref(), host).await?;

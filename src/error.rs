@@ -3,6 +3,7 @@
 //! Every error's body is `{"code","message"}` (http-api.md §3); 404, 405 and 422 of the service itself carry `detail`
 //! besides, where clients of the existing server look for it.
 
+mod proxied;
 mod table;
 
 use http::StatusCode;
@@ -15,7 +16,6 @@ use crate::{
         failure::Failure,
     },
     logs::limits::LimitReached,
-    proxy::error::ProxyError,
     runtime::{ErrorKind, RuntimeError},
     snapshots::SnapshotError,
     store::StoreError,
@@ -40,6 +40,8 @@ pub struct ApiError {
     pub retry_after: Option<u32>,
     /// The connection cannot be used for another request.
     pub close: bool,
+    /// What the log says besides, and clients are not told: addresses, another program's words.
+    pub internal: Option<Box<str>>,
 }
 
 /// An error's JSON body.
@@ -58,7 +60,13 @@ impl ApiError {
     /// An error of this status, code and message.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let body = ErrorBody { code, message: message.into(), detail: None };
-        Self { status, body, allow: None, retry_after: None, close: false }
+        Self { status, body, allow: None, retry_after: None, close: false, internal: None }
+    }
+
+    /// The same error with another message for the client; what it said before is for the log alone.
+    pub fn with_internal(mut self, message: &str) -> Self {
+        self.internal = Some(std::mem::replace(&mut self.body.message, message.to_owned()).into());
+        self
     }
 
     fn with_detail(mut self, detail: Value) -> Self {
@@ -159,38 +167,6 @@ impl From<RuntimeError> for ApiError {
         let (status, code) = table::row(error.kind);
         let retry_after = (error.kind == ErrorKind::LogEngineUnavailable).then_some(5);
         Self { retry_after, ..Self::new(status, code, error.message) }
-    }
-}
-
-impl From<ProxyError> for ApiError {
-    fn from(error: ProxyError) -> Self {
-        match error {
-            ProxyError::Connect { authority, error } => {
-                let message = format!("Could not connect to the backend sandbox {authority}: {error}");
-                Self::new(StatusCode::BAD_GATEWAY, "BACKEND_CONNECTION_FAILED", message)
-            }
-            ProxyError::Response { authority, why } => {
-                let message = format!(
-                    "The backend sandbox {authority} dropped the connection or sent an invalid response: {why}"
-                );
-                Self::new(StatusCode::BAD_GATEWAY, "BACKEND_RESPONSE_FAILED", message)
-            }
-            ProxyError::Timeout { authority, after } => {
-                let after = after.as_secs();
-                let message =
-                    format!("The backend sandbox {authority} did not respond in time: no response within {after} s");
-                Self::new(StatusCode::GATEWAY_TIMEOUT, "BACKEND_TIMEOUT", message)
-            }
-            ProxyError::ClientGone => Self::client_gone(),
-            ProxyError::PathEscapes => {
-                let text = "The path must not contain '..': it would leave the sandbox's proxy.";
-                Self::new(StatusCode::BAD_REQUEST, "SANDBOX::INVALID_PARAMETER", text)
-            }
-            ProxyError::BadBackend => {
-                let text = "An internal error occurred in the proxy: the backend's address or headers are invalid";
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, UNKNOWN, text)
-            }
-        }
     }
 }
 

@@ -47,6 +47,7 @@
 //! | [`logs`] | 6 | the log path: engine exchange, chunks, frames, lines, limits, the log's body |
 //! | [`metrics`] | | what is measured and sent to a collector |
 //! | [`model`] | | wire types and their rules |
+//! | [`own_listeners`] | | the addresses that the process itself listens on |
 //! | [`peer`] | | a client's address, which trusted proxies may tell |
 //! | [`proxy`] | 6 | the proxy path: rules for heads, connections to backends, the answer's body, tunnels |
 //! | [`renew`] | | sandboxes that live longer while they are used |
@@ -100,6 +101,7 @@ pub mod init_config;
 pub mod logs;
 pub mod metrics;
 pub mod model;
+pub mod own_listeners;
 pub mod peer;
 pub mod proxy;
 pub mod renew;

@@ -13,14 +13,18 @@
 pub mod answer;
 pub mod body;
 pub mod buffers;
+mod cookie;
 pub mod error;
 pub mod exchange;
 pub mod forwarded;
 pub mod head;
+pub mod hops;
 pub mod input;
 pub mod io;
+pub mod limits;
 pub mod link;
 mod output;
+pub mod pace;
 pub mod pool;
 pub mod target;
 pub mod tunnel;
@@ -31,14 +35,16 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Method, Request, Response, StatusCode, request::Parts};
+use http::{HeaderMap, Method, Request, Response, StatusCode, request::Parts};
 use hyper::upgrade::OnUpgrade;
 use tokio::runtime::Handle;
 
 use self::{
+    answer::fields::{self, Public},
     body::{Home, ProxyBody},
     error::ProxyError,
     exchange::Exchange,
+    limits::Limits,
     link::Link,
     pool::{Key, Pool},
     tunnel::Tunnel,
@@ -65,7 +71,21 @@ pub struct Times {
     pub answer: Duration,
     /// For the word to send a body.
     pub go_on: Duration,
+    /// How often the pace of a body that the client sends is judged: [`pace::LEAST_RATE`] on the average of such a time.
+    pub upload: Duration,
 }
+
+/// What an operator decides about the proxy.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// How many connections to sandboxes may be open.
+    pub limits: Limits,
+    /// How long an upload may bring too little (`proxy.upload_stall_timeout_seconds`); the default is 60 s.
+    pub upload_stall: Option<Duration>,
+}
+
+/// How long an upload may bring too little, if nobody decides.
+const UPLOAD: Duration = Duration::from_secs(60);
 
 /// Forwards requests. One for the process.
 #[derive(Debug)]
@@ -88,18 +108,35 @@ pub struct Forward {
     pub head: Parts,
     /// What is said of the client.
     pub forwarded: forwarded::Forwarded,
+    /// Where the client finds the backend's root, for paths and cookies in the answer. `None` for what the gateway's API asks
+    /// a sandbox's helper: that answer sets nothing in a browser, and the connection counts against no limit.
+    pub public: Option<Public>,
 }
 
 impl Proxy {
     /// A proxy without connections; the bodies that it makes know of `drain`.
-    pub fn new(drain: drain::Watch) -> Self {
-        let times = Times { connect: CONNECT, answer: ANSWER, go_on: CONTINUE };
-        Self { pool: Arc::default(), times, drain }
+    pub fn new(drain: drain::Watch, Options { limits, upload_stall }: Options) -> Self {
+        let upload = upload_stall.unwrap_or(UPLOAD);
+        let times = Times { connect: CONNECT, answer: ANSWER, go_on: CONTINUE, upload };
+        Self { pool: Arc::new(Pool::new(limits)), times, drain }
     }
 
-    /// How long a client's `Expect: 100-continue` waits for the backend.
-    pub fn patience(&self) -> Duration {
-        self.times.go_on
+    /// How long the pieces of an exchange may take.
+    pub fn times(&self) -> Times {
+        self.times
+    }
+
+    /// Checks whether a request with these fields to the sandbox `id` can be forwarded at all, before anybody is asked where
+    /// that is. Costs a few loads while there is room.
+    ///
+    /// # Errors
+    ///
+    /// The request has come through this proxy before, or all connections that it could use are in use.
+    pub fn admit(&self, id: &str, headers: &HeaderMap) -> Result<(), ProxyError> {
+        if hops::has_come_before(headers) {
+            return Err(ProxyError::Loop);
+        }
+        self.pool.exhausted(id).map_or(Ok(()), |limit| Err(limit.into()))
     }
 
     /// Forwards a request with the body `upload`, and answers with the backend's answer, its fields filtered. `upgrade` is
@@ -124,19 +161,21 @@ impl Proxy {
             key: &key,
             times: self.times,
             client: &client,
+            is_counted: forward.public.is_some(),
             // A tunnel never comes back, and a connection that is new cannot be one that has just been closed.
             is_fresh: upgrade.is_some(),
             head: &head::request(&forward, target, shape)?,
         };
-        let (link, answer) = exchange.run(&forward.head.method, upload).await?;
+        let (link, mut answer) = exchange.run(&forward.head.method, upload).await?;
+        let filtered = fields::filter(answer.headers_mut(), forward.public.as_ref());
+        filtered.map_err(|failure| ProxyError::of(&key.authority, &failure))?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(link, answer, upgrade, &key, client);
         }
         Ok(self.answer(link, answer, key, client))
     }
 
-    fn answer(&self, link: Box<Link>, mut answer: Response<()>, key: Key, client: ClientWatch) -> Response<Body> {
-        head::filter_answer(answer.headers_mut());
+    fn answer(&self, link: Box<Link>, answer: Response<()>, key: Key, client: ClientWatch) -> Response<Body> {
         let home = Home { pool: Arc::clone(&self.pool), key };
         answer.map(|()| Body::proxy(ProxyBody::new(link, home, client, self.drain.clone())))
     }
@@ -157,7 +196,6 @@ impl Proxy {
             return Err(ProxyError::response(&key.authority, "it switched protocols before it had the whole request"));
         }
         let (io, early) = link.into_io();
-        head::filter_answer(answer.headers_mut());
         head::mark_upgrade(answer.headers_mut());
         let tunnel = Tunnel::new(upgrade, io, early, client, self.drain.clone());
         Ok(answer.map(|()| Body::tunnel(tunnel)))

@@ -150,7 +150,7 @@ impl Service {
             }
             Err(NoRoute::NotFound) => Err(ApiError::no_route()),
             Err(NoRoute::MethodNotAllowed { allow }) => Err(ApiError::method_not_allowed(allow)),
-            Err(NoRoute::TrailingSlash) => Ok(respond::without_slash(&req, &peer)),
+            Err(NoRoute::TrailingSlash) => Ok(respond::without_slash(req.uri())),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     drain::Drain,
     logs::limits::{StreamLimits, Streams},
     metrics::Metrics,
-    proxy::Proxy,
+    proxy::{self, Proxy, limits::Limits},
     renew::Renewer,
     runtime::{
         ErrorKind, Runtime, RuntimeError,
@@ -72,7 +72,7 @@ pub fn server(
         streams: Streams::new(stream_limits(&config.logs)),
         drain: drain.watch(),
         proxy_base: config.server.eip.as_deref().map(api::endpoints::base_of),
-        proxy: Proxy::new(drain.watch()),
+        proxy: Proxy::new(drain.watch(), proxy_options(config)),
         public_path: public_path(config.server.eip.as_deref()),
         metrics,
     };
@@ -123,6 +123,23 @@ pub fn raise_descriptor_limit() {
 fn stream_limits(logs: &config::Logs) -> StreamLimits {
     let limit = |limit: Option<NonZeroU32>| limit.map_or(0, |limit| limit.get() as usize);
     StreamLimits { total: limit(logs.max_streams), per_sandbox: limit(logs.max_streams_per_sandbox) }
+}
+
+fn proxy_options(config: &Config) -> proxy::Options {
+    let proxy = &config.proxy;
+    let count = |count: Option<u32>| count.map(|count| count as usize);
+    let descriptors = getrlimit(Resource::Nofile).current.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let clients = config.server.max_connections as usize;
+    let (total, per_sandbox) = (count(proxy.max_connections), count(proxy.max_connections_per_sandbox));
+    let limits = Limits::configured(total, per_sandbox, descriptors, clients);
+    if let Some(descriptors) = descriptors.filter(|limit| limits.total() >= *limit) {
+        tracing::warn!(
+            "proxy.max_connections = {} leaves no descriptors for anything else: the process may have {descriptors}; \
+             lower it, or raise the limit (LimitNOFILE=)",
+            limits.total()
+        );
+    }
+    proxy::Options { limits, upload_stall: Some(proxy.upload_stall_timeout) }
 }
 
 /// The longest `timeout` of a request, in seconds.

@@ -1,5 +1,7 @@
 //! `GET /sandboxes/{sandbox_id}/endpoints/{port}` (http-api.md §11).
 
+use http::uri::Authority;
+
 use super::{
     extract::{Invalid, Query},
     failure::Failure,
@@ -53,13 +55,18 @@ pub async fn get(
     }
     let base = match (configured, host) {
         (Some(base), _) => base.to_owned(),
-        (None, Some(host)) => format!("{host}{}", of.mount),
-        (None, None) => return Err(invalid("use_server_proxy needs the Host header, or server.eip configured.")),
+        (None, Some(host)) if is_authority(host) => format!("{host}{}", of.mount),
+        (None, _) => return Err(invalid("use_server_proxy needs the Host header, or server.eip configured.")),
     };
     let PortOf { id, .. } = of;
     let mut headers = direct.headers;
     headers.retain(|name, _| !name.eq_ignore_ascii_case(ROUTING_HEADER));
     Ok(Endpoint { endpoint: format!("{base}/sandboxes/{id}/proxy/{}", wish.port), headers })
+}
+
+/// Whether a client's name for this server is a host with or without a port, and nothing else (RFC 9110 §7.2).
+fn is_authority(host: &str) -> bool {
+    !host.contains('@') && host.parse::<Authority>().is_ok()
 }
 
 /// Whether clients are to be told that the sandbox comes from a template.
@@ -122,6 +129,16 @@ mod tests {
         assert_eq!(read("abc", "expires=x&use_server_proxy=u").unwrap_err(), expected);
         assert_eq!(read("abc", "").unwrap_err().len(), 1);
         assert_eq!(read("1", "expires=").unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn only_a_host_is_one() {
+        for host in ["localhost", "gw.example:8080", "127.0.0.1:1", "[::1]:8080"] {
+            assert!(is_authority(host), "{host}");
+        }
+        for host in ["", "a b", "evil.example/x", "evil.example?x", "u@evil.example", "evil.example#", "a:b:c"] {
+            assert!(!is_authority(host), "{host}");
+        }
     }
 
     #[test]

@@ -12,7 +12,9 @@ use crate::model::{
 ///
 /// It is no number (422), or none that a port has (400).
 pub fn parse(port: &str) -> Result<u16, Failure> {
-    if let Ok(port @ 1..) = port.parse() {
+    if port.len() <= 5
+        && let Ok(port @ 1..) = port.parse()
+    {
         return Ok(port);
     }
     let mut report = Report::new("path");
@@ -33,7 +35,8 @@ mod tests {
     fn junk_is_one_fault_and_a_number_out_of_range_another() {
         assert_eq!(parse("1").ok(), Some(1));
         assert_eq!(parse("65535").ok(), Some(65_535));
-        for port in ["0", "65536", "-1", "99999999999999999999999999999999999999999999"] {
+        let zeros = format!("{}8000", "0".repeat(40_000));
+        for port in ["0", "65536", "-1", "99999999999999999999999999999999999999999999", "008000", &zeros] {
             let error = ApiError::from(parse(port).unwrap_err());
             assert_eq!((error.status, error.body.code), (StatusCode::BAD_REQUEST, "DOCKER::INVALID_PORT"), "{port}");
         }

@@ -10,11 +10,13 @@ use crate::{
     model::endpoint::Backend,
     proxy::{
         Forward,
+        answer::fields::Public,
         forwarded::Forwarded,
         head::{self, RENEW, SECURE_ACCESS},
         upload::Upload,
     },
     router::{PortOf, ProxyPath},
+    runtime::{ErrorKind, RuntimeError},
 };
 
 /// Forwards a request, or a WebSocket's handshake.
@@ -27,19 +29,27 @@ pub async fn forward(
 ) -> Result<Response<Body>, ApiError> {
     let port = port::parse(&port)?;
     let upgrade = handshake(&mut req)?;
-    let backend = api.runtime.backend(&id, port).await?;
+    api.proxy.admit(&id, req.headers())?;
+    let backend = api.runtime.backend(&id, port).await.map_err(without_engine)?;
     check_access(&backend, req.headers())?;
     if req.headers().get(RENEW).is_none_or(|value| value != "skip") {
         api.renewer.touched(&id);
     }
     let prefix = public_prefix(api.public_path.as_deref(), mount, &path, req.uri().path());
+    let public = Some(Public { prefix, is_root: path.is_empty() });
     let (head, body) = req.into_parts();
-    let upload = Upload::of_client(body, &head.headers, api.proxy.patience());
+    let upload = Upload::of_client(body, &head.headers, api.proxy.times());
     let forwarded = Forwarded::of(&peer, &head.uri, &head.headers);
-    let forward = Box::new(Forward { id, backend, path, head, forwarded });
-    let mut answer = api.proxy.forward(forward, upload, upgrade, client).await?;
-    head::relocate(answer.headers_mut(), &prefix);
-    Ok(answer)
+    let forward = Box::new(Forward { id, backend, path, head, forwarded, public });
+    Ok(api.proxy.forward(forward, upload, upgrade, client).await?)
+}
+
+/// The engine's own words are not for who has no key: they name its address and what it runs.
+fn without_engine(error: RuntimeError) -> ApiError {
+    let is_engine_s =
+        matches!(error.kind, ErrorKind::QueryFailed | ErrorKind::Initialization | ErrorKind::RuntimeUnavailable);
+    let error = ApiError::from(error);
+    if is_engine_s { error.with_internal("The sandbox could not be looked up.") } else { error }
 }
 
 /// The client's end of a WebSocket's handshake, if the request is one.

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::secret::Secret;
-use super::section::Section;
+use super::section::{Floor, Section};
 use crate::peer::trusted::TrustedProxies;
 
 /// `[server]`: where to listen, and how much to accept.
@@ -55,6 +55,19 @@ pub struct Proxy {
     /// Reach a sandbox by its internal address rather than by its public
     /// endpoint. Default true.
     pub resolve_internal: bool,
+    /// Connections to sandboxes' servers open at once, those that rest
+    /// included; at least 1. No default: it follows from the process's limit on
+    /// descriptors, see [`Limits::configured`](crate::proxy::limits::Limits).
+    /// Beyond, a request is answered 503. Not a key of the Python server.
+    pub max_connections: Option<u32>,
+    /// The same of one sandbox; at least 1. No default: an eighth of
+    /// `max_connections`, at least 64. Not a key of the Python server.
+    pub max_connections_per_sandbox: Option<u32>,
+    /// `upload_stall_timeout_seconds`: a client that, of so much time in which
+    /// its body is waited for, sends less than 64 bytes a second on the average
+    /// is given up; more than 0 s. Default 60 s. Not a key of the Python
+    /// server.
+    pub upload_stall_timeout: Duration,
 }
 
 impl Server {
@@ -86,7 +99,13 @@ impl Server {
 
 impl Proxy {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
-        Self { resolve_internal: section.boolean("resolve_internal", true) }
+        Self {
+            resolve_internal: section.boolean("resolve_internal", true),
+            max_connections: section.optional_integer("max_connections", 1..=i64::from(u32::MAX)),
+            max_connections_per_sandbox: section
+                .optional_integer("max_connections_per_sandbox", 1..=i64::from(u32::MAX)),
+            upload_stall_timeout: section.seconds("upload_stall_timeout_seconds", 60.0, Floor::Above(0.0)),
+        }
     }
 }
 

@@ -36,10 +36,18 @@ pub struct Backend {
     pub egress_token: Option<Secret>,
 }
 
+/// The most digits of a port.
+const MAX_DIGITS: usize = 5;
+
 /// Reads a port from a path. A number that is no port becomes 0, which [`check_port`] refuses: that is no mistake of the
-/// request's form (http-api.md §11).
+/// request's form (http-api.md §11). One of more than five digits is none, whatever its value: what a port is written with
+/// comes back in every path and cookie that is put below it.
 pub fn read_port(report: &mut Report, text: &str) -> Option<u16> {
-    read::any_integer(report, &Value::from(text)).map(|port| u16::try_from(port).unwrap_or(0))
+    let digits = text.bytes().take_while(|byte| *byte != b'.').filter(u8::is_ascii_digit).count();
+    read::any_integer(report, &Value::from(text)).map(|port| match u16::try_from(port) {
+        Ok(port) if digits <= MAX_DIGITS => port,
+        _ => 0,
+    })
 }
 
 /// Checks a port that was read by [`read_port`].
@@ -79,10 +87,10 @@ mod tests {
             let port = read_port(&mut report, text);
             report.finish(port).ok().flatten()
         };
-        for (text, port) in [("80", 80), ("+80", 80), (" 8_0", 80), ("80.0", 80), ("65535", 65_535)] {
+        for (text, port) in [("80", 80), ("+80", 80), (" 8_0", 80), ("80.0", 80), ("65535", 65_535), ("00080", 80)] {
             assert_eq!(read(text), Some(port), "{text}");
         }
-        for text in ["0", "-1", "65536", "99999999999999999999999"] {
+        for text in ["0", "-1", "65536", "99999999999999999999999", "000080", "0_0_0_0_8_0", "+000080.0"] {
             assert_eq!(read(text), Some(0), "{text}");
         }
         assert_eq!((read("abc"), read(""), read("8080.5")), (None, None, None));

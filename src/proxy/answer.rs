@@ -1,5 +1,7 @@
 //! The head of a backend's answer: its status, its fields, and where its body ends (RFC 9112 §4 and §6.3).
 
+pub mod fields;
+
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
@@ -11,7 +13,7 @@ use memchr::memchr_iter;
 use super::{error::Failure, head::has_token};
 use crate::framing::Body;
 
-/// Longest head, in bytes.
+/// Longest head, in bytes, as it is read and as it is sent on.
 const MAX_HEAD: usize = 128 * 1024;
 
 /// What an answer begins with.
@@ -69,7 +71,7 @@ pub fn take(input: &mut BytesMut, seen: usize, method: &Method) -> Result<Option
 
 /// The length of the head that `input` begins with: up to an empty line. Only the end of what is new is looked for, so that
 /// a head that comes byte by byte is not read again and again.
-fn length(input: &[u8], seen: usize) -> Option<usize> {
+pub(super) fn length(input: &[u8], seen: usize) -> Option<usize> {
     let from = seen.saturating_sub(3);
     memchr_iter(b'\n', &input[from..]).map(|at| from + at + 1).find_map(|at| match input[at..] {
         [b'\n', ..] => Some(at + 1),

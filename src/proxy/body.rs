@@ -195,6 +195,7 @@ impl Stream {
 fn cause(failure: &Failure) -> Finish {
     match failure {
         Failure::Client(_) => Finish::ClientGone,
+        Failure::SlowUpload => Finish::SlowClient,
         Failure::Malformed(_) => Finish::BackendFailed,
         Failure::Io(_) | Failure::Closed(_) => Finish::BackendLost,
     }

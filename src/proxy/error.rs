@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt, io, time::Duration};
 
+use super::limits::LimitReached;
 use crate::{causes, framing};
 
 /// Why there is no answer of the backend.
@@ -30,8 +31,18 @@ pub enum ProxyError {
     },
     /// The client left, or broke its body off.
     ClientGone,
+    /// The client sends its body too slowly.
+    SlowUpload,
     /// The path would leave the place that it is to be forwarded to.
     PathEscapes,
+    /// The path is percent-encoded so often that nobody can tell where it leads.
+    PathEncodedTooOften,
+    /// As many connections to sandboxes are open as there may be.
+    LimitReached(LimitReached),
+    /// The gateway itself listens where the request would go.
+    OwnListener,
+    /// The request has come through this gateway's proxy before.
+    Loop,
     /// The backend's description cannot be made a request of.
     BadBackend,
 }
@@ -50,6 +61,8 @@ pub enum BodyError {
 pub enum Failure {
     /// The client broke off the body that it was sending.
     Client(Box<dyn Error + Send + Sync>),
+    /// The client sends its body too slowly.
+    SlowUpload,
     /// The connection failed.
     Io(io::Error),
     /// The backend closed the connection; when.
@@ -68,6 +81,7 @@ impl ProxyError {
     pub(super) fn of(authority: &str, failure: &Failure) -> Self {
         match failure {
             Failure::Client(_) => Self::ClientGone,
+            Failure::SlowUpload => Self::SlowUpload,
             failure => Self::response(authority, causes::chain(failure)),
         }
     }
@@ -95,6 +109,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Client(_) => f.write_str("the client broke its body off"),
+            Self::SlowUpload => f.write_str("the client sends its body too slowly"),
             Self::Io(_) => f.write_str("the connection failed"),
             Self::Closed(when) => write!(f, "it closed the connection {when}"),
             Self::Malformed(why) => f.write_str(why),
@@ -107,8 +122,14 @@ impl Error for Failure {
         match self {
             Self::Client(error) => Some(&**error),
             Self::Io(error) => Some(error),
-            Self::Closed(_) | Self::Malformed(_) => None,
+            Self::SlowUpload | Self::Closed(_) | Self::Malformed(_) => None,
         }
+    }
+}
+
+impl From<LimitReached> for ProxyError {
+    fn from(limit: LimitReached) -> Self {
+        Self::LimitReached(limit)
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Exchange<'a> {
     pub(super) key: &'a Key,
     pub(super) times: Times,
     pub(super) client: &'a ClientWatch,
+    /// A new connection counts against the limits.
+    pub(super) is_counted: bool,
     /// No resting connection will do.
     pub(super) is_fresh: bool,
     pub(super) head: &'a Head,
@@ -70,7 +72,8 @@ impl Exchange<'_> {
     }
 
     async fn open(&self) -> Result<Box<Link>, ProxyError> {
-        Link::open(&self.key.authority, self.times, self.pool.buffers.take()).await
+        let place = if self.is_counted { Some(self.pool.place(&self.key.id)?) } else { None };
+        Link::open(&self.key.authority, self.times, self.pool.buffers.take(), place).await
     }
 
     /// Sends what `link` was asked, and waits for the head of the answer.

@@ -1,18 +1,23 @@
-//! The rules for the fields of a request and of its answer (http-api.md §12.1).
+//! The rules for the fields of a request (http-api.md §12.1); those of its answer are in [`super::answer::fields`].
+
+use std::collections::HashSet;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
-use super::{Forward, Head, error::ProxyError, upload::Upload};
+use super::{Forward, Head, error::ProxyError, hops, upload::Upload};
 
 /// Fields of a request that end here: they speak of this connection, of the client's right to use the gateway, or of the
 /// way that the request has come. `Host` and the lengths are written anew.
-const ENDING: [&str; 18] = [
+const ENDING: [&str; 21] = [
     "host",
     "content-length",
     "connection",
+    "http2-settings",
     "keep-alive",
     "proxy-authenticate",
+    "proxy-authentication-info",
     "proxy-authorization",
+    "proxy-connection",
     "te",
     "transfer-encoding",
     "upgrade",
@@ -35,17 +40,6 @@ pub const SECURE_ACCESS: HeaderName = HeaderName::from_static("opensandbox-secur
 
 /// What the egress sidecar's callers present.
 pub const EGRESS_AUTH: HeaderName = HeaderName::from_static("opensandbox-egress-auth");
-
-/// Fields of an answer that end here.
-static ENDING_OF_ANSWER: [HeaderName; 7] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
 
 /// How a request's body is told to the backend, and whether protocols are to be switched.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +79,7 @@ pub(super) fn request(
         out.insert(name, HeaderValue::try_from(value).map_err(|_| ProxyError::BadBackend)?);
     }
     forwarded.tell(out);
+    hops::mark(out);
     Ok(head)
 }
 
@@ -97,7 +92,7 @@ fn copy(from: &HeaderMap, out: &mut HeaderMap) {
             out.append(name, value.clone());
         }
     }
-    if let Some(cookies) = cookies(from).filter(|_| !named.contains(&header::COOKIE)) {
+    if let Some(cookies) = cookies(from) {
         out.insert(header::COOKIE, cookies);
     }
 }
@@ -159,77 +154,48 @@ pub(super) fn mark_upgrade(headers: &mut HeaderMap) {
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
 }
 
-/// Takes out of an answer what speaks of the backend's connection.
-pub(super) fn filter_answer(headers: &mut HeaderMap) {
-    for name in named(headers) {
-        headers.remove(name);
-    }
-    if headers.remove(header::TRANSFER_ENCODING).is_some() {
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    // Few answers have more than one of them, and a look at those there are costs less than a search for each.
-    while let Some(name) = headers.keys().find(|name| ENDING_OF_ANSWER.contains(name)).cloned() {
-        headers.remove(name);
-    }
-}
-
-/// Puts `prefix`, where the client finds the backend's root, before the paths that the backend names from its root: that
-/// of a redirect, and those of cookies, which else went to every sandbox that the client asks something of.
-pub fn relocate(headers: &mut HeaderMap, prefix: &str) {
-    if let Some(location) = headers.get_mut(header::LOCATION) {
-        let path = location.as_bytes();
-        if path.starts_with(b"/") && !path.starts_with(b"//") {
-            replace(location, [prefix.as_bytes(), path].concat());
-        }
-    }
-    if let header::Entry::Occupied(mut cookies) = headers.entry(header::SET_COOKIE) {
-        for cookie in cookies.iter_mut() {
-            if let Some(moved) = moved_cookie(cookie.as_bytes(), prefix.as_bytes()) {
-                replace(cookie, moved);
-            }
-        }
-    }
-}
-
-fn replace(value: &mut HeaderValue, bytes: Vec<u8>) {
-    // A prefix that is no value would be one that the client could not have asked for.
-    if let Ok(replaced) = HeaderValue::from_bytes(&bytes) {
-        *value = replaced;
-    }
-}
-
-/// A cookie whose `Path` is below `prefix`; `None` for one without a path of its own, or one that may have none other.
-fn moved_cookie(cookie: &[u8], prefix: &[u8]) -> Option<Vec<u8>> {
-    let mut attributes: Vec<Vec<u8>> = cookie.split(|byte| *byte == b';').map(<[u8]>::to_vec).collect();
-    if attributes[0].trim_ascii_start().starts_with(b"__Host-") {
-        return None;
-    }
-    // All of them: of several, clients take the last (RFC 6265 §5.3).
-    let moved = attributes.iter_mut().skip(1).filter_map(|attribute| move_path(attribute, prefix)).count();
-    (moved > 0).then(|| attributes.join(&b';'))
-}
-
-/// Puts `prefix` before an attribute that is an absolute path; nothing for any other.
-fn move_path(attribute: &mut Vec<u8>, prefix: &[u8]) -> Option<()> {
-    let at = attribute.iter().position(|byte| *byte == b'=')?;
-    let path = attribute[at + 1..].trim_ascii().to_vec();
-    if !attribute[..at].trim_ascii().eq_ignore_ascii_case(b"path") || !path.starts_with(b"/") {
-        return None;
-    }
-    attribute.truncate(at + 1);
-    attribute.extend_from_slice(prefix);
-    attribute.extend_from_slice(if path == b"/" { b"" } else { &path });
-    Some(())
-}
-
-/// The fields that `Connection` names, but for those that end here anyway.
-fn named(headers: &HeaderMap) -> Vec<HeaderName> {
+/// The fields that `Connection` names, but for those that end here anyway and those that are for both ends: nobody in
+/// between may have them taken away (RFC 9110 §7.6.1).
+pub(super) fn named(headers: &HeaderMap) -> HashSet<HeaderName> {
     let tokens =
         headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let tokens = tokens.map(<[u8]>::trim_ascii).filter(|token| {
         ![&b"keep-alive"[..], b"close", b"upgrade", b"te"].iter().any(|known| token.eq_ignore_ascii_case(known))
     });
-    tokens.filter_map(|token| HeaderName::from_bytes(token).ok()).collect()
+    tokens.filter_map(|token| HeaderName::from_bytes(token).ok()).filter(|name| !is_end_to_end(name)).collect()
+}
+
+/// Whether a field is for the other end whatever `Connection` says: rights, protections, and what the message means.
+pub(super) fn is_end_to_end(name: &HeaderName) -> bool {
+    match name.as_str() {
+        "accept"
+        | "cache-control"
+        | "cookie"
+        | "date"
+        | "etag"
+        | "expect"
+        | "expires"
+        | "host"
+        | "location"
+        | "origin"
+        | "permissions-policy"
+        | "pragma"
+        | "range"
+        | "referer"
+        | "referrer-policy"
+        | "set-cookie"
+        | "vary"
+        | "www-authenticate"
+        | "x-content-type-options"
+        | "x-csrf-token"
+        | "x-frame-options"
+        | "x-request-id"
+        | "x-requested-with"
+        | "x-xsrf-token" => true,
+        text => ["access-control-", "content-", "cross-origin-", "if-", "opensandbox-", "sec-"]
+            .iter()
+            .any(|start| text.starts_with(start)),
+    }
 }
 
 /// Whether one of a field's comma-separated values is `token`, parameters aside.

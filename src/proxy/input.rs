@@ -1,11 +1,11 @@
 //! What comes from a backend: heads, a body's pieces, trailers. Told apart without a socket, however it was split.
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{Method, Response};
+use http::{HeaderMap, Method, Response};
 use http_body::{Frame, SizeHint};
 
 use super::{
-    answer::{self, Answer, MAX_FIELDS},
+    answer::{self, Answer, MAX_FIELDS, fields::may_trail},
     error::Failure,
 };
 use crate::framing::Body;
@@ -29,7 +29,7 @@ pub struct Input {
     method: Method,
     /// How many informational heads came.
     words: u8,
-    /// How much of `bytes` was seen not to be a whole head.
+    /// How much of `bytes` was seen not to be a whole head, or not all of the trailers.
     seen: usize,
     /// What follows in `bytes`.
     body: Body,
@@ -99,13 +99,23 @@ impl Input {
     }
 
     fn trailers(&mut self) -> Result<Option<Frame<Bytes>>, Failure> {
+        // Looked for first, so that trailers that come byte by byte are not read again and again.
+        let is_empty = self.bytes.starts_with(b"\r\n") || self.bytes[0] == b'\n';
+        let end = if is_empty { Some(0) } else { answer::length(&self.bytes, self.seen) };
+        if end.is_none() && self.bytes.len() < MAX_TRAILERS {
+            self.seen = self.bytes.len();
+            return Ok(None);
+        }
+        self.seen = 0;
         let source = Bytes::copy_from_slice(&self.bytes[..self.bytes.len().min(MAX_TRAILERS)]);
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         match httparse::parse_headers(&source, &mut fields) {
             Ok(httparse::Status::Complete((length, parsed))) => {
-                let trailers = answer::fields_of(&source, parsed)?;
+                let all = answer::fields_of(&source, parsed)?;
                 self.bytes.advance(length);
                 self.body = Body::with_length(0);
+                let passed = all.iter().filter(|(name, _)| may_trail(name));
+                let trailers: HeaderMap = passed.map(|(name, value)| (name.clone(), value.clone())).collect();
                 Ok((!trailers.is_empty()).then(|| Frame::trailers(trailers)))
             }
             Ok(httparse::Status::Partial) if self.bytes.len() < MAX_TRAILERS => Ok(None),

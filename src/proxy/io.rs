@@ -11,8 +11,11 @@ use std::{
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpStream, lookup_host},
 };
+
+use super::limits::Place;
+use crate::own_listeners;
 
 /// When a connection has been silent for so long, the backend is asked whether it is still there …
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -25,16 +28,29 @@ const KEEPALIVE_RETRIES: u32 = 3;
 
 /// A connection's socket.
 #[derive(Debug)]
-pub struct BackendIo(TcpStream);
+pub struct BackendIo {
+    stream: TcpStream,
+    /// Given back after the socket is closed; none for what the gateway asks on its own behalf.
+    place: Option<Place>,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// The system says so, or it took too long.
+    Io(io::Error),
+    /// The gateway itself listens there.
+    OwnListener,
+}
 
 impl BackendIo {
-    /// Connects to `authority`, which is `host:port`, within `time`.
+    /// Connects to `authority`, which is `host:port`, within `time`. The connection counts as `place`.
     ///
     /// # Errors
     ///
-    /// The connection is refused, or not made in time.
-    pub async fn connect(authority: &str, time: Duration) -> io::Result<Self> {
-        let stream = tokio::time::timeout(time, TcpStream::connect(authority)).await.map_err(|_| {
+    /// The connection is refused, not made in time, or would be one to the gateway itself.
+    pub async fn connect(authority: &str, time: Duration, place: Option<Place>) -> Result<Self, ConnectError> {
+        let stream = tokio::time::timeout(time, connect(authority)).await.map_err(|_| {
             io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {} s", time.as_secs()))
         })??;
         stream.set_nodelay(true)?;
@@ -43,7 +59,12 @@ impl BackendIo {
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_RETRIES);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-        Ok(Self(stream))
+        Ok(Self { stream, place })
+    }
+
+    /// Whether it counts against the limits, as all connections of clients do.
+    pub fn is_counted(&self) -> bool {
+        self.place.is_some()
     }
 
     /// Polls until there may be something to read.
@@ -52,7 +73,7 @@ impl BackendIo {
     ///
     /// The runtime is ending.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_read_ready(cx)
+        self.stream.poll_read_ready(cx)
     }
 
     /// Whether the runtime has heard of something to read.
@@ -64,20 +85,42 @@ impl BackendIo {
     /// asked for.
     pub fn is_disturbed(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
-        let peeked = SockRef::from(&self.0).peek(&mut byte);
+        let peeked = SockRef::from(&self.stream).peek(&mut byte);
         !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+/// Connects to the first of the addresses of `authority` that answers. Looked at are the addresses themselves, so that no
+/// name leads to the gateway.
+async fn connect(authority: &str) -> Result<TcpStream, ConnectError> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in lookup_host(authority).await? {
+        if own_listeners::contains(address) {
+            return Err(ConnectError::OwnListener);
+        }
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last.into())
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
     }
 }
 
 impl AsyncRead for BackendIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for BackendIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -85,7 +128,7 @@ impl AsyncWrite for BackendIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -97,6 +140,6 @@ impl AsyncWrite for BackendIo {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -22,7 +22,8 @@ use super::{
     buffers::Buffer,
     error::{Failure, ProxyError},
     input::Input,
-    io::BackendIo,
+    io::{BackendIo, ConnectError},
+    limits::Place,
     output::Output,
     upload::Upload,
 };
@@ -40,15 +41,21 @@ pub struct Link {
 }
 
 impl Link {
-    /// Connects to `authority`; answers are read into `buffer`.
+    /// Connects to `authority`; answers are read into `buffer`, and the connection counts as `place`.
     ///
     /// # Errors
     ///
-    /// No connection could be made.
-    pub async fn open(authority: &str, times: Times, buffer: Buffer) -> Result<Box<Self>, ProxyError> {
-        let io = BackendIo::connect(authority, times.connect)
-            .await
-            .map_err(|error| ProxyError::Connect { authority: authority.to_owned(), error })?;
+    /// No connection could be made, or none may be.
+    pub async fn open(
+        authority: &str,
+        times: Times,
+        buffer: Buffer,
+        place: Option<Place>,
+    ) -> Result<Box<Self>, ProxyError> {
+        let io = BackendIo::connect(authority, times.connect, place).await.map_err(|error| match error {
+            ConnectError::Io(error) => ProxyError::Connect { authority: authority.to_owned(), error },
+            ConnectError::OwnListener => ProxyError::OwnListener,
+        })?;
         let late = Deadline::at(Instant::now() + times.answer);
         Ok(Box::new(Self { io, late, output: Output::default(), input: Input::default(), buffer }))
     }
@@ -125,9 +132,9 @@ impl Link {
         self.input.size_hint()
     }
 
-    /// Whether it can carry another request.
+    /// Whether it can carry another request, anyone's.
     pub fn is_idle(&self) -> bool {
-        self.output.is_whole() && self.input.is_idle()
+        self.io.is_counted() && self.output.is_whole() && self.input.is_idle()
     }
 
     /// Whether one that rests can still be used; with `is_sure`, as far as the system knows, else as far as the runtime has

@@ -118,7 +118,7 @@ impl Output {
 
     /// Polls for the next piece of the body.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let frame = ready!(self.upload.poll_frame(cx)).transpose().map_err(|error| Failure::Client(error.into()))?;
+        let frame = ready!(self.upload.poll_frame(cx)).transpose()?;
         self.is_begun = true;
         Poll::Ready(match frame.map(Frame::into_data) {
             Some(Ok(piece)) => self.set_piece(piece),
@@ -180,9 +180,12 @@ fn write_field(name: &str, value: &[u8], out: &mut BytesMut) {
     }
 }
 
+/// Most trailers that a head may announce.
+const MAX_ANNOUNCED: usize = 64;
+
 /// The trailers that a head announces and that may be such.
 fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
     let names = headers.get_all(header::TRAILER).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
-    names.filter(may_trail).collect()
+    names.filter(may_trail).take(MAX_ANNOUNCED).collect()
 }

@@ -12,7 +12,11 @@ use std::{
 
 use tokio::runtime;
 
-use super::{buffers::Buffers, link::Link};
+use super::{
+    buffers::Buffers,
+    limits::{LimitReached, Limits, Place},
+    link::Link,
+};
 
 /// Most resting connections of one sandbox.
 const PER_SANDBOX: usize = 64;
@@ -40,6 +44,8 @@ pub struct Key {
 /// The resting connections.
 #[derive(Debug, Default)]
 pub struct Pool {
+    /// How many connections there may be, those that rest included.
+    pub limits: Arc<Limits>,
     /// The buffers of all connections, also of those that do not rest.
     pub buffers: Buffers,
     state: Mutex<State>,
@@ -61,6 +67,36 @@ struct Idle {
 }
 
 impl Pool {
+    /// A pool of connections that count against `limits`.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits: Arc::new(limits), ..Self::default() }
+    }
+
+    /// A place for a new connection to the sandbox `id`. Where there is none, the connection that has rested longest is
+    /// closed: the sandbox's own where its limit is reached, else any.
+    ///
+    /// # Errors
+    ///
+    /// There is none, and nothing rests that could give way.
+    pub fn place(&self, id: &str) -> Result<Place, LimitReached> {
+        loop {
+            let limit = match self.limits.take(id) {
+                Ok(place) => return Ok(place),
+                Err(limit) => limit,
+            };
+            // Closed after the lock is let go: its place is given back then.
+            let oldest = self.state().take_oldest(of_sandbox(limit, id));
+            drop(oldest.ok_or(limit)?);
+        }
+    }
+
+    /// Why the sandbox `id` can be asked nothing at present, if it cannot: all connections are in use. What rests may be
+    /// another port's, so that there may be none all the same when one is needed.
+    pub fn exhausted(&self, id: &str) -> Option<LimitReached> {
+        let limit = self.limits.reached(id)?;
+        (!self.state().has_any(of_sandbox(limit, id))).then_some(limit)
+    }
+
     /// The connection of `key` that has rested least. With `is_sure`, one that is good as far as the system knows; without,
     /// one that may have been closed by now.
     pub fn take(&self, key: &Key, is_sure: bool) -> Option<Box<Link>> {
@@ -105,7 +141,38 @@ impl Pool {
     }
 }
 
+/// Where room has to be made under a limit: with one sandbox, or anywhere.
+fn of_sandbox(limit: LimitReached, id: &str) -> Option<&str> {
+    match limit {
+        LimitReached::Total(_) => None,
+        LimitReached::PerSandbox(_) => Some(id),
+    }
+}
+
 impl State {
+    /// Whether a connection of the sandbox, or any, rests.
+    fn has_any(&self, id: Option<&str>) -> bool {
+        match id {
+            Some(id) => self.sandboxes.get(id).is_some_and(|idle| !idle.is_empty()),
+            None => self.count > 0,
+        }
+    }
+
+    /// Takes out the connection of the sandbox, or of any, that has rested longest.
+    fn take_oldest(&mut self, id: Option<&str>) -> Option<Idle> {
+        if self.count == 0 {
+            return None;
+        }
+        // Of each sandbox the first has rested longest.
+        let oldest = match id {
+            Some(id) => self.sandboxes.get_mut(id)?,
+            None => self.sandboxes.values_mut().filter(|idle| !idle.is_empty()).min_by_key(|idle| idle[0].since)?,
+        };
+        let idle = (!oldest.is_empty()).then(|| oldest.remove(0))?;
+        self.count -= 1;
+        Some(idle)
+    }
+
     /// Answers with what has to go instead, if something has to.
     fn put(&mut self, id: String, idle: Idle) -> Option<Idle> {
         let is_full = self.count >= IN_ALL;
@@ -163,7 +230,7 @@ mod tests {
     use super::*;
     use crate::proxy::Times;
 
-    const TIMES: Times = Times { connect: REST, answer: REST, go_on: REST };
+    const TIMES: Times = Times { connect: REST, answer: REST, go_on: REST, upload: REST };
 
     fn key(id: &str, authority: &str) -> Key {
         Key { id: id.to_owned(), authority: authority.to_owned(), runtime: runtime::Handle::current().id() }
@@ -175,7 +242,7 @@ mod tests {
         let authority = listener.local_addr().unwrap().to_string();
         let pool = Arc::new(Pool::default());
         for _ in 0..PER_SANDBOX + 3 {
-            let link = Link::open(&authority, TIMES, pool.buffers.take()).await.unwrap();
+            let link = Link::open(&authority, TIMES, pool.buffers.take(), pool.place("a").ok()).await.unwrap();
             assert!(link.is_alive(false));
             Arc::clone(&pool).put(key("a", &authority), link);
         }
@@ -191,7 +258,7 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let authority = listener.local_addr().unwrap().to_string();
         let pool = Arc::new(Pool::default());
-        let link = async || Link::open(&authority, TIMES, pool.buffers.take()).await.unwrap();
+        let link = async || Link::open(&authority, TIMES, pool.buffers.take(), pool.place("a").ok()).await.unwrap();
         Arc::clone(&pool).put(key("a", &authority), link().await);
         assert!(pool.take(&key("a", &authority), false).is_some(), "a place that is empty from now on");
         Arc::clone(&pool).put(key("b", &authority), link().await);
@@ -209,7 +276,7 @@ mod tests {
         let pool = Arc::new(Pool::default());
         let mut accepted = Vec::new();
         for _ in 0..2 {
-            let link = Link::open(&authority, TIMES, pool.buffers.take()).await.unwrap();
+            let link = Link::open(&authority, TIMES, pool.buffers.take(), pool.place("a").ok()).await.unwrap();
             accepted.push(listener.accept().await.unwrap().0);
             assert!(link.is_alive(false));
             Arc::clone(&pool).put(key("a", &authority), link);
@@ -224,5 +291,32 @@ mod tests {
         assert_eq!(pool.state().swept(Instant::now() + REST).len(), 1);
         assert!(pool.is_empty());
         assert_eq!(accepted[0].read(&mut [0]).await.unwrap(), 0, "closed");
+    }
+
+    #[tokio::test]
+    async fn what_has_rested_longest_gives_way() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let pool = Arc::new(Pool::new(Limits::new(3, 2)));
+        let link = async |id: &str| {
+            let place = pool.place(id).unwrap();
+            Link::open(&authority, TIMES, pool.buffers.take(), Some(place)).await.unwrap()
+        };
+        let (first, second, third) = (link("a").await, link("a").await, link("b").await);
+        assert_eq!(pool.exhausted("a"), Some(LimitReached::Total(3)));
+        Arc::clone(&pool).put(key("b", &authority), third);
+        assert_eq!(pool.exhausted("b"), None);
+        assert_eq!(pool.exhausted("a"), None, "another's may give way");
+        Arc::clone(&pool).put(key("a", &authority), first);
+        let place = pool.place("c").unwrap();
+        assert_eq!(pool.state().sandboxes["b"].len(), 0, "it has rested longer");
+        assert_eq!((pool.limits.open(), pool.len()), (3, 1));
+        drop(place);
+        let place = pool.place("a").unwrap();
+        assert!(pool.is_empty(), "its own, since it has as many as it may");
+        assert_eq!(pool.place("a").unwrap_err(), LimitReached::PerSandbox(2));
+        assert_eq!(pool.exhausted("a"), Some(LimitReached::PerSandbox(2)));
+        drop((place, second));
+        assert_eq!(pool.limits.open(), 0);
     }
 }

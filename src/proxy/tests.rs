@@ -16,7 +16,7 @@ use crate::{
 };
 
 fn proxy() -> Proxy {
-    let mut proxy = Proxy::new(Drain::default().watch());
+    let mut proxy = Proxy::new(Drain::default().watch(), Options::default());
     proxy.times.answer = Duration::from_millis(200);
     proxy.times.connect = Duration::from_millis(200);
     proxy
@@ -26,7 +26,8 @@ fn request(backend: Backend, path: &str) -> Box<Forward> {
     let (head, ()) = Request::post("/").body(()).unwrap().into_parts();
     let peer = Peer::new(SocketAddr::from(([10, 0, 0, 1], 1)), &TrustedProxies::default());
     let forwarded = forwarded::Forwarded::of(&peer, &head.uri, &head.headers);
-    Box::new(Forward { id: "x".to_owned(), backend, path: path.to_owned(), head, forwarded })
+    let public = Public { prefix: "/sandboxes/x/proxy/80".to_owned(), is_root: false };
+    Box::new(Forward { id: "x".to_owned(), backend, path: path.to_owned(), head, forwarded, public: Some(public) })
 }
 
 async fn forward(proxy: &Proxy, forward: Box<Forward>, upload: Upload) -> Result<(StatusCode, Bytes), ProxyError> {

@@ -4,7 +4,6 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -12,6 +11,8 @@ use http::{HeaderMap, header};
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
+
+use super::{Times, error::Failure, pace::Pace};
 
 /// A request's body: none, some bytes, or what the client sends.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub struct Upload {
     held: Option<Held>,
     /// How many pieces the backend has taken.
     taken: u64,
+    /// How slow the client may be.
+    pace: Option<Pace>,
 }
 
 #[derive(Debug, Default)]
@@ -51,15 +54,15 @@ impl Upload {
     }
 
     /// The body that a client sends with a request of these fields. One that waits for the word to send it is made to wait
-    /// for the backend's, at most for `patience`.
-    pub fn of_client(body: Incoming, headers: &HeaderMap, patience: Duration) -> Self {
+    /// for the backend's, at most for `times.go_on`; one that brings too little within `times.upload` is given up.
+    pub fn of_client(body: Incoming, headers: &HeaderMap, times: Times) -> Self {
         if body.is_end_stream() {
             return Self::empty();
         }
         let expects =
             headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        let held = expects.then(|| Held { patience: Box::pin(sleep(patience)) });
-        Self { kind: Kind::Client(body), held, taken: 0 }
+        let held = expects.then(|| Held { patience: Box::pin(sleep(times.go_on)) });
+        Self { kind: Kind::Client(body), held, taken: 0, pace: Some(Pace::new(times.upload)) }
     }
 
     /// Whether there is no body.
@@ -90,8 +93,8 @@ impl Upload {
     ///
     /// # Errors
     ///
-    /// The client breaks its body off.
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    /// The client breaks its body off, or is too slow.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         if let Some(Held { patience }) = &mut self.held {
             ready!(patience.as_mut().poll(cx));
             self.held = None;
@@ -99,7 +102,19 @@ impl Upload {
         let frame = match &mut self.kind {
             Kind::Empty => None,
             Kind::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
-            Kind::Client(body) => ready!(Pin::new(body).poll_frame(cx)),
+            Kind::Client(body) => match (Pin::new(body).poll_frame(cx), &mut self.pace) {
+                (Poll::Ready(frame), pace) => {
+                    if let (Some(Ok(frame)), Some(pace)) = (&frame, pace) {
+                        pace.came(frame.data_ref().map_or(0, Bytes::len));
+                    }
+                    frame.map(|frame| frame.map_err(|error| Failure::Client(error.into())))
+                }
+                (Poll::Pending, Some(pace)) => {
+                    ready!(pace.poll_late(cx));
+                    Some(Err(Failure::SlowUpload))
+                }
+                (Poll::Pending, None) => return Poll::Pending,
+            },
         };
         if let Kind::Full(_) = self.kind {
             self.kind = Kind::Empty;

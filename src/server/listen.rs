@@ -12,6 +12,8 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::own_listeners;
+
 /// When a connection has been silent for so long, the client's host is asked whether it is still there …
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
@@ -120,7 +122,9 @@ fn bind_to(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
+    let listener = TcpListener::from_std(socket.into())?;
+    own_listeners::add(listener.local_addr()?);
+    Ok(listener)
 }
 
 /// Sets the options of an accepted socket: lines leave at once, a client that vanished is noticed, and one that takes

@@ -1,11 +1,11 @@
 //! Responses that are no handler's.
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header, uri::Authority};
-use hyper::body::{Body as _, Incoming};
+use http::{HeaderValue, Response, StatusCode, Uri, header};
+use hyper::body::Body as _;
 use serde::Serialize;
 
-use crate::{body::Body, error::ApiError, peer::Peer};
+use crate::{body::Body, error::ApiError};
 
 /// A JSON body with this status.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
@@ -33,11 +33,16 @@ pub fn empty(status: StatusCode) -> Response<Body> {
 
 /// An error as a response.
 pub fn error(error: ApiError) -> Response<Body> {
-    let ApiError { status, body, allow, retry_after, close } = error;
+    let ApiError { status, body, allow, retry_after, close, internal } = error;
     match status {
-        // A sandbox's server that does not answer is no fault of the gateway.
-        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => tracing::warn!(code = body.code, "{}", body.message),
-        _ if status.is_server_error() => tracing::error!(code = body.code, "{}", body.message),
+        // A sandbox's server that does not answer is no fault of the gateway, nor is who asks too much of one.
+        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT | StatusCode::LOOP_DETECTED => {
+            tracing::warn!(code = body.code, internal, "{}", body.message);
+        }
+        StatusCode::SERVICE_UNAVAILABLE if retry_after.is_some() => {
+            tracing::warn!(code = body.code, internal, "{}", body.message);
+        }
+        _ if status.is_server_error() => tracing::error!(code = body.code, internal, "{}", body.message),
         _ => {}
     }
     let mut res = json(status, &body);
@@ -73,21 +78,14 @@ pub fn overloaded() -> Response<Body> {
     res
 }
 
-/// Sends a request for a path with a trailing slash to the one without.
-pub fn without_slash(req: &Request<Incoming>, peer: &Peer) -> Response<Body> {
-    let uri = req.uri();
+/// Sends a request for a path with a trailing slash to the one without. By its path alone (RFC 9110 §10.2.2): what the client
+/// calls this server stays what it was, and no name that a request invents becomes an address.
+pub fn without_slash(uri: &Uri) -> Response<Body> {
     let path = uri.path().trim_end_matches('/');
     let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
-    let host =
-        req.headers().get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.authority().map(Authority::as_str));
-    let scheme = if peer.is_https { "https" } else { "http" };
-    let location = match host {
-        Some(host) => format!("{scheme}://{host}{path}{query}"),
-        None => format!("{path}{query}"),
-    };
     let mut res = empty(StatusCode::TEMPORARY_REDIRECT);
     // All parts came out of a request that hyper has accepted, so they are visible ASCII.
-    if let Ok(location) = HeaderValue::try_from(location) {
+    if let Ok(location) = HeaderValue::try_from([path, &query].concat()) {
         res.headers_mut().insert(header::LOCATION, location);
     }
     res

@@ -25,6 +25,8 @@ mod metrics;
 mod origin;
 mod proxy;
 mod proxy_bodies;
+mod proxy_hostile;
+mod proxy_limits;
 mod proxy_tunnel;
 mod redis_tls;
 mod release;

@@ -269,15 +269,25 @@ async fn what_cannot_be_forwarded_has_the_peers_answers() {
     .await;
     let id = &proxied.id;
     for (target, status, code, text) in [
+        (proxied.target(closed, "/"), 502, "BACKEND_CONNECTION_FAILED", "Could not connect to the backend sandbox: "),
         (
-            proxied.target(closed, "/"),
+            proxied.target(dropping.port, "/"),
             502,
-            "BACKEND_CONNECTION_FAILED",
-            "Could not connect to the backend sandbox 127.0.0.1:",
+            "BACKEND_RESPONSE_FAILED",
+            "The backend sandbox dropped the connection or sent an invalid response: ",
         ),
-        (proxied.target(dropping.port, "/"), 502, "BACKEND_RESPONSE_FAILED", "The backend sandbox 127.0.0.1:"),
-        (proxied.target(talking.port, "/"), 502, "BACKEND_RESPONSE_FAILED", "The backend sandbox 127.0.0.1:"),
-        (proxied.target(switching.port, "/"), 502, "BACKEND_RESPONSE_FAILED", "The backend sandbox 127.0.0.1:"),
+        (
+            proxied.target(talking.port, "/"),
+            502,
+            "BACKEND_RESPONSE_FAILED",
+            "The backend sandbox dropped the connection or sent an invalid response: ",
+        ),
+        (
+            proxied.target(switching.port, "/"),
+            502,
+            "BACKEND_RESPONSE_FAILED",
+            "The backend sandbox dropped the connection or sent an invalid response: ",
+        ),
         ("/v1/sandboxes/nope/proxy/80/".to_owned(), 404, "DOCKER::SANDBOX_NOT_FOUND", "Sandbox nope not found."),
         (format!("/v1/sandboxes/{id}/proxy/0/"), 400, "DOCKER::INVALID_PORT", "Port must be between 1 and 65535."),
         (format!("/sandboxes/{id}/proxy/70000"), 400, "DOCKER::INVALID_PORT", "Port must be between 1 and 65535."),

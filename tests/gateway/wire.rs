@@ -107,7 +107,7 @@ async fn a_trailing_slash_redirects() {
     let pair = Pair::start();
     let response = get_once(pair.address(), "/v1/sandboxes/").await;
     assert_eq!(response.status(), 307);
-    assert_eq!(response.head.field("location"), "http://localhost/v1/sandboxes");
+    assert_eq!(response.head.field("location"), "/v1/sandboxes");
     assert!(response.body.is_empty());
 }
 
@@ -236,12 +236,12 @@ async fn every_answer_has_a_request_id_a_date_and_varies_by_origin() {
 }
 
 #[tokio::test]
-async fn a_redirect_keeps_the_query_and_the_scheme_a_proxy_tells() {
+async fn a_redirect_keeps_the_query_and_leaves_scheme_and_host_to_the_client() {
     let pair = Pair::start();
     let response = get_once(pair.address(), "/sandboxes/?page=2").await;
-    assert_eq!(response.head.field("location"), "http://localhost/sandboxes?page=2");
+    assert_eq!(response.head.field("location"), "/sandboxes?page=2");
     let told = request(pair.address(), "GET", "/v1/sandboxes/", &["X-Forwarded-Proto: https"], "").await;
-    assert_eq!(told.head.field("location"), "https://localhost/v1/sandboxes");
+    assert_eq!(told.head.field("location"), "/v1/sandboxes");
 }
 
 #[tokio::test]

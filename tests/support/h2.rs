@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream, client};
-use http::{Method, Request, response::Parts};
+use http::{HeaderMap, Method, Request, response::Parts};
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -131,6 +131,11 @@ impl Stream {
             body.extend_from_slice(&piece);
         }
         Ok(body.freeze())
+    }
+
+    /// What comes behind the body, once that was read to its end.
+    pub async fn trailers(&mut self) -> Option<HeaderMap> {
+        timeout(PATIENCE, self.body.trailers()).await.expect("an end in time").unwrap()
     }
 
     /// Resets the stream as a browser does that closes a tab.

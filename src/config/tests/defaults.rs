@@ -27,6 +27,8 @@ fn server_and_proxy() {
     assert_eq!(server.eip, None);
     assert_eq!(server.max_sandbox_timeout, None);
     assert!(proxy.resolve_internal);
+    assert_eq!((proxy.max_connections, proxy.max_connections_per_sandbox), (None, None));
+    assert_eq!(proxy.upload_stall_timeout, seconds(60));
 }
 
 #[test]

@@ -1,0 +1,316 @@
+//! Which fields of a sandbox's answer a client gets, in the head and behind the body (http-api.md §12.1).
+//!
+//! All sandboxes answer under one origin, the gateway's, and often through a proxy that obeys fields of its own. So nothing
+//! passes that speaks of the connection, of the whole origin, or to a proxy in between; what speaks of paths is put below the
+//! sandbox's own. What concerns only the document or the answer itself passes: content security policies, `Link`, `Refresh`,
+//! `Server-Timing`, `WWW-Authenticate`.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::MAX_HEAD;
+use crate::proxy::{cookie, error::Failure, head::named};
+
+/// What a client may be told of further places of a service worker.
+const SERVICE_WORKER_ALLOWED: HeaderName = HeaderName::from_static("service-worker-allowed");
+
+/// Where a client finds the server that answered.
+#[derive(Debug, Clone)]
+pub struct Public {
+    /// The path of the server's root, without a slash at its end.
+    pub prefix: String,
+    /// The request was for that path itself, so that what is relative to its folder would be above it.
+    pub is_root: bool,
+}
+
+/// Takes out of an answer's head what is not the sandbox's to say, and puts the paths in it below the server's public place.
+/// Without one nobody but the gateway's own clients get the answer, and it sets no cookie.
+///
+/// # Errors
+///
+/// What was put before paths makes the head longer than one may be.
+pub(in crate::proxy) fn filter(headers: &mut HeaderMap, public: Option<&Public>) -> Result<(), Failure> {
+    if headers.contains_key(header::CONNECTION) {
+        for name in named(headers) {
+            headers.remove(name);
+        }
+    }
+    if headers.remove(header::TRANSFER_ENCODING).is_some() {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    let dropped: Vec<HeaderName> = headers.keys().filter(|name| is_dropped(name)).cloned().collect();
+    for name in dropped {
+        headers.remove(name);
+    }
+    let location = relocate(headers, public);
+    let cookies = confine_cookies(headers, public);
+    if (location || cookies) && length(headers) > MAX_HEAD {
+        return Err(Failure::Malformed("its head is too long"));
+    }
+    Ok(())
+}
+
+/// Whether a field may come behind the body: none that is not passed in a head either, and none that a client had to know
+/// before (RFC 9110 §6.5.1).
+pub(in crate::proxy) fn may_trail(name: &HeaderName) -> bool {
+    let name_text = name.as_str();
+    let is_of_the_head = match name_text {
+        "content-digest" | "content-md5" => false,
+        "accept-ranges"
+        | "age"
+        | "allow"
+        | "authentication-info"
+        | "authorization"
+        | "cache-control"
+        | "cookie"
+        | "date"
+        | "expect"
+        | "expires"
+        | "host"
+        | "link"
+        | "location"
+        | "max-forwards"
+        | "origin"
+        | "permissions-policy"
+        | "pragma"
+        | "range"
+        | "referrer-policy"
+        | "refresh"
+        | "retry-after"
+        | "server"
+        | "service-worker-allowed"
+        | "set-cookie"
+        | "trailer"
+        | "vary"
+        | "warning"
+        | "www-authenticate"
+        | "x-content-type-options"
+        | "x-frame-options"
+        | "x-request-id" => true,
+        _ => ["access-control-", "content-", "cross-origin-", "opensandbox-", "sec-", "x-accel-", "x-forwarded-"]
+            .iter()
+            .any(|start| name_text.starts_with(start)),
+    };
+    !is_of_the_head && !is_dropped(name)
+}
+
+/// Whether a field ends here.
+fn is_dropped(name: &HeaderName) -> bool {
+    match name.as_str() {
+        // This connection (RFC 9110 §7.6.1).
+        "connection"
+        | "http2-settings"
+        | "keep-alive"
+        | "proxy-authenticate"
+        | "proxy-authentication-info"
+        | "proxy-authorization"
+        | "proxy-connection"
+        | "te"
+        | "transfer-encoding"
+        | "upgrade" => true,
+        // The whole origin: what browsers keep of it, how they reach it, whom they tell of it.
+        "accept-ch"
+        | "accept-ch-lifetime"
+        | "alt-svc"
+        | "clear-site-data"
+        | "critical-ch"
+        | "expect-ct"
+        | "nel"
+        | "origin-agent-cluster"
+        | "public-key-pins"
+        | "public-key-pins-report-only"
+        | "report-to"
+        | "reporting-endpoints"
+        | "sec-session-challenge"
+        | "sec-session-registration"
+        | "secure-session-challenge"
+        | "secure-session-registration"
+        | "set-cookie2"
+        | "set-login"
+        | "strict-transport-security"
+        | "use-as-dictionary" => true,
+        // The gateway's own word.
+        "open-sandbox-origin" => true,
+        // Proxies in between: to send another file, to ask another server, to keep or forget answers. How an answer is
+        // buffered is its own business.
+        "x-accel-buffering" => false,
+        "edge-control" | "surrogate-control" | "x-reproxy-url" => true,
+        text => ["x-accel-", "x-envoy-", "x-litespeed-", "x-lighttpd-", "x-sendfile"]
+            .iter()
+            .any(|start| text.starts_with(start)),
+    }
+}
+
+/// Puts the server's public place before the path of a redirect from its root, and lets a service worker reach no further
+/// than that place. Answers whether it made the head longer.
+fn relocate(headers: &mut HeaderMap, public: Option<&Public>) -> bool {
+    let mut is_longer = false;
+    if let header::Entry::Occupied(mut allowed) = headers.entry(SERVICE_WORKER_ALLOWED) {
+        match public.and_then(|Public { prefix, .. }| HeaderValue::try_from([prefix, "/"].concat()).ok()) {
+            Some(narrowed) => drop(allowed.insert(narrowed)),
+            None => drop(allowed.remove_entry_mult()),
+        }
+        is_longer = true;
+    }
+    let Some(Public { prefix, .. }) = public else { return is_longer };
+    if let Some(location) = headers.get_mut(header::LOCATION) {
+        let path = location.as_bytes();
+        if path.starts_with(b"/")
+            && !path.starts_with(b"//")
+            && let Ok(moved) = HeaderValue::from_bytes(&[prefix.as_bytes(), path].concat())
+        {
+            *location = moved;
+            is_longer = true;
+        }
+    }
+    is_longer
+}
+
+/// Confines the cookies to the server's public place. Answers whether there are any.
+fn confine_cookies(headers: &mut HeaderMap, public: Option<&Public>) -> bool {
+    if !headers.contains_key(header::SET_COOKIE) {
+        return false;
+    }
+    let cookies: Vec<HeaderValue> = headers.get_all(header::SET_COOKIE).iter().cloned().collect();
+    headers.remove(header::SET_COOKIE);
+    if let Some(Public { prefix, is_root }) = public {
+        for cookie in cookies.iter().filter_map(|cookie| cookie::confined(cookie, prefix, *is_root)) {
+            headers.append(header::SET_COOKIE, cookie);
+        }
+    }
+    true
+}
+
+/// How long a head is in a message, in bytes, but for its first line.
+fn length(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PREFIX: &str = "/v1/sandboxes/x/proxy/80";
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn all<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h str> {
+        headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    fn public() -> Public {
+        Public { prefix: PREFIX.to_owned(), is_root: false }
+    }
+
+    #[test]
+    fn an_answer_loses_what_speaks_of_its_connection() {
+        let mut answer = headers(&[
+            ("connection", "close, X-Hop, Set-Cookie, X-Frame-Options"),
+            ("x-hop", "1"),
+            ("x-frame-options", "DENY"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "3"),
+            ("upgrade", "h2c"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+            ("trailer", "x-sum"),
+            ("date", "Mon, 01 Jan 2001 00:00:00 GMT"),
+        ]);
+        filter(&mut answer, Some(&public())).unwrap();
+        assert_eq!(all(&answer, "set-cookie"), ["a=1", "b=2"]);
+        let mut left: Vec<_> = answer.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["date", "set-cookie", "trailer", "x-frame-options"]);
+    }
+
+    #[test]
+    fn only_a_path_from_the_root_is_relocated() {
+        let relocated = |location: &str| {
+            let mut answer = headers(&[("location", location)]);
+            filter(&mut answer, Some(&public())).unwrap();
+            all(&answer, "location")[0].to_owned()
+        };
+        assert_eq!(relocated("/target?x=1"), format!("{PREFIX}/target?x=1"));
+        for kept in ["http://other.example/x", "//other.example/x", "rel", "?q", ""] {
+            assert_eq!(relocated(kept), kept);
+        }
+    }
+
+    #[test]
+    fn a_service_worker_gets_no_further_than_its_sandbox() {
+        for value in ["/", "/app/", "../../../../..", "/v1/sandboxes/y/proxy/80/", "", "https://x/"] {
+            let mut answer = headers(&[("service-worker-allowed", value), ("service-worker-allowed", "/")]);
+            filter(&mut answer, Some(&public())).unwrap();
+            assert_eq!(all(&answer, "service-worker-allowed"), [format!("{PREFIX}/")], "{value}");
+        }
+    }
+
+    #[test]
+    fn without_a_public_place_nothing_is_set_in_a_browser() {
+        let mut answer = headers(&[("set-cookie", "a=1"), ("service-worker-allowed", "/"), ("location", "/x")]);
+        filter(&mut answer, None).unwrap();
+        assert_eq!(answer, headers(&[("location", "/x")]));
+    }
+
+    #[test]
+    fn what_is_rewritten_is_bounded() {
+        let cookies: Vec<_> = (0..256).map(|_| ("set-cookie", "a=1; Path=/")).collect();
+        let mut answer = headers(&cookies);
+        filter(&mut answer, Some(&public())).unwrap();
+        assert!(length(&answer) < 256 * 100);
+        let long = Public { prefix: format!("/{}", "x".repeat(1_000)), is_root: false };
+        assert!(matches!(filter(&mut headers(&cookies), Some(&long)), Err(Failure::Malformed(_))));
+        let one = Public { prefix: format!("/{}", "x".repeat(MAX_HEAD)), is_root: false };
+        for line in [("location", "/"), ("set-cookie", "a=1; Path=/"), ("service-worker-allowed", "/")] {
+            assert!(filter(&mut headers(&[line]), Some(&one)).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_ends_in_the_head_does_not_come_behind_the_body() {
+        let may = |name: &str| may_trail(&HeaderName::from_bytes(name.as_bytes()).unwrap());
+        for name in ["grpc-status", "grpc-message", "x-sum", "etag", "server-timing", "digest", "content-digest"] {
+            assert!(may(name), "{name}");
+        }
+        for name in [
+            "set-cookie",
+            "content-length",
+            "content-type",
+            "transfer-encoding",
+            "connection",
+            "access-control-allow-origin",
+            "access-control-max-age",
+            "clear-site-data",
+            "alt-svc",
+            "nel",
+            "location",
+            "x-accel-redirect",
+            "x-accel-buffering",
+            "x-request-id",
+            "server",
+            "content-security-policy",
+            "sec-websocket-accept",
+            "open-sandbox-origin",
+        ] {
+            assert!(!may(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_head_of_many_names_in_connection_costs_little() {
+        let names: String = (0..40_000).map(|number| format!("{number:x},")).collect();
+        let mut answer = headers(&[("connection", &names)]);
+        for number in 0..250 {
+            answer.append(HeaderName::try_from(format!("x-accel-{number}")).unwrap(), HeaderValue::from_static("1"));
+        }
+        let start = std::time::Instant::now();
+        filter(&mut answer, Some(&public())).unwrap();
+        assert!(answer.is_empty() && start.elapsed() < std::time::Duration::from_secs(1), "{:?}", start.elapsed());
+    }
+}
