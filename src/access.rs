@@ -17,6 +17,8 @@ pub struct Report {
     bytes: u64,
     error: Option<String>,
     end: Finish,
+    follow: bool,
+    quiet: bool,
 }
 
 /// What is known of a request when it arrives.
@@ -39,7 +41,7 @@ pub struct Request {
 impl Report {
     /// A report on a request. Dropped as it is, it says that the client left before the answer.
     pub fn new(request: Request) -> Self {
-        Self { request, status: None, bytes: 0, error: None, end: Finish::ClientGone }
+        Self { request, status: None, bytes: 0, error: None, end: Finish::ClientGone, follow: false, quiet: false }
     }
 
     /// What is reported on.
@@ -50,6 +52,16 @@ impl Report {
     /// Notes the answer's status.
     pub fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
+    }
+
+    /// Notes whether the answer is a log that is followed.
+    pub fn set_following(&mut self, is_following: bool) {
+        self.follow = is_following;
+    }
+
+    /// Leaves the line out, unless something went wrong.
+    pub fn set_quiet(&mut self, is_quiet: bool) {
+        self.quiet = is_quiet;
     }
 
     /// Counts body bytes that were handed over.
@@ -70,16 +82,28 @@ impl Report {
 
 impl Report {
     fn write(&self) {
-        let Self { request: Request { peer, method, path, version, start, span }, status, bytes, error, end } = self;
+        let Self {
+            request: Request { peer, method, path, version, start, span },
+            status,
+            bytes,
+            error,
+            end,
+            follow,
+            ..
+        } = self;
+        // A field of few lines, which all others are spared.
+        let follow = follow.then_some(true);
         let _entered = span.enter();
         let (peer, method, path) = (peer.address, Cut::of(method.as_str()), Cut::of(path));
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = status.map_or(0, |status| status.as_u16());
         match (*end, error) {
             (Finish::BackendLost | Finish::BackendFailed, Some(error)) => tracing::warn!(
-                target: "access", bytes, ms, %end, error, "{peer} - \"{method} {path} {version:?}\" {status}"
+                target: "access", bytes, ms, %end, follow, error, "{peer} - \"{method} {path} {version:?}\" {status}"
             ),
-            _ => tracing::info!(target: "access", bytes, ms, %end, "{peer} - \"{method} {path} {version:?}\" {status}"),
+            _ => {
+                tracing::info!(target: "access", bytes, ms, %end, follow, "{peer} - \"{method} {path} {version:?}\" {status}")
+            }
         }
     }
 }
@@ -120,7 +144,7 @@ impl fmt::Display for Cut<'_> {
 impl Drop for Report {
     fn drop(&mut self) {
         // To enter the span for nothing would cost more than all else here.
-        if self.error.is_some() || tracing::enabled!(target: "access", Level::INFO) {
+        if self.error.is_some() || !self.quiet && tracing::enabled!(target: "access", Level::INFO) {
             self.write();
         }
     }

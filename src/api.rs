@@ -91,7 +91,7 @@ pub fn handle<'a>(api: &'a Api, route: Route, req: Request<Incoming>, caller: Ca
         Route::Health => at_once(Ok(meta::health())),
         Route::Version => at_once(Ok(meta::version())),
         Route::OpenApi => at_once(Ok(meta::openapi())),
-        Route::Logs(id) => Box::pin(async move { logs::stream(api, &id, &req, caller.client).await }),
+        Route::Logs(id) => Box::pin(async move { logs::stream(api, &id, &req, caller).await }),
         Route::CreateSandbox => Box::pin(create(api, req)),
         Route::ListSandboxes => Box::pin(async move {
             let page = sandboxes::list(&*api.runtime, req.uri().query().unwrap_or_default()).await?;
@@ -112,9 +112,7 @@ pub fn handle<'a>(api: &'a Api, route: Route, req: Request<Incoming>, caller: Ca
         Route::Endpoint(of) => Box::pin(async move { endpoint(api, &of, &req).await }),
         Route::Proxy(port, path) => Box::pin(proxy::forward(api, port, path, req, caller)),
         Route::NetworkPolicy(id) => Box::pin(network_policy::forward(api, id, req, caller)),
-        Route::Diagnostics(id, kind) => {
-            Box::pin(async move { diagnostics::answer(api, &id, kind, req, caller.client).await })
-        }
+        Route::Diagnostics(id, kind) => Box::pin(async move { diagnostics::answer(api, &id, kind, req, caller).await }),
         Route::CreateSnapshot(id) => Box::pin(async move { snapshots::create(&api.snapshots, &id, req).await }),
         Route::ListSnapshots => Box::pin(async move {
             let page = snapshots::list(&api.snapshots, req.uri().query().unwrap_or_default()).await?;

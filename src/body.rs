@@ -80,6 +80,11 @@ impl Body {
         Self { kind: Kind::Tunnel(Some(Box::new(tunnel))), report: None }
     }
 
+    /// Whether this is a log that is followed.
+    pub fn is_following(&self) -> bool {
+        matches!(&self.kind, Kind::Log(log) if log.is_following())
+    }
+
     /// What the connection is to become.
     pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
         match &mut self.kind {

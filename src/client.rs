@@ -5,6 +5,8 @@
 //! between hyper, through [`crate::server::io`], and [`ClientWatch`]. What the watch finds goes into a small side buffer
 //! that hyper gets first.
 
+mod blocked;
+
 use std::{
     io::{self, Read},
     pin::Pin,
@@ -24,6 +26,8 @@ use tokio::{
     net::tcp::OwnedReadHalf,
 };
 use tokio_util::io::poll_read_buf;
+
+use self::blocked::Blocked;
 
 /// Most bytes that a client may send ahead while a log response is under way, in bytes.
 const MAX_SIDE: usize = 16 * 1024;
@@ -56,6 +60,10 @@ pub struct Http2Stream {
     /// Counts frames handed over; odd while the last one has not been called for a successor.
     turn: AtomicU64,
     stalled: AtomicBool,
+    /// The client takes nothing of the frame that was handed over.
+    blocked: Blocked,
+    /// To be given up if it is blocked.
+    cut: AtomicBool,
 }
 
 /// One connection's state, shared by hyper's socket and the bodies of its responses.
@@ -63,6 +71,10 @@ pub struct Http2Stream {
 pub(crate) struct Shared {
     read: Mutex<ReadSide>,
     stalled: AtomicBool,
+    /// The client takes nothing of what is to be written.
+    blocked: Blocked,
+    /// To be given up if it is blocked.
+    cut: AtomicBool,
     /// How often everything that hyper held was written.
     flushes: AtomicU64,
     on_flush: Mutex<Option<Waker>>,
@@ -83,6 +95,8 @@ impl Shared {
         Arc::new(Self {
             read: Mutex::new(ReadSide { half, side: BytesMut::new(), closed: false, unseen: false }),
             stalled: AtomicBool::new(false),
+            blocked: Blocked::default(),
+            cut: AtomicBool::new(false),
             flushes: AtomicU64::new(0),
             on_flush: Mutex::new(None),
         })
@@ -91,6 +105,16 @@ impl Shared {
     /// Notes that the client was cut off for taking nothing.
     pub(crate) fn set_stalled(&self) {
         self.stalled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a write makes no progress, from now on or no longer.
+    pub(crate) fn set_blocked(&self, is_blocked: bool) {
+        if is_blocked { self.blocked.begin() } else { self.blocked.end() }
+    }
+
+    /// Whether the connection is to be given up rather than wait for its client any longer.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 
     /// Notes that everything there was to write has been written.
@@ -228,6 +252,23 @@ impl ClientWatch {
         }
     }
 
+    /// How long the client has taken nothing of what there is for it.
+    pub fn blocked_for(&self) -> Duration {
+        match self {
+            Self::Http1(Http1Watch { shared }) => shared.blocked.time(),
+            Self::Http2(stream) => stream.blocked.time(),
+        }
+    }
+
+    /// Has the response given up as soon as its task is woken and its client takes nothing, or no longer.
+    pub fn set_cut(&self, is_cut: bool) {
+        let cut = match self {
+            Self::Http1(Http1Watch { shared }) => &shared.cut,
+            Self::Http2(stream) => &stream.cut,
+        };
+        cut.store(is_cut, Ordering::Release);
+    }
+
     /// How often all that there was to write has been written; what a later [`Self::poll_flushed`] compares with.
     pub fn flushes(&self) -> u64 {
         match self {
@@ -301,6 +342,16 @@ impl Http2Stream {
     pub fn waiting(&self) -> Option<u64> {
         let turn = self.turn.load(Ordering::Relaxed);
         (turn & 1 == 1).then_some(turn)
+    }
+
+    /// Whether a frame waits for room, from now on or no longer.
+    pub fn set_blocked(&self, is_blocked: bool) {
+        if is_blocked { self.blocked.begin() } else { self.blocked.end() }
+    }
+
+    /// Whether the stream is to be given up rather than wait for its client any longer.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 
     /// Notes that the client was cut off for taking nothing.

@@ -20,6 +20,7 @@ mod ingress;
 mod kubernetes;
 mod log;
 mod logs;
+mod metrics;
 mod names;
 mod otel;
 mod quantity;
@@ -46,6 +47,7 @@ pub use self::ingress::{Gateway, Ingress, RouteMode, SecureAccess, SigningKey};
 pub use self::kubernetes::{AgentSandbox, Fastpath, Kubernetes, Resources, ShutdownPolicy, WorkloadProvider};
 pub use self::log::{Log, LogFile, LogFormat};
 pub use self::logs::Logs;
+pub use self::metrics::{Listen, Metrics};
 pub use self::otel::Otel;
 pub use self::renew::{Redis, RenewIntent};
 pub use self::report::ConfigError;
@@ -70,6 +72,8 @@ pub struct Config {
     pub log: Log,
     /// Streaming of sandbox logs.
     pub logs: Logs,
+    /// The listener that is scraped.
+    pub metrics: Metrics,
     /// Several tenants, if the file has the section.
     pub tenants: Option<Tenants>,
     /// Lifetimes that grow with use.
@@ -128,7 +132,7 @@ impl Config {
     /// nor the environment's overrides; the key is the caller's to set.
     pub fn dev() -> Self {
         let file = Path::new("the development configuration");
-        let text = "[server]\nhost = '127.0.0.1'\n[runtime]\ntype = 'process'\n";
+        let text = "[server]\nhost = '127.0.0.1'\n[runtime]\ntype = 'process'\n[metrics]\nlisten = '127.0.0.1:9090'\n";
         let home = |name: &str| std::env::var(name).ok().filter(|_| name == "HOME");
         source::parse(file, text)
             .and_then(|table| Self::from_table(table, file, &home))
@@ -156,6 +160,7 @@ impl Config {
             proxy: root.table("proxy", Proxy::read),
             log: root.table("log", Log::read),
             logs: root.table("logs", Logs::read),
+            metrics: root.table("metrics", Metrics::read),
             tenants: root.optional_table("tenants", |section| Tenants::read(section, tenants_file)),
             renew_intent: root.table("renew_intent", RenewIntent::read),
             otel: root.table("otel", Otel::read),

@@ -31,6 +31,7 @@
 //! | Module | Step | What it is |
 //! |---|---|---|
 //! | [`access`] | | the access line, written when a response's body ends |
+//! | [`admin`] | | the operator's listener: metrics for Prometheus, and the log streams that are open |
 //! | [`api`] | 4 | handlers, one file a resource; query and body to typed values, or the list of what is wrong |
 //! | [`body`] | | the one response body: nothing, some bytes, a log, or a backend's answer |
 //! | [`causes`] | | an error's text with those of its causes |
@@ -45,7 +46,7 @@
 //! | [`guard`] | | the start-up guard for a missing API key |
 //! | [`init_config`] | | the configuration files that the program can write to start from |
 //! | [`logs`] | 6 | the log path: engine exchange, chunks, frames, lines, limits, the log's body |
-//! | [`metrics`] | | what is measured and sent to a collector |
+//! | [`metrics`] | | what is measured, sent to a collector and scraped |
 //! | [`model`] | | wire types and their rules |
 //! | [`own_listeners`] | | the addresses that the process itself listens on |
 //! | [`peer`] | | a client's address, which trusted proxies may tell |
@@ -85,6 +86,7 @@
 //! [`client`] for how a client that leaves is noticed. `main.rs` and [`start`] put the parts together.
 
 pub mod access;
+pub mod admin;
 pub mod api;
 pub mod body;
 pub mod causes;

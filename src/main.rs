@@ -112,11 +112,16 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, flushes: Arc<Vec<telem
         let text = "the process runtime gives no isolation and refuses a non-loopback bind";
         return fail(FAILED, &format!("server.host: '{host}' stands for {public}: {text}"));
     }
+    let admin_listeners = match start::admin_listeners(&config, dev_key.is_some()) {
+        Ok(listeners) => listeners,
+        Err(text) => return fail(MISSING, &text),
+    };
     let threads = match Threads::start() {
         Ok(threads) => threads,
         Err(error) => return fail(FAILED, &format!("The threads that serve connections cannot be started: {error}")),
     };
-    let sandboxes = match start::runtime(&config).await {
+    let metrics = start::metrics(&config, admin_listeners.is_some());
+    let sandboxes = match start::runtime(&config, &metrics).await {
         Ok(sandboxes) => sandboxes,
         Err(error) if error.kind == ErrorKind::RuntimeUnavailable => return fail(MISSING, &error.to_string()),
         Err(error) => return fail(FAILED, &error.to_string()),
@@ -131,8 +136,10 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, flushes: Arc<Vec<telem
         Err(error) => return fail(FAILED, &error.to_string()),
     };
     announce(&config, &listeners, dev_key.as_ref());
-    let metrics = start::metrics(&config);
     let settings = start::server(&config, threads, Arc::clone(&sandboxes), snapshots.clone(), metrics.clone());
+    // Until the program ends, so that the last scrape sees that it does.
+    let watch = settings.drain.watch();
+    let _admin = admin_listeners.and_then(|of| start::admin(&config, of, &metrics, Arc::clone(&sandboxes), watch));
     let grace = settings.grace;
     let hurried = Arc::clone(&sandboxes);
     let served = server::run(listeners, settings, async move {

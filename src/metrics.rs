@@ -1,154 +1,122 @@
-//! What is measured, and sent to a collector if the configuration has one (`[otel]`, config.md).
+//! What is measured: sent to a collector ([`otlp`], `[otel]`), and scraped by Prometheus ([`prometheus`], `[metrics]`).
 //!
-//! Names, units and bounds are those of the existing server, so that its dashboards go on. Recording is an addition
-//! under a lock, done by the request; sending is the work of a thread of the SDK's, and its failure nobody's but the
-//! log's.
+//! Both are off by default. Recording never waits: it is an addition to a number that is found once a request, once a
+//! connection or once a stream. The log path adds to numbers of the stream's own ([`streams`]), which are summed when
+//! somebody asks. Labels have few values, none of which a client or a sandbox can make up: see [`labels`].
 
-mod export;
+pub mod backend;
+pub mod labels;
+pub mod otlp;
+pub mod process;
+pub mod prometheus;
+pub mod streams;
 
-use std::{fmt, sync::Arc, thread, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{Method, StatusCode};
-use opentelemetry::{
-    InstrumentationScope, KeyValue,
-    metrics::{Histogram, MeterProvider as _},
-};
-use opentelemetry_sdk::{
-    Resource,
-    metrics::{PeriodicReader, SdkMeterProvider},
-};
-use tokio::sync::oneshot;
 
+use self::{
+    backend::BackendCalls,
+    labels::{Protocol, Rejection},
+    otlp::Otlp,
+    prometheus::{ConnectionGuard, Prometheus},
+    streams::{LiveStreams, StreamGuard, StreamInfo},
+};
 use crate::{
-    config,
+    client::ClientWatch,
     model::metrics::{CreateEvent, Sdk},
 };
 
-/// Bounds of the buckets for creations, in milliseconds.
-const CREATE_BOUNDS: [f64; 9] = [100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4];
-
-/// Bounds of the buckets for requests, in milliseconds.
-const REQUEST_BOUNDS: [f64; 14] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4];
-
-/// The instruments, or none of them.
+/// What measures, each part of it or none.
 #[derive(Debug, Clone, Default)]
-pub struct Metrics(Option<Arc<Instruments>>);
+pub struct Metrics {
+    otlp: Otlp,
+    prometheus: Option<Arc<Prometheus>>,
+}
 
-struct Instruments {
-    provider: SdkMeterProvider,
-    created: Histogram<f64>,
-    requests: Histogram<f64>,
+/// Records how long a request waits for its answer's head. Dropped before that it was the client that left.
+#[derive(Debug)]
+pub struct RequestTimer {
+    metrics: Metrics,
+    method: &'static str,
+    route: &'static str,
+    start: Instant,
 }
 
 impl Metrics {
-    /// Starts measuring and sending, if `otel` says so. Needs the tokio runtime that is to do the sending.
-    ///
-    /// # Errors
-    /// The collector's address cannot be understood; the text holds nothing of it.
-    pub fn start(otel: &config::Otel) -> Result<Self, String> {
-        if !otel.enabled {
-            return Ok(Self::default());
-        }
-        let reader = PeriodicReader::builder(export::exporter(otel)?).with_interval(otel.export_interval).build();
-        let resource = Resource::builder()
-            .with_service_name(otel.service_name.clone())
-            .with_attribute(KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()))
-            .build();
-        let provider = SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build();
-        Ok(Self(Some(Arc::new(Instruments::new(provider)))))
+    /// Measures for `otlp`, and for `prometheus` if there is one.
+    pub fn new(otlp: Otlp, prometheus: Option<Arc<Prometheus>>) -> Self {
+        Self { otlp, prometheus }
+    }
+
+    /// What Prometheus scrapes, if anything.
+    pub fn prometheus(&self) -> Option<&Arc<Prometheus>> {
+        self.prometheus.as_ref()
     }
 
     /// Records how long a client's creation of a sandbox took.
     pub fn created(&self, event: CreateEvent, sdk: Sdk) {
-        let Some(instruments) = &self.0 else { return };
-        let attributes = [
-            KeyValue::new("sdk.language", sdk.language),
-            KeyValue::new("sdk.version", sdk.version),
-            KeyValue::new("success", event.success),
-        ];
-        instruments.created.record(event.duration_ms as f64, &attributes);
+        self.otlp.created(event, sdk);
     }
 
-    /// Whether anything is recorded.
-    pub fn is_on(&self) -> bool {
-        self.0.is_some()
+    /// A request has come, at `start`, whose path has the template `route`. Nothing when nothing is recorded.
+    pub fn request(
+        &self,
+        method: &Method,
+        route: impl FnOnce() -> &'static str,
+        start: Instant,
+    ) -> Option<RequestTimer> {
+        let is_on = self.otlp.is_on() || self.prometheus.is_some();
+        is_on.then(|| RequestTimer { metrics: self.clone(), method: labels::method(method), route: route(), start })
     }
 
-    /// Records how long a request waited for its answer's head. `route` is the path's template.
-    pub fn answered(&self, method: &Method, route: &'static str, status: StatusCode, time: Duration) {
-        let Some(instruments) = &self.0 else { return };
-        let attributes = [
-            KeyValue::new("http_method", known(method)),
-            KeyValue::new("http_route", route),
-            KeyValue::new("http_status_code", i64::from(status.as_u16())),
-        ];
-        instruments.requests.record(time.as_secs_f64() * 1e3, &attributes);
+    /// Counts a connection for as long as the guard lives.
+    pub fn connection(&self, protocol: Protocol) -> Option<ConnectionGuard> {
+        self.prometheus.as_ref().map(|prometheus| prometheus.connection(protocol))
+    }
+
+    /// Counts a log request that was refused.
+    pub fn log_rejected(&self, reason: Rejection) {
+        if let Some(prometheus) = &self.prometheus {
+            prometheus.log_rejected(reason);
+        }
+    }
+
+    /// Counts and lists a log stream to the client that `client` watches, for as long as the guard lives.
+    pub fn log_stream(&self, info: StreamInfo, client: ClientWatch) -> Option<StreamGuard> {
+        self.prometheus.as_ref().map(|prometheus| LiveStreams::open(prometheus.streams(), info, client))
+    }
+
+    /// Counts requests to the backend that sandboxes run on.
+    pub fn backend(&self) -> BackendCalls {
+        self.prometheus.as_ref().map(|prometheus| prometheus.backend().clone()).unwrap_or_default()
     }
 
     /// Sends what has not been sent, for at most `patience`.
     pub async fn shutdown(&self, patience: Duration) {
-        let Some(instruments) = self.0.clone() else { return };
-        let (done, sent) = oneshot::channel();
-        // A thread of its own, which the end of the program need not wait for.
-        thread::spawn(move || {
-            // Nobody waits any more when the answer comes too late.
-            let _ = done.send(instruments.provider.shutdown());
-        });
-        match tokio::time::timeout(patience, sent).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(_) => tracing::warn!("the last metrics could not be sent"),
-            Err(_) => tracing::warn!("the last metrics were not sent within {} s", patience.as_secs()),
+        self.otlp.shutdown(patience).await;
+    }
+}
+
+impl RequestTimer {
+    /// The answer's head is there.
+    pub fn answered(mut self, status: StatusCode) {
+        let (metrics, time) = (std::mem::take(&mut self.metrics), self.start.elapsed());
+        metrics.otlp.answered(self.method, self.route, status, time);
+        if let Some(prometheus) = metrics.prometheus {
+            prometheus.answered(self.method, self.route, Some(status), time);
         }
     }
 }
 
-impl Instruments {
-    fn new(provider: SdkMeterProvider) -> Self {
-        let scope = InstrumentationScope::builder("opensandbox.server").build();
-        let meter = provider.meter_with_scope(scope);
-        let created = meter
-            .f64_histogram("opensandbox.sandbox.create.duration")
-            .with_unit("ms")
-            .with_description("Sandbox creation latency from SDK create start until ready or failure")
-            .with_boundaries(CREATE_BOUNDS.to_vec())
-            .build();
-        let requests = meter
-            .f64_histogram("server.http.request.duration")
-            .with_unit("ms")
-            .with_description("Server HTTP request duration by method, route template, and status code")
-            .with_boundaries(REQUEST_BOUNDS.to_vec())
-            .build();
-        Self { provider, created, requests }
-    }
-}
-
-impl fmt::Debug for Instruments {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Instruments").finish_non_exhaustive()
-    }
-}
-
-/// The method, if it is one of the usual: each distinct one is a series at the collector, and clients can invent any.
-fn known(method: &Method) -> &'static str {
-    const KNOWN: [&str; 9] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT"];
-    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn invented_methods_are_one_series() {
-        assert_eq!(known(&Method::GET), "GET");
-        assert_eq!(known(&Method::from_bytes(b"BREW").unwrap()), "_OTHER");
-    }
-
-    #[tokio::test]
-    async fn nothing_is_measured_without_a_collector() {
-        let metrics = Metrics::default();
-        metrics.answered(&Method::GET, "/health", StatusCode::OK, Duration::ZERO);
-        metrics.shutdown(Duration::ZERO).await;
-        assert!(metrics.0.is_none());
+impl Drop for RequestTimer {
+    fn drop(&mut self) {
+        // Taken away with the answer.
+        if let Some(prometheus) = &self.metrics.prometheus {
+            prometheus.answered(self.method, self.route, None, self.start.elapsed());
+        }
     }
 }

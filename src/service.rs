@@ -50,6 +50,8 @@ pub struct Gateway {
     pub proxies: TrustedProxies,
     /// Only pages and names of this machine are answered: what a sandbox runs, it runs as this user.
     pub local_only: bool,
+    /// Whether the access log has lines for `/health` and `/ready` too (`log.access_health_checks`).
+    pub log_health_checks: bool,
 }
 
 /// One connection's service.
@@ -95,8 +97,10 @@ impl Service {
         mut report: Box<Report>,
     ) -> Result<Response<Body>, Infallible> {
         let metrics = self.gateway.api.metrics.clone();
-        let (method, template) = (req.method().clone(), metrics.is_on().then(|| router::template(req.uri().path())));
-        let is_head = method == Method::HEAD;
+        let timer = metrics.request(req.method(), || router::template(req.uri().path()), report.request().start);
+        drop(metrics);
+        let is_head = req.method() == Method::HEAD;
+        let is_quiet = !self.gateway.log_health_checks && matches!(req.uri().path(), "/health" | "/ready");
         let origin = req.headers().get(header::ORIGIN).cloned();
         let mut is_gone = false;
         let tunnels = self.http1.as_ref().map(|http1| Arc::clone(&http1.tunnels));
@@ -120,8 +124,10 @@ impl Service {
             return Ok(res);
         }
         report.answered(res.status());
-        if let Some(template) = template {
-            metrics.answered(&method, template, res.status(), report.request().start.elapsed());
+        report.set_following(res.body().is_following());
+        report.set_quiet(is_quiet && res.status().is_success());
+        if let Some(timer) = timer {
+            timer.answered(res.status());
         }
         if is_head {
             respond::without_body(&mut res);

@@ -3,14 +3,15 @@
 use std::{num::NonZeroU32, sync::Arc};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::JoinHandle};
 
 use crate::{
+    admin::Admin,
     api::{self, Api, proxy::public_path},
     config::{self, Config, RuntimeKind},
-    drain::Drain,
+    drain::{self, Drain},
     logs::limits::{StreamLimits, Streams},
-    metrics::Metrics,
+    metrics::{Metrics, otlp::Otlp, prometheus::Prometheus},
     proxy::{self, Proxy, limits::Limits},
     renew::Renewer,
     runtime::{
@@ -18,20 +19,25 @@ use crate::{
         docker::{Docker, DockerOptions},
         process::{Process, ProcessOptions},
     },
-    server::{Settings, connection::Connections, threads::Threads},
+    server::{Settings, connection::Connections, listen::Listeners, threads::Threads},
     service::Gateway,
     snapshots::{SnapshotOptions, Snapshots},
     store::{self, StoreError},
 };
 
-/// Starts the runtime that `config` names.
+/// Connections to the operator's listener that the system queues.
+const ADMIN_BACKLOG: u32 = 128;
+
+/// Starts the runtime that `config` names; its requests are counted by `metrics`.
 ///
 /// # Errors
 ///
 /// It cannot be reached or started.
-pub async fn runtime(config: &Config) -> Result<Arc<dyn Runtime>, RuntimeError> {
+pub async fn runtime(config: &Config, metrics: &Metrics) -> Result<Arc<dyn Runtime>, RuntimeError> {
     match config.runtime.kind {
-        RuntimeKind::Docker => Ok(Arc::new(Docker::from_env(docker_options(config)).await?)),
+        RuntimeKind::Docker => {
+            Ok(Arc::new(Docker::from_env(DockerOptions { calls: metrics.backend(), ..docker_options(config) }).await?))
+        }
         RuntimeKind::Process => Ok(Arc::new(Process::start(process_options(config))?)),
         // The configuration names it among its fatal gaps, so the program does not come here.
         RuntimeKind::Kubernetes => {
@@ -74,7 +80,7 @@ pub fn server(
         proxy_base: config.server.eip.as_deref().map(api::endpoints::base_of),
         proxy: Proxy::new(drain.watch(), proxy_options(config)),
         public_path: public_path(config.server.eip.as_deref()),
-        metrics,
+        metrics: metrics.clone(),
     };
     let concurrency = || config.server.limit_concurrency.map(|limit| Semaphore::new(limit.get() as usize));
     let gateway = Arc::new(Gateway {
@@ -84,12 +90,14 @@ pub fn server(
         proxy_concurrency: concurrency(),
         proxies: config.server.trusted_proxies.clone(),
         local_only: config.runtime.kind == RuntimeKind::Process,
+        log_health_checks: config.log.access_health_checks,
     });
     let connections = Connections {
         gateway,
         drain: drain.watch(),
         keep_alive: timeout_keep_alive,
         write_stall: config.logs.write_stall_timeout,
+        metrics,
     };
     Settings {
         connections,
@@ -101,11 +109,54 @@ pub fn server(
 }
 
 /// Starts measuring as `config` says. A collector that is named wrongly is no reason not to serve.
-pub fn metrics(config: &Config) -> Metrics {
-    Metrics::start(&config.otel).unwrap_or_else(|why| {
+/// Prometheus is measured for only if something listens for it.
+pub fn metrics(config: &Config, is_scraped: bool) -> Metrics {
+    let otlp = Otlp::start(&config.otel).unwrap_or_else(|why| {
         tracing::warn!("no metrics are sent: {why}");
-        Metrics::default()
-    })
+        Otlp::default()
+    });
+    let (runtime, source) = match config.runtime.kind {
+        RuntimeKind::Docker => ("docker", "engine"),
+        RuntimeKind::Process => ("process", "file"),
+        RuntimeKind::Kubernetes => ("kubernetes", "kubelet"),
+    };
+    Metrics::new(otlp, is_scraped.then(|| Arc::new(Prometheus::new(runtime, source))))
+}
+
+/// Listens where the operator's listener is to be (`metrics.listen`). What is taken is no failure of `dev`, which many may run.
+///
+/// # Errors
+///
+/// A text for a person: the address cannot be had.
+pub fn admin_listeners(config: &Config, is_dev: bool) -> Result<Option<Listeners>, String> {
+    let Some(listen) = &config.metrics.listen else { return Ok(None) };
+    match Listeners::bind(&listen.host, listen.port, ADMIN_BACKLOG) {
+        Ok(listeners) => Ok(Some(listeners)),
+        Err(error) if is_dev => {
+            tracing::warn!("no metrics: cannot listen on {listen}: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(format!("Cannot listen on {listen} (metrics.listen): {error}")),
+    }
+}
+
+/// Serves the operator on `listeners` for as long as the task lives.
+pub fn admin(
+    config: &Config,
+    listeners: Listeners,
+    metrics: &Metrics,
+    runtime: Arc<dyn Runtime>,
+    drain: drain::Watch,
+) -> Option<JoinHandle<()>> {
+    let prometheus = Arc::clone(metrics.prometheus()?);
+    for address in listeners.addresses() {
+        tracing::info!("metrics are on http://{address}/metrics, open log streams on /admin/streams");
+        if config.server.api_key.is_none() && !address.ip().is_loopback() {
+            tracing::warn!("without server.api_key, /admin/streams on {address} is refused: it is no loopback address");
+        }
+    }
+    let admin = Admin::new(prometheus, runtime, config.server.api_key.clone(), drain);
+    Some(tokio::spawn(admin.serve(listeners)))
 }
 
 /// Raises the limit on open files to the highest that is allowed: a log stream takes two.

@@ -8,9 +8,12 @@ mod query;
 
 use std::{
     future::{Future, poll_fn},
+    net::SocketAddr,
     num::NonZeroU64,
     panic::resume_unwind,
     pin::Pin,
+    sync::Arc,
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -22,12 +25,13 @@ use self::{
     collect::Tail,
     query::{EventsQuery, LogsQuery, SummaryQuery},
 };
-use super::{Api, payload};
+use super::{Api, Caller, logs, payload};
 use crate::{
     body::Body,
     client::ClientWatch,
     error::ApiError,
     logs::{LogQuery, LogSource, body::LogBody, framed::Framed},
+    metrics::streams::StreamInfo,
     model::diagnostics::{Descriptor, Kind},
     router::Diagnostics,
     runtime::{ErrorKind, RuntimeError},
@@ -48,6 +52,14 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// RFC 8594's forerunner, as the existing server writes it.
 const DEPRECATION: &str = "deprecation";
 
+/// Who reads a log, and since when.
+struct Reader {
+    client: ClientWatch,
+    address: SocketAddr,
+    agent: Option<Box<str>>,
+    begun: Instant,
+}
+
 /// Answers one of the four.
 ///
 /// # Errors
@@ -57,7 +69,7 @@ pub async fn answer(
     id: &str,
     kind: Diagnostics,
     req: Request<Incoming>,
-    client: ClientWatch,
+    Caller { peer, client }: Caller,
 ) -> Result<Response<Body>, ApiError> {
     let (head, body) = req.into_parts();
     // The existing server passes a body over; left unread it would hide the client's leaving.
@@ -65,23 +77,25 @@ pub async fn answer(
         payload::read(body).await?;
     }
     let query = head.uri.query().unwrap_or_default();
+    let agent = head.headers.get(header::USER_AGENT).map(|agent| StreamInfo::agent(agent.as_bytes()));
+    let reader = Reader { client, address: peer.address, agent, begun: Instant::now() };
     match kind {
-        Diagnostics::Logs => logs(api, id, query::logs(query, jiff::Timestamp::now())?, client).await,
+        Diagnostics::Logs => log(api, id, query::logs(query, jiff::Timestamp::now())?, reader).await,
         Diagnostics::Events => events(api, id, query::events(query)?).await,
         Diagnostics::Inspect => Ok(text(api.runtime.inspect(id).await?)),
-        Diagnostics::Summary => summary(api, id, query::summary(query)?, client).await,
+        Diagnostics::Summary => summary(api, id, query::summary(query)?, reader).await,
     }
 }
 
-async fn logs(api: &Api, id: &str, query: LogsQuery, client: ClientWatch) -> Result<Response<Body>, ApiError> {
+async fn log(api: &Api, id: &str, query: LogsQuery, reader: Reader) -> Result<Response<Body>, ApiError> {
     let LogsQuery { scope, log, guessed_since } = query;
     if let Some(scope) = scope {
         // One line more than are shown tells whether there are more.
         let log = LogQuery { tail: NonZeroU64::new(LOG_LINES as u64 + 1), since: None, ..log };
-        let tail = watched(&client, collected(api, id, &log)).await??;
+        let tail = watched(&reader.client, collected(api, id, &log)).await??;
         return Ok(described(id.to_owned(), scope, tail).await);
     }
-    let mut res = stream(api, id, &log, client, String::new(), "").await?;
+    let mut res = stream(api, id, &log, reader, String::new(), "").await?;
     let headers = res.headers_mut();
     headers.insert(DEPRECATION, HeaderValue::from_static("true"));
     if guessed_since {
@@ -103,7 +117,7 @@ async fn events(api: &Api, id: &str, query: EventsQuery) -> Result<Response<Body
     Ok(respond::json(StatusCode::OK, &Descriptor::new(Kind::Events, id, scope, content, truncated)))
 }
 
-async fn summary(api: &Api, id: &str, query: SummaryQuery, client: ClientWatch) -> Result<Response<Body>, ApiError> {
+async fn summary(api: &Api, id: &str, query: SummaryQuery, reader: Reader) -> Result<Response<Body>, ApiError> {
     let SummaryQuery { log, lines, limit } = query;
     let inspect = api.runtime.inspect(id).await?;
     let events = api.runtime.events(id, limit).await?;
@@ -114,7 +128,7 @@ async fn summary(api: &Api, id: &str, query: SummaryQuery, client: ClientWatch) 
          \n{thin}\nEVENTS\n{thin}\n{events}\n\
          \n{thin}\nLOGS (last {lines} lines)\n{thin}\n"
     );
-    stream(api, id, &log, client, head, "\n").await
+    stream(api, id, &log, reader, head, "\n").await
 }
 
 /// A text that is at hand.
@@ -130,11 +144,12 @@ async fn stream(
     api: &Api,
     id: &str,
     query: &LogQuery,
-    client: ClientWatch,
+    reader: Reader,
     mut before: String,
     after: &'static str,
 ) -> Result<Response<Body>, ApiError> {
-    let permit = api.streams.acquire(id)?;
+    let permit = logs::permit(api, id)?;
+    let Reader { client, address, agent, begun } = reader;
     let opened = async {
         let mut source = open(api, id, query).await?;
         let first = next(id, &mut source).await?;
@@ -147,14 +162,16 @@ async fn stream(
     };
     let before = if before.is_empty() { first } else { [before.as_bytes(), &first[..]].concat().into() };
     let source = Box::pin(Framed::new(before, source, Bytes::from_static(after.as_bytes())));
-    let mut res = Response::new(Body::log(LogBody::new(source, false, client, &api.drain, permit)));
+    let info = StreamInfo { sandbox: Arc::clone(permit.sandbox()), follow: false, client: address, agent, begun };
+    let live = api.metrics.log_stream(info, client.clone());
+    let mut res = Response::new(Body::log(LogBody::new(source, false, client, &api.drain, permit).listed(live)));
     res.headers_mut().insert(header::CONTENT_TYPE, TEXT);
     Ok(res)
 }
 
 /// The end of a log, in memory.
 async fn collected(api: &Api, id: &str, query: &LogQuery) -> Result<Tail, ApiError> {
-    let _permit = api.streams.acquire(id)?;
+    let _permit = logs::permit(api, id)?;
     let mut source = open(api, id, query).await?;
     let mut tail = Tail::default();
     while let Some(piece) = next(id, &mut source).await? {

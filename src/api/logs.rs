@@ -1,13 +1,18 @@
 //! `GET /sandboxes/{sandboxId}/logs`.
 
-use std::future::poll_fn;
+use std::{future::poll_fn, sync::Arc, time::Instant};
 
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::{Api, log_query};
-use crate::{body::Body, client::ClientWatch, error::ApiError, logs::body::LogBody};
+use super::{Api, Caller, log_query};
+use crate::{
+    body::Body,
+    error::ApiError,
+    logs::{body::LogBody, limits::StreamPermit},
+    metrics::streams::StreamInfo,
+};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
@@ -18,26 +23,39 @@ const UNCHANGED: HeaderValue = HeaderValue::from_static("no-cache, no-transform"
 const UNBUFFERED: HeaderValue = HeaderValue::from_static("no");
 
 /// Streams a sandbox's log. The head is answered as soon as the sandbox is known to have one.
-pub async fn stream(
-    api: &Api,
-    id: &str,
-    req: &Request<Incoming>,
-    client: ClientWatch,
-) -> Result<Response<Body>, ApiError> {
+pub async fn stream(api: &Api, id: &str, req: &Request<Incoming>, caller: Caller) -> Result<Response<Body>, ApiError> {
     if !req.body().is_end_stream() {
         return Err(ApiError::log_request_with_body());
     }
+    let begun = Instant::now();
+    let Caller { peer, client } = caller;
     let query = log_query::parse(req.uri().query().unwrap_or_default(), jiff::Timestamp::now())?;
-    let permit = api.streams.acquire(id)?;
+    let permit = permit(api, id)?;
     let source = tokio::select! {
         opened = api.runtime.open_logs(id, &query) => opened?,
         // hyper itself would not see it when there are bytes behind the request.
         () = poll_fn(|cx| client.poll_gone(cx)) => return Err(ApiError::client_gone()),
     };
-    let mut res = Response::new(Body::log(LogBody::new(source, query.follow, client, &api.drain, permit)));
+    let agent = req.headers().get(header::USER_AGENT).map(|agent| StreamInfo::agent(agent.as_bytes()));
+    if query.follow {
+        tracing::info!(sandbox = id, client = %peer.address, user_agent = agent.as_deref(), "a client follows a log");
+    }
+    let sandbox = Arc::clone(permit.sandbox());
+    let info = StreamInfo { sandbox, follow: query.follow, client: peer.address, agent, begun };
+    let live = api.metrics.log_stream(info, client.clone());
+    let body = LogBody::new(source, query.follow, client, &api.drain, permit).listed(live);
+    let mut res = Response::new(Body::log(body));
     let headers = res.headers_mut();
     headers.insert(header::CONTENT_TYPE, TEXT);
     headers.insert(header::CACHE_CONTROL, UNCHANGED);
     headers.insert("x-accel-buffering", UNBUFFERED);
     Ok(res)
+}
+
+/// The right to one more stream of a sandbox's log. Who does not get it is counted.
+pub(super) fn permit(api: &Api, id: &str) -> Result<StreamPermit, ApiError> {
+    api.streams.acquire(id).map_err(|limit| {
+        api.metrics.log_rejected(limit.rejection());
+        limit.into()
+    })
 }

@@ -18,6 +18,10 @@ pub struct Log {
     /// The files written besides the standard output (`file_enabled`). Default
     /// none.
     pub file: Option<LogFile>,
+    /// `access_health_checks`: whether `/health` and `/ready` that went well
+    /// have lines in the access log too. Default true. Not a key of the Python
+    /// server.
+    pub access_health_checks: bool,
 }
 
 /// How a line of the server's log looks.
@@ -52,7 +56,8 @@ impl Log {
         let format = section.choice("format", LogFormat::Text, &formats);
         let enabled = section.boolean("file_enabled", false);
         let file = LogFile::read(section);
-        Self { level, format, file: enabled.then_some(file) }
+        let access_health_checks = section.boolean("access_health_checks", true);
+        Self { level, format, file: enabled.then_some(file), access_health_checks }
     }
 }
 

@@ -3,8 +3,10 @@
 use std::{
     fmt,
     future::Future,
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -15,7 +17,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{LogError, LogSource, finish::Finish, limits::StreamPermit};
-use crate::{client::ClientWatch, drain};
+use crate::{client::ClientWatch, drain, metrics::streams::StreamGuard};
 
 pin_project! {
     /// The body of a log response. Dropping it releases the backend at once.
@@ -33,6 +35,20 @@ pin_project! {
         rest: Bytes,
         permit: StreamPermit,
         finish: Option<Finish>,
+        live: Option<StreamGuard>,
+    }
+
+    impl PinnedDrop for LogBody {
+        fn drop(this: Pin<&mut Self>) {
+            let finish = this.finish();
+            let this = this.project();
+            if matches!(this.state, State::Streaming(_)) {
+                release(this.state, this.live.as_ref(), finish);
+            }
+            if let Some(live) = this.live.take() {
+                live.ended(finish);
+            }
+        }
     }
 }
 
@@ -50,6 +66,8 @@ enum State {
 pub enum BodyError {
     /// The client is gone.
     ClientGone,
+    /// An administrator ended it.
+    EndedByAdmin,
     /// The source failed.
     Source(LogError),
 }
@@ -76,17 +94,30 @@ impl LogBody {
             rest: Bytes::new(),
             permit,
             finish: None,
+            live: None,
         }
+    }
+
+    /// The same body, listed and counted by `live` while it lives.
+    pub fn listed(mut self, live: Option<StreamGuard>) -> Self {
+        self.live = live;
+        self
     }
 
     /// Why it ended. Dropped before its end it was the client that left, unless we have cut it.
     pub fn finish(&self) -> Finish {
         match self.finish {
             Some(finish) => finish,
+            None if self.live.as_ref().is_some_and(StreamGuard::is_ended) => Finish::EndedByAdmin,
             None if self.client.has_stalled() => Finish::SlowClient,
             None if self.watch.has_cut() => Finish::Drained,
             None => Finish::ClientGone,
         }
+    }
+
+    /// Whether it goes on with what comes.
+    pub fn is_following(&self) -> bool {
+        self.follow
     }
 
     /// Whether nothing more comes.
@@ -98,6 +129,19 @@ impl LogBody {
     pub fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.project();
         this.client.set_asked();
+        if let Some(live) = &*this.live
+            && matches!(this.state, State::Streaming(_))
+        {
+            live.wakes(cx.waker());
+            if live.is_ended() {
+                *this.rest = Bytes::new();
+                break_off(this.state, this.client, BodyError::EndedByAdmin);
+                live.released(None);
+                *this.finish = Some(Finish::EndedByAdmin);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
         if !this.rest.is_empty() {
             this.client.set_handed();
             return Poll::Ready(Some(Ok(Frame::data(slice(this.rest, this.client.max_frame())))));
@@ -106,7 +150,7 @@ impl LogBody {
             *this.draining = true;
         }
         if *this.draining && *this.at_line_start && matches!(this.state, State::Streaming(_)) {
-            return end(this.state, this.finish, Finish::Drained, None);
+            return end(this.state, this.live.as_ref(), this.finish, Finish::Drained, None);
         }
         let source = match this.state {
             State::Ended => return Poll::Ready(None),
@@ -121,6 +165,9 @@ impl LogBody {
         };
         match source.as_mut().poll_chunk(cx) {
             Poll::Ready(Some(Ok(bytes))) => {
+                if let Some(live) = &*this.live {
+                    live.add(bytes.len(), source.bytes_read());
+                }
                 *this.rest = if *this.draining { up_to_line_end(bytes) } else { bytes };
                 *this.at_line_start = this.rest.last() == Some(&b'\n');
                 this.client.set_handed();
@@ -128,17 +175,15 @@ impl LogBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 *this.finish = Some(cause(&error));
-                // hyper writes what it holds when the body has nothing for it, and only then is the error due.
-                let linger = this.client.linger().map(|time| Box::pin(sleep(time)));
-                *this.state =
-                    State::Failing { error: BodyError::Source(error), flushes: this.client.flushes(), linger };
+                break_off(this.state, this.client, BodyError::Source(error));
+                this.live.iter().for_each(|live| live.released(None));
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Poll::Ready(None) => end(this.state, this.finish, Finish::Complete, None),
+            Poll::Ready(None) => end(this.state, this.live.as_ref(), this.finish, Finish::Complete, None),
             Poll::Pending => {
                 ready!(this.client.poll_gone(cx));
-                end(this.state, this.finish, Finish::ClientGone, Some(BodyError::ClientGone))
+                end(this.state, this.live.as_ref(), this.finish, Finish::ClientGone, Some(BodyError::ClientGone))
             }
         }
     }
@@ -147,17 +192,34 @@ impl LogBody {
 /// Lets go of the source and says how the body ended.
 fn end<T>(
     state: &mut State,
+    live: Option<&StreamGuard>,
     finish: &mut Option<Finish>,
     how: Finish,
     error: Option<BodyError>,
 ) -> Poll<Option<Result<T, BodyError>>> {
-    *state = State::Ended;
+    release(state, live, how);
     *finish = Some(how);
     Poll::Ready(error.map(Err))
 }
 
+/// Lets go of the source, of which `live` is told.
+fn release(state: &mut State, live: Option<&StreamGuard>, how: Finish) {
+    let left = live.filter(|_| how == Finish::ClientGone).map(|_| Instant::now());
+    *state = State::Ended;
+    if let Some(live) = live {
+        live.released(left.map(|left| left.elapsed()));
+    }
+}
+
+/// Lets go of the source and breaks the response off once what came before is written: hyper writes what it holds when the
+/// body has nothing for it, and only then is the error due. Whoever calls this wakes the task.
+fn break_off(state: &mut State, client: &ClientWatch, error: BodyError) {
+    let linger = client.linger().map(|time| Box::pin(sleep(time)));
+    *state = State::Failing { error, flushes: client.flushes(), linger };
+}
+
 fn fail<T>(state: &mut State) -> Poll<Option<Result<T, BodyError>>> {
-    match std::mem::replace(state, State::Ended) {
+    match mem::replace(state, State::Ended) {
         State::Failing { error, .. } => Poll::Ready(Some(Err(error))),
         State::Streaming(_) | State::Ended => Poll::Ready(None),
     }
@@ -172,7 +234,7 @@ fn cause(error: &LogError) -> Finish {
 
 /// Takes at most `most` bytes from the front, without copying.
 fn slice(bytes: &mut Bytes, most: usize) -> Bytes {
-    if bytes.len() <= most { std::mem::take(bytes) } else { bytes.split_to(most) }
+    if bytes.len() <= most { mem::take(bytes) } else { bytes.split_to(most) }
 }
 
 /// Cuts after the last line that is whole, where a drained stream may end.
@@ -196,6 +258,7 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ClientGone => f.write_str("the client left"),
+            Self::EndedByAdmin => f.write_str("an administrator ended the stream"),
             Self::Source(_) => f.write_str("the log could not be read to its end"),
         }
     }
@@ -204,7 +267,7 @@ impl fmt::Display for BodyError {
 impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::ClientGone => None,
+            Self::ClientGone | Self::EndedByAdmin => None,
             Self::Source(error) => Some(error),
         }
     }

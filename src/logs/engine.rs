@@ -127,15 +127,18 @@ pub struct Exchange<T> {
     /// The last read was a short one.
     was_short: bool,
     max_read: usize,
+    /// Bytes of this answer, and of those that were read to ask for it.
+    read: u64,
 }
 
 impl<T: Transport> Exchange<T> {
-    /// Decodes `answer`, without what `skip` leaves out, in reads of at most `max_read` bytes.
-    pub fn new(answer: Answer<T>, mode: Mode, skip: Skip, max_read: usize) -> Self {
+    /// Decodes `answer`, without what `skip` leaves out, in reads of at most `max_read` bytes. `before` bytes were read to ask
+    /// for it.
+    pub fn new(answer: Answer<T>, mode: Mode, skip: Skip, max_read: usize, before: u64) -> Self {
         let Answer { io, body, early } = answer;
         let demux = Demux::new(body, mode, skip);
         let next_read = FIRST_READ.min(max_read);
-        Self { io, demux, early, buf: BytesMut::new(), buf_len: 0, next_read, was_short: false, max_read }
+        Self { io, demux, early, buf: BytesMut::new(), buf_len: 0, next_read, was_short: false, max_read, read: before }
     }
 
     /// Reads once, into a buffer that is there only while there is something to read.
@@ -144,11 +147,15 @@ impl<T: Transport> Exchange<T> {
             let early = std::mem::take(&mut self.early);
             self.headroom(early.len());
             self.buf.put_slice(&early);
+            self.read += early.len() as u64;
             return Poll::Ready(Ok(early.len()));
         }
         let read = self.poll_read(cx);
         match read {
-            Poll::Ready(Ok(read)) => self.adapt(read),
+            Poll::Ready(Ok(read)) => {
+                self.read += read as u64;
+                self.adapt(read);
+            }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => self.release(),
         }
@@ -214,6 +221,10 @@ impl<T: Transport> LogSource for Exchange<T> {
                 },
             }
         }
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.read
     }
 }
 

@@ -17,17 +17,38 @@ pub enum Finish {
     BackendFailed,
     /// The gateway is ending.
     Drained,
+    /// An administrator ended it (`DELETE /admin/streams/{id}`).
+    EndedByAdmin,
 }
 
-impl fmt::Display for Finish {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Finish {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Complete,
+        Self::ClientGone,
+        Self::SlowClient,
+        Self::BackendLost,
+        Self::BackendFailed,
+        Self::Drained,
+        Self::EndedByAdmin,
+    ];
+
+    /// The word for it in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Complete => "complete",
             Self::ClientGone => "client_gone",
             Self::SlowClient => "slow_client",
             Self::BackendLost => "backend_lost",
             Self::BackendFailed => "backend_failed",
             Self::Drained => "drained",
-        })
+            Self::EndedByAdmin => "ended_by_admin",
+        }
+    }
+}
+
+impl fmt::Display for Finish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

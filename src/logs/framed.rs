@@ -15,12 +15,14 @@ pub struct Framed {
     before: Bytes,
     source: Option<Pin<Box<dyn LogSource>>>,
     after: Bytes,
+    /// What the log had read when it was let go of.
+    read: u64,
 }
 
 impl Framed {
     /// `before` may be what was read ahead of `source`.
     pub fn new(before: Bytes, source: Pin<Box<dyn LogSource>>, after: Bytes) -> Self {
-        Self { before, source: Some(source), after }
+        Self { before, source: Some(source), after, read: 0 }
     }
 }
 
@@ -34,10 +36,15 @@ impl LogSource for Framed {
                 return Poll::Ready(Some(piece));
             }
             // The backend's connection need not wait for a client that takes its time with the rest.
+            self.read = source.bytes_read();
             self.source = None;
         }
         let after = mem::take(&mut self.after);
         Poll::Ready(Some(after).filter(|after| !after.is_empty()).map(Ok))
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.source.as_ref().map_or(self.read, |source| source.bytes_read())
     }
 }
 
@@ -52,6 +59,10 @@ mod tests {
     impl LogSource for Pieces {
         fn poll_chunk(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, LogError>>> {
             Poll::Ready(self.0.pop_front().map(|piece| Ok(Bytes::from(piece))))
+        }
+
+        fn bytes_read(&self) -> u64 {
+            0
         }
     }
 

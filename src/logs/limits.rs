@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use crate::metrics::labels::Rejection;
+
 /// The limits on open log streams; 0 is no limit.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamLimits {
@@ -41,6 +43,23 @@ pub enum LimitReached {
     Total(usize),
     /// The one on a sandbox's streams: so many.
     PerSandbox(usize),
+}
+
+impl StreamPermit {
+    /// The sandbox whose log it is.
+    pub fn sandbox(&self) -> &Arc<str> {
+        &self.sandbox
+    }
+}
+
+impl LimitReached {
+    /// The reason under which it is counted.
+    pub fn rejection(self) -> Rejection {
+        match self {
+            Self::Total(_) => Rejection::GlobalLimit,
+            Self::PerSandbox(_) => Rejection::SandboxLimit,
+        }
+    }
 }
 
 impl Streams {

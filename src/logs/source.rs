@@ -19,6 +19,9 @@ pub trait LogSource: Send {
     /// `None` is a real end: the backend said that there is no more. An error is everything else, such as a
     /// connection that broke off. It is not polled again after either.
     fn poll_chunk(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, LogError>>>;
+
+    /// How many bytes were read from the backend so far, framing and what was left out included.
+    fn bytes_read(&self) -> u64;
 }
 
 /// Why a log stream could not go on.

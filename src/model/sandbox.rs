@@ -110,6 +110,10 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Running, Self::Paused, Self::Terminated, Self::Failed, Self::Unknown];
+
     /// The name on the wire.
     pub fn name(self) -> &'static str {
         match self {

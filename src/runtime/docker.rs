@@ -31,6 +31,7 @@ mod logs;
 mod look;
 mod mask;
 mod metadata;
+mod operation;
 mod options;
 mod overlay;
 mod pause;
@@ -138,7 +139,8 @@ impl Docker {
     /// [`ErrorKind::Initialization`] when the engine does not answer, [`ErrorKind::RuntimeUnavailable`] when it lacks
     /// the runtime that sandboxes are to have.
     pub async fn connect(endpoint: Endpoint, options: DockerOptions) -> Result<Self, RuntimeError> {
-        let engine = Engine::connect(endpoint, options.api_timeout, options.client_config.clone()).await;
+        let (config, calls) = (options.client_config.clone(), options.calls.clone());
+        let engine = Engine::connect(endpoint, options.api_timeout, config, calls).await;
         let engine = engine.map_err(|error| unreachable_engine(&engine::text(&error)))?;
         tracing::info!(api = engine.api_version, endpoint = ?engine.endpoint, "connected to the engine");
         if let Some(name) = &options.secure_runtime {

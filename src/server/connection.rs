@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use super::{io::WatchedIo, listen, stall::StreamExecutor, timer::ConnectionTimer};
 use crate::{
     causes, drain,
+    metrics::{Metrics, labels::Protocol},
     peer::Peer,
     proxy::tunnel::TunnelSlot,
     service::{Gateway, Service},
@@ -57,6 +58,8 @@ pub struct Connections {
     pub keep_alive: Duration,
     /// How long a blocked write may make no progress.
     pub write_stall: Duration,
+    /// What is measured.
+    pub metrics: Metrics,
 }
 
 impl Connections {
@@ -77,11 +80,14 @@ impl Connections {
     }
 
     async fn speak(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Failure> {
+        let new = self.metrics.connection(Protocol::Unknown);
         let is_http2 = tokio::select! {
             begun = tokio::time::timeout(self.keep_alive, io.begins_with(PREFACE)) => begun??,
             // Nothing was asked yet, so there is nothing to finish.
             () = self.drain.begun() => return Ok(()),
         };
+        drop(new);
+        let _counted = self.metrics.connection(if is_http2 { Protocol::Http2 } else { Protocol::Http1 });
         if is_http2 {
             // Boxed, so that the many connections without HTTP/2 have no room for it.
             Box::pin(self.speak_http2(io, peer)).await

@@ -63,11 +63,19 @@ impl WatchedIo {
         again: impl FnOnce(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.stall.timer = None;
+            if self.stall.timer.take().is_some() {
+                self.shared.set_blocked(false);
+            }
             return written;
         }
+        if self.shared.is_cut() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "ended by the administrator")));
+        }
         let timeout = self.stall.timeout;
-        let timer = self.stall.timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        let timer = self.stall.timer.get_or_insert_with(|| {
+            self.shared.set_blocked(true);
+            Box::pin(sleep(timeout))
+        });
         ready!(timer.as_mut().poll(cx));
         self.stall.timer = None;
         // A socket counts as writable only when a third of its buffer is free and half of what may be unsent is sent, which
@@ -77,7 +85,10 @@ impl WatchedIo {
                 self.shared.set_stalled();
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
             }
-            written => Poll::Ready(written),
+            written => {
+                self.shared.set_blocked(false);
+                Poll::Ready(written)
+            }
         }
     }
 }

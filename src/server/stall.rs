@@ -79,12 +79,20 @@ impl<F: Future<Output = ()>> Future for Guarded<F> {
             return Poll::Ready(());
         }
         let Some(frame) = this.stream.waiting() else {
-            *this.timer = None;
+            if this.timer.take().is_some() {
+                this.stream.set_blocked(false);
+            }
             return Poll::Pending;
         };
+        if this.stream.is_cut() {
+            return Poll::Ready(());
+        }
         let timer = match this.timer {
             Some((armed, timer)) if *armed == frame => timer,
-            _ => &mut this.timer.insert((frame, Box::pin(sleep(*this.timeout)))).1,
+            _ => {
+                this.stream.set_blocked(true);
+                &mut this.timer.insert((frame, Box::pin(sleep(*this.timeout)))).1
+            }
         };
         if timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;

@@ -19,6 +19,11 @@ pub fn check(key: &Secret, path: &str, route: &Result<Route, NoRoute>, headers: 
     if EXEMPT.iter().any(|exempt| path.starts_with(exempt)) || is_proxied(path, route) {
         return Ok(());
     }
+    check_key(key, headers)
+}
+
+/// Checks that a request has the `key`.
+pub fn check_key(key: &Secret, headers: &HeaderMap) -> Result<(), ApiError> {
     match headers.get(API_KEY).map(|presented| presented.as_bytes()) {
         None | Some(b"") => Err(ApiError::missing_key()),
         Some(presented) if key.matches(presented) => Ok(()),

@@ -6,6 +6,7 @@
 mod support;
 
 mod abandoned;
+mod access_lines;
 mod buffers;
 mod bytes;
 mod command_line;
@@ -22,7 +23,9 @@ mod listeners;
 mod log_files;
 mod log_lines;
 mod metrics;
+mod operator;
 mod origin;
+mod prometheus;
 mod proxy;
 mod proxy_bodies;
 mod proxy_hostile;

@@ -19,6 +19,7 @@ pub mod gateway;
 pub mod h2;
 pub mod postgres;
 pub mod program;
+pub mod prometheus;
 
 use std::time::{Duration, Instant};
 

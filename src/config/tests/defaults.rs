@@ -33,7 +33,7 @@ fn server_and_proxy() {
 
 #[test]
 fn log_and_logs() {
-    let Config { log, logs, .. } = docker("");
+    let Config { log, logs, metrics, .. } = docker("");
     assert_eq!(log.level, Level::INFO);
     assert_eq!(log.format, LogFormat::Text);
     assert!(log.file.is_none());
@@ -41,6 +41,8 @@ fn log_and_logs() {
     assert_eq!(logs.max_streams_per_sandbox, NonZeroU32::new(8_000));
     assert_eq!(logs.write_stall_timeout, seconds(60));
     assert_eq!(logs.buffer_bytes, 131_072);
+    assert!(log.access_health_checks);
+    assert!(metrics.listen.is_none());
 
     let file = docker("[log]\nfile_enabled = 'yes'").log.file.unwrap();
     assert_eq!(file.path, Path::new("/home/me/logs/opensandbox/server.log"));
@@ -174,6 +176,7 @@ fn development() {
     assert_eq!((config.server.host.as_str(), config.server.port), ("127.0.0.1", 8080));
     assert!(config.server.api_key.is_none());
     assert!(config.fatal_gaps().is_empty());
+    assert_eq!(config.metrics.listen.unwrap().to_string(), "127.0.0.1:9090");
 }
 
 #[test]
@@ -181,6 +184,7 @@ fn values_are_taken_leniently() {
     let config = docker(
         "[server]\nport = '9090'\nlimit_concurrency = 0\ntimeout_keep_alive = 7.0\nmax_sandbox_timeout_seconds = '3_600'\napi_key = '  '\n\
          [log]\nlevel = 'warning'\nformat = 'json'\nfile_enabled = 1\nfile_path = '~/x.log'\n\
+         access_health_checks = 'off'\n[metrics]\nlisten = ' [::1]:9100 '\n\
          [logs]\nmax_streams = 0\nmax_streams_per_sandbox = '0'\nwrite_stall_timeout_seconds = '0.5'\n\
          [docker]\nnetwork_mode = 'BRIDGE'\nno_new_privileges = 'off'\npublish_host = ' '\n\
          [docker.sandbox_env]\nA = 'b'",
@@ -192,6 +196,9 @@ fn values_are_taken_leniently() {
     assert!(config.server.api_key.is_none());
     assert_eq!(config.log.level, Level::WARN);
     assert_eq!(config.log.format, LogFormat::Json);
+    assert!(!config.log.access_health_checks);
+    assert_eq!(config.metrics.listen.unwrap().to_string(), "[::1]:9100");
+    assert!(docker("[metrics]\nlisten = ' '").metrics.listen.is_none());
     assert_eq!(config.log.file.unwrap().path, Path::new("/home/me/x.log"));
     assert_eq!((config.logs.max_streams, config.logs.max_streams_per_sandbox), (None, None));
     assert_eq!(config.logs.write_stall_timeout, Duration::from_millis(500));

@@ -17,9 +17,9 @@ use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 
-use crate::model::sandbox::Platform;
+use crate::{metrics::backend::BackendCalls, model::sandbox::Platform};
 
-use super::{client_config::ClientConfig, endpoint::Endpoint, labels, mask::Mask};
+use super::{client_config::ClientConfig, endpoint::Endpoint, labels, mask::Mask, operation};
 
 /// The longest text of the engine's that is quoted, in bytes: it goes into answers and into the log.
 const MAX_WORDS: usize = 1024;
@@ -39,6 +39,8 @@ pub(super) struct Engine {
     pub(super) timeout: Duration,
     /// How often the engine has begun to tell its events: bollard does not show the head of that answer.
     event_streams: watch::Sender<u64>,
+    /// Counts requests.
+    pub(super) calls: BackendCalls,
 }
 
 impl Engine {
@@ -47,10 +49,11 @@ impl Engine {
         endpoint: Endpoint,
         timeout: Duration,
         client_config: ClientConfig,
+        calls: BackendCalls,
     ) -> Result<Self, Error> {
         let prefix = Arc::new(OnceLock::new());
         let event_streams = watch::Sender::new(0);
-        let transport = transport(endpoint.clone(), prefix.clone(), event_streams.clone());
+        let transport = transport(endpoint.clone(), prefix.clone(), event_streams.clone(), calls.clone());
         let api = bollard::Docker::connect_with_custom_transport(
             transport,
             Some("http://docker"),
@@ -62,7 +65,7 @@ impl Engine {
         let api_version = api.client_version().to_string();
         prefix.get_or_init(|| format!("/v{api_version}"));
         let platform = Platform { os: version.os.unwrap_or_default(), arch: version.arch.unwrap_or_default() };
-        Ok(Self { api, endpoint, api_version, platform, client_config, timeout, event_streams })
+        Ok(Self { api, endpoint, api_version, platform, client_config, timeout, event_streams, calls })
     }
 
     /// Changes when the engine has begun to tell events that were asked for after this call.
@@ -201,14 +204,22 @@ fn transport(
     endpoint: Endpoint,
     prefix: Arc<OnceLock<String>>,
     event_streams: watch::Sender<u64>,
+    calls: BackendCalls,
 ) -> impl Fn(BollardRequest) -> futures_util::future::BoxFuture<'static, Result<Response<Incoming>, Error>> + Send + Sync
 {
     move |mut request| {
         let (endpoint, prefix) = (endpoint.clone(), prefix.clone());
         let event_streams = request.uri().path().ends_with("/events").then(|| event_streams.clone());
+        // Before the version is put in front of the path.
+        let call = calls.begin(operation::of(request.method(), request.uri().path()));
         Box::pin(async move {
             prepare(&mut request, prefix.get().map_or("", String::as_str))?;
-            let response = exchange(&endpoint, request).await?;
+            let answer = exchange(&endpoint, request).await;
+            match &answer {
+                Ok(response) => call.answered(response.status().as_u16()),
+                Err(_) => call.failed(),
+            }
+            let response = answer?;
             if let Some(streams) = event_streams.filter(|_| response.status().is_success()) {
                 streams.send_modify(|count| *count += 1);
             }

@@ -10,12 +10,20 @@ use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
 use jiff::Timestamp;
 
 use crate::{
-    logs::{LogQuery, LogSource, engine::OpenError},
+    logs::{
+        LogQuery, LogSource,
+        engine::{self, Answer, OpenError},
+    },
+    metrics::backend::BackendCalls,
     runtime::{ErrorKind, RuntimeError},
 };
 
 use self::source::{EngineLog, Nothing};
-use super::{endpoint::Endpoint, engine::Engine, find};
+use super::{
+    endpoint::{Endpoint, Socket},
+    engine::Engine,
+    find,
+};
 
 /// How long the engine may take to refuse before the answer begins without it. An engine that has nothing to say yet
 /// may send no head at all (log-pitfalls B1), and a client must not wait for that.
@@ -34,6 +42,7 @@ struct Container {
     tty: bool,
     /// Most bytes of one read.
     buffer: usize,
+    calls: BackendCalls,
 }
 
 /// Opens the log of the sandbox `id`, in reads of at most `buffer` bytes.
@@ -84,7 +93,25 @@ impl Container {
             id: container,
             tty: inspected.config.as_ref().and_then(|config| config.tty).unwrap_or_default(),
             buffer,
+            calls: engine.calls.clone(),
         })
+    }
+
+    /// Sends a request for `target` on a connection of its own and reads the answer's head.
+    async fn ask(&self, target: &str) -> Result<Answer<Socket>, OpenError> {
+        let call = self.calls.begin_log();
+        let asked = async {
+            // Boxed, so that it takes no room in the wait for an engine that may say nothing for hours.
+            let io = Box::pin(self.endpoint.connect()).await?;
+            engine::ask(io, target).await
+        };
+        let answer = asked.await;
+        match &answer {
+            Ok(_) => call.answered(200),
+            Err(OpenError::Refused { status, .. }) => call.answered(*status),
+            Err(OpenError::Io(_) | OpenError::Protocol(_)) => call.failed(),
+        }
+        answer
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{env, ffi::OsString, net::Ipv4Addr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use crate::config::{DROPPED_CAPABILITIES, Egress, SecureKind};
+use crate::{
+    config::{DROPPED_CAPABILITIES, Egress, SecureKind},
+    metrics::backend::BackendCalls,
+};
 
 use super::client_config::ClientConfig;
 
@@ -66,6 +69,8 @@ pub struct DockerOptions {
     pub client_config: ClientConfig,
     /// Where renewed expiries and patched metadata are; `~/.opensandbox` for an ordinary server.
     pub state_dir: PathBuf,
+    /// Counts requests to the engine.
+    pub calls: BackendCalls,
 }
 
 impl Default for DockerOptions {
@@ -100,6 +105,7 @@ impl Default for DockerOptions {
             resolve_internal: true,
             client_config: ClientConfig::from_env(),
             state_dir: env::home_dir().unwrap_or_default().join(".opensandbox"),
+            calls: BackendCalls::default(),
         }
     }
 }

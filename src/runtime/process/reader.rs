@@ -33,6 +33,8 @@ type Chunk = Option<Result<Bytes, LogError>>;
 /// A stream that a client pulls on: one read of the file a chunk, and no task. It holds a buffer only while it is
 /// behind the program.
 pub(super) struct LogReader {
+    /// Bytes of the file, up to the last piece.
+    read: u64,
     step: ReusableBoxFuture<'static, (Reader, Chunk)>,
 }
 
@@ -40,15 +42,20 @@ impl LogReader {
     /// Begins at the place that `query` asks for.
     pub(super) async fn open(log: Arc<Log>, query: &LogQuery) -> Result<Self, LogError> {
         let reader = Reader::open(log, query).await?;
-        Ok(Self { step: ReusableBoxFuture::new(reader.next()) })
+        Ok(Self { read: 0, step: ReusableBoxFuture::new(reader.next()) })
     }
 }
 
 impl LogSource for LogReader {
     fn poll_chunk(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, LogError>>> {
         let (reader, chunk) = ready!(self.step.poll(cx));
+        self.read = reader.read;
         self.step.set(reader.next());
         Poll::Ready(chunk)
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.read
     }
 }
 
@@ -63,6 +70,8 @@ struct Reader {
     /// When to stop following.
     deadline: Option<Instant>,
     buffer: Vec<u8>,
+    /// Bytes that were read so far.
+    read: u64,
 }
 
 impl Reader {
@@ -88,6 +97,7 @@ impl Reader {
             end: (!follow).then_some(written),
             deadline,
             buffer: Vec::new(),
+            read: 0,
         })
     }
 
@@ -135,6 +145,7 @@ impl Reader {
         self.buffer = read_block(&self.log, std::mem::take(&mut self.buffer), self.at, length)
             .await
             .map_err(LogError::Disconnected)?;
+        self.read += length as u64;
         let whole = memrchr(b'\n', &self.buffer).map_or(0, |last| last + 1);
         if whole == 0 {
             return Err(LogError::Protocol("a record of the log file is too long"));

@@ -58,7 +58,7 @@ mod tests {
     use std::num::NonZeroU64;
 
     use super::*;
-    use crate::runtime::docker::endpoint::Endpoint;
+    use crate::{metrics::backend::BackendCalls, runtime::docker::endpoint::Endpoint};
 
     fn container() -> Container {
         Container {
@@ -67,6 +67,7 @@ mod tests {
             id: "abc".into(),
             tty: false,
             buffer: 65_536,
+            calls: BackendCalls::default(),
         }
     }
 

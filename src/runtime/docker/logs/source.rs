@@ -16,7 +16,7 @@ use crate::{
     logs::{
         LogError, LogQuery, LogSource,
         demux::Mode,
-        engine::{self, Exchange, OpenError},
+        engine::{Exchange, OpenError},
     },
     runtime::docker::endpoint::Socket,
 };
@@ -81,6 +81,13 @@ impl LogSource for EngineLog {
             return Poll::Ready(None);
         }
     }
+
+    fn bytes_read(&self) -> u64 {
+        match &self.state {
+            State::Opening(_) => 0,
+            State::Reading(exchange) => exchange.bytes_read(),
+        }
+    }
 }
 
 /// Boxes what is soon over, so that it takes no room in the wait for an engine that may say nothing for hours.
@@ -94,10 +101,10 @@ async fn open(container: Container, mut query: LogQuery) -> Result<Exchange<Sock
         query = window.narrow(query);
     }
     let target = ask::target(&container, &query, window.map(|window| window.records));
-    let io = Box::pin(container.endpoint.connect()).await?;
-    let answer = engine::ask(io, &target).await?;
+    let answer = container.ask(&target).await?;
     let mode = Mode { tty, timestamps: query.timestamps, record_limit: RECORD_LIMIT };
-    Ok(Exchange::new(answer, mode, window.map(|window| window.skip).unwrap_or_default(), buffer))
+    let (skip, counted) = window.map(|window| (window.skip, window.read)).unwrap_or_default();
+    Ok(Exchange::new(answer, mode, skip, buffer, counted))
 }
 
 /// What a refusal is to a client that has its answer's head already.
@@ -115,5 +122,9 @@ pub(super) struct Nothing;
 impl LogSource for Nothing {
     fn poll_chunk(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, LogError>>> {
         Poll::Ready(None)
+    }
+
+    fn bytes_read(&self) -> u64 {
+        0
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     logs::{
         LogError, LogQuery,
         count::{Count, FrameCounter, Place, TtyCounter, Wanted},
-        engine::{self, Answer, OpenError},
+        engine::{Answer, OpenError},
         skip::Skip,
     },
     runtime::docker::endpoint::Socket,
@@ -41,19 +41,21 @@ pub(super) struct Window {
     /// records were added since.
     times: Option<[Timestamp; 2]>,
     pub(super) skip: Skip,
+    /// Bytes that were read to count.
+    pub(super) read: u64,
 }
 
 impl Window {
     /// The window of `records` records in which `count` has counted; `skip` counts its beginning where it has no time.
-    fn new(count: &Count, records: u64, skip: Skip) -> Self {
+    fn new(count: &Count, records: u64, skip: Skip, read: u64) -> Self {
         let times = count.times(records).and_then(|[first, last]| Some([first.parse().ok()?, last.parse().ok()?]));
         match times {
             // The engine applies `since` to the records of its tail, so that a longer tail costs little and shows no more.
             Some(_) => {
                 let slack = records.saturating_add(SLACK).saturating_add(printed_in(count, DELAY).min(MAX_SLACK));
-                Self { records: records.saturating_add(slack).min(MAX_RECORDS), times, skip: Skip::default() }
+                Self { records: records.saturating_add(slack).min(MAX_RECORDS), times, skip: Skip::default(), read }
             }
-            None => Self { records, times, skip },
+            None => Self { records, times, skip, read },
         }
     }
 
@@ -71,16 +73,16 @@ pub(super) async fn window(container: &Container, query: &LogQuery, lines: NonZe
     let wanted = wanted(query, lines.get());
     // One more than wanted: only the record before a line tells that the line is whole.
     let mut records = lines.get().saturating_add(1).min(MAX_RECORDS);
+    let mut read = 0;
     loop {
-        let target = ask::counting_target(container, records);
-        let answer = engine::ask(container.endpoint.connect().await?, &target).await?;
-        let count = count(container, answer, wanted.clone()).await?;
+        let answer = container.ask(&ask::counting_target(container, records)).await?;
+        let count = count(container, answer, wanted.clone(), &mut read).await?;
         match count.place(records) {
             // A terminal's records are told apart by their lengths, which is too little to rely on their times.
-            Place::Found(skip) if container.tty => return Ok(Window { records, times: None, skip }),
-            Place::Found(skip) => return Ok(Window::new(&count, records, skip)),
+            Place::Found(skip) if container.tty => return Ok(Window { records, times: None, skip, read }),
+            Place::Found(skip) => return Ok(Window::new(&count, records, skip, read)),
             Place::Earlier { .. } if records == MAX_RECORDS => {
-                return Ok(Window { records, times: None, skip: Skip::default() });
+                return Ok(Window { records, times: None, skip: Skip::default(), read });
             }
             Place::Earlier { missing } => {
                 records = records.saturating_mul(2).saturating_add(missing).min(MAX_RECORDS);
@@ -101,11 +103,16 @@ fn printed_in(count: &Count, milliseconds: u64) -> u64 {
     count.records().saturating_mul(milliseconds).saturating_mul(1_000) / span
 }
 
-async fn count(container: &Container, answer: Answer<Socket>, wanted: Wanted) -> Result<Count, OpenError> {
+async fn count(
+    container: &Container,
+    answer: Answer<Socket>,
+    wanted: Wanted,
+    bytes: &mut u64,
+) -> Result<Count, OpenError> {
     let count = Count::new(wanted);
     if container.tty {
         let mut counter = TtyCounter::new(count, RECORD_LIMIT);
-        each_run(answer, container.buffer, |run| {
+        each_run(answer, container.buffer, bytes, |run| {
             counter.read(run);
             Ok(())
         })
@@ -113,19 +120,21 @@ async fn count(container: &Container, answer: Answer<Socket>, wanted: Wanted) ->
         Ok(counter.into_count())
     } else {
         let mut counter = FrameCounter::new(count);
-        each_run(answer, container.buffer, |run| counter.read(run)).await?;
+        each_run(answer, container.buffer, bytes, |run| counter.read(run)).await?;
         Ok(counter.into_count())
     }
 }
 
-/// Reads an answer to its end, a buffer at a time.
+/// Reads an answer to its end, a buffer at a time; adds what it has read to `bytes`.
 async fn each_run(
     Answer { mut io, mut body, early }: Answer<Socket>,
     buffer: usize,
+    bytes: &mut u64,
     mut read: impl FnMut(&[u8]) -> Result<(), LogError>,
 ) -> Result<(), OpenError> {
     let mut buf = BytesMut::from(&early[..]);
     loop {
+        *bytes += buf.len() as u64;
         let mut input = &buf[..];
         while !input.is_empty() {
             let run = body.next_run(input).map_err(|error| broken(error.into()))?;

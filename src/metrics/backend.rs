@@ -1,0 +1,125 @@
+//! Requests to the backend that sandboxes run on.
+
+use std::{sync::Arc, time::Instant};
+
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use super::labels::{CallCode, OfCall};
+
+/// Bounds of the buckets, in seconds.
+const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 180.0];
+
+/// The operation of requests for logs.
+const LOGS: &str = "container_logs";
+
+type Durations = Family<OfCall, Histogram, fn() -> Histogram>;
+
+/// Counts requests to the backend, or nothing.
+#[derive(Debug, Clone, Default)]
+pub struct BackendCalls(Option<Arc<Families>>);
+
+#[derive(Debug)]
+struct Families {
+    backend: &'static str,
+    requests: Family<OfCall, Counter>,
+    durations: Durations,
+}
+
+/// One request, which is recorded when this is dropped.
+#[derive(Debug)]
+#[must_use = "a request that is dropped at once counts as given up"]
+pub struct Call {
+    families: Option<Arc<Families>>,
+    operation: &'static str,
+    begun: Instant,
+    code: CallCode,
+}
+
+/// A request for a log, which is counted when this is dropped. Its time says nothing, since an engine may send its answer's
+/// head with the first line; and a follower of a silent sandbox waits with it, so it is small.
+#[derive(Debug)]
+#[must_use = "a request that is dropped at once counts as given up"]
+pub struct LogCall(Option<Arc<Families>>);
+
+impl BackendCalls {
+    /// Counts requests to `backend`, and shows them in `registry`.
+    pub(super) fn register(registry: &mut Registry, backend: &'static str) -> Self {
+        let requests = Family::default();
+        let durations: Durations = Family::new_with_constructor(|| Histogram::new(BOUNDS));
+        registry.register("backend_requests", "Requests to the sandboxes' backend, by operation and by its answer's status; code 'error' is a connection that failed, 'none' a request that was given up", Family::clone(&requests));
+        registry.register_with_unit(
+            "backend_request_duration",
+            "Time from a request to the sandboxes' backend to its answer's head; without requests for logs",
+            Unit::Seconds,
+            Family::clone(&durations),
+        );
+        Self(Some(Arc::new(Families { backend, requests, durations })))
+    }
+
+    /// A request begins. `operation` names what is asked, without whom it is asked of.
+    pub fn begin(&self, operation: &'static str) -> Call {
+        Call { families: self.0.clone(), operation, begun: Instant::now(), code: CallCode::None }
+    }
+
+    /// A request for a log begins.
+    pub fn begin_log(&self) -> LogCall {
+        LogCall(self.0.clone())
+    }
+}
+
+impl Call {
+    /// The answer's head has come.
+    pub fn answered(mut self, status: u16) {
+        self.code = CallCode::of(status);
+    }
+
+    /// The connection failed before that.
+    pub fn failed(mut self) {
+        self.code = CallCode::Error;
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let Some(families) = &self.families else { return };
+        let labels = families.count(self.operation, self.code);
+        families.durations.get_or_create(&labels).observe(self.begun.elapsed().as_secs_f64());
+    }
+}
+
+impl LogCall {
+    /// The answer's head has come.
+    pub fn answered(self, status: u16) {
+        self.end(CallCode::of(status));
+    }
+
+    /// The connection failed before that.
+    pub fn failed(self) {
+        self.end(CallCode::Error);
+    }
+
+    fn end(mut self, code: CallCode) {
+        if let Some(families) = self.0.take() {
+            families.count(LOGS, code);
+        }
+    }
+}
+
+impl Drop for LogCall {
+    fn drop(&mut self) {
+        if let Some(families) = &self.0 {
+            families.count(LOGS, CallCode::None);
+        }
+    }
+}
+
+impl Families {
+    fn count(&self, operation: &'static str, code: CallCode) -> OfCall {
+        let labels = OfCall { backend: self.backend, operation, code };
+        self.requests.get_or_create(&labels).inc();
+        labels
+    }
+}

@@ -1,0 +1,398 @@
+//! The log streams that are open: who reads what, how much of it, and the order to end.
+//!
+//! A stream's body owns its entry, and adds what it hands over to numbers that are the entry's own: nothing is shared on the
+//! log path. They are summed when somebody asks. What a stream has counted moves to the totals under the lock that a sum is
+//! made under, so that totals never go back.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use futures_util::task::AtomicWaker;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{
+        MetricType,
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::ConstGauge,
+        histogram::Histogram,
+    },
+    registry::{Registry, Unit},
+};
+
+use super::labels::{OfEnd, OfEnded, OfRuntime, OfSource, OfStream};
+use crate::{client::ClientWatch, logs::finish::Finish};
+
+/// How long a client has taken nothing when its stream counts as stalled.
+const STALLED: Duration = Duration::from_secs(1);
+
+/// Longest `User-Agent` that is kept, in characters.
+const MAX_AGENT: usize = 100;
+
+/// Bounds of the buckets for a stream's time: 1 s to 24 h, by about four.
+const DURATIONS: [f64; 9] = [1.0, 4.0, 16.0, 60.0, 240.0, 960.0, 3_600.0, 14_400.0, 86_400.0];
+
+/// Bounds of the buckets for the first byte, in seconds.
+const FIRST_BYTE: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+
+/// Bounds of the buckets for a release, in seconds.
+const RELEASE: [f64; 8] = [0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0];
+
+/// The only format yet.
+const TEXT: &str = "text";
+
+/// Who reads what.
+#[derive(Debug, Clone)]
+pub struct StreamInfo {
+    /// The sandbox's id.
+    pub sandbox: Arc<str>,
+    /// Whether the stream goes on with what comes.
+    pub follow: bool,
+    /// The client, as the access log names it.
+    pub client: SocketAddr,
+    /// What the client says it is; see [`StreamInfo::agent`].
+    pub agent: Option<Box<str>>,
+    /// When the request came.
+    pub begun: Instant,
+}
+
+impl StreamInfo {
+    /// The beginning of a `User-Agent`, whatever its bytes: at most [`MAX_AGENT`] characters.
+    pub fn agent(header: &[u8]) -> Box<str> {
+        // No more than the longest that so many characters can be need be decoded.
+        let bytes = &header[..header.len().min(4 * MAX_AGENT)];
+        String::from_utf8_lossy(bytes).chars().take(MAX_AGENT).collect()
+    }
+}
+
+/// An open stream.
+struct LiveStream {
+    streams: Arc<LiveStreams>,
+    id: u64,
+    info: StreamInfo,
+    client: ClientWatch,
+    sent: AtomicU64,
+    read: AtomicU64,
+    /// The backend's part has been let go of.
+    is_released: AtomicBool,
+    /// Somebody asked to end it.
+    is_ended: AtomicBool,
+    /// The task that the body is polled in.
+    task: AtomicWaker,
+}
+
+/// An open stream's place in the list. To be kept by its body.
+pub struct StreamGuard(Arc<LiveStream>);
+
+/// All open streams, and what those before them have counted.
+#[derive(Debug)]
+pub struct LiveStreams {
+    runtime: &'static str,
+    source: &'static str,
+    open: Mutex<Open>,
+    ended: Family<OfEnded, Counter>,
+    durations: Family<OfEnd, Histogram, fn() -> Histogram>,
+    first_byte: Histogram,
+    release: Histogram,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    last_id: u64,
+    streams: HashMap<u64, Arc<LiveStream>>,
+    /// Bytes of streams that have ended.
+    sent: u64,
+    read: u64,
+}
+
+/// What can be told of an open stream.
+#[derive(Debug, Clone)]
+pub struct StreamState {
+    /// Names it among all of this program's.
+    pub id: u64,
+    /// Who reads what.
+    pub info: StreamInfo,
+    /// Bytes that were handed over for the client.
+    pub sent: u64,
+    /// How long the client has taken nothing of what there is for it.
+    pub stalled: Duration,
+}
+
+/// The numbers of all streams together.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Sums {
+    following: i64,
+    others: i64,
+    backends: i64,
+    stalled: i64,
+    sent: u64,
+    read: u64,
+}
+
+impl LiveStreams {
+    /// No stream is open yet. `source` is what the logs of `runtime` are read from. Shows them in `registry`.
+    pub(super) fn register(registry: &mut Registry, runtime: &'static str, source: &'static str) -> Arc<Self> {
+        let streams = Arc::new(Self {
+            runtime,
+            source,
+            open: Mutex::default(),
+            ended: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
+            first_byte: Histogram::new(FIRST_BYTE),
+            release: Histogram::new(RELEASE),
+        });
+        // Rates need a beginning: a series that starts at 1 has not risen.
+        for finish in Finish::ALL {
+            drop(streams.ended.get_or_create(&streams.of_ended(finish)));
+        }
+        registry.register("log_streams", "Log streams that have ended, by why", Family::clone(&streams.ended));
+        registry.register_with_unit(
+            "log_stream_duration",
+            "Time from a log request to its stream's end",
+            Unit::Seconds,
+            Family::clone(&streams.durations),
+        );
+        registry.register_collector(Box::new(Arc::clone(&streams)));
+        streams
+    }
+
+    /// Lists a stream until the guard is dropped.
+    pub(super) fn open(this: &Arc<Self>, info: StreamInfo, client: ClientWatch) -> StreamGuard {
+        let mut open = this.lock();
+        open.last_id += 1;
+        let stream = Arc::new(LiveStream {
+            streams: Arc::clone(this),
+            id: open.last_id,
+            info,
+            client,
+            sent: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+            is_released: AtomicBool::new(false),
+            is_ended: AtomicBool::new(false),
+            task: AtomicWaker::new(),
+        });
+        open.streams.insert(stream.id, Arc::clone(&stream));
+        StreamGuard(stream)
+    }
+
+    /// All open streams, the oldest first.
+    pub fn list(&self) -> Vec<StreamState> {
+        let mut all: Vec<_> = self.lock().streams.values().map(|stream| stream.state()).collect();
+        all.sort_unstable_by_key(|stream| stream.id);
+        all
+    }
+
+    /// Whether the stream is open.
+    pub fn is_open(&self, id: u64) -> bool {
+        self.lock().streams.contains_key(&id)
+    }
+
+    /// Ends the stream; says who read what, if it is open.
+    pub fn end(&self, id: u64) -> Option<StreamState> {
+        let open = self.lock();
+        let stream = open.streams.get(&id)?;
+        // Under the lock, so that the guard has not been dropped before, and takes this back when it is.
+        stream.client.set_cut(true);
+        stream.is_ended.store(true, Ordering::Release);
+        stream.task.wake();
+        Some(stream.state())
+    }
+
+    fn sums(&self) -> Sums {
+        let open = self.lock();
+        let mut sums = Sums { sent: open.sent, read: open.read, ..Sums::default() };
+        for stream in open.streams.values() {
+            *(if stream.info.follow { &mut sums.following } else { &mut sums.others }) += 1;
+            sums.backends += i64::from(!stream.is_released.load(Ordering::Relaxed));
+            sums.stalled += i64::from(stream.client.blocked_for() >= STALLED);
+            sums.sent += stream.sent.load(Ordering::Relaxed);
+            sums.read += stream.read.load(Ordering::Relaxed);
+        }
+        sums
+    }
+
+    fn of_ended(&self, finish: Finish) -> OfEnded {
+        OfEnded { runtime: self.runtime, format: TEXT, end: finish.name() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LiveStream {
+    fn state(&self) -> StreamState {
+        StreamState {
+            id: self.id,
+            info: self.info.clone(),
+            sent: self.sent.load(Ordering::Relaxed),
+            stalled: self.client.blocked_for(),
+        }
+    }
+}
+
+impl StreamGuard {
+    /// The stream's number.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// Adds what was handed over for the client, and notes how much its source has read so far. Both in bytes.
+    pub fn add(&self, sent: usize, read: u64) {
+        let LiveStream { sent: so_far, read: all_read, streams, info, .. } = &*self.0;
+        // Only the body's task writes, so no addition can be lost.
+        let before = so_far.load(Ordering::Relaxed);
+        so_far.store(before + sent as u64, Ordering::Relaxed);
+        all_read.store(read, Ordering::Relaxed);
+        if before == 0 {
+            streams.first_byte.observe(info.begun.elapsed().as_secs_f64());
+        }
+    }
+
+    /// Whether somebody asked to end the stream.
+    pub fn is_ended(&self) -> bool {
+        self.0.is_ended.load(Ordering::Acquire)
+    }
+
+    /// Wakes this task when somebody asks to end the stream; to be called before [`Self::is_ended`] is.
+    pub fn wakes(&self, waker: &Waker) {
+        self.0.task.register(waker);
+    }
+
+    /// The backend's part has been let go of; `after` the client's leaving, if it was that.
+    pub fn released(&self, after: Option<Duration>) {
+        self.0.is_released.store(true, Ordering::Relaxed);
+        if let Some(after) = after {
+            self.0.streams.release.observe(after.as_secs_f64());
+        }
+    }
+
+    /// The stream has ended like this.
+    pub fn ended(self, finish: Finish) {
+        let LiveStream { streams, info, .. } = &*self.0;
+        streams.ended.get_or_create(&streams.of_ended(finish)).inc();
+        let labels = OfEnd { runtime: streams.runtime, end: finish.name() };
+        streams.durations.get_or_create(&labels).observe(info.begun.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        let LiveStream { streams, id, sent, read, .. } = &*self.0;
+        let mut open = streams.lock();
+        open.sent += sent.load(Ordering::Relaxed);
+        open.read += read.load(Ordering::Relaxed);
+        open.streams.remove(id);
+        drop(open);
+        // The connection may go on with another request.
+        self.0.client.set_cut(false);
+    }
+}
+
+impl Collector for LiveStreams {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Sums { following, others, backends, stalled, sent, read } = self.sums();
+        let runtime = OfRuntime { runtime: self.runtime };
+        let source = OfSource { runtime: self.runtime, source: self.source };
+        let help = "Log streams that are open";
+        let mut family = encoder.encode_descriptor("log_streams", help, None, MetricType::Gauge)?;
+        for (follow, count) in [("true", following), ("false", others)] {
+            let labels = OfStream { runtime: self.runtime, format: TEXT, follow };
+            ConstGauge::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        let help = "Connections to the backend, or readers of files, that log streams are read from";
+        let mut family = encoder.encode_descriptor("log_backend_streams", help, None, MetricType::Gauge)?;
+        ConstGauge::new(backends).encode(family.encode_family(&runtime)?)?;
+        let help = "Log streams whose client has taken nothing for a second or more of what there is for it";
+        let family = encoder.encode_descriptor("log_write_stalled_streams", help, None, MetricType::Gauge)?;
+        ConstGauge::new(stalled).encode(family)?;
+        for (name, help, bytes) in [
+            ("log_sent", "Bytes of logs that were handed over for clients", sent),
+            ("log_read", "Bytes that were read from the backend for log streams", read),
+        ] {
+            let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Counter)?;
+            ConstCounter::new(bytes).encode(family.encode_family(&source)?)?;
+        }
+        let help = "Time from a log request to the first byte from the backend, a sandbox's silence included";
+        let mut family =
+            encoder.encode_descriptor("log_first_byte", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        self.first_byte.encode(family.encode_family(&source)?)?;
+        let help = "Time from when a log stream's client was seen to have left until the backend was let go of";
+        let mut family = encoder.encode_descriptor("log_release", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        self.release.encode(family.encode_family(&runtime)?)
+    }
+}
+
+impl fmt::Debug for LiveStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveStream").field("id", &self.id).field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StreamGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(follow: bool) -> StreamInfo {
+        let client = "192.0.2.1:5".parse().unwrap();
+        StreamInfo { sandbox: "a".into(), follow, client, agent: None, begun: Instant::now() }
+    }
+
+    fn open(streams: &Arc<LiveStreams>, follow: bool) -> StreamGuard {
+        LiveStreams::open(streams, info(follow), ClientWatch::Http2(Arc::default()))
+    }
+
+    #[test]
+    fn totals_never_go_back() {
+        let streams = LiveStreams::register(&mut Registry::default(), "docker", "engine");
+        let (first, second) = (open(&streams, true), open(&streams, false));
+        first.add(10, 18);
+        first.add(10, 36);
+        second.add(5, 6);
+        second.released(None);
+        let sums = Sums { following: 1, others: 1, backends: 1, stalled: 0, sent: 25, read: 42 };
+        assert_eq!(streams.sums(), sums);
+        first.ended(Finish::ClientGone);
+        assert_eq!(streams.sums(), Sums { following: 0, backends: 0, ..sums });
+        assert_eq!(streams.list().iter().map(|stream| (stream.id, stream.sent)).collect::<Vec<_>>(), [(2, 5)]);
+        drop(second);
+        assert_eq!((streams.sums().sent, streams.list().len()), (25, 0));
+    }
+
+    #[test]
+    fn a_stream_is_told_to_end() {
+        let streams = LiveStreams::register(&mut Registry::default(), "docker", "engine");
+        let stream = open(&streams, true);
+        assert!(!stream.is_ended() && streams.end(7).is_none());
+        assert_eq!(streams.end(stream.id()).unwrap().info.client.port(), 5);
+        assert!(stream.is_ended() && streams.is_open(stream.id()));
+    }
+
+    #[test]
+    fn a_user_agent_is_cut_and_decoded() {
+        assert_eq!(&*StreamInfo::agent(b"curl/8\xff"), "curl/8\u{fffd}");
+        assert_eq!(StreamInfo::agent("\u{e9}".repeat(9000).as_bytes()).chars().count(), MAX_AGENT);
+    }
+
+    /// A silent follower costs little: this is what its entry adds when metrics are on.
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<LiveStream>() <= 200, "{}", size_of::<LiveStream>());
+    }
+}

@@ -1,0 +1,250 @@
+//! `/admin/streams`: who reads what, and ending it; and the operator's listener against those who mean it ill.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    Setup,
+    prometheus::{scraped, scraped_pair, series, wait_series},
+    support::{
+        client::{Client, Response, get_once, request},
+        engine::{Script, Step},
+        eventually,
+        gateway::free_port,
+        h2::H2,
+    },
+};
+
+fn endless() -> Script {
+    Script::new([Step::Lines { count: 1_000, length: 1_000, batched: true }, Step::Again])
+}
+
+async fn streams(metrics: SocketAddr) -> Vec<Value> {
+    let listed = get_once(metrics, "/admin/streams").await;
+    assert_eq!(listed.status(), 200, "{listed}");
+    listed.json()["streams"].as_array().unwrap().clone()
+}
+
+/// The list once it has so many streams.
+async fn wait_streams(metrics: SocketAddr, count: usize) -> Vec<Value> {
+    for _ in 0..500 {
+        let listed = streams(metrics).await;
+        if listed.len() == count {
+            return listed;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{:?} are not {count} streams", streams(metrics).await);
+}
+
+async fn end(metrics: SocketAddr, stream: &Value) -> Response {
+    request(metrics, "DELETE", &format!("/admin/streams/{}", stream["id"].as_str().unwrap()), &[], "").await
+}
+
+#[tokio::test]
+async fn who_reads_what_is_listed_while_they_do() {
+    let (pair, metrics) = scraped_pair();
+    assert!(streams(metrics).await.is_empty());
+    let target = pair.log(Script::line_then_open("hello\n"), "follow=true");
+    let mut client = Client::connect(pair.address()).await;
+    client.send_get(&target, &["User-Agent: probe/1"]).await;
+    assert_eq!(client.head().await.status, 200);
+    assert_eq!(client.body_of(6).await, "hello\n");
+    let listed = wait_streams(metrics, 1).await;
+    let stream = &listed[0];
+    assert_eq!(stream["sandboxId"], target.split('/').nth(3).unwrap());
+    assert_eq!(stream["client"], client.local_addr().to_string());
+    assert_eq!(
+        (&stream["userAgent"], &stream["follow"], &stream["bytes"]),
+        (&"probe/1".into(), &true.into(), &6.into())
+    );
+    assert_eq!(stream["stalledSeconds"], 0.0);
+    let started: jiff::Timestamp = stream["startedAt"].as_str().unwrap().parse().unwrap();
+    let age = jiff::Timestamp::now().duration_since(started);
+    assert!(age.as_secs_f64().abs() < 5.0, "{age}");
+    client.close();
+    wait_streams(metrics, 0).await;
+}
+
+#[tokio::test]
+async fn a_stream_is_ended_and_its_client_can_tell() {
+    let (pair, metrics) = scraped_pair();
+    let target = pair.log(Script::line_then_open("hello\n"), "follow=true");
+    let mut client = Client::connect(pair.address()).await;
+    client.send_get(&target, &["X-Request-Id: the-ended"]).await;
+    assert_eq!(client.head().await.status, 200);
+    assert_eq!(client.body_of(6).await, "hello\n");
+    let mut other = Client::connect(pair.address()).await;
+    assert_eq!(other.get(&target).await.status, 200);
+    let listed = wait_streams(metrics, 2).await;
+    let start = Instant::now();
+    assert_eq!(end(metrics, &listed[0]).await.status(), 204);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(client.body().await.is_err(), "a break, since there may be more to read");
+    assert!(pair.engine.wait_closed(0).await.by_peer);
+    let line = pair.access_line("the-ended").await;
+    assert!(line.contains("end=ended_by_admin"), "{line}");
+    assert!(pair.gateway.output().contains("ends a log stream"), "{}", pair.gateway.output());
+    let left = streams(metrics).await;
+    assert_eq!((left.len(), &left[0]["id"]), (1, &listed[1]["id"]));
+    assert_eq!(end(metrics, &listed[0]).await.code(), "ADMIN::STREAM_NOT_FOUND");
+    let ended = "opensandbox_gateway_log_streams_total{runtime=\"docker\",format=\"text\",end=\"ended_by_admin\"}";
+    assert_eq!(series(metrics, ended).await, Some(1.0));
+}
+
+#[tokio::test]
+async fn a_stream_that_the_engine_has_not_opened_yet_is_ended_too() {
+    let (pair, metrics) = scraped_pair();
+    let mut client = Client::connect(pair.address()).await;
+    assert_eq!(client.get(&pair.log(Script::silent(), "follow=true")).await.status, 200);
+    let listed = wait_streams(metrics, 1).await;
+    assert_eq!(end(metrics, &listed[0]).await.status(), 204);
+    assert!(client.body().await.is_err());
+    assert!(pair.engine.wait_closed(0).await.by_peer);
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_takes_nothing_is_ended_at_once() {
+    let (pair, metrics) = scraped_pair();
+    let mut client = Client::connect_with_window(pair.address(), 4_096).await;
+    client.send_get(&pair.log(endless(), "follow=true"), &["X-Request-Id: the-stalled"]).await;
+    wait_series(metrics, "opensandbox_gateway_log_write_stalled_streams", 1.0).await;
+    let listed = wait_streams(metrics, 1).await;
+    assert!(listed[0]["stalledSeconds"].as_f64().unwrap() >= 1.0, "{listed:?}");
+    assert_eq!(end(metrics, &listed[0]).await.status(), 204);
+    assert!(pair.engine.wait_closed(0).await.by_peer);
+    assert_eq!(client.head().await.status, 200);
+    assert!(client.body().await.is_err());
+    let line = pair.access_line("the-stalled").await;
+    assert!(line.contains("end=ended_by_admin"), "{line}");
+}
+
+#[tokio::test]
+async fn a_stream_of_http2_is_ended_and_its_connection_lives_on() {
+    let (pair, metrics) = scraped_pair();
+    let connection = H2::connect(pair.address(), 65_535).await;
+    let mut stalled = connection.get(&pair.log(endless(), "follow=true")).await;
+    assert!(stalled.withheld_piece().await.unwrap().is_some());
+    let mut silent = connection.get(&pair.log(Script::line_then_open("hello\n"), "follow=true")).await;
+    assert_eq!(silent.piece().await.unwrap().unwrap(), "hello\n");
+    wait_series(metrics, "opensandbox_gateway_log_write_stalled_streams", 1.0).await;
+    for stream in wait_streams(metrics, 2).await {
+        assert_eq!(end(metrics, &stream).await.status(), 204, "{stream}");
+    }
+    assert!(silent.body().await.is_err());
+    assert_eq!(connection.get("/health").await.head.status, 200);
+    wait_streams(metrics, 0).await;
+    eventually("both", Duration::from_secs(2), || pair.gateway.output().matches("end=ended_by_admin").count() == 2)
+        .await;
+}
+
+#[tokio::test]
+async fn the_key_is_needed_for_streams_and_not_for_metrics() {
+    let (setup, metrics) = scraped(Setup::process().api_key("s3cret"));
+    let _gateway = setup.start();
+    assert_eq!(get_once(metrics, "/metrics").await.status(), 200);
+    for (method, target) in [("GET", "/admin/streams"), ("DELETE", "/admin/streams/1")] {
+        let refused = request(metrics, method, target, &[], "").await;
+        assert_eq!((refused.status(), refused.code().as_str()), (401, "MISSING_API_KEY"), "{method}");
+        let refused = request(metrics, method, target, &["OPEN-SANDBOX-API-KEY: s3cre"], "").await;
+        assert_eq!((refused.status(), refused.code().as_str()), (401, "INVALID_API_KEY"), "{method}");
+    }
+    let key = ["OPEN-SANDBOX-API-KEY: s3cret"];
+    assert_eq!(request(metrics, "GET", "/admin/streams", &key, "").await.json()["streams"], Value::Array(vec![]));
+    assert_eq!(request(metrics, "DELETE", "/admin/streams/1", &key, "").await.code(), "ADMIN::STREAM_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn without_a_key_no_other_machine_and_no_page_sees_streams() {
+    let (setup, metrics) = scraped(Setup::process());
+    let _gateway = setup.start();
+    assert_eq!(get_once(metrics, "/admin/streams").await.status(), 200);
+    let raw = async |head: &str| {
+        let mut client = Client::connect(metrics).await;
+        client.send(format!("GET /admin/streams HTTP/1.1\r\n{head}\r\n")).await;
+        client.head().await.status.as_u16()
+    };
+    // A page of another site, and one whose name was made to point here.
+    assert_eq!(raw("Host: localhost\r\nOrigin: http://evil.example\r\n").await, 403);
+    assert_eq!(raw("Host: evil.example:9090\r\n").await, 403);
+    assert_eq!(raw("Host: 127.0.0.1\r\nOrigin: http://localhost:1\r\n").await, 200);
+    let port = free_port();
+    let gateway = Setup::process().section(&format!("[metrics]\nlisten = \"0.0.0.0:{port}\"")).start();
+    let other = SocketAddr::new(own_address(), port);
+    let refused = get_once(other, "/admin/streams").await;
+    assert_eq!((refused.status(), refused.code().as_str()), (403, "ADMIN::KEY_NEEDED"));
+    assert_eq!(get_once(other, "/metrics").await.status(), 200);
+    assert!(gateway.output().contains("is refused"), "{}", gateway.output());
+}
+
+/// An address of this machine that is not the loopback's.
+fn own_address() -> IpAddr {
+    let output = Command::new("hostname").arg("-I").output().expect("hostname is installed");
+    let all = String::from_utf8(output.stdout).unwrap();
+    let first = all.split_whitespace().find_map(|word| word.parse::<Ipv4Addr>().ok());
+    IpAddr::V4(first.expect("this machine has an address besides the loopback's"))
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_are_refused() {
+    let (setup, metrics) = scraped(Setup::process());
+    let _gateway = setup.start();
+    for path in [
+        "/",
+        "/metrics/",
+        "/Metrics",
+        "//metrics",
+        "/health",
+        "/admin",
+        "/admin/streams/",
+        "/admin/streams/1/2",
+        "/v1/sandboxes",
+        "/%6detrics",
+    ] {
+        let refused = get_once(metrics, path).await;
+        assert_eq!((refused.status(), refused.code().as_str()), (404, "NOT_FOUND"), "{path}");
+    }
+    for (method, path, allow) in [
+        ("POST", "/metrics", "GET, HEAD"),
+        ("DELETE", "/admin/streams", "GET, HEAD"),
+        ("GET", "/admin/streams/1", "DELETE"),
+        ("BREW", "/metrics", "GET, HEAD"),
+    ] {
+        let refused = request(metrics, method, path, &[], "").await;
+        assert_eq!((refused.status(), refused.head.field("allow")), (405, allow), "{method} {path}");
+    }
+    for id in ["x", "-1", "+1", "01", "99999999999999999999999", "1%20"] {
+        let refused = request(metrics, "DELETE", &format!("/admin/streams/{id}"), &[], "").await;
+        assert_eq!((refused.status(), refused.code().as_str()), (404, "ADMIN::STREAM_NOT_FOUND"), "{id}");
+    }
+    let head = request(metrics, "HEAD", "/metrics", &[], "").await;
+    assert_eq!(head.status(), 200);
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_keep_no_scrape_out() {
+    let (setup, metrics) = scraped(Setup::process());
+    let gateway = setup.start();
+    let files = gateway.open_files();
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(Client::connect(metrics).await);
+    }
+    let start = Instant::now();
+    assert_eq!(get_once(metrics, "/metrics").await.status(), 200);
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    eventually("few connections", Duration::from_secs(2), || gateway.open_files() < files + 80).await;
+    assert!(silent[0].is_closed().await, "the oldest gave way");
+    let start = Instant::now();
+    assert!(silent[299].is_closed().await, "a head has its time");
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    // A head that is too long, and one that never ends.
+    let mut long = Client::connect(metrics).await;
+    long.try_send(format!("GET /metrics HTTP/1.1\r\nX: {}\r\n", "x".repeat(100_000))).await;
+    assert!(long.is_closed().await);
+}
