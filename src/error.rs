@@ -6,6 +6,8 @@
 mod proxied;
 mod table;
 
+pub use self::proxied::CONNECTION_LIMIT;
+
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;

@@ -6,6 +6,9 @@ use http::StatusCode;
 use super::{ApiError, UNKNOWN};
 use crate::proxy::{error::ProxyError, limits::LimitReached};
 
+/// The code of a request that has no connection to a sandbox.
+pub const CONNECTION_LIMIT: &str = "BACKEND_CONNECTION_LIMIT_REACHED";
+
 /// When to ask again, in seconds, for a connection that is not to be had.
 const RETRY_AFTER: u32 = 5;
 
@@ -65,7 +68,7 @@ impl From<LimitReached> for ApiError {
                 format!("All {limit} connections to this sandbox are in use ([proxy] max_connections_per_sandbox).")
             }
         };
-        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "BACKEND_CONNECTION_LIMIT_REACHED", message);
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, CONNECTION_LIMIT, message);
         Self { retry_after: Some(RETRY_AFTER), ..error }
     }
 }

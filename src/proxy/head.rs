@@ -98,22 +98,14 @@ fn copy(from: &HeaderMap, out: &mut HeaderMap) {
 }
 
 /// Whether a field may come behind a body: none that a backend would have had to know before (RFC 9110 §6.5.1), and none
-/// that ends here, for some servers take a trailer for a field of the head.
+/// that ends here or says who asks, for some servers take a trailer for a field of the head.
 pub(super) fn may_trail(name: &HeaderName) -> bool {
-    const EARLY: [HeaderName; 10] = [
-        header::CACHE_CONTROL,
-        header::CONTENT_ENCODING,
-        header::CONTENT_RANGE,
-        header::CONTENT_TYPE,
-        header::COOKIE,
-        header::EXPECT,
-        header::MAX_FORWARDS,
-        header::RANGE,
-        header::SET_COOKIE,
-        header::TRAILER,
-    ];
-    let ends = ENDING.contains(&name.as_str()) || [RENEW, EGRESS_AUTH].contains(name);
-    !ends && !EARLY.contains(name)
+    let is_of_the_head = match name.as_str() {
+        "content-digest" | "content-md5" | "etag" => false,
+        "cdn-loop" | "max-forwards" | "trailer" | "user-agent" | "via" => true,
+        text => is_end_to_end(name) || text.starts_with("accept-") || text.starts_with("x-forwarded-"),
+    };
+    !is_of_the_head && !ENDING.contains(&name.as_str()) && *name != RENEW
 }
 
 /// The client's cookies as HTTP/1.1 has them: in one field (RFC 9113 §8.2.3).

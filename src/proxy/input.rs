@@ -175,6 +175,36 @@ mod tests {
     }
 
     #[test]
+    fn trailers_are_the_same_however_they_come_and_cost_what_they_are_long() {
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let start = std::time::Instant::now();
+        for (trailers, expected) in [
+            ("X-Sum: 1\r\nSet-Cookie: a=1\r\n\r\n".to_owned(), 1),
+            ("\r\n".to_owned(), 0),
+            ("\n".to_owned(), 0),
+            ("Set-Cookie: a=1\r\n\r\n".to_owned(), 0),
+            (format!("X-Sum: {}\r\n\r\n", "1".repeat(16_000)), 1),
+        ] {
+            let mut input = Input::default();
+            input.bytes.extend_from_slice(&[&head[..], b"0\r\n"].concat());
+            assert!(input.head().expect("valid").is_some());
+            let mut found = None;
+            for byte in trailers.bytes() {
+                assert!(found.is_none() && !input.is_ended(), "{trailers}");
+                input.bytes.extend_from_slice(&[byte]);
+                found = input.frame().expect("valid");
+            }
+            let found = found.map_or(0, |frame| frame.into_trailers().expect("trailers").len());
+            assert!(found == expected && input.is_idle(), "{trailers}");
+        }
+        let mut input = Input::default();
+        input.bytes.extend_from_slice(&[&head[..], b"0\r\n", "x".repeat(MAX_TRAILERS).as_bytes()].concat());
+        assert!(input.head().expect("valid").is_some());
+        assert!(matches!(input.frame(), Err(Failure::Malformed(_))));
+        assert!(start.elapsed() < std::time::Duration::from_secs(1), "{:?}", start.elapsed());
+    }
+
+    #[test]
     fn a_body_is_its_own_end_s() {
         let mut input = Input::default();
         input.bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc");

@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 /// The most connections in all that are taken without being configured: each holds a descriptor and up to 128 KiB.
@@ -24,6 +25,9 @@ const SHARE: usize = 8;
 /// The least of one sandbox's connections without being configured: as many as may rest.
 const LEAST_OF_ONE: usize = 64;
 
+/// How long the log is not told again that a limit is reached.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// The limits, and what counts against them.
 #[derive(Debug)]
 pub struct Limits {
@@ -35,6 +39,8 @@ pub struct Limits {
     full: AtomicUsize,
     /// How many connections each sandbox has that has any.
     sandboxes: Mutex<HashMap<String, usize>>,
+    /// When the log was last told that a limit is reached.
+    told: Mutex<Option<Instant>>,
 }
 
 /// A connection's place, until this is dropped.
@@ -56,7 +62,7 @@ pub enum LimitReached {
 impl Limits {
     /// At most `total` connections, and `per_sandbox` of one sandbox.
     pub fn new(total: usize, per_sandbox: usize) -> Self {
-        Self { total, per_sandbox, open: 0.into(), full: 0.into(), sandboxes: Mutex::default() }
+        Self { total, per_sandbox, open: 0.into(), full: 0.into(), sandboxes: Mutex::default(), told: Mutex::default() }
     }
 
     /// The limits that are configured. Where one is not: in all, half of the process's `descriptors` that `clients` leave, at
@@ -92,12 +98,13 @@ impl Limits {
     /// There is none.
     pub fn take(self: &Arc<Self>, id: &str) -> Result<Place, LimitReached> {
         let mut sandboxes = self.sandboxes();
-        if self.open() >= self.total {
-            return Err(LimitReached::Total(self.total));
-        }
         let count = sandboxes.get(id).copied().unwrap_or_default();
+        // First, so that no other sandbox makes room for one that has as many as it may.
         if count >= self.per_sandbox {
             return Err(LimitReached::PerSandbox(self.per_sandbox));
+        }
+        if self.open() >= self.total {
+            return Err(LimitReached::Total(self.total));
         }
         sandboxes.insert(id.to_owned(), count + 1);
         self.open.fetch_add(1, Ordering::Relaxed);
@@ -107,12 +114,30 @@ impl Limits {
 
     /// Why the sandbox `id` can have no further connection, if it cannot. Costs two loads while no limit is reached.
     pub fn reached(&self, id: &str) -> Option<LimitReached> {
-        if self.open() >= self.total {
-            return Some(LimitReached::Total(self.total));
-        }
-        let is_full = || self.sandboxes().get(id).is_some_and(|count| *count >= self.per_sandbox);
         let may_be_full = self.full.load(Ordering::Relaxed) > 0;
-        (may_be_full && is_full()).then_some(LimitReached::PerSandbox(self.per_sandbox))
+        if may_be_full && self.sandboxes().get(id).is_some_and(|count| *count >= self.per_sandbox) {
+            return Some(LimitReached::PerSandbox(self.per_sandbox));
+        }
+        (self.open() >= self.total).then_some(LimitReached::Total(self.total))
+    }
+
+    /// Tells the log that the sandbox `id` was refused a connection, once in a while: whoever is refused can ask again and
+    /// again.
+    pub fn tell(&self, limit: LimitReached, id: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= SILENCE) {
+            *told = Some(Instant::now());
+            drop(told);
+            match limit {
+                LimitReached::Total(limit) => {
+                    tracing::warn!("all {limit} connections to sandboxes are in use (proxy.max_connections)");
+                }
+                LimitReached::PerSandbox(limit) => tracing::warn!(
+                    sandbox = id,
+                    "all {limit} connections to a sandbox are in use (proxy.max_connections_per_sandbox)"
+                ),
+            }
+        }
     }
 
     /// Locks also after a panic elsewhere: the counts are valid between any two statements.

@@ -86,7 +86,7 @@ impl Pool {
             };
             // Closed after the lock is let go: its place is given back then.
             let oldest = self.state().take_oldest(of_sandbox(limit, id));
-            drop(oldest.ok_or(limit)?);
+            drop(oldest.ok_or_else(|| self.refuse(limit, id))?);
         }
     }
 
@@ -94,7 +94,12 @@ impl Pool {
     /// another port's, so that there may be none all the same when one is needed.
     pub fn exhausted(&self, id: &str) -> Option<LimitReached> {
         let limit = self.limits.reached(id)?;
-        (!self.state().has_any(of_sandbox(limit, id))).then_some(limit)
+        (!self.state().has_any(of_sandbox(limit, id))).then(|| self.refuse(limit, id))
+    }
+
+    fn refuse(&self, limit: LimitReached, id: &str) -> LimitReached {
+        self.limits.tell(limit, id);
+        limit
     }
 
     /// The connection of `key` that has rested least. With `is_sure`, one that is good as far as the system knows; without,
@@ -303,10 +308,13 @@ mod tests {
             Link::open(&authority, TIMES, pool.buffers.take(), Some(place)).await.unwrap()
         };
         let (first, second, third) = (link("a").await, link("a").await, link("b").await);
-        assert_eq!(pool.exhausted("a"), Some(LimitReached::Total(3)));
+        assert_eq!(pool.exhausted("a"), Some(LimitReached::PerSandbox(2)));
+        assert_eq!(pool.exhausted("c"), Some(LimitReached::Total(3)));
         Arc::clone(&pool).put(key("b", &authority), third);
         assert_eq!(pool.exhausted("b"), None);
-        assert_eq!(pool.exhausted("a"), None, "another's may give way");
+        assert_eq!(pool.exhausted("c"), None, "another's may give way");
+        assert_eq!(pool.place("a").unwrap_err(), LimitReached::PerSandbox(2), "but not to who has as many as it may");
+        assert_eq!(pool.len(), 1);
         Arc::clone(&pool).put(key("a", &authority), first);
         let place = pool.place("c").unwrap();
         assert_eq!(pool.state().sandboxes["b"].len(), 0, "it has rested longer");

@@ -5,7 +5,10 @@ use http::{HeaderValue, Response, StatusCode, Uri, header};
 use hyper::body::Body as _;
 use serde::Serialize;
 
-use crate::{body::Body, error::ApiError};
+use crate::{
+    body::Body,
+    error::{ApiError, CONNECTION_LIMIT},
+};
 
 /// A JSON body with this status.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
@@ -39,9 +42,8 @@ pub fn error(error: ApiError) -> Response<Body> {
         StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT | StatusCode::LOOP_DETECTED => {
             tracing::warn!(code = body.code, internal, "{}", body.message);
         }
-        StatusCode::SERVICE_UNAVAILABLE if retry_after.is_some() => {
-            tracing::warn!(code = body.code, internal, "{}", body.message);
-        }
+        // Told where the limit is kept, and not for each who is refused.
+        StatusCode::SERVICE_UNAVAILABLE if body.code == CONNECTION_LIMIT => {}
         _ if status.is_server_error() => tracing::error!(code = body.code, internal, "{}", body.message),
         _ => {}
     }

@@ -71,7 +71,8 @@ async fn large_answers_arrive_whole() {
         assert!(h2.get(&proxied.target(backend.port, path)).await.body().await.unwrap() == expected, "{path}");
     }
     assert_eq!(backend.accepted(), 6, "a connection with a grown buffer does not rest");
-    assert_eq!(proxied.gateway.output().matches("end=complete").count(), 8);
+    let logged = || proxied.gateway.output().matches("end=complete").count() == 8;
+    eventually("all access lines", Duration::from_secs(2), logged).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
