@@ -17,6 +17,7 @@ use crate::{
         eventually,
         gateway::free_port,
         h2::H2,
+        program::{Home, end as ended},
     },
 };
 
@@ -247,4 +248,69 @@ async fn connections_that_say_nothing_keep_no_scrape_out() {
     let mut long = Client::connect(metrics).await;
     long.try_send(format!("GET /metrics HTTP/1.1\r\nX: {}\r\n", "x".repeat(100_000))).await;
     assert!(long.is_closed().await);
+}
+
+#[tokio::test]
+async fn the_proxy_does_not_reach_it() {
+    let (setup, metrics) = scraped(Setup::process());
+    let gateway = setup.start();
+    let body = r#"{"image":{"uri":"any"},"resourceLimits":{},"entrypoint":["sleep","600"]}"#;
+    let created = request(gateway.address(), "POST", "/v1/sandboxes", &["Content-Type: application/json"], body).await;
+    let id = created.json()["id"].as_str().unwrap().to_owned();
+    for path in ["/metrics", "/admin/streams"] {
+        let target = format!("/v1/sandboxes/{id}/proxy/{}{path}", metrics.port());
+        let refused = get_once(gateway.address(), &target).await;
+        assert_eq!((refused.status(), refused.code().as_str()), (403, "BACKEND_FORBIDDEN"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_taken_port_keeps_no_one_from_dev() {
+    // Another program of this machine may have it already, which is as good.
+    let _taken = std::net::TcpListener::bind("127.0.0.1:9090");
+    let (home, port) = (Home::with(""), free_port());
+    let mut dev = home.command(&["dev", "--no-key", "--port", &port.to_string()], &[]).spawn().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let start = Instant::now();
+    while tokio::net::TcpStream::connect(address).await.is_err() {
+        assert!(start.elapsed() < Duration::from_secs(20) && dev.try_wait().unwrap().is_none(), "dev does not serve");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(get_once(address, "/health").await.status(), 200);
+    dev.kill().unwrap();
+    let said = ended(dev, Duration::from_secs(10)).stdout;
+    assert!(said.contains("no metrics: cannot listen on 127.0.0.1:9090: Address already in use"), "{said}");
+}
+
+/// However many come and go while somebody looks, what is told is never less than before.
+#[tokio::test]
+async fn totals_never_go_back_while_streams_come_and_go() {
+    let (pair, metrics) = scraped_pair();
+    let id = pair.engine.log(Script::lines(200, 100, true));
+    let target = crate::logs(&id, "");
+    let address = pair.address();
+    let readers: Vec<_> = (0..8)
+        .map(|_| {
+            let target = target.clone();
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    assert_eq!(get_once(address, &target).await.body.len(), 20_000);
+                }
+            })
+        })
+        .collect();
+    let sent = "opensandbox_gateway_log_sent_bytes_total{runtime=\"docker\",source=\"engine\"}";
+    let mut last = 0.0;
+    while !readers.iter().all(tokio::task::JoinHandle::is_finished) {
+        let now = series(metrics, sent).await.unwrap();
+        assert!(now >= last, "{now} after {last}");
+        last = now;
+    }
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    wait_series(metrics, sent, 8.0 * 20.0 * 20_000.0).await;
+    let ended = "opensandbox_gateway_log_streams_total{runtime=\"docker\",format=\"text\",end=\"complete\"}";
+    wait_series(metrics, ended, 160.0).await;
+    assert!(streams(metrics).await.is_empty());
 }
