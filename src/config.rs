@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
-pub use self::docker::{DROPPED_CAPABILITIES, Docker};
+pub use self::docker::{DROPPED_CAPABILITIES, Docker, ExpiryScope};
 pub use self::egress::{Egress, EgressMode, UpstreamProxy};
 pub use self::env::Lookup;
 pub use self::ingress::{Gateway, Ingress, RouteMode, SecureAccess, SigningKey};

@@ -59,6 +59,7 @@
 //! | [`signal`] | | SIGINT and SIGTERM |
 //! | [`snapshots`] | | copies of sandboxes: their records' states, the work behind them, recovery |
 //! | [`start`] | | from a configuration to a runtime and a server |
+//! | [`state_file`] | | reading the gateway's own files: what is not there is told apart from what cannot be read |
 //! | [`store`] | | the records of snapshots: SQLite, PostgreSQL, and from one to the other |
 //! | [`telemetry`] | | the program's own log |
 //!
@@ -114,5 +115,6 @@ pub mod service;
 pub mod signal;
 pub mod snapshots;
 pub mod start;
+pub mod state_file;
 pub mod store;
 pub mod telemetry;

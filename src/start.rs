@@ -230,6 +230,7 @@ fn docker_options(config: &Config) -> DockerOptions {
         host: config.server.host.clone(),
         host_ip: docker.host_ip,
         resolve_internal: config.proxy.resolve_internal,
+        expiry: docker.expiry,
         ..DockerOptions::default()
     }
 }

@@ -12,6 +12,8 @@ mod faults;
 mod fixture;
 #[path = "docker_runtime/metadata.rs"]
 mod metadata;
+#[path = "docker_runtime/owner.rs"]
+mod owner;
 #[path = "docker_runtime/pause.rs"]
 mod pause;
 #[path = "docker_runtime/reach.rs"]
@@ -22,8 +24,12 @@ mod renew;
 mod sidecar;
 #[path = "docker_runtime/snapshots.rs"]
 mod snapshots;
+#[path = "docker_runtime/strangers.rs"]
+mod strangers;
 #[path = "docker_runtime/tls.rs"]
 mod tls;
+#[path = "docker_runtime/unreadable.rs"]
+mod unreadable;
 #[path = "docker_runtime/volumes.rs"]
 mod volumes;
 
@@ -320,7 +326,8 @@ async fn on_the_host_s_network_no_port_is_published() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_of_another_server_ends_in_time() {
-    let fixture = Fixture::start_behind_proxy().await;
+    let mark = owner::Mark::new().await;
+    let fixture = Fixture::start_behind_proxy_with(mark.all()).await;
     let proxy = fixture.proxy.as_ref().unwrap();
     eventually("the event stream is open", async || proxy.count("GET", "/events") > 0).await;
     let id = uuid::Uuid::new_v4().to_string();

@@ -26,6 +26,20 @@ pub const DROPPED_CAPABILITIES: [&str; 9] = [
 /// A narrower range of ports runs dry while sandboxes are being made at once.
 const MIN_PORT_SPAN: u16 = 100;
 
+/// Which sandboxes a gateway removes when their time is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpiryScope {
+    /// All on the engine, also those that other servers created and renewed, whose renewals it may not know.
+    All,
+    /// Those that this gateway created or renewed.
+    Own,
+    /// None.
+    Off,
+}
+
+const EXPIRY: [(&str, ExpiryScope); 3] =
+    [("all", ExpiryScope::All), ("own", ExpiryScope::Own), ("off", ExpiryScope::Off)];
+
 /// `[docker]`.
 #[derive(Debug, Clone)]
 pub struct Docker {
@@ -69,6 +83,10 @@ pub struct Docker {
     /// gives a sandbox SYS_ADMIN and lifts its AppArmor and seccomp profiles.
     /// Default false. Not a key of the Python server, which accepts them all.
     pub allow_isolation_extension: bool,
+    /// Which sandboxes are removed when their time is up. Without it, all if
+    /// this home owns the engine, else its own. Not a key of the Python
+    /// server, which removes all.
+    pub expiry: Option<ExpiryScope>,
 }
 
 impl Docker {
@@ -97,6 +115,7 @@ impl Docker {
             sandbox_env: env.map(|(name, value)| (name, Secret::new(value))).collect(),
             sandbox_binds: section.texts("sandbox_binds").unwrap_or_default(),
             allow_isolation_extension: section.boolean("allow_isolation_extension", false),
+            expiry: section.optional_choice("expiry", &EXPIRY),
         }
     }
 }

@@ -34,12 +34,15 @@ mod metadata;
 mod operation;
 mod options;
 mod overlay;
+mod owner;
 mod pause;
 mod plan;
 mod ports;
+mod provenance;
 mod published;
 mod reach;
 mod renew;
+mod shared_expiry;
 mod sidecar;
 mod snapshot;
 mod status;
@@ -51,6 +54,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     env,
     future::Future,
+    io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -83,9 +87,10 @@ use self::{
     expiry::{Commands, Expiry},
     locks::Locks,
     overlay::{Files, Overlay},
+    owner::Owner,
     ports::Ports,
     snapshot::Copies,
-    volumes::Volumes,
+    volumes::{Checks, Volumes},
 };
 
 /// How many creations and removals may be under way; the rest wait.
@@ -93,6 +98,12 @@ const CHANGES: u32 = 1024;
 
 /// How long [`Runtime::shutdown`] waits for creations and removals that are under way.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many looks at files below `~/.opensandbox` may be under way.
+const READS: usize = 64;
+
+/// The longest that one is waited for.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The Docker runtime. Dropping it ends its tasks; the sandboxes go on.
 pub struct Docker {
@@ -110,7 +121,10 @@ struct Inner {
     cache: Cache,
     inspections: Semaphore,
     files: Files,
+    /// So that a disk that hangs does not take all threads.
+    reads: Checks,
     expiry: Expiry,
+    owner: Owner,
     copies: Copies,
     changes: Arc<Semaphore>,
     /// Held while a sandbox's files are changed, or the sandbox is removed.
@@ -148,6 +162,8 @@ impl Docker {
         }
         let (inner, commands) = Inner::new(engine, options);
         let inner = Arc::new(inner);
+        // So that the first sandbox says who created it. Trouble is told, and tried again when it matters.
+        let _ = inner.find_identity().await;
         let mut tasks = JoinSet::new();
         tasks.spawn(events::run(inner.clone()));
         tasks.spawn(expiry::run(inner.clone(), commands));
@@ -186,7 +202,9 @@ impl Inner {
             cache: Cache::default(),
             inspections: Semaphore::new(list::INSPECTIONS),
             files: Files::new(&options.state_dir),
+            reads: Checks::new(READS, READ_PATIENCE),
             expiry,
+            owner: Owner::new(options.expiry, options.owner_mark.clone(), &options.state_dir),
             copies: Copies::default(),
             changes: Arc::new(Semaphore::new(CHANGES as usize)),
             turns: Locks::default(),
@@ -212,6 +230,15 @@ impl Inner {
         self.with_files(move |files| files.overlay(&id)).await
     }
 
+    /// The expiry that a sandbox was moved to.
+    ///
+    /// # Errors
+    /// There may be one, and it cannot be read now.
+    async fn moved_expiry(&self, id: &str) -> io::Result<Option<Timestamp>> {
+        let (files, id) = (self.files.clone(), id.to_owned());
+        self.reads.run(move || files.expiry(&id)).await?
+    }
+
     /// What the files say of all sandboxes.
     async fn overlays(&self) -> HashMap<String, Overlay> {
         self.with_files(Files::overlays).await
@@ -222,9 +249,13 @@ impl Inner {
         self.with_files(move |files| files.remove(&id)).await;
     }
 
+    /// What is to be shown from the files; without them what the labels say.
     async fn with_files<T: Default + Send + 'static>(&self, work: impl FnOnce(&Files) -> T + Send + 'static) -> T {
         let files = self.files.clone();
-        tokio::task::spawn_blocking(move || work(&files)).await.unwrap_or_default()
+        self.reads.run(move || work(&files)).await.unwrap_or_else(|error| {
+            self.files.unanswered(&error);
+            T::default()
+        })
     }
 }
 
@@ -308,6 +339,10 @@ impl Runtime for Docker {
 
     async fn events(&self, id: &str, limit: usize) -> Result<String, RuntimeError> {
         Ok(diagnostics::events(&find::find(&self.inner.engine, id).await?, limit))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.inner.owner.notes()
     }
 
     async fn shutdown(&self) {

@@ -79,8 +79,15 @@ impl Shared {
         if age(snapshot) > self.options.patience {
             return false;
         }
-        let source = self.runtime.get(&snapshot.sandbox_id).await;
-        source.is_ok_and(|source| source.status.state == State::Paused)
+        match self.runtime.get(&snapshot.sandbox_id).await {
+            Ok(source) => source.status.state == State::Paused,
+            Err(error) if error.kind == ErrorKind::SandboxNotFound => false,
+            // That it cannot be told now is no reason to give the snapshot up.
+            Err(error) => {
+                tracing::warn!(snapshot = snapshot.id, %error, "an unfinished snapshot's sandbox could not be looked at yet");
+                true
+            }
+        }
     }
 
     async fn recover_deleting(&self, Record { snapshot, image }: Record) -> Result<(), StoreError> {

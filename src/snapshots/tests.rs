@@ -195,6 +195,25 @@ async fn a_copy_that_outlives_its_server_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_copy_is_not_given_up_because_its_sandbox_cannot_be_looked_at() {
+    let f = fixture().await;
+    f.snapshots.shutdown().await;
+    let snapshot = accepted("a".to_owned(), None);
+    let store = store::open(&StoreBackend::Sqlite { path: f.folder.path().join("db") }).await.unwrap();
+    store.insert(&Record { snapshot: snapshot.clone(), image: None }).await.unwrap();
+    f.stage(|s| s.unreachable = true);
+    let (_, snapshots) = start(&f.folder, &f.runtime, OPTIONS).await;
+    let f = Fixture { snapshots, ..f };
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(f.snapshots.get(&snapshot.id).await.unwrap(), snapshot);
+    f.stage(|s| {
+        s.images.insert(snapshot.id.clone());
+        s.unreachable = false;
+    });
+    assert_eq!(reason(&f.reaches(&snapshot.id, SnapshotState::Ready).await), "snapshot_recovery_ready");
+}
+
+#[tokio::test]
 async fn a_copy_that_never_ends_is_given_up_after_its_time() {
     let f = fixture().await;
     f.snapshots.shutdown().await;

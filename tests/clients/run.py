@@ -30,6 +30,7 @@ type = "docker"
 execd_image = "osb-test/execd:full"
 [docker]
 network_mode = "bridge"
+expiry = "own"
 port_range_min = @MIN@
 port_range_max = @MAX@
 [storage]

@@ -99,7 +99,7 @@ async fn no_step_of_a_creation_leaves_anything_when_it_fails() {
     let fixture = Fixture::start_behind_proxy().await;
     let proxy = fixture.proxy.as_ref().unwrap();
     for (method, text, kind) in [
-        ("GET", "/images/", ErrorKind::ImagePullFailed),
+        ("GET", "/images/osb-test", ErrorKind::ImagePullFailed),
         ("POST", "/containers/create?name=sandbox-", ErrorKind::ExecdStartFailed),
         ("GET", "/archive?path=%2Fexecd", ErrorKind::ExecdDistributionFailed),
         ("PUT", "/archive", ErrorKind::ExecdDistributionFailed),

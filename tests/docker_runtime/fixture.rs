@@ -12,6 +12,7 @@ use bollard::query_parameters::ListContainersOptions;
 use futures_util::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use opensandbox_gateway::{
+    config::ExpiryScope,
     model::create::{CreateRequest, ImageSource},
     runtime::docker::{Docker, DockerOptions, endpoint::Endpoint},
 };
@@ -71,6 +72,11 @@ impl Fixture {
             found.unwrap_or_else(|error| panic!("these tests need the image {image}: {error}"));
         }
         Self { docker, engine, state, run: uuid::Uuid::new_v4().to_string(), proxy }
+    }
+
+    /// A runtime with files of its own beside this one's.
+    pub(crate) async fn beside(socket: &Path, options: DockerOptions, state: &Path) -> Docker {
+        start(socket, options, state).await
     }
 
     /// Another runtime with the same files, as after a restart.
@@ -155,6 +161,8 @@ pub(crate) fn options() -> DockerOptions {
         network_mode: "bridge".to_owned(),
         publish_host: [127, 0, 0, 1].into(),
         execd_image: "osb-test/execd:stub".to_owned(),
+        // Others' sandboxes are on this engine, and no mark is to stay on it.
+        expiry: Some(ExpiryScope::Own),
         ..Default::default()
     }
 }

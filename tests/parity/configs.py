@@ -20,6 +20,7 @@ execd_image = "osb-test/execd:stub"
 """
 _DOCKER = f"""
 [docker]
+expiry = "own"
 port_range_min = @MIN@
 port_range_max = @MAX@
 sandbox_env = {{ DROPPED = "by null", PARITY = "{MARK}" }}

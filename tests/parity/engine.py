@@ -41,6 +41,8 @@ def part_of(container):
     seen = look(container)
     config, networks = seen["Config"], seen["NetworkSettings"]["Networks"]
     config.pop("Hostname")
+    # Which gateway created it: no other server has such a label.
+    (config["Labels"] or {}).pop("opensandbox.io/created-by", None)
     for name in ("CapAdd", "CapDrop"):
         seen["HostConfig"][name] = sorted(seen["HostConfig"][name] or [])
     # The order says nothing, and of two values of one name the last counts.

@@ -71,6 +71,7 @@ fn docker_section() {
     assert!(docker.sandbox_env.is_empty());
     assert!(docker.sandbox_binds.is_empty());
     assert!(!docker.allow_isolation_extension);
+    assert_eq!(docker.expiry, None);
 }
 
 #[test]

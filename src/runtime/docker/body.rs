@@ -31,6 +31,8 @@ pub(super) struct Parts<'a> {
     /// The sidecar whose network the sandbox joins.
     pub(super) sidecar: Option<&'a Sidecar>,
     pub(super) options: &'a DockerOptions,
+    /// The value of [`labels::CREATED_BY`].
+    pub(super) created_by: &'a str,
 }
 
 /// The create request for a sandbox.
@@ -62,6 +64,7 @@ fn all_labels(parts: &Parts<'_>) -> HashMap<String, String> {
     all.extend(parts.plan.labels(parts.id));
     let mut set = |key: &str, value: Option<String>| all.extend(value.map(|value| (key.to_owned(), value)));
     let port = |port| parts.ports.and_then(|ports| ports.of(port)).map(|port| port.to_string());
+    set(labels::CREATED_BY, Some(parts.created_by.to_owned()));
     set(labels::IMAGE_LABELS, labels::image_labels(parts.inherited, &parts.plan.metadata));
     set(labels::EXECD_PORT, port(EXECD));
     set(labels::HTTP_PORT, port(HTTP));
@@ -193,7 +196,8 @@ mod tests {
         change: impl FnOnce(&mut Parts<'a>),
     ) -> ContainerCreateBody {
         let (inherited, mounts) = (Box::leak(Box::default()), Box::leak(Box::default()));
-        let mut parts = Parts { plan, id: "x", inherited, ports: None, mounts, sidecar: None, options };
+        let mut parts =
+            Parts { plan, id: "x", inherited, ports: None, mounts, sidecar: None, options, created_by: "home/x" };
         change(&mut parts);
         body(&parts)
     }

@@ -131,7 +131,8 @@ impl Inner {
             _ => None,
         };
         let options = &self.options;
-        let body = body(&Parts { plan, id, inherited, ports, mounts, sidecar: sidecar.as_ref(), options });
+        let created_by = &self.owner.signature(id);
+        let body = body(&Parts { plan, id, inherited, ports, mounts, sidecar: sidecar.as_ref(), options, created_by });
         let container = self.engine.create(&container_name(id), plan.pinned(), body).await?;
         execd::inject(&self.engine, &container, archive.clone()).await?;
         // The sidecar had time until here to get ready.

@@ -9,8 +9,9 @@ use crate::runtime::{ErrorKind, RuntimeError};
 
 use super::{
     Inner,
+    describe::container_name,
     engine::{is_missing, status, text},
-    find::{find, is_plausible_id, label},
+    find::{find, is_named, is_plausible_id, label},
     labels, sidecar, windows,
 };
 
@@ -42,11 +43,26 @@ impl Inner {
         self.remove_sidecar(id).await;
         self.remove_runtime_volume(id).await;
         warn_unless_missing(id, "OEM volume", self.engine.remove_volume(&windows::oem_volume(id)).await);
+        self.forget_told(id).await;
         self.remove_files(id).await;
     }
 
     /// Removes a sandbox whose container is known. The caller holds the sandbox's lock.
+    ///
+    /// # Errors
+    /// The engine fails, or the container only carries the sandbox's label: under another name it may be anybody's, as one
+    /// that was made with all the labels of another container.
     pub(super) async fn remove(&self, id: &str, found: &ContainerInspectResponse) -> Result<(), RuntimeError> {
+        if !is_named(found, id) {
+            let name = found.name.as_deref().unwrap_or_default().trim_start_matches('/');
+            tracing::warn!(sandbox = id, container = name, "not removed: it has the sandbox's label, but not its name");
+            let text = format!(
+                "Failed to delete sandbox container: the container '{name}' carries the sandbox's label, but not the \
+                 name '{}', so it may be somebody else's. Remove it by hand, or give it that name.",
+                container_name(id)
+            );
+            return Err(RuntimeError::new(ErrorKind::DeleteFailed, text));
+        }
         let container = found.id.as_deref().unwrap_or_default();
         self.remove_container(container).await.map_err(|error| {
             // It may have been killed all the same.
@@ -56,8 +72,8 @@ impl Inner {
         })?;
         self.cache.forget(container);
         self.expiry.forget(id);
-        self.remove_belongings(id, &Belongings::of(found)).await;
-        self.remove_files(id).await;
+        let belongings = Belongings::of(found);
+        tokio::join!(self.remove_belongings(id, &belongings), self.forget_told(id), self.remove_files(id));
         tracing::info!(sandbox = id, "removed");
         Ok(())
     }

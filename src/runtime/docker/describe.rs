@@ -27,6 +27,8 @@ pub(super) struct Described {
     pub(super) renewal: Option<i64>,
     /// The sandbox was made to never end by itself.
     pub(super) is_manual: bool,
+    /// Which gateway created it, if that was one.
+    pub(super) created_by: Option<String>,
 }
 
 /// The name of a sandbox's container.
@@ -57,6 +59,7 @@ impl Described {
             reach: Reach::of_inspected(container, labels),
             renewal: labels::renewal(labels),
             is_manual: labels::is_manual(labels),
+            created_by: labels::value(labels, labels::CREATED_BY).map(str::to_owned),
             sandbox,
         })
     }
@@ -85,6 +88,7 @@ impl Described {
             reach: Reach::of_labels(labels),
             renewal: labels::renewal(labels),
             is_manual: labels::is_manual(labels),
+            created_by: labels::value(labels, labels::CREATED_BY).map(str::to_owned),
             sandbox,
         })
     }

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::{metrics::backend::BackendCalls, model::sandbox::Platform};
 
-use super::{client_config::ClientConfig, endpoint::Endpoint, labels, mask::Mask, operation};
+use super::{client_config::ClientConfig, endpoint::Endpoint, labels, mask::Mask, operation, provenance::Images};
 
 /// The longest text of the engine's that is quoted, in bytes: it goes into answers and into the log.
 const MAX_WORDS: usize = 1024;
@@ -37,6 +37,8 @@ pub(super) struct Engine {
     pub(super) client_config: ClientConfig,
     /// The limit for one call, and for the silence between two pieces of a stream.
     pub(super) timeout: Duration,
+    /// What tells the containers' own labels from their images'.
+    pub(super) images: Images,
     /// How often the engine has begun to tell its events: bollard does not show the head of that answer.
     event_streams: watch::Sender<u64>,
     /// Counts requests.
@@ -65,7 +67,17 @@ impl Engine {
         let api_version = api.client_version().to_string();
         prefix.get_or_init(|| format!("/v{api_version}"));
         let platform = Platform { os: version.os.unwrap_or_default(), arch: version.arch.unwrap_or_default() };
-        Ok(Self { api, endpoint, api_version, platform, client_config, timeout, event_streams, calls })
+        Ok(Self {
+            api,
+            endpoint,
+            api_version,
+            platform,
+            client_config,
+            timeout,
+            images: Images::default(),
+            event_streams,
+            calls,
+        })
     }
 
     /// Changes when the engine has begun to tell events that were asked for after this call.
@@ -79,20 +91,38 @@ impl Engine {
     }
 
     /// Everything about one container. `container` must be an id or a name that this program made.
+    ///
+    /// Labels that make it a sandbox or a sidecar are left out if it only has them from its image.
     pub(super) async fn inspect(&self, container: &str) -> Result<ContainerInspectResponse, Error> {
-        self.within(self.api.inspect_container(container, None)).await
+        let mut inspected = self.within(self.api.inspect_container(container, None)).await?;
+        self.disown_inspected(&mut inspected).await;
+        Ok(inspected)
     }
 
-    /// The containers that carry the label `opensandbox.io/id`, or that label with one value.
+    /// The containers that carry the label `opensandbox.io/id` of their own, or that label with one value.
     pub(super) async fn sandboxes(&self, id: Option<&str>) -> Result<Vec<ContainerSummary>, Error> {
-        self.containers("label", id.map_or_else(|| labels::ID.to_owned(), |id| format!("{}={id}", labels::ID))).await
+        self.labelled(labels::ID, id).await
     }
 
-    /// The containers in any state that one of the engine's filters lets through.
+    /// The containers that are sidecars, or one sandbox's sidecars.
+    pub(super) async fn sidecars(&self, id: Option<&str>) -> Result<Vec<ContainerSummary>, Error> {
+        self.labelled(labels::SIDECAR_FOR, id).await
+    }
+
+    async fn labelled(&self, key: &str, value: Option<&str>) -> Result<Vec<ContainerSummary>, Error> {
+        let filter = value.map_or_else(|| key.to_owned(), |value| format!("{key}={value}"));
+        let mut found = self.containers("label", filter).await?;
+        found.retain(|container| container.labels.as_ref().is_some_and(|labels| labels.contains_key(key)));
+        Ok(found)
+    }
+
+    /// The containers in any state that one of the engine's filters lets through, with labels as in [`Engine::inspect`].
     pub(super) async fn containers(&self, filter: &str, value: String) -> Result<Vec<ContainerSummary>, Error> {
         let filters = Some([(filter.to_owned(), vec![value])].into());
-        self.within(self.api.list_containers(Some(ListContainersOptions { all: true, filters, ..Default::default() })))
-            .await
+        let options = ListContainersOptions { all: true, filters, ..Default::default() };
+        let mut found = self.within(self.api.list_containers(Some(options))).await?;
+        self.disown_listed(&mut found).await;
+        Ok(found)
     }
 
     /// The present time by the engine's own clock, in Unix seconds and nanoseconds.

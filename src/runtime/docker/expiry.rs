@@ -1,4 +1,7 @@
 //! Sandboxes that end by themselves: one task and one timer queue for all (docker-runtime.md §13).
+//!
+//! Before a sandbox is removed, everything that may say otherwise is asked once more: its file, the mark of the engine's
+//! owner, what other gateways told. What cannot be asked counts as a no.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,10 +15,22 @@ use tokio_util::time::{DelayQueue, delay_queue::Key};
 
 use crate::{model::timestamp::Timestamp, runtime::ErrorKind};
 
-use super::{Inner, describe::Described, find::find, leftovers};
+use super::{
+    Inner,
+    describe::Described,
+    find::{find, query_failed},
+    leftovers,
+    owner::Verdict,
+};
 
 /// The wait after the engine failed to remove a sandbox.
 const RETRY: Duration = Duration::from_secs(30);
+
+/// The first and the longest wait after it could not be told whether a sandbox ends; each is twice the one before.
+const NOT_NOW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
+
+/// How often it is looked at whether this gateway's home still owns the engine.
+const STAND: Duration = Duration::from_mins(1);
 
 /// The longest single wait. A timer of years would overflow, and a clock that is set is noticed this soon.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -73,6 +88,8 @@ impl Expiry {
 struct Timers {
     queue: DelayQueue<String>,
     armed: HashMap<String, (Timestamp, Key)>,
+    /// How often in a row it could not be told whether a sandbox ends.
+    unknown: HashMap<String, u32>,
 }
 
 impl Timers {
@@ -98,6 +115,29 @@ impl Timers {
         }
     }
 
+    /// It cannot be told now whether the sandbox ends. The wait for the next look grows.
+    fn not_now(&mut self, id: String) {
+        let times = self.unknown.entry(id.clone()).or_default();
+        let delay = growing(*times);
+        *times = times.saturating_add(1);
+        self.wait(id, Timestamp::now(), delay);
+    }
+
+    /// What became of a sandbox that was looked at.
+    fn settled(&mut self, id: String, outcome: Outcome) {
+        if outcome != Outcome::NotNow {
+            self.unknown.remove(&id);
+        }
+        match outcome {
+            Outcome::Gone => {}
+            Outcome::Moved(time) => self.arm(id, time),
+            Outcome::Failed => self.wait(id, Timestamp::now(), RETRY),
+            Outcome::NotNow => self.not_now(id),
+            // A renewal arms it, and who owns the engine may change.
+            Outcome::Left => self.wait(id, Timestamp::now(), LONGEST),
+        }
+    }
+
     /// A timer ran out; gives the sandbox if its time has come. Another long wait begins if it has not.
     fn fired(&mut self, id: String) -> Option<String> {
         let (time, _) = self.armed.remove(&id)?;
@@ -109,16 +149,27 @@ impl Timers {
     }
 }
 
+/// The wait after it could not be told so many times before.
+fn growing(times: u32) -> Duration {
+    NOT_NOW.0.saturating_mul(1 << times.min(16)).min(NOT_NOW.1)
+}
+
 /// How long it is until `time`; nothing for the past.
 fn until(time: Timestamp) -> Duration {
     Duration::try_from(jiff::Timestamp::now().duration_until(time.to_jiff())).unwrap_or_default()
 }
 
 /// What became of a sandbox whose time had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Gone,
     Moved(Timestamp),
+    /// The engine failed.
     Failed,
+    /// Whether its time has come cannot be told now.
+    NotNow,
+    /// It is left to whoever made it.
+    Left,
 }
 
 /// Restores the timers and removes sandboxes as their time comes, for as long as the process lives.
@@ -127,6 +178,7 @@ pub(super) async fn run(inner: Arc<Inner>, mut commands: Commands) {
     let mut due: VecDeque<String> = VecDeque::new();
     let mut removals: FuturesUnordered<BoxFuture<'_, (String, Outcome)>> = FuturesUnordered::new();
     let mut restoring: Option<BoxFuture<'_, ()>> = Some(Box::pin(restore(&inner)));
+    let mut standing: BoxFuture<'_, ()> = Box::pin(stand(&inner));
     loop {
         while removals.len() < REMOVALS
             && let Some(id) = due.pop_front()
@@ -137,21 +189,30 @@ pub(super) async fn run(inner: Arc<Inner>, mut commands: Commands) {
             command = commands.recv() => match command {
                 Some(Command::Arm(id, time)) => timers.arm(id, time),
                 Some(Command::Suggest(id, time)) => timers.suggest(id, time),
-                Some(Command::Forget(id)) => timers.forget(&id),
+                Some(Command::Forget(id)) => {
+                    timers.forget(&id);
+                    timers.unknown.remove(&id);
+                }
                 None => return,
             },
             Some(expired) = timers.queue.next(), if !timers.queue.is_empty() => {
                 due.extend(timers.fired(expired.into_inner()));
             }
-            Some((id, outcome)) = removals.next() => match outcome {
-                Outcome::Gone => {}
-                Outcome::Moved(time) => timers.arm(id, time),
-                Outcome::Failed => timers.wait(id, Timestamp::now(), RETRY),
-            },
+            Some((id, outcome)) = removals.next() => timers.settled(id, outcome),
+            () = &mut standing => {}
             () = async { if let Some(restoring) = &mut restoring { restoring.await } }, if restoring.is_some() => {
                 restoring = None;
             }
         }
+    }
+}
+
+/// Keeps what is told of the engine's owner and of this gateway's home right. Never ends.
+async fn stand(inner: &Inner) {
+    loop {
+        inner.stand().await;
+        inner.is_at_home().await;
+        tokio::time::sleep(STAND).await;
     }
 }
 
@@ -186,18 +247,41 @@ async fn settle(inner: &Inner, id: String) -> (String, Outcome) {
         }
         Err(_) => return (id, Outcome::Failed),
     };
-    let Some(Described { mut sandbox, .. }) = Described::from_inspected(&container) else { return (id, Outcome::Gone) };
-    inner.overlay(&id).await.apply(&mut sandbox);
-    let outcome = match sandbox.expires_at {
-        None => Outcome::Gone,
-        Some(time) if time > Timestamp::now() => Outcome::Moved(time),
-        Some(_) => {
+    let Some(described) = Described::from_inspected(&container) else { return (id, Outcome::Gone) };
+    let outcome = match inner.due(&id, &described).await {
+        Ok(()) => {
             tracing::info!(sandbox = id, "expired");
             let removed = inner.remove(&id, &container).await;
             removed.map_or(Outcome::Failed, |()| Outcome::Gone)
         }
+        Err(outcome) => outcome,
     };
     (id, outcome)
+}
+
+impl Inner {
+    /// Whether a sandbox is to be removed now; else what becomes of it.
+    async fn due(&self, id: &str, described: &Described) -> Result<(), Outcome> {
+        // Under another name it is anybody's container with the sandbox's label.
+        if !described.is_named {
+            return Err(Outcome::Left);
+        }
+        let moved = self.moved_expiry(id).await.map_err(|_| Outcome::NotNow)?;
+        let not_yet = |time: Timestamp| if time > Timestamp::now() { Err(Outcome::Moved(time)) } else { Ok(()) };
+        not_yet(moved.or(described.sandbox.expires_at).ok_or(Outcome::Gone)?)?;
+        match self.may_end(id, described.created_by.as_deref(), moved.is_some()).await {
+            Verdict::Remove => {}
+            Verdict::Leave => return Err(Outcome::Left),
+            Verdict::NotNow => return Err(Outcome::NotNow),
+        }
+        match self.told_expiry(id).await {
+            Ok(told) => told.map_or(Ok(()), not_yet),
+            Err(error) => {
+                query_failed(error);
+                Err(Outcome::Failed)
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -256,5 +340,20 @@ mod tests {
         assert!(timers.queue.is_empty());
         timers.suggest("z".to_owned(), in_seconds(5));
         assert_eq!(timers.queue.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_told_is_asked_again_after_growing_waits() {
+        let waits: Vec<u64> = [0, 1, 2, 3, 8, 9, u32::MAX].map(|times| growing(times).as_secs()).to_vec();
+        assert_eq!(waits, [1, 2, 4, 8, 256, 300, 300]);
+        let mut timers = Timers::default();
+        for times in 1..4 {
+            timers.settled("x".to_owned(), Outcome::NotNow);
+            assert_eq!((timers.unknown["x"], timers.queue.len()), (times, 1));
+        }
+        timers.settled("x".to_owned(), Outcome::Moved(in_seconds(60)));
+        assert!(timers.unknown.is_empty() && timers.queue.len() == 1);
+        timers.settled("x".to_owned(), Outcome::Left);
+        assert_eq!(timers.queue.len(), 1, "a renewal elsewhere or here may come");
     }
 }

@@ -16,7 +16,8 @@ pub(super) fn is_plausible_id(id: &str) -> bool {
     id.len() <= 128 && id.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) && id.bytes().all(is_word)
 }
 
-/// The sandbox's container, inspected: the one with its name, else any with its label.
+/// The sandbox's container, inspected: the one with its name, else any with its label. A label that came with an image
+/// counts for nothing.
 ///
 /// An id comes from the URL and may be anything; only plausible ones reach the engine.
 pub(super) async fn find(engine: &Engine, id: &str) -> Result<ContainerInspectResponse, RuntimeError> {
@@ -32,7 +33,13 @@ pub(super) async fn find(engine: &Engine, id: &str) -> Result<ContainerInspectRe
     let Some(container) = summaries.into_iter().find_map(|summary| summary.id) else {
         return Err(RuntimeError::not_found(id));
     };
-    inspect(engine, &container).await?.ok_or_else(|| RuntimeError::not_found(id))
+    let found = inspect(engine, &container).await?.filter(|container| label(container, labels::ID) == Some(id));
+    found.ok_or_else(|| RuntimeError::not_found(id))
+}
+
+/// Whether the container bears the name that servers give to the container of the sandbox `id`.
+pub(super) fn is_named(container: &ContainerInspectResponse, id: &str) -> bool {
+    container.name.as_deref().and_then(|name| name.strip_prefix('/')) == Some(container_name(id).as_str())
 }
 
 /// One label of an inspected container.

@@ -41,6 +41,16 @@ pub(super) const EGRESS_TOKEN: &str = "opensandbox.io/egress-auth-token";
 pub(super) const IMAGE_LABELS: &str = "opensandbox.io/image-labels";
 /// On an egress sidecar: the sandbox that it serves.
 pub(super) const SIDECAR_FOR: &str = "opensandbox.io/egress-sidecar-for";
+/// Which gateway's home created the sandbox: the home's id, a slash, the sandbox's id. This server's own.
+pub(super) const CREATED_BY: &str = "opensandbox.io/created-by";
+/// On the volume that marks the engine: the id of the home that owns it.
+pub(super) const OWNER: &str = "opensandbox.io/gateway-owner";
+/// On the same: where that home is, for people.
+pub(super) const OWNER_PLACE: &str = "opensandbox.io/gateway-owner-home";
+/// On a volume that tells of a moved expiry, which is in [`EXPIRES_AT`]: the sandbox.
+pub(super) const EXPIRY_OF: &str = "opensandbox.io/expiry-of";
+/// On the same: when it was moved, in Unix milliseconds.
+pub(super) const MOVED_AT: &str = "opensandbox.io/expiry-moved-at";
 
 /// Labels with these prefixes are nobody's metadata.
 const HIDDEN_PREFIXES: [&str; 4] = [RESERVED_PREFIX, "org.opencontainers.image.", "com.docker.", "desktop.docker."];

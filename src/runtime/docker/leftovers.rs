@@ -3,7 +3,10 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use bollard::{errors::Error, models::ContainerSummary};
+use bollard::{
+    errors::Error,
+    models::{ContainerSummary, Volume},
+};
 use futures_util::{StreamExt, stream};
 use uuid::Uuid;
 
@@ -20,9 +23,27 @@ const MOST: usize = 1000;
 
 /// Removes what is left over. Trouble is only logged: it costs nothing but room.
 pub(super) async fn remove(inner: &Inner) {
+    remove_told(inner).await;
     match find(inner).await {
         Ok(found) => stream::iter(found).for_each_concurrent(REMOVALS, |leftover| leftover.remove(inner)).await,
         Err(error) => tracing::warn!(%error, "leftovers of earlier servers could not be looked for"),
+    }
+}
+
+/// Removes the volumes that tell of the expiries of sandboxes that are gone.
+async fn remove_told(inner: &Inner) {
+    // The volumes first: a sandbox that is renewed meanwhile is then in the second list.
+    let told = inner.told_volumes(None).await;
+    let found = async { Ok::<_, Error>((told?, inner.engine.sandboxes(None).await?)) };
+    let (told, sandboxes) = match found.await {
+        Ok(found) => found,
+        Err(error) => return tracing::warn!(%error, "volumes that tell of expiries could not be looked for"),
+    };
+    let sandboxes: HashSet<&str> = sandboxes.iter().filter_map(|sandbox| label(sandbox, labels::ID)).collect();
+    let of = |volume: &Volume| labels::value(&volume.labels, labels::EXPIRY_OF).map(str::to_owned);
+    let gone: HashSet<String> = told.iter().filter_map(of).filter(|id| !sandboxes.contains(id.as_str())).collect();
+    for id in gone.iter().take(MOST) {
+        inner.forget_told(id).await;
     }
 }
 
@@ -39,7 +60,7 @@ async fn find(inner: &Inner) -> Result<Vec<Leftover>, Error> {
     let Some(now) = engine.now().await? else { return Ok(Vec::new()) };
     let execd = engine.containers("name", format!("^/{}", execd::NAME_PREFIX)).await?;
     // Sidecars first: a sandbox that is created meanwhile is then in the second list.
-    let sidecars = engine.containers("label", labels::SIDECAR_FOR.to_owned()).await?;
+    let sidecars = engine.sidecars(None).await?;
     let sandboxes = engine.sandboxes(None).await?;
     let sandboxes: HashSet<&str> = sandboxes.iter().filter_map(|sandbox| label(sandbox, labels::ID)).collect();
     let is_old = |container: &&ContainerSummary| is_old(container, now.as_second());

@@ -1,6 +1,6 @@
 //! Changing a sandbox's metadata (http-api.md §8, docker-runtime.md §14).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
 use serde_json::{Map, Value};
 
@@ -24,7 +24,15 @@ impl Inner {
         let owner = id.to_owned();
         let shown = sandbox.metadata.clone();
         self.store(id, move |files| {
-            let present = files.metadata(&owner).unwrap_or_else(|| of_labels(shown));
+            let present = match files.metadata(&owner) {
+                // What it said is lost; what cannot be read just now is not, and must not be written over.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    files.set_metadata_aside(&owner)?;
+                    None
+                }
+                present => present?,
+            };
+            let present = present.unwrap_or_else(|| of_labels(shown));
             let merged = merged(present.clone(), patch);
             // A patch that changes nothing makes no file, so that a sandbox without one keeps to its labels.
             if merged == present { Ok(()) } else { files.store_metadata(&owner, &merged) }
@@ -39,10 +47,10 @@ impl Inner {
     pub(super) async fn store(
         &self,
         id: &str,
-        write: impl FnOnce(&super::Files) -> std::io::Result<()> + Send + 'static,
+        write: impl FnOnce(&super::Files) -> io::Result<()> + Send + 'static,
     ) -> Result<(), RuntimeError> {
         let files = self.files.clone();
-        let written = tokio::task::spawn_blocking(move || write(&files)).await.map_err(std::io::Error::other).flatten();
+        let written = tokio::task::spawn_blocking(move || write(&files)).await.map_err(io::Error::other).flatten();
         written.map_err(|error| {
             tracing::error!(sandbox = id, %error, "a change of a sandbox could not be stored");
             let text = format!("The change of sandbox {id} could not be stored, so nothing was changed: {error}");

@@ -3,11 +3,11 @@
 use std::{env, ffi::OsString, net::Ipv4Addr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use crate::{
-    config::{DROPPED_CAPABILITIES, Egress, SecureKind},
+    config::{DROPPED_CAPABILITIES, Egress, ExpiryScope, SecureKind},
     metrics::backend::BackendCalls,
 };
 
-use super::client_config::ClientConfig;
+use super::{client_config::ClientConfig, owner::MARK};
 
 /// The settings of the Docker runtime (config.md, `[docker]`, `[runtime]` and `[server]`). Without a `Debug` form, since
 /// the environment may hold secrets.
@@ -71,6 +71,10 @@ pub struct DockerOptions {
     pub state_dir: PathBuf,
     /// Counts requests to the engine.
     pub calls: BackendCalls,
+    /// Which sandboxes end by their time here; the owner mark decides when absent.
+    pub expiry: Option<ExpiryScope>,
+    /// The name of the engine's volume that is the owner mark.
+    pub owner_mark: String,
 }
 
 impl Default for DockerOptions {
@@ -106,6 +110,8 @@ impl Default for DockerOptions {
             client_config: ClientConfig::from_env(),
             state_dir: env::home_dir().unwrap_or_default().join(".opensandbox"),
             calls: BackendCalls::default(),
+            expiry: None,
+            owner_mark: MARK.to_owned(),
         }
     }
 }

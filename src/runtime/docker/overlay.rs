@@ -6,19 +6,30 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde_json::{Map, Value};
 
-use crate::model::{sandbox::Sandbox, timestamp::Timestamp};
+use crate::{
+    model::{sandbox::Sandbox, timestamp::Timestamp},
+    state_file::{self, Complaints},
+};
 
 use super::{describe::expiry_time, find::is_plausible_id};
+
+/// The most bytes of an expiry's file.
+const LARGEST_EXPIRY: u64 = 64 * 1024;
+
+/// The most bytes of a metadata file.
+const LARGEST_METADATA: u64 = 8 << 20;
 
 /// The folder `metadata` below `~/.opensandbox`. All functions block.
 #[derive(Debug, Clone)]
 pub(super) struct Files {
     metadata: PathBuf,
     expirations: PathBuf,
+    complaints: Arc<Complaints>,
 }
 
 /// What the files say in place of the labels.
@@ -32,33 +43,73 @@ impl Files {
     /// The files below `state_dir`, which is `~/.opensandbox` for an ordinary server.
     pub(super) fn new(state_dir: &Path) -> Self {
         let metadata = state_dir.join("metadata");
-        Self { expirations: metadata.join("_expiration"), metadata }
+        Self { expirations: metadata.join("_expiration"), metadata, complaints: Arc::default() }
     }
 
-    /// What there is for one sandbox; nothing for ids that no file may be named after.
+    /// The moved expiry of a sandbox; nothing if its expiry was never moved.
+    ///
+    /// # Errors
+    /// There may be one, and it cannot be read now. It is told, now and then.
+    pub(super) fn expiry(&self, id: &str) -> io::Result<Option<Timestamp>> {
+        let told = |error: &io::Error| {
+            let consequence = "until it can be, or is removed by hand, the sandbox does not end by its time";
+            self.complaints.warn(&path(&self.expirations, id), error, consequence);
+        };
+        let time = |object: Map<String, Value>| {
+            let time = object.get("expires_at").and_then(Value::as_str).and_then(expiry_time);
+            time.ok_or_else(|| damaged("it has no time `expires_at`"))
+        };
+        let read = read(&self.expirations, id, LARGEST_EXPIRY).and_then(|object| object.map(time).transpose());
+        read.inspect_err(told)
+    }
+
+    /// A sandbox's patched metadata, in the file's order; nothing if it was never patched.
+    ///
+    /// # Errors
+    /// There may be some, and it cannot be read now: [`io::ErrorKind::InvalidData`] for a file whose content is no metadata.
+    pub(super) fn metadata(&self, id: &str) -> io::Result<Option<Map<String, Value>>> {
+        read(&self.metadata, id, LARGEST_METADATA)
+    }
+
+    /// What there is to show of one sandbox; nothing for ids that no file may be named after. What cannot be read is told,
+    /// and left to the labels.
     pub(super) fn overlay(&self, id: &str) -> Overlay {
         if !is_plausible_id(id) {
             return Overlay::default();
         }
-        let expires_at =
-            read(&self.expirations, id).and_then(|object| expiry_time(object.get("expires_at")?.as_str()?));
-        let metadata = read(&self.metadata, id).map(|object| object.into_iter().map(into_label).collect());
-        Overlay { expires_at, metadata }
+        let told = |error: &io::Error| {
+            self.complaints.warn(&path(&self.metadata, id), error, "the sandbox's labels are shown")
+        };
+        let metadata = self.metadata(id).inspect_err(told).ok().flatten();
+        Overlay {
+            expires_at: self.expiry(id).ok().flatten(),
+            metadata: metadata.map(|object| object.into_iter().map(into_label).collect()),
+        }
     }
 
-    /// What there is for any sandbox: two folders are read, however many sandboxes there are.
+    /// What there is to show of any sandbox: two folders are read, however many sandboxes there are.
     pub(super) fn overlays(&self) -> HashMap<String, Overlay> {
-        let ids: HashSet<String> =
-            [&self.metadata, &self.expirations].into_iter().flat_map(|folder| names(folder)).collect();
+        let names = |folder: &PathBuf| {
+            names(folder).unwrap_or_else(|error| {
+                self.complaints.warn(folder, &error, "the sandboxes' labels are shown");
+                Vec::new()
+            })
+        };
+        let ids: HashSet<String> = [&self.metadata, &self.expirations].into_iter().flat_map(names).collect();
         ids.into_iter().map(|id| (self.overlay(&id), id)).map(|(overlay, id)| (id, overlay)).collect()
+    }
+
+    /// Tells that the files do not answer.
+    pub(super) fn unanswered(&self, error: &io::Error) {
+        self.complaints.warn(&self.metadata, error, "the sandboxes' labels are shown");
     }
 
     /// Removes a sandbox's files.
     pub(super) fn remove(&self, id: &str) {
-        for folder in [&self.metadata, &self.expirations] {
-            match fs::remove_file(path(folder, id)) {
+        for path in [path(&self.metadata, id), set_aside(&self.metadata, id), path(&self.expirations, id)] {
+            match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(id, %error, "a removed sandbox's file stays");
+                    tracing::warn!(id, ?path, %error, "a removed sandbox's file stays");
                 }
                 _ => {}
             }
@@ -80,24 +131,31 @@ fn path(folder: &Path, id: &str) -> PathBuf {
     folder.join(format!("{id}.json"))
 }
 
-fn names(folder: &Path) -> Vec<String> {
-    let name =
-        |entry: io::Result<fs::DirEntry>| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".json")?.to_owned());
-    fs::read_dir(folder).map(|entries| entries.filter_map(name).collect()).unwrap_or_default()
+/// Where a damaged file goes when there is a new one for its place.
+fn set_aside(folder: &Path, id: &str) -> PathBuf {
+    folder.join(format!("{id}.json.damaged"))
 }
 
-fn read(folder: &Path, id: &str) -> Option<Map<String, Value>> {
-    let text = match fs::read(path(folder, id)) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            tracing::warn!(id, %error, "a sandbox's file cannot be read; its labels count");
-            return None;
-        }
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
     };
-    serde_json::from_slice(&text)
-        .inspect_err(|error| tracing::warn!(id, %error, "a sandbox's file is damaged; its labels count"))
-        .ok()
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        names.extend(name.to_str().and_then(|name| name.strip_suffix(".json")).map(str::to_owned));
+    }
+    Ok(names)
+}
+
+fn read(folder: &Path, id: &str, limit: u64) -> io::Result<Option<Map<String, Value>>> {
+    let text = state_file::read(&path(folder, id), limit)?;
+    text.map(|text| serde_json::from_slice(&text).map_err(damaged)).transpose()
+}
+
+fn damaged(why: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("it is damaged: {why}"))
 }
 
 fn into_label((key, value): (String, Value)) -> (String, String) {
@@ -124,12 +182,33 @@ mod tests {
         fs::write(files.metadata.join("a.json"), r#"{"owner":"bob"}"#).unwrap();
         fs::write(files.expirations.join("a.json"), r#"{"expires_at":"2026-12-02T00:00:00+00:00"}"#).unwrap();
         fs::write(files.expirations.join("b.json"), "{").unwrap();
+        fs::write(files.metadata.join("b.json"), "[]").unwrap();
         let overlays = files.overlays();
         assert_eq!(overlays["a"].expires_at.unwrap().to_string(), "2026-12-02T00:00:00Z");
         assert_eq!(overlays["a"].metadata.as_ref().unwrap()["owner"], "bob");
         assert_eq!(overlays["b"], Overlay::default());
         files.remove("a");
         assert_eq!(files.overlay("a"), Overlay::default());
+    }
+
+    /// Only a file that is not there means that an expiry was never moved.
+    #[test]
+    fn an_expiry_that_cannot_be_read_is_no_missing_one() {
+        let (_folder, files) = files();
+        assert_eq!(files.expiry("a").unwrap(), None);
+        let file = files.expirations.join("a.json");
+        for content in
+            ["", "{", "{}", "[]", "null", r#"{"expires_at":5}"#, r#"{"expires_at":null}"#, r#"{"expires_at":"x"}"#]
+        {
+            fs::write(&file, content).unwrap();
+            assert_eq!(files.expiry("a").unwrap_err().kind(), io::ErrorKind::InvalidData, "{content}");
+        }
+        fs::write(&file, format!(r#"{{"expires_at":"2026-12-02T00:00:00Z"{}}}"#, " ".repeat(1 << 20))).unwrap();
+        assert!(files.expiry("a").is_err(), "too large");
+        fs::remove_dir_all(&files.metadata).unwrap();
+        fs::write(&files.metadata, "a file in the folder's place").unwrap();
+        assert!(files.expiry("a").is_err() && files.metadata("a").is_err());
+        assert_eq!(files.overlays(), HashMap::new());
     }
 
     #[test]

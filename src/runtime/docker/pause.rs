@@ -10,7 +10,6 @@ use super::{
     describe::Described,
     engine::{is_missing, status, text},
     find::query_failed,
-    labels,
     look::not_running,
 };
 use crate::runtime::{ErrorKind, RuntimeError};
@@ -110,7 +109,7 @@ impl Inner {
 
     /// The sidecars that have to follow. Those that cannot are an error, before anything is done.
     async fn sidecars(&self, id: &str, sandbox: &Described, way: Way) -> Result<Vec<Sidecar>, RuntimeError> {
-        let found = self.engine.containers("label", format!("{}={id}", labels::SIDECAR_FOR)).await;
+        let found = self.engine.sidecars(Some(id)).await;
         let sidecars: Vec<Sidecar> = found.map_err(query_failed)?.into_iter().filter_map(Sidecar::of).collect();
         if sidecars.is_empty() && sandbox.reach.egress_token.is_some() {
             let verb = way.verb();

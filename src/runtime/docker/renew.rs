@@ -1,5 +1,7 @@
 //! Moving a sandbox's expiry: by request and by use (http-api.md §10, config.md `[renew_intent]`).
 
+use std::io;
+
 use jiff::SignedDuration;
 
 use super::{Inner, describe::Described};
@@ -22,11 +24,12 @@ impl Inner {
             let text = format!("Sandbox {id} does not have automatic expiration enabled.");
             return refused(ErrorKind::NoExpiration, &text);
         }
-        if self.expiry_of(id, &picture).await.is_none() {
+        // One that cannot be read is one: the client's new time takes its place.
+        if matches!(self.expiry_of(id, &picture).await, Ok(None)) {
             let text = format!("Sandbox {id} is missing expiration metadata and cannot be renewed safely.");
             return refused(ErrorKind::NoExpiration, &text);
         }
-        self.move_expiry(id, time).await
+        self.move_expiry(id, &picture, time).await
     }
 
     /// Moves the expiry of a sandbox that is used and asked for it, never to an earlier time. To be run to its end.
@@ -40,20 +43,29 @@ impl Inner {
         let is_at_work = picture.sandbox.status.state == State::Running || self.copies.has(id);
         let is_running = is_at_work && !picture.is_manual;
         let Some(seconds) = picture.renewal.filter(|_| is_running) else { return Ok(None) };
-        let Some(present) = self.expiry_of(id, &picture).await else { return Ok(None) };
+        let unread = |error: io::Error| {
+            let text = format!("The expiry of sandbox {id} cannot be read now, so it was not moved: {error}");
+            RuntimeError::new(ErrorKind::StoreFailed, text)
+        };
+        let Some(present) = self.expiry_of(id, &picture).await.map_err(unread)? else { return Ok(None) };
         let moved = jiff::Timestamp::now().saturating_add(SignedDuration::from_secs(seconds));
         match moved.map(Timestamp::from) {
-            Ok(time) if time > present => self.move_expiry(id, time).await.map(Some),
+            Ok(time) if time > present => self.move_expiry(id, &picture, time).await.map(Some),
             _ => Ok(Some(present)),
         }
     }
 
     /// When a sandbox ends: the file's time, else the label's.
-    async fn expiry_of(&self, id: &str, picture: &Described) -> Option<Timestamp> {
-        self.overlay(id).await.expires_at.or(picture.sandbox.expires_at)
+    ///
+    /// # Errors
+    /// There may be a file, and it cannot be read now.
+    pub(super) async fn expiry_of(&self, id: &str, picture: &Described) -> io::Result<Option<Timestamp>> {
+        Ok(self.moved_expiry(id).await?.or(picture.sandbox.expires_at))
     }
 
-    async fn move_expiry(&self, id: &str, time: Timestamp) -> Result<Timestamp, RuntimeError> {
+    async fn move_expiry(&self, id: &str, picture: &Described, time: Timestamp) -> Result<Timestamp, RuntimeError> {
+        // First: should the file not be written, others only let the sandbox live longer.
+        self.tell_expiry(id, picture.created_by.as_deref(), time).await?;
         let owner = id.to_owned();
         self.store(id, move |files| files.store_expiry(&owner, time)).await?;
         self.expiry.arm(id, time);

@@ -25,9 +25,8 @@ use crate::{
 
 use super::{DockerOptions, Inner};
 
-pub(super) use self::place::plain;
+pub(super) use self::{checks::Checks, place::plain};
 use self::{
-    checks::Checks,
     ossfs::Buckets,
     place::{Place, Refusal},
 };

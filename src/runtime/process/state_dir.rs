@@ -16,7 +16,15 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::state_file;
+
 const LEADER: &str = "leader";
+
+/// The most bytes of a note with two numbers.
+const LARGEST_NOTE: u64 = 4096;
+
+/// No such process, as errno has it.
+const ESRCH: i32 = rustix::io::Errno::SRCH.raw_os_error();
 
 /// This gateway's directory. Only its user can enter it.
 #[derive(Debug)]
@@ -34,7 +42,7 @@ impl StateDir {
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
         sweep(&root)?;
-        let start = start_time(std::process::id()).unwrap_or(0);
+        let start = start_time(std::process::id())?.unwrap_or(0);
         let path = root.join(format!("gateway-{}-{start}-{}", std::process::id(), uuid::Uuid::new_v4().simple()));
         private_directory(&path)?;
         // Sandboxes get absolute paths, whatever the gateway was given.
@@ -81,7 +89,7 @@ impl SandboxDir {
 
     /// Notes the process group, for a later gateway in case this one is killed.
     pub(super) fn record_leader(&self, pid: u32) -> io::Result<()> {
-        let start = start_time(pid).unwrap_or(0);
+        let start = start_time(pid)?.unwrap_or(0);
         fs::write(self.path.join(LEADER), format!("{pid} {start}\n"))
     }
 
@@ -112,17 +120,25 @@ fn private_directory(path: &Path) -> io::Result<()> {
 
 /// Ends and removes what dead gateways left in `root`.
 fn sweep(root: &Path) -> io::Result<()> {
-    if start_time(std::process::id()).is_none() {
+    if start_time(std::process::id())?.is_none() {
         // Without /proc the living cannot be told from the dead.
         return Ok(());
     }
     for entry in fs::read_dir(root)? {
         let path = entry?.path();
         let Some((pid, start)) = path.file_name().and_then(|name| owner(name.to_str()?)) else { continue };
-        if start_time(pid) != Some(start) {
-            tracing::info!(directory = %path.display(), "removing what a dead gateway left behind");
-            if let Err(error) = remove_left(&path) {
-                tracing::warn!(%error, directory = %path.display(), "a dead gateway's directory could not be removed");
+        let directory = path.display();
+        match start_time(pid) {
+            Ok(found) if found == Some(start) => {}
+            Ok(_) => {
+                tracing::info!(%directory, "removing what a dead gateway left behind");
+                if let Err(error) = remove_left(&path) {
+                    tracing::warn!(%error, %directory, "a dead gateway's directory could not be removed; the next start tries");
+                }
+            }
+            // It may be alive, and so may its sandboxes.
+            Err(error) => {
+                tracing::warn!(%error, %directory, "whether another gateway lives cannot be told; it is left alone")
             }
         }
     }
@@ -139,9 +155,10 @@ fn owner(name: &str) -> Option<(u32, u64)> {
 fn remove_left(gateway: &Path) -> io::Result<()> {
     for sandbox in fs::read_dir(gateway)? {
         let note = sandbox?.path().join(LEADER);
-        match fs::read_to_string(&note) {
-            Ok(note) => kill_left(&note),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+        match state_file::read(&note, LARGEST_NOTE) {
+            Ok(Some(note)) => kill_left(&note)?,
+            Ok(None) => {}
+            Err(error) if error.kind() == ErrorKind::NotADirectory => {}
             Err(error) => return Err(error),
         }
     }
@@ -149,21 +166,40 @@ fn remove_left(gateway: &Path) -> io::Result<()> {
 }
 
 /// Kills a noted process group if its leader is still the same process.
-fn kill_left(note: &str) {
-    let Some((pid, start)) = note.trim_end().split_once(' ') else { return };
-    let (Ok(pid), Ok(start)) = (pid.parse::<u32>(), start.parse::<u64>()) else { return };
+///
+/// # Errors
+/// Who it was cannot be told: it may still be running, so that its directory must stay.
+fn kill_left(note: &[u8]) -> io::Result<()> {
+    let damaged = || io::Error::new(ErrorKind::InvalidData, "the note of a sandbox's process is damaged");
+    let (pid, start) =
+        str::from_utf8(note).ok().and_then(|note| note.trim_end().split_once(' ')).ok_or_else(damaged)?;
+    let (Ok(pid), Ok(start)) = (pid.parse::<u32>(), start.parse::<u64>()) else { return Err(damaged()) };
+    let is_same = start_time(pid)? == Some(start);
     let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    if let Some(group) = group.filter(|_| start_time(pid) == Some(start))
+    if let Some(group) = group.filter(|_| is_same)
         && let Err(error) = kill_process_group(group, Signal::KILL)
     {
         tracing::warn!(%error, pid, "a process that a dead gateway left behind could not be ended");
     }
+    Ok(())
 }
 
 /// When a process started, in clock ticks since boot; `None` when there is no such process, or no /proc.
-fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The program's name, in parentheses, may hold anything; the start time is the 22nd field, the name the second.
+///
+/// # Errors
+/// That cannot be told now: /proc cannot be read.
+fn start_time(pid: u32) -> io::Result<Option<u64>> {
+    let stat = match fs::read(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat,
+        // The second is a process that ends during the read.
+        Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(start_field(&String::from_utf8_lossy(&stat)))
+}
+
+/// The program's name, in parentheses, may hold anything; the start time is the 22nd field, the name the second.
+fn start_field(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_ascii_whitespace().nth(19)?.parse().ok()
 }
@@ -228,7 +264,7 @@ mod tests {
         let mut left = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
         let mut other = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
         let dead = root.path().join("gateway-4194305-1-x");
-        for (id, pid, start) in [("a", left.id(), start_time(left.id()).unwrap()), ("b", other.id(), 1)] {
+        for (id, pid, start) in [("a", left.id(), start_time(left.id()).unwrap().unwrap()), ("b", other.id(), 1)] {
             fs::create_dir_all(dead.join(id)).unwrap();
             fs::write(dead.join(id).join(LEADER), format!("{pid} {start}\n")).unwrap();
         }
@@ -238,5 +274,34 @@ mod tests {
         assert!(other.try_wait().unwrap().is_none(), "its start time is another");
         other.kill().unwrap();
         other.wait().unwrap();
+    }
+
+    /// Whether its processes still run cannot be told, and a directory that is gone tells nobody of them any more.
+    #[test]
+    fn a_note_that_cannot_be_read_keeps_its_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let note = root.path().join("gateway-4194305-1-x/a").join(LEADER);
+        fs::create_dir_all(note.parent().unwrap()).unwrap();
+        for damaged in ["", "12", "x y", "1 2 3"] {
+            fs::write(&note, damaged).unwrap();
+            StateDir::create(Some(root.path().to_owned())).unwrap();
+            assert!(note.exists(), "{damaged:?}");
+        }
+        fs::remove_file(&note).unwrap();
+        std::os::unix::fs::symlink("/proc/self/mem", &note).unwrap();
+        StateDir::create(Some(root.path().to_owned())).unwrap();
+        assert!(note.is_symlink(), "EIO");
+        fs::remove_file(&note).unwrap();
+        StateDir::create(Some(root.path().to_owned())).unwrap();
+        assert!(!note.parent().unwrap().exists(), "no process was ever noted");
+    }
+
+    #[test]
+    fn the_start_time_is_found_behind_any_name() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 4711 1 1";
+        assert_eq!(start_field(stat), Some(4711));
+        assert_eq!(start_field("7 (a) S 1"), None);
+        assert!(start_time(std::process::id()).unwrap().is_some());
+        assert_eq!(start_time(4_194_305).unwrap(), None);
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct Stage {
     pub(super) in_use: bool,
     pub(super) broken: bool,
     pub(super) paused: bool,
+    /// Nothing can be told of any sandbox.
+    pub(super) unreachable: bool,
     pub(super) failure: HashMap<String, runtime::ErrorKind>,
 }
 
@@ -57,6 +59,9 @@ impl Runtime for Slow {
     async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
         if id == "nope" {
             return Err(RuntimeError::not_found(id));
+        }
+        if self.state.lock().unwrap().unreachable {
+            return Err(RuntimeError::new(runtime::ErrorKind::QueryFailed, "the engine is gone"));
         }
         let state = if self.state.lock().unwrap().paused { State::Paused } else { State::Running };
         Ok(Sandbox {

@@ -13,7 +13,7 @@ use std::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Files, path, read};
+use super::{Files, LARGEST_EXPIRY, LARGEST_METADATA, path, set_aside};
 use crate::model::{spelling::spelled, timestamp::Timestamp};
 
 /// Permissions of folders that are made: metadata may be private.
@@ -23,17 +23,20 @@ const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
 impl Files {
-    /// A sandbox's metadata as its file has it, in the file's order; nothing without a readable file.
-    pub(in super::super) fn metadata(&self, id: &str) -> Option<Map<String, Value>> {
-        read(&self.metadata, id)
-    }
-
     /// Stores a sandbox's metadata, which from then on counts instead of its labels.
     ///
     /// # Errors
-    /// The file could not be written; what was there before still is.
+    /// The file could not be written, or it could not be read again for its size; what was there before still is.
     pub(in super::super) fn store_metadata(&self, id: &str, metadata: &Map<String, Value>) -> io::Result<()> {
-        store(&self.metadata, id, metadata)
+        store(&self.metadata, id, metadata, LARGEST_METADATA)
+    }
+
+    /// Keeps a damaged metadata file for a look, out of the way of a new one.
+    pub(in super::super) fn set_metadata_aside(&self, id: &str) -> io::Result<()> {
+        let (from, to) = (path(&self.metadata, id), set_aside(&self.metadata, id));
+        fs::rename(&from, &to)?;
+        tracing::warn!(?from, ?to, "a damaged file was set aside");
+        Ok(())
     }
 
     /// Stores a sandbox's expiry, which from then on counts instead of its label.
@@ -41,12 +44,15 @@ impl Files {
     /// # Errors
     /// The file could not be written; what was there before still is.
     pub(in super::super) fn store_expiry(&self, id: &str, time: Timestamp) -> io::Result<()> {
-        store(&self.expirations, id, &json!({"expires_at": time.to_label()}))
+        store(&self.expirations, id, &json!({"expires_at": time.to_label()}), LARGEST_EXPIRY)
     }
 }
 
-fn store(folder: &Path, id: &str, value: &impl Serialize) -> io::Result<()> {
+fn store(folder: &Path, id: &str, value: &impl Serialize, limit: u64) -> io::Result<()> {
     let text = spelled(value)?;
+    if text.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it would be larger than {limit} bytes")));
+    }
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
     // No name that ends in `.json`, so that nobody reads it; always the same, so that a crash leaves one at most.
     let beside = folder.join(format!("{id}.json.tmp"));
@@ -90,7 +96,7 @@ mod tests {
         files.store_metadata("x", &metadata).unwrap();
         let text = fs::read_to_string(files.metadata.join("x.json")).unwrap();
         assert_eq!(text, r#"{"alpha": "2", "zeta": "1", "new": "v1", "uml": ""}"#);
-        assert_eq!(files.metadata("x"), Some(metadata));
+        assert_eq!(files.metadata("x").unwrap(), Some(metadata));
         files.store_metadata("x", &Map::new()).unwrap();
         assert_eq!(fs::read_to_string(files.metadata.join("x.json")).unwrap(), "{}");
 
@@ -114,9 +120,12 @@ mod tests {
         // A folder in the file's place stops also root, whom permissions do not.
         fs::create_dir(files.metadata.join("x.json.tmp")).unwrap();
         assert!(files.store_metadata("x", &metadata("2")).is_err());
-        assert_eq!(files.metadata("x"), Some(metadata("1")));
+        assert_eq!(files.metadata("x").unwrap(), Some(metadata("1")));
         fs::create_dir_all(files.metadata.join("y.json")).unwrap();
         assert!(files.store_metadata("y", &metadata("1")).is_err());
         assert!(!files.metadata.join("y.json.tmp").exists(), "the half-made file is removed");
+        let huge = "v".repeat(usize::try_from(LARGEST_METADATA).unwrap());
+        assert!(files.store_metadata("z", &metadata(&huge)).is_err(), "nobody could read it");
+        assert_eq!(files.metadata("z").unwrap(), None);
     }
 }

@@ -15,7 +15,7 @@ const CHECKS: usize = 64;
 
 /// Lets some checks of the file system run at a time.
 #[derive(Debug)]
-pub(super) struct Checks {
+pub(in crate::runtime::docker) struct Checks {
     slots: Arc<Semaphore>,
     patience: Duration,
 }
@@ -27,7 +27,7 @@ impl Default for Checks {
 }
 
 impl Checks {
-    pub(super) fn new(count: usize, patience: Duration) -> Self {
+    pub(in crate::runtime::docker) fn new(count: usize, patience: Duration) -> Self {
         Self { slots: Arc::new(Semaphore::new(count)), patience }
     }
 
@@ -35,7 +35,10 @@ impl Checks {
     ///
     /// # Errors
     /// [`io::ErrorKind::TimedOut`] when there was no outcome in time, or no room for the check.
-    pub(super) async fn run<T: Send + 'static>(&self, check: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    pub(in crate::runtime::docker) async fn run<T: Send + 'static>(
+        &self,
+        check: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
         let slots = self.slots.clone();
         let checked = async {
             let slot = slots.acquire_owned().await.map_err(io::Error::other)?;

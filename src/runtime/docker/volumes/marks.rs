@@ -120,7 +120,9 @@ fn words(Use { id, path, mount, ossfs }: Use<'_>) -> io::Result<Vec<u8>> {
 
 /// Reads the key. One that others can read, or have put there, is none.
 fn read(path: &Path) -> io::Result<hmac::Key> {
-    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?;
+    // Without waiting for a writer, should it be a pipe.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let found = file.metadata()?;
     if !found.is_file() || found.mode() & 0o077 != 0 || found.uid() != geteuid().as_raw() {
@@ -216,6 +218,13 @@ mod tests {
         fs::write(&marks.key, "short").unwrap();
         fs::set_permissions(&marks.key, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(marks.key().is_err());
+        fs::remove_file(&marks.key).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &marks.key, rustix::fs::Mode::RUSR).unwrap();
+        assert!(marks.key().is_err(), "a pipe, which must not be waited for");
+        fs::remove_file(&marks.key).unwrap();
+        fs::create_dir(&marks.key).unwrap();
+        assert!(marks.key().is_err(), "a folder");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "no other key is made in its place");
     }
 
     #[test]

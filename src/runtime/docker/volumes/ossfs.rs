@@ -229,7 +229,7 @@ impl Buckets {
     /// Makes the sandboxes that are there the users of what their labels name.
     async fn restore(&self, engine: &Engine) -> Result<(), Error> {
         let restore = || async {
-            for container in engine.containers("label", labels::BUCKETS.to_owned()).await? {
+            for container in engine.sandboxes(None).await? {
                 let labels = container.labels.unwrap_or_default();
                 let Some(id) = labels::value(&labels, labels::ID) else { continue };
                 let marks = labels::list(&labels, labels::BUCKET_MARKS);

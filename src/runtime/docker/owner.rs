@@ -1,0 +1,319 @@
+//! Whose sandboxes this gateway ends when their time is up (`docker.expiry`).
+//!
+//! A moved expiry is kept in the home directory of the server that moved it. A gateway with another home does not see it,
+//! and would end the sandbox at its first time. So the engine itself carries a mark: a volume without content, whose
+//! labels hold the random id of the home that owns the engine. Names are unique on an engine, and creating a volume that
+//! is there answers with the one that is there: of two gateways that start at once, one makes the mark and both learn
+//! which. It outlives restarts of everything, and no server takes it for anything.
+//!
+//! Without `docker.expiry`, the gateway whose home made the mark ends all sandboxes. Any other ends only those that it
+//! created, which their containers say in a label, or renewed, which its files say. The mark is made by the first gateway
+//! that comes, with one exception: a home that is new to servers, on an engine with sandboxes that it knows nothing of,
+//! is a visitor. A home that another server has used, the Python one above all, is that server's successor.
+//!
+//! What one gateway renews and another would end is told to the other by [`super::shared_expiry`].
+
+mod home;
+mod mark;
+
+use std::{
+    io,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::config::ExpiryScope;
+
+use self::home::{Home, Identity};
+use super::{Inner, engine::text, labels};
+
+/// The name of the volume that says which home owns the engine.
+pub(super) const MARK: &str = "opensandbox-gateway-owner";
+
+/// Whose sandboxes end here, and what is known of that.
+#[derive(Debug)]
+pub(super) struct Owner {
+    scope: Option<ExpiryScope>,
+    mark: String,
+    home: Home,
+    state: Mutex<State>,
+    /// Held while the mark is looked at, so that one decision is made at a time.
+    deciding: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// For as long as the home's own id cannot be had.
+    stand_in: String,
+    identity: Option<Identity>,
+    /// The home's id could not be read when it was last looked for.
+    is_lost: bool,
+    standing: Standing,
+}
+
+/// What this gateway is to the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It cannot be told, at least not yet.
+    Unknown(String),
+    /// The mark is of this home.
+    Owner,
+    /// The mark is of another home: what it says of itself.
+    Foreign(String),
+    /// There is no mark, and there are sandboxes that this home knows nothing of.
+    Visitor,
+}
+
+/// Whether a sandbox whose time is up is to be removed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is.
+    Remove,
+    /// That is left to others.
+    Leave,
+    /// That cannot be told now.
+    NotNow,
+}
+
+impl Owner {
+    pub(super) fn new(scope: Option<ExpiryScope>, mark: String, state_dir: &Path) -> Self {
+        let state = State {
+            stand_in: uuid::Uuid::new_v4().to_string(),
+            identity: None,
+            is_lost: false,
+            standing: Standing::Unknown("it was not looked for yet".to_owned()),
+        };
+        let (state, home) = (Mutex::new(state), Home::new(state_dir));
+        Self { scope, mark, home, state, deciding: tokio::sync::Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The value of [`labels::CREATED_BY`] for a sandbox that is created now.
+    pub(super) fn signature(&self, id: &str) -> String {
+        let state = self.state();
+        signature(state.identity.as_ref().map_or(&state.stand_in, |identity| &identity.id), id)
+    }
+
+    /// Whether a sandbox with this value of [`labels::CREATED_BY`] was created by this home.
+    pub(super) fn has_created(&self, id: &str, signed: Option<&str>) -> bool {
+        let Some(signed) = signed else { return false };
+        let state = self.state();
+        let own = state.identity.as_ref().map(|identity| &identity.id);
+        own.into_iter().chain([&state.stand_in]).any(|home| signed == signature(home, id))
+    }
+
+    /// What the body of `/ready` is to say.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let state = self.state();
+        let mut notes: Vec<String> = scope_note(self.scope, &state.standing).map(str::to_owned).into_iter().collect();
+        if state.identity.is_none() {
+            notes.push(UNSTORED.to_owned());
+        } else if state.is_lost {
+            notes.push(LOST.to_owned());
+        }
+        notes
+    }
+}
+
+/// Bound to the sandbox, so that it means nothing on a container that has it from an image.
+fn signature(home: &str, id: &str) -> String {
+    format!("{home}/{id}")
+}
+
+const UNSTORED: &str = "This gateway's id cannot be read from or written to ~/.opensandbox, so after a restart it does \
+                        not know which sandboxes it created.";
+
+const LOST: &str = "The id of this gateway is gone from ~/.opensandbox, or cannot be read: no sandbox ends by its time \
+                    until it is back.";
+
+const FOREIGN: &str = "Sandboxes that this gateway neither created nor renewed do not end by their time here: another \
+                       gateway's home directory owns this engine. Set docker.expiry to say what is wanted.";
+
+const VISITOR: &str = "Sandboxes that this gateway neither created nor renewed do not end by their time here: its home \
+                       directory is new and they were there before. Set docker.expiry to say what is wanted.";
+
+const UNKNOWN: &str = "Sandboxes that this gateway neither created nor renewed do not end by their time here yet: \
+                       whether it owns this engine cannot be told.";
+
+const OWN: &str =
+    "docker.expiry = \"own\": only sandboxes that this gateway created or renewed end by their time here.";
+
+const OFF: &str = "docker.expiry = \"off\": no sandbox ends by its time here.";
+
+fn scope_note(scope: Option<ExpiryScope>, standing: &Standing) -> Option<&'static str> {
+    match (scope, standing) {
+        (Some(ExpiryScope::Off), _) => Some(OFF),
+        (Some(ExpiryScope::Own), _) => Some(OWN),
+        (Some(ExpiryScope::All), _) | (None, Standing::Owner) => None,
+        (None, Standing::Foreign(_)) => Some(FOREIGN),
+        (None, Standing::Visitor) => Some(VISITOR),
+        (None, Standing::Unknown(_)) => Some(UNKNOWN),
+    }
+}
+
+impl Inner {
+    /// Reads the home's id, or makes it. Without one it is tried again when it is needed.
+    pub(super) async fn find_identity(&self) -> io::Result<Identity> {
+        if let Some(identity) = self.owner.state().identity.clone() {
+            return Ok(identity);
+        }
+        let (home, stand_in) = (self.owner.home.clone(), self.owner.state().stand_in.clone());
+        let found = self.reads.run(move || home.find_or_make(&stand_in)).await.flatten();
+        match found {
+            Ok(identity) => {
+                self.owner.state().identity = Some(identity.clone());
+                Ok(identity)
+            }
+            Err(error) => {
+                self.owner
+                    .home
+                    .complain(&error, "after a restart this gateway does not know which sandboxes it created");
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the home is still there: one on a volume that is not mounted has no moved expiries either.
+    pub(super) async fn is_at_home(&self) -> bool {
+        // Without an id from a file there is nothing to compare. Moved expiries that cannot be read are told by their files.
+        let Some(identity) = self.owner.state().identity.clone() else { return true };
+        let home = self.owner.home.clone();
+        let found = self.reads.run(move || home.find()).await.flatten();
+        let is_there = match found {
+            Ok(Some(found)) if found.id == identity.id => true,
+            Ok(found) => {
+                let what = if found.is_some() { "it is another gateway's" } else { "it is gone" };
+                self.owner.home.complain(&io::Error::other(what), "no sandbox ends by its time until it is back");
+                false
+            }
+            Err(error) => {
+                self.owner.home.complain(&error, "no sandbox ends by its time until it can be");
+                false
+            }
+        };
+        self.owner.state().is_lost = !is_there;
+        is_there
+    }
+
+    /// Whether a sandbox whose time is up, as far as this home knows, is to be removed here. `signed` is its
+    /// [`labels::CREATED_BY`]; `is_renewed`: this home has moved its expiry.
+    pub(super) async fn may_end(&self, id: &str, signed: Option<&str>, is_renewed: bool) -> Verdict {
+        let owner = &self.owner;
+        if owner.scope == Some(ExpiryScope::Off) {
+            return Verdict::Leave;
+        }
+        let is_own = is_renewed || owner.has_created(id, signed);
+        let may = match owner.scope {
+            _ if is_own => Verdict::Remove,
+            Some(ExpiryScope::All) => Verdict::Remove,
+            // Without its id it may be this home's after all.
+            Some(_) => self.find_identity().await.map_or(Verdict::NotNow, |_| Verdict::Leave),
+            None => match self.stand().await {
+                Standing::Owner => Verdict::Remove,
+                Standing::Foreign(_) | Standing::Visitor => Verdict::Leave,
+                Standing::Unknown(_) => Verdict::NotNow,
+            },
+        };
+        match may {
+            // The id that was just found may be the one in the label.
+            Verdict::Leave if owner.has_created(id, signed) => Verdict::NotNow,
+            Verdict::Remove if !self.is_at_home().await => Verdict::NotNow,
+            may => may,
+        }
+    }
+
+    /// What this gateway is to the engine now. Changes are told.
+    pub(super) async fn stand(&self) -> Standing {
+        let _deciding = self.owner.deciding.lock().await;
+        let standing = match self.decide().await {
+            Ok(standing) => standing,
+            Err(cause) => Standing::Unknown(cause),
+        };
+        let before = std::mem::replace(&mut self.owner.state().standing, standing.clone());
+        if before != standing {
+            self.tell(&standing);
+        }
+        standing
+    }
+
+    async fn decide(&self) -> Result<Standing, String> {
+        match self.owner.scope {
+            // Visitors by will: they leave no mark.
+            Some(ExpiryScope::Own | ExpiryScope::Off) => return Ok(Standing::Visitor),
+            Some(ExpiryScope::All) | None => {}
+        }
+        let identity =
+            self.find_identity().await.map_err(|error| format!("the gateway's id cannot be read: {error}"))?;
+        let engine_failed = |error: bollard::errors::Error| format!("the engine cannot be asked: {}", text(&error));
+        match self.find_mark().await.map_err(engine_failed)? {
+            Some(mark) if mark.is_of(&identity.id) => Ok(Standing::Owner),
+            Some(mark) if self.owner.scope == Some(ExpiryScope::All) => {
+                tracing::warn!(
+                    mark = self.owner.mark,
+                    from = mark.who(),
+                    "docker.expiry = \"all\": takes the engine over"
+                );
+                self.take_mark(&identity.id).await.map_err(engine_failed)
+            }
+            Some(mark) => Ok(Standing::Foreign(mark.who())),
+            None => {
+                let is_heir = identity.is_heir || self.owner.scope == Some(ExpiryScope::All);
+                if !is_heir && self.has_strangers().await? {
+                    return Ok(Standing::Visitor);
+                }
+                self.make_mark(&identity.id).await.map_err(engine_failed)
+            }
+        }
+    }
+
+    /// Whether there are sandboxes with an expiry that this home has neither created nor renewed.
+    async fn has_strangers(&self) -> Result<bool, String> {
+        let failed = |error: bollard::errors::Error| format!("the engine cannot be asked: {}", text(&error));
+        for sandbox in self.engine.sandboxes(None).await.map_err(failed)? {
+            let all = sandbox.labels.unwrap_or_default();
+            let Some(id) = labels::value(&all, labels::ID) else { continue };
+            let signed = labels::value(&all, labels::CREATED_BY);
+            if labels::value(&all, labels::EXPIRES_AT).is_none() || self.owner.has_created(id, signed) {
+                continue;
+            }
+            let moved = self.moved_expiry(id).await;
+            if moved.map_err(|error| format!("a file cannot be read: {error}"))?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn tell(&self, standing: &Standing) {
+        let mark = &self.owner.mark;
+        let is_explicit = self.owner.scope.is_some();
+        match standing {
+            _ if self.owner.scope == Some(ExpiryScope::Off) => tracing::warn!("{OFF}"),
+            Standing::Visitor if is_explicit => tracing::info!("{OWN}"),
+            Standing::Owner => {
+                tracing::info!(mark, "this gateway's home owns the engine: all sandboxes end by their time here")
+            }
+            Standing::Foreign(who) => tracing::warn!(
+                mark,
+                owner = who,
+                "ANOTHER HOME OWNS THIS ENGINE: only sandboxes that this gateway created or renewed end by their time here. \
+                 If it is to follow the owner, stop that, take over its ~/.opensandbox, and set docker.expiry = \"all\"; if \
+                 it is only visiting, set docker.expiry = \"own\" or \"off\""
+            ),
+            Standing::Visitor => tracing::warn!(
+                "THIS HOME IS NEW, AND THE ENGINE HAS SANDBOXES OF OTHERS: only sandboxes that this gateway created or \
+                 renewed end by their time here. If it is to follow the server that made the others, stop that, start \
+                 with its home directory, or set docker.expiry = \"all\"; if it is only visiting, set docker.expiry = \
+                 \"own\" or \"off\""
+            ),
+            Standing::Unknown(why) => tracing::warn!(
+                why,
+                "whether this gateway's home owns the engine cannot be told yet: until then only sandboxes that it created \
+                 or renewed end by their time here"
+            ),
+        }
+    }
+}

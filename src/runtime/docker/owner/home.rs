@@ -1,0 +1,154 @@
+//! The id of a home directory, in a file that only its user can read.
+
+use std::{
+    fs::{self, DirBuilder},
+    io::{self, ErrorKind, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::state_file::{self, Complaints};
+
+/// The file's name.
+const FILE: &str = "gateway.json";
+
+/// The beginning of the names of files that are yet to become it.
+const BESIDE: &str = ".gateway-";
+
+/// The most bytes of it.
+const LARGEST: u64 = 4096;
+
+/// A server's folder, `~/.opensandbox`. All functions but [`Home::complain`] block.
+#[derive(Debug, Clone)]
+pub(super) struct Home {
+    folder: PathBuf,
+    complaints: Arc<Complaints>,
+}
+
+/// Which home it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::runtime::docker) struct Identity {
+    /// A random UUID.
+    pub(super) id: String,
+    /// A server had used the home before the id was made.
+    pub(super) is_heir: bool,
+}
+
+impl Home {
+    pub(super) fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), complaints: Arc::default() }
+    }
+
+    /// The folder's path, for people.
+    pub(super) fn shown(&self) -> String {
+        self.folder.display().to_string()
+    }
+
+    /// The home's identity; nothing if it has none.
+    ///
+    /// # Errors
+    /// There is one, or may be, and it cannot be read.
+    pub(super) fn find(&self) -> io::Result<Option<Identity>> {
+        let Some(text) = state_file::read(&self.folder.join(FILE), LARGEST)? else { return Ok(None) };
+        let damaged =
+            |why: &dyn std::fmt::Display| io::Error::new(ErrorKind::InvalidData, format!("it is damaged: {why}"));
+        let identity: Identity = serde_json::from_slice(&text).map_err(|error| damaged(&error))?;
+        Uuid::try_parse(&identity.id).map_err(|error| damaged(&error))?;
+        Ok(Some(identity))
+    }
+
+    /// The home's identity, which is made with the id `fresh` if there is none; another server's that was first stays.
+    ///
+    /// # Errors
+    /// It cannot be read, or not be made.
+    pub(super) fn find_or_make(&self, fresh: &str) -> io::Result<Identity> {
+        if let Some(identity) = self.find()? {
+            return Ok(identity);
+        }
+        let identity = Identity { id: fresh.to_owned(), is_heir: self.was_used()? };
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        // Whole or not at all, and only this user can read it.
+        let mut file = tempfile::Builder::new().prefix(BESIDE).tempfile_in(&self.folder)?;
+        file.write_all(&serde_json::to_vec(&identity)?)?;
+        file.as_file().sync_all()?;
+        match file.persist_noclobber(self.folder.join(FILE)) {
+            Err(error) if error.error.kind() != ErrorKind::AlreadyExists => return Err(error.error),
+            _ => fs::File::open(&self.folder)?.sync_all()?,
+        }
+        self.find()?.ok_or_else(|| io::Error::other("it is gone at once"))
+    }
+
+    /// Whether a server has put anything into the folder.
+    fn was_used(&self) -> io::Result<bool> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            entries => entries?,
+        };
+        for entry in entries {
+            if !entry?.file_name().to_string_lossy().starts_with(BESIDE) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A warning that the identity cannot be read, unless it was given lately.
+    pub(super) fn complain(&self, error: &io::Error, consequence: &str) {
+        self.complaints.warn(&self.folder.join(FILE), error, consequence);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn the_first_id_stays_and_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(&folder.path().join("new"));
+        assert_eq!(home.find().unwrap(), None);
+        let (first, second) = (Uuid::new_v4().to_string(), Uuid::new_v4().to_string());
+        let made = home.find_or_make(&first).unwrap();
+        assert_eq!(made, Identity { id: first, is_heir: false });
+        assert_eq!(home.find_or_make(&second).unwrap(), made);
+        assert_eq!(home.find().unwrap(), Some(made));
+        let file = fs::metadata(home.folder.join(FILE)).unwrap();
+        assert_eq!(file.permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(&home.folder).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_home_that_a_server_has_used_is_inherited() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("opensandbox.db"), "").unwrap();
+        assert!(Home::new(folder.path()).find_or_make(&Uuid::new_v4().to_string()).unwrap().is_heir);
+    }
+
+    /// Another id in its place would make a stranger of this home.
+    #[test]
+    fn an_id_that_cannot_be_read_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(folder.path());
+        let (file, fresh) = (folder.path().join(FILE), Uuid::new_v4().to_string());
+        for damaged in ["", "{}", r#"{"id":"x","is_heir":false}"#, "[]"] {
+            fs::write(&file, damaged).unwrap();
+            assert_eq!(home.find_or_make(&fresh).unwrap_err().kind(), ErrorKind::InvalidData, "{damaged}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), damaged);
+        }
+        fs::remove_file(&file).unwrap();
+        symlink("/proc/self/mem", &file).unwrap();
+        assert!(home.find_or_make(&fresh).is_err(), "EIO");
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert!(home.find_or_make(&fresh).is_err());
+        let unmounted = folder.path().join("link");
+        symlink("nowhere", &unmounted).unwrap();
+        assert!(Home::new(&unmounted).find_or_make(&fresh).is_err());
+    }
+}

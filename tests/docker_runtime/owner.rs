@@ -1,0 +1,317 @@
+//! Several gateways with homes of their own on one engine.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::{collections::HashMap, fs, path::Path, process::Command, time::Duration};
+
+use bollard::{
+    models::VolumeCreateRequest,
+    query_parameters::{ListVolumesOptions, RemoveVolumeOptions},
+};
+use opensandbox_gateway::{
+    config::ExpiryScope,
+    model::{create::CreateRequest, timestamp::Timestamp},
+    runtime::{
+        Runtime,
+        docker::{Docker, DockerOptions},
+    },
+};
+use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::{
+    by_hand,
+    fixture::{Fixture, eventually, options, request, socket},
+};
+
+/// Held by tests with a gateway that ends all sandboxes: they would end each other's.
+static OWNERS: Mutex<()> = Mutex::const_new(());
+
+/// A mark that no other test knows, which goes with this.
+pub(crate) struct Mark {
+    name: String,
+    _owners: MutexGuard<'static, ()>,
+}
+
+impl Mark {
+    pub(crate) async fn new() -> Self {
+        let name = format!("osb-test-owner-{}", uuid::Uuid::new_v4());
+        Self { name, _owners: OWNERS.lock().await }
+    }
+
+    pub(crate) fn with(&self, expiry: Option<ExpiryScope>) -> DockerOptions {
+        DockerOptions { expiry, owner_mark: self.name.clone(), ..options() }
+    }
+
+    /// For a gateway that ends all sandboxes.
+    pub(crate) fn all(&self) -> DockerOptions {
+        self.with(Some(ExpiryScope::All))
+    }
+
+    async fn labels(&self, fixture: &Fixture) -> HashMap<String, String> {
+        fixture.engine.inspect_volume(&self.name).await.unwrap().labels
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        // There is none if nobody has made it.
+        let _ = Command::new("docker").args(["volume", "rm", "-f", &self.name]).output();
+    }
+}
+
+/// A gateway with a home of its own.
+struct Gateway {
+    docker: Docker,
+    home: TempDir,
+}
+
+impl Gateway {
+    /// In a home that a server has used before.
+    async fn heir(options: DockerOptions) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("opensandbox.db"), "").unwrap();
+        Self::at(home, options).await
+    }
+
+    async fn visitor(options: DockerOptions) -> Self {
+        Self::at(tempfile::tempdir().unwrap(), options).await
+    }
+
+    async fn at(home: TempDir, options: DockerOptions) -> Self {
+        Self { docker: Fixture::beside(&socket(), options, home.path()).await, home }
+    }
+
+    /// Ends it and gives its home.
+    async fn stop(self) -> TempDir {
+        self.docker.shutdown().await;
+        self.home
+    }
+
+    async fn has(&self, id: &str) -> bool {
+        self.docker.get(id).await.is_ok()
+    }
+
+    /// Waits until it has decided what it is; whether it has something to say of that.
+    async fn settled(&self) -> bool {
+        let undecided = || self.docker.notes().iter().any(|note| note.contains("cannot be told"));
+        eventually("it is decided", async || !undecided()).await;
+        self.docker.notes().iter().any(|note| note.contains("do not end by their time here"))
+    }
+}
+
+fn in_seconds(seconds: i64) -> Timestamp {
+    (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds)).into()
+}
+
+/// A sandbox of the existing server's, which ends in so many seconds.
+async fn foreign(fixture: &Fixture, seconds: i64) -> String {
+    by_hand::sandbox(fixture, &[("opensandbox.io/expires-at", &in_seconds(seconds).to_label())], "none").await
+}
+
+fn short(seconds: u64) -> CreateRequest {
+    CreateRequest { timeout: Some(seconds), ..request(&["sleep", "1000"]) }
+}
+
+async fn sleep(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+/// How many volumes tell of a sandbox's expiry.
+async fn told(fixture: &Fixture, id: &str) -> usize {
+    let label = format!("opensandbox.io/expiry-of={id}");
+    let options = ListVolumesOptions { filters: Some([("label".to_owned(), vec![label])].into()) };
+    fixture.engine.list_volumes(Some(options)).await.unwrap().volumes.unwrap_or_default().len()
+}
+
+/// Before, the second gateway removed at its first time what the first had renewed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_home_does_not_end_what_the_first_renewed() {
+    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
+    let owner = Gateway::heir(mark.with(None)).await;
+    assert!(!owner.settled().await, "{:?}", owner.docker.notes());
+    let renewed = foreign(&fixture, 3).await;
+    owner.docker.renew(&renewed, in_seconds(3600)).await.unwrap();
+    assert_eq!(told(&fixture, &renewed).await, 0, "one gateway alone leaves nothing on the engine but its mark");
+
+    let second = Gateway::heir(mark.with(None)).await;
+    assert!(second.settled().await, "it says what it does not do");
+    let untouched = foreign(&fixture, 2).await;
+    let owner_home = owner.stop().await;
+    let own = second.docker.create(short(2)).await.unwrap().id;
+    let taken = foreign(&fixture, 60).await;
+    second.docker.renew(&taken, in_seconds(2)).await.unwrap();
+    for id in [&own, &taken] {
+        eventually("what it created or renewed ends by its time", async || !second.has(id).await).await;
+    }
+    sleep(2).await;
+    assert!(second.has(&renewed).await, "the renewed sandbox is lost");
+    assert!(second.has(&untouched).await, "who knows whether the owner has renewed it");
+
+    let owner = Gateway::at(owner_home, mark.with(None)).await;
+    eventually("the owner ends what is its", async || !owner.has(&untouched).await).await;
+    assert!(owner.has(&renewed).await);
+    owner.docker.delete(&renewed).await.unwrap();
+}
+
+/// Both ways: whoever renews, nobody else ends the sandbox before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_gateway_renews_no_other_ends_before() {
+    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
+    let owner = Gateway::heir(mark.with(None)).await;
+    assert!(!owner.settled().await);
+    let visitor = Gateway::visitor(mark.with(None)).await;
+    assert!(visitor.settled().await);
+    let of_owner = owner.docker.create(short(3)).await.unwrap().id;
+    let of_visitor = visitor.docker.create(short(3)).await.unwrap().id;
+    visitor.docker.renew(&of_owner, in_seconds(7)).await.unwrap();
+    owner.docker.renew(&of_visitor, in_seconds(7)).await.unwrap();
+    let own = visitor.docker.create(short(3)).await.unwrap().id;
+    visitor.docker.renew(&own, in_seconds(7)).await.unwrap();
+    let all = [&of_owner, &of_visitor, &own];
+    for id in all {
+        assert_eq!(told(&fixture, id).await, 1);
+    }
+    sleep(5).await;
+    for id in all {
+        assert!(owner.has(id).await, "ended by who did not renew it");
+    }
+    // The last one to say a time is the one that counts.
+    owner.docker.renew(&own, in_seconds(3600)).await.unwrap();
+    for id in [&of_owner, &of_visitor] {
+        eventually("it ends by its new time", async || !owner.has(id).await).await;
+        eventually("nothing tells of it any more", async || told(&fixture, id).await == 0).await;
+    }
+    sleep(2).await;
+    assert!(visitor.has(&own).await, "the visitor ended it by its own, older time");
+    assert_eq!(told(&fixture, &own).await, 1);
+    visitor.docker.delete(&own).await.unwrap();
+    assert_eq!(told(&fixture, &own).await, 0);
+}
+
+/// An evaluator beside a running Python server, which makes no mark.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_home_is_a_visitor_where_others_have_sandboxes() {
+    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
+    let before = foreign(&fixture, 2).await;
+    let visitor = Gateway::visitor(mark.with(None)).await;
+    assert!(visitor.settled().await);
+    sleep(4).await;
+    assert!(visitor.has(&before).await, "the Python server may have renewed it");
+    assert!(fixture.engine.inspect_volume(&mark.name).await.is_err(), "a visitor makes no mark");
+    // A restart changes nothing, though the home was used by then.
+    let visitor = Gateway::at(visitor.stop().await, mark.with(None)).await;
+    assert!(visitor.settled().await && visitor.has(&before).await);
+    visitor.stop().await;
+
+    // The server's own home: this one takes over from it.
+    let heir = Gateway::heir(mark.with(None)).await;
+    eventually("it ends as it would have before", async || !heir.has(&before).await).await;
+    let labels = mark.labels(&fixture).await;
+    assert!(labels["opensandbox.io/gateway-owner-home"].contains(&heir.home.path().display().to_string()));
+    let id: serde_json::Value =
+        serde_json::from_slice(&fs::read(heir.home.path().join("gateway.json")).unwrap()).unwrap();
+    assert_eq!(id["id"], labels["opensandbox.io/gateway-owner"]);
+    assert!(heir.docker.list().await.unwrap().iter().all(|sandbox| !sandbox.id.contains("osb-test-owner")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_that_start_at_once_one_owns_the_engine() {
+    let (_fixture, mark) = (Fixture::start().await, Mark::new().await);
+    let gateways = futures_util::future::join_all((0..8).map(|_| Gateway::heir(mark.with(None)))).await;
+    let mut owners = 0;
+    for gateway in &gateways {
+        owners += usize::from(!gateway.settled().await);
+    }
+    assert_eq!(owners, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_decides() {
+    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
+    let first = Gateway::heir(mark.with(None)).await;
+    assert!(!first.settled().await);
+    let owner = mark.labels(&fixture).await;
+
+    let off = Gateway::heir(mark.with(Some(ExpiryScope::Off))).await;
+    let own = Gateway::heir(mark.with(Some(ExpiryScope::Own))).await;
+    assert!(off.docker.notes()[0].contains("\"off\"") && own.docker.notes()[0].contains("\"own\""));
+    first.stop().await;
+    let kept = off.docker.create(short(1)).await.unwrap().id;
+    let (ended, foreign) = (own.docker.create(short(1)).await.unwrap().id, foreign(&fixture, 1).await);
+    eventually("its own sandbox ends", async || !own.has(&ended).await).await;
+    sleep(2).await;
+    assert!(off.has(&kept).await && off.has(&foreign).await);
+    assert_eq!(mark.labels(&fixture).await, owner, "neither takes the mark");
+
+    // A home that was moved: its operator says so.
+    let all = Gateway::visitor(mark.all()).await;
+    for id in [&kept, &foreign] {
+        eventually("it ends", async || !all.has(id).await).await;
+    }
+    eventually("the mark is taken", async || mark.labels(&fixture).await != owner).await;
+    assert!(all.docker.notes().is_empty());
+}
+
+/// The one that was taken over from notices before it ends anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_loses_the_engine_says_so_and_a_lost_mark_is_made_again() {
+    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
+    let first = Gateway::heir(mark.with(None)).await;
+    assert!(!first.settled().await);
+    fixture.engine.remove_volume(&mark.name, None::<RemoveVolumeOptions>).await.unwrap();
+    let ended = foreign(&fixture, 1).await;
+    eventually("it still ends all", async || !first.has(&ended).await).await;
+    mark.labels(&fixture).await;
+
+    fixture.engine.remove_volume(&mark.name, None::<RemoveVolumeOptions>).await.unwrap();
+    let anybody_s = VolumeCreateRequest { name: Some(mark.name.clone()), ..Default::default() };
+    fixture.engine.create_volume(anybody_s).await.unwrap();
+    let kept = foreign(&fixture, 1).await;
+    sleep(3).await;
+    assert!(first.has(&kept).await && first.settled().await);
+    first.docker.delete(&kept).await.unwrap();
+}
+
+/// What cannot be asked counts as a no.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_does_not_tell_its_owner_loses_no_sandbox() {
+    let mark = Mark::new().await;
+    let fixture = Fixture::start_behind_proxy().await;
+    let proxy = fixture.proxy.as_ref().unwrap();
+    proxy.fail("GET", &format!("/volumes/{}", mark.name), 4, "a bad day");
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("opensandbox.db"), "").unwrap();
+    let docker = Fixture::beside(&proxy.path(), mark.with(None), home.path()).await;
+    let is_unknown = || docker.notes().iter().any(|note| note.contains("cannot be told"));
+    eventually("it says that it cannot tell", async || is_unknown()).await;
+    let id = foreign(&fixture, 1).await;
+    sleep(2).await;
+    assert!(docker.get(&id).await.is_ok());
+    eventually("it ends when the engine tells", async || docker.get(&id).await.is_err()).await;
+
+    // Nor does one that does not say what other gateways told.
+    proxy.fail("GET", "/volumes?", 1, "a bad day");
+    let id = foreign(&fixture, 1).await;
+    sleep(3).await;
+    assert!(docker.get(&id).await.is_ok());
+    docker.delete(&id).await.unwrap();
+}
+
+/// A home that cannot be written makes no mark that nobody could know again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_that_cannot_be_written_owns_nothing() {
+    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
+    let home = tempfile::tempdir().unwrap();
+    let place = home.path().join("opensandbox");
+    fs::write(&place, "a file in the folder's place").unwrap();
+    let docker = Fixture::beside(&socket(), mark.with(None), Path::new(&place)).await;
+    assert!(docker.notes().iter().any(|note| note.contains("cannot be read from or written to")));
+    let (own, foreign) = (docker.create(short(1)).await.unwrap().id, foreign(&fixture, 1).await);
+    sleep(3).await;
+    assert!(fixture.engine.inspect_volume(&mark.name).await.is_err());
+    assert!(docker.get(&foreign).await.is_ok());
+    fs::remove_file(&place).unwrap();
+    eventually("what it created ends", async || docker.get(&own).await.is_err()).await;
+    docker.delete(&foreign).await.unwrap();
+}
