@@ -29,21 +29,29 @@ pub struct Public {
 ///
 /// What was put before paths makes the head longer than one may be.
 pub(in crate::proxy) fn filter(headers: &mut HeaderMap, public: Option<&Public>) -> Result<(), Failure> {
-    if headers.contains_key(header::CONNECTION) {
-        for name in named(headers) {
-            headers.remove(name);
+    // One look at the names, since most answers have nothing to be dropped or rewritten.
+    let (mut dropped, mut is_rewritten) = (Vec::new(), false);
+    for name in headers.keys() {
+        if is_dropped(name) {
+            dropped.push(name.clone());
         }
+        is_rewritten |= [header::LOCATION, header::SET_COOKIE, SERVICE_WORKER_ALLOWED].contains(name);
     }
-    if headers.remove(header::TRANSFER_ENCODING).is_some() {
-        headers.remove(header::CONTENT_LENGTH);
+    if dropped.contains(&header::CONNECTION) {
+        dropped.extend(named(headers));
     }
-    let dropped: Vec<HeaderName> = headers.keys().filter(|name| is_dropped(name)).cloned().collect();
+    if dropped.contains(&header::TRANSFER_ENCODING) {
+        dropped.push(header::CONTENT_LENGTH);
+    }
     for name in dropped {
         headers.remove(name);
     }
-    let location = relocate(headers, public);
-    let cookies = confine_cookies(headers, public);
-    if (location || cookies) && length(headers) > MAX_HEAD {
+    if !is_rewritten {
+        return Ok(());
+    }
+    relocate(headers, public);
+    confine_cookies(headers, public);
+    if length(headers) > MAX_HEAD {
         return Err(Failure::Malformed("its head is too long"));
     }
     Ok(())
@@ -141,17 +149,14 @@ fn is_dropped(name: &HeaderName) -> bool {
 }
 
 /// Puts the server's public place before the path of a redirect from its root, and lets a service worker reach no further
-/// than that place. Answers whether it made the head longer.
-fn relocate(headers: &mut HeaderMap, public: Option<&Public>) -> bool {
-    let mut is_longer = false;
-    if let header::Entry::Occupied(mut allowed) = headers.entry(SERVICE_WORKER_ALLOWED) {
-        match public.and_then(|Public { prefix, .. }| HeaderValue::try_from([prefix, "/"].concat()).ok()) {
-            Some(narrowed) => drop(allowed.insert(narrowed)),
-            None => drop(allowed.remove_entry_mult()),
-        }
-        is_longer = true;
+/// than that place.
+fn relocate(headers: &mut HeaderMap, public: Option<&Public>) {
+    if headers.remove(SERVICE_WORKER_ALLOWED).is_some()
+        && let Some(narrowed) = public.and_then(|public| HeaderValue::try_from([&public.prefix, "/"].concat()).ok())
+    {
+        headers.insert(SERVICE_WORKER_ALLOWED, narrowed);
     }
-    let Some(Public { prefix, .. }) = public else { return is_longer };
+    let Some(Public { prefix, .. }) = public else { return };
     if let Some(location) = headers.get_mut(header::LOCATION) {
         let path = location.as_bytes();
         if path.starts_with(b"/")
@@ -159,25 +164,18 @@ fn relocate(headers: &mut HeaderMap, public: Option<&Public>) -> bool {
             && let Ok(moved) = HeaderValue::from_bytes(&[prefix.as_bytes(), path].concat())
         {
             *location = moved;
-            is_longer = true;
         }
     }
-    is_longer
 }
 
-/// Confines the cookies to the server's public place. Answers whether there are any.
-fn confine_cookies(headers: &mut HeaderMap, public: Option<&Public>) -> bool {
-    if !headers.contains_key(header::SET_COOKIE) {
-        return false;
-    }
+/// Confines the cookies to the server's public place.
+fn confine_cookies(headers: &mut HeaderMap, public: Option<&Public>) {
     let cookies: Vec<HeaderValue> = headers.get_all(header::SET_COOKIE).iter().cloned().collect();
     headers.remove(header::SET_COOKIE);
-    if let Some(Public { prefix, is_root }) = public {
-        for cookie in cookies.iter().filter_map(|cookie| cookie::confined(cookie, prefix, *is_root)) {
-            headers.append(header::SET_COOKIE, cookie);
-        }
+    let Some(Public { prefix, is_root }) = public else { return };
+    for cookie in cookies.iter().filter_map(|cookie| cookie::confined(cookie, prefix, *is_root)) {
+        headers.append(header::SET_COOKIE, cookie);
     }
-    true
 }
 
 /// How long a head is in a message, in bytes, but for its first line.
