@@ -71,7 +71,8 @@
 //! - [`logs`] names no runtime: a runtime hands it a transport or is a [`logs::LogSource`] itself.
 //! - [`store`] knows neither HTTP nor a runtime; sqlx's types stop in its folder.
 //! - [`router`], [`model`] and the decoders ([`framing`], [`logs::frames`], [`logs::whole`], [`logs::tty`],
-//!   [`logs::prefix`], [`logs::skip`], [`logs::count`], [`logs::demux`], [`proxy::input`]) do no IO.
+//!   [`logs::prefix`], [`logs::skip`], [`logs::count`], [`logs::demux`], [`proxy::input`],
+//!   [`proxy::answer`], [`proxy::target`]) do no IO.
 //! - [`error`] alone chooses the status of an error. Answers that are no errors of ours have fixed ones where they are
 //!   made: the redirect and the overload of [`service::respond`], the preflight of [`service::cors`], the unchanged file
 //!   of [`api::docs`].

@@ -33,7 +33,7 @@ const MAX_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 /// to `tcp_wmem` (4 MiB), and some 560 clients that take nothing use up the TCP memory of the whole host.
 const UNSENT: u32 = 128 * 1024;
 
-/// Sockets that listen, one for each address of a name.
+/// Sockets that listen, one for each address of a name. The proxy connects to none of them ([`own_listeners`]).
 #[derive(Debug)]
 pub struct Listeners {
     all: Vec<TcpListener>,
