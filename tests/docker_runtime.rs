@@ -6,6 +6,8 @@
 mod by_hand;
 #[path = "docker_runtime/creation.rs"]
 mod creation;
+#[path = "docker_runtime/exchange.rs"]
+mod exchange;
 #[path = "docker_runtime/faults.rs"]
 mod faults;
 #[path = "docker_runtime/fixture.rs"]

@@ -53,10 +53,12 @@ pub(super) fn volume_row(fault: VolumeFault) -> (StatusCode, &'static str) {
     const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
     match fault {
         VolumeFault::DuplicateName => (BAD, "VOLUME::DUPLICATE_NAME"),
+        VolumeFault::InvalidMountPath => (BAD, "VOLUME::INVALID_MOUNT_PATH"),
         VolumeFault::InvalidSubPath => (BAD, "VOLUME::INVALID_SUB_PATH"),
         VolumeFault::InvalidHostPath => (BAD, "VOLUME::INVALID_HOST_PATH"),
         VolumeFault::HostPathNotAllowed => (BAD, "VOLUME::HOST_PATH_NOT_ALLOWED"),
         VolumeFault::HostPathCreateFailed => (FAILED, "VOLUME::HOST_PATH_CREATE_FAILED"),
+        VolumeFault::MountUnavailable => (StatusCode::NOT_IMPLEMENTED, "VOLUME::MOUNT_UNAVAILABLE"),
         VolumeFault::ClaimNotFound => (BAD, "VOLUME::PVC_NOT_FOUND"),
         VolumeFault::ClaimInspectFailed => (FAILED, "VOLUME::PVC_INSPECT_FAILED"),
         VolumeFault::SubPathUnsupportedDriver => (BAD, "VOLUME::PVC_SUBPATH_UNSUPPORTED_DRIVER"),

@@ -1,6 +1,7 @@
 //! What a sandbox may mount (http-api.md §6.6).
 
 pub mod check;
+pub mod mount_path;
 
 use crate::config::secret::Secret;
 
@@ -72,6 +73,8 @@ pub enum OssfsVersion {
 pub enum VolumeFault {
     /// Two volumes of one request have the same name.
     DuplicateName,
+    /// The place in the sandbox is the server's own, or the engine's.
+    InvalidMountPath,
     /// The part is no path inside the volume.
     InvalidSubPath,
     /// The host's path is not in its plain form.
@@ -80,6 +83,8 @@ pub enum VolumeFault {
     HostPathNotAllowed,
     /// The host's directory could not be made.
     HostPathCreateFailed,
+    /// What others could exchange cannot be mounted safely here: the server is not root, or not on the engine's host.
+    MountUnavailable,
     /// The engine has no such volume.
     ClaimNotFound,
     /// The engine could not be asked about a volume, or could not make it.

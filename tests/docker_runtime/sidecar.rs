@@ -7,7 +7,7 @@ use opensandbox_gateway::{
     model::{
         create::CreateRequest,
         network::{NetworkPolicy, NetworkRule},
-        volume::{Claim, Source, Volume},
+        volume::{Claim, Source, Volume, VolumeFault},
     },
     runtime::{ErrorKind, Runtime, docker::DockerOptions},
 };
@@ -143,21 +143,30 @@ async fn a_port_that_a_sidecar_finds_taken_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_volume_may_stand_where_execd_is() {
+async fn a_filtered_sandbox_with_a_volume_shares_the_other_one_with_its_sidecar() {
     let fixture = Fixture::start_behind_proxy_with(with_sidecar()).await;
     let name = format!("osb-test-{}", fixture.run);
     let claim = Claim { name: name.clone(), create_if_not_exists: true, delete_on_termination: true };
-    let volume = Volume {
+    let volume = |mount_path: &str| Volume {
         name: "v".to_owned(),
-        mount_path: "/opt/opensandbox".to_owned(),
+        mount_path: mount_path.to_owned(),
         read_only: false,
         sub_path: None,
-        source: Source::Claim(claim),
+        source: Source::Claim(claim.clone()),
     };
-    let request = CreateRequest { volumes: vec![volume], ..filtered(&["sleep", "1000"]) };
-    let id = fixture.docker.create(request).await.unwrap().id;
+    let request =
+        |mount_path: &str| CreateRequest { volumes: vec![volume(mount_path)], ..filtered(&["sleep", "1000"]) };
+    let error = fixture.docker.create(request("/opt/opensandbox")).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidMountPath));
+    let id = fixture.docker.create(request("/data")).await.unwrap().id;
     let sandbox = fixture.engine.inspect_container(&format!("sandbox-{id}"), None).await.unwrap();
-    assert_eq!(sandbox.host_config.unwrap().binds.unwrap(), [format!("{name}:/opt/opensandbox:rw")]);
+    let runtime = format!("opensandbox-runtime-{id}:/opt/opensandbox:rw");
+    assert_eq!(sandbox.host_config.unwrap().binds.unwrap(), [format!("{name}:/data:rw"), runtime]);
+    let labels = sandbox.config.unwrap().labels.unwrap();
+    assert_eq!(labels["opensandbox.io/volume-managed-by"], format!("[\"{name}\",\"opensandbox-runtime-{id}\"]"));
+    let execd = labels["opensandbox.io/embedding-proxy-port"].parse::<u16>().unwrap();
+    eventually("execd answers", async || fixture::http_get(execd, "/ping").await.is_some_and(|a| a.contains("ok")))
+        .await;
     fixture.docker.delete(&id).await.unwrap();
     assert!(fixture.left_behind().await.is_empty() && !fixture.has_volume(&name).await);
 }

@@ -62,9 +62,17 @@ async fn a_directory_of_the_host_is_made_and_mounted() {
     eventually("the file is there", async || path.join("a/b/f").exists()).await;
     assert!(!path.join("f").exists());
     let container = fixture.engine.inspect_container(&format!("sandbox-{id}"), None).await.unwrap();
-    let path = path.display();
-    assert_eq!(container.host_config.unwrap().binds.unwrap(), [format!("{path}/a/b:/x:rw"), format!("{path}:/ro:ro")]);
+    // What the engine is told to mount is the object itself, in a folder that only root can enter.
+    let mounts = container.host_config.unwrap().mounts.unwrap();
+    let told = mounts.iter().map(|mount| (mount.target.as_deref().unwrap(), mount.read_only.unwrap_or_default()));
+    assert_eq!(told.collect::<Vec<_>>(), [("/x", false), ("/ro", true)]);
+    let source = |index: usize| Path::new(mounts[index].source.as_deref().unwrap());
+    assert!(source(0).starts_with("/run/opensandbox-gateway/mounts") && source(0).join("f").exists());
+    assert_eq!(fs::metadata("/run/opensandbox-gateway/mounts").unwrap().permissions().mode() & 0o777, 0o700);
+    assert!(source(1).join("a/b/f").exists());
+    let stage = source(0).parent().unwrap().to_owned();
     fixture.docker.delete(&id).await.unwrap();
+    assert!(!stage.exists() && path.join("a/b/f").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +93,7 @@ async fn no_link_leads_out_of_what_is_allowed() {
 
 /// Another sandbox that mounts the directory above could do this.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_that_is_exchanged_meanwhile_is_found_out() {
+async fn a_directory_that_is_exchanged_meanwhile_is_found_out_or_mounted_all_the_same() {
     for (method, text) in [("POST", "/containers/create?name=sandbox-"), ("POST", "/start")] {
         let folder = tempfile::tempdir().unwrap();
         let fixture = Fixture::start_behind_proxy_with(allowing(&folder)).await;
@@ -95,17 +103,26 @@ async fn a_directory_that_is_exchanged_meanwhile_is_found_out() {
         let warm = fixture.docker.create(request(&["true"])).await.unwrap().id;
         fixture.docker.delete(&warm).await.unwrap();
         let gate = proxy.hold(method, text);
-        let creation = fixture.docker.create(with(vec![volume("/x", None, host(&path))], "sleep 1000"));
+        let script = "echo hit > /x/hit; sleep 1000";
+        let creation = fixture.docker.create(with(vec![volume("/x", None, host(&path))], script));
         let exchange = async {
             gate.reached().await;
-            fs::remove_dir(&path).unwrap();
+            fs::rename(&path, folder.path().join("allowed/old")).unwrap();
             symlink(folder.path().join("secret"), &path).unwrap();
             gate.open();
         };
         let (created, ()) = tokio::join!(creation, exchange);
-        let error = created.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::HostPathNotAllowed), "{text}: {error}");
+        if text == "/start" {
+            // Nothing looks at it any more: what was checked is what is mounted.
+            let id = created.unwrap().id;
+            eventually("the file is where it belongs", async || folder.path().join("allowed/old/hit").exists()).await;
+            fixture.docker.delete(&id).await.unwrap();
+        } else {
+            let error = created.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::HostPathNotAllowed), "{text}: {error}");
+        }
         assert!(fixture.left_behind().await.is_empty(), "{text}");
+        assert_eq!(fs::read_dir(folder.path().join("secret")).unwrap().count(), 0);
     }
 }
 
@@ -119,7 +136,8 @@ async fn volumes_are_created_and_go_with_their_sandbox_if_asked() {
     let volume_of = async |name: &str| fixture.engine.inspect_volume(name).await.unwrap();
     assert_eq!(volume_of(&kept).await.labels["opensandbox.io/volume-managed-by"], "server");
     let container = fixture.engine.inspect_container(&format!("sandbox-{first}"), None).await.unwrap();
-    assert_eq!(container.config.unwrap().labels.unwrap()["opensandbox.io/volume-managed-by"], format!("[\"{gone}\"]"));
+    let managed = format!("[\"{gone}\",\"opensandbox-runtime-{first}\"]");
+    assert_eq!(container.config.unwrap().labels.unwrap()["opensandbox.io/volume-managed-by"], managed);
 
     // The second sandbox did not create it, so that it may not take it away.
     let volumes = vec![volume("/x", None, claim(&kept, false, true))];
@@ -137,7 +155,8 @@ async fn one_of_two_creators_has_created_the_volume() {
     let name = format!("osb-test-{}", fixture.run);
     let create = || fixture.docker.create(with(vec![volume("/x", None, claim(&name, true, true))], "sleep 1000"));
     let (one, two) = tokio::join!(create(), create());
-    assert_eq!(fixture.proxy.as_ref().unwrap().count("POST", "/volumes/create"), 1);
+    // One, and one for each sandbox's execd.
+    assert_eq!(fixture.proxy.as_ref().unwrap().count("POST", "/volumes/create"), 1 + 2);
     for id in [one.unwrap().id, two.unwrap().id] {
         fixture.docker.delete(&id).await.unwrap();
     }
@@ -236,7 +255,7 @@ async fn a_bucket_is_unmounted_with_its_last_sandbox() {
     let first = create("a").await.unwrap().id;
     let container = fixture.engine.inspect_container(&format!("sandbox-{first}"), None).await.unwrap();
     let path = folder.path().join("mnt/buck/p");
-    assert_eq!(container.host_config.unwrap().binds.unwrap(), [format!("{}:/x:rw", path.display())]);
+    assert_eq!(container.host_config.unwrap().binds.unwrap()[0], format!("{}:/x:rw", path.display()));
     let label = &container.config.unwrap().labels.unwrap()["opensandbox.io/ossfs-mounts"];
     assert_eq!(label, &format!("[\"{}\"]", path.display()));
     let second = create("a").await.unwrap().id;

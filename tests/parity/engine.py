@@ -1,7 +1,9 @@
 """The Docker Engine as both servers left it, by way of the `docker` program."""
 
 import json
+import re
 import subprocess
+from pathlib import Path
 
 IMAGE = "osb-test/busybox:1"
 """The image of the corpus' sandboxes; scripts/engine builds it."""
@@ -38,7 +40,7 @@ def part(sandbox):
 
 def part_of(container):
     """The parts of a container that a server decides on. Where the engine adds its own, they are the same for both."""
-    seen = look(container)
+    seen = as_bound(look(container))
     config, networks = seen["Config"], seen["NetworkSettings"]["Networks"]
     config.pop("Hostname")
     # Which gateway created it: no other server has such a label.
@@ -58,6 +60,39 @@ def part_of(container):
         "networks": sorted(networks),
         "ports": sorted(seen["NetworkSettings"]["Ports"] or {}),
     }
+
+
+STAGE = "/run/opensandbox-gateway/mounts/"
+"""Where the gateway mounts what is bound into sandboxes, so that nobody can exchange it."""
+
+
+def as_bound(seen):
+    """A container whose mounts are told as if they were bound by their paths, and without the volume that has execd."""
+    host, labels = seen["HostConfig"], seen["Config"]["Labels"] or {}
+    is_execd = re.compile(r"opensandbox-runtime-[^:/]*").match
+    staged = host.pop("Mounts", None) or []
+    bound = [f"{real(m['Source'])}:{m['Target']}:{'ro' if m.get('ReadOnly') else 'rw'}" for m in staged]
+    sidecar = labels.get("opensandbox.io/egress-auth-token")
+    if not sidecar:
+        host["Binds"] = [bind for bind in host["Binds"] or [] if not is_execd(bind)]
+        seen["Mounts"] = [mount for mount in seen["Mounts"] if not is_execd(mount.get("Name", ""))]
+        managed = "opensandbox.io/volume-managed-by"
+        names = [name for name in json.loads(labels.pop(managed, "[]")) if not is_execd(name)]
+        if names:
+            labels[managed] = json.dumps(names, separators=(",", ":"))
+    host["Binds"] = (host["Binds"] or []) + bound
+    for mount in seen["Mounts"]:
+        if mount["Source"].startswith(STAGE):
+            mount |= {"Source": real(mount["Source"]), "Mode": "rw" if mount["RW"] else "ro"}
+    return seen
+
+
+def real(source):
+    """The path that is mounted at a place of the stage, on a host whose file systems are each mounted whole somewhere."""
+    rows = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    device, root = next((row[2], row[3]) for row in rows if row[4] == source)
+    top = next(row[4] for row in rows if row[2] == device and row[3] == "/")
+    return f"{top.rstrip('/')}{root}"
 
 
 def filled(settings):

@@ -2,17 +2,18 @@
 
 use std::collections::HashSet;
 
-use super::{Ossfs, Source, Volume, VolumeFault};
+use super::{Ossfs, Source, Volume, VolumeFault, mount_path};
 use crate::runtime::{ErrorKind, RuntimeError};
 
 /// What would mean something to a shell.
 const SHELL: &[char] = &[';', '&', '|', '`', '$', '(', ')', '<', '>', '\r', '\n'];
 
-/// Checks volumes one after the other; `allowed` are the paths of the host at and below which may be mounted.
+/// Checks volumes one after the other; `allowed` are the paths of the host at and below which may be mounted, `reserved`
+/// the places in the sandbox that are the server's own.
 ///
 /// # Errors
 /// The first fault, as [`ErrorKind::Volume`], or [`ErrorKind::InvalidParameter`] for what a shell would understand.
-pub fn check(volumes: &[Volume], allowed: &[String]) -> Result<(), RuntimeError> {
+pub fn check(volumes: &[Volume], allowed: &[String], reserved: &[&str]) -> Result<(), RuntimeError> {
     let mut names = HashSet::new();
     volumes.iter().try_for_each(|volume| {
         let name = volume.name.as_str();
@@ -20,6 +21,7 @@ pub fn check(volumes: &[Volume], allowed: &[String]) -> Result<(), RuntimeError>
             let text = format!("Duplicate volume name '{name}'. Each volume must have a unique name.");
             return Err(fault(VolumeFault::DuplicateName, text));
         }
+        mount_path::check(&volume.mount_path, reserved)?;
         check_one(volume, allowed)
     })
 }
@@ -193,7 +195,7 @@ mod tests {
     }
 
     fn refused(volumes: &[Volume]) -> (ErrorKind, String) {
-        let error = check(volumes, &["/srv/vol".to_owned(), "D:\\data".to_owned()]).unwrap_err();
+        let error = check(volumes, &["/srv/vol".to_owned(), "D:\\data".to_owned()], &[]).unwrap_err();
         (error.kind, error.message)
     }
 
@@ -224,9 +226,9 @@ mod tests {
             assert_eq!(refused(&[host(path, None)]), expected);
         }
         for (path, prefix) in [("/srv/vol", "/srv/vol"), ("/srv/vol/x", "/srv/vol/"), ("/x", "/"), ("/", "/")] {
-            check(&[host(path, Some("a/./b//c"))], &[prefix.to_owned()]).unwrap();
+            check(&[host(path, Some("a/./b//c"))], &[prefix.to_owned()], &[]).unwrap();
         }
-        assert!(check(&[host("/x", None)], &[]).is_err(), "an empty list allows nothing");
+        assert!(check(&[host("/x", None)], &[], &[]).is_err(), "an empty list allows nothing");
         assert_eq!(joined("/srv/./vol", Some("a/./b//c")), "/srv/vol/a/b/c");
     }
 
@@ -251,6 +253,6 @@ mod tests {
         assert!(text(|o| o.options = vec!["a\nb".to_owned()]).contains("forbidden character '\n'. Options must"));
         let secret = text(|o| o.access_key_secret = Secret::new("s3cr\n--x"));
         assert!(secret.starts_with("Invalid OSSFS credentials") && !secret.contains("s3cr"));
-        check(&[ossfs(|_| ())], &[]).unwrap();
+        check(&[ossfs(|_| ())], &[], &[]).unwrap();
     }
 }

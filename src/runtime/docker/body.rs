@@ -17,7 +17,10 @@ use super::{
 };
 
 /// Where execd is in a sandbox.
-const FOLDER: &str = "/opt/opensandbox";
+pub(super) const FOLDER: &str = "/opt/opensandbox";
+
+/// What execd's isolation writes to: memory of the sandbox's own.
+pub(super) const ISOLATION: &str = "/var/lib/execd/isolation";
 
 /// What the create request of a sandbox is made of.
 pub(super) struct Parts<'a> {
@@ -70,7 +73,7 @@ fn all_labels(parts: &Parts<'_>) -> HashMap<String, String> {
     set(labels::HTTP_PORT, port(HTTP));
     set(labels::EGRESS_TOKEN, parts.sidecar.map(|sidecar| sidecar.token.expose().to_owned()));
     let list = |list: Vec<String>| (!list.is_empty()).then(|| json!(list).to_string());
-    let runtime_volume = parts.sidecar.map(|_| sidecar::runtime_volume(parts.id));
+    let runtime_volume = has_runtime_volume(parts.plan, parts.options).then(|| sidecar::runtime_volume(parts.id));
     set(labels::MANAGED_BY, list(parts.mounts.managed.iter().cloned().chain(runtime_volume).collect()));
     set(labels::BUCKETS, list(parts.mounts.buckets.clone()));
     set(labels::BUCKET_MARKS, list(parts.mounts.marks.clone()));
@@ -100,6 +103,7 @@ fn host_config(parts: &Parts<'_>, own_ports: Option<&HostPorts>) -> HostConfig {
         network_mode: Some(joined.unwrap_or_else(|| options.network_mode.clone())),
         port_bindings: own_ports.map(|ports| ports.bindings(options.publish_host)),
         binds: Some(binds(parts)).filter(|binds| !binds.is_empty()),
+        mounts: Some(parts.mounts.mounts.clone()).filter(|mounts| !mounts.is_empty()),
         cap_drop: Some(dropped(parts)),
         security_opt: Some(security(plan, options)),
         pids_limit: options.pids_limit,
@@ -115,13 +119,39 @@ fn host_config(parts: &Parts<'_>, own_ports: Option<&HostPorts>) -> HostConfig {
     config
 }
 
-/// The configured binds, the client's volumes, and what is shared with the sidecar unless something else is there.
+/// The configured binds, the client's volumes, and execd's volume.
 fn binds(parts: &Parts<'_>) -> Vec<String> {
-    let mut binds: Vec<String> = parts.options.sandbox_binds.iter().chain(&parts.mounts.binds).cloned().collect();
-    if parts.sidecar.is_some() && !binds.iter().any(|bind| is_at_folder(bind)) {
-        binds.push(format!("{}:{FOLDER}:rw", sidecar::runtime_volume(parts.id)));
+    let Parts { plan, options, mounts, .. } = *parts;
+    let configured = options.sandbox_binds.iter().map(|bind| mounts.replaced.get(bind).unwrap_or(bind));
+    let mut binds: Vec<String> = configured.chain(&mounts.binds).cloned().collect();
+    if has_runtime_volume(plan, options) && !options.sandbox_binds.iter().any(|bind| is_at_folder(bind)) {
+        binds.push(runtime_bind(parts.id));
     }
     binds
+}
+
+/// Whether a sandbox has a volume of its own for execd: with a sidecar, which shares it, and with mounts that execd must be
+/// kept away from while it is put in.
+pub(super) fn has_runtime_volume(plan: &Plan, options: &DockerOptions) -> bool {
+    plan.sidecar.is_some() || plan.windows.is_none() && has_foreign_mounts(plan, options)
+}
+
+/// Whether a sandbox mounts anything but what the server itself makes for it.
+pub(super) fn has_foreign_mounts(plan: &Plan, options: &DockerOptions) -> bool {
+    !plan.volumes.is_empty() || options.sandbox_binds.iter().any(|bind| !is_at_folder(bind))
+}
+
+/// What is at execd's place in a sandbox with other mounts, in the engine's form: what the operator has put there, or the
+/// volume for it.
+pub(super) fn execd_bind(plan: &Plan, options: &DockerOptions, id: &str) -> String {
+    if plan.windows.is_some() {
+        return windows::oem_bind(id);
+    }
+    options.sandbox_binds.iter().find(|bind| is_at_folder(bind)).cloned().unwrap_or_else(|| runtime_bind(id))
+}
+
+fn runtime_bind(id: &str) -> String {
+    format!("{}:{FOLDER}:rw", sidecar::runtime_volume(id))
 }
 
 fn is_at_folder(bind: &str) -> bool {
@@ -160,7 +190,7 @@ fn security(plan: &Plan, options: &DockerOptions) -> Vec<String> {
 /// What execd needs to isolate processes inside the sandbox (§3.5).
 fn isolate(config: &mut HostConfig) {
     config.cap_add = Some(vec!["SYS_ADMIN".to_owned()]);
-    config.tmpfs = Some([("/var/lib/execd/isolation".to_owned(), String::new())].into());
+    config.tmpfs = Some([(ISOLATION.to_owned(), String::new())].into());
     config.masked_paths = Some(Vec::new());
     config.readonly_paths = Some(Vec::new());
 }
@@ -277,7 +307,8 @@ mod tests {
             marks: vec!["m".to_owned()],
             ..Default::default()
         };
-        let (plan, ports) = (plan(|_| ()), ports());
+        let (mut plan, ports) = (plan(|_| ()), ports());
+        plan.sidecar = Some(sidecar::Wanted::of("egress"));
         let options = DockerOptions { drop_capabilities: vec!["MKNOD".to_owned()], ..Default::default() };
         let body = made(&plan, &options, |parts| {
             (parts.sidecar, parts.ports, parts.mounts) = (Some(&sidecar), Some(&ports), &mounts);
@@ -295,15 +326,27 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_at_execd_s_place_takes_the_shared_one_s() {
-        let sidecar = Sidecar { container: "c0".to_owned(), token: Secret::new("t0k") };
+    fn a_configured_bind_at_execd_s_place_takes_the_shared_one_s() {
         for target in ["/opt/opensandbox", "/opt//x/../opensandbox/"] {
-            let mounts = Mounts { binds: vec![format!("v:{target}:rw")], ..Default::default() };
-            let (plan, options) = (plan(|_| ()), DockerOptions::default());
-            let body = made(&plan, &options, |parts| {
-                (parts.sidecar, parts.mounts) = (Some(&sidecar), &mounts);
-            });
-            assert_eq!(body.host_config.unwrap().binds.unwrap(), mounts.binds);
+            let mut plan = plan(|_| ());
+            plan.sidecar = Some(sidecar::Wanted::of("egress"));
+            let options = DockerOptions { sandbox_binds: vec![format!("v:{target}:rw")], ..Default::default() };
+            let body = made(&plan, &options, |_| ());
+            assert_eq!(body.host_config.unwrap().binds.unwrap(), options.sandbox_binds);
+            assert_eq!(execd_bind(&plan, &options, "x"), options.sandbox_binds[0]);
+            assert!(!has_foreign_mounts(&plan, &options));
         }
+    }
+
+    #[test]
+    fn execd_has_a_volume_of_its_own_beside_other_mounts() {
+        let plan = plan(|_| ());
+        let options = DockerOptions { sandbox_binds: vec!["/a:/b:ro".to_owned()], ..Default::default() };
+        let staged = "/run/x/0:/b:ro".to_owned();
+        let mounts = Mounts { replaced: [("/a:/b:ro".to_owned(), staged.clone())].into(), ..Default::default() };
+        let body = made(&plan, &options, |parts| parts.mounts = &mounts);
+        assert_eq!(body.host_config.unwrap().binds.unwrap(), [&staged, "opensandbox-runtime-x:/opt/opensandbox:rw"]);
+        assert_eq!(body.labels.unwrap()[labels::MANAGED_BY], r#"["opensandbox-runtime-x"]"#);
+        assert!(!has_runtime_volume(&plan, &DockerOptions::default()));
     }
 }

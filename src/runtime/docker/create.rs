@@ -16,10 +16,10 @@ use crate::{
 
 use super::{
     Inner,
-    body::{Parts, body},
+    body::{Parts, body, execd_bind, has_foreign_mounts, has_runtime_volume},
     describe::container_name,
     engine::{Created, is_missing, text},
-    execd,
+    execd::{self, Deposit},
     find::query_failed,
     image,
     plan::{Draft, Plan},
@@ -78,7 +78,9 @@ impl Inner {
             let source = ImageSource { uri: sidecar.image.clone(), auth: None };
             image::ensure(&self.engine, &source, None).await?;
         }
-        self.start_anew(&Making { plan, id, inherited: &image.labels, archive, mounts }).await
+        self.stage(id, mounts).await?;
+        let platform = image.platform.as_ref();
+        self.start_anew(&Making { plan, id, inherited: &image.labels, platform, archive, mounts }).await
     }
 
     /// What is put into the sandbox before it starts.
@@ -125,16 +127,22 @@ impl Inner {
     }
 
     async fn start_one(&self, making: &Making<'_>, ports: Option<&HostPorts>) -> Result<(), Failure> {
-        let Making { plan, id, inherited, archive, mounts } = making;
+        let Making { plan, id, inherited, archive, mounts, .. } = making;
         let sidecar = match (&plan.sidecar, ports) {
             (Some(wanted), Some(ports)) => Some(self.start_sidecar(id, wanted, ports).await.map_err(Failure::Sidecar)?),
             _ => None,
         };
         let options = &self.options;
+        let is_deposited = has_foreign_mounts(plan, options);
+        if is_deposited {
+            self.deposit(making).await?;
+        }
         let created_by = &self.owner.signature(id);
         let body = body(&Parts { plan, id, inherited, ports, mounts, sidecar: sidecar.as_ref(), options, created_by });
         let container = self.engine.create(&container_name(id), plan.pinned(), body).await?;
-        execd::inject(&self.engine, &container, archive.clone()).await?;
+        if !is_deposited {
+            execd::inject(&self.engine, &container, archive.clone()).await?;
+        }
         // The sidecar had time until here to get ready.
         if let (Some(sidecar), Some(ports)) = (&sidecar, ports) {
             self.wait_for_sidecar(id, sidecar, ports).await?;
@@ -142,13 +150,29 @@ impl Inner {
         self.start(id, &container, mounts).await
     }
 
+    /// Puts execd into a volume, since the sandbox has mounts that it must be kept away from.
+    async fn deposit(&self, making: &Making<'_>) -> Result<(), Failure> {
+        let Making { plan, id, platform, archive, mounts, .. } = making;
+        if has_runtime_volume(plan, &self.options) {
+            self.create_volume(&sidecar::runtime_volume(id)).await?;
+        }
+        let probe = self.probe(id, mounts).await?;
+        let deposit = Deposit {
+            image: &self.options.execd_image,
+            platform: platform.filter(|_| plan.windows.is_none()),
+            bind: &execd_bind(plan, &self.options, id),
+            archive: archive.clone(),
+            probe: probe.as_ref(),
+        };
+        Ok(deposit.carry_out(&self.engine).await?)
+    }
+
     async fn start(&self, id: &str, created: &Created, mounts: &Mounts) -> Result<(), Failure> {
-        self.check_places(mounts).await?;
         let container = created.id.as_str();
+        self.check_mounts(container, mounts).await?;
         // From here on the event of the start knows that an inspection is coming.
         self.cache.begin(container);
         self.engine.start(created).await?;
-        self.check_mounted(container, mounts).await?;
         // So that a list right after this asks the engine no more than any other; if this fails, it does.
         let looked = tokio::time::timeout(LOOK, self.inspect_and_keep(container)).await;
         if !matches!(looked, Ok(Ok(_))) {
@@ -179,7 +203,7 @@ impl Inner {
             self.insist(id, || self.engine.remove(&name)).await;
         }
         let volumes = [
-            plan.sidecar.as_ref().map(|_| sidecar::runtime_volume(id)),
+            has_runtime_volume(plan, &self.options).then(|| sidecar::runtime_volume(id)),
             plan.windows.as_ref().map(|_| windows::oem_volume(id)),
         ];
         for name in volumes.into_iter().flatten() {
@@ -205,6 +229,8 @@ struct Making<'a> {
     id: &'a str,
     /// The labels of the image.
     inherited: &'a HashMap<String, String>,
+    /// What the image says that it runs on.
+    platform: Option<&'a Platform>,
     archive: Bytes,
     mounts: &'a Mounts,
 }

@@ -44,6 +44,7 @@ impl Inner {
         self.remove_runtime_volume(id).await;
         warn_unless_missing(id, "OEM volume", self.engine.remove_volume(&windows::oem_volume(id)).await);
         self.forget_told(id).await;
+        self.unstage(id).await;
         self.remove_files(id).await;
     }
 
@@ -87,8 +88,10 @@ impl Inner {
         if belongings.windows {
             warn_unless_missing(id, "OEM volume", self.engine.remove_volume(&windows::oem_volume(id)).await);
         }
+        self.unstage(id).await;
         self.release_buckets(id, &belongings.buckets).await;
-        let volumes = belongings.volumes.iter().filter(|name| **name != sidecar::runtime_volume(id));
+        let is_gone = |name: &String| belongings.sidecar && *name == sidecar::runtime_volume(id);
+        let volumes = belongings.volumes.iter().filter(|name| !is_gone(name));
         join_all(volumes.map(|name| self.remove_managed_volume(id, name))).await;
     }
 

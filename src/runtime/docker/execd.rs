@@ -1,5 +1,7 @@
 //! execd and its companions: read once from their image, put into every sandbox (docker-runtime.md §3.3).
 
+mod deposit;
+
 use std::{
     collections::HashMap,
     io::{self, Read},
@@ -27,7 +29,9 @@ use super::{
     image,
 };
 
-/// The name of a container that execd is read from, before a random UUID.
+pub(super) use self::deposit::Deposit;
+
+/// The name of a container that execd is read from or brought by, before a random UUID.
 pub(super) const NAME_PREFIX: &str = "sandbox-execd-";
 
 /// What is read from the image.

@@ -225,7 +225,8 @@ async fn restore(inner: &Inner) {
                 // Only suggested: a renewal may have come since the list was made.
                 let count = timed.map(|(id, time)| inner.expiry.suggest(id, time)).count();
                 tracing::info!("Restored expiration timers for {count} sandbox(es).");
-                return leftovers::remove(inner).await;
+                leftovers::remove(inner).await;
+                return inner.clear_stage().await;
             }
             Err(error) => tracing::warn!(%error, "the expiry timers could not be restored yet"),
         }

@@ -9,6 +9,8 @@ use crate::{
 
 use super::{client_config::ClientConfig, owner::MARK};
 
+use super::volumes::STAGE_ROOT;
+
 /// The settings of the Docker runtime (config.md, `[docker]`, `[runtime]` and `[server]`). Without a `Debug` form, since
 /// the environment may hold secrets.
 #[derive(Clone)]
@@ -41,6 +43,8 @@ pub struct DockerOptions {
     pub allowed_host_paths: Vec<String>,
     /// Where buckets are mounted on the host.
     pub ossfs_mount_root: PathBuf,
+    /// Where what is bound into sandboxes is mounted first, so that nobody can exchange it; root's alone.
+    pub stage_root: PathBuf,
     /// Where the programs of ossfs are looked for; on the process's own `PATH` when absent.
     pub tool_path: Option<OsString>,
     /// Requests may ask for the privileges that execd's isolation needs.
@@ -95,6 +99,7 @@ impl Default for DockerOptions {
             egress: None,
             allowed_host_paths: Vec::new(),
             ossfs_mount_root: PathBuf::from("/mnt/ossfs"),
+            stage_root: PathBuf::from(STAGE_ROOT),
             tool_path: None,
             allow_isolation_extension: false,
             sandbox_env: Vec::new(),

@@ -18,7 +18,10 @@ use crate::{
     runtime::{ErrorKind, RuntimeError},
 };
 
-use super::{DockerOptions, labels, sidecar, windows::Windows};
+use super::{
+    DockerOptions, body, labels, sidecar,
+    windows::{self, Windows},
+};
 
 /// What is to be created, checked. Without a `Debug` form, since the environment may hold secrets.
 pub(super) struct Plan {
@@ -84,7 +87,8 @@ impl Draft {
         if sidecar.is_none() {
             warn_of_unused(&egress);
         }
-        volume::check::check(&request.volumes, &options.allowed_host_paths)?;
+        let reserved = reserved(windows.is_some(), extensions.isolation);
+        volume::check::check(&request.volumes, &options.allowed_host_paths, &reserved)?;
         let env = overlay(&options.sandbox_env, &sandbox);
         let no_image = || invalid("Exactly one of image or snapshotId must be provided.");
         Ok(Plan {
@@ -104,6 +108,18 @@ impl Draft {
             expires_at,
         })
     }
+}
+
+/// The places in a sandbox that are the server's own.
+fn reserved(is_windows: bool, is_isolated: bool) -> Vec<&'static str> {
+    let mut reserved = vec![body::FOLDER];
+    if is_windows {
+        reserved.push(windows::FOLDER);
+    }
+    if is_isolated {
+        reserved.push(body::ISOLATION);
+    }
+    reserved
 }
 
 impl Plan {

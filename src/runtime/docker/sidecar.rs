@@ -126,6 +126,11 @@ impl Wanted {
         }))
     }
 
+    #[cfg(test)]
+    pub(super) fn of(image: &str) -> Self {
+        Self { image: image.to_owned(), rules: String::new(), env: Vec::new(), transparent: None }
+    }
+
     /// The sidecar's whole environment.
     fn env(&self, id: &str, token: &Secret, mode: EgressMode) -> Vec<String> {
         let own = [

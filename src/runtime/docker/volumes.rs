@@ -1,19 +1,27 @@
 //! The volumes of sandboxes: prepared before the container is created, given back when it goes (docker-runtime.md §8).
+//!
+//! What others could exchange is not mounted by its path: see [`stage`].
 
 mod checks;
 mod claim;
+mod fixed;
 mod marks;
 mod ossfs;
+mod pin;
 mod place;
+mod stage;
+mod table;
 mod tools;
 
 use std::{
-    io,
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use bollard::models::Mount;
 use futures_util::future::join_all;
+use tokio::sync::OnceCell;
 
 use crate::{
     model::volume::{
@@ -23,12 +31,21 @@ use crate::{
     runtime::RuntimeError,
 };
 
-use super::{DockerOptions, Inner};
+use super::{
+    DockerOptions, Inner,
+    locks::{Locks, Turn},
+};
 
-pub(super) use self::{checks::Checks, place::plain};
+pub(super) use self::{
+    checks::Checks,
+    pin::{Probe, is_unseen, unseen},
+    place::plain,
+    stage::ROOT as STAGE_ROOT,
+};
 use self::{
     ossfs::Buckets,
     place::{Place, Refusal},
+    stage::{Stage, Staged},
 };
 
 /// What the volumes of all sandboxes share.
@@ -36,23 +53,38 @@ use self::{
 pub(super) struct Volumes {
     /// Held while a volume is created, so that one of two creators knows that it was the other.
     creation: tokio::sync::Mutex<()>,
+    /// Held, by a volume's name, while the engine may fill it from an image: nobody may mount it meanwhile.
+    fillings: Locks,
     /// Not those of buckets, which hang more easily.
     checks: Checks,
     buckets: Buckets,
+    stage: Stage,
+    /// What the engine's part of the stage is called.
+    engine: OnceCell<String>,
 }
 
 impl Volumes {
     pub(super) fn new(options: &DockerOptions) -> Self {
-        let buckets = Buckets::new(options.ossfs_mount_root.clone(), options.tool_path.clone(), &options.state_dir);
-        Self { creation: tokio::sync::Mutex::default(), checks: Checks::default(), buckets }
+        Self {
+            creation: tokio::sync::Mutex::default(),
+            fillings: Locks::default(),
+            checks: Checks::default(),
+            buckets: Buckets::new(options),
+            stage: Stage::new(options.stage_root.clone()),
+            engine: OnceCell::new(),
+        }
     }
 }
 
 /// What a sandbox's volumes are to the engine, and what was made for them.
 #[derive(Debug, Default)]
 pub(super) struct Mounts {
-    /// In the engine's form, in the client's order.
+    /// In the engine's form, in the client's order: what is bound by a name or a path that nobody can exchange.
     pub(super) binds: Vec<String>,
+    /// The others.
+    pub(super) mounts: Vec<Mount>,
+    /// What stands in the place of configured binds, by their text.
+    pub(super) replaced: HashMap<String, String>,
     /// The engine's volumes that go with the sandbox.
     pub(super) managed: Vec<String>,
     /// The mounted buckets that the sandbox uses, by their paths.
@@ -61,34 +93,48 @@ pub(super) struct Mounts {
     pub(super) marks: Vec<String>,
     /// The engine's volumes that were created.
     pub(super) created: Vec<String>,
-    /// The places of the host, by where they are in the sandbox.
-    pub(super) places: Vec<(String, Arc<Place>)>,
+    /// The places of the host.
+    pub(super) places: Vec<Found>,
+    /// The volumes that the engine may fill from the image.
+    pub(super) fillings: BTreeMap<String, Turn>,
+    /// What was mounted on the stage.
+    pub(super) staged: Option<Staged>,
+}
+
+/// A place of the host that a volume is.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Where it is in the sandbox.
+    path: String,
+    place: Arc<Place>,
+    /// It is mounted on the stage, at the number that it has among those.
+    is_staged: bool,
 }
 
 impl Inner {
     /// Prepares the volumes of the sandbox `id`. What was made so far is in `mounts`, also after a failure.
     pub(super) async fn mount(&self, id: &str, volumes: &[Volume], mounts: &mut Mounts) -> Result<(), RuntimeError> {
+        let mut turns = self.filling_turns(volumes).await;
         for volume in volumes {
-            let source = match &volume.source {
-                Source::Host(path) => self.host_place(volume, path, mounts).await?,
-                Source::Claim(claim) => self.claim(volume, claim, mounts).await?,
+            match &volume.source {
+                Source::Host(path) => self.host_place(id, volume, path, mounts).await?,
+                Source::Claim(claim) => self.claim(id, volume, claim, &mut turns, mounts).await?,
                 Source::Ossfs(ossfs) => {
                     let (path, mark) = self.volumes.buckets.acquire(&self.engine, id, volume, ossfs).await?;
+                    mounts.binds.push(bind(&path, volume, ""));
                     if !mounts.buckets.contains(&path) {
-                        mounts.buckets.push(path.clone());
+                        mounts.buckets.push(path);
                         mounts.marks.extend(mark);
                     }
-                    path
                 }
-            };
-            let mode = if volume.read_only { "ro" } else { "rw" };
-            mounts.binds.push(format!("{source}:{}:{mode}", volume.mount_path));
+            }
         }
-        Ok(())
+        self.pin_configured(id, mounts).await
     }
 
-    /// Takes back what [`Inner::mount`] made, after the sandbox could not be created.
+    /// Takes back what [`Inner::mount`] and [`Inner::stage`] made, after the sandbox could not be created.
     pub(super) async fn unmount(&self, id: &str, mounts: &Mounts) {
+        self.unstage(id).await;
         self.release_buckets(id, &mounts.buckets).await;
         join_all(mounts.created.iter().map(|name| self.remove_managed_volume(id, name))).await;
     }
@@ -100,44 +146,23 @@ impl Inner {
         }
     }
 
-    /// Whether all places still are what was checked, so that the engine will bind the same.
-    pub(super) async fn check_places(&self, mounts: &Mounts) -> Result<(), RuntimeError> {
-        for (path, place) in &mounts.places {
-            match self.volumes.checks.look(place, Place::is_still_there).await {
-                Ok(true) => {}
-                Ok(false) => return Err(exchanged(path)),
-                Err(error) => return Err(unanswered(path, &error)),
-            }
+    /// The locks of all volumes of the engine that are wanted, by their names; taken in order, so that no two creations
+    /// wait for each other.
+    async fn filling_turns(&self, volumes: &[Volume]) -> BTreeMap<String, Turn> {
+        let name = |volume: &Volume| match &volume.source {
+            Source::Claim(claim) => Some(claim.name.clone()),
+            Source::Host(_) | Source::Ossfs(_) => None,
+        };
+        let names: BTreeSet<String> = volumes.iter().filter_map(name).collect();
+        let mut turns = BTreeMap::new();
+        for name in names {
+            let turn = self.volumes.fillings.turn(&name).await;
+            turns.insert(name, turn);
         }
-        Ok(())
+        turns
     }
 
-    /// Whether the started container has mounted what was checked. Where this server cannot look into the container (it
-    /// is not root, the engine is elsewhere, a secure runtime hides it), that cannot be told.
-    pub(super) async fn check_mounted(&self, container: &str, mounts: &Mounts) -> Result<(), RuntimeError> {
-        if mounts.places.is_empty() || self.options.secure_runtime.is_some() {
-            return Ok(());
-        }
-        let state = self.engine.inspect(container).await.ok().and_then(|inspected| inspected.state);
-        let Some(pid) = state.and_then(|state| state.pid).filter(|pid| *pid > 0) else { return Ok(()) };
-        for (path, place) in &mounts.places {
-            let (at, of) = (path.clone(), container.to_owned());
-            let seen = self.volumes.checks.look(place, move |place| {
-                check_process(pid, &of)?;
-                place.is_seen_by(pid, &at)
-            });
-            match seen.await {
-                Ok(true) => {}
-                Ok(false) => return Err(exchanged(path)),
-                // What hangs may be what was put in the place of what was checked.
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(unanswered(path, &error)),
-                Err(error) => tracing::debug!(container, path, %error, "a mount cannot be looked at"),
-            }
-        }
-        Ok(())
-    }
-
-    async fn host_place(&self, volume: &Volume, path: &str, mounts: &mut Mounts) -> Result<String, RuntimeError> {
+    async fn host_place(&self, id: &str, volume: &Volume, path: &str, mounts: &mut Mounts) -> Result<(), RuntimeError> {
         let path = joined(path, volume.sub_path.as_deref());
         let allowed: Vec<PathBuf> = self.options.allowed_host_paths.iter().map(PathBuf::from).collect();
         let failed = |path: &Path, cause: &dyn std::fmt::Display| {
@@ -155,24 +180,12 @@ impl Inner {
             }
             Err(Refusal::Unusable(error)) => return Err(failed(Path::new(&path), &error)),
         };
-        let source = place.path().to_str().ok_or_else(|| failed(place.path(), &"it is not UTF-8"))?.to_owned();
-        mounts.places.push((volume.mount_path.clone(), Arc::new(place)));
-        Ok(source)
+        self.pin(id, volume, place, &path, mounts).await
     }
 }
 
-/// Fails unless `pid` is a process of the container here: in a container of its own a server sees other processes.
-fn check_process(pid: i64, container: &str) -> io::Result<()> {
-    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-    if groups.contains(container) { Ok(()) } else { Err(io::Error::other("it has another process here")) }
-}
-
-fn exchanged(path: &str) -> RuntimeError {
-    tracing::error!(path, "what a volume was checked to be was exchanged while its sandbox was created");
-    let text = format!("The volume at '{path}' was exchanged while the sandbox was created.");
-    fault(VolumeFault::HostPathNotAllowed, text)
-}
-
-fn unanswered(path: &str, error: &io::Error) -> RuntimeError {
-    fault(VolumeFault::HostPathCreateFailed, format!("Volume at '{path}': {error}"))
+/// A volume in the engine's form for binds. `more` are further modes, each after a comma.
+fn bind(source: &str, volume: &Volume, more: &str) -> String {
+    let mode = if volume.read_only { "ro" } else { "rw" };
+    format!("{source}:{}:{mode}{more}", volume.mount_path)
 }

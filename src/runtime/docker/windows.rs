@@ -15,6 +15,9 @@ const CAPABILITIES: [&str; 2] = ["NET_ADMIN", "NET_RAW"];
 /// Container ports that are passed on into the virtual machine.
 const PORTS: [&str; 4] = ["44772", "8080", "3389", "8006"];
 
+/// Where the installation looks for what it is handed over.
+pub(super) const FOLDER: &str = "/oem";
+
 /// The fewest processors.
 const MIN_CORES: u64 = 2;
 
@@ -80,12 +83,17 @@ pub(super) fn adapt(body: &mut ContainerCreateBody, id: &str) {
     let Some(host) = &mut body.host_config else { return };
     // The size is the virtual machine's; the container around it needs room of its own.
     (host.memory, host.nano_cpus, host.device_requests) = (None, None, None);
-    host.binds.get_or_insert_default().push(format!("{}:/oem:rw", oem_volume(id)));
+    host.binds.get_or_insert_default().push(oem_bind(id));
     host.cap_add.get_or_insert_default().extend(CAPABILITIES.map(str::to_owned));
     if let Some(dropped) = &mut host.cap_drop {
         dropped.retain(|capability| !CAPABILITIES.contains(&capability.as_str()));
     }
     host.devices = Some(DEVICES.map(device).to_vec());
+}
+
+/// The volume at its place, in the engine's form.
+pub(super) fn oem_bind(id: &str) -> String {
+    format!("{}:{FOLDER}:rw", oem_volume(id))
 }
 
 /// The engine's volume that hands files over to the installation.

@@ -1,13 +1,13 @@
 //! Volumes of the engine, by name.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use bollard::{
     errors::Error,
-    models::{Volume as EngineVolume, VolumeCreateRequest},
+    models::{Mount, MountType, MountVolumeOptions, Volume as EngineVolume, VolumeCreateRequest},
 };
 
 use crate::{
@@ -20,22 +20,29 @@ use super::{
         Inner,
         engine::{is_missing, text},
         labels,
+        locks::Turn,
     },
-    Mounts,
-    place::{Refusal, plain},
+    Mounts, bind,
+    place::{Refusal, plain, resolved_roots},
 };
 
 /// The value of [`labels::MANAGED_BY`] on a volume that a server created.
 const SERVER: &str = "server";
 
+/// The first engine API version whose mounts take a part of a volume, which the engine opens itself so that no link leads
+/// out of it (`VolumeOptions.Subpath`, API 1.45).
+const SUBPATH_API: (u32, u32) = (1, 45);
+
 impl Inner {
-    /// The source of a bind for a volume of the engine, which is created if need be.
+    /// Mounts a volume of the engine, which is created if need be. `turns` has its turn to be filled.
     pub(super) async fn claim(
         &self,
+        id: &str,
         volume: &Volume,
         claim: &Claim,
+        turns: &mut BTreeMap<String, Turn>,
         mounts: &mut Mounts,
-    ) -> Result<String, RuntimeError> {
+    ) -> Result<(), RuntimeError> {
         let (found, is_new) = self.find_or_create(volume, claim).await?;
         if is_new {
             mounts.created.push(claim.name.clone());
@@ -43,10 +50,50 @@ impl Inner {
         if is_new && claim.delete_on_termination {
             mounts.managed.push(claim.name.clone());
         }
-        match &volume.sub_path {
-            Some(part) => self.part(volume, &found, part, mounts).await,
-            None => Ok(claim.name.clone()),
+        self.check_device(volume, &found).await?;
+        if let Some(part) = &volume.sub_path {
+            return self.part(id, volume, &found, part, mounts).await;
         }
+        // The engine fills an empty volume with what the image has at its place, and follows links in the volume while it
+        // does so. It may do that only as long as no sandbox can put some there.
+        let is_idle = self.is_idle(volume, claim).await?;
+        if is_idle && let Some(turn) = turns.remove(&claim.name) {
+            mounts.fillings.insert(claim.name.clone(), turn);
+        }
+        let more = if mounts.fillings.contains_key(&claim.name) { "" } else { ",nocopy" };
+        mounts.binds.push(bind(&claim.name, volume, more));
+        Ok(())
+    }
+
+    /// Whether no container has a volume.
+    async fn is_idle(&self, volume: &Volume, claim: &Claim) -> Result<bool, RuntimeError> {
+        let users = self.engine.containers("volume", claim.name.clone()).await;
+        Ok(users.map_err(|error| inspection_failed(volume, claim, &error))?.is_empty())
+    }
+
+    /// Refuses a volume that is itself a bind of what sandboxes can exchange: the engine follows its path at the start.
+    async fn check_device(&self, volume: &Volume, found: &EngineVolume) -> Result<(), RuntimeError> {
+        let Some(device) = bound_device(found) else { return Ok(()) };
+        let allowed: Vec<PathBuf> = self.options.allowed_host_paths.iter().map(|path| plain(Path::new(path))).collect();
+        let path = device.clone();
+        let is_exposed = self.volumes.checks.run(move || {
+            let (resolved, roots) = (resolved_roots(std::slice::from_ref(&path)), resolved_roots(&allowed));
+            let is_below =
+                |path: &PathBuf, roots: &[PathBuf]| roots.iter().any(|root| path != root && path.starts_with(root));
+            is_below(&path, &allowed) || resolved.iter().any(|path| is_below(path, &roots))
+        });
+        let what = match is_exposed.await {
+            Ok(false) => return Ok(()),
+            Ok(true) => {
+                "which sandboxes can exchange, since it is below one of storage.allowed_host_paths; mount it by its \
+                         path instead"
+                    .to_owned()
+            }
+            Err(error) => format!("which cannot be checked: {error}"),
+        };
+        let (name, claim, device) = (&volume.name, &found.name, device.display());
+        let text = format!("Volume '{name}': the Docker named volume '{claim}' is a bind of '{device}', {what}.");
+        Err(fault(VolumeFault::MountUnavailable, text))
     }
 
     /// Creates a volume that is a server's to remove.
@@ -73,16 +120,7 @@ impl Inner {
     }
 
     async fn find_or_create(&self, volume: &Volume, claim: &Claim) -> Result<(EngineVolume, bool), RuntimeError> {
-        let failed = |error: &Error| {
-            tracing::warn!(volume = claim.name, %error, "the engine could not be asked about a volume");
-            let text = format!(
-                "Volume '{}': failed to inspect Docker named volume '{}': {}",
-                volume.name,
-                claim.name,
-                text(error)
-            );
-            fault(VolumeFault::ClaimInspectFailed, text)
-        };
+        let failed = |error: &Error| inspection_failed(volume, claim, error);
         let inspect = async || match self.engine.within(self.engine.api.inspect_volume(&claim.name)).await {
             Err(error) if is_missing(&error) => Ok(None),
             found => found.map(Some),
@@ -101,14 +139,15 @@ impl Inner {
         Ok((created, true))
     }
 
-    /// A part of a volume, by its path on the host.
+    /// Mounts a part of a volume; directories that are missing are made.
     async fn part(
         &self,
+        id: &str,
         volume: &Volume,
         found: &EngineVolume,
         part: &str,
         mounts: &mut Mounts,
-    ) -> Result<String, RuntimeError> {
+    ) -> Result<(), RuntimeError> {
         let EngineVolume { name: claim, driver, mountpoint, .. } = found;
         if driver != "local" || mountpoint.is_empty() {
             let text = format!(
@@ -117,6 +156,7 @@ impl Inner {
             );
             return Err(fault(VolumeFault::SubPathUnsupportedDriver, text));
         }
+        let is_engine_s = takes_subpath(&self.engine.api_version);
         // Sandboxes write to it. Links in it that cannot be seen from here could lead anywhere.
         let unseen = |cause: &dyn std::fmt::Display| {
             let text =
@@ -125,20 +165,66 @@ impl Inner {
         };
         let root = PathBuf::from(mountpoint);
         let seen = root.clone();
-        let seen = self.volumes.checks.run(move || seen.read_dir().map(drop)).await;
-        seen.flatten().map_err(|error| unseen(&error))?;
-        let place = match self.volumes.checks.find(plain(&Path::new(mountpoint).join(part)), vec![root]).await {
-            Ok(place) => place,
-            Err(Refusal::Outside(_)) => {
-                let what = "resolved subPath escapes the volume mountpoint after symlink resolution.";
-                return Err(fault(VolumeFault::InvalidSubPath, format!("Volume '{}': {what}", volume.name)));
-            }
-            Err(Refusal::Unusable(error)) => return Err(unseen(&error)),
-        };
-        let source = place.path().to_str().ok_or_else(|| unseen(&"it is not UTF-8"))?.to_owned();
-        mounts.places.push((volume.mount_path.clone(), Arc::new(place)));
-        Ok(source)
+        let seen = self.volumes.checks.run(move || seen.read_dir().map(drop)).await.flatten();
+        let path = plain(&Path::new(mountpoint).join(part));
+        match seen {
+            // An engine that is elsewhere looks itself; what is missing cannot be made there.
+            Err(error) if is_engine_s => tracing::debug!(%error, claim, part, "left to the engine to find"),
+            Err(error) => return Err(unseen(&error)),
+            Ok(()) => match self.volumes.checks.find(path.clone(), vec![root]).await {
+                Ok(_) if is_engine_s => {}
+                Ok(place) => {
+                    let asked = path.to_str().ok_or_else(|| unseen(&"it is not UTF-8"))?;
+                    return self.pin(id, volume, place, asked, mounts).await;
+                }
+                Err(Refusal::Outside(_)) => {
+                    let what = "resolved subPath escapes the volume mountpoint after symlink resolution.";
+                    return Err(fault(VolumeFault::InvalidSubPath, format!("Volume '{}': {what}", volume.name)));
+                }
+                Err(Refusal::Unusable(error)) => return Err(unseen(&error)),
+            },
+        }
+        mounts.mounts.push(Mount {
+            target: Some(volume.mount_path.clone()),
+            source: Some(claim.clone()),
+            typ: Some(MountType::VOLUME),
+            read_only: Some(volume.read_only),
+            volume_options: Some(MountVolumeOptions {
+                no_copy: Some(true),
+                subpath: Some(inside(part)),
+                ..Default::default()
+            }),
+            ..Default::default()
+        });
+        Ok(())
     }
+}
+
+/// A part's path as the engine wants it: relative, without `.` and slashes that say nothing.
+fn inside(part: &str) -> String {
+    plain(Path::new(part)).display().to_string()
+}
+
+/// Whether an engine with this API version mounts parts of volumes by itself.
+fn takes_subpath(api_version: &str) -> bool {
+    let (major, minor) = api_version.split_once('.').unwrap_or((api_version, "0"));
+    let version = (major.parse().unwrap_or(0), minor.parse().unwrap_or(0));
+    version >= SUBPATH_API
+}
+
+/// The directory of the host that a volume is a bind of.
+pub(super) fn bound_device(found: &EngineVolume) -> Option<PathBuf> {
+    let options = (found.driver == "local").then_some(&found.options)?;
+    let is_bind = options.get("o")?.split(',').any(|option| ["bind", "rbind"].contains(&option.trim()));
+    let device = options.get("device").filter(|device| is_bind && device.starts_with('/'))?;
+    Some(plain(Path::new(device)))
+}
+
+fn inspection_failed(volume: &Volume, claim: &Claim, error: &Error) -> RuntimeError {
+    tracing::warn!(volume = claim.name, %error, "the engine could not be asked about a volume");
+    let text =
+        format!("Volume '{}': failed to inspect Docker named volume '{}': {}", volume.name, claim.name, text(error));
+    fault(VolumeFault::ClaimInspectFailed, text)
 }
 
 fn missing(volume: &Volume, claim: &Claim) -> RuntimeError {
@@ -148,4 +234,32 @@ fn missing(volume: &Volume, claim: &Claim) -> RuntimeError {
         volume.name, claim.name
     );
     fault(VolumeFault::ClaimNotFound, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_mount_parts_from_api_1_45_on() {
+        for (version, is_new) in [("1.41", false), ("1.44", false), ("1.45", true), ("1.100", true), ("2.0", true)] {
+            assert_eq!(takes_subpath(version), is_new, "{version}");
+        }
+        assert!(!takes_subpath("") && !takes_subpath("x.y"));
+        assert_eq!(inside("a/./b//c/"), "a/b/c");
+    }
+
+    #[test]
+    fn a_volume_may_be_a_bind_of_the_host() {
+        let volume = |driver: &str, options: &[(&str, &str)]| EngineVolume {
+            driver: driver.to_owned(),
+            options: options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            ..Default::default()
+        };
+        let device = |options: &[(&str, &str)]| bound_device(&volume("local", options));
+        assert_eq!(device(&[("type", "none"), ("o", "ro, bind"), ("device", "/srv//x/../y")]), Some("/srv/y".into()));
+        assert_eq!(device(&[("type", "nfs"), ("o", "addr=1.2.3.4"), ("device", ":/x")]), None);
+        assert_eq!(device(&[("o", "bind")]), None);
+        assert_eq!(bound_device(&volume("other", &[("o", "bind"), ("device", "/srv")])), None);
+    }
 }

@@ -22,7 +22,7 @@ use rustix::{fs::OFlags, process::geteuid};
 
 use crate::model::volume::{Ossfs, OssfsVersion};
 
-use super::ossfs::url;
+use super::{ossfs::url, table::MountTable};
 
 /// How long the key is, in bytes.
 const KEY: usize = 32;
@@ -34,7 +34,7 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 #[derive(Debug, Clone)]
 pub(super) struct Marks {
     pub(super) key: PathBuf,
-    pub(super) table: PathBuf,
+    pub(super) table: MountTable,
 }
 
 /// Who uses what, as a mark has it.
@@ -49,27 +49,14 @@ pub(super) struct Use<'a> {
 
 impl Marks {
     pub(super) fn new(state_dir: &Path) -> Self {
-        Self { key: state_dir.join("ossfs.key"), table: PathBuf::from("/proc/self/mountinfo") }
+        Self { key: state_dir.join("ossfs.key"), table: MountTable::default() }
     }
 
-    /// What is mounted at a path is called so, and nothing else is while it is there; nothing if nothing is mounted. By
-    /// the kernel's own table: asking the path could hang.
+    /// What is mounted at a path is called so, and nothing else is while it is there; nothing if nothing is mounted.
     pub(super) fn identity(&self, path: &Path) -> io::Result<Option<String>> {
-        let Some(mount) = self.mount(path)? else { return Ok(None) };
+        let Some(mount) = self.table.identity(path)? else { return Ok(None) };
         // The numbers begin anew with the system.
         Ok(Some(format!("{} {mount}", fs::read_to_string(BOOT)?.trim())))
-    }
-
-    /// Whether something is mounted at a path.
-    pub(super) fn is_mounted(&self, path: &Path) -> io::Result<bool> {
-        Ok(self.mount(path)?.is_some())
-    }
-
-    fn mount(&self, path: &Path) -> io::Result<Option<String>> {
-        let path = path.to_string_lossy();
-        let table = fs::read_to_string(&self.table)?;
-        // The last of several is the one that is seen.
-        Ok(table.lines().rev().find_map(|line| identity(line, &path)))
     }
 
     /// The mark of a use.
@@ -92,22 +79,6 @@ impl Marks {
             read => read,
         }
     }
-}
-
-/// The identity of the mount that a line of the table tells of, if it is at `path`.
-fn identity(line: &str, path: &str) -> Option<String> {
-    let (mount, file_system) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ');
-    let (id, _parent, device, root) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-    let mut kind = file_system.split(' ');
-    let (kind, source) = (kind.next()?, kind.next()?);
-    (unescaped(fields.next()?) == path).then(|| format!("{id} {device} {root} {kind} {source}"))
-}
-
-/// Blanks and the like are in the table as `\040`.
-fn unescaped(point: &str) -> String {
-    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    escapes.into_iter().fold(point.to_owned(), |point, (escape, plain)| point.replace(escape, plain))
 }
 
 /// Everything that must be equal, such that no two uses have the same words.
@@ -225,16 +196,5 @@ mod tests {
         fs::create_dir(&marks.key).unwrap();
         assert!(marks.key().is_err(), "a folder");
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "no other key is made in its place");
-    }
-
-    #[test]
-    fn mount_points_are_known_by_the_kernel_s_table() {
-        let marks = Marks::new(Path::new("/nowhere"));
-        assert!(marks.is_mounted(Path::new("/proc")).unwrap());
-        assert!(marks.identity(Path::new("/proc")).unwrap().is_some());
-        assert_eq!(marks.identity(Path::new("/proc/self")).unwrap(), None);
-        let line = r"36 35 0:98 / /a\040b rw,noatime shared:1 - fuse.ossfs ossfs rw,user_id=0";
-        assert_eq!(identity(line, "/a b").unwrap(), "36 0:98 / fuse.ossfs ossfs");
-        assert_eq!(identity(line, "/a"), None);
     }
 }

@@ -10,7 +10,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bollard::errors::Error;
+use ring::digest::{SHA256, digest};
 use tempfile::NamedTempFile;
 use tokio::{
     sync::{Mutex as AsyncMutex, OnceCell},
@@ -24,12 +26,13 @@ use crate::{
 
 use super::{
     super::{
+        DockerOptions,
         engine::{Engine, text},
         labels,
     },
     checks::Checks,
     marks::{Marks, Use},
-    place::{Place, Refusal, plain},
+    place::{Place, Refusal, plain, resolved_roots},
     tools::Tools,
 };
 
@@ -40,6 +43,8 @@ pub(super) struct Buckets {
     tools: Tools,
     checks: Checks,
     marks: Marks,
+    /// The paths of the host that sandboxes may mount.
+    allowed: Vec<PathBuf>,
     mounted: Mutex<HashMap<PathBuf, Arc<AsyncMutex<Mounted>>>>,
     /// Done once the sandboxes that were there before are among the users.
     restored: OnceCell<()>,
@@ -59,9 +64,17 @@ struct Mounted {
 }
 
 impl Buckets {
-    pub(super) fn new(root: PathBuf, path: Option<OsString>, state_dir: &Path) -> Self {
-        let (tools, checks, marks) = (Tools { path }, Checks::default(), Marks::new(state_dir));
-        Self { root, tools, checks, marks, mounted: Mutex::default(), restored: OnceCell::new() }
+    pub(super) fn new(options: &DockerOptions) -> Self {
+        let allowed = options.allowed_host_paths.iter().map(PathBuf::from).collect();
+        Self {
+            root: options.ossfs_mount_root.clone(),
+            tools: Tools { path: options.tool_path.clone() },
+            checks: Checks::default(),
+            marks: Marks::new(&options.state_dir),
+            allowed,
+            mounted: Mutex::default(),
+            restored: OnceCell::new(),
+        }
     }
 
     /// Mounts a part of a bucket for the sandbox `id`, or shares what is mounted; gives its path, and the mark that the
@@ -93,8 +106,12 @@ impl Buckets {
 
     async fn take(&self, id: &str, volume: &Volume, ossfs: &Ossfs) -> Result<(String, Option<String>), RuntimeError> {
         let path = self.path(ossfs, volume.sub_path.as_deref())?;
+        self.check_root(volume).await?;
+        let (path, entry) = self.free_place(path, ossfs).map_err(|error| {
+            let text = format!("Volume '{}': the mounts of this host are not known: {error}", volume.name);
+            fault(VolumeFault::OssfsMountFailed, text)
+        })?;
         let told = path.to_str().map(str::to_owned).ok_or_else(|| invalid_root("is not UTF-8"))?;
-        let entry = self.entry(&path);
         let mut mounted = entry.lock().await;
         let acquired = self.acquire_at(&path, &mut mounted, id, volume, ossfs).await;
         drop(mounted);
@@ -122,6 +139,43 @@ impl Buckets {
             return Err(invalid_root("must be an absolute path"));
         }
         Ok(plain(&self.root.join(&ossfs.bucket).join(part.unwrap_or_default())))
+    }
+
+    /// Refuses a root that sandboxes can reach: they could exchange the folders that are mounted at, and the tools follow
+    /// links.
+    async fn check_root(&self, volume: &Volume) -> Result<(), RuntimeError> {
+        let (root, allowed) = (self.root.clone(), self.allowed.clone());
+        let is_exposed = self.checks.run(move || {
+            let meet = |one: &Path, other: &Path| one.starts_with(other) || other.starts_with(one);
+            let (roots, resolved) = (resolved_roots(std::slice::from_ref(&root)), resolved_roots(&allowed));
+            allowed.iter().any(|path| meet(&plain(path), &plain(&root)))
+                || roots.iter().any(|root| resolved.iter().any(|path| meet(path, root)))
+        });
+        match is_exposed.await {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(invalid_root("must neither contain nor be below a path of storage.allowed_host_paths")),
+            Err(error) => Err(fault(VolumeFault::OssfsMountFailed, format!("Volume '{}': {error}", volume.name))),
+        }
+    }
+
+    /// Where to mount: at the part's own path, as long as that is not within another part that is mounted, nor the other way
+    /// round. Whoever writes to the outer one could exchange the inner one's folder with a link.
+    fn free_place(&self, path: PathBuf, ossfs: &Ossfs) -> io::Result<(PathBuf, Arc<AsyncMutex<Mounted>>)> {
+        let mounted = self.marks.table.within(&self.root)?;
+        let mut all = self.lock();
+        let meet = |other: &PathBuf| *other != path && (other.starts_with(&path) || path.starts_with(other));
+        let is_outer = |other: &PathBuf| *other != self.root && meet(other);
+        let is_nested = all.keys().any(is_outer) || mounted.iter().any(is_outer);
+        let path = if is_nested && !all.contains_key(&path) { self.apart(&path, ossfs) } else { path };
+        let entry = all.entry(path.clone()).or_default().clone();
+        Ok((path, entry))
+    }
+
+    /// A place for a part that cannot be at its own. No bucket's name begins with a dot.
+    fn apart(&self, path: &Path, ossfs: &Ossfs) -> PathBuf {
+        let digest = digest(&SHA256, path.as_os_str().as_encoded_bytes());
+        let name = BASE64_URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]);
+        self.root.join(".parts").join(format!("{}-{name}", ossfs.bucket))
     }
 
     async fn acquire_at(
@@ -218,7 +272,7 @@ impl Buckets {
     /// Whether something is mounted at a path that nobody uses; if that cannot be told, the mounting will.
     async fn is_left_over(&self, path: &Path) -> bool {
         let (marks, path) = (self.marks.clone(), path.to_owned());
-        spawn_blocking(move || marks.is_mounted(&path)).await.map_err(io::Error::other).flatten().unwrap_or(false)
+        spawn_blocking(move || marks.table.is_mounted(&path)).await.map_err(io::Error::other).flatten().unwrap_or(false)
     }
 
     async fn unmount(&self, path: &Path) -> Result<(), String> {

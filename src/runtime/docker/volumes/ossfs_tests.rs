@@ -11,8 +11,12 @@ struct Rig {
 }
 
 fn buckets(folder: &tempfile::TempDir) -> Buckets {
-    let tools = Some(folder.path().as_os_str().to_owned());
-    Buckets::new(folder.path().join("mnt"), tools, &folder.path().join("state"))
+    Buckets::new(&options(folder, folder.path().join("mnt")))
+}
+
+fn options(folder: &tempfile::TempDir, ossfs_mount_root: PathBuf) -> DockerOptions {
+    let (tool_path, state_dir) = (Some(folder.path().into()), folder.path().join("state"));
+    DockerOptions { ossfs_mount_root, tool_path, state_dir, ..Default::default() }
 }
 
 impl Rig {
@@ -115,8 +119,9 @@ async fn each_generation_is_called_as_the_peer_calls_it() {
         "--allow_other",
     ];
     assert_eq!(rig.calls(), expected);
-    rig.take("c", None, &Ossfs { endpoint: "http://e".to_owned(), ..ossfs(OssfsVersion::V1) }).await.unwrap();
-    assert_eq!(rig.calls()[0], "ossfs buck /mnt/buck -o url=http://e -o passwd_file=FILE -o allow_other");
+    let whole = Ossfs { bucket: "pail".to_owned(), endpoint: "http://e".to_owned(), ..ossfs(OssfsVersion::V1) };
+    rig.take("c", None, &whole).await.unwrap();
+    assert_eq!(rig.calls()[0], "ossfs pail /mnt/pail -o url=http://e -o passwd_file=FILE -o allow_other");
 }
 
 #[tokio::test]
@@ -179,7 +184,7 @@ async fn a_mount_of_before_the_start_is_shared_by_who_gives_the_same() {
     fs::write(&table, "").unwrap();
     fs::write(&next, line(36)).unwrap();
     rig.program("ossfs2", &format!("cp {} {}", next.display(), table.display()));
-    rig.buckets.marks.table.clone_from(&table);
+    rig.buckets.marks.table.0.clone_from(&table);
     let bucket = ossfs(OssfsVersion::V2);
     let guess = Ossfs { access_key_secret: Secret::new("guess"), ..bucket.clone() };
     let (path, mark) = rig.take_marked("old", None, &bucket).await.unwrap();
@@ -245,7 +250,9 @@ async fn a_folder_that_does_not_answer_fails_the_mount_in_time() {
 async fn what_is_left_over_is_unmounted_first() {
     let rig = Rig::new();
     // A place at which something is mounted everywhere; the programs only note what they are told.
-    let buckets = Buckets::new("/".into(), Some(rig.folder.path().into()), &rig.folder.path().join("state"));
+    let mut buckets = Buckets::new(&options(&rig.folder, "/".into()));
+    buckets.marks.table.0 = rig.folder.path().join("table");
+    fs::write(&buckets.marks.table.0, "36 25 0:50 / /proc rw - proc proc rw\n").unwrap();
     let rig = Rig { buckets, ..rig };
     let bucket = Ossfs { bucket: "proc".to_owned(), ..ossfs(OssfsVersion::V1) };
     assert_eq!(rig.take("a", None, &bucket).await.unwrap(), "/proc");
@@ -263,7 +270,42 @@ async fn no_link_in_a_bucket_leads_a_mount_elsewhere() {
     let error = rig.take("a", Some("evil"), &ossfs(OssfsVersion::V2)).await.unwrap_err();
     assert!(error.message.ends_with("leads out of the mount root"), "{error}");
     assert!(rig.calls().is_empty());
-    let relative = Buckets::new("mnt".into(), None, Path::new("/nowhere"));
+    let relative = Buckets::new(&options(&rig.folder, "mnt".into()));
     let error = relative.path(&ossfs(OssfsVersion::V2), None).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidOssfsMountRoot));
+}
+
+/// A sandbox with the whole bucket could put a link where a part of it is to be mounted, and the tools follow links.
+#[tokio::test]
+async fn no_part_is_mounted_within_another_nor_around_it() {
+    let rig = Rig::new();
+    let bucket = ossfs(OssfsVersion::V2);
+    let root = rig.folder.path().join("mnt");
+    let whole = rig.take("a", None, &bucket).await.unwrap();
+    assert_eq!(whole, root.join("buck").to_str().unwrap());
+    let part = rig.take("b", Some("p"), &bucket).await.unwrap();
+    assert!(part.starts_with(root.join(".parts/buck-").to_str().unwrap()), "{part}");
+    assert_eq!(rig.take("c", Some("./p/"), &bucket).await.unwrap(), part, "shared as any other");
+    assert_ne!(rig.take("d", Some("q"), &bucket).await.unwrap(), part);
+    rig.buckets.give_back("a", Path::new(&whole)).await;
+    let other = Ossfs { bucket: "other".to_owned(), ..bucket.clone() };
+    assert_eq!(rig.take("e", Some("p/q"), &other).await.unwrap(), root.join("other/p/q").to_str().unwrap());
+    let around = rig.take("f", Some("p"), &other).await.unwrap();
+    assert!(around.starts_with(root.join(".parts/other-").to_str().unwrap()), "{around}");
+    assert_eq!(rig.take("g", Some("p/q"), &other).await.unwrap(), root.join("other/p/q").to_str().unwrap());
+    assert_eq!(rig.take("h", Some("p2"), &other).await.unwrap(), root.join("other/p2").to_str().unwrap());
+}
+
+#[tokio::test]
+async fn a_root_that_sandboxes_can_mount_will_not_do() {
+    let rig = Rig::new();
+    fs::create_dir_all(rig.folder.path().join("mnt/x")).unwrap();
+    std::os::unix::fs::symlink("mnt", rig.folder.path().join("link")).unwrap();
+    for allowed in [".", "mnt", "mnt/", "mnt/x", "link", "link/x", "mnt/buck/later"] {
+        let allowed_host_paths = vec![rig.folder.path().join(allowed).to_str().unwrap().to_owned()];
+        let buckets = DockerOptions { allowed_host_paths, ..options(&rig.folder, rig.folder.path().join("mnt")) };
+        let rig = Rig { folder: tempfile::tempdir().unwrap(), buckets: Buckets::new(&buckets) };
+        let error = rig.take("a", None, &ossfs(OssfsVersion::V2)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidOssfsMountRoot), "{allowed}: {error}");
+    }
 }

@@ -3,7 +3,7 @@
 //! Sandboxes write to the directories that they mount, so a symbolic link below an allowed directory is a stranger's
 //! word. A path is first resolved, then compared with the allowed ones, and what it resolved to is walked again, each
 //! step from the directory before it and through no link at all. Whatever changed in between ends the walk. The object
-//! at its end is kept open: its identity tells later whether a path, or a sandbox's mount, still is the same.
+//! at its end is kept open: it is what [`super::stage`] mounts, and tells later whether a path still leads to the same.
 
 use std::{
     fs, io,
@@ -12,7 +12,7 @@ use std::{
 
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, mkdirat, open, openat, openat2},
+    fs::{CWD, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat},
     io::Errno,
 };
 
@@ -74,17 +74,19 @@ impl Place {
         }
     }
 
-    /// Whether the process `pid` has it at `path`, as that process sees paths. Blocks.
-    pub(super) fn is_seen_by(&self, pid: i64, path: &str) -> io::Result<bool> {
-        let root = open(format!("/proc/{pid}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        let object = openat2(
-            root,
-            plain(Path::new(path)),
-            OFlags::PATH | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        )?;
-        self.is(&object)
+    /// The object itself, opened for nothing but its identity.
+    pub(super) fn object(&self) -> &OwnedFd {
+        &self.object
+    }
+
+    /// Whether it is a directory; otherwise it is a regular file. Blocks.
+    pub(super) fn is_directory(&self) -> io::Result<bool> {
+        Ok(FileType::from_raw_mode(stat(&self.object)?.st_mode) == FileType::Directory)
+    }
+
+    /// Whether it is what is at the end of `path`, on which there is no link. Blocks.
+    pub(super) fn is_at(&self, path: &Path) -> io::Result<bool> {
+        self.is(&walk_to(path)?)
     }
 
     fn is(&self, other: &OwnedFd) -> io::Result<bool> {
@@ -123,6 +125,11 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
         }
     }
     Err(io::ErrorKind::NotFound.into())
+}
+
+/// Opens what is at the end of an absolute path, for its identity only. Fails on a link. Blocks.
+pub(super) fn walk_to(path: &Path) -> io::Result<OwnedFd> {
+    walk(path, Missing::Fail)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -244,9 +251,7 @@ mod tests {
         fs::remove_dir_all(roots[0].join("x")).unwrap();
         fs::rename(roots[0].join("old"), roots[0].join("x")).unwrap();
         assert!(place.is_still_there().unwrap());
-        let own = i64::from(std::process::id());
-        assert!(place.is_seen_by(own, &format!("{}/../a/./x//y/", roots[0].display())).unwrap());
-        assert!(!place.is_seen_by(own, "/").unwrap());
+        assert!(place.is_at(&roots[0].join("x/y")).unwrap() && !place.is_at(&roots[0]).unwrap());
     }
 
     #[test]

@@ -1,0 +1,314 @@
+//! Which places are mounted on the stage, and what is checked before a sandbox starts with them.
+
+use std::{
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bollard::{
+    errors::Error,
+    models::{ContainerInspectResponse, Mount, MountType},
+    query_parameters::ListVolumesOptions,
+};
+
+use crate::{
+    model::volume::{Volume, VolumeFault, check::fault, mount_path},
+    runtime::{ErrorKind, RuntimeError},
+};
+
+use super::{
+    super::{
+        Inner,
+        endpoint::Endpoint,
+        engine::{status, text},
+        labels,
+    },
+    Found, Mounts, bind,
+    claim::bound_device,
+    fixed::is_fixed,
+    place::{Place, Refusal, plain},
+    table::MountTable,
+};
+
+/// A mount that only an engine on this host sees, and the name of what is in it.
+#[derive(Debug)]
+pub(in crate::runtime::docker) struct Probe {
+    /// Where it is on this host.
+    pub(in crate::runtime::docker) source: String,
+    /// The file in it.
+    pub(in crate::runtime::docker) token: String,
+}
+
+impl Inner {
+    /// Has a place mounted on the stage for the sandbox `id`; `asked` is the path that it was found by. Where this server
+    /// cannot mount, only a path that no sandbox can exchange is bound as it is.
+    pub(super) async fn pin(
+        &self,
+        id: &str,
+        volume: &Volume,
+        place: Place,
+        asked: &str,
+        mounts: &mut Mounts,
+    ) -> Result<(), RuntimeError> {
+        let place = Arc::new(place);
+        let cannot = self.cannot_stage().await;
+        let source = match &cannot {
+            None => self.staged_path(id, mounts).await.map_err(|error| unasked(&volume.mount_path, &error))?,
+            Some(error) if self.is_fixed(&place, asked).await? => {
+                tracing::debug!(%error, asked, "bound as it is, since nobody can exchange it");
+                place.path().to_owned()
+            }
+            Some(error) => return Err(unavailable(&volume.mount_path, error)),
+        };
+        let source = source.to_str().ok_or_else(|| {
+            let text = format!("Volume at '{}': its path is not UTF-8", volume.mount_path);
+            fault(VolumeFault::HostPathCreateFailed, text)
+        })?;
+        if cannot.is_none() {
+            mounts.mounts.push(Mount {
+                target: Some(volume.mount_path.clone()),
+                source: Some(source.to_owned()),
+                typ: Some(MountType::BIND),
+                read_only: Some(volume.read_only),
+                ..Default::default()
+            });
+        } else {
+            mounts.binds.push(bind(source, volume, ""));
+        }
+        mounts.places.push(Found { path: volume.mount_path.clone(), place, is_staged: cannot.is_none() });
+        Ok(())
+    }
+
+    /// Has those of the configured binds mounted on the stage whose source a sandbox could exchange.
+    pub(super) async fn pin_configured(&self, id: &str, mounts: &mut Mounts) -> Result<(), RuntimeError> {
+        let allowed = self.allowed();
+        for text in &self.options.sandbox_binds {
+            let Some((source, rest)) = text.split_once(':') else { continue };
+            let path = plain(Path::new(source));
+            if !path.is_absolute() || !allowed.iter().any(|root| path != *root && path.starts_with(root)) {
+                continue;
+            }
+            let target = rest.split(':').next().unwrap_or_default();
+            let place = match self.volumes.checks.find(path, allowed.clone()).await {
+                Ok(place) => Arc::new(place),
+                Err(Refusal::Outside(_)) => return Err(exchanged(target)),
+                Err(Refusal::Unusable(error)) => return Err(unanswered(target, &error)),
+            };
+            if let Some(error) = self.cannot_stage().await {
+                return Err(unavailable(target, &error));
+            }
+            let staged = self.staged_path(id, mounts).await.map_err(|error| unasked(target, &error))?;
+            mounts.replaced.insert(text.clone(), format!("{}:{rest}", staged.display()));
+            mounts.places.push(Found { path: target.to_owned(), place, is_staged: true });
+        }
+        Ok(())
+    }
+
+    /// Mounts on the stage what is to be there.
+    pub(in crate::runtime::docker) async fn stage(&self, id: &str, mounts: &mut Mounts) -> Result<(), RuntimeError> {
+        let Some(first) = mounts.places.iter().find(|found| found.is_staged) else { return Ok(()) };
+        let engine = self.stage_key().await.map_err(|error| unasked(&first.path, &error))?.to_owned();
+        let places = mounts.places.iter().filter(|found| found.is_staged).map(|found| found.place.clone());
+        let (stage, id, places) = (self.volumes.stage.clone(), id.to_owned(), places.collect::<Vec<_>>());
+        let staged = self.volumes.checks.run(move || stage.put(&engine, &id, &places)).await.flatten();
+        mounts.staged = Some(staged.map_err(|error| unanswered(&first.path, &error))?);
+        Ok(())
+    }
+
+    /// What the engine must see of the stage before the sandbox is created; nothing if there is nothing on it.
+    pub(in crate::runtime::docker) async fn probe(&self, id: &str, mounts: &Mounts) -> Result<Option<Probe>, Error> {
+        let Some(staged) = &mounts.staged else { return Ok(None) };
+        let source = self.volumes.stage.probe(self.stage_key().await?, id).display().to_string();
+        Ok(Some(Probe { source, token: staged.token.clone() }))
+    }
+
+    /// Unmounts what the sandbox `id` has on the stage. Trouble is only logged, and tried again by
+    /// [`Inner::clear_stage`].
+    pub(in crate::runtime::docker) async fn unstage(&self, id: &str) {
+        if let Err(error) = self.try_unstage(id).await {
+            tracing::warn!(sandbox = id, %error, "mounts of a sandbox that is gone stay for now");
+        }
+    }
+
+    async fn try_unstage(&self, id: &str) -> io::Result<()> {
+        let (stage, id) = (self.volumes.stage.clone(), id.to_owned());
+        if !self.volumes.checks.run(move || stage.is_there()).await? {
+            return Ok(());
+        }
+        let engine = self.stage_key().await.map_err(io::Error::other)?.to_owned();
+        let stage = self.volumes.stage.clone();
+        self.volumes.checks.run(move || stage.clear(&engine, &id)).await?
+    }
+
+    /// Unmounts what sandboxes have on the stage that are gone: another hand removed them, or the server was killed. Trouble
+    /// is only logged.
+    pub(in crate::runtime::docker) async fn clear_stage(&self) {
+        if let Err(error) = self.try_clear_stage().await {
+            tracing::warn!(%error, "mounts of sandboxes that are gone could not be looked for");
+        }
+    }
+
+    async fn try_clear_stage(&self) -> io::Result<()> {
+        let stage = self.volumes.stage.clone();
+        if !self.volumes.checks.run(move || stage.is_there()).await? {
+            return Ok(());
+        }
+        let engine = self.stage_key().await.map_err(io::Error::other)?.to_owned();
+        let (stage, key) = (self.volumes.stage.clone(), engine.clone());
+        let staged = self.volumes.checks.run(move || stage.ids(&key)).await.flatten()?;
+        if staged.is_empty() {
+            return Ok(());
+        }
+        let sandboxes = self.engine.sandboxes(None).await.map_err(io::Error::other)?;
+        let labels = sandboxes.iter().filter_map(|sandbox| sandbox.labels.as_ref());
+        let there: HashSet<&str> = labels.filter_map(|all| labels::value(all, labels::ID)).collect();
+        for id in staged.into_iter().filter(|id| !there.contains(id.as_str())) {
+            let (stage, key, held) = (self.volumes.stage.clone(), engine.clone(), id.clone());
+            let Some(_lock) = self.volumes.checks.run(move || stage.hold(&key, &held)).await.flatten()? else {
+                continue;
+            };
+            // Its creation may have ended since the list was made; now nobody creates it any more.
+            if self.engine.sandboxes(Some(&id)).await.map_err(io::Error::other)?.is_empty() {
+                let (stage, key, gone) = (self.volumes.stage.clone(), engine.clone(), id.clone());
+                self.volumes.checks.run(move || stage.clear(&key, &gone)).await.flatten()?;
+                tracing::info!(sandbox = id, "unmounted what a sandbox that is gone had left");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the container that was created is to mount what was checked, and all of that still is where it was found.
+    /// What cannot be told is a failure.
+    pub(in crate::runtime::docker) async fn check_mounts(
+        &self,
+        container: &str,
+        mounts: &Mounts,
+    ) -> Result<(), RuntimeError> {
+        if mounts.places.is_empty() && mounts.mounts.is_empty() {
+            return Ok(());
+        }
+        let failed = |error: Error| {
+            let text = format!("The mounts of the new container could not be checked: {}", text(&error));
+            RuntimeError::new(ErrorKind::StartFailed, text)
+        };
+        let created = self.engine.inspect(container).await.map_err(failed)?;
+        for wanted in &mounts.mounts {
+            check_mount(&created, wanted)?;
+        }
+        for found in &mounts.places {
+            match self.volumes.checks.look(&found.place, Place::is_still_there).await {
+                Ok(true) => {}
+                Ok(false) => return Err(exchanged(&found.path)),
+                Err(error) => return Err(unanswered(&found.path, &error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Why nothing can be mounted on the stage; nothing if it can.
+    async fn cannot_stage(&self) -> Option<io::Error> {
+        let stage = self.volumes.stage.clone();
+        self.volumes.checks.run(move || stage.check()).await.flatten().err()
+    }
+
+    /// The path of the next place on the stage.
+    async fn staged_path(&self, id: &str, mounts: &Mounts) -> Result<PathBuf, Error> {
+        let number = mounts.places.iter().filter(|found| found.is_staged).count();
+        Ok(self.volumes.stage.path(self.stage_key().await?, id, number))
+    }
+
+    /// The engine's own name, for its part of the stage: two engines of one host do not clear each other's.
+    async fn stage_key(&self) -> Result<&str, Error> {
+        let key = self.volumes.engine.get_or_try_init(|| async {
+            let info = self.engine.within(self.engine.api.info()).await?;
+            let id = info.id.filter(|id| !id.is_empty()).ok_or_else(|| io::Error::other("the engine has no ID"))?;
+            Ok::<_, Error>(id.chars().take(128).map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect())
+        });
+        key.await.map(String::as_str)
+    }
+
+    fn allowed(&self) -> Vec<PathBuf> {
+        self.options.allowed_host_paths.iter().map(|path| plain(Path::new(path))).collect()
+    }
+
+    /// Whether a path is one that the operator allows by its very text, and no sandbox can exchange a part of it.
+    async fn is_fixed(&self, place: &Arc<Place>, asked: &str) -> Result<bool, RuntimeError> {
+        // Elsewhere, paths lead to other things than here.
+        if self.is_contained || !matches!(self.engine.endpoint, Endpoint::Unix(_)) {
+            return Ok(false);
+        }
+        let allowed = self.allowed();
+        let asked = plain(Path::new(asked));
+        if !allowed.contains(&asked) {
+            return Ok(false);
+        }
+        let failed = |error: &dyn std::fmt::Display| unanswered(&asked.display().to_string(), error);
+        let sandboxes = self.engine.sandboxes(None).await.map_err(|error| failed(&text(&error)))?;
+        let mounted = sandboxes.into_iter().filter_map(|sandbox| sandbox.mounts).flatten();
+        let mounted = mounted.filter(|mount| mount.typ.as_deref() == Some("bind")).filter_map(|mount| mount.source);
+        let volumes = self.engine.within(self.engine.api.list_volumes(None::<ListVolumesOptions>)).await;
+        let volumes = volumes.map_err(|error| failed(&text(&error)))?.volumes.unwrap_or_default();
+        let mounted = mounted.map(PathBuf::from).chain(volumes.iter().filter_map(bound_device));
+        let configured = self.options.sandbox_binds.iter().filter_map(|bind| bind.split(':').next()).map(PathBuf::from);
+        let mut writable: Vec<PathBuf> = mounted.chain(configured.filter(|source| source.is_absolute())).collect();
+        writable.push(self.options.ossfs_mount_root.clone());
+        writable.extend(allowed.into_iter().filter(|root| *root != asked));
+        let look = move |place: &Place| is_fixed(place.path(), &writable, &MountTable::default());
+        self.volumes.checks.look(place, look).await.map_err(|error| failed(&error))
+    }
+}
+
+/// Whether the engine took a mount as it was meant.
+fn check_mount(created: &ContainerInspectResponse, wanted: &Mount) -> Result<(), RuntimeError> {
+    let target = wanted.target.as_deref().unwrap_or_default();
+    let at = mount_path::plain(target);
+    let mut seen = created
+        .mounts
+        .iter()
+        .flatten()
+        .filter(|seen| seen.destination.as_deref().is_some_and(|destination| mount_path::plain(destination) == at));
+    let is_meant = seen.next().is_some_and(|seen| {
+        let source = if wanted.typ == Some(MountType::VOLUME) { &seen.name } else { &seen.source };
+        source == &wanted.source && seen.rw == wanted.read_only.map(|read_only| !read_only)
+    });
+    if is_meant && seen.next().is_none() {
+        return Ok(());
+    }
+    let text = format!("Volume at '{target}': the engine would mount something else than it was told.");
+    Err(fault(VolumeFault::MountUnavailable, text))
+}
+
+/// The error for an engine that does not see what is mounted on the stage.
+pub(in crate::runtime::docker) fn unseen(path: &str, cause: &str) -> RuntimeError {
+    unavailable(path, &format!("the engine does not see this server's mounts ({cause})"))
+}
+
+/// Whether the engine refused a mount since it does not find the source.
+pub(in crate::runtime::docker) fn is_unseen(error: &Error) -> bool {
+    status(error) == Some(400) && text(error).contains("bind source path does not exist")
+}
+
+fn unavailable(path: &str, cause: &dyn std::fmt::Display) -> RuntimeError {
+    tracing::warn!(path, %cause, "a volume cannot be mounted safely");
+    let text = format!(
+        "Volume at '{path}': {cause}. Parts of volumes and paths of the host, which sandboxes could exchange while they \
+         are mounted, need a server that is root with CAP_SYS_ADMIN and has the mounts of the engine's host."
+    );
+    fault(VolumeFault::MountUnavailable, text)
+}
+
+fn exchanged(path: &str) -> RuntimeError {
+    tracing::error!(path, "what a volume was checked to be was exchanged while its sandbox was created");
+    let text = format!("The volume at '{path}' was exchanged while the sandbox was created.");
+    fault(VolumeFault::HostPathNotAllowed, text)
+}
+
+fn unanswered(path: &str, error: &dyn std::fmt::Display) -> RuntimeError {
+    fault(VolumeFault::HostPathCreateFailed, format!("Volume at '{path}': {error}"))
+}
+
+fn unasked(path: &str, error: &Error) -> RuntimeError {
+    unanswered(path, &text(error))
+}
