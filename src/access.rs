@@ -1,12 +1,17 @@
 //! The access line: one a request, written when the response's *body* ends.
 
-use std::{error::Error, fmt, time::Instant};
+use std::{error::Error, fmt, sync::Arc, time::Instant};
 
 use http::{Method, StatusCode, Version};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tracing::{Level, Span};
 
-use crate::{causes, logs::finish::Finish, peer::Peer};
+use crate::{
+    causes, drain,
+    logs::finish::Finish,
+    open::{Entry, InFlight},
+    peer::Peer,
+};
 
 /// What the access line says of a request; written when this is dropped.
 #[derive(Debug)]
@@ -19,6 +24,8 @@ pub struct Report {
     end: Finish,
     follow: bool,
     quiet: bool,
+    drain: drain::Request,
+    _in_flight: InFlight,
 }
 
 /// What is known of a request when it arrives.
@@ -39,9 +46,20 @@ pub struct Request {
 }
 
 impl Report {
-    /// A report on a request. Dropped as it is, it says that the client left before the answer.
-    pub fn new(request: Request) -> Self {
-        Self { request, status: None, bytes: 0, error: None, end: Finish::ClientGone, follow: false, quiet: false }
+    /// A report on a request that came over the connection `entry`, and that `drain` waits for. Dropped as it is, it says that
+    /// the client left before the answer.
+    pub fn new(request: Request, entry: &Arc<Entry>, drain: &drain::Watch) -> Self {
+        Self {
+            request,
+            status: None,
+            bytes: 0,
+            error: None,
+            end: Finish::ClientGone,
+            follow: false,
+            quiet: false,
+            drain: drain.request(),
+            _in_flight: InFlight::new(entry),
+        }
     }
 
     /// What is reported on.
@@ -81,6 +99,13 @@ impl Report {
 }
 
 impl Report {
+    /// What the request was, in short.
+    fn name(&self) -> String {
+        let Request { peer, method, path, start, .. } = &self.request;
+        let (method, path) = (Cut::short(method.as_str()), Cut::short(path));
+        format!("{method} {path} of {} after {} s and {} bytes", peer.address, start.elapsed().as_secs(), self.bytes)
+    }
+
     fn write(&self) {
         let Self {
             request: Request { peer, method, path, version, start, span },
@@ -111,24 +136,32 @@ impl Report {
 /// What a client wrote of its request's first line: such that no quote, no blank and no end of a line is in it, and that the
 /// rest of the line has its room.
 #[derive(Debug)]
-struct Cut<'t>(&'t str);
+struct Cut<'t> {
+    text: &'t str,
+    most: usize,
+}
 
-/// Most bytes of a [`Cut`].
+/// Most bytes of a [`Cut`], and of a short one.
 const MAX_CUT: usize = 768;
+const MAX_SHORT: usize = 128;
 
 /// What is percent-encoded in a [`Cut`], besides what is beyond ASCII.
 const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'\\');
 
 impl<'t> Cut<'t> {
     fn of(text: &'t str) -> Self {
-        Self(text)
+        Self { text, most: MAX_CUT }
+    }
+
+    fn short(text: &'t str) -> Self {
+        Self { text, most: MAX_SHORT }
     }
 }
 
 impl fmt::Display for Cut<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut room = MAX_CUT;
-        for piece in utf8_percent_encode(self.0, UNSAFE) {
+        let mut room = self.most;
+        for piece in utf8_percent_encode(self.text, UNSAFE) {
             if piece.len() > room {
                 // A piece is either one escape or text that needs none.
                 let part = if piece.starts_with('%') { "" } else { &piece[..room] };
@@ -143,6 +176,11 @@ impl fmt::Display for Cut<'_> {
 
 impl Drop for Report {
     fn drop(&mut self) {
+        if matches!(self.end, Finish::ClientGone | Finish::Cut) && self.drain.is_cut() {
+            // It was not the client that left.
+            self.end = Finish::Cut;
+            self.drain.note_cut(|| self.name());
+        }
         // To enter the span for nothing would cost more than all else here.
         if self.error.is_some() || !self.quiet && tracing::enabled!(target: "access", Level::INFO) {
             self.write();

@@ -1,17 +1,25 @@
 //! The one response body.
+//!
+//! On HTTP/2 a stream that has ended cannot be reset any more: what h2 holds of it then waits for the client's window for ever.
+//! So a body ends its stream only when there is room for all of it. Where the last byte is known, it goes out by itself: hyper
+//! sends it, and the end with it, only when the window has room for what is before it. Elsewhere the end waits until everything
+//! has been written.
 
 use std::{
     error::Error,
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use crate::{
     access::Report,
+    client::{ClientWatch, Http2Stream, Piece},
     logs::{
         body::{BodyError, LogBody},
         finish::Finish,
@@ -25,12 +33,32 @@ pub struct Body {
     kind: Kind,
     /// Boxed, as a log is: a response is moved from hand to hand on its way to hyper.
     report: Option<Box<Report>>,
+    client: Option<ClientWatch>,
+    rest: Rest,
+}
+
+/// What is still to be sent when the body's source has ended, on HTTP/2.
+#[derive(Debug, Default)]
+enum Rest {
+    /// The source goes on, or all is done.
+    #[default]
+    None,
+    /// The last byte.
+    Byte(Bytes),
+    /// Trailers, which end the stream.
+    Trailers(HeaderMap),
+    /// Nothing but the stream's end.
+    End,
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if let Some(report) = &mut self.report {
-            report.ended(self.kind.finish());
+        let Some(mut report) = self.report.take() else { return };
+        let finish = self.finish();
+        report.ended(finish);
+        match &self.client {
+            Some(client) if matches!(finish, Finish::Complete | Finish::Drained) => client.settle(report),
+            _ => drop(report),
         }
     }
 }
@@ -56,28 +84,28 @@ pub enum Broken {
 impl Body {
     /// A body without bytes.
     pub fn empty() -> Self {
-        Self { kind: Kind::Full(None), report: None }
+        Self { kind: Kind::Full(None), report: None, client: None, rest: Rest::None }
     }
 
     /// A body of these bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = Some(bytes.into()).filter(|bytes| !bytes.is_empty());
-        Self { kind: Kind::Full(bytes), report: None }
+        Self { kind: Kind::Full(bytes), report: None, client: None, rest: Rest::None }
     }
 
     /// A body that streams a log.
     pub fn log(log: LogBody) -> Self {
-        Self { kind: Kind::Log(Box::pin(log)), report: None }
+        Self { kind: Kind::Log(Box::pin(log)), report: None, client: None, rest: Rest::None }
     }
 
     /// A body that passes on a backend's answer.
     pub fn proxy(proxy: ProxyBody) -> Self {
-        Self { kind: Kind::Proxy(proxy), report: None }
+        Self { kind: Kind::Proxy(proxy), report: None, client: None, rest: Rest::None }
     }
 
     /// No body; the connection is to become `tunnel`.
     pub fn tunnel(tunnel: Tunnel) -> Self {
-        Self { kind: Kind::Tunnel(Some(Box::new(tunnel))), report: None }
+        Self { kind: Kind::Tunnel(Some(Box::new(tunnel))), report: None, client: None, rest: Rest::None }
     }
 
     /// Whether this is a log that is followed.
@@ -93,24 +121,96 @@ impl Body {
         }
     }
 
-    /// The same body, which tells `report` how it went.
-    pub fn reporting(mut self, report: Box<Report>) -> Self {
+    /// The same body, which goes to `client` and tells `report` how it went.
+    pub fn reporting(mut self, report: Box<Report>, client: ClientWatch) -> Self {
         self.report = Some(report);
+        self.client = Some(client);
         self
     }
-}
 
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = Broken;
+    /// How the body has ended, if it ends here.
+    fn finish(&self) -> Finish {
+        let finish = self.kind.finish();
+        if !matches!(finish, Finish::Complete | Finish::Drained) {
+            return finish;
+        }
+        match &self.client {
+            Some(client) if client.has_stalled() => Finish::SlowClient,
+            _ if !matches!(self.rest, Rest::None) => Finish::ClientGone,
+            _ => finish,
+        }
+    }
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let this = self.get_mut();
-        let frame = match &mut this.kind {
+    /// Polls for the next frame of the source.
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        Poll::Ready(match &mut self.kind {
             Kind::Full(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
             Kind::Log(log) => ready!(log.as_mut().poll_frame(cx)).map(|frame| frame.map_err(Broken::Log)),
             Kind::Proxy(proxy) => ready!(proxy.poll_frame(cx)).map(|frame| frame.map_err(Broken::Proxy)),
             Kind::Tunnel(_) => None,
+        })
+    }
+
+    fn is_source_ended(&self) -> bool {
+        match &self.kind {
+            Kind::Full(bytes) => bytes.is_none(),
+            Kind::Log(log) => log.is_ended(),
+            Kind::Proxy(proxy) => proxy.is_ended(),
+            Kind::Tunnel(_) => true,
+        }
+    }
+
+    /// Polls for the next frame to a stream of HTTP/2.
+    fn poll_frame_http2(
+        &mut self,
+        stream: &Arc<Http2Stream>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        loop {
+            match std::mem::take(&mut self.rest) {
+                Rest::None => {}
+                Rest::Byte(byte) => return Poll::Ready(Some(Ok(Frame::data(byte)))),
+                rest if stream.poll_taken(cx).is_pending() => {
+                    self.rest = rest;
+                    return Poll::Pending;
+                }
+                Rest::Trailers(trailers) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Rest::End => return Poll::Ready(None),
+            }
+            let frame = match ready!(self.poll_source(cx)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    self.rest = Rest::End;
+                    continue;
+                }
+            };
+            match frame.into_data() {
+                Ok(mut data) => {
+                    if data.len() > 1 && self.is_source_ended() {
+                        self.rest = Rest::Byte(data.split_off(data.len() - 1));
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Err(frame) => match frame.into_trailers() {
+                    Ok(trailers) => self.rest = Rest::Trailers(trailers),
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                },
+            }
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Piece;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.get_mut();
+        let stream = this.client.as_ref().and_then(ClientWatch::stream).cloned();
+        let frame = match &stream {
+            Some(stream) => ready!(this.poll_frame_http2(stream, cx)),
+            None => ready!(this.poll_source(cx)),
         };
         if let Some(report) = &mut this.report {
             match &frame {
@@ -119,16 +219,15 @@ impl http_body::Body for Body {
                 None => {}
             }
         }
-        Poll::Ready(frame)
+        let piece = |bytes| match &stream {
+            Some(stream) => Piece::of_http2(bytes, stream),
+            None => Piece::of_http1(bytes),
+        };
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Full(bytes) => bytes.is_none(),
-            Kind::Log(log) => log.is_ended(),
-            Kind::Proxy(proxy) => proxy.is_ended(),
-            Kind::Tunnel(_) => true,
-        }
+        matches!(self.rest, Rest::None) && self.is_source_ended()
     }
 
     fn size_hint(&self) -> SizeHint {

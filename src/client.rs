@@ -6,6 +6,7 @@
 //! that hyper gets first.
 
 mod blocked;
+mod stream;
 
 use std::{
     io::{self, Read},
@@ -28,6 +29,8 @@ use tokio::{
 use tokio_util::io::poll_read_buf;
 
 use self::blocked::Blocked;
+pub use self::stream::{Http2Stream, Piece};
+use crate::{access::Report, logs::finish::Finish, open::Entry};
 
 /// Most bytes that a client may send ahead while a log response is under way, in bytes.
 const MAX_SIDE: usize = 16 * 1024;
@@ -54,30 +57,26 @@ pub struct Http1Watch {
     shared: Arc<Shared>,
 }
 
-/// The state of one HTTP/2 stream, shared by its body and its task.
-#[derive(Debug, Default)]
-pub struct Http2Stream {
-    /// Counts frames handed over; odd while the last one has not been called for a successor.
-    turn: AtomicU64,
-    stalled: AtomicBool,
-    /// The client takes nothing of the frame that was handed over.
-    blocked: Blocked,
-    /// To be given up if it is blocked.
-    cut: AtomicBool,
-}
-
 /// One connection's state, shared by hyper's socket and the bodies of its responses.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    entry: Arc<Entry>,
     read: Mutex<ReadSide>,
-    stalled: AtomicBool,
     /// The client takes nothing of what is to be written.
     blocked: Blocked,
     /// To be given up if it is blocked.
     cut: AtomicBool,
     /// How often everything that hyper held was written.
     flushes: AtomicU64,
-    on_flush: Mutex<Option<Waker>>,
+    on_flush: Mutex<OnFlush>,
+}
+
+/// What is to be done when everything that hyper holds has been written.
+#[derive(Debug, Default)]
+struct OnFlush {
+    waker: Option<Waker>,
+    /// On an answer whose body hyper has taken to its end.
+    report: Option<Box<Report>>,
 }
 
 #[derive(Debug)]
@@ -90,21 +89,16 @@ struct ReadSide {
 }
 
 impl Shared {
-    /// The state of a connection whose read half is `half`.
-    pub(crate) fn new(half: OwnedReadHalf) -> Arc<Self> {
+    /// The state of the connection `entry`, whose read half is `half`.
+    pub(crate) fn new(half: OwnedReadHalf, entry: Arc<Entry>) -> Arc<Self> {
         Arc::new(Self {
+            entry,
             read: Mutex::new(ReadSide { half, side: BytesMut::new(), closed: false, unseen: false }),
-            stalled: AtomicBool::new(false),
             blocked: Blocked::default(),
             cut: AtomicBool::new(false),
             flushes: AtomicU64::new(0),
-            on_flush: Mutex::new(None),
+            on_flush: Mutex::default(),
         })
-    }
-
-    /// Notes that the client was cut off for taking nothing.
-    pub(crate) fn set_stalled(&self) {
-        self.stalled.store(true, Ordering::Relaxed);
     }
 
     /// Whether a write makes no progress, from now on or no longer.
@@ -120,8 +114,18 @@ impl Shared {
     /// Notes that everything there was to write has been written.
     pub(crate) fn set_flushed(&self) {
         self.flushes.fetch_add(1, Ordering::Relaxed);
-        if let Some(waker) = lock(&self.on_flush).take() {
+        // The report is written when it is dropped, out of the lock.
+        let OnFlush { waker, report: _report } = std::mem::take(&mut *lock(&self.on_flush));
+        if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// Notes that nothing more will be written.
+    pub(crate) fn set_closed(&self) {
+        let report = lock(&self.on_flush).report.take();
+        if let Some(mut report) = report {
+            report.ended(if self.entry.is_stalled() { Finish::SlowClient } else { Finish::ClientGone });
         }
     }
 
@@ -196,7 +200,7 @@ impl Shared {
         if self.flushes.load(Ordering::Relaxed) > seen {
             return Poll::Ready(());
         }
-        *lock(&self.on_flush) = Some(cx.waker().clone());
+        lock(&self.on_flush).waker = Some(cx.waker().clone());
         Poll::Pending
     }
 
@@ -247,8 +251,8 @@ impl ClientWatch {
     /// Whether the client was cut off because it took nothing for too long.
     pub fn has_stalled(&self) -> bool {
         match self {
-            Self::Http1(Http1Watch { shared }) => shared.stalled.load(Ordering::Relaxed),
-            Self::Http2(stream) => stream.stalled.load(Ordering::Relaxed),
+            Self::Http1(Http1Watch { shared }) => shared.entry.is_stalled(),
+            Self::Http2(stream) => stream.is_stalled(),
         }
     }
 
@@ -256,17 +260,16 @@ impl ClientWatch {
     pub fn blocked_for(&self) -> Duration {
         match self {
             Self::Http1(Http1Watch { shared }) => shared.blocked.time(),
-            Self::Http2(stream) => stream.blocked.time(),
+            Self::Http2(stream) => stream.blocked_for(),
         }
     }
 
     /// Has the response given up as soon as its task is woken and its client takes nothing, or no longer.
     pub fn set_cut(&self, is_cut: bool) {
-        let cut = match self {
-            Self::Http1(Http1Watch { shared }) => &shared.cut,
-            Self::Http2(stream) => &stream.cut,
-        };
-        cut.store(is_cut, Ordering::Release);
+        match self {
+            Self::Http1(Http1Watch { shared }) => shared.cut.store(is_cut, Ordering::Release),
+            Self::Http2(stream) => stream.set_cut(is_cut),
+        }
     }
 
     /// How often all that there was to write has been written; what a later [`Self::poll_flushed`] compares with.
@@ -299,7 +302,7 @@ impl ClientWatch {
 
     /// The longest frame that the body should hand over, in bytes.
     ///
-    /// On HTTP/2 whether a client takes anything is known a frame at a time, so frames are short there.
+    /// On HTTP/2 frames are short, so that many streams take turns.
     pub fn max_frame(&self) -> usize {
         match self {
             Self::Http1(_) => usize::MAX,
@@ -307,56 +310,24 @@ impl ClientWatch {
         }
     }
 
-    /// Notes that the body was asked for a frame: the one before is on its way.
-    pub fn set_asked(&self) {
-        if let Self::Http2(stream) = self {
-            stream.turn.fetch_add(stream.turn.load(Ordering::Relaxed) & 1, Ordering::Relaxed);
+    /// The stream, on HTTP/2.
+    pub fn stream(&self) -> Option<&Arc<Http2Stream>> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(stream) => Some(stream),
         }
     }
 
-    /// Notes that the body has handed a frame over.
-    pub fn set_handed(&self) {
-        if let Self::Http2(stream) = self {
-            stream.turn.fetch_or(1, Ordering::Relaxed);
+    /// Takes the report on an answer that was handed over to its end, until it has been written.
+    pub fn settle(&self, report: Box<Report>) {
+        match self {
+            Self::Http1(Http1Watch { shared }) => {
+                // The one before was of a request behind which this one was waiting.
+                let _before = lock(&shared.on_flush).report.replace(report);
+            }
+            // What a stream's end waits for has been written: see `Body`.
+            Self::Http2(_) => drop(report),
         }
-    }
-}
-
-tokio::task_local! {
-    /// The stream whose request the current task works on.
-    static STREAM: Arc<Http2Stream>;
-}
-
-impl Http2Stream {
-    /// Polls `future`, the task of a stream, with `stream` as the current one.
-    pub fn scope<T>(stream: &Arc<Self>, future: impl FnOnce() -> T) -> T {
-        STREAM.sync_scope(Arc::clone(stream), future)
-    }
-
-    /// The current task's stream. Outside of one, a stream that nobody watches.
-    pub fn current() -> Arc<Self> {
-        STREAM.try_with(Arc::clone).unwrap_or_default()
-    }
-
-    /// A number that names the frame that still waits for room in the client's window, if one does.
-    pub fn waiting(&self) -> Option<u64> {
-        let turn = self.turn.load(Ordering::Relaxed);
-        (turn & 1 == 1).then_some(turn)
-    }
-
-    /// Whether a frame waits for room, from now on or no longer.
-    pub fn set_blocked(&self, is_blocked: bool) {
-        if is_blocked { self.blocked.begin() } else { self.blocked.end() }
-    }
-
-    /// Whether the stream is to be given up rather than wait for its client any longer.
-    pub fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::Acquire)
-    }
-
-    /// Notes that the client was cut off for taking nothing.
-    pub fn set_stalled(&self) {
-        self.stalled.store(true, Ordering::Relaxed);
     }
 }
 

@@ -1,8 +1,12 @@
 //! Ending gracefully: one [`Drain`] for the server, a [`Watch`] for whoever must notice.
 
 use std::{
+    fmt,
     future::{Future, poll_fn},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Poll, ready},
     time::Duration,
 };
@@ -10,35 +14,64 @@ use std::{
 use tokio::{runtime::Handle, sync::Notify, task::JoinSet};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// How long a connection that is cut may take to notice.
+/// How long what is cut may take to notice.
 const CUT: Duration = Duration::from_secs(1);
+
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How many of the requests that are cut are named.
+const NAMED: usize = 20;
 
 /// The server's end: triggers the drain and waits for its connections.
 #[derive(Debug, Default)]
 pub struct Drain {
-    token: CancellationToken,
+    shared: Arc<Shared>,
     connections: Mutex<JoinSet<()>>,
     /// There is one more.
     added: Notify,
-    /// Cancelled when the grace is over, and whatever is still there is ended.
-    cut: CancellationToken,
 }
 
-/// The other end, held by connections and log bodies.
+/// The other end, held by connections, requests and log bodies.
 #[derive(Debug, Clone)]
-pub struct Watch(Arc<Tokens>);
+pub struct Watch(Arc<Shared>);
 
 /// Shared as a whole: a token by itself counts its clones under a lock.
-#[derive(Debug)]
-struct Tokens {
+#[derive(Debug, Default)]
+struct Shared {
     begun: CancellationToken,
+    /// Cancelled when the grace is over, and whatever is still there is ended.
     cut: CancellationToken,
+    /// How many requests are under way.
+    requests: AtomicUsize,
+    cut_requests: Mutex<CutRequests>,
+}
+
+#[derive(Debug, Default)]
+struct CutRequests {
+    count: usize,
+    names: Vec<String>,
+}
+
+/// A request that the drain waits for, as long as this lives.
+#[derive(Debug)]
+pub struct Request(Watch);
+
+/// What was still there when the grace was over.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Connections.
+    pub connections: usize,
+    /// Requests on these.
+    pub requests: usize,
+    /// What some of the requests were.
+    pub names: Vec<String>,
 }
 
 impl Drain {
     /// A watch on this drain.
     pub fn watch(&self) -> Watch {
-        Watch(Arc::new(Tokens { begun: self.token.clone(), cut: self.cut.clone() }))
+        Watch(Arc::clone(&self.shared))
     }
 
     /// Runs a connection as a task of its own on `runtime`, until it is done or the grace is over.
@@ -64,20 +97,35 @@ impl Drain {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells everyone to end, and waits for all connections, at most for `grace`. Answers how many had to be cut.
-    pub async fn finish(&self, grace: Duration) -> usize {
-        self.token.cancel();
+    /// Tells everyone to end, and waits for all connections, at most for `grace`. Answers what had to be cut.
+    pub async fn finish(&self, grace: Duration) -> Cut {
+        self.shared.begun.cancel();
         let mut connections = std::mem::take(&mut *self.lock());
         if tokio::time::timeout(grace, ended(&mut connections)).await.is_ok() {
-            return 0;
+            return Cut::default();
         }
         let left = connections.len();
-        self.cut.cancel();
+        self.shared.cut.cancel();
         connections.abort_all();
-        if tokio::time::timeout(CUT, ended(&mut connections)).await.is_err() {
-            tracing::warn!("{} connections hang", connections.len());
+        let all_ended = async {
+            ended(&mut connections).await;
+            // The streams of HTTP/2 are tasks of their own, and learn of their connection's end from it.
+            while self.shared.requests.load(Ordering::Acquire) > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if tokio::time::timeout(CUT, all_ended).await.is_err() {
+            let requests = self.shared.requests.load(Ordering::Acquire);
+            tracing::warn!("{} connections and {requests} requests hang", connections.len());
         }
-        left
+        let CutRequests { count, names } = std::mem::take(&mut *self.shared.cut_requests());
+        Cut { connections: left, requests: count, names }
+    }
+}
+
+impl Shared {
+    fn cut_requests(&self) -> MutexGuard<'_, CutRequests> {
+        self.cut_requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,6 +148,47 @@ impl Watch {
     /// Whether the drain has begun.
     pub fn has_begun(&self) -> bool {
         self.0.begun.is_cancelled()
+    }
+
+    /// A request begins.
+    pub fn request(&self) -> Request {
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        Request(self.clone())
+    }
+}
+
+impl Request {
+    /// Whether the grace is over, so that the request was cut if it ends now.
+    pub fn is_cut(&self) -> bool {
+        self.0.has_cut()
+    }
+
+    /// Notes that the request was cut, and what it was.
+    pub fn note_cut(&self, name: impl FnOnce() -> String) {
+        let mut cut = self.0.0.cut_requests();
+        cut.count += 1;
+        if cut.names.len() < NAMED {
+            cut.names.push(name());
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.0.0.requests.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} connections with {} requests", self.connections, self.requests)?;
+        if !self.names.is_empty() {
+            write!(f, ": {}", self.names.join("; "))?;
+        }
+        match self.requests.saturating_sub(self.names.len()) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
     }
 }
 
@@ -126,7 +215,27 @@ mod tests {
             () = one_is_left => {}
         }
         let watch = drain.watch();
-        assert_eq!(drain.finish(Duration::from_millis(10)).await, 1);
+        assert_eq!(drain.finish(Duration::from_millis(10)).await, Cut { connections: 1, ..Cut::default() });
         assert!(watch.has_begun() && watch.has_cut());
+    }
+
+    #[tokio::test]
+    async fn the_requests_that_are_cut_are_named_but_not_all_of_many() {
+        let drain = Drain::default();
+        let watch = drain.watch();
+        drain.spawn_on(pending(), &Handle::current());
+        let requests: Vec<_> = (0..NAMED + 3).map(|number| (number, watch.request())).collect();
+        let cutting = async {
+            watch.0.cut.cancelled().await;
+            for (number, request) in requests {
+                assert!(request.is_cut());
+                request.note_cut(|| format!("GET /{number}"));
+            }
+        };
+        let (cut, ()) = tokio::join!(drain.finish(Duration::from_millis(10)), cutting);
+        assert_eq!((cut.connections, cut.requests, cut.names.len()), (1, NAMED + 3, NAMED));
+        let text = cut.to_string();
+        assert!(text.starts_with("1 connections with 23 requests: GET /0; GET /1;"), "{text}");
+        assert!(text.ends_with("; GET /19; and 3 more"), "{text}");
     }
 }

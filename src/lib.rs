@@ -49,12 +49,13 @@
 //! | [`metrics`] | | what is measured, sent to a collector and scraped |
 //! | [`model`] | | wire types and their rules |
 //! | [`own_listeners`] | | the addresses that the process itself listens on |
+//! | [`open`] | | the open connections: how many, whose, and which give way to new ones |
 //! | [`peer`] | | a client's address, which trusted proxies may tell |
 //! | [`proxy`] | 6 | the proxy path: rules for heads, connections to backends, the answer's body, tunnels |
 //! | [`renew`] | | sandboxes that live longer while they are used |
 //! | [`router`] | 3 | method and path to a route; the table of routes is in its doc |
 //! | [`runtime`] | 5 | the seam: the trait [`runtime::Runtime`], and its implementations `docker` and `process` |
-//! | [`server`] | 1 | accept loop, a runtime for each thread of connections, socket options, watched IO, write-stall deadlines |
+//! | [`server`] | 1 | accept loop, a runtime for each thread of connections, socket options, watched IO, write deadlines |
 //! | [`service`] | 2 | a request's frame: id, span, CORS, key, errors to responses; never fails |
 //! | [`signal`] | | SIGINT and SIGTERM |
 //! | [`snapshots`] | | copies of sandboxes: their records' states, the work behind them, recovery |
@@ -105,6 +106,7 @@ pub mod init_config;
 pub mod logs;
 pub mod metrics;
 pub mod model;
+pub mod open;
 pub mod own_listeners;
 pub mod peer;
 pub mod proxy;

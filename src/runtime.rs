@@ -57,6 +57,12 @@ pub trait Runtime: Send + Sync + 'static {
         Err(RuntimeError::not_supported("Resuming"))
     }
 
+    /// Whether [`Self::get`] and [`Self::endpoint`] of a sandbox are answered from memory, however busy the backend is. True
+    /// for a sandbox that is known not to exist.
+    fn is_at_hand(&self, _id: &str) -> bool {
+        false
+    }
+
     /// Moves a sandbox's expiry to `expires_at`, earlier or later; answers with the new one.
     async fn renew(&self, _id: &str, _expires_at: Timestamp) -> Result<Timestamp, RuntimeError> {
         Err(RuntimeError::not_supported("Renewing"))

@@ -4,15 +4,18 @@ pub mod connection;
 pub mod io;
 pub mod listen;
 pub mod stall;
+pub mod stalled;
 pub mod threads;
 pub mod timer;
+pub mod unacked;
 
-use std::{future::Future, io as std_io, sync::Arc, time::Duration};
+use std::{future::Future, io as std_io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
-
-use self::{connection::Connections, listen::Listeners, threads::Threads};
-use crate::drain::Drain;
+use self::{connection::Connections, listen::Listeners, stalled::Stalls, threads::Threads};
+use crate::{
+    drain::{Cut, Drain},
+    open::{Limits, NoPlace, Place, Table},
+};
 
 /// How long the loop rests when the process has run out of descriptors or memory.
 const REST: Duration = Duration::from_millis(100);
@@ -24,8 +27,10 @@ pub struct Settings {
     pub connections: Connections,
     /// Who serves them.
     pub threads: Threads,
-    /// How many may be open at a time; the rest wait in the backlog.
-    pub max_connections: usize,
+    /// Looks for clients that take nothing.
+    pub stalls: Stalls,
+    /// How many may be open at a time.
+    pub limits: Limits,
     /// Ends them.
     pub drain: Drain,
     /// How long they may take to end.
@@ -35,49 +40,63 @@ pub struct Settings {
 /// Serves connections until `stop` resolves, then ends: plain requests finish, log streams stop at a line's end, and
 /// whatever is left after the grace is cut. Gives the threads back, on which what requests have begun may go on.
 pub async fn run(mut listeners: Listeners, settings: Settings, stop: impl Future<Output = ()>) -> Threads {
-    let Settings { connections, threads, max_connections, drain, grace } = settings;
-    let room = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
-    let connections = Arc::new(connections);
+    let Settings { connections, threads, stalls, limits, drain, grace } = settings;
+    let (connections, table) = (Arc::new(connections), Table::new(limits));
+    let watching = tokio::spawn(stalls.watch(Arc::clone(&table)));
     tokio::select! {
         () = stop => {}
-        () = accept(&mut listeners, connections, &threads, room, &drain) => {}
+        () = accept(&mut listeners, connections, &threads, &table, &drain) => {}
         () = drain.reap() => {}
     }
     drop(listeners);
     tracing::info!("no new connections; ending within {} s", grace.as_secs());
     match drain.finish(grace).await {
-        0 => tracing::info!("all connections have ended"),
-        cut => tracing::warn!("{cut} connections were cut after {} s", grace.as_secs()),
+        Cut { connections: 0, .. } => tracing::info!("all connections have ended"),
+        cut => tracing::warn!("cut after {} s: {cut}", grace.as_secs()),
     }
+    watching.abort();
     threads
 }
 
-/// Accepts for ever. Waits for room before it accepts, so that a full server leaves clients in the backlog.
+/// Accepts for ever.
 async fn accept(
     listeners: &mut Listeners,
     connections: Arc<Connections>,
     threads: &Threads,
-    room: Arc<Semaphore>,
+    table: &Arc<Table>,
     drain: &Drain,
 ) {
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         // Out of this runtime's hands: that of the connection's thread is to watch it.
         let accepted = listeners.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
-        let (stream, peer) = match accepted {
+        let accepted = accepted.and_then(|(stream, peer)| Ok((stream.local_addr()?, stream, peer)));
+        let (local, stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 recover(&error).await;
                 continue;
             }
         };
+        let Some(held) = admit(table, peer, local).await else { continue };
         let connections = Arc::clone(&connections);
         let (place, runtime) = threads.place();
         let connection = async move {
-            connections.serve(stream, peer).await;
-            drop((permit, place));
+            connections.serve(stream, &held.entry).await;
+            drop((held, place));
         };
         drain.spawn_on(connection, runtime);
+    }
+}
+
+/// A place for a connection, which waits for one if all are taken, and others behind it in the backlog. None for a connection
+/// of an address that has its share: it is closed, so that it holds nobody up.
+async fn admit(table: &Arc<Table>, peer: SocketAddr, local: SocketAddr) -> Option<Place> {
+    loop {
+        match table.admit(peer, local) {
+            Ok(place) => return Some(place),
+            Err(NoPlace::Full) => table.maybe_free().await,
+            Err(NoPlace::Share) => return None,
+        }
     }
 }
 

@@ -20,9 +20,11 @@ use crate::{
     client::{ClientWatch, Http2Stream},
     config::secret::Secret,
     error::ApiError,
+    logs::finish::Finish,
+    open::Entry,
     peer::{Peer, trusted::TrustedProxies},
     proxy::tunnel::TunnelSlot,
-    router::{self, NoRoute, Route},
+    router::{self, NoRoute, PortOf, Route},
 };
 
 /// The header that names a request, in requests and responses.
@@ -41,7 +43,8 @@ pub struct Gateway {
     pub api: Api,
     /// The API key; anyone may call when there is none.
     pub key: Option<Secret>,
-    /// How many requests may be worked on at once, log streams not counted (`server.limit_concurrency`).
+    /// How many requests may be worked on at once, those not counted that [`Gateway::room`] names
+    /// (`server.limit_concurrency`).
     pub concurrency: Option<Semaphore>,
     /// As many requests to sandboxes' own servers may wait for the head of their answer: a server that never answers, which
     /// anyone may ask, must not shut others out of the gateway's own API.
@@ -59,6 +62,7 @@ pub struct Gateway {
 pub struct Service {
     gateway: Arc<Gateway>,
     peer: Peer,
+    entry: Arc<Entry>,
     http1: Option<Http1>,
 }
 
@@ -70,9 +74,14 @@ struct Http1 {
 }
 
 impl Gateway {
-    /// The permits that a request for `route` takes one of.
+    /// The permits that a request for `route` takes one of. None for what is answered at any load: it asks nobody, or has
+    /// limits of its own.
     fn room(&self, route: Option<&Route>) -> Option<&Semaphore> {
         match route {
+            Some(Route::Health | Route::Version | Route::OpenApi | Route::Docs(_)) => None,
+            // `[logs]`: who follows is many, and all of them come back at once.
+            Some(Route::Logs(_)) => None,
+            Some(Route::GetSandbox(id) | Route::Endpoint(PortOf { id, .. })) if self.api.runtime.is_at_hand(id) => None,
             Some(Route::Proxy(..)) => self.proxy_concurrency.as_ref(),
             _ => self.concurrency.as_ref(),
         }
@@ -80,14 +89,29 @@ impl Gateway {
 }
 
 impl Service {
-    /// A service for the HTTP/1.1 connection of `peer` that `client` watches. What it is to become it leaves in `tunnels`.
-    pub fn http1(gateway: Arc<Gateway>, peer: Peer, client: ClientWatch, tunnels: Arc<TunnelSlot>) -> Self {
-        Self { gateway, peer, http1: Some(Http1 { client, tunnels }) }
+    /// A service for the HTTP/1.1 connection `entry` of `peer` that `client` watches. What it is to become it leaves in
+    /// `tunnels`.
+    pub fn http1(
+        gateway: Arc<Gateway>,
+        peer: Peer,
+        entry: Arc<Entry>,
+        client: ClientWatch,
+        tunnels: Arc<TunnelSlot>,
+    ) -> Self {
+        Self { gateway, peer, entry, http1: Some(Http1 { client, tunnels }) }
     }
 
-    /// A service for the HTTP/2 connection of `peer`.
-    pub fn http2(gateway: Arc<Gateway>, peer: Peer) -> Self {
-        Self { gateway, peer, http1: None }
+    /// A service for the HTTP/2 connection `entry` of `peer`.
+    pub fn http2(gateway: Arc<Gateway>, peer: Peer, entry: Arc<Entry>) -> Self {
+        Self { gateway, peer, entry, http1: None }
+    }
+
+    /// The client of the request that the current task works on.
+    fn client(&self) -> ClientWatch {
+        match &self.http1 {
+            Some(http1) => http1.client.clone(),
+            None => ClientWatch::Http2(Http2Stream::current()),
+        }
     }
 
     async fn answer(
@@ -104,6 +128,7 @@ impl Service {
         let origin = req.headers().get(header::ORIGIN).cloned();
         let mut is_gone = false;
         let tunnels = self.http1.as_ref().map(|http1| Arc::clone(&http1.tunnels));
+        let client = self.client();
         let mut is_preflight = false;
         let mut res = if self.gateway.local_only && !origin::is_local(&req) {
             respond::error(ApiError::foreign_origin())
@@ -111,7 +136,7 @@ impl Service {
             is_preflight = true;
             preflight
         } else {
-            self.routed(req).await.unwrap_or_else(|error| {
+            self.routed(req, client.clone()).await.unwrap_or_else(|error| {
                 is_gone = error.is_client_gone();
                 respond::error(error)
             })
@@ -121,6 +146,9 @@ impl Service {
         res.headers_mut().insert(header::SERVER, SERVER);
         if is_gone {
             // A report without an answer says that the client left before it.
+            if client.has_stalled() {
+                report.ended(Finish::SlowClient);
+            }
             return Ok(res);
         }
         report.answered(res.status());
@@ -136,12 +164,12 @@ impl Service {
             tunnels.put(Box::new(tunnel.reporting(report)));
             return Ok(res);
         }
-        Ok(res.map(|body| body.reporting(report)))
+        Ok(res.map(|body| body.reporting(report, client)))
     }
 
     /// Authenticates, finds the route and calls its handler (the order of http-api.md §3).
-    async fn routed(self, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
-        let Self { gateway, peer, http1 } = self;
+    async fn routed(self, req: Request<Incoming>, client: ClientWatch) -> Result<Response<Body>, ApiError> {
+        let Self { gateway, peer, .. } = self;
         let route = router::route(req.method(), req.uri().path());
         let Ok(_permit) = gateway.room(route.as_ref().ok()).map(Semaphore::try_acquire).transpose() else {
             return Ok(respond::overloaded());
@@ -150,10 +178,7 @@ impl Service {
             auth::check(key, &router::decoded_path(req.uri().path()), &route, req.headers())?;
         }
         match route {
-            Ok(route) => {
-                let client = http1.map_or_else(|| ClientWatch::Http2(Http2Stream::current()), |http1| http1.client);
-                api::handle(&gateway.api, route, req, Caller { peer, client }).await
-            }
+            Ok(route) => api::handle(&gateway.api, route, req, Caller { peer, client }).await,
             Err(NoRoute::NotFound) => Err(ApiError::no_route()),
             Err(NoRoute::MethodNotAllowed { allow }) => Err(ApiError::method_not_allowed(allow)),
             Err(NoRoute::TrailingSlash) => Ok(respond::without_slash(req.uri())),
@@ -177,7 +202,8 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let service = Self { peer: peer.clone(), ..self.clone() };
         let (version, start) = (req.version(), Instant::now());
         let request = access::Request { peer, method, path, version, start, span: span.clone() };
-        Box::pin(service.answer(req, id, Box::new(Report::new(request))).instrument(span))
+        let report = Report::new(request, &self.entry, &self.gateway.api.drain);
+        Box::pin(service.answer(req, id, Box::new(report)).instrument(span))
     }
 }
 

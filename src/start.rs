@@ -12,6 +12,7 @@ use crate::{
     drain::{self, Drain},
     logs::limits::{StreamLimits, Streams},
     metrics::{Metrics, otlp::Otlp, prometheus::Prometheus},
+    open,
     proxy::{self, Proxy, limits::Limits},
     renew::Renewer,
     runtime::{
@@ -19,7 +20,7 @@ use crate::{
         docker::{Docker, DockerOptions},
         process::{Process, ProcessOptions},
     },
-    server::{Settings, connection::Connections, listen::Listeners, threads::Threads},
+    server::{Settings, connection::Connections, listen::Listeners, stalled::Stalls, threads::Threads},
     service::Gateway,
     snapshots::{SnapshotOptions, Snapshots},
     store::{self, StoreError},
@@ -69,7 +70,7 @@ pub fn server(
     snapshots: Snapshots,
     metrics: Metrics,
 ) -> Settings {
-    let config::Server { timeout_keep_alive, timeout_graceful_shutdown, max_connections, .. } = config.server;
+    let config::Server { timeout_keep_alive, timeout_graceful_shutdown, .. } = config.server;
     let drain = Drain::default();
     let api = Api {
         renewer: Renewer::start(&config.renew_intent, &runtime),
@@ -92,17 +93,20 @@ pub fn server(
         local_only: config.runtime.kind == RuntimeKind::Process,
         log_health_checks: config.log.access_health_checks,
     });
+    let stalls = Stalls::new(config.logs.write_stall_timeout);
     let connections = Connections {
         gateway,
         drain: drain.watch(),
         keep_alive: timeout_keep_alive,
         write_stall: config.logs.write_stall_timeout,
+        is_blind: stalls.is_blind(),
         metrics,
     };
     Settings {
         connections,
         threads,
-        max_connections: max_connections as usize,
+        stalls,
+        limits: connection_limits(&config.server),
         drain,
         grace: timeout_graceful_shutdown,
     }
@@ -168,6 +172,15 @@ pub fn raise_descriptor_limit() {
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         Ok(()) => tracing::debug!(?maximum, "raised the limit on open files"),
         Err(error) => tracing::warn!(%error, ?current, "the limit on open files stays low"),
+    }
+}
+
+fn connection_limits(server: &config::Server) -> open::Limits {
+    let proxies = server.trusted_proxies.clone();
+    open::Limits {
+        total: server.max_connections as usize,
+        per_address: server.max_connections_per_address.map_or(0, |limit| limit.get() as usize),
+        is_trusted: Box::new(move |ip| proxies.trusts(ip)),
     }
 }
 

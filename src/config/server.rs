@@ -19,9 +19,10 @@ pub struct Server {
     /// 1 s. Default 30 s.
     pub timeout_keep_alive: Duration,
     /// Requests in flight above which a new one is answered 503; 0, here
-    /// `None`, is unlimited. Default 1024. Log streams do not count here: they
-    /// last for hours and have their own limits in [`Logs`](super::Logs), so
-    /// that neither kind of request can lock the other out. As many requests to
+    /// `None`, is unlimited. Default 1024. Log streams do not count here, nor do
+    /// they while they are opened: they last for hours and have their own limits
+    /// in [`Logs`](super::Logs), so that neither kind of request can lock the
+    /// other out. Neither does what is answered from memory. As many requests to
     /// sandboxes' own servers may wait for their answer's head, for the same
     /// reason; what follows the head is limited as connections are.
     pub limit_concurrency: Option<NonZeroU32>,
@@ -29,6 +30,11 @@ pub struct Server {
     /// hold a connection each, so this is above `logs.max_streams`. At least
     /// 1; default 16384. Not a key of the Python server.
     pub max_connections: u32,
+    /// Connections that one address may hold at once, a network of 64 bits for
+    /// IPv6; 0, here `None`, is no limit. Those of trusted proxies, which
+    /// connect for many clients, do not count. Default: half of
+    /// `max_connections`. Not a key of the Python server.
+    pub max_connections_per_address: Option<NonZeroU32>,
     /// How long running requests may take to end once the server is told to
     /// stop; at least 1 s. Default 5 s.
     pub timeout_graceful_shutdown: Duration,
@@ -73,12 +79,14 @@ pub struct Proxy {
 impl Server {
     pub(super) fn read(section: &mut Section<'_>, trusted_proxies: TrustedProxies) -> Self {
         read_inert(section);
+        let max_connections = section.integer("max_connections", 16_384, 1..=i64::from(u32::MAX));
         Self {
             host: section.text_or("host", "0.0.0.0"),
             port: section.integer("port", 8080, 1..=65_535),
             timeout_keep_alive: section.whole_seconds("timeout_keep_alive", 30, 1),
             limit_concurrency: section.limit("limit_concurrency", 1024),
-            max_connections: section.integer("max_connections", 16_384, 1..=i64::from(u32::MAX)),
+            max_connections,
+            max_connections_per_address: section.limit("max_connections_per_address", max_connections.div_ceil(2)),
             timeout_graceful_shutdown: section.whole_seconds("timeout_graceful_shutdown", 5, 1),
             backlog: section.integer("backlog", 2048, 1..=i64::from(i32::MAX)),
             api_key: section.secret("api_key"),

@@ -104,13 +104,13 @@ impl LogBody {
         self
     }
 
-    /// Why it ended. Dropped before its end it was the client that left, unless we have cut it.
+    /// Why it ended. Dropped before its end it was the client that left, unless it was cut off.
     pub fn finish(&self) -> Finish {
         match self.finish {
             Some(finish) => finish,
             None if self.live.as_ref().is_some_and(StreamGuard::is_ended) => Finish::EndedByAdmin,
             None if self.client.has_stalled() => Finish::SlowClient,
-            None if self.watch.has_cut() => Finish::Drained,
+            None if self.watch.has_cut() => Finish::Cut,
             None => Finish::ClientGone,
         }
     }
@@ -128,7 +128,6 @@ impl LogBody {
     /// Polls for the next piece.
     pub fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.project();
-        this.client.set_asked();
         if let Some(live) = &*this.live
             && matches!(this.state, State::Streaming(_))
         {
@@ -143,7 +142,6 @@ impl LogBody {
             }
         }
         if !this.rest.is_empty() {
-            this.client.set_handed();
             return Poll::Ready(Some(Ok(Frame::data(slice(this.rest, this.client.max_frame())))));
         }
         if *this.follow && !*this.draining && this.drain.poll(cx).is_ready() {
@@ -170,7 +168,6 @@ impl LogBody {
                 }
                 *this.rest = if *this.draining { up_to_line_end(bytes) } else { bytes };
                 *this.at_line_start = this.rest.last() == Some(&b'\n');
-                this.client.set_handed();
                 Poll::Ready(Some(Ok(Frame::data(slice(this.rest, this.client.max_frame())))))
             }
             Poll::Ready(Some(Err(error))) => {
@@ -183,7 +180,8 @@ impl LogBody {
             Poll::Ready(None) => end(this.state, this.live.as_ref(), this.finish, Finish::Complete, None),
             Poll::Pending => {
                 ready!(this.client.poll_gone(cx));
-                end(this.state, this.live.as_ref(), this.finish, Finish::ClientGone, Some(BodyError::ClientGone))
+                let how = if this.client.has_stalled() { Finish::SlowClient } else { Finish::ClientGone };
+                end(this.state, this.live.as_ref(), this.finish, how, Some(BodyError::ClientGone))
             }
         }
     }

@@ -17,19 +17,22 @@ pub enum Finish {
     BackendFailed,
     /// The gateway is ending.
     Drained,
+    /// The gateway has ended before the client had taken everything.
+    Cut,
     /// An administrator ended it (`DELETE /admin/streams/{id}`).
     EndedByAdmin,
 }
 
 impl Finish {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Complete,
         Self::ClientGone,
         Self::SlowClient,
         Self::BackendLost,
         Self::BackendFailed,
         Self::Drained,
+        Self::Cut,
         Self::EndedByAdmin,
     ];
 
@@ -42,6 +45,7 @@ impl Finish {
             Self::BackendLost => "backend_lost",
             Self::BackendFailed => "backend_failed",
             Self::Drained => "drained",
+            Self::Cut => "cut",
             Self::EndedByAdmin => "ended_by_admin",
         }
     }

@@ -74,7 +74,7 @@ impl ProxyBody {
         let is_whole = self.rest.is_empty() || self.finish != Some(Finish::Complete);
         self.finish.filter(|_| is_whole).unwrap_or_else(|| match self.client.has_stalled() {
             true => Finish::SlowClient,
-            false if self.drain.has_begun() => Finish::Drained,
+            false if self.drain.has_cut() => Finish::Cut,
             false => Finish::ClientGone,
         })
     }
@@ -94,7 +94,6 @@ impl ProxyBody {
 
     /// Polls for the next piece.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.client.set_asked();
         if !self.rest.is_empty() {
             return Poll::Ready(Some(Ok(self.hand())));
         }
@@ -119,7 +118,7 @@ impl ProxyBody {
             Poll::Pending => {
                 ready!(self.client.poll_hung_up(cx));
                 self.state = State::Ended;
-                self.finish = Some(Finish::ClientGone);
+                self.finish = None;
                 Poll::Ready(Some(Err(BodyError::ClientGone)))
             }
         }
@@ -138,7 +137,6 @@ impl ProxyBody {
     }
 
     fn hand(&mut self) -> Frame<Bytes> {
-        self.client.set_handed();
         let most = self.client.max_frame();
         Frame::data(if self.rest.len() <= most { std::mem::take(&mut self.rest) } else { self.rest.split_to(most) })
     }

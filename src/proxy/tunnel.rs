@@ -118,7 +118,11 @@ impl Drop for Record {
     fn drop(&mut self) {
         let Some(report) = &mut self.report else { return };
         report.add(usize::try_from(self.sent.load(Ordering::Relaxed)).unwrap_or(usize::MAX));
-        let unfinished = if self.drain.has_begun() { Finish::Drained } else { Finish::ClientGone };
+        let unfinished = match self.client.has_stalled() {
+            true => Finish::SlowClient,
+            false if self.drain.has_cut() => Finish::Cut,
+            false => Finish::ClientGone,
+        };
         report.ended(self.finish.unwrap_or(unfinished));
     }
 }

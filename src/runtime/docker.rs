@@ -271,6 +271,10 @@ impl Runtime for Docker {
         self.inner.get(id).await
     }
 
+    fn is_at_hand(&self, id: &str) -> bool {
+        self.inner.cache.of(id).is_some()
+    }
+
     async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
         self.inner.list().await
     }

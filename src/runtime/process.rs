@@ -123,6 +123,10 @@ impl Runtime for Process {
         Ok(self.find(id)?.show())
     }
 
+    fn is_at_hand(&self, _id: &str) -> bool {
+        true
+    }
+
     async fn list(&self) -> Result<Vec<Shown>, RuntimeError> {
         Ok(self.shared.all().iter().filter(|sandbox| !sandbox.is_stopping()).map(|sandbox| sandbox.show()).collect())
     }

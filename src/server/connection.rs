@@ -3,7 +3,6 @@
 use std::{
     error::Error,
     future::{Future, pending},
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -17,8 +16,9 @@ use super::{io::WatchedIo, listen, stall::StreamExecutor, timer::ConnectionTimer
 use crate::{
     causes, drain,
     metrics::{Metrics, labels::Protocol},
+    open::Entry,
     peer::Peer,
-    proxy::tunnel::TunnelSlot,
+    proxy::tunnel::{Tunnel, TunnelSlot},
     service::{Gateway, Service},
 };
 
@@ -32,6 +32,15 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// the read after that finds its buffer free and still in the cache.
 const BUFFER: usize = 48 * 1024;
 
+/// Most bytes that a client may have sent of an HTTP/2 request's body and nobody has read.
+///
+/// What is lost by its being small is the speed of one upload over a long way: so much a round trip.
+const STREAM_WINDOW: u32 = 128 * 1024;
+
+/// As many bytes for all streams of a connection together: bodies that nobody reads take nothing from the others, however many
+/// they are. hyper's own is as large as that of one stream, which one such body fills.
+const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
+
 /// Most bytes of an HTTP/2 stream that are held for writing.
 const SEND_BUFFER: usize = 64 * 1024;
 
@@ -44,7 +53,13 @@ const MAX_STREAMS: u32 = 1024;
 /// How often a silent HTTP/2 connection is asked whether it is still there, and how long it may take to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
-/// Why a connection ended: hyper's error, or the system's.
+/// How long a new connection may be silent: an honest client has something to say, and says it.
+const FIRST_BYTES: Duration = Duration::from_secs(5);
+
+/// How long a connection that gives way to another may take to end.
+const GIVE_WAY: Duration = Duration::from_secs(1);
+
+/// Why a connection ended: hyper's error, or the system's, or ours.
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// What all connections have in common.
@@ -56,73 +71,83 @@ pub struct Connections {
     pub drain: drain::Watch,
     /// How long the next request's head may take to be whole, the idle time before it included.
     pub keep_alive: Duration,
-    /// How long a blocked write may make no progress.
+    /// How long a client may take nothing of what there is for it.
     pub write_stall: Duration,
+    /// The system has to see to that: see [`super::stalled`].
+    pub is_blind: bool,
     /// What is measured.
     pub metrics: Metrics,
 }
 
 impl Connections {
-    /// Serves the connection `stream` of `peer` until it ends, on the runtime that calls this. The socket does not block.
-    pub async fn serve(&self, stream: std::net::TcpStream, peer: SocketAddr) {
+    /// Serves the connection `stream`, that `entry` stands for, until it ends, on the runtime that calls this. The socket does
+    /// not block.
+    pub async fn serve(&self, stream: std::net::TcpStream, entry: &Arc<Entry>) {
         let tuned = TcpStream::from_std(stream).and_then(|stream| {
-            listen::tune(&stream, self.write_stall)?;
+            listen::tune(&stream, self.write_stall, self.is_blind)?;
             Ok(stream)
         });
         let served = match tuned {
-            Ok(stream) => self.speak(WatchedIo::new(stream, self.write_stall), peer).await,
+            Ok(stream) => self.speak(WatchedIo::new(stream, Arc::clone(entry), self.is_blind), entry).await,
             Err(error) => Err(error.into()),
         };
+        let peer = entry.peer();
         match served {
             Ok(()) => tracing::trace!(%peer, "connection ended"),
             Err(error) => tracing::debug!(%peer, error = causes::chain(&*error), "connection ended with an error"),
         }
     }
 
-    async fn speak(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Failure> {
+    async fn speak(&self, io: WatchedIo, entry: &Arc<Entry>) -> Result<(), Failure> {
         let new = self.metrics.connection(Protocol::Unknown);
+        let patience = FIRST_BYTES.min(self.keep_alive);
         let is_http2 = tokio::select! {
-            begun = tokio::time::timeout(self.keep_alive, io.begins_with(PREFACE)) => begun??,
+            begun = tokio::time::timeout(patience, io.begins_with(PREFACE)) => begun??,
             // Nothing was asked yet, so there is nothing to finish.
             () = self.drain.begun() => return Ok(()),
+            () = entry.told() => return Ok(()),
         };
         drop(new);
         let _counted = self.metrics.connection(if is_http2 { Protocol::Http2 } else { Protocol::Http1 });
         if is_http2 {
             // Boxed, so that the many connections without HTTP/2 have no room for it.
-            Box::pin(self.speak_http2(io, peer)).await
+            Box::pin(self.speak_http2(io, entry)).await
         } else {
-            self.speak_http1(io, peer).await
+            self.speak_http1(io, entry).await
         }
     }
 
-    fn peer(&self, address: SocketAddr) -> Peer {
-        Peer::new(address, &self.gateway.proxies)
+    fn peer(&self, entry: &Entry) -> Peer {
+        Peer::new(entry.peer(), &self.gateway.proxies)
     }
 
-    async fn speak_http1(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Failure> {
+    async fn speak_http1(&self, io: WatchedIo, entry: &Arc<Entry>) -> Result<(), Failure> {
         let tunnels = Arc::<TunnelSlot>::default();
-        let service = Service::http1(Arc::clone(&self.gateway), self.peer(peer), io.watch(), Arc::clone(&tunnels));
+        let (gateway, peer) = (Arc::clone(&self.gateway), self.peer(entry));
+        let service = Service::http1(gateway, peer, Arc::clone(entry), io.watch(), Arc::clone(&tunnels));
         let connection = pin!(self.http1().serve_connection(TokioIo::new(io), service).with_upgrades());
         // hyper itself ends an idle one.
-        self.drive(connection, pending(), |connection| connection.graceful_shutdown()).await?;
+        self.drive(entry, connection, pending(), |connection| connection.graceful_shutdown()).await?;
         if let Some(tunnel) = tunnels.take() {
             // In this task, so that it counts as a connection and ends with the grace.
-            Box::pin(tunnel.run()).await;
+            Box::pin(run_tunnel(tunnel, entry)).await?;
         }
         Ok(())
     }
 
-    async fn speak_http2(&self, io: WatchedIo, peer: SocketAddr) -> Result<(), Failure> {
-        let service = Service::http2(Arc::clone(&self.gateway), self.peer(peer));
-        let executor = StreamExecutor::new(self.write_stall);
+    async fn speak_http2(&self, io: WatchedIo, entry: &Arc<Entry>) -> Result<(), Failure> {
+        let service = Service::http2(Arc::clone(&self.gateway), self.peer(entry), Arc::clone(entry));
+        let executor = StreamExecutor::new(Arc::clone(entry), self.write_stall);
         let connection = pin!(self.http2(executor.clone()).serve_connection(TokioIo::new(io), service));
-        self.drive(connection, executor.idle(self.keep_alive), |connection| connection.graceful_shutdown()).await
+        let idle = executor.idle(self.keep_alive);
+        self.drive(entry, connection, idle, |connection| connection.graceful_shutdown()).await
     }
 
-    /// Polls a connection to its end; asks it by `end` to end when the gateway does, or when it has been `idle`.
+    /// Polls a connection to its end; asks it by `end` to end when the gateway does, when it has been `idle`, or when another
+    /// needs its place. Drops it when its client takes nothing.
     async fn drive<C>(
         &self,
+        entry: &Entry,
         mut connection: Pin<&mut C>,
         idle: impl Future<Output = ()>,
         end: impl FnOnce(Pin<&mut C>),
@@ -130,14 +155,32 @@ impl Connections {
     where
         C: Future<Output = hyper::Result<()>>,
     {
+        let mut gives_way = false;
         tokio::select! {
             biased;
             served = &mut connection => return Ok(served?),
+            () = entry.told() => gives_way = true,
             () = self.drain.begun() => {}
             () = idle => {}
         }
+        if entry.is_stalled() {
+            return Err(STALLED.into());
+        }
         end(connection.as_mut());
-        Ok(connection.await?)
+        // Boxed: most of its life a connection does not need the room.
+        let overdue = Box::pin(async {
+            if gives_way {
+                // Cut short when the client stalls.
+                let _ = tokio::time::timeout(GIVE_WAY, entry.told()).await;
+            } else {
+                entry.told().await;
+            }
+        });
+        tokio::select! {
+            biased;
+            served = connection => Ok(served?),
+            () = overdue => Err(if entry.is_stalled() { STALLED } else { "it had to give way" }.into()),
+        }
     }
 
     fn http1(&self) -> http1::Builder {
@@ -160,8 +203,21 @@ impl Connections {
             // Behind what a slow reader has still to take, the answer to a ping comes late.
             .keep_alive_timeout(PING.1.max(self.write_stall))
             .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEADER_LIST)
             .max_send_buf_size(SEND_BUFFER);
         builder
+    }
+}
+
+/// What the log says of a client that is cut off.
+const STALLED: &str = "the client takes nothing";
+
+/// Runs a tunnel, unless its client takes nothing.
+async fn run_tunnel(tunnel: Box<Tunnel>, entry: &Entry) -> Result<(), Failure> {
+    tokio::select! {
+        () = tunnel.run() => Ok(()),
+        () = entry.told() => Err(STALLED.into()),
     }
 }

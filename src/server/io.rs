@@ -1,43 +1,38 @@
-//! The client's socket as hyper sees it: watched while a response is pending, with a deadline on blocked writes.
+//! The client's socket as hyper sees it: watched while a response is pending, and what it takes is counted.
 
 use std::{
-    future::{Future, poll_fn},
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
+    task::{Context, Poll},
 };
 
-use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, tcp::OwnedWriteHalf},
-    time::{Sleep, sleep},
 };
 
-use crate::client::{ClientWatch, Http1Watch, Shared};
+use crate::{
+    client::{ClientWatch, Http1Watch, Shared},
+    open::Entry,
+};
 
 /// What hyper reads from and writes to.
 #[derive(Debug)]
 pub struct WatchedIo {
     write: OwnedWriteHalf,
     shared: Arc<Shared>,
-    stall: Stall,
-}
-
-/// The write-progress deadline. There is a timer only while a write is blocked.
-#[derive(Debug)]
-struct Stall {
-    timeout: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    entry: Arc<Entry>,
+    is_blind: bool,
+    is_blocked: bool,
 }
 
 impl WatchedIo {
-    /// Watches `stream`; a write that makes no progress for `write_stall` fails.
-    pub fn new(stream: TcpStream, write_stall: Duration) -> Self {
+    /// Watches `stream`, the socket of `entry`. If `is_blind`, the system cuts off a client that takes nothing, and what it
+    /// says then is the first that is known of it.
+    pub fn new(stream: TcpStream, entry: Arc<Entry>, is_blind: bool) -> Self {
         let (half, write) = stream.into_split();
-        Self { write, shared: Shared::new(half), stall: Stall { timeout: write_stall, timer: None } }
+        Self { write, shared: Shared::new(half, Arc::clone(&entry)), entry, is_blind, is_blocked: false }
     }
 
     /// A watch on this socket's client, for the bodies of its responses.
@@ -52,57 +47,49 @@ impl WatchedIo {
     ///
     /// The client left before that.
     pub async fn begins_with(&self, wanted: &[u8]) -> io::Result<bool> {
-        poll_fn(|cx| self.shared.poll_begins_with(cx, wanted)).await
+        std::future::poll_fn(|cx| self.shared.poll_begins_with(cx, wanted)).await
     }
 
-    /// Keeps the deadline of a write that was tried: `again` tries it once more, past the runtime's idea of readiness.
-    fn poll_progress(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-        again: impl FnOnce(&TcpStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            if self.stall.timer.take().is_some() {
-                self.shared.set_blocked(false);
-            }
-            return written;
+    fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_pending() != self.is_blocked {
+            self.is_blocked = written.is_pending();
+            self.shared.set_blocked(self.is_blocked);
         }
-        if self.shared.is_cut() {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "ended by the administrator")));
+        match &written {
+            Poll::Ready(Ok(count)) => self.entry.add_written(*count),
+            Poll::Ready(Err(error)) => self.note_error(error),
+            Poll::Pending if self.shared.is_cut() => {
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::ConnectionAborted,
+                    "ended by the administrator",
+                )));
+            }
+            Poll::Pending => {}
         }
-        let timeout = self.stall.timeout;
-        let timer = self.stall.timer.get_or_insert_with(|| {
-            self.shared.set_blocked(true);
-            Box::pin(sleep(timeout))
-        });
-        ready!(timer.as_mut().poll(cx));
-        self.stall.timer = None;
-        // A socket counts as writable only when a third of its buffer is free and half of what may be unsent is sent, which
-        // takes a slow reader long. But it takes a byte as soon as there is room for one.
-        match again(self.write.as_ref()) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.shared.set_stalled();
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
-            }
-            written => {
-                self.shared.set_blocked(false);
-                Poll::Ready(written)
-            }
+        written
+    }
+
+    fn note_error(&self, error: &io::Error) {
+        if self.is_blind && error.kind() == io::ErrorKind::TimedOut {
+            self.entry.set_stalled();
         }
     }
 }
 
 impl AsyncRead for WatchedIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.shared.poll_read(cx, buf)
+        let read = self.shared.poll_read(cx, buf);
+        if let Poll::Ready(Err(error)) = &read {
+            self.note_error(error);
+        }
+        read
     }
 }
 
 impl AsyncWrite for WatchedIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.write).poll_write(cx, buf);
-        self.poll_progress(cx, written, |stream| SockRef::from(stream).send(buf))
+        self.note(written)
     }
 
     fn poll_write_vectored(
@@ -111,7 +98,7 @@ impl AsyncWrite for WatchedIo {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.write).poll_write_vectored(cx, bufs);
-        self.poll_progress(cx, written, |stream| SockRef::from(stream).send_vectored(bufs))
+        self.note(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -125,5 +112,11 @@ impl AsyncWrite for WatchedIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.write).poll_shutdown(cx)
+    }
+}
+
+impl Drop for WatchedIo {
+    fn drop(&mut self) {
+        self.shared.set_closed();
     }
 }

@@ -23,7 +23,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// … and given up after so many questions without an answer: 60 s in all (log-pitfalls A2).
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// How much later than the write-stall timeout, which knows the reason, the kernel gives a connection up.
+/// How much later than [`super::stalled`], which is an eighth late at most, the kernel gives a connection up.
 const AFTER_STALL: Duration = Duration::from_secs(10);
 
 /// The longest `TCP_USER_TIMEOUT` that Linux takes.
@@ -128,12 +128,13 @@ fn bind_to(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
 }
 
 /// Sets the options of an accepted socket: lines leave at once, a client that vanished is noticed, and one that takes
-/// nothing fills no queue of the kernel's.
+/// nothing fills no queue of the kernel's. If `is_blind`, it is the kernel that cuts off a client who takes nothing for
+/// `write_stall`; else it gives up those who are gone.
 ///
 /// # Errors
 ///
 /// The client has already left.
-pub fn tune(stream: &TcpStream, write_stall: Duration) -> io::Result<()> {
+pub fn tune(stream: &TcpStream, write_stall: Duration, is_blind: bool) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive =
         TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES);
@@ -141,7 +142,9 @@ pub fn tune(stream: &TcpStream, write_stall: Duration) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_notsent_lowat(UNSENT)?;
     let vanished = KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_RETRIES;
-    socket.set_tcp_user_timeout(Some(vanished.max(write_stall.saturating_add(AFTER_STALL)).min(MAX_USER_TIMEOUT)))
+    let later = write_stall.saturating_add(write_stall / 4).saturating_add(AFTER_STALL);
+    let timeout = if is_blind { write_stall } else { vanished.max(later) };
+    socket.set_tcp_user_timeout(Some(timeout.min(MAX_USER_TIMEOUT)))
 }
 
 #[cfg(test)]

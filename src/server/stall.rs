@@ -1,7 +1,9 @@
-//! The write-stall deadline of HTTP/2 streams.
+//! The write deadline of HTTP/2 streams.
 //!
-//! A stream whose client takes nothing blocks neither the socket nor its body: hyper just does not ask the body for more.
-//! Every stream is a task, though, and hyper asks us to spawn it; that is where the deadline is kept.
+//! A client that opens no window for a stream blocks neither the socket nor the body: hyper just does not ask the body for
+//! more, or h2 keeps what it was given. Every stream is a task, though, and hyper asks us to spawn it; that is where the
+//! deadline is kept. A body ends its stream only when the client has made room for all of it (see [`crate::body`]), so that
+//! until then to drop the task is to reset the stream.
 
 use std::{
     future::Future,
@@ -13,29 +15,27 @@ use std::{
 
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
-use tokio::{
-    sync::Notify,
-    time::{Sleep, sleep, timeout},
-};
+use tokio::{sync::Notify, time::timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::client::Http2Stream;
+use crate::{client::Http2Stream, deadline::Deadline, open::Entry};
 
 /// Spawns hyper's tasks for the streams of a connection.
 #[derive(Debug, Clone)]
 pub struct StreamExecutor {
+    entry: Arc<Entry>,
     write_stall: Duration,
     streams: TaskTracker,
     begun: Arc<Notify>,
 }
 
 impl StreamExecutor {
-    /// An executor for one connection, whose frames may wait for `write_stall` for room in the client's window.
-    pub fn new(write_stall: Duration) -> Self {
+    /// An executor for the connection `entry`, whose frames may wait for `write_stall` for room in the client's window.
+    pub fn new(entry: Arc<Entry>, write_stall: Duration) -> Self {
         let streams = TaskTracker::new();
         // Only so that it can be waited for; more can be spawned all the same.
         streams.close();
-        Self { write_stall, streams, begun: Arc::default() }
+        Self { entry, write_stall, streams, begun: Arc::default() }
     }
 
     /// Resolves when there has been no stream for `idle`.
@@ -52,21 +52,23 @@ impl StreamExecutor {
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, future: F) {
-        let stream = Arc::default();
+        let stream = Http2Stream::new(&self.entry);
         self.begun.notify_one();
-        self.streams.spawn(Guarded { future, stream, timeout: self.write_stall, timer: None });
+        let (future, timeout) = (Some(future), self.write_stall);
+        self.streams.spawn(Guarded { future, stream, timeout, timer: None, has_yielded: false });
     }
 }
 
 pin_project! {
     /// A stream's task, which is dropped, and its stream with it, when the client takes nothing for too long.
     struct Guarded<F> {
+        // None when hyper has done its part.
         #[pin]
-        future: F,
+        future: Option<F>,
         stream: Arc<Http2Stream>,
         timeout: Duration,
-        // The deadline of the frame that it is named by.
-        timer: Option<(u64, Pin<Box<Sleep>>)>,
+        timer: Option<Deadline>,
+        has_yielded: bool,
     }
 }
 
@@ -74,30 +76,37 @@ impl<F: Future<Output = ()>> Future for Guarded<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        if Http2Stream::scope(this.stream, || this.future.poll(cx)).is_ready() {
+        let mut this = self.project();
+        if let Some(future) = this.future.as_mut().as_pin_mut()
+            && Http2Stream::scope(this.stream, || future.poll(cx)).is_ready()
+        {
+            this.future.set(None);
+        }
+        let is_over = this.future.is_none();
+        if is_over && this.stream.poll_taken(cx).is_ready() {
             return Poll::Ready(());
         }
-        let Some(frame) = this.stream.waiting() else {
-            if this.timer.take().is_some() {
-                this.stream.set_blocked(false);
-            }
+        if is_over && !std::mem::replace(this.has_yielded, true) {
+            // The connection's task is about to write the rest: no timer is needed for that.
+            cx.waker().wake_by_ref();
             return Poll::Pending;
-        };
+        }
+        let Some(since) = this.stream.waits_since() else { return Poll::Pending };
         if this.stream.is_cut() {
             return Poll::Ready(());
         }
-        let timer = match this.timer {
-            Some((armed, timer)) if *armed == frame => timer,
-            _ => {
-                this.stream.set_blocked(true);
-                &mut this.timer.insert((frame, Box::pin(sleep(*this.timeout)))).1
-            }
-        };
-        if timer.as_mut().poll(cx).is_pending() {
+        let due = (since + *this.timeout).into();
+        let timer = this.timer.get_or_insert_with(|| Deadline::at(due));
+        timer.set(due);
+        if timer.poll(cx).is_pending() {
             return Poll::Pending;
         }
         this.stream.set_stalled();
+        if is_over {
+            // The stream's end was given to h2 when there was room for it, which the client has since taken back; no reset
+            // can overtake it.
+            this.stream.cut_connection();
+        }
         Poll::Ready(())
     }
 }

@@ -220,5 +220,5 @@ async fn a_log_that_is_not_followed_breaks_off_visibly_at_the_end_of_the_grace()
     assert!(expected.starts_with(&[first, rest].concat()));
     stream.body().await.expect_err("no proper end");
     // It was not the clients that left.
-    assert_eq!(ends(&pair), ["drained"; 3]);
+    assert_eq!(ends(&pair), ["cut"; 3]);
 }

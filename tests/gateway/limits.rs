@@ -149,6 +149,55 @@ async fn requests_are_limited_and_streams_do_not_count() {
     assert_eq!(pair.engine.open_logs(), 3);
 }
 
+/// An engine that stalls while all who follow come back: the streams have limits of their own from their first byte on, and
+/// what asks no engine is answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn followers_that_come_back_while_the_engine_stalls_shut_nobody_out() {
+    const FOLLOWERS: usize = 200;
+    let pair = Pair::with(|setup| setup.server("limit_concurrency = 20"));
+    let known = pair.engine.log(Script::silent());
+    let shown = format!("/v1/sandboxes/{known}");
+    // The second time it is answered from memory.
+    for _ in 0..2 {
+        assert_eq!(get_once(pair.address(), &shown).await.status(), 200);
+    }
+    let slow = Sandbox { inspect_delay: Duration::from_secs(2), ..Sandbox::new(Script::silent()) };
+    let id = pair.engine.sandbox(slow);
+    let mut followers = Vec::new();
+    for _ in 0..FOLLOWERS {
+        let mut client = Client::connect(pair.address()).await;
+        client.send_get(&crate::logs(&id, "follow=true"), &[]).await;
+        followers.push(client);
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for target in ["/health", "/version", "/docs", "/openapi.json", &shown] {
+        let start = Instant::now();
+        assert_eq!(get_once(pair.address(), target).await.status(), 200, "{target}");
+        assert!(start.elapsed() < Duration::from_millis(500), "{target}: {:?}", start.elapsed());
+    }
+    for client in &mut followers {
+        assert_eq!(client.head().await.status, 200);
+    }
+    pair.engine.wait_open(FOLLOWERS).await;
+}
+
+#[tokio::test]
+async fn slow_calls_that_hold_every_place_leave_what_is_in_memory_alone() {
+    let pair = Pair::with(|setup| setup.server("limit_concurrency = 1"));
+    let shown = format!("/v1/sandboxes/{}", pair.engine.log(Script::silent()));
+    for _ in 0..2 {
+        assert_eq!(get_once(pair.address(), &shown).await.status(), 200);
+    }
+    let slow = Sandbox { inspect_delay: Duration::from_secs(2), ..Sandbox::new(Script::silent()) };
+    let mut busy = Client::connect(pair.address()).await;
+    busy.send_get(&format!("/v1/sandboxes/{}", pair.engine.sandbox(slow)), &[]).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(get_once(pair.address(), "/v1/sandboxes").await.status(), 503, "the engine is asked for that");
+    for target in ["/health", "/version", "/docs", &shown] {
+        assert_eq!(get_once(pair.address(), target).await.status(), 200, "{target}");
+    }
+}
+
 /// The connections beyond the limit wait in the backlog and are served when there is room.
 #[tokio::test]
 async fn connections_are_limited() {

@@ -371,7 +371,7 @@ async fn at_a_drain_a_plain_answer_is_finished_and_a_stream_is_cut_with_the_grac
     assert!(stream.body().await.is_err(), "cut, so that it cannot be taken for an end");
     assert_eq!(proxied.gateway.wait(Duration::from_secs(7)).code(), Some(0));
     let output = proxied.gateway.output();
-    assert!(output.contains("bytes=6 ") && output.contains("end=drained"), "{output}");
+    assert!(output.contains("bytes=6 ") && output.contains("end=cut"), "{output}");
 }
 
 #[tokio::test]

@@ -200,5 +200,5 @@ async fn tunnels_count_as_connections_and_end_with_the_grace() {
     assert_eq!(second.raw(4).await, "ping", "a tunnel goes on within the grace");
     assert!(second.is_closed().await);
     assert_eq!(proxied.gateway.wait(Duration::from_secs(5)).code(), Some(0));
-    assert!(proxied.gateway.output().contains("end=drained"), "{}", proxied.gateway.output());
+    assert!(proxied.gateway.output().contains("end=cut"), "{}", proxied.gateway.output());
 }

@@ -54,6 +54,11 @@ impl H2 {
         self.send(Method::GET, target, fields).await.answer().await
     }
 
+    /// A handle for the next request, when the peer allows one more.
+    pub async fn ready(&self) -> client::SendRequest<Bytes> {
+        self.send.clone().ready().await.unwrap()
+    }
+
     /// Sends a request without a body, and does not wait for the answer.
     pub async fn send(&self, method: Method, target: &str, fields: &[(&str, &str)]) -> Asked {
         let mut request = Request::builder().method(method).uri(format!("http://localhost{target}"));
@@ -61,7 +66,7 @@ impl H2 {
             request = request.header(*name, *value);
         }
         let request = request.body(()).unwrap();
-        let mut ready = self.send.clone().ready().await.unwrap();
+        let mut ready = self.ready().await;
         // The request ends with its head; resetting needs the stream's handle all the same.
         let (answer, send) = ready.send_request(request, true).unwrap();
         Asked { answer, send }

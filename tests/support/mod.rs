@@ -20,6 +20,7 @@ pub mod h2;
 pub mod postgres;
 pub mod program;
 pub mod prometheus;
+pub mod raw_h2;
 
 use std::time::{Duration, Instant};
 

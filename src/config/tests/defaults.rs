@@ -20,6 +20,7 @@ fn server_and_proxy() {
     assert_eq!(server.timeout_keep_alive, seconds(30));
     assert_eq!(server.limit_concurrency, NonZeroU32::new(1024));
     assert_eq!(server.max_connections, 16_384);
+    assert_eq!(server.max_connections_per_address, NonZeroU32::new(8_192));
     assert_eq!(server.timeout_graceful_shutdown, seconds(5));
     assert_eq!(server.backlog, 2048);
     assert!(server.api_key.is_none());

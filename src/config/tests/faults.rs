@@ -13,6 +13,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("server.timeout_keep_alive", "0", "must be 1 to 4294967295, not 0"),
     ("server.limit_concurrency", "-1", "must be 0 to 4294967295, not -1"),
     ("server.max_connections", "0", "must be 1 to 4294967295, not 0"),
+    ("server.max_connections_per_address", "-1", "must be 0 to 4294967295, not -1"),
     ("server.timeout_graceful_shutdown", "0", "must be 1 to 4294967295, not 0"),
     ("server.backlog", "0", "must be 1 to 2147483647, not 0"),
     ("server.api_key", "3", "must be a string"),

@@ -1,0 +1,205 @@
+//! HTTP/2 clients that open no window: every answer has its deadline, whatever is left of it; and uploads that nobody reads
+//! take nothing from the others.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Request;
+use tokio::net::TcpSocket;
+
+use crate::{
+    Pair, logs,
+    proxy::Proxied,
+    support::{
+        backend::Backend,
+        client::{Client, get_once},
+        engine::{Sandbox, Script, Step},
+        eventually,
+        h2::H2,
+        raw_h2::{DATA, END_STREAM, RawH2},
+    },
+};
+
+const PERIOD: Duration = Duration::from_secs(2);
+const SETUP: &str = "[logs]\nwrite_stall_timeout_seconds = 2";
+
+fn is_in_time(took: Duration) -> bool {
+    PERIOD.mul_f64(0.9) < took && took < PERIOD.mul_f64(1.25)
+}
+
+#[tokio::test]
+async fn no_answer_waits_for_ever_for_a_window() {
+    let pair = Pair::with(|setup| setup.section(SETUP).api_key("k-test"));
+    for _ in 0..20 {
+        pair.engine.sandbox(Sandbox::new(Script::silent()));
+    }
+    let targets = ["/health", "/version", "/v1/sandboxes", "/v1/nothing", "/openapi.json", "/docs"];
+    for window in [0, 1] {
+        let mut client = RawH2::connect(pair.address(), window, 0).await;
+        let start = Instant::now();
+        for (number, target) in targets.iter().enumerate() {
+            client.get(2 * number as u32 + 1, target).await;
+        }
+        for number in 0..targets.len() as u32 {
+            let mut seen = Vec::new();
+            client.until_reset(2 * number + 1, &mut seen).await;
+            let took = start.elapsed();
+            assert!(is_in_time(took), "{window}, {}: {took:?}", targets[number as usize]);
+        }
+        let slow = || pair.gateway.output().matches("end=slow_client").count();
+        let all = (window as usize + 1) * targets.len();
+        eventually("all named", Duration::from_secs(2), || slow() == all).await;
+        // The connection lives on, and an honest stream is served.
+        client.settings(65_535).await;
+        client.get(99, "/health").await;
+        let ended = loop {
+            let frame = client.frame().await.expect("the connection lives on");
+            if frame.stream == 99 && frame.flags & END_STREAM != 0 {
+                break frame;
+            }
+        };
+        assert_eq!(ended.kind, DATA);
+    }
+}
+
+/// The last frame of a log, and trailers: when nothing is to be asked of the body any more.
+#[tokio::test]
+async fn the_end_of_a_log_does_not_wait_for_ever_either() {
+    let pair = Pair::with(|setup| setup.section(SETUP));
+    let script =
+        Script::new([Step::output("one\n"), Step::Wait(Duration::from_millis(300)), Step::output("two\n"), Step::End]);
+    let target = pair.log(script, "");
+    for (turn, window) in [0, 1, 6].into_iter().enumerate() {
+        let mut client = RawH2::connect(pair.address(), window, 0).await;
+        let start = Instant::now();
+        client.get(1, &target).await;
+        let mut seen = Vec::new();
+        client.until_reset(1, &mut seen).await;
+        assert!(start.elapsed() < PERIOD.mul_f64(1.25) + Duration::from_millis(400), "{:?}", start.elapsed());
+        let got: usize = seen.iter().filter(|frame| frame.kind == DATA).map(|frame| frame.payload.len()).sum();
+        assert_eq!(got, window as usize);
+        let named = || pair.gateway.output().matches("end=slow_client").count() == turn + 1;
+        eventually("named", Duration::from_secs(2), named).await;
+    }
+    // Who opens the window in time gets all, and its end.
+    let mut client = RawH2::connect(pair.address(), 0, 0).await;
+    client.get(1, &target).await;
+    let mut got = Vec::new();
+    loop {
+        let frame = client.frame().await.expect("an end");
+        client.grant(1, 1).await;
+        if frame.stream == 1 && frame.kind == DATA {
+            got.extend(frame.payload);
+            if frame.flags & END_STREAM != 0 {
+                break;
+            }
+        }
+        if frame.stream == 0 {
+            client.grant(1, 1).await;
+        }
+    }
+    assert_eq!(got, b"one\ntwo\n");
+}
+
+#[tokio::test]
+async fn trailers_come_after_the_body_however_small_the_window() {
+    let backend = Backend::start(|mut conn| async move {
+        while conn.head().await.is_some() {
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n";
+            conn.send(format!("{head}6\r\nabcdef\r\n0\r\nX-Sum: 17\r\n\r\n")).await;
+        }
+    })
+    .await;
+    let proxied = Proxied::with(|setup| setup.section(SETUP)).await;
+    let mut stalled = RawH2::connect(proxied.address(), 3, 0).await;
+    stalled.get(1, &proxied.target(backend.port, "/")).await;
+    let mut seen = Vec::new();
+    assert!(is_in_time(stalled.until_reset(1, &mut seen).await));
+    let mut whole = RawH2::connect(proxied.address(), 6, 0).await;
+    whole.get(1, &proxied.target(backend.port, "/")).await;
+    let last = loop {
+        let frame = whole.frame().await.expect("an end");
+        if frame.stream == 1 && frame.flags & END_STREAM != 0 {
+            break frame;
+        }
+    };
+    assert_ne!(last.kind, DATA, "the trailers end it");
+}
+
+async fn upload(connection: &H2, target: &str, body: Bytes) -> h2::client::ResponseFuture {
+    let request = Request::post(format!("http://localhost{target}")).body(()).unwrap();
+    let (answer, mut send) = connection.ready().await.send_request(request, false).unwrap();
+    // What does not fit into the window stays with the connection's task.
+    send.send_data(body, true).unwrap();
+    answer
+}
+
+/// A server that takes connections and reads nothing from them; its port.
+fn deaf() -> (u16, tokio::task::JoinHandle<()>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = socket.listen(4_096).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = async move {
+        let mut held = Vec::new();
+        loop {
+            held.push(listener.accept().await.unwrap());
+        }
+    };
+    (port, tokio::spawn(serving))
+}
+
+/// As many as a connection may have streams but one, each of more than all the buffers on its way take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_that_nobody_reads_do_not_hold_up_another() {
+    const STALLED: usize = 1_023;
+    let (deaf, _serving) = deaf();
+    let mirror = Backend::mirror().await;
+    let limits = "[proxy]\nmax_connections = 4000\nmax_connections_per_sandbox = 2000";
+    let proxied = Proxied::with(|setup| setup.server("limit_concurrency = 0").section(limits)).await;
+    let connection = H2::connect(proxied.address(), 1 << 20).await;
+    let long = Bytes::from(vec![b'x'; 8 << 20]);
+    let mut stalled = Vec::new();
+    for turn in 0..STALLED {
+        stalled.push(upload(&connection, &proxied.target(deaf, "/"), long.clone()).await);
+        if turn % 200 == 10 || turn == STALLED - 1 {
+            // Until their windows are used up.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let start = Instant::now();
+            let target = proxied.target(mirror.port, "/");
+            let answer = upload(&connection, &target, Bytes::from(vec![b'y'; 100_000])).await;
+            let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.expect("an answer in time");
+            assert_eq!(answer.unwrap().status(), 200);
+            assert!(start.elapsed() < Duration::from_secs(3), "{:?} beside {turn}", start.elapsed());
+        }
+    }
+    drop(stalled);
+}
+
+/// Refused ones, on the same connection, again and again: more than the connection's window in all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_are_refused_give_their_window_back() {
+    let pair = Pair::with(|setup| setup.api_key("k-test"));
+    let connection = H2::connect(pair.address(), 1 << 20).await;
+    let id = pair.engine.log(Script::silent());
+    for turn in 0..100 {
+        for (target, statuses) in [
+            ("/v1/sandboxes".to_owned(), [401, 401]),
+            ("/nothing".to_owned(), [401, 401]),
+            (format!("/health?{turn}"), [405, 405]),
+            (format!("/v1/sandboxes/{id}/pause"), [401, 401]),
+            (logs(&id, "follow=true"), [401, 405]),
+        ] {
+            let answer = upload(&connection, &target, vec![b'x'; 400_000].into()).await;
+            let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.expect("an answer in time");
+            // A reset says as much when it overtakes the answer.
+            if let Ok(answer) = answer {
+                assert!(statuses.contains(&answer.status().as_u16()), "{target}: {}", answer.status());
+            }
+        }
+    }
+    assert_eq!(get_once(pair.address(), "/health").await.status(), 200);
+    assert_eq!(connection.get("/health").await.body().await.unwrap(), "{\"status\":\"healthy\"}");
+    drop(Client::connect(pair.address()).await);
+}
