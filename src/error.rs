@@ -167,7 +167,11 @@ impl From<Failure> for ApiError {
 impl From<RuntimeError> for ApiError {
     fn from(error: RuntimeError) -> Self {
         let (status, code) = table::row(error.kind);
-        let retry_after = (error.kind == ErrorKind::LogEngineUnavailable).then_some(5);
+        let is_passing = matches!(
+            error.kind,
+            ErrorKind::LogEngineUnavailable | ErrorKind::LogEngineTimedOut | ErrorKind::QueryOverloaded
+        );
+        let retry_after = is_passing.then_some(5);
         Self { retry_after, ..Self::new(status, code, error.message) }
     }
 }

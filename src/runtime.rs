@@ -131,8 +131,11 @@ pub trait Runtime: Send + Sync + 'static {
     async fn shutdown(&self);
 }
 
+/// The most bytes of an id that are told in an error; one that a sandbox can have is shorter.
+const MAX_SHOWN_ID: usize = 256;
+
 /// What went wrong in a runtime, for a program (`kind`) and for a person (`message`).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RuntimeError {
     /// Which row of [`crate::error`]'s table it is.
     pub kind: ErrorKind,
@@ -147,8 +150,12 @@ impl RuntimeError {
     }
 
     /// The sandbox does not exist.
+    ///
+    /// Of what is far too long to be an id only the beginning is told.
     pub fn not_found(id: &str) -> Self {
-        Self::new(ErrorKind::SandboxNotFound, format!("Sandbox {id} not found."))
+        let shown = &id[..id.floor_char_boundary(MAX_SHOWN_ID)];
+        let cut = if shown.len() < id.len() { "…" } else { "" };
+        Self::new(ErrorKind::SandboxNotFound, format!("Sandbox {shown}{cut} not found."))
     }
 
     /// The runtime has no such thing.
@@ -190,6 +197,10 @@ pub enum ErrorKind {
     TemplatesNotSupported,
     /// The engine could not be asked.
     QueryFailed,
+    /// The engine took the question and did not answer in time.
+    QueryTimedOut,
+    /// So many questions wait for the engine that no more are taken.
+    QueryOverloaded,
     /// The image could not be pulled or inspected.
     ImagePullFailed,
     /// The container could not be created or started.
@@ -238,6 +249,8 @@ pub enum ErrorKind {
     LogSandboxRemoving,
     /// The engine that holds the log cannot be reached.
     LogEngineUnavailable,
+    /// The engine that holds the log took the question and did not answer in time.
+    LogEngineTimedOut,
     /// The engine refused or failed to open the log.
     LogQueryFailed,
 }

@@ -8,6 +8,7 @@ mod query;
 
 use std::{
     future::{Future, poll_fn},
+    io,
     net::SocketAddr,
     num::NonZeroU64,
     panic::resume_unwind,
@@ -30,7 +31,7 @@ use crate::{
     body::Body,
     client::ClientWatch,
     error::ApiError,
-    logs::{LogQuery, LogSource, body::LogBody, framed::Framed},
+    logs::{LogError, LogQuery, LogSource, body::LogBody, framed::Framed},
     metrics::streams::StreamInfo,
     model::diagnostics::{Descriptor, Kind},
     router::Diagnostics,
@@ -200,13 +201,20 @@ async fn open(api: &Api, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSo
         | ErrorKind::LogSandboxRemoving
         | ErrorKind::LogEngineUnavailable
         | ErrorKind::LogQueryFailed => unreadable(id, &error.message),
+        ErrorKind::LogEngineTimedOut => {
+            RuntimeError { kind: ErrorKind::QueryTimedOut, ..unreadable(id, &error.message) }
+        }
         _ => error,
     })
 }
 
 async fn next(id: &str, source: &mut Pin<Box<dyn LogSource>>) -> Result<Option<Bytes>, RuntimeError> {
     let polled = poll_fn(|cx| source.as_mut().poll_chunk(cx)).await;
-    polled.transpose().map_err(|error| unreadable(id, &error.to_string()))
+    polled.transpose().map_err(|error| {
+        let is_late = matches!(&error, LogError::Disconnected(cause) if cause.kind() == io::ErrorKind::TimedOut);
+        let kind = if is_late { ErrorKind::QueryTimedOut } else { ErrorKind::QueryFailed };
+        RuntimeError { kind, ..unreadable(id, &error.to_string()) }
+    })
 }
 
 /// The existing server has one code for every log that cannot be read (logs.md §2.4).

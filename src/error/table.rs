@@ -21,6 +21,8 @@ pub(super) fn row(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::PoolsNotSupported => (StatusCode::NOT_IMPLEMENTED, "KUBERNETES::POOL_NOT_SUPPORTED"),
         ErrorKind::TemplatesNotSupported => (StatusCode::NOT_IMPLEMENTED, "FSB::API_NOT_SUPPORTED"),
         ErrorKind::QueryFailed => (FAILED, "DOCKER::SANDBOX_QUERY_FAILED"),
+        ErrorKind::QueryTimedOut => (StatusCode::GATEWAY_TIMEOUT, "DOCKER::SANDBOX_QUERY_FAILED"),
+        ErrorKind::QueryOverloaded => (UNAVAILABLE, "DOCKER::SANDBOX_QUERY_FAILED"),
         ErrorKind::ImagePullFailed => (FAILED, "DOCKER::SANDBOX_IMAGE_PULL_FAILED"),
         ErrorKind::StartFailed => (FAILED, "DOCKER::SANDBOX_START_FAILED"),
         ErrorKind::DeleteFailed => (FAILED, "DOCKER::SANDBOX_DELETE_FAILED"),
@@ -42,7 +44,7 @@ pub(super) fn row(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::Initialization | ErrorKind::RuntimeUnavailable => (UNAVAILABLE, "DOCKER::INITIALIZATION_ERROR"),
         ErrorKind::LogDriverUnreadable => (StatusCode::NOT_IMPLEMENTED, "LOGS::DRIVER_NOT_READABLE"),
         ErrorKind::LogSandboxRemoving => (StatusCode::CONFLICT, "LOGS::SANDBOX_REMOVING"),
-        ErrorKind::LogEngineUnavailable => (UNAVAILABLE, "LOGS::ENGINE_UNAVAILABLE"),
+        ErrorKind::LogEngineUnavailable | ErrorKind::LogEngineTimedOut => (UNAVAILABLE, "LOGS::ENGINE_UNAVAILABLE"),
         ErrorKind::LogQueryFailed => (FAILED, "LOGS::QUERY_FAILED"),
     }
 }

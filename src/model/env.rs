@@ -63,7 +63,7 @@ pub fn split(env: &[Variable]) -> Result<Split, RuntimeError> {
 pub fn check(name: &str, value: Option<&str>) -> Result<(), String> {
     match name.split_once('=') {
         Some((LIFECYCLE, _)) => Err(reserved()),
-        Some((start, _)) if start.is_empty() => Err("Environment variable names must not begin with '='.".to_owned()),
+        Some(("", _)) => Err("Environment variable names must not begin with '='.".to_owned()),
         Some((start, _)) => Err(format!("Environment variable '{}': names must not contain '='.", shown(start))),
         None if name.is_empty() => Err("Environment variable names must not be empty.".to_owned()),
         None if name.contains('\0') => {

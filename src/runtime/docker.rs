@@ -23,12 +23,14 @@ mod execd;
 mod expiry;
 mod find;
 mod image;
+mod known;
 mod labels;
 mod leftovers;
 mod list;
 mod locks;
 mod logs;
 mod look;
+mod lookups;
 mod mask;
 mod metadata;
 mod operation;
@@ -40,6 +42,7 @@ mod plan;
 mod ports;
 mod provenance;
 mod published;
+mod pulse;
 mod reach;
 mod renew;
 mod shared_expiry;
@@ -86,6 +89,7 @@ use self::{
     execd::Execd,
     expiry::{Commands, Expiry},
     locks::Locks,
+    lookups::Lookups,
     overlay::{Files, Overlay},
     owner::Owner,
     ports::Ports,
@@ -131,8 +135,8 @@ struct Inner {
     turns: Locks,
     /// Held while a sandbox is paused or resumed.
     pauses: Locks,
-    /// Held while a sandbox is inspected that the cache does not know.
-    looks: Locks,
+    /// Engine calls for sandboxes that the cache does not know.
+    lookups: Lookups,
     /// This server itself runs in a container.
     is_contained: bool,
 }
@@ -209,7 +213,7 @@ impl Inner {
             changes: Arc::new(Semaphore::new(CHANGES as usize)),
             turns: Locks::default(),
             pauses: Locks::default(),
-            looks: Locks::default(),
+            lookups: Lookups::default(),
             is_contained: address::is_contained(),
             engine,
             options,
@@ -318,7 +322,7 @@ impl Runtime for Docker {
     }
 
     async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
-        logs::open(&self.inner.engine, id, query, self.inner.options.log_buffer).await
+        self.inner.open_logs(id, query).await
     }
 
     fn has_snapshots(&self) -> bool {
@@ -338,11 +342,11 @@ impl Runtime for Docker {
     }
 
     async fn inspect(&self, id: &str) -> Result<String, RuntimeError> {
-        Ok(diagnostics::inspect(&find::find(&self.inner.engine, id).await?))
+        Ok(diagnostics::inspect(&self.inner.find(id).await?))
     }
 
     async fn events(&self, id: &str, limit: usize) -> Result<String, RuntimeError> {
-        Ok(diagnostics::events(&find::find(&self.inner.engine, id).await?, limit))
+        Ok(diagnostics::events(&self.inner.find(id).await?, limit))
     }
 
     fn notes(&self) -> Vec<String> {

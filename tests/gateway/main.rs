@@ -18,6 +18,7 @@ mod faults;
 mod first_contact;
 mod floods;
 mod http2;
+mod hung_engine;
 mod kubernetes_only;
 mod life;
 mod limits;
@@ -43,6 +44,7 @@ mod sockets;
 mod stalls;
 mod start;
 mod trusted_proxies;
+mod unknown_ids;
 mod windows;
 mod wire;
 

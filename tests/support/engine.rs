@@ -158,6 +158,23 @@ impl Engine {
         }
     }
 
+    /// Adds a sandbox of which no event is told, as one that is lost on a connection that is dead without a word.
+    pub fn sandbox_in_silence(&self, sandbox: Sandbox) -> String {
+        let id = sandbox.id.clone();
+        self.shared.state().sandboxes.insert(id.clone(), sandbox);
+        id
+    }
+
+    /// Ends all event streams.
+    pub fn end_events(&self) {
+        self.tell(String::new());
+    }
+
+    /// The targets of the requests after the first `seen` that are about containers.
+    pub fn container_requests(&self, seen: usize) -> Vec<String> {
+        self.requests().into_iter().skip(seen).filter(|target| target.contains("/containers/")).collect()
+    }
+
     /// Adds a fault for the requests with this method and this text in their target.
     pub fn fault(&self, method: &'static str, text: &str, action: Action) {
         self.shared.state().rules.push(Rule { method, text: text.to_owned(), action });

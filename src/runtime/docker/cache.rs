@@ -11,7 +11,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::describe::Described;
+use super::{
+    describe::Described,
+    known::{self, Known},
+};
 
 /// Pictures by container id.
 #[derive(Debug, Default)]
@@ -23,11 +26,15 @@ pub(super) struct Cache {
 struct Inner {
     is_live: bool,
     is_subscribed: bool,
+    /// How often what was known was thrown away.
+    epoch: u64,
     /// Changes whenever any container does.
     last_ticket: u64,
     slots: HashMap<String, Slot>,
     /// Containers by the sandbox whose name they bear.
     named: HashMap<String, String>,
+    /// All containers of sandboxes, pictured or not.
+    known: Known,
 }
 
 #[derive(Debug)]
@@ -69,6 +76,14 @@ impl Inner {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ticket(u64);
 
+/// A census that is under way.
+#[derive(Debug)]
+pub(super) struct Census {
+    epoch: u64,
+    ticket: u64,
+    census: known::Census,
+}
+
 impl Cache {
     /// The picture of a container whose state is `engine_state`.
     pub(super) fn picture(&self, container: &str, engine_state: &str) -> Option<Arc<Described>> {
@@ -84,9 +99,44 @@ impl Cache {
         slot.picture.as_ref().filter(|picture| picture.is_named && picture.sandbox.id == id).cloned()
     }
 
-    /// Whether pictures of single sandboxes are given at all.
-    pub(super) fn is_subscribed(&self) -> bool {
-        self.lock().is_subscribed
+    /// Whether there surely is no sandbox `id`, but for the events' delay.
+    pub(super) fn lacks(&self, id: &str) -> bool {
+        let inner = self.lock();
+        inner.is_subscribed && inner.known.lacks(id)
+    }
+
+    /// There is a container of the sandbox `id`.
+    pub(super) fn learn(&self, container: &str, id: &str) {
+        self.lock().known.learn(container, id);
+    }
+
+    /// To be called before the engine is asked for all containers of sandboxes.
+    pub(super) fn begin_census(&self) -> Census {
+        let mut inner = self.lock();
+        let is_told = inner.is_subscribed;
+        let ticket = inner.last_ticket;
+        Census { epoch: inner.epoch, ticket, census: inner.known.begin(is_told) }
+    }
+
+    /// Takes over what a census found, as container, sandbox and the engine's name for the state; nothing if it failed.
+    /// Answers how much of it is not what the events told.
+    pub(super) fn end_census(&self, census: &Census, found: Option<Vec<(String, String, String)>>) -> usize {
+        let mut inner = self.lock();
+        if inner.epoch != census.epoch {
+            return 0;
+        }
+        let Some(found) = found else { return inner.known.end(&census.census, None) };
+        let is_stale = |inner: &Inner, (container, _, state): &(String, String, String)| {
+            let picture = inner.slots.get(container).filter(|slot| slot.ticket <= census.ticket);
+            picture.and_then(|slot| slot.picture.as_ref()).is_some_and(|picture| picture.engine_state != *state)
+        };
+        let stale: Vec<String> =
+            found.iter().filter(|found| is_stale(&inner, found)).map(|(container, ..)| container.clone()).collect();
+        let pairs: Vec<_> = found.into_iter().map(|(container, id, _)| (container, id)).collect();
+        let surprises = inner.known.end(&census.census, Some(&pairs));
+        drop(inner);
+        stale.iter().for_each(|container| self.stale(container));
+        surprises + stale.len()
     }
 
     /// Whether this container was ever of interest: only sandboxes' are.
@@ -161,6 +211,7 @@ impl Cache {
     pub(super) fn forget(&self, container: &str) {
         let mut inner = self.lock();
         inner.next_ticket();
+        inner.known.forget(container);
         let id = inner.slots.remove(container).and_then(|slot| slot.named_after);
         if let Some(id) = id.filter(|id| inner.named.get(id).is_some_and(|named| named == container)) {
             inner.named.remove(&id);
@@ -171,7 +222,7 @@ impl Cache {
     pub(super) fn set_live(&self, is_live: bool) {
         let mut inner = self.lock();
         inner.next_ticket();
-        *inner = Inner { is_live, last_ticket: inner.last_ticket, ..Inner::default() };
+        *inner = Inner { is_live, last_ticket: inner.last_ticket, epoch: inner.epoch + 1, ..Inner::default() };
     }
 
     /// The engine has begun to tell changes.

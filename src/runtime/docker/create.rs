@@ -140,6 +140,8 @@ impl Inner {
         let created_by = &self.owner.signature(id);
         let body = body(&Parts { plan, id, inherited, ports, mounts, sidecar: sidecar.as_ref(), options, created_by });
         let container = self.engine.create(&container_name(id), plan.pinned(), body).await?;
+        // A request for it that comes next must not be told that there is no such sandbox.
+        self.cache.learn(&container.id, id);
         if !is_deposited {
             execd::inject(&self.engine, &container, archive.clone()).await?;
         }

@@ -1,6 +1,6 @@
 //! From the engine's containers to the API's sandboxes.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
 
@@ -21,6 +21,8 @@ pub(super) struct Described {
     pub(super) engine_state: String,
     /// The container's id on the engine.
     pub(super) container: String,
+    /// When this was learnt.
+    pub(super) seen: Instant,
     /// Where its ports are.
     pub(super) reach: Reach,
     /// The seconds by which an access extends the sandbox's life, if it asked for that.
@@ -56,6 +58,7 @@ impl Described {
             is_named: is_own_name(container.name.as_deref(), &sandbox.id),
             engine_state: state.status.map(|name| name.to_string()).unwrap_or_default(),
             container: container.id.clone().unwrap_or_default(),
+            seen: Instant::now(),
             reach: Reach::of_inspected(container, labels),
             renewal: labels::renewal(labels),
             is_manual: labels::is_manual(labels),
@@ -85,6 +88,7 @@ impl Described {
             is_named: names.into_iter().any(|name| is_own_name(Some(name), &sandbox.id)),
             engine_state,
             container: summary.id.clone().unwrap_or_default(),
+            seen: Instant::now(),
             reach: Reach::of_labels(labels),
             renewal: labels::renewal(labels),
             is_manual: labels::is_manual(labels),

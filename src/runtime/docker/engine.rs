@@ -19,7 +19,9 @@ use tokio::sync::watch;
 
 use crate::{metrics::backend::BackendCalls, model::sandbox::Platform};
 
-use super::{client_config::ClientConfig, endpoint::Endpoint, labels, mask::Mask, operation, provenance::Images};
+use super::{
+    client_config::ClientConfig, endpoint::Endpoint, labels, mask::Mask, operation, provenance::Images, pulse::Pulse,
+};
 
 /// The longest text of the engine's that is quoted, in bytes: it goes into answers and into the log.
 const MAX_WORDS: usize = 1024;
@@ -39,6 +41,8 @@ pub(super) struct Engine {
     pub(super) timeout: Duration,
     /// What tells the containers' own labels from their images'.
     pub(super) images: Images,
+    /// Whether it answers at all.
+    pub(super) pulse: Pulse,
     /// How often the engine has begun to tell its events: bollard does not show the head of that answer.
     event_streams: watch::Sender<u64>,
     /// Counts requests.
@@ -69,6 +73,7 @@ impl Engine {
         let platform = Platform { os: version.os.unwrap_or_default(), arch: version.arch.unwrap_or_default() };
         Ok(Self {
             api,
+            pulse: Pulse::new(endpoint.clone(), timeout),
             endpoint,
             api_version,
             platform,

@@ -10,7 +10,7 @@ use std::{
 
 use bollard::{
     errors::Error,
-    models::{EventMessage, EventMessageTypeEnum},
+    models::{ContainerSummary, EventMessage, EventMessageTypeEnum},
     query_parameters::EventsOptions,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -35,6 +35,11 @@ const ACTIONS: [&str; 12] = [
 
 /// How many changed containers may wait for their new look; the next list looks at the others.
 const REFRESHES: usize = 1024;
+
+/// Between two looks at whether the events tell all that happens, and the longest that one may take. The engine tells nothing
+/// for hours when nothing happens, and drops events that are not read in time; a connection may be dead without a word.
+/// Not longer than the engine's own limit.
+const CENSUS: Duration = Duration::from_secs(30);
 
 /// The shortest and the longest wait before the stream is opened again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -64,6 +69,11 @@ async fn follow(inner: &Inner) -> Result<(), Error> {
     let mut events = pin!(inner.engine.api.events(Some(options(since))));
     let mut refreshes = FuturesUnordered::new();
     refreshes.push(boxed(warm(inner)));
+    let interval = CENSUS.min(inner.engine.timeout);
+    let mut census = pin!(tokio::time::sleep(interval));
+    // None while there is none under way.
+    let mut counting = FuturesUnordered::new();
+    let mut was_surprised = false;
     loop {
         tokio::select! {
             event = events.next() => match event {
@@ -74,9 +84,45 @@ async fn follow(inner: &Inner) -> Result<(), Error> {
                 None => return Ok(()),
             },
             Some(()) = refreshes.next() => {}
-            Ok(()) = streams.changed() => inner.cache.subscribed(),
+            Ok(()) = streams.changed() => {
+                inner.cache.subscribed();
+                counting.push(count(inner));
+            }
+            () = census.as_mut(), if counting.is_empty() => counting.push(count(inner)),
+            Some(surprises) = counting.next() => {
+                let is_surprised = surprises? > 0;
+                // One may be an event that is just late.
+                if is_surprised && was_surprised {
+                    return Err(std::io::Error::other("it does not tell all that happens").into());
+                }
+                was_surprised = is_surprised;
+                census.as_mut().reset(tokio::time::Instant::now() + interval);
+            }
         }
     }
+}
+
+/// Learns of all sandboxes that there are; answers how much of that the events should have told. An engine that does not
+/// answer this tells no events either.
+async fn count(inner: &Inner) -> Result<usize, Error> {
+    let census = inner.cache.begin_census();
+    let patience = CENSUS.min(inner.engine.timeout);
+    let listed = tokio::time::timeout(patience, inner.engine.sandboxes(None)).await;
+    let listed = listed.unwrap_or(Err(Error::RequestTimeoutError));
+    let found = listed.map(|summaries| summaries.iter().filter_map(described).collect());
+    match found {
+        Ok(found) => Ok(inner.cache.end_census(&census, Some(found))),
+        Err(error) => {
+            inner.cache.end_census(&census, None);
+            Err(error)
+        }
+    }
+}
+
+/// A container, its sandbox and the engine's name for its state.
+fn described(summary: &ContainerSummary) -> Option<(String, String, String)> {
+    let id = labels::value(summary.labels.as_ref()?, labels::ID)?;
+    Some((summary.id.clone()?, id.to_owned(), describe::state_name(summary)))
 }
 
 /// Takes back what an event made wrong; gives the container that is worth a new look.
@@ -121,17 +167,25 @@ fn note_container(
             return None;
         }
         "create" => {
+            learn(inner, &container, attributes);
             // Also of sandboxes that another server made on the same engine, and of those that never start.
             expires(attributes, &inner.expiry);
             return None;
         }
         "start" => {
+            learn(inner, &container, attributes);
             expires(attributes, &inner.expiry);
             return inner.cache.started(&container).then_some(container);
         }
         _ => inner.cache.stale(&container),
     }
     Some(container)
+}
+
+fn learn(inner: &Inner, container: &str, attributes: &HashMap<String, String>) {
+    if let Some(id) = labels::value(attributes, labels::ID) {
+        inner.cache.learn(container, id);
+    }
 }
 
 /// Sees to it that the sandbox with these labels ends in time.

@@ -49,8 +49,12 @@ pub(super) fn label<'a>(container: &'a ContainerInspectResponse, key: &str) -> O
 
 /// The error for an engine that could not be asked about its containers.
 pub(super) fn query_failed(error: bollard::errors::Error) -> RuntimeError {
-    tracing::warn!(%error, "the engine could not be asked about its containers");
-    RuntimeError::new(ErrorKind::QueryFailed, format!("Failed to query sandbox containers: {}", text(&error)))
+    tracing::warn!(error = text(&error), "the engine could not be asked about its containers");
+    let kind = match error {
+        bollard::errors::Error::RequestTimeoutError => ErrorKind::QueryTimedOut,
+        _ => ErrorKind::QueryFailed,
+    };
+    RuntimeError::new(kind, format!("Failed to query sandbox containers: {}", text(&error)))
 }
 
 async fn inspect(engine: &Engine, container: &str) -> Result<Option<ContainerInspectResponse>, RuntimeError> {

@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bollard::{errors::Error, models::ContainerSummary};
 use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
 
 use crate::{model::sandbox::Sandbox, runtime::RuntimeError};
 
@@ -17,14 +18,16 @@ use super::{
 /// How many containers are inspected at the same time, over all lists and events.
 pub(super) const INSPECTIONS: usize = 16;
 
-/// The longest that one container is waited for; a list then shows its summary instead.
+/// The longest that the containers of a list are waited for; it then shows their summaries instead. And the longest for one.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Inner {
     /// All sandboxes of the engine, this server's own or not.
     pub(super) async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
         let summaries = self.engine.sandboxes(None).await.map_err(query_failed)?;
-        let pictures = stream::iter(summaries).map(|summary| self.picture(summary)).buffered(INSPECTIONS);
+        // For all of them: an engine that hangs at each would hold a long list up for minutes.
+        let end = Instant::now() + PATIENCE;
+        let pictures = stream::iter(summaries).map(|summary| self.picture(summary, end)).buffered(INSPECTIONS);
         let mut sandboxes = unique(pictures.filter_map(std::future::ready).collect().await);
         let mut overlays = self.overlays().await;
         for sandbox in &mut sandboxes {
@@ -37,12 +40,13 @@ impl Inner {
     }
 
     /// A listed container as a sandbox; nothing when it vanished meanwhile. Trouble with it is only logged.
-    async fn picture(&self, summary: ContainerSummary) -> Option<Arc<Described>> {
+    async fn picture(&self, summary: ContainerSummary, end: Instant) -> Option<Arc<Described>> {
         let container = summary.id.as_deref()?;
         if let Some(picture) = self.cache.picture(container, &state_name(&summary)) {
             return Some(picture);
         }
-        match self.inspect_and_keep(container).await {
+        let inspected = tokio::time::timeout_at(end, self.inspect_and_keep(container)).await;
+        match inspected.unwrap_or(Err(Error::RequestTimeoutError)) {
             Ok(Some(picture)) => return Some(picture),
             Ok(None) => {}
             Err(error) if is_missing(&error) => return None,

@@ -10,54 +10,75 @@ use std::{
 
 use tokio::sync::OwnedMutexGuard;
 
-/// The locks that are in use, by sandbox.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Locks {
-    used: Arc<Mutex<HashMap<String, Used>>>,
+/// The locks that are in use, by sandbox, each with a `T` that exists as long as the lock.
+#[derive(Debug)]
+pub(super) struct Locks<T = ()> {
+    used: Arc<Mutex<HashMap<String, Used<T>>>>,
 }
 
 #[derive(Debug, Default)]
-struct Used {
-    lock: Arc<tokio::sync::Mutex<()>>,
+struct Used<T> {
+    lock: Arc<tokio::sync::Mutex<T>>,
     /// Holders and those who wait.
     users: usize,
 }
 
 /// A sandbox's lock, held until this is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct Turn<T = ()> {
     // Fields are dropped in this order: the lock is given back before it may be forgotten.
-    _guard: OwnedMutexGuard<()>,
-    _claim: Claim,
+    guard: OwnedMutexGuard<T>,
+    _claim: Claim<T>,
 }
 
 /// Keeps a lock from being forgotten, also while its owner still waits and may be dropped.
 #[derive(Debug)]
-struct Claim {
+struct Claim<T> {
     id: String,
-    locks: Locks,
+    locks: Locks<T>,
 }
 
-impl Locks {
+impl<T> Default for Locks<T> {
+    fn default() -> Self {
+        Self { used: Arc::default() }
+    }
+}
+
+impl<T> Clone for Locks<T> {
+    fn clone(&self) -> Self {
+        Self { used: self.used.clone() }
+    }
+}
+
+impl<T> Turn<T> {
+    /// What is kept with the lock.
+    pub(super) fn kept(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+impl<T: Default> Locks<T> {
     /// Waits for the lock of the sandbox `id`; those who came before get it before.
-    pub(super) async fn turn(&self, id: &str) -> Turn {
+    pub(super) async fn turn(&self, id: &str) -> Turn<T> {
         let (claim, lock) = self.claim(id);
-        Turn { _guard: lock.lock_owned().await, _claim: claim }
+        Turn { guard: lock.lock_owned().await, _claim: claim }
     }
 
-    fn claim(&self, id: &str) -> (Claim, Arc<tokio::sync::Mutex<()>>) {
+    fn claim(&self, id: &str) -> (Claim<T>, Arc<tokio::sync::Mutex<T>>) {
         let mut used = self.used();
         let entry = used.entry(id.to_owned()).or_default();
         entry.users += 1;
         (Claim { id: id.to_owned(), locks: self.clone() }, entry.lock.clone())
     }
+}
 
-    fn used(&self) -> MutexGuard<'_, HashMap<String, Used>> {
+impl<T> Locks<T> {
+    fn used(&self) -> MutexGuard<'_, HashMap<String, Used<T>>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Claim {
+impl<T> Drop for Claim<T> {
     fn drop(&mut self) {
         let mut used = self.locks.used();
         if let Some(entry) = used.get_mut(&self.id) {
@@ -80,7 +101,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_at_a_time_for_one_sandbox_and_all_at_once_for_others() {
-        let locks = Locks::default();
+        let locks = Locks::<()>::default();
         let held = locks.turn("a").await;
         locks.turn("b").await;
         assert!(tokio::time::timeout(Duration::from_millis(5), locks.turn("a")).await.is_err());
@@ -90,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_left_of_a_lock_that_nobody_wants() {
-        let locks = Locks::default();
+        let locks = Locks::<()>::default();
         let held = locks.turn("a").await;
         assert!(tokio::time::timeout(Duration::from_millis(5), locks.turn("a")).await.is_err(), "one leaves the queue");
         assert_eq!(locks.used().len(), 1);
@@ -100,7 +121,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn no_two_hold_a_lock_that_comes_and_goes() {
-        let (locks, inside) = (Locks::default(), Arc::new(AtomicUsize::new(0)));
+        let (locks, inside) = (Locks::<()>::default(), Arc::new(AtomicUsize::new(0)));
         let work = (0..500).map(|_| {
             let (locks, inside) = (locks.clone(), inside.clone());
             tokio::spawn(async move {

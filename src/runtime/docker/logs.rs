@@ -4,7 +4,7 @@ mod ask;
 mod source;
 mod tail;
 
-use std::{pin::Pin, time::Duration};
+use std::{io, pin::Pin, time::Duration};
 
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
 use jiff::Timestamp;
@@ -18,11 +18,12 @@ use crate::{
     runtime::{ErrorKind, RuntimeError},
 };
 
-use self::source::{EngineLog, Nothing};
+use self::source::{EngineLog, Nothing, answered_or_alive, within};
 use super::{
+    Inner,
     endpoint::{Endpoint, Socket},
     engine::Engine,
-    find,
+    pulse::Pulse,
 };
 
 /// How long the engine may take to refuse before the answer begins without it. An engine that has nothing to say yet
@@ -43,29 +44,33 @@ struct Container {
     /// Most bytes of one read.
     buffer: usize,
     calls: BackendCalls,
+    /// How long the engine may take to send more of what it has.
+    timeout: Duration,
+    pulse: Pulse,
 }
 
-/// Opens the log of the sandbox `id`, in reads of at most `buffer` bytes.
-///
-/// # Errors
-///
-/// There is no such sandbox or it is being removed, its driver cannot be read, or the engine cannot be asked.
-pub(super) async fn open(
-    engine: &Engine,
-    id: &str,
-    query: &LogQuery,
-    buffer: usize,
-) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
-    let inspected = find::find(engine, id).await.map_err(unavailable)?;
-    let container = Container::of(engine, &inspected, id, buffer)?;
-    // The engine takes an `until` of 0 for none at all.
-    if query.until.is_some_and(|until| until <= Timestamp::UNIX_EPOCH) {
-        return Ok(Box::pin(Nothing));
-    }
-    let mut log = EngineLog::open(container, query.clone());
-    match tokio::time::timeout(GRACE, log.opened()).await {
-        Ok(Err(error)) => Err(refused(id, error)),
-        Ok(Ok(())) | Err(_) => Ok(Box::pin(log)),
+impl Inner {
+    /// Opens the log of the sandbox `id`, in reads of at most `log_buffer` bytes.
+    ///
+    /// A log that is not followed is open once the engine has answered, so that one that hangs is an error with a status.
+    /// One that is followed may have no head for hours: it is open when the engine has not refused it within [`GRACE`].
+    ///
+    /// # Errors
+    ///
+    /// There is no such sandbox or it is being removed, its driver cannot be read, or the engine cannot be asked.
+    pub(super) async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
+        let inspected = self.find(id).await.map_err(unavailable)?;
+        let container = Container::of(&self.engine, &inspected, id, self.options.log_buffer)?;
+        // The engine takes an `until` of 0 for none at all.
+        if query.until.is_some_and(|until| until <= Timestamp::UNIX_EPOCH) {
+            return Ok(Box::pin(Nothing));
+        }
+        let mut log = EngineLog::open(container, query.clone());
+        let grace = if log.is_followed() { GRACE } else { Duration::MAX };
+        match tokio::time::timeout(grace, log.opened()).await {
+            Ok(Err(error)) => Err(refused(id, error)),
+            Ok(Ok(())) | Err(_) => Ok(Box::pin(log)),
+        }
     }
 }
 
@@ -94,18 +99,21 @@ impl Container {
             tty: inspected.config.as_ref().and_then(|config| config.tty).unwrap_or_default(),
             buffer,
             calls: engine.calls.clone(),
+            timeout: engine.timeout,
+            pulse: engine.pulse.clone(),
         })
     }
 
-    /// Sends a request for `target` on a connection of its own and reads the answer's head.
-    async fn ask(&self, target: &str) -> Result<Answer<Socket>, OpenError> {
+    /// Sends a request for `target` on a connection of its own and reads the answer's head, within the engine's limit unless
+    /// it `may_wait`.
+    async fn ask(&self, target: &str, may_wait: bool) -> Result<Answer<Socket>, OpenError> {
         let call = self.calls.begin_log();
         let asked = async {
             // Boxed, so that it takes no room in the wait for an engine that may say nothing for hours.
             let io = Box::pin(self.endpoint.connect()).await?;
             engine::ask(io, target).await
         };
-        let answer = asked.await;
+        let answer = if may_wait { answered_or_alive(self, asked).await } else { within(self.timeout, asked).await };
         match &answer {
             Ok(_) => call.answered(200),
             Err(OpenError::Refused { status, .. }) => call.answered(*status),
@@ -122,14 +130,19 @@ fn driver(inspected: &ContainerInspectResponse) -> &str {
 
 /// An engine that cannot be asked about a container cannot be asked for its log either.
 fn unavailable(error: RuntimeError) -> RuntimeError {
-    match error.kind {
-        ErrorKind::QueryFailed => RuntimeError::new(ErrorKind::LogEngineUnavailable, error.message),
-        _ => error,
-    }
+    let kind = match error.kind {
+        ErrorKind::QueryFailed | ErrorKind::QueryOverloaded => ErrorKind::LogEngineUnavailable,
+        ErrorKind::QueryTimedOut => ErrorKind::LogEngineTimedOut,
+        other => other,
+    };
+    RuntimeError::new(kind, error.message)
 }
 
 fn refused(id: &str, error: OpenError) -> RuntimeError {
     match error {
+        OpenError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+            RuntimeError::new(ErrorKind::LogEngineTimedOut, format!("The Docker Engine hangs: {error}."))
+        }
         OpenError::Io(error) => {
             RuntimeError::new(ErrorKind::LogEngineUnavailable, format!("The Docker Engine broke off: {error}."))
         }

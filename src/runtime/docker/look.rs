@@ -1,8 +1,14 @@
 //! One sandbox as it is now: from the cache when that is right, else from the engine. And where its ports are.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{Inner, address, describe::Described, find::find};
+use bollard::models::ContainerInspectResponse;
+
+use super::{
+    Inner, address,
+    describe::Described,
+    find::{find, is_plausible_id},
+};
 use crate::{
     model::{
         endpoint::{Backend, Endpoint, check_port},
@@ -17,6 +23,12 @@ const EGRESS_PORT: u16 = 18080;
 /// The header that carries the egress sidecar's token.
 const EGRESS_HEADER: &str = "OPENSANDBOX-EGRESS-AUTH";
 
+/// How late an event of the engine may be; some milliseconds in truth.
+const DELAY: Duration = Duration::from_millis(25);
+
+/// How long a sandbox that does not run is believed not to, whatever asks for it.
+const FRESH: Duration = Duration::from_secs(1);
+
 impl Inner {
     /// A sandbox as the cache or the engine shows it, but for the files. No engine call while the cache knows it; one of
     /// all who ask at the same time makes it otherwise.
@@ -29,18 +41,37 @@ impl Inner {
     }
 
     async fn look_up(&self, id: &str) -> Result<Arc<Described>, RuntimeError> {
-        if !self.cache.is_subscribed() {
-            return self.look_anew(id).await;
+        self.check_known(id).await?;
+        self.lookups.share(id, self.engine.timeout, || self.cache.of(id), || self.look_anew(id)).await
+    }
+
+    /// The sandbox's container, inspected now.
+    ///
+    /// # Errors
+    /// There is no such sandbox, which costs no engine call while the engine tells its events; or the engine fails.
+    pub(super) async fn find(&self, id: &str) -> Result<ContainerInspectResponse, RuntimeError> {
+        self.check_known(id).await?;
+        find(&self.engine, id).await
+    }
+
+    /// Fails for what surely is no sandbox.
+    async fn check_known(&self, id: &str) -> Result<(), RuntimeError> {
+        if !is_plausible_id(id) {
+            return Err(RuntimeError::not_found(id));
         }
-        let _turn = self.looks.turn(id).await;
-        match self.cache.of(id) {
-            Some(picture) => Ok(picture),
-            None => self.look_anew(id).await,
+        if self.cache.lacks(id) {
+            // One that another server has just created may be known to its client before the event is here.
+            tokio::time::sleep(DELAY).await;
+            if self.cache.lacks(id) {
+                return Err(RuntimeError::not_found(id));
+            }
         }
+        Ok(())
     }
 
     /// A sandbox as the engine shows it now.
     pub(super) async fn look_anew(&self, id: &str) -> Result<Arc<Described>, RuntimeError> {
+        self.check_known(id).await?;
         let ticket = self.cache.begin_any();
         let container = find(&self.engine, id).await?;
         let picture = Described::from_inspected(&container).ok_or_else(|| RuntimeError::not_found(id))?;
@@ -84,17 +115,26 @@ impl Inner {
         Ok(Backend { authority, path_prefix, headers: Vec::new(), secure_access: None, egress_token })
     }
 
-    /// A sandbox that can be connected to. The cache may not have heard of a start yet, so only the engine says no.
+    /// A sandbox that can be connected to.
     async fn with_processes(&self, id: &str) -> Result<Arc<Described>, RuntimeError> {
-        let has_processes =
-            |picture: &Described| matches!(picture.sandbox.status.state, State::Running | State::Paused);
         let picture = self.look(id).await?;
-        if has_processes(&picture) {
-            return Ok(picture);
+        if has_processes(&picture) { Ok(picture) } else { Box::pin(self.started_meanwhile(id)).await }
+    }
+
+    /// The same for one that did not run a moment ago: the cache may not have heard of a start yet. Requests without a key
+    /// come here, so that they wait for the event, and ask the engine only once in a while.
+    async fn started_meanwhile(&self, id: &str) -> Result<Arc<Described>, RuntimeError> {
+        tokio::time::sleep(DELAY).await;
+        let mut picture = self.look(id).await?;
+        if !has_processes(&picture) && picture.seen.elapsed() >= FRESH {
+            picture = self.lookups.share(id, self.engine.timeout, || None, || self.look_anew(id)).await?;
         }
-        let picture = Box::pin(self.look_anew(id)).await?;
         if has_processes(&picture) { Ok(picture) } else { Err(not_running()) }
     }
+}
+
+fn has_processes(picture: &Described) -> bool {
+    matches!(picture.sandbox.status.state, State::Running | State::Paused)
 }
 
 /// The error for a sandbox that does not run and would have to.

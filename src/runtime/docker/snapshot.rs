@@ -19,7 +19,6 @@ use crate::{
 use super::{
     Inner,
     engine::{is_missing, status, text},
-    find::find,
     mask::Mask,
     status,
 };
@@ -77,7 +76,7 @@ impl Inner {
         // Said first, then waited for pauses that are under way: none begins from here on.
         let _copy = self.copies.begin(id);
         let _turn = self.pauses.turn(id).await;
-        let container = find(&self.engine, id).await?;
+        let container = self.find(id).await?;
         if !is_running(&container) {
             return Err(RuntimeError::new(ErrorKind::SnapshotFailed, "The sandbox is no longer running."));
         }

@@ -80,7 +80,10 @@ async fn tell_events<S: AsyncRead + AsyncWrite + Unpin>(io: &mut S, shared: &Sha
     let tell = async {
         write.write_all(&reply::stream_head()).await?;
         while let Ok(event) = events.recv().await {
-            let written = write.write_all(&chunk(event.as_bytes())).await;
+            let written = match event.as_str() {
+                "" => Err(io::ErrorKind::BrokenPipe.into()),
+                event => write.write_all(&chunk(event.as_bytes())).await,
+            };
             shared.state().told += 1;
             written?;
         }

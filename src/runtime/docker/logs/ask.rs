@@ -55,10 +55,13 @@ fn seconds(time: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU64;
+    use std::{num::NonZeroU64, time::Duration};
 
     use super::*;
-    use crate::{metrics::backend::BackendCalls, runtime::docker::endpoint::Endpoint};
+    use crate::{
+        metrics::backend::BackendCalls,
+        runtime::docker::{endpoint::Endpoint, pulse::Pulse},
+    };
 
     fn container() -> Container {
         Container {
@@ -68,6 +71,8 @@ mod tests {
             tty: false,
             buffer: 65_536,
             calls: BackendCalls::default(),
+            timeout: Duration::from_secs(1),
+            pulse: Pulse::new(Endpoint::Unix("/nowhere".into()), Duration::from_secs(1)),
         }
     }
 

@@ -2,17 +2,19 @@
 
 use std::{
     future::Future,
-    pin::Pin,
+    io,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::{Container, RECORD_LIMIT, ask, tail};
 use crate::{
+    deadline::Deadline,
     logs::{
         LogError, LogQuery, LogSource,
         demux::Mode,
@@ -29,6 +31,39 @@ pub(super) struct EngineLog {
     state: State,
     /// When a followed log with an `until` ends: the engine itself ends it only at the next record after that.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Of a log that is not followed: the engine has all of it and must go on sending.
+    silence: Option<Silence>,
+}
+
+/// How long an engine has sent nothing, counted from when it was first waited for.
+struct Silence {
+    limit: Duration,
+    timer: Option<Deadline>,
+    is_counting: bool,
+}
+
+impl Silence {
+    fn new(limit: Duration) -> Self {
+        Self { limit, timer: None, is_counting: false }
+    }
+
+    /// The engine has sent something.
+    fn broken(&mut self) {
+        self.is_counting = false;
+    }
+
+    /// Polls until it has lasted too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(timer) = &mut self.timer else {
+            self.is_counting = true;
+            return self.timer.insert(Deadline::at(Instant::now() + self.limit)).poll(cx);
+        };
+        if !self.is_counting {
+            self.is_counting = true;
+            timer.set(Instant::now() + self.limit);
+        }
+        timer.poll(cx)
+    }
 }
 
 type Opening = Pin<Box<dyn Future<Output = Result<Exchange<Socket>, OpenError>> + Send>>;
@@ -46,10 +81,17 @@ impl EngineLog {
         let left = query.until.map(|until| until.duration_since(Timestamp::now()));
         query.follow &= left.is_none_or(|left| left.is_positive());
         let deadline = left.filter(|_| query.follow).and_then(|left| Duration::try_from(left).ok());
+        let silence = (!query.follow).then(|| Silence::new(container.timeout));
         Self {
+            silence,
             state: State::Opening(Box::pin(open(container, query))),
             deadline: deadline.map(|left| Box::pin(sleep(left + LATE))),
         }
+    }
+
+    /// Whether the log may be silent for as long as it likes.
+    pub(super) fn is_followed(&self) -> bool {
+        self.silence.is_none()
     }
 
     /// Waits until the engine has answered.
@@ -63,7 +105,7 @@ impl EngineLog {
 
 impl LogSource for EngineLog {
     fn poll_chunk(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, LogError>>> {
-        let Self { state, deadline } = self.get_mut();
+        let Self { state, deadline, silence } = self.get_mut();
         loop {
             let polled = match state {
                 State::Opening(opening) => match opening.as_mut().poll(cx) {
@@ -76,6 +118,14 @@ impl LogSource for EngineLog {
                 },
                 State::Reading(exchange) => Pin::new(exchange).poll_chunk(cx),
             };
+            if let Some(silence) = silence {
+                if polled.is_ready() {
+                    silence.broken();
+                    return polled;
+                }
+                ready!(silence.poll(cx));
+                return Poll::Ready(Some(Err(LogError::Disconnected(late(silence.limit)))));
+            }
             let Some(deadline) = deadline.as_mut().filter(|_| polled.is_pending()) else { return polled };
             ready!(deadline.as_mut().poll(cx));
             return Poll::Ready(None);
@@ -101,10 +151,37 @@ async fn open(container: Container, mut query: LogQuery) -> Result<Exchange<Sock
         query = window.narrow(query);
     }
     let target = ask::target(&container, &query, window.map(|window| window.records));
-    let answer = container.ask(&target).await?;
+    let answer = container.ask(&target, query.follow).await?;
     let mode = Mode { tty, timestamps: query.timestamps, record_limit: RECORD_LIMIT };
     let (skip, counted) = window.map(|window| (window.skip, window.read)).unwrap_or_default();
     Ok(Exchange::new(answer, mode, skip, buffer, counted))
+}
+
+/// What `asked` gives, or an error once the engine takes longer than `limit`.
+pub(super) async fn within<T, E: From<io::Error>>(
+    limit: Duration,
+    asked: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| Err(late(limit).into()))
+}
+
+/// The answer to a log that is followed. An engine of version 20.10 has none before the first line, so what is asked as
+/// long as there is none is whether the engine itself still answers.
+pub(super) async fn answered_or_alive<T>(
+    container: &Container,
+    asked: impl Future<Output = Result<T, OpenError>>,
+) -> Result<T, OpenError> {
+    let mut asked = pin!(asked);
+    loop {
+        if let Ok(answer) = tokio::time::timeout(container.timeout, asked.as_mut()).await {
+            return answer;
+        }
+        Box::pin(container.pulse.check()).await?;
+    }
+}
+
+fn late(limit: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("it has sent nothing for {} s", limit.as_secs()))
 }
 
 /// What a refusal is to a client that has its answer's head already.

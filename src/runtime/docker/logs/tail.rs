@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use tokio::io::AsyncReadExt;
 
-use super::{Container, RECORD_LIMIT, ask};
+use super::{Container, RECORD_LIMIT, ask, source::within};
 use crate::{
     logs::{
         LogError, LogQuery,
@@ -75,7 +75,7 @@ pub(super) async fn window(container: &Container, query: &LogQuery, lines: NonZe
     let mut records = lines.get().saturating_add(1).min(MAX_RECORDS);
     let mut read = 0;
     loop {
-        let answer = container.ask(&ask::counting_target(container, records)).await?;
+        let answer = container.ask(&ask::counting_target(container, records), false).await?;
         let count = count(container, answer, wanted.clone(), &mut read).await?;
         match count.place(records) {
             // A terminal's records are told apart by their lengths, which is too little to rely on their times.
@@ -112,7 +112,7 @@ async fn count(
     let count = Count::new(wanted);
     if container.tty {
         let mut counter = TtyCounter::new(count, RECORD_LIMIT);
-        each_run(answer, container.buffer, bytes, |run| {
+        each_run(answer, container, bytes, |run| {
             counter.read(run);
             Ok(())
         })
@@ -120,7 +120,7 @@ async fn count(
         Ok(counter.into_count())
     } else {
         let mut counter = FrameCounter::new(count);
-        each_run(answer, container.buffer, bytes, |run| counter.read(run)).await?;
+        each_run(answer, container, bytes, |run| counter.read(run)).await?;
         Ok(counter.into_count())
     }
 }
@@ -128,7 +128,7 @@ async fn count(
 /// Reads an answer to its end, a buffer at a time; adds what it has read to `bytes`.
 async fn each_run(
     Answer { mut io, mut body, early }: Answer<Socket>,
-    buffer: usize,
+    container: &Container,
     bytes: &mut u64,
     mut read: impl FnMut(&[u8]) -> Result<(), LogError>,
 ) -> Result<(), OpenError> {
@@ -145,8 +145,8 @@ async fn each_run(
             return Ok(());
         }
         buf.clear();
-        buf.reserve(buffer);
-        if io.read_buf(&mut buf).await? == 0 {
+        buf.reserve(container.buffer);
+        if within(container.timeout, io.read_buf(&mut buf)).await? == 0 {
             let cut = || OpenError::Io(std::io::ErrorKind::UnexpectedEof.into());
             return if body.may_close() { Ok(()) } else { Err(cut()) };
         }

@@ -1,0 +1,60 @@
+//! Whether the engine answers at all, asked for streams that may rightly be silent for hours.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Mutex;
+
+use crate::logs::engine;
+
+use super::endpoint::Endpoint;
+
+/// The engine's ping, one at a time for however many streams ask.
+#[derive(Debug, Clone)]
+pub(super) struct Pulse {
+    endpoint: Endpoint,
+    timeout: Duration,
+    /// When the last ping began, and whether it was answered.
+    last: Arc<Mutex<Option<(Instant, bool)>>>,
+}
+
+impl Pulse {
+    /// The pulse of the engine at `endpoint`, which must answer within `timeout`.
+    pub(super) fn new(endpoint: Endpoint, timeout: Duration) -> Self {
+        Self { endpoint, timeout, last: Arc::default() }
+    }
+
+    /// Asks the engine, or learns what another caller's ping found that was begun after this call.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub(super) async fn check(&self) -> io::Result<()> {
+        let asked = Instant::now();
+        let mut last = self.last.lock().await;
+        let is_alive = match *last {
+            Some((begun, is_alive)) if begun >= asked => is_alive,
+            _ => {
+                let begun = Instant::now();
+                let is_alive = self.ping().await;
+                *last = Some((begun, is_alive));
+                is_alive
+            }
+        };
+        if is_alive {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the engine does not answer a ping"))
+        }
+    }
+
+    async fn ping(&self) -> bool {
+        let ping = async {
+            let io = self.endpoint.connect().await?;
+            engine::ask(io, "/_ping").await
+        };
+        matches!(tokio::time::timeout(self.timeout, ping).await, Ok(Ok(_)))
+    }
+}
