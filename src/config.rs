@@ -19,6 +19,7 @@ mod egress;
 mod ingress;
 mod kubernetes;
 mod log;
+pub mod log_driver;
 mod logs;
 mod metrics;
 mod names;

@@ -244,6 +244,8 @@ fn docker_options(config: &Config) -> DockerOptions {
         host_ip: docker.host_ip,
         resolve_internal: config.proxy.resolve_internal,
         expiry: docker.expiry,
+        log_driver: docker.log_driver,
+        log_opts: docker.log_opts,
         ..DockerOptions::default()
     }
 }

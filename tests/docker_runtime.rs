@@ -12,6 +12,8 @@ mod exchange;
 mod faults;
 #[path = "docker_runtime/fixture.rs"]
 mod fixture;
+#[path = "docker_runtime/log_driver.rs"]
+mod log_driver;
 #[path = "docker_runtime/metadata.rs"]
 mod metadata;
 #[path = "docker_runtime/owner.rs"]

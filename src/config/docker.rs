@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::model::env;
 
+use super::log_driver;
 use super::secret::Secret;
 use super::section::Section;
 
@@ -87,6 +88,12 @@ pub struct Docker {
     /// this home owns the engine, else its own. Not a key of the Python
     /// server, which removes all.
     pub expiry: Option<ExpiryScope>,
+    /// The engine's log driver for sandboxes and their sidecars. Default: the
+    /// engine's. Not a key of the Python server.
+    pub log_driver: Option<String>,
+    /// That driver's options. Kept from print, since some drivers take
+    /// tokens. Default none. Not a key of the Python server.
+    pub log_opts: BTreeMap<String, Secret>,
 }
 
 impl Docker {
@@ -98,6 +105,7 @@ impl Docker {
             section.fail("sandbox_env", fault);
         }
         let env = env.into_iter();
+        let (log_driver, log_opts) = log_driver::read(section);
         Self {
             network_mode: read_network_mode(section),
             api_timeout: section.whole_seconds("api_timeout", 180, 1),
@@ -116,6 +124,8 @@ impl Docker {
             sandbox_binds: section.texts("sandbox_binds").unwrap_or_default(),
             allow_isolation_extension: section.boolean("allow_isolation_extension", false),
             expiry: section.optional_choice("expiry", &EXPIRY),
+            log_driver,
+            log_opts,
         }
     }
 }

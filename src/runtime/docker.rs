@@ -28,6 +28,7 @@ mod labels;
 mod leftovers;
 mod list;
 mod locks;
+mod log_config;
 mod logs;
 mod look;
 mod lookups;
@@ -164,6 +165,7 @@ impl Docker {
         if let Some(name) = &options.secure_runtime {
             check_secure_runtime(&engine, name).await?;
         }
+        log_config::check(&engine, &options).await?;
         let (inner, commands) = Inner::new(engine, options);
         let inner = Arc::new(inner);
         // So that the first sandbox says who created it. Trouble is told, and tried again when it matters.

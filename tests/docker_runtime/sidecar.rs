@@ -14,7 +14,7 @@ use opensandbox_gateway::{
 
 use crate::fixture::{self, Fixture, eventually, options, request};
 
-fn with_sidecar() -> DockerOptions {
+pub(crate) fn with_sidecar() -> DockerOptions {
     let egress = Egress {
         image: Some("osb-test/egress:stub".to_owned()),
         mode: EgressMode::DnsNft,
@@ -27,7 +27,7 @@ fn with_sidecar() -> DockerOptions {
     DockerOptions { egress: Some(egress), ..options() }
 }
 
-fn filtered(entrypoint: &[&str]) -> CreateRequest {
+pub(crate) fn filtered(entrypoint: &[&str]) -> CreateRequest {
     let rule = NetworkRule { action: "allow".to_owned(), target: "*.example.com".to_owned() };
     let policy = NetworkPolicy { default_action: Some("deny".to_owned()), egress: vec![rule] };
     CreateRequest { network_policy: Some(policy), ..request(entrypoint) }

@@ -308,3 +308,14 @@ async fn a_bucket_is_shared_with_equal_credentials_after_a_restart() {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!table.contains(folder.path().to_str().unwrap()), "the last unmounts");
 }
+
+/// With its name taken, no gateway could mark the engine.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_of_the_gateway_s_own_is_nobody_s_to_mount_or_make() {
+    let fixture = Fixture::start().await;
+    for name in ["opensandbox-gateway-owner", "opensandbox-expiry-x-1"] {
+        let error = fixture.docker.create(with(vec![volume("/x", None, claim(name, true, true))], "true")).await;
+        assert_eq!(error.unwrap_err().kind, ErrorKind::Volume(VolumeFault::ClaimNotFound), "{name}");
+        assert!(!fixture.has_volume(name).await, "{name}");
+    }
+}

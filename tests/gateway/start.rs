@@ -130,6 +130,21 @@ fn an_engine_that_does_not_answer_stops_the_start() {
     refuses(&ended, 1, &["Docker", "unix:///nonexistent/docker.sock"]);
 }
 
+#[test]
+fn a_log_driver_that_the_engine_lacks_stops_the_start() {
+    let refused = |lines: &str, parts: &[&str]| {
+        let docker = format!("[runtime]\ntype = 'docker'\nexecd_image = 'x'\n[docker]\nexpiry = 'own'\n{lines}");
+        let home = Home::with(&format!("[server]\nhost = '127.0.0.1'\nport = {}\n{docker}", free_port()));
+        refuses(&home.run(&[OPEN, ("DOCKER_HOST", &docker::host())]), 1, parts);
+    };
+    refused("log_driver = 'jsonfile'", &["docker.log_driver", "no log driver 'jsonfile'", "It has:", "local"]);
+    refused("log_driver = 'a b'", &["docker.log_driver", "must be the name of a log driver"]);
+    refused("log_driver = 'local'\nlog_opts = { max-size = '10x' }", &["docker.log_opts.max-size", "such as"]);
+    refused("log_driver = 'none'\nlog_opts = { max-size = '1m' }", &["docker.log_opts", "no options"]);
+    refused("log_opts = { max-file = 3 }", &["docker.log_opts", "max-file", "must be a string"]);
+    refused("log_driver = 'splunk'\nlog_opts = { \"\" = 's3cret' }", &["docker.log_opts", "empty"]);
+}
+
 #[tokio::test]
 async fn the_process_runtime_refuses_to_be_reached_from_elsewhere() {
     let home = Home::with(&format!("[server]\nhost = '0.0.0.0'\nport = {}\n{PROCESS}", free_port()));

@@ -73,6 +73,7 @@ fn docker_section() {
     assert!(docker.sandbox_binds.is_empty());
     assert!(!docker.allow_isolation_extension);
     assert_eq!(docker.expiry, None);
+    assert!(docker.log_driver.is_none() && docker.log_opts.is_empty());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::model::{labels::RESERVED_PREFIX, quantity::Gpus};
 
 use super::{
     DockerOptions, labels,
+    log_config::log_config,
     plan::Plan,
     published::{EXECD, HTTP, HostPorts},
     sidecar::{self, Sidecar},
@@ -111,6 +112,7 @@ fn host_config(parts: &Parts<'_>, own_ports: Option<&HostPorts>) -> HostConfig {
         nano_cpus: plan.limits.nano_cpus,
         device_requests: plan.limits.gpus.map(device_request),
         runtime: options.secure_runtime.clone(),
+        log_config: log_config(options),
         ..Default::default()
     };
     if plan.extensions.isolation {

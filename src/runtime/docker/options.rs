@@ -1,9 +1,11 @@
 //! The settings of the Docker runtime.
 
-use std::{env, ffi::OsString, net::Ipv4Addr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap, env, ffi::OsString, net::Ipv4Addr, ops::RangeInclusive, path::PathBuf, time::Duration,
+};
 
 use crate::{
-    config::{DROPPED_CAPABILITIES, Egress, ExpiryScope, SecureKind},
+    config::{DROPPED_CAPABILITIES, Egress, ExpiryScope, SecureKind, secret::Secret},
     metrics::backend::BackendCalls,
 };
 
@@ -79,6 +81,10 @@ pub struct DockerOptions {
     pub expiry: Option<ExpiryScope>,
     /// The name of the engine's volume that is the owner mark.
     pub owner_mark: String,
+    /// The engine's log driver for sandboxes and their sidecars; its default when absent.
+    pub log_driver: Option<String>,
+    /// That driver's options.
+    pub log_opts: BTreeMap<String, Secret>,
 }
 
 impl Default for DockerOptions {
@@ -117,6 +123,8 @@ impl Default for DockerOptions {
             calls: BackendCalls::default(),
             expiry: None,
             owner_mark: MARK.to_owned(),
+            log_driver: None,
+            log_opts: BTreeMap::new(),
         }
     }
 }

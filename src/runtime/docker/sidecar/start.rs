@@ -19,6 +19,7 @@ use super::{
         DockerOptions, Inner, address,
         engine::text,
         labels,
+        log_config::log_config,
         published::{EGRESS, HostPorts},
     },
     Sidecar, UPSTREAM_CA, Wanted, name, probe, runtime_volume,
@@ -107,6 +108,7 @@ pub(super) fn body(
         cap_add: Some(vec!["NET_ADMIN".to_owned()]),
         port_bindings: Some(ports.bindings(options.publish_host)),
         binds: Some(binds(id, egress)),
+        log_config: log_config(options),
         sysctls: no_ipv6.then(|| NO_IPV6.map(|key| (key.to_owned(), "1".to_owned())).into()),
         ..Default::default()
     };

@@ -21,6 +21,7 @@ use super::{
         engine::{is_missing, text},
         labels,
         locks::Turn,
+        shared_expiry,
     },
     Mounts, bind,
     place::{Refusal, plain, resolved_roots},
@@ -43,6 +44,10 @@ impl Inner {
         turns: &mut BTreeMap<String, Turn>,
         mounts: &mut Mounts,
     ) -> Result<(), RuntimeError> {
+        if claim.name == self.options.owner_mark || claim.name.starts_with(shared_expiry::PREFIX) {
+            let text = format!("Volume '{}': the name '{}' is the gateway's own.", volume.name, claim.name);
+            return Err(fault(VolumeFault::ClaimNotFound, text));
+        }
         let (found, is_new) = self.find_or_create(volume, claim).await?;
         if is_new {
             mounts.created.push(claim.name.clone());
