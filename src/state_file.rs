@@ -28,9 +28,22 @@ const FILES: usize = 32;
 /// # Errors
 /// It is there, or may be, and cannot be read.
 pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let content = peek(path, limit)?;
+    if content.is_none() {
+        missing(path)?;
+    }
+    Ok(content)
+}
+
+/// [`read`] for what is only shown: what lies behind a link that leads nowhere counts as not there, which spares the looks
+/// at all folders above. Blocks.
+///
+/// # Errors
+/// It is there, or may be, and cannot be read.
+pub fn peek(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return missing(path).map(|()| None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let found = file.metadata()?;

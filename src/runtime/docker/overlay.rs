@@ -51,6 +51,10 @@ impl Files {
     /// # Errors
     /// There may be one, and it cannot be read now. It is told, now and then.
     pub(super) fn expiry(&self, id: &str) -> io::Result<Option<Timestamp>> {
+        self.expiry_by(id, state_file::read)
+    }
+
+    fn expiry_by(&self, id: &str, open: Open) -> io::Result<Option<Timestamp>> {
         let told = |error: &io::Error| {
             let consequence = "until it can be, or is removed by hand, the sandbox does not end by its time";
             self.complaints.warn(&path(&self.expirations, id), error, consequence);
@@ -59,7 +63,7 @@ impl Files {
             let time = object.get("expires_at").and_then(Value::as_str).and_then(expiry_time);
             time.ok_or_else(|| damaged("it has no time `expires_at`"))
         };
-        let read = read(&self.expirations, id, LARGEST_EXPIRY).and_then(|object| object.map(time).transpose());
+        let read = read(&self.expirations, id, LARGEST_EXPIRY, open).and_then(|object| object.map(time).transpose());
         read.inspect_err(told)
     }
 
@@ -68,7 +72,7 @@ impl Files {
     /// # Errors
     /// There may be some, and it cannot be read now: [`io::ErrorKind::InvalidData`] for a file whose content is no metadata.
     pub(super) fn metadata(&self, id: &str) -> io::Result<Option<Map<String, Value>>> {
-        read(&self.metadata, id, LARGEST_METADATA)
+        read(&self.metadata, id, LARGEST_METADATA, state_file::read)
     }
 
     /// What there is to show of one sandbox; nothing for ids that no file may be named after. What cannot be read is told,
@@ -80,9 +84,9 @@ impl Files {
         let told = |error: &io::Error| {
             self.complaints.warn(&path(&self.metadata, id), error, "the sandbox's labels are shown")
         };
-        let metadata = self.metadata(id).inspect_err(told).ok().flatten();
+        let metadata = read(&self.metadata, id, LARGEST_METADATA, state_file::peek).inspect_err(told).ok().flatten();
         Overlay {
-            expires_at: self.expiry(id).ok().flatten(),
+            expires_at: self.expiry_by(id, state_file::peek).ok().flatten(),
             metadata: metadata.map(|object| object.into_iter().map(into_label).collect()),
         }
     }
@@ -149,8 +153,11 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn read(folder: &Path, id: &str, limit: u64) -> io::Result<Option<Map<String, Value>>> {
-    let text = state_file::read(&path(folder, id), limit)?;
+/// How a file is read: as closely as a decision needs, or as quickly as a look.
+type Open = fn(&Path, u64) -> io::Result<Option<Vec<u8>>>;
+
+fn read(folder: &Path, id: &str, limit: u64, open: Open) -> io::Result<Option<Map<String, Value>>> {
+    let text = open(&path(folder, id), limit)?;
     text.map(|text| serde_json::from_slice(&text).map_err(damaged)).transpose()
 }
 
