@@ -246,7 +246,7 @@ fn transport(
         let (endpoint, prefix) = (endpoint.clone(), prefix.clone());
         let event_streams = request.uri().path().ends_with("/events").then(|| event_streams.clone());
         // Before the version is put in front of the path.
-        let call = calls.begin(operation::of(request.method(), request.uri().path()));
+        let call = calls.begin(operation::of(request.method().as_str(), request.uri().path()));
         Box::pin(async move {
             prepare(&mut request, prefix.get().map_or("", String::as_str))?;
             let answer = exchange(&endpoint, request).await;
