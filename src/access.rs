@@ -9,6 +9,7 @@ use tracing::{Level, Span};
 use crate::{
     causes, drain,
     logs::finish::Finish,
+    metrics::streams::StreamGuard,
     open::{Entry, InFlight},
     peer::Peer,
 };
@@ -24,6 +25,7 @@ pub struct Report {
     end: Finish,
     follow: bool,
     quiet: bool,
+    stream: Option<StreamGuard>,
     drain: drain::Request,
     _in_flight: InFlight,
 }
@@ -57,6 +59,7 @@ impl Report {
             end: Finish::ClientGone,
             follow: false,
             quiet: false,
+            stream: None,
             drain: drain.request(),
             _in_flight: InFlight::new(entry),
         }
@@ -75,6 +78,11 @@ impl Report {
     /// Notes whether the answer is a log that is followed.
     pub fn set_following(&mut self, is_following: bool) {
         self.follow = is_following;
+    }
+
+    /// Keeps a log stream in the list of open ones until the answer has been sent.
+    pub fn set_stream(&mut self, stream: Option<StreamGuard>) {
+        self.stream = stream;
     }
 
     /// Leaves the line out, unless something went wrong.
@@ -180,6 +188,9 @@ impl Drop for Report {
             // It was not the client that left.
             self.end = Finish::Cut;
             self.drain.note_cut(|| self.name());
+        }
+        if let Some(stream) = self.stream.take() {
+            self.end = stream.ended(self.end);
         }
         // To enter the span for nothing would cost more than all else here.
         if self.error.is_some() || !self.quiet && tracing::enabled!(target: "access", Level::INFO) {

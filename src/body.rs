@@ -24,6 +24,7 @@ use crate::{
         body::{BodyError, LogBody},
         finish::Finish,
     },
+    metrics::streams::StreamGuard,
     proxy::{self, body::ProxyBody, tunnel::Tunnel},
 };
 
@@ -106,6 +107,14 @@ impl Body {
     /// No body; the connection is to become `tunnel`.
     pub fn tunnel(tunnel: Tunnel) -> Self {
         Self { kind: Kind::Tunnel(Some(Box::new(tunnel))), report: None, client: None, rest: Rest::None }
+    }
+
+    /// The place in the list of open streams, if this is a log.
+    pub fn take_guard(&mut self) -> Option<StreamGuard> {
+        match &mut self.kind {
+            Kind::Log(log) => log.as_mut().take_guard(),
+            Kind::Full(_) | Kind::Proxy(_) | Kind::Tunnel(_) => None,
+        }
     }
 
     /// Whether this is a log that is followed.

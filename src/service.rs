@@ -153,6 +153,7 @@ impl Service {
         }
         report.answered(res.status());
         report.set_following(res.body().is_following());
+        report.set_stream(res.body_mut().take_guard());
         report.set_quiet(is_quiet && res.status().is_success());
         if let Some(timer) = timer {
             timer.answered(res.status());

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         LazyLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -11,14 +11,15 @@ use std::{
 /// What times are counted from.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Since when nothing is taken: milliseconds after [`START`] and one more; 0 while there is nothing to take, or it is taken.
+/// Since when nothing is taken: milliseconds after [`START`], which may have gone round, made odd; 0 while there is nothing to
+/// take, or it is taken. Small, since every connection has one; and no client is waited for as long as it takes to go round.
 #[derive(Debug, Default)]
-pub(super) struct Blocked(AtomicU64);
+pub(super) struct Blocked(AtomicU32);
 
 impl Blocked {
     /// Nothing has been taken since now.
     pub(super) fn begin(&self) {
-        self.0.store(now() + 1, Ordering::Relaxed);
+        self.0.store(now() | 1, Ordering::Relaxed);
     }
 
     /// Something was taken.
@@ -30,13 +31,14 @@ impl Blocked {
     pub(super) fn time(&self) -> Duration {
         match self.0.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
-            since => Duration::from_millis((now() + 1).saturating_sub(since)),
+            since => Duration::from_millis((now() | 1).wrapping_sub(since).into()),
         }
     }
 }
 
-fn now() -> u64 {
-    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+#[expect(clippy::cast_possible_truncation, reason = "it goes round after 49 days")]
+fn now() -> u32 {
+    START.elapsed().as_millis() as u32
 }
 
 #[cfg(test)]

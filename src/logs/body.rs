@@ -17,7 +17,11 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{LogError, LogSource, finish::Finish, limits::StreamPermit};
-use crate::{client::ClientWatch, drain, metrics::streams::StreamGuard};
+use crate::{
+    client::ClientWatch,
+    drain,
+    metrics::streams::{StreamGuard, StreamHandle},
+};
 
 pin_project! {
     /// The body of a log response. Dropping it releases the backend at once.
@@ -35,7 +39,9 @@ pin_project! {
         rest: Bytes,
         permit: StreamPermit,
         finish: Option<Finish>,
-        live: Option<StreamGuard>,
+        live: Option<StreamHandle>,
+        // Until the report on the response takes it.
+        listed: Option<StreamGuard>,
     }
 
     impl PinnedDrop for LogBody {
@@ -44,9 +50,6 @@ pin_project! {
             let this = this.project();
             if matches!(this.state, State::Streaming(_)) {
                 release(this.state, this.live.as_ref(), finish);
-            }
-            if let Some(live) = this.live.take() {
-                live.ended(finish);
             }
         }
     }
@@ -95,20 +98,27 @@ impl LogBody {
             permit,
             finish: None,
             live: None,
+            listed: None,
         }
     }
 
-    /// The same body, listed and counted by `live` while it lives.
-    pub fn listed(mut self, live: Option<StreamGuard>) -> Self {
-        self.live = live;
+    /// The same body, counted by `guard`, which is to be taken away with [`Self::take_guard`].
+    pub fn listed(mut self, guard: Option<StreamGuard>) -> Self {
+        self.live = guard.as_ref().map(StreamGuard::handle);
+        self.listed = guard;
         self
+    }
+
+    /// The stream's place in the list, which outlives the body: the client may have to be sent the rest.
+    pub fn take_guard(self: Pin<&mut Self>) -> Option<StreamGuard> {
+        self.project().listed.take()
     }
 
     /// Why it ended. Dropped before its end it was the client that left, unless it was cut off.
     pub fn finish(&self) -> Finish {
         match self.finish {
             Some(finish) => finish,
-            None if self.live.as_ref().is_some_and(StreamGuard::is_ended) => Finish::EndedByAdmin,
+            None if self.live.as_ref().is_some_and(StreamHandle::is_ended) => Finish::EndedByAdmin,
             None if self.client.has_stalled() => Finish::SlowClient,
             None if self.watch.has_cut() => Finish::Cut,
             None => Finish::ClientGone,
@@ -190,7 +200,7 @@ impl LogBody {
 /// Lets go of the source and says how the body ended.
 fn end<T>(
     state: &mut State,
-    live: Option<&StreamGuard>,
+    live: Option<&StreamHandle>,
     finish: &mut Option<Finish>,
     how: Finish,
     error: Option<BodyError>,
@@ -201,7 +211,7 @@ fn end<T>(
 }
 
 /// Lets go of the source, of which `live` is told.
-fn release(state: &mut State, live: Option<&StreamGuard>, how: Finish) {
+fn release(state: &mut State, live: Option<&StreamHandle>, how: Finish) {
     let left = live.filter(|_| how == Finish::ClientGone).map(|_| Instant::now());
     *state = State::Ended;
     if let Some(live) = live {

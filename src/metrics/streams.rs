@@ -91,8 +91,12 @@ struct LiveStream {
     task: AtomicWaker,
 }
 
-/// An open stream's place in the list. To be kept by its body.
-pub struct StreamGuard(Arc<LiveStream>);
+/// An open stream's place in the list, as long as this lives. To be kept until the client has been sent everything.
+pub struct StreamGuard(StreamHandle);
+
+/// What a stream's body tells of it, and is told.
+#[derive(Clone)]
+pub struct StreamHandle(Arc<LiveStream>);
 
 /// All open streams, and what those before them have counted.
 #[derive(Debug)]
@@ -182,7 +186,7 @@ impl LiveStreams {
             task: AtomicWaker::new(),
         });
         open.streams.insert(stream.id, Arc::clone(&stream));
-        StreamGuard(stream)
+        StreamGuard(StreamHandle(stream))
     }
 
     /// All open streams, the oldest first.
@@ -244,9 +248,29 @@ impl LiveStream {
 impl StreamGuard {
     /// The stream's number.
     pub fn id(&self) -> u64 {
-        self.0.id
+        self.0.0.id
     }
 
+    /// What its body is given.
+    pub fn handle(&self) -> StreamHandle {
+        self.0.clone()
+    }
+
+    /// The stream has ended like this; answers how it counts: who was to be ended did not leave by itself.
+    pub fn ended(self, finish: Finish) -> Finish {
+        let LiveStream { streams, info, .. } = &*self.0.0;
+        let finish = match finish {
+            Finish::ClientGone | Finish::SlowClient if self.0.is_ended() => Finish::EndedByAdmin,
+            other => other,
+        };
+        streams.ended.get_or_create(&streams.of_ended(finish)).inc();
+        let labels = OfEnd { runtime: streams.runtime, end: finish.name() };
+        streams.durations.get_or_create(&labels).observe(info.begun.elapsed().as_secs_f64());
+        finish
+    }
+}
+
+impl StreamHandle {
     /// Adds what was handed over for the client, and notes how much its source has read so far. Both in bytes.
     pub fn add(&self, sent: usize, read: u64) {
         let LiveStream { sent: so_far, read: all_read, streams, info, .. } = &*self.0;
@@ -276,26 +300,18 @@ impl StreamGuard {
             self.0.streams.release.observe(after.as_secs_f64());
         }
     }
-
-    /// The stream has ended like this.
-    pub fn ended(self, finish: Finish) {
-        let LiveStream { streams, info, .. } = &*self.0;
-        streams.ended.get_or_create(&streams.of_ended(finish)).inc();
-        let labels = OfEnd { runtime: streams.runtime, end: finish.name() };
-        streams.durations.get_or_create(&labels).observe(info.begun.elapsed().as_secs_f64());
-    }
 }
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        let LiveStream { streams, id, sent, read, .. } = &*self.0;
+        let LiveStream { streams, id, sent, read, client, .. } = &*self.0.0;
         let mut open = streams.lock();
         open.sent += sent.load(Ordering::Relaxed);
         open.read += read.load(Ordering::Relaxed);
         open.streams.remove(id);
         drop(open);
         // The connection may go on with another request.
-        self.0.client.set_cut(false);
+        client.set_cut(false);
     }
 }
 
@@ -345,6 +361,12 @@ impl fmt::Debug for StreamGuard {
     }
 }
 
+impl fmt::Debug for StreamHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,13 +384,13 @@ mod tests {
     fn totals_never_go_back() {
         let streams = LiveStreams::register(&mut Registry::default(), "docker", "engine");
         let (first, second) = (open(&streams, true), open(&streams, false));
-        first.add(10, 18);
-        first.add(10, 36);
-        second.add(5, 6);
-        second.released(None);
+        first.handle().add(10, 18);
+        first.handle().add(10, 36);
+        second.handle().add(5, 6);
+        second.handle().released(None);
         let sums = Sums { following: 1, others: 1, backends: 1, stalled: 0, sent: 25, read: 42 };
         assert_eq!(streams.sums(), sums);
-        first.ended(Finish::ClientGone);
+        assert_eq!(first.ended(Finish::ClientGone), Finish::ClientGone);
         assert_eq!(streams.sums(), Sums { following: 0, backends: 0, ..sums });
         assert_eq!(streams.list().iter().map(|stream| (stream.id, stream.sent)).collect::<Vec<_>>(), [(2, 5)]);
         drop(second);
@@ -379,9 +401,10 @@ mod tests {
     fn a_stream_is_told_to_end() {
         let streams = LiveStreams::register(&mut Registry::default(), "docker", "engine");
         let stream = open(&streams, true);
-        assert!(!stream.is_ended() && streams.end(7).is_none());
+        assert!(!stream.handle().is_ended() && streams.end(7).is_none());
         assert_eq!(streams.end(stream.id()).unwrap().info.client.port(), 5);
-        assert!(stream.is_ended() && streams.is_open(stream.id()));
+        assert!(stream.handle().is_ended() && streams.is_open(stream.id()));
+        assert_eq!(stream.ended(Finish::ClientGone), Finish::EndedByAdmin);
     }
 
     #[test]

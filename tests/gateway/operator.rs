@@ -125,6 +125,22 @@ async fn a_stream_whose_client_takes_nothing_is_ended_at_once() {
     assert!(line.contains("end=ended_by_admin"), "{line}");
 }
 
+/// The engine has sent all, but the client has not taken it.
+#[tokio::test]
+async fn a_stream_that_only_waits_for_its_client_is_listed_and_ended_too() {
+    let (pair, metrics) = scraped_pair();
+    let mut client = Client::connect_with_window(pair.address(), 4_096).await;
+    let target = pair.log(Script::lines(50_000, 100, true), "");
+    client.send_get(&target, &["X-Request-Id: the-waiting"]).await;
+    wait_series(metrics, "opensandbox_gateway_log_write_stalled_streams", 1.0).await;
+    let listed = wait_streams(metrics, 1).await;
+    assert_eq!(listed[0]["follow"], false);
+    assert_eq!(end(metrics, &listed[0]).await.status(), 204);
+    assert!(pair.access_line("the-waiting").await.contains("end=ended_by_admin"));
+    assert_eq!(client.head().await.status, 200);
+    assert!(client.body().await.is_err());
+}
+
 #[tokio::test]
 async fn a_stream_of_http2_is_ended_and_its_connection_lives_on() {
     let (pair, metrics) = scraped_pair();
