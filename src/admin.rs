@@ -15,7 +15,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use crate::{config::Secret, drain, metrics::prometheus::Prometheus, runtime::Runtime, server::listen::Listeners};
+use crate::{drain, keys::KeyRing, metrics::prometheus::Prometheus, runtime::Runtime, server::listen::Listeners};
 
 use self::answer::Sandboxes;
 
@@ -40,8 +40,8 @@ pub struct Admin {
     pub prometheus: Arc<Prometheus>,
     /// Whose sandboxes are counted.
     pub runtime: Arc<dyn Runtime>,
-    /// Who may see and end streams; without a key, whoever reaches a listener on the loopback interface.
-    pub key: Option<Secret>,
+    /// Who may see and end streams; without keys, whoever reaches a listener on the loopback interface.
+    pub keys: Arc<KeyRing>,
     /// Tells that the gateway is ending.
     pub drain: drain::Watch,
     sandboxes: Sandboxes,
@@ -52,10 +52,10 @@ impl Admin {
     pub fn new(
         prometheus: Arc<Prometheus>,
         runtime: Arc<dyn Runtime>,
-        key: Option<Secret>,
+        keys: Arc<KeyRing>,
         drain: drain::Watch,
     ) -> Self {
-        Self { prometheus, runtime, key, drain, sandboxes: Sandboxes::default() }
+        Self { prometheus, runtime, keys, drain, sandboxes: Sandboxes::default() }
     }
 
     /// Serves `listeners` until this is dropped, and all connections with it.

@@ -36,6 +36,7 @@ use crate::{
     client::ClientWatch,
     drain,
     error::ApiError,
+    keys::KeyName,
     logs::limits::Streams,
     metrics::Metrics,
     peer::Peer,
@@ -77,6 +78,8 @@ pub struct Api {
 pub struct Caller {
     /// The other end of the connection.
     pub peer: Peer,
+    /// The key that it presented, where one was needed.
+    pub key: Option<KeyName>,
     /// Tells when it leaves.
     pub client: ClientWatch,
 }
@@ -89,6 +92,7 @@ pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, ApiErro
 pub fn handle<'a>(api: &'a Api, route: Route, req: Request<Incoming>, caller: Caller) -> Answer<'a> {
     match route {
         Route::Health => at_once(Ok(meta::health())),
+        Route::Ready => at_once(Ok(meta::ready(api))),
         Route::Version => at_once(Ok(meta::version())),
         Route::OpenApi => at_once(Ok(meta::openapi())),
         Route::Logs(id) => Box::pin(async move { logs::stream(api, &id, &req, caller).await }),

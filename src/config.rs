@@ -17,6 +17,7 @@ mod coerce;
 mod docker;
 mod egress;
 mod ingress;
+mod keys;
 mod kubernetes;
 mod log;
 pub mod log_driver;

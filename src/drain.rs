@@ -5,7 +5,7 @@ use std::{
     future::{Future, poll_fn},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Poll, ready},
     time::Duration,
@@ -39,6 +39,8 @@ pub struct Watch(Arc<Shared>);
 /// Shared as a whole: a token by itself counts its clones under a lock.
 #[derive(Debug, Default)]
 struct Shared {
+    /// The gateway is about to drain, and still takes connections. Looked at with every answer.
+    announced: AtomicBool,
     begun: CancellationToken,
     /// Cancelled when the grace is over, and whatever is still there is ended.
     cut: CancellationToken,
@@ -74,6 +76,11 @@ impl Drain {
         Watch(Arc::clone(&self.shared))
     }
 
+    /// Tells everyone that the drain is going to begin: new requests are served, but should go elsewhere.
+    pub fn announce(&self) {
+        self.shared.announced.store(true, Ordering::Relaxed);
+    }
+
     /// Runs a connection as a task of its own on `runtime`, until it is done or the grace is over.
     pub fn spawn_on(&self, connection: impl Future<Output = ()> + Send + 'static, runtime: &Handle) {
         self.lock().spawn_on(connection, runtime);
@@ -99,6 +106,7 @@ impl Drain {
 
     /// Tells everyone to end, and waits for all connections, at most for `grace`. Answers what had to be cut.
     pub async fn finish(&self, grace: Duration) -> Cut {
+        self.announce();
         self.shared.begun.cancel();
         let mut connections = std::mem::take(&mut *self.lock());
         if tokio::time::timeout(grace, ended(&mut connections)).await.is_ok() {
@@ -143,6 +151,11 @@ impl Watch {
     /// Whether the grace is over, so that what ends now was cut.
     pub fn has_cut(&self) -> bool {
         self.0.cut.is_cancelled()
+    }
+
+    /// Whether the drain is going to begin, or has begun.
+    pub fn is_announced(&self) -> bool {
+        self.0.announced.load(Ordering::Relaxed)
     }
 
     /// Whether the drain has begun.

@@ -45,19 +45,22 @@
 //! | [`framing`] | | where a message's body is in what was read: chunks, a length, or up to the end |
 //! | [`guard`] | | the start-up guard for a missing API key |
 //! | [`init_config`] | | the configuration files that the program can write to start from |
+//! | [`keys`] | | the API keys, which can be exchanged while requests are served |
 //! | [`logs`] | 6 | the log path: engine exchange, chunks, frames, lines, limits, the log's body |
 //! | [`metrics`] | | what is measured, sent to a collector and scraped |
 //! | [`model`] | | wire types and their rules |
+//! | [`notify`] | | what systemd is told |
 //! | [`own_listeners`] | | the addresses that the process itself listens on |
 //! | [`open`] | | the open connections: how many, whose, and which give way to new ones |
 //! | [`peer`] | | a client's address, which trusted proxies may tell |
 //! | [`proxy`] | 6 | the proxy path: rules for heads, connections to backends, the answer's body, tunnels |
+//! | [`reload`] | | SIGHUP: log files and keys |
 //! | [`renew`] | | sandboxes that live longer while they are used |
 //! | [`router`] | 3 | method and path to a route; the table of routes is in its doc |
 //! | [`runtime`] | 5 | the seam: the trait [`runtime::Runtime`], and its implementations `docker` and `process` |
 //! | [`server`] | 1 | accept loop, a runtime for each thread of connections, socket options, watched IO, write deadlines |
 //! | [`service`] | 2 | a request's frame: id, span, CORS, key, errors to responses; never fails |
-//! | [`signal`] | | SIGINT and SIGTERM |
+//! | [`signal`] | | what signals ask for |
 //! | [`snapshots`] | | copies of sandboxes: their records' states, the work behind them, recovery |
 //! | [`start`] | | from a configuration to a runtime and a server |
 //! | [`state_file`] | | reading the gateway's own files: what is not there is told apart from what cannot be read |
@@ -103,13 +106,16 @@ pub mod error;
 pub mod framing;
 pub mod guard;
 pub mod init_config;
+pub mod keys;
 pub mod logs;
 pub mod metrics;
 pub mod model;
+pub mod notify;
 pub mod open;
 pub mod own_listeners;
 pub mod peer;
 pub mod proxy;
+pub mod reload;
 pub mod renew;
 pub mod router;
 pub mod runtime;

@@ -3,22 +3,33 @@
 use std::{
     path::PathBuf,
     process::{ExitCode, exit},
-    sync::Arc,
-    time::Duration,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use opensandbox_gateway::{
     cli::{self, Cli, Command},
     config::{Config, ConfigError, Loaded, RuntimeKind, env},
     dev, guard, init_config,
+    keys::{KeyRing, Keys},
+    notify::Notifier,
+    reload::Reload,
     runtime::{ErrorKind, Runtime},
-    server::{self, listen::Listeners, threads::Threads},
-    signal::Signals,
+    server::{
+        self, Ended,
+        listen::Listeners,
+        threads::{Pulse, Threads},
+    },
+    signal::{Asked, Caught, Signals, Stop},
     start,
     store::migrate,
-    telemetry,
+    telemetry::{self, Output},
 };
 use tikv_jemallocator::Jemalloc;
+use tokio::{runtime::Builder, sync::Notify};
 
 /// Chosen by measurement: README.md, "Measured". `.cargo/config.toml` sets it up.
 #[global_allocator]
@@ -40,29 +51,67 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the last delivery of metrics may take.
 const FLUSH: Duration = Duration::from_secs(3);
 
+/// How long the runtime's threads may take to drop what they hold. A blocking task that hangs is not waited for longer.
+const THREADS: Duration = Duration::from_millis(500);
+
+/// What the task that obeys signals shares with the program.
+#[derive(Default)]
+struct Program {
+    stop: Stop,
+    /// The start is over, so that there is something to end well.
+    is_serving: AtomicBool,
+    /// Asks for the log files and the keys to be read again.
+    reload: Arc<Notify>,
+    outputs: OnceLock<Arc<Vec<Output>>>,
+    sandboxes: OnceLock<Arc<dyn Runtime>>,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::from_args();
-    let (loaded, dev_key) = match &cli.command {
+    match &cli.command {
         Some(Command::MigrateSnapshots(options)) => return migrate(options),
         Some(Command::InitConfig(options)) => return write_config(options),
+        Some(Command::Dev(_) | Command::Serve) | None => {}
+    }
+    let tasks = match Builder::new_multi_thread().enable_all().build() {
+        Ok(tasks) => tasks,
+        Err(error) => return fail(FAILED, &format!("The program's threads cannot be started: {error}")),
+    };
+    let program = Arc::<Program>::default();
+    let code = tasks.block_on(run(&cli, &program));
+    // Merely dropped, the runtime would wait for a file on a dead server, or a volume's tool, for as long as that hangs.
+    tasks.shutdown_timeout(THREADS);
+    program.flush();
+    code
+}
+
+/// Loads the configuration and serves; answers how it went.
+async fn run(cli: &Cli, program: &Arc<Program>) -> ExitCode {
+    let is_dev = matches!(cli.command, Some(Command::Dev(_)));
+    // First of all: a signal that comes while a file of the start hangs must end the program.
+    match Signals::new() {
+        Ok(signals) => drop(tokio::spawn(obey(signals, Arc::clone(program), is_dev))),
+        Err(error) => return fail(FAILED, &format!("Signals cannot be received: {error}")),
+    }
+    let (loaded, dev_key) = match &cli.command {
         Some(Command::Dev(dev)) => match dev::Key::choose(dev.no_key, &variable) {
             Ok(key) => (development(dev, &key), Some(key)),
             Err(error) => return fail(FAILED, &format!("No key can be made: {error}")),
         },
-        Some(Command::Serve) | None => (load(&cli), None),
+        _ => (load(cli), None),
     };
     let Loaded { config, warnings, .. } = loaded.unwrap_or_else(|error| refuse(&error));
     if let Some(gap) = config.fatal_gaps().first() {
         return fail(FAILED, gap);
     }
     if dev_key.is_none()
-        && config.server.api_key.is_none()
+        && config.server.keys.is_empty()
         && let Err(text) = guard::confirm_open_server(env::insecure_server_acknowledged(&variable))
     {
         return fail(FAILED, &text);
     }
-    let flushes = match telemetry::init(&config.log) {
-        Ok(flushes) => Arc::new(flushes),
+    let outputs = match telemetry::init(&config.log) {
+        Ok(outputs) => Arc::clone(program.outputs.get_or_init(|| Arc::new(outputs))),
         Err(error) => return fail(FAILED, &format!("The log cannot be set up: {error}")),
     };
     for warning in &warnings {
@@ -71,9 +120,76 @@ fn main() -> ExitCode {
     if cli.reload {
         tracing::warn!("--reload has no effect: there is no source to watch; start the program anew to reload");
     }
-    let ended = serve(config, dev_key, Arc::clone(&flushes));
-    flushes.iter().for_each(telemetry::Output::flush);
-    ended
+    let notifier = Notifier::from_env(&variable).unwrap_or_else(|why| {
+        tracing::warn!("{why}");
+        Notifier::default()
+    });
+    let keys = Arc::new(KeyRing::new(config.server.keys.clone()));
+    let notifier = Arc::new(notifier);
+    let reload = Reload { outputs, keys, config: cli.config.clone(), notifier };
+    serve(config, dev_key, program, reload).await
+}
+
+impl Program {
+    /// Writes what was logged so far.
+    fn flush(&self) {
+        self.outputs.get().into_iter().flat_map(|outputs| outputs.iter()).for_each(Output::flush);
+    }
+
+    /// Ends the program, or what it does to end, as far as signals have asked for it by now.
+    async fn end(&self, caught: Caught) {
+        let name = caught.name();
+        if !self.is_serving.load(Ordering::Relaxed) {
+            tracing::info!("{name}: ended while it started");
+            self.flush();
+            exit(caught.exit_code());
+        }
+        // A person at a terminal has no load balancer in front.
+        match self.stop.ask(caught == Caught::Terminate) {
+            Asked::Begin => tracing::info!("{name}: ending; once more to end at once"),
+            Asked::Hurry => tracing::info!("{name}: no more delay; once more to end at once"),
+            Asked::AtOnce => {
+                // Local processes are not left behind, unless that takes longer.
+                if let Some(sandboxes) = self.sandboxes.get() {
+                    let _ = tokio::time::timeout(HURRY, sandboxes.shutdown()).await;
+                }
+                self.flush();
+                exit(caught.exit_code());
+            }
+        }
+    }
+}
+
+/// Does what signals ask for, for as long as the process lives.
+async fn obey(mut signals: Signals, program: Arc<Program>, is_dev: bool) {
+    loop {
+        let caught = signals.next().await;
+        let name = caught.name();
+        match caught {
+            Caught::Interrupt | Caught::Terminate => program.end(caught).await,
+            // Its terminal is gone, and it has neither files to open nor keys to read.
+            Caught::Hangup if is_dev => program.end(caught).await,
+            Caught::Hangup if program.is_serving.load(Ordering::Relaxed) => program.reload.notify_one(),
+            Caught::Hangup => tracing::info!("{name}: nothing is read again while the program starts"),
+            Caught::Other(_) => {
+                tracing::warn!("{name} means nothing here; SIGHUP opens the log files and reads the keys again");
+            }
+        }
+    }
+}
+
+/// Tells the service manager that the program lives, for as long as all its threads turn.
+async fn feed_watchdog(notifier: Arc<Notifier>, pulse: Pulse) {
+    let Some(period) = notifier.watchdog() else { return };
+    loop {
+        let began = Instant::now();
+        if pulse.beats_within(period).await {
+            notifier.alive();
+        } else {
+            tracing::error!("a thread of connections hangs: the service manager's watchdog is not told");
+        }
+        tokio::time::sleep(period.saturating_sub(began.elapsed())).await;
+    }
 }
 
 /// Writes a configuration to start from. What was done goes to the standard output, with an empty line behind it, as the
@@ -92,9 +208,8 @@ fn write_config(options: &init_config::Options) -> ExitCode {
     }
 }
 
-/// Runs the server on a runtime of its own; answers how it went.
-#[tokio::main]
-async fn serve(config: Config, dev_key: Option<dev::Key>, flushes: Arc<Vec<telemetry::Output>>) -> ExitCode {
+/// Runs the server; answers how it went.
+async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, reload: Reload) -> ExitCode {
     start::raise_descriptor_limit();
     // The port comes before the runtime: a second gateway must fail before it touches anything.
     let listeners = match Listeners::bind(&config.server.host, config.server.port, config.server.backlog) {
@@ -126,32 +241,35 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, flushes: Arc<Vec<telem
         Err(error) if error.kind == ErrorKind::RuntimeUnavailable => return fail(MISSING, &error.to_string()),
         Err(error) => return fail(FAILED, &error.to_string()),
     };
-    // Not before: a start that hangs must be left to the signals' own effect.
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => return fail(FAILED, &format!("Signals cannot be received: {error}")),
-    };
+    let _ = program.sandboxes.set(Arc::clone(&sandboxes));
     let snapshots = match start::snapshots(&config, Arc::clone(&sandboxes)).await {
         Ok(snapshots) => snapshots,
         Err(error) => return fail(FAILED, &error.to_string()),
     };
     announce(&config, &listeners, dev_key.as_ref());
-    let settings = start::server(&config, threads, Arc::clone(&sandboxes), snapshots.clone(), metrics.clone());
+    let keys = Arc::clone(&reload.keys);
+    let pulse = threads.pulse();
+    let settings =
+        start::server(&config, threads, Arc::clone(&sandboxes), snapshots.clone(), metrics.clone(), Arc::clone(&keys));
     // Until the program ends, so that the last scrape sees that it does.
     let watch = settings.drain.watch();
-    let _admin = admin_listeners.and_then(|of| start::admin(&config, of, &metrics, Arc::clone(&sandboxes), watch));
-    let grace = settings.grace;
-    let hurried = Arc::clone(&sandboxes);
-    let served = server::run(listeners, settings, async move {
-        let (signal, _) = signals.next().await;
-        tokio::spawn(end_at_once(signals, hurried, flushes));
-        tracing::info!("{signal}: ending; once more to end at once");
-    });
-    let threads = served.await;
+    let _admin = admin_listeners.and_then(|of| start::admin(of, &metrics, Arc::clone(&sandboxes), keys, watch));
+    let patience = settings.grace.max(PATIENCE);
+    let notifier = Arc::clone(&reload.notifier);
+    program.is_serving.store(true, Ordering::Relaxed);
+    tokio::spawn(reload.run(Arc::clone(&program.reload)));
+    tokio::spawn(feed_watchdog(Arc::clone(&notifier), pulse));
+    notifier.ready();
+    let served = server::run(listeners, settings, program.stop.clone());
+    let told = async {
+        program.stop.asked().await;
+        notifier.stopping(config.server.shutdown_delay + patience + FLUSH);
+    };
+    let (Ended { threads, draining }, ()) = tokio::join!(served, told);
     let ended = async { tokio::join!(sandboxes.shutdown(), snapshots.shutdown()) };
-    let patience = grace.max(PATIENCE);
-    if tokio::time::timeout(patience, ended).await.is_err() {
-        tracing::warn!("what was under way in the runtime was given up after {} s", patience.as_secs());
+    let left = patience.saturating_sub(draining.elapsed()).max(HURRY);
+    if tokio::time::timeout(left, ended).await.is_err() {
+        tracing::warn!("what was under way in the runtime was given up after {} s", draining.elapsed().as_secs());
     }
     metrics.shutdown(FLUSH).await;
     threads.end();
@@ -173,20 +291,11 @@ async fn migrate(options: &cli::MigrateSnapshots) -> ExitCode {
     }
 }
 
-/// Ends the program at the next signal, without waiting for clients; local processes are not left behind.
-async fn end_at_once(mut signals: Signals, sandboxes: Arc<dyn Runtime>, flushes: Arc<Vec<telemetry::Output>>) {
-    let (_, number) = signals.next().await;
-    // Nothing is left to do when that takes longer.
-    let _ = tokio::time::timeout(HURRY, sandboxes.shutdown()).await;
-    flushes.iter().for_each(telemetry::Output::flush);
-    exit(128 + number);
-}
-
 /// The configuration for development, on the port of the command line.
 fn development(dev: &cli::Dev, key: &dev::Key) -> Result<Loaded, ConfigError> {
     let mut config = Config::dev();
     config.server.port = dev.port;
-    config.server.api_key = key.secret().cloned();
+    config.server.keys = key.secret().cloned().map(Keys::one).unwrap_or_default();
     Ok(Loaded { config, warnings: Vec::new(), source: PathBuf::new() })
 }
 

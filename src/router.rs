@@ -16,6 +16,8 @@ use place::Place;
 pub enum Route {
     /// The process is alive.
     Health,
+    /// The gateway can serve.
+    Ready,
     /// The version of the API that is spoken.
     Version,
     /// The description of this API.
@@ -144,8 +146,9 @@ pub enum Mounts {
 
 /// Every route: its methods, its path template as `specs/sandbox-lifecycle.yml` writes it, and its mounts. The spec
 /// check compares the two.
-pub const ROUTES: [(&str, &str, Mounts); 30] = [
+pub const ROUTES: [(&str, &str, Mounts); 31] = [
     ("GET HEAD", "/health", Mounts::Root),
+    ("GET HEAD", "/ready", Mounts::Root),
     ("GET HEAD", "/version", Mounts::Root),
     ("GET HEAD", "/openapi.json", Mounts::Root),
     ("GET HEAD", "/docs", Mounts::Root),

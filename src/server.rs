@@ -9,12 +9,18 @@ pub mod threads;
 pub mod timer;
 pub mod unacked;
 
-use std::{future::Future, io as std_io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io as std_io,
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use self::{connection::Connections, listen::Listeners, stalled::Stalls, threads::Threads};
 use crate::{
     drain::{Cut, Drain},
     open::{Limits, NoPlace, Place, Table},
+    signal::Stop,
 };
 
 /// How long the loop rests when the process has run out of descriptors or memory.
@@ -35,56 +41,95 @@ pub struct Settings {
     pub drain: Drain,
     /// How long they may take to end.
     pub grace: Duration,
+    /// How long connections are still taken once the server is asked to end.
+    pub delay: Duration,
 }
 
-/// Serves connections until `stop` resolves, then ends: plain requests finish, log streams stop at a line's end, and
-/// whatever is left after the grace is cut. Gives the threads back, on which what requests have begun may go on.
-pub async fn run(mut listeners: Listeners, settings: Settings, stop: impl Future<Output = ()>) -> Threads {
-    let Settings { connections, threads, stalls, limits, drain, grace } = settings;
+/// What is left when the connections have ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The threads, on which what requests have begun may go on.
+    pub threads: Threads,
+    /// When the drain began.
+    pub draining: Instant,
+}
+
+/// Serves connections until `stop` is asked for, then ends: connections are still taken for the delay, while load balancers are
+/// told to turn away; then plain requests finish, log streams stop at a line's end, and whatever is left after the grace is
+/// cut.
+pub async fn run(mut listeners: Listeners, settings: Settings, stop: Stop) -> Ended {
+    let Settings { connections, threads, stalls, limits, drain, grace, delay } = settings;
     let (connections, table) = (Arc::new(connections), Table::new(limits));
     let watching = tokio::spawn(stalls.watch(Arc::clone(&table)));
+    let door = Door { connections, threads: &threads, table: &table, drain: &drain };
+    let ending = async {
+        stop.asked().await;
+        drain.announce();
+        stop.delayed(delay).await;
+    };
     tokio::select! {
-        () = stop => {}
-        () = accept(&mut listeners, connections, &threads, &table, &drain) => {}
+        () = ending => {}
+        () = door.accept(&mut listeners) => {}
         () = drain.reap() => {}
     }
-    drop(listeners);
+    door.accept_last(listeners);
+    let draining = Instant::now();
     tracing::info!("no new connections; ending within {} s", grace.as_secs());
     match drain.finish(grace).await {
         Cut { connections: 0, .. } => tracing::info!("all connections have ended"),
         cut => tracing::warn!("cut after {} s: {cut}", grace.as_secs()),
     }
     watching.abort();
-    threads
+    Ended { threads, draining }
 }
 
-/// Accepts for ever.
-async fn accept(
-    listeners: &mut Listeners,
+/// What connections come in through.
+struct Door<'s> {
     connections: Arc<Connections>,
-    threads: &Threads,
-    table: &Arc<Table>,
-    drain: &Drain,
-) {
-    loop {
-        // Out of this runtime's hands: that of the connection's thread is to watch it.
-        let accepted = listeners.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
-        let accepted = accepted.and_then(|(stream, peer)| Ok((stream.local_addr()?, stream, peer)));
-        let (local, stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                recover(&error).await;
-                continue;
+    threads: &'s Threads,
+    table: &'s Arc<Table>,
+    drain: &'s Drain,
+}
+
+impl Door<'_> {
+    /// Accepts for ever.
+    async fn accept(&self, listeners: &mut Listeners) {
+        loop {
+            // Out of this runtime's hands: that of the connection's thread is to watch it.
+            let accepted = listeners.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
+            let accepted = accepted.and_then(|(stream, peer)| Ok((stream.local_addr()?, stream, peer)));
+            let (local, stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    recover(&error).await;
+                    continue;
+                }
+            };
+            if let Some(held) = admit(self.table, peer, local).await {
+                self.serve(stream, held);
             }
-        };
-        let Some(held) = admit(table, peer, local).await else { continue };
-        let connections = Arc::clone(&connections);
-        let (place, runtime) = threads.place();
+        }
+    }
+
+    /// Accepts what waits, and then nothing any more. The kernel resets what it has let in when its listener goes, and the
+    /// clients have sent their requests by then.
+    fn accept_last(&self, listeners: Listeners) {
+        for (stream, peer) in listeners.last() {
+            let held = stream.local_addr().ok().and_then(|local| self.table.admit(peer, local).ok());
+            if let Some(held) = held {
+                self.serve(stream, held);
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, held: Place) {
+        let connections = Arc::clone(&self.connections);
+        let (place, runtime) = self.threads.place();
         let connection = async move {
             connections.serve(stream, &held.entry).await;
             drop((held, place));
         };
-        drain.spawn_on(connection, runtime);
+        self.drain.spawn_on(connection, runtime);
     }
 }
 

@@ -7,7 +7,7 @@ pub mod respond;
 
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Instant};
 
-use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tracing::Instrument;
@@ -18,8 +18,8 @@ use crate::{
     api::{self, Api, Caller},
     body::Body,
     client::{ClientWatch, Http2Stream},
-    config::secret::Secret,
     error::ApiError,
+    keys::KeyRing,
     logs::finish::Finish,
     open::Entry,
     peer::{Peer, trusted::TrustedProxies},
@@ -33,6 +33,9 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What `Server` says.
 const SERVER: HeaderValue = HeaderValue::from_static(concat!("opensandbox-gateway/", env!("CARGO_PKG_VERSION")));
 
+/// What `Connection` says to a client that should ask elsewhere next time.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
 /// Longest id of a client's own that a request keeps, in bytes; a longer one gets a new id like none.
 const MAX_ID: usize = 256;
 
@@ -41,8 +44,8 @@ const MAX_ID: usize = 256;
 pub struct Gateway {
     /// The handlers and what they need.
     pub api: Api,
-    /// The API key; anyone may call when there is none.
-    pub key: Option<Secret>,
+    /// The API keys; anyone may call when there are none.
+    pub keys: Arc<KeyRing>,
     /// How many requests may be worked on at once, those not counted that [`Gateway::room`] names
     /// (`server.limit_concurrency`).
     pub concurrency: Option<Semaphore>,
@@ -78,7 +81,7 @@ impl Gateway {
     /// limits of its own.
     fn room(&self, route: Option<&Route>) -> Option<&Semaphore> {
         match route {
-            Some(Route::Health | Route::Version | Route::OpenApi | Route::Docs(_)) => None,
+            Some(Route::Health | Route::Ready | Route::Version | Route::OpenApi | Route::Docs(_)) => None,
             // `[logs]`: who follows is many, and all of them come back at once.
             Some(Route::Logs(_)) => None,
             Some(Route::GetSandbox(id) | Route::Endpoint(PortOf { id, .. })) if self.api.runtime.is_at_hand(id) => None,
@@ -127,6 +130,7 @@ impl Service {
         let is_quiet = !self.gateway.log_health_checks && matches!(req.uri().path(), "/health" | "/ready");
         let origin = req.headers().get(header::ORIGIN).cloned();
         let mut is_gone = false;
+        let (is_http1, drain) = (self.http1.is_some(), self.gateway.api.drain.clone());
         let tunnels = self.http1.as_ref().map(|http1| Arc::clone(&http1.tunnels));
         let client = self.client();
         let mut is_preflight = false;
@@ -144,6 +148,10 @@ impl Service {
         cors::allow(res.headers_mut(), origin, is_preflight);
         res.headers_mut().insert(REQUEST_ID, id);
         res.headers_mut().insert(header::SERVER, SERVER);
+        // So that a balancer's kept connections go before the listener does. HTTP/2 is told when the drain begins.
+        if is_http1 && drain.is_announced() && res.status() != StatusCode::SWITCHING_PROTOCOLS {
+            res.headers_mut().insert(header::CONNECTION, CLOSE);
+        }
         if is_gone {
             // A report without an answer says that the client left before it.
             if client.has_stalled() {
@@ -175,11 +183,13 @@ impl Service {
         let Ok(_permit) = gateway.room(route.as_ref().ok()).map(Semaphore::try_acquire).transpose() else {
             return Ok(respond::overloaded());
         };
-        if let Some(key) = &gateway.key {
-            auth::check(key, &router::decoded_path(req.uri().path()), &route, req.headers())?;
-        }
+        let key = if gateway.keys.is_open() {
+            None
+        } else {
+            auth::check(&gateway.keys, &router::decoded_path(req.uri().path()), &route, req.headers())?
+        };
         match route {
-            Ok(route) => api::handle(&gateway.api, route, req, Caller { peer, client }).await,
+            Ok(route) => api::handle(&gateway.api, route, req, Caller { peer, key, client }).await,
             Err(NoRoute::NotFound) => Err(ApiError::no_route()),
             Err(NoRoute::MethodNotAllowed { allow }) => Err(ApiError::method_not_allowed(allow)),
             Err(NoRoute::TrailingSlash) => Ok(respond::without_slash(req.uri())),

@@ -10,6 +10,7 @@ use crate::{
     api::{self, Api, proxy::public_path},
     config::{self, Config, RuntimeKind},
     drain::{self, Drain},
+    keys::KeyRing,
     logs::limits::{StreamLimits, Streams},
     metrics::{Metrics, otlp::Otlp, prometheus::Prometheus},
     open,
@@ -69,6 +70,7 @@ pub fn server(
     runtime: Arc<dyn Runtime>,
     snapshots: Snapshots,
     metrics: Metrics,
+    keys: Arc<KeyRing>,
 ) -> Settings {
     let config::Server { timeout_keep_alive, timeout_graceful_shutdown, .. } = config.server;
     let drain = Drain::default();
@@ -86,7 +88,7 @@ pub fn server(
     let concurrency = || config.server.limit_concurrency.map(|limit| Semaphore::new(limit.get() as usize));
     let gateway = Arc::new(Gateway {
         api,
-        key: config.server.api_key.clone(),
+        keys,
         concurrency: concurrency(),
         proxy_concurrency: concurrency(),
         proxies: config.server.trusted_proxies.clone(),
@@ -109,6 +111,7 @@ pub fn server(
         limits: connection_limits(&config.server),
         drain,
         grace: timeout_graceful_shutdown,
+        delay: config.server.shutdown_delay,
     }
 }
 
@@ -146,20 +149,20 @@ pub fn admin_listeners(config: &Config, is_dev: bool) -> Result<Option<Listeners
 
 /// Serves the operator on `listeners` for as long as the task lives.
 pub fn admin(
-    config: &Config,
     listeners: Listeners,
     metrics: &Metrics,
     runtime: Arc<dyn Runtime>,
+    keys: Arc<KeyRing>,
     drain: drain::Watch,
 ) -> Option<JoinHandle<()>> {
     let prometheus = Arc::clone(metrics.prometheus()?);
     for address in listeners.addresses() {
         tracing::info!("metrics are on http://{address}/metrics, open log streams on /admin/streams");
-        if config.server.api_key.is_none() && !address.ip().is_loopback() {
+        if keys.is_open() && !address.ip().is_loopback() {
             tracing::warn!("without server.api_key, /admin/streams on {address} is refused: it is no loopback address");
         }
     }
-    let admin = Admin::new(prometheus, runtime, config.server.api_key.clone(), drain);
+    let admin = Admin::new(prometheus, runtime, keys, drain);
     Some(tokio::spawn(admin.serve(listeners)))
 }
 

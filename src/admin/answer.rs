@@ -121,17 +121,19 @@ impl Admin {
 
     /// Whether the request may see and end streams.
     fn allowed(&self, req: &Request<Incoming>, is_local: bool) -> Result<(), ApiError> {
-        match &self.key {
-            Some(key) => auth::check_key(key, req.headers()),
-            // Pages of other sites are not this machine's, though the browser that shows them is.
-            None if is_local && origin::is_local(req) => Ok(()),
-            None => Err(ApiError::new(
-                StatusCode::FORBIDDEN,
-                "ADMIN::KEY_NEEDED",
-                "Without an API key (server.api_key), streams are shown to this machine only: set a key, or have \
-                 metrics.listen be a loopback address and ask for it by that address.",
-            )),
+        if !self.keys.is_open() {
+            return auth::check_key(&self.keys, req.headers()).map(drop);
         }
+        // Pages of other sites are not this machine's, though the browser that shows them is.
+        if is_local && origin::is_local(req) {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "ADMIN::KEY_NEEDED",
+            "Without an API key (server.api_key), streams are shown to this machine only: set a key, or have \
+             metrics.listen be a loopback address and ask for it by that address.",
+        ))
     }
 
     fn streams(&self) -> Response<Body> {

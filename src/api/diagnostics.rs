@@ -70,7 +70,7 @@ pub async fn answer(
     id: &str,
     kind: Diagnostics,
     req: Request<Incoming>,
-    Caller { peer, client }: Caller,
+    Caller { peer, client, .. }: Caller,
 ) -> Result<Response<Body>, ApiError> {
     let (head, body) = req.into_parts();
     // The existing server passes a body over; left unread it would hide the client's leaving.

@@ -28,7 +28,7 @@ pub async fn stream(api: &Api, id: &str, req: &Request<Incoming>, caller: Caller
         return Err(ApiError::log_request_with_body());
     }
     let begun = Instant::now();
-    let Caller { peer, client } = caller;
+    let Caller { peer, key, client } = caller;
     let query = log_query::parse(req.uri().query().unwrap_or_default(), jiff::Timestamp::now())?;
     let permit = permit(api, id)?;
     let source = tokio::select! {
@@ -38,7 +38,8 @@ pub async fn stream(api: &Api, id: &str, req: &Request<Incoming>, caller: Caller
     };
     let agent = req.headers().get(header::USER_AGENT).map(|agent| StreamInfo::agent(agent.as_bytes()));
     if query.follow {
-        tracing::info!(sandbox = id, client = %peer.address, user_agent = agent.as_deref(), "a client follows a log");
+        let (client, key) = (peer.address, key.as_ref().map(tracing::field::display));
+        tracing::info!(sandbox = id, %client, key, user_agent = agent.as_deref(), "a client follows a log");
     }
     let sandbox = Arc::clone(permit.sandbox());
     let info = StreamInfo { sandbox, follow: query.follow, client: peer.address, agent, begun };

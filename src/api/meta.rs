@@ -1,10 +1,12 @@
-//! `/health`, `/version`, `/openapi.json` (http-api.md §5).
+//! `/health`, `/ready`, `/version`, `/openapi.json` (http-api.md §5).
 
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
 
+use super::Api;
 use crate::{body::Body, service::respond};
 
 /// The API version that is spoken: that of the server this one replaces, which clients compare with.
@@ -22,6 +24,37 @@ static OPENAPI: LazyLock<Bytes> = LazyLock::new(|| {
 /// `GET /health`: the process answers. Asks no runtime.
 pub fn health() -> Response<Body> {
     respond::json_bytes(Bytes::from_static(br#"{"status":"healthy"}"#))
+}
+
+/// `GET /ready`: whether requests should be sent here. 503 while the gateway is ending and while its backend has been out of
+/// reach for long; asks neither the engine nor anything else. Needs no key, so it names no address.
+pub fn ready(api: &Api) -> Response<Body> {
+    let (state, why) = if api.drain.is_announced() {
+        ("draining", Some("The gateway is ending: send new requests elsewhere.".to_owned()))
+    } else {
+        match api.runtime.fault() {
+            Some(fault) => ("unavailable", Some(fault)),
+            None => ("ready", None),
+        }
+    };
+    let status = if why.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let code = why.is_some().then_some("NOT_READY");
+    let body = Readiness { status: state, code, message: why, notes: api.runtime.notes() };
+    let mut res = respond::json(status, &body);
+    res.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    res
+}
+
+/// The body of `/ready`.
+#[derive(Serialize)]
+struct Readiness {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
 }
 
 /// `GET /version`.

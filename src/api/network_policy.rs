@@ -28,7 +28,7 @@ pub async fn forward(
     api: &Api,
     id: String,
     req: Request<Incoming>,
-    Caller { peer, client }: Caller,
+    Caller { peer, client, .. }: Caller,
 ) -> Result<Response<Body>, ApiError> {
     let (mut head, body) = req.into_parts();
     let upload = if head.method == Method::GET {

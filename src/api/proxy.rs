@@ -25,7 +25,7 @@ pub async fn forward(
     PortOf { id, port, mount }: PortOf,
     ProxyPath(path): ProxyPath,
     mut req: Request<Incoming>,
-    Caller { peer, client }: Caller,
+    Caller { peer, client, .. }: Caller,
 ) -> Result<Response<Body>, ApiError> {
     let port = port::parse(&port)?;
     let upgrade = handshake(&mut req)?;

@@ -88,7 +88,7 @@ fn check_tenants(config: &Config, report: &Report) {
             format!("[tenants] configured but runtime.type='{kind}'. Multi-tenancy requires Kubernetes namespaces.");
         report.fail("tenants", rule);
     }
-    if config.server.api_key.is_some() {
+    if !config.server.keys.is_empty() {
         report.fail(
             "server.api_key",
             "server.api_key must be removed from server.toml when using [tenants]. \

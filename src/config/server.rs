@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::secret::Secret;
+use super::keys;
 use super::section::{Floor, Section};
+use crate::keys::Keys;
 use crate::peer::trusted::TrustedProxies;
 
 /// `[server]`: where to listen, and how much to accept.
@@ -41,9 +42,15 @@ pub struct Server {
     /// Connections the system queues before they are accepted; at least 1.
     /// Default 2048. The system may cap it.
     pub backlog: u32,
-    /// The key every request has to present; `None` leaves the server open.
-    /// No default.
-    pub api_key: Option<Secret>,
+    /// The keys one of which every request has to present: `api_key`,
+    /// `api_keys`, and those of the file `api_key_file`, a key a line. None
+    /// leaves the server open. No default. The last two are no keys of the
+    /// Python server.
+    pub keys: Keys,
+    /// How long the listener stays open once the server is told to stop,
+    /// while `/ready` answers 503, so that load balancers turn away first.
+    /// Default 0 s. Not a key of the Python server.
+    pub shutdown_delay: Duration,
     /// The proxies that are believed what they say of their clients: the
     /// environment's `FORWARDED_ALLOW_IPS`. Default `127.0.0.1,::1`.
     pub trusted_proxies: TrustedProxies,
@@ -89,7 +96,8 @@ impl Server {
             max_connections_per_address: section.limit("max_connections_per_address", max_connections.div_ceil(2)),
             timeout_graceful_shutdown: section.whole_seconds("timeout_graceful_shutdown", 5, 1),
             backlog: section.integer("backlog", 2048, 1..=i64::from(i32::MAX)),
-            api_key: section.secret("api_key"),
+            keys: keys::read(section),
+            shutdown_delay: section.whole_seconds("shutdown_delay_seconds", 0, 0),
             trusted_proxies,
             eip: section.optional_text("eip"),
             max_sandbox_timeout: section

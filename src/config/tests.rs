@@ -4,6 +4,7 @@ mod defaults;
 mod environment;
 mod faults;
 mod files;
+mod keys;
 mod rules;
 mod warnings;
 

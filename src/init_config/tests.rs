@@ -21,7 +21,7 @@ fn everything_that_is_written_can_be_loaded_without_a_warning() {
         assert_eq!(loaded.warnings, [""; 0], "{example:?}");
         let is_kubernetes = loaded.config.runtime.kind == RuntimeKind::Kubernetes;
         assert_eq!(is_kubernetes, matches!(example, Some(Example::Kubernetes | Example::KubernetesZh)));
-        assert!(loaded.config.server.api_key.is_none(), "a key that everybody knows is worse than none");
+        assert!(loaded.config.server.keys.is_empty(), "a key that everybody knows is worse than none");
     }
 }
 

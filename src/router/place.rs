@@ -8,6 +8,7 @@ use super::{Collection, Diagnostics, DocsFile, PortOf, ProxyPath, Route, decoded
 #[derive(Debug)]
 pub(super) enum Place<'p> {
     Health,
+    Ready,
     Version,
     OpenApi,
     Docs(DocsFile),
@@ -50,6 +51,7 @@ impl<'p> Place<'p> {
     fn at_root(path: &str) -> Option<Self> {
         match path {
             "/health" => Some(Self::Health),
+            "/ready" => Some(Self::Ready),
             "/version" => Some(Self::Version),
             "/openapi.json" => Some(Self::OpenApi),
             "/docs" => Some(Self::Docs(DocsFile::Swagger)),
@@ -98,6 +100,7 @@ impl<'p> Place<'p> {
     fn single_route(self, method: &Method) -> Option<Route> {
         match (self, method) {
             (Self::Health, &Method::GET | &Method::HEAD) => Some(Route::Health),
+            (Self::Ready, &Method::GET | &Method::HEAD) => Some(Route::Ready),
             (Self::Version, &Method::GET | &Method::HEAD) => Some(Route::Version),
             (Self::OpenApi, &Method::GET | &Method::HEAD) => Some(Route::OpenApi),
             (Self::Docs(file), &Method::GET | &Method::HEAD) => Some(Route::Docs(file)),
@@ -115,6 +118,7 @@ impl<'p> Place<'p> {
     pub(super) fn template(&self) -> &'static str {
         match self {
             Self::Health => "/health",
+            Self::Ready => "/ready",
             Self::Version => "/version",
             Self::OpenApi => "/openapi.json",
             Self::Docs(DocsFile::Swagger) => "/docs",
@@ -136,7 +140,7 @@ impl<'p> Place<'p> {
     /// The methods that this path has.
     pub(super) fn allow(&self) -> &'static str {
         match self {
-            Self::Health | Self::Version | Self::OpenApi | Self::Docs(_) => "GET, HEAD",
+            Self::Health | Self::Ready | Self::Version | Self::OpenApi | Self::Docs(_) => "GET, HEAD",
             Self::Snapshots => "GET",
             Self::Sandboxes | Self::Pools | Self::Templates => "GET, POST",
             Self::Snapshot(_) | Self::Template(_) => "DELETE, GET",

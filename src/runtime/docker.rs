@@ -36,6 +36,7 @@ mod mask;
 mod metadata;
 mod operation;
 mod options;
+mod outage;
 mod overlay;
 mod owner;
 mod pause;
@@ -61,7 +62,7 @@ use std::{
     io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -91,6 +92,7 @@ use self::{
     expiry::{Commands, Expiry},
     locks::Locks,
     lookups::Lookups,
+    outage::Outage,
     overlay::{Files, Overlay},
     owner::Owner,
     ports::Ports,
@@ -131,6 +133,7 @@ struct Inner {
     expiry: Expiry,
     owner: Owner,
     copies: Copies,
+    outage: Outage,
     changes: Arc<Semaphore>,
     /// Held while a sandbox's files are changed, or the sandbox is removed.
     turns: Locks,
@@ -172,6 +175,7 @@ impl Docker {
         let _ = inner.find_identity().await;
         let mut tasks = JoinSet::new();
         tasks.spawn(events::run(inner.clone()));
+        tasks.spawn(outage::watch(inner.clone()));
         tasks.spawn(expiry::run(inner.clone(), commands));
         Ok(Self { inner, tasks: Mutex::new(tasks) })
     }
@@ -212,6 +216,7 @@ impl Inner {
             expiry,
             owner: Owner::new(options.expiry, options.owner_mark.clone(), &options.state_dir),
             copies: Copies::default(),
+            outage: Outage::default(),
             changes: Arc::new(Semaphore::new(CHANGES as usize)),
             turns: Locks::default(),
             pauses: Locks::default(),
@@ -353,6 +358,10 @@ impl Runtime for Docker {
 
     fn notes(&self) -> Vec<String> {
         self.inner.owner.notes()
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.inner.outage.fault(Instant::now())
     }
 
     async fn shutdown(&self) {

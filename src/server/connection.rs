@@ -56,6 +56,9 @@ const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs
 /// How long a new connection may be silent: an honest client has something to say, and says it.
 const FIRST_BYTES: Duration = Duration::from_secs(5);
 
+/// How long what a client has sent may take until it is here.
+const UNDER_WAY: Duration = Duration::from_millis(250);
+
 /// How long a connection that gives way to another may take to end.
 const GIVE_WAY: Duration = Duration::from_secs(1);
 
@@ -103,8 +106,8 @@ impl Connections {
         let patience = FIRST_BYTES.min(self.keep_alive);
         let is_http2 = tokio::select! {
             begun = tokio::time::timeout(patience, io.begins_with(PREFACE)) => begun??,
-            // Nothing was asked yet, so there is nothing to finish.
-            () = self.drain.begun() => return Ok(()),
+            // Nothing was asked yet, so there is nothing to finish; but a request may be on its way.
+            () = self.begun_for(UNDER_WAY) => return Ok(()),
             () = entry.told() => return Ok(()),
         };
         drop(new);
@@ -115,6 +118,12 @@ impl Connections {
         } else {
             self.speak_http1(io, entry).await
         }
+    }
+
+    /// Resolves when the drain has lasted for so long.
+    async fn begun_for(&self, time: Duration) {
+        self.drain.begun().await;
+        tokio::time::sleep(time).await;
     }
 
     fn peer(&self, entry: &Entry) -> Peer {

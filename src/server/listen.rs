@@ -33,6 +33,9 @@ const MAX_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 /// to `tcp_wmem` (4 MiB), and some 560 clients that take nothing use up the TCP memory of the whole host.
 const UNSENT: u32 = 128 * 1024;
 
+/// Most connections that are accepted at the end: clients may come faster than they are.
+const MAX_LAST: usize = 4096;
+
 /// Sockets that listen, one for each address of a name. The proxy connects to none of them ([`own_listeners`]).
 #[derive(Debug)]
 pub struct Listeners {
@@ -98,6 +101,21 @@ impl Listeners {
             Poll::Pending
         })
         .await
+    }
+
+    /// The connections that wait; none comes after them.
+    pub fn last(self) -> Vec<(std::net::TcpStream, SocketAddr)> {
+        let mut last = Vec::new();
+        for listener in &self.all {
+            // Asks the kernel itself: the runtime may not have heard of them yet. An error is that there are no more.
+            for _ in 0..MAX_LAST {
+                let Ok((socket, peer)) = SockRef::from(listener).accept() else { break };
+                if let (Ok(()), Some(peer)) = (socket.set_nonblocking(true), peer.as_socket()) {
+                    last.push((socket.into(), peer));
+                }
+            }
+        }
+        last
     }
 
     /// Where the sockets listen.

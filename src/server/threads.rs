@@ -46,6 +46,20 @@ struct Thread {
 #[derive(Debug)]
 pub struct Place(Arc<AtomicUsize>);
 
+/// Tells whether all the threads still turn.
+#[derive(Debug)]
+pub struct Pulse(Vec<Handle>);
+
+impl Pulse {
+    /// Whether each thread runs a task within `time`.
+    pub async fn beats_within(&self, time: Duration) -> bool {
+        let beats: Vec<_> = self.0.iter().map(|runtime| runtime.spawn(async {})).collect();
+        // An error is a thread that has ended.
+        let all = async { futures_util::future::try_join_all(beats).await.is_ok() };
+        tokio::time::timeout(time, all).await.unwrap_or(false)
+    }
+}
+
 impl Threads {
     /// Starts as many threads as the process may use processors.
     ///
@@ -60,6 +74,11 @@ impl Threads {
         let (end, (done, ended)) = (CancellationToken::new(), mpsc::channel());
         let all = (0..count).map(|_| Thread::start(end.clone(), done.clone())).collect::<io::Result<_>>()?;
         Ok(Self { all, end, ended })
+    }
+
+    /// What tells whether all the threads still turn.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(self.all.iter().map(|thread| thread.runtime.clone()).collect())
     }
 
     /// A place on the thread with the fewest connections, and its runtime.
@@ -114,6 +133,22 @@ mod tests {
         assert!(threads.all.iter().all(|thread| thread.open.load(Ordering::Relaxed) == 2));
         drop(places);
         assert!(threads.all.iter().all(|thread| thread.open.load(Ordering::Relaxed) == 0));
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_hangs_has_no_pulse() {
+        let threads = Threads::with(2).unwrap();
+        let pulse = threads.pulse();
+        assert!(pulse.beats_within(Duration::from_secs(5)).await);
+        let (release, held) = mpsc::channel::<()>();
+        let (place, runtime) = threads.place();
+        runtime.spawn(async move { held.recv().is_ok() });
+        assert!(!pulse.beats_within(Duration::from_millis(100)).await);
+        release.send(()).unwrap();
+        assert!(pulse.beats_within(Duration::from_secs(5)).await);
+        drop(place);
+        threads.end();
+        assert!(!pulse.beats_within(Duration::from_secs(5)).await);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use http::HeaderMap;
 
 use crate::{
-    config::secret::Secret,
     error::ApiError,
+    keys::{KeyName, KeyRing, Presented},
     router::{NoRoute, Route},
 };
 
@@ -12,22 +12,30 @@ use crate::{
 pub const API_KEY: &str = "open-sandbox-api-key";
 
 /// Paths that begin like this need no key.
-const EXEMPT: [&str; 5] = ["/health", "/version", "/docs", "/redoc", "/openapi.json"];
+const EXEMPT: [&str; 6] = ["/health", "/ready", "/version", "/docs", "/redoc", "/openapi.json"];
 
-/// Checks that a request for `path` (percent-decoded) that was found to go to `route` has the `key`, if it needs one.
-pub fn check(key: &Secret, path: &str, route: &Result<Route, NoRoute>, headers: &HeaderMap) -> Result<(), ApiError> {
+/// Checks that a request for `path` (percent-decoded) that was found to go to `route` has one of the `keys`, if it needs one;
+/// answers which.
+pub fn check(
+    keys: &KeyRing,
+    path: &str,
+    route: &Result<Route, NoRoute>,
+    headers: &HeaderMap,
+) -> Result<Option<KeyName>, ApiError> {
     if EXEMPT.iter().any(|exempt| path.starts_with(exempt)) || is_proxied(path, route) {
-        return Ok(());
+        return Ok(None);
     }
-    check_key(key, headers)
+    check_key(keys, headers)
 }
 
-/// Checks that a request has the `key`.
-pub fn check_key(key: &Secret, headers: &HeaderMap) -> Result<(), ApiError> {
-    match headers.get(API_KEY).map(|presented| presented.as_bytes()) {
-        None | Some(b"") => Err(ApiError::missing_key()),
-        Some(presented) if key.matches(presented) => Ok(()),
-        Some(_) => Err(ApiError::invalid_key()),
+/// Checks that a request has one of the `keys`, if there are any; answers which.
+pub fn check_key(keys: &KeyRing, headers: &HeaderMap) -> Result<Option<KeyName>, ApiError> {
+    let presented = headers.get(API_KEY).map_or(&b""[..], |presented| presented.as_bytes());
+    match keys.check(presented) {
+        Presented::Unneeded => Ok(None),
+        Presented::Valid(name) => Ok(Some(name)),
+        Presented::Invalid if presented.is_empty() => Err(ApiError::missing_key()),
+        Presented::Invalid => Err(ApiError::invalid_key()),
     }
 }
 
@@ -65,7 +73,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::router::{self, decoded_path};
+    use crate::{
+        config::Secret,
+        keys::Keys,
+        router::{self, decoded_path},
+    };
 
     fn checked(path: &str, presented: Option<&'static str>) -> Result<(), &'static str> {
         let mut headers = HeaderMap::new();
@@ -73,7 +85,8 @@ mod tests {
             headers.insert(API_KEY, HeaderValue::from_static(presented));
         }
         let route = router::route(&Method::GET, path);
-        check(&Secret::new("k-test"), &decoded_path(path), &route, &headers).map_err(|error| error.body.code)
+        let keys = KeyRing::new(Keys::one(Secret::new("k-test")));
+        check(&keys, &decoded_path(path), &route, &headers).map(drop).map_err(|error| error.body.code)
     }
 
     #[test]

@@ -60,6 +60,12 @@ impl Setup {
         self
     }
 
+    /// Listens on this port.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
     /// Requires an API key.
     pub fn api_key(self, key: &str) -> Self {
         self.server(&format!("api_key = \"{key}\""))

@@ -23,7 +23,8 @@ fn server_and_proxy() {
     assert_eq!(server.max_connections_per_address, NonZeroU32::new(8_192));
     assert_eq!(server.timeout_graceful_shutdown, seconds(5));
     assert_eq!(server.backlog, 2048);
-    assert!(server.api_key.is_none());
+    assert!(server.keys.is_empty());
+    assert_eq!(server.shutdown_delay, seconds(0));
     assert_eq!(server.trusted_proxies, crate::peer::trusted::TrustedProxies::default());
     assert_eq!(server.eip, None);
     assert_eq!(server.max_sandbox_timeout, None);
@@ -177,7 +178,7 @@ fn development() {
     let config = Config::dev();
     assert_eq!(config.runtime.kind, RuntimeKind::Process);
     assert_eq!((config.server.host.as_str(), config.server.port), ("127.0.0.1", 8080));
-    assert!(config.server.api_key.is_none());
+    assert!(config.server.keys.is_empty());
     assert!(config.fatal_gaps().is_empty());
     assert_eq!(config.metrics.listen.unwrap().to_string(), "127.0.0.1:9090");
 }
@@ -196,7 +197,7 @@ fn values_are_taken_leniently() {
     assert_eq!(config.server.limit_concurrency, None);
     assert_eq!(config.server.timeout_keep_alive, seconds(7));
     assert_eq!(config.server.max_sandbox_timeout, Some(seconds(3600)));
-    assert!(config.server.api_key.is_none());
+    assert!(config.server.keys.is_empty());
     assert_eq!(config.log.level, Level::WARN);
     assert_eq!(config.log.format, LogFormat::Json);
     assert!(!config.log.access_health_checks);

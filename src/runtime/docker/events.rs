@@ -51,6 +51,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
         let began = Instant::now();
         let error = follow(&inner).await.err();
         inner.cache.set_live(false);
+        inner.outage.look();
         tracing::warn!(error = error.map(tracing::field::display), "the engine's event stream ended; opening another");
         if began.elapsed() > BACK_OFF.1 {
             wait = BACK_OFF.0;

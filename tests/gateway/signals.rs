@@ -1,0 +1,244 @@
+//! Signals besides the first SIGTERM: log files and keys are read again, nothing kills in silence, and nothing that hangs holds
+//! up the end.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Pair, Setup,
+    support::{
+        client::{get_once, request},
+        engine::Script,
+        eventually,
+        gateway::Gateway,
+        program::{self, Home},
+    },
+};
+
+async fn says(gateway: &Gateway, count: usize, part: &str) {
+    let said = || gateway.output().matches(part).count() >= count;
+    eventually(&format!("{count} times {part:?}"), Duration::from_secs(5), said).await;
+}
+
+async fn status(gateway: &Gateway, key: &str) -> u16 {
+    let line = format!("OPEN-SANDBOX-API-KEY: {key}");
+    request(gateway.address(), "GET", "/v1/sandboxes", &[&line], "").await.status()
+}
+
+/// Puts `new` in place of `old` in the configuration, as an editor does: by renaming another file.
+fn edit(gateway: &Gateway, old: &str, new: &str) {
+    let (path, next) = (gateway.home().join("config.toml"), gateway.home().join("config.next"));
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(old), "{text}");
+    fs::write(&next, text.replace(old, new)).unwrap();
+    fs::rename(next, path).unwrap();
+}
+
+fn fifo(path: &Path) {
+    // One may stand there already.
+    let _ = fs::remove_file(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn sighup_opens_moved_log_files_again() {
+    let files = "[log]\nfile_enabled = true\nfile_path = '~/server.log'\naccess_file_path = '~/access.log'";
+    let mut gateway = Setup::process().section(files).start();
+    let path = |name: &str| gateway.home().join(name);
+    for name in ["server.log", "access.log"] {
+        fs::rename(path(name), path(&format!("{name}.old"))).unwrap();
+    }
+    request(gateway.address(), "GET", "/v1/before", &[], "").await;
+    gateway.signal("HUP");
+    says(&gateway, 1, "SIGHUP: the log files are opened anew").await;
+    request(gateway.address(), "GET", "/v1/after", &[], "").await;
+    gateway.terminate();
+    assert!(gateway.wait(Duration::from_secs(10)).success());
+    let read = |name: &str| fs::read_to_string(gateway.home().join(name)).unwrap();
+    let (old, new) = (read("access.log.old"), read("access.log"));
+    assert!(old.contains("/v1/before") && !old.contains("/v1/after"), "{old}");
+    assert!(new.contains("/v1/after") && !new.contains("/v1/before"), "{new}");
+    assert!(read("server.log").contains("SIGTERM") && !read("server.log.old").contains("SIGTERM"));
+}
+
+#[tokio::test]
+async fn other_signals_do_not_kill_and_say_so() {
+    let mut gateway = Setup::process().start();
+    for signal in ["USR1", "USR2"] {
+        gateway.signal(signal);
+        says(&gateway, 1, &format!("SIG{signal} means nothing here")).await;
+    }
+    gateway.signal("HUP");
+    says(&gateway, 1, "there is no API key, as before").await;
+    assert_eq!(get_once(gateway.address(), "/health").await.status(), 200);
+    gateway.terminate();
+    assert!(gateway.wait(Duration::from_secs(10)).success());
+}
+
+#[tokio::test]
+async fn a_key_is_replaced_without_an_outage() {
+    let gateway = Setup::process().server("api_keys = ['k-old']").start();
+    assert_eq!((status(&gateway, "k-old").await, status(&gateway, "k-new").await), (200, 401));
+    for (turn, (from, to, old, new)) in
+        [("['k-old']", "['k-old', 'k-new']", 200, 200), ("['k-old', 'k-new']", "['k-new']", 401, 200)]
+            .into_iter()
+            .enumerate()
+    {
+        edit(&gateway, from, to);
+        gateway.signal("HUP");
+        says(&gateway, turn + 1, "SIGHUP: the log files are opened anew").await;
+        assert_eq!((status(&gateway, "k-old").await, status(&gateway, "k-new").await), (old, new));
+    }
+    assert!(gateway.output().contains("the 2 API keys are api_keys[0], api_keys[1]"), "{}", gateway.output());
+    assert!(!gateway.output().contains("k-new") && !gateway.output().contains("k-old"), "{}", gateway.output());
+}
+
+#[tokio::test]
+async fn a_key_file_is_read_again_and_a_bad_one_changes_nothing() {
+    let gateway = Setup::process().server("api_key_file = '~/keys'");
+    let home = tempfile::tempdir().unwrap();
+    let keys = home.path().join("keys");
+    fs::write(&keys, "k-1\r\n").unwrap();
+    let gateway =
+        gateway.server(&format!("# {}", home.path().display())).env("HOME", home.path().to_str().unwrap()).start();
+    assert_eq!((status(&gateway, "k-1").await, status(&gateway, "k-2").await), (200, 401));
+    assert!(gateway.output().contains("chmod 600"), "{}", gateway.output());
+    fs::write(&keys, "k-1\nci k-2\n").unwrap();
+    gateway.signal("HUP");
+    says(&gateway, 1, "the 2 API keys are api_key_file:1, ci").await;
+    assert_eq!((status(&gateway, "k-1").await, status(&gateway, "k-2").await), (200, 200));
+    for (turn, bad) in ["", "# none\n", "k-3 k-4 k-5\n"].into_iter().enumerate() {
+        fs::write(&keys, bad).unwrap();
+        gateway.signal("HUP");
+        says(&gateway, turn + 1, "SIGHUP: the keys stay as they were").await;
+        assert_eq!(
+            (status(&gateway, "k-1").await, status(&gateway, "k-2").await, status(&gateway, "").await),
+            (200, 200, 401)
+        );
+    }
+    fs::remove_file(&keys).unwrap();
+    gateway.signal("HUP");
+    says(&gateway, 4, "SIGHUP: the keys stay as they were").await;
+    // A configuration that is no TOML, or has no keys any more, opens nothing either.
+    for (turn, (from, to)) in [("[server]", "[server"), ("[server\n", "[server]\n"), ("api_key_file", "# api_key_file")]
+        .into_iter()
+        .enumerate()
+    {
+        edit(&gateway, from, to);
+        gateway.signal("HUP");
+        says(&gateway, 5 + turn, "SIGHUP: the keys stay as they were").await;
+        assert_eq!((status(&gateway, "k-2").await, status(&gateway, "").await), (200, 401));
+    }
+    assert!(!gateway.output().contains("k-3"), "{}", gateway.output());
+}
+
+#[tokio::test]
+async fn a_line_end_behind_a_key_is_no_part_of_it() {
+    let gateway = Setup::process().env("OPENSANDBOX_SERVER_API_KEY", "k-env\r\n").start();
+    assert_eq!((status(&gateway, "k-env").await, status(&gateway, "k").await), (200, 401));
+    // What the environment gave stays.
+    gateway.signal("HUP");
+    says(&gateway, 1, "the API key is api_key").await;
+    assert_eq!(status(&gateway, "k-env").await, 200);
+}
+
+#[tokio::test]
+async fn a_file_that_hangs_does_not_hold_up_the_end() {
+    let mut gateway = Setup::process().server("timeout_graceful_shutdown = 1").start();
+    // Whoever reads it waits for a writer, as one waits for a file on a server that is gone.
+    fifo(&gateway.home().join("config.toml"));
+    gateway.signal("HUP");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(get_once(gateway.address(), "/health").await.status(), 200);
+    let start = Instant::now();
+    gateway.terminate();
+    assert_eq!(gateway.wait(Duration::from_secs(10)).code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(gateway.output().contains("all connections have ended"), "what was logged is written");
+}
+
+#[tokio::test]
+async fn a_sandboxes_file_that_hangs_does_not_hold_up_the_end_and_a_second_signal_ends_at_once() {
+    for twice in [false, true] {
+        let mut pair = Pair::with(|setup| setup.server("timeout_graceful_shutdown = 1"));
+        let id = pair.engine.log(Script::silent());
+        // Where the gateway keeps what was changed of a sandbox.
+        let folder = pair.gateway.home().join(".opensandbox/metadata");
+        for folder in [folder.clone(), folder.join("_expiration")] {
+            fifo(&folder.join(format!("{id}.json")));
+        }
+        let address = pair.address();
+        let asked = tokio::spawn(async move {
+            let mut client = crate::support::client::Client::connect(address).await;
+            client.send_get(&format!("/v1/sandboxes/{id}"), &[]).await;
+            client.is_closed().await
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let start = Instant::now();
+        pair.gateway.terminate();
+        if twice {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            pair.gateway.terminate();
+        }
+        let code = pair.gateway.wait(Duration::from_secs(10)).code();
+        assert!(code == Some(0) || twice && code == Some(143), "{code:?}");
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        asked.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_log_file_that_hangs_does_not_hold_up_the_end() {
+    let files = "[log]\nfile_enabled = true\nfile_path = '~/server.log'\naccess_file_path = '~/access.log'";
+    let mut gateway = Setup::process().section(files).start();
+    for name in ["server.log", "access.log"] {
+        fifo(&gateway.home().join(name));
+    }
+    gateway.signal("HUP");
+    says(&gateway, 1, "SIGHUP: the log files are opened anew").await;
+    assert_eq!(get_once(gateway.address(), "/v1/sandboxes").await.status(), 200);
+    let start = Instant::now();
+    gateway.terminate();
+    assert_eq!(gateway.wait(Duration::from_secs(10)).code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_start_that_hangs_ends_by_a_signal() {
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let home = Home::with("");
+        fifo(&home.config());
+        let config = home.config();
+        let mut command = home.command(&["--config", config.to_str().unwrap()], &[]);
+        let child = command.stdin(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        let kill = |signal: &str| Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+        // These do not: neither in silence nor otherwise.
+        assert!(kill("HUP").success() && kill("USR1").success());
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(kill(signal).success());
+        assert_eq!(program::end(child, Duration::from_secs(5)).code, Some(code));
+    }
+}
+
+#[test]
+fn dev_ends_when_its_terminal_goes() {
+    let home = Home::with("");
+    let port = crate::support::gateway::free_port().to_string();
+    let child = home.command(&["dev", "--port", &port], &[("TMPDIR", home.path().to_str().unwrap())]).spawn().unwrap();
+    let due = Instant::now() + Duration::from_secs(10);
+    while std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
+        assert!(Instant::now() < due);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(Command::new("kill").args(["-s", "HUP", &child.id().to_string()]).status().unwrap().success());
+    let ended = program::end(child, Duration::from_secs(10));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("SIGHUP: ending"), "{ended:?}");
+}
