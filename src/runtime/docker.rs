@@ -5,7 +5,8 @@
 //! `renew`, `pause`, `delete`, go one after the other by its `locks`; where its ports are is in `reach` and `address`. Two
 //! tasks live as long as the runtime: `events` keeps the list's
 //! `cache` right, `expiry` removes sandboxes whose time has come (and first the `leftovers` of servers that were
-//! killed). bollard's types stop in this folder.
+//! killed). Which containers are sandboxes at all is in `provenance`; whose of them end here in
+//! `owner`, and what other gateways are told of that in `shared_expiry`. bollard's types stop in this folder.
 
 pub mod endpoint;
 

@@ -17,7 +17,10 @@ use opensandbox_gateway::{
     },
 };
 use tempfile::TempDir;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::Instant,
+};
 
 use crate::{
     by_hand,
@@ -130,7 +133,8 @@ async fn a_second_home_does_not_end_what_the_first_renewed() {
     let (fixture, mark) = (Fixture::start().await, Mark::new().await);
     let owner = Gateway::heir(mark.with(None)).await;
     assert!(!owner.settled().await, "{:?}", owner.docker.notes());
-    let renewed = foreign(&fixture, 3).await;
+    let renewed = foreign(&fixture, 6).await;
+    let first_time = Instant::now() + Duration::from_secs(7);
     owner.docker.renew(&renewed, in_seconds(3600)).await.unwrap();
     assert_eq!(told(&fixture, &renewed).await, 0, "one gateway alone leaves nothing on the engine but its mark");
 
@@ -144,6 +148,7 @@ async fn a_second_home_does_not_end_what_the_first_renewed() {
     for id in [&own, &taken] {
         eventually("what it created or renewed ends by its time", async || !second.has(id).await).await;
     }
+    tokio::time::sleep_until(first_time).await;
     sleep(2).await;
     assert!(second.has(&renewed).await, "the renewed sandbox is lost");
     assert!(second.has(&untouched).await, "who knows whether the owner has renewed it");
@@ -162,17 +167,17 @@ async fn what_one_gateway_renews_no_other_ends_before() {
     assert!(!owner.settled().await);
     let visitor = Gateway::visitor(mark.with(None)).await;
     assert!(visitor.settled().await);
-    let of_owner = owner.docker.create(short(3)).await.unwrap().id;
-    let of_visitor = visitor.docker.create(short(3)).await.unwrap().id;
-    visitor.docker.renew(&of_owner, in_seconds(7)).await.unwrap();
-    owner.docker.renew(&of_visitor, in_seconds(7)).await.unwrap();
-    let own = visitor.docker.create(short(3)).await.unwrap().id;
-    visitor.docker.renew(&own, in_seconds(7)).await.unwrap();
+    let of_owner = owner.docker.create(short(8)).await.unwrap().id;
+    let of_visitor = visitor.docker.create(short(8)).await.unwrap().id;
+    visitor.docker.renew(&of_owner, in_seconds(16)).await.unwrap();
+    owner.docker.renew(&of_visitor, in_seconds(16)).await.unwrap();
+    let own = visitor.docker.create(short(8)).await.unwrap().id;
+    visitor.docker.renew(&own, in_seconds(16)).await.unwrap();
     let all = [&of_owner, &of_visitor, &own];
     for id in all {
         assert_eq!(told(&fixture, id).await, 1);
     }
-    sleep(5).await;
+    sleep(10).await;
     for id in all {
         assert!(owner.has(id).await, "ended by who did not renew it");
     }

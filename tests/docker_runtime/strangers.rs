@@ -137,7 +137,7 @@ async fn a_name_alone_makes_no_sandbox_of_an_image_s_labels() {
 async fn no_time_ends_a_stranger_s_container() {
     let mark = Mark::new().await;
     let mut fixture = Fixture::start_with(mark.all()).await;
-    let label = in_seconds(3).to_label();
+    let label = in_seconds(6).to_label();
     let id = by_hand::sandbox(&fixture, &[("opensandbox.io/expires-at", &label)], "none").await;
     let stranger = Stranger::of(&format!("sandbox-{id}"), &any("stranger"));
     eventually("the sandbox ends", async || fixture.docker.get(&id).await.is_err()).await;
@@ -188,7 +188,7 @@ async fn a_sandbox_whose_image_is_gone_can_be_deleted() {
 async fn a_copy_of_a_live_sandbox_s_labels_is_never_removed() {
     let mark = Mark::new().await;
     let fixture = Fixture::start_with(mark.all()).await;
-    let time = in_seconds(4).to_label();
+    let time = in_seconds(8).to_label();
     let id = by_hand::sandbox(&fixture, &[("opensandbox.io/expires-at", &time)], "none").await;
     let copy = any("copy");
     let (label, expiry) = (format!("opensandbox.io/id={id}"), format!("opensandbox.io/expires-at={time}"));
@@ -243,7 +243,7 @@ async fn a_restored_sandbox_keeps_neither_its_source_s_end_nor_its_volumes() {
     let mut fixture = Fixture::start_with(mark.all()).await;
     let volume = any("volume");
     docker(&["volume", "create", "--label", "opensandbox.io/volume-managed-by=server", &volume]);
-    let (time, managed) = (in_seconds(3).to_label(), format!("[\"{volume}\"]"));
+    let (time, managed) = (in_seconds(8).to_label(), format!("[\"{volume}\"]"));
     let labels = [("opensandbox.io/expires-at", time.as_str()), ("opensandbox.io/volume-managed-by", &managed)];
     let source = by_hand::sandbox(&fixture, &labels, "none").await;
     let image = format!("osb-test/stranger:{}", uuid::Uuid::new_v4());

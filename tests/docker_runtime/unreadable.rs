@@ -54,7 +54,7 @@ async fn a_renewed_sandbox_outlives_a_file_that_cannot_be_read() {
     let file = |id: &str| -> PathBuf { folder.join(format!("{id}.json")) };
     let mut renewed = Vec::new();
     for (name, break_it) in FAULTS {
-        let label = in_seconds(4).to_label();
+        let label = in_seconds(6).to_label();
         let id = by_hand::sandbox(&fixture, &[("opensandbox.io/expires-at", &label)], "none").await;
         fixture.docker.renew(&id, in_seconds(3600)).await.unwrap();
         fs::remove_file(file(&id)).unwrap();
@@ -63,7 +63,7 @@ async fn a_renewed_sandbox_outlives_a_file_that_cannot_be_read() {
     }
     // Also at the start, which has no timers yet.
     fixture.restart_with(mark.all()).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
     for (name, id) in &renewed {
         assert!(fixture.docker.get(id).await.is_ok(), "{name}: the sandbox is lost");
         assert!(fixture.docker.list().await.unwrap().iter().any(|sandbox| sandbox.id == *id), "{name}");
@@ -86,20 +86,20 @@ async fn a_home_that_is_gone_ends_no_sandbox() {
     let fixture = Fixture::start_with(mark.all()).await;
     let state = fixture.state.path();
     let short = async || {
-        let short = CreateRequest { timeout: Some(2), ..request(&["sleep", "1000"]) };
+        let short = CreateRequest { timeout: Some(4), ..request(&["sleep", "1000"]) };
         let id = fixture.docker.create(short).await.unwrap().id;
-        fixture.docker.renew(&id, in_seconds(3)).await.unwrap();
+        fixture.docker.renew(&id, in_seconds(6)).await.unwrap();
         id
     };
     let moved_away = state.with_extension("elsewhere");
     let (first, second) = (short().await, short().await);
     fs::rename(state, &moved_away).unwrap();
     symlink("/nowhere/at/all", state).unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
     assert!(fixture.docker.get(&first).await.is_ok(), "lost with a link that leads nowhere");
     fs::remove_file(state).unwrap();
     fs::create_dir(state).unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(fixture.docker.get(&second).await.is_ok(), "lost with an empty folder, as of a volume that is not mounted");
     assert!(fixture.docker.notes().iter().any(|note| note.contains("is gone from ~/.opensandbox")));
     fs::remove_dir(state).unwrap();
