@@ -22,6 +22,8 @@ mod owner;
 mod pause;
 #[path = "docker_runtime/reach.rs"]
 mod reach;
+#[path = "docker_runtime/registry.rs"]
+mod registry;
 #[path = "docker_runtime/renew.rs"]
 mod renew;
 #[path = "docker_runtime/sidecar.rs"]

@@ -51,6 +51,7 @@ mod renew;
 mod shared_expiry;
 mod sidecar;
 mod snapshot;
+mod startup;
 mod status;
 mod tls;
 mod volumes;
@@ -58,7 +59,6 @@ mod windows;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    env,
     future::Future,
     io,
     pin::Pin,
@@ -150,10 +150,13 @@ impl Docker {
     /// Connects to the engine that the environment names and starts the runtime's tasks.
     ///
     /// # Errors
-    /// [`ErrorKind::Initialization`] when there is no such engine, with the text of config.md §4.
+    /// [`ErrorKind::Initialization`] when there is no such engine, with the text of config.md §4, or not the network that
+    /// sandboxes are to have.
     pub async fn from_env(options: DockerOptions) -> Result<Self, RuntimeError> {
-        let endpoint = Endpoint::from_env().map_err(|error| unreachable_engine(&error.to_string()))?;
-        Self::connect(endpoint, options).await
+        let endpoint = Endpoint::from_env().map_err(|error| startup::unreachable_engine(&error.to_string(), ""))?;
+        let docker = Self::connect(endpoint, options).await?;
+        docker.inner.check_start().await?;
+        Ok(docker)
     }
 
     /// Connects to the engine at `endpoint` and starts the runtime's tasks.
@@ -163,11 +166,13 @@ impl Docker {
     /// the runtime that sandboxes are to have.
     pub async fn connect(endpoint: Endpoint, options: DockerOptions) -> Result<Self, RuntimeError> {
         let (config, calls) = (options.client_config.clone(), options.calls.clone());
-        let engine = Engine::connect(endpoint, options.api_timeout, config, calls).await;
-        let engine = engine.map_err(|error| unreachable_engine(&engine::text(&error)))?;
+        let engine = match Engine::connect(endpoint.clone(), options.api_timeout, config, calls).await {
+            Ok(engine) => engine,
+            Err(error) => return Err(startup::no_engine(&endpoint, &engine::text(&error)).await),
+        };
         tracing::info!(api = engine.api_version, endpoint = ?engine.endpoint, "connected to the engine");
         if let Some(name) = &options.secure_runtime {
-            check_secure_runtime(&engine, name).await?;
+            startup::check_secure_runtime(&engine, name).await?;
         }
         log_config::check(&engine, &options).await?;
         let (inner, commands) = Inner::new(engine, options);
@@ -373,28 +378,6 @@ impl Runtime for Docker {
         }
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
-}
-
-/// Fails unless the engine has the runtime `name` (config.md §4).
-async fn check_secure_runtime(engine: &Engine, name: &str) -> Result<(), RuntimeError> {
-    let info = engine.within(engine.api.info()).await.map_err(|error| unreachable_engine(&engine::text(&error)))?;
-    let mut available: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
-    if available.iter().any(|runtime| runtime == name) {
-        return Ok(());
-    }
-    available.sort();
-    let text =
-        format!("Configured Docker runtime '{name}' is not available. Available runtimes: {}", available.join(", "));
-    Err(RuntimeError::new(ErrorKind::RuntimeUnavailable, text))
-}
-
-fn unreachable_engine(cause: &str) -> RuntimeError {
-    let host = env::var("DOCKER_HOST").unwrap_or_default();
-    let text = format!(
-        "Failed to initialize Docker service: {cause}. Make sure that the Docker daemon is running and that \
-         DOCKER_HOST names it (current DOCKER_HOST='{host}')"
-    );
-    RuntimeError::new(ErrorKind::Initialization, text)
 }
 
 fn broken_off(kind: ErrorKind, error: &JoinError) -> RuntimeError {

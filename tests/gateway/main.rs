@@ -14,6 +14,7 @@ mod crowd;
 mod diagnostics;
 mod docs;
 mod drain;
+mod engine_messages;
 mod faults;
 mod first_contact;
 mod floods;

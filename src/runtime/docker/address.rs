@@ -34,6 +34,22 @@ pub(super) fn public(options: &DockerOptions, is_contained: bool) -> String {
     }
 }
 
+/// What an operator should know of endpoints that no client may reach: a server in a container tells an address of the
+/// container's own where it is not told the host's.
+pub(super) fn unreachable(options: &DockerOptions, is_contained: bool) -> Option<String> {
+    let host = options.host.trim();
+    let says_nothing = matches!(host, "" | "0.0.0.0" | "::" | "[::]") || is_loopback(host);
+    if !is_contained || options.host_ip.is_some() || options.eip.is_some() || !says_nothing {
+        return None;
+    }
+    let told = public(options, is_contained);
+    Some(format!(
+        "This server runs in a container, so that the host of the endpoints that it tells ({told}) is the container's own: \
+         sandboxes' ports are published on the engine's host. Set docker.host_ip to the address of that host as clients see \
+         it, or server.eip (not needed if the container shares the host's network)"
+    ))
+}
+
 /// The host on which this server itself finds published ports: never the public one, which may lead through a gateway.
 pub(super) fn own(options: &DockerOptions, is_contained: bool) -> String {
     match &options.host_ip {
@@ -110,6 +126,18 @@ mod tests {
         assert_eq!(public(&with("127.0.0.1"), false), "127.0.0.1");
         assert_eq!(public(&options("127.0.0.1"), true), "127.0.0.1", "without an address to stand in");
         assert_eq!(own(&with("x"), true), "10.0.0.9");
+    }
+
+    #[test]
+    fn a_container_s_own_address_is_warned_of() {
+        for host in ["0.0.0.0", "", "::", "127.0.0.1", "localhost", "[::1]"] {
+            assert!(unreachable(&options(host), true).is_some_and(|text| text.contains("docker.host_ip")), "{host}");
+            assert_eq!(unreachable(&options(host), false), None);
+        }
+        let known = Some("10.0.0.9".to_owned());
+        assert_eq!(unreachable(&options("box.example"), true), None);
+        assert_eq!(unreachable(&DockerOptions { host_ip: known.clone(), ..options("0.0.0.0") }, true), None);
+        assert_eq!(unreachable(&DockerOptions { eip: known, ..options("0.0.0.0") }, true), None);
     }
 
     #[test]

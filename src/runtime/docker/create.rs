@@ -92,7 +92,8 @@ impl Inner {
         }
     }
 
-    async fn check_network(&self) -> Result<(), RuntimeError> {
+    /// Fails unless the network that sandboxes are to have exists.
+    pub(super) async fn check_network(&self) -> Result<(), RuntimeError> {
         let name = &self.options.network_mode;
         if BUILT_IN.contains(&name.as_str()) || name.starts_with("container:") {
             return Ok(());

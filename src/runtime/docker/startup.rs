@@ -1,0 +1,158 @@
+//! What is looked at once, at the start, so that an operator is told then and not by the first request (config.md §4).
+
+use std::{
+    env, fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Inner, address,
+    endpoint::Endpoint,
+    engine::{self, Engine, is_missing, text},
+};
+use crate::runtime::{ErrorKind, RuntimeError};
+
+impl Inner {
+    /// Checks what the configuration names on the engine. What hinders every creation is an error; what hinders clients
+    /// is a warning.
+    ///
+    /// # Errors
+    /// The network of `docker.network_mode` does not exist, or the engine cannot be asked.
+    pub(super) async fn check_start(&self) -> Result<(), RuntimeError> {
+        if let Err(error) = self.check_network().await {
+            let text = format!("docker.network_mode: {}", error.message.replace("<name>", &self.options.network_mode));
+            return Err(RuntimeError::new(ErrorKind::Initialization, text));
+        }
+        if let Some(name) = self.options.network_mode.strip_prefix("container:") {
+            match self.engine.inspect(name).await {
+                Err(error) if is_missing(&error) => tracing::warn!(
+                    container = name,
+                    "docker.network_mode names a container that does not exist: no sandbox can be created before it does"
+                ),
+                Err(error) => tracing::warn!(error = text(&error), "docker.network_mode could not be checked"),
+                Ok(_) => {}
+            }
+        }
+        if let Some(warning) = address::unreachable(&self.options, self.is_contained) {
+            tracing::warn!("{warning}");
+        }
+        Ok(())
+    }
+}
+
+/// Fails unless the engine has the runtime `name`.
+pub(super) async fn check_secure_runtime(engine: &Engine, name: &str) -> Result<(), RuntimeError> {
+    let info = match engine.within(engine.api.info()).await {
+        Ok(info) => info,
+        Err(error) => return Err(unreachable_engine(&engine::text(&error), "")),
+    };
+    let mut available: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
+    if available.iter().any(|runtime| runtime == name) {
+        return Ok(());
+    }
+    available.sort();
+    let text =
+        format!("Configured Docker runtime '{name}' is not available. Available runtimes: {}", available.join(", "));
+    Err(RuntimeError::new(ErrorKind::RuntimeUnavailable, text))
+}
+
+/// The error for an engine that could not be asked for the reason `cause`, with what can be done about it.
+pub(super) async fn no_engine(endpoint: &Endpoint, cause: &str) -> RuntimeError {
+    let advice = match (endpoint, endpoint.connect().await) {
+        (Endpoint::Unix(path), Err(error)) => advice(path, &error),
+        _ => String::new(),
+    };
+    unreachable_engine(cause, &advice)
+}
+
+/// The error for an engine that cannot be reached. `advice` is sentences.
+pub(super) fn unreachable_engine(cause: &str, advice: &str) -> RuntimeError {
+    let host = env::var("DOCKER_HOST").unwrap_or_default();
+    let gap = if advice.is_empty() { "" } else { " " };
+    let text = format!(
+        "Failed to initialize Docker service: {cause}.{gap}{advice} Make sure that the Docker daemon is running and that \
+         DOCKER_HOST names it (current DOCKER_HOST='{host}')"
+    );
+    RuntimeError::new(ErrorKind::Initialization, text)
+}
+
+/// What is wrong with the socket, and the way out.
+fn advice(socket: &Path, error: &io::Error) -> String {
+    let shown = socket.display();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => match fs::metadata(socket) {
+            Ok(found) => {
+                let (user, group) = (user(found.uid()), group(found.gid()));
+                let mode = found.mode() & 0o7777;
+                format!(
+                    "This user may not use the socket {shown} (user {user}, group {group}, mode {mode:04o}). Put the user \
+                     into the group {group} ('sudo usermod -aG {group} \"$USER\"', then log in anew; for a service of \
+                     systemd 'SupplementaryGroups={group}', for a container '--group-add {gid}'), or run the gateway as \
+                     {user}.",
+                    gid = found.gid()
+                )
+            }
+            Err(_) => {
+                let folder = closed_folder(socket);
+                format!("This user may not enter {}, so that the socket {shown} is out of its reach.", folder.display())
+            }
+        },
+        io::ErrorKind::NotFound => format!(
+            "There is no socket {shown}: the engine is not installed, does not run, or listens elsewhere; in a container \
+             the socket has to be mounted ('-v {shown}:{shown}')."
+        ),
+        io::ErrorKind::ConnectionRefused => {
+            format!("Nobody listens on the socket {shown}: the engine has ended ('sudo systemctl start docker').")
+        }
+        _ => String::new(),
+    }
+}
+
+/// The first folder on the way to the socket that cannot be entered.
+fn closed_folder(socket: &Path) -> PathBuf {
+    let mut folders: Vec<&Path> = socket.ancestors().skip(1).collect();
+    folders.reverse();
+    let closed = folders.windows(2).find(|pair| fs::metadata(pair[1]).is_err());
+    closed.map_or_else(|| socket.parent().unwrap_or(socket).to_owned(), |pair| pair[0].to_owned())
+}
+
+fn user(id: u32) -> String {
+    name_in("/etc/passwd", id)
+}
+
+fn group(id: u32) -> String {
+    name_in("/etc/group", id)
+}
+
+/// The name of an id in a file of lines `name:password:id:…`; the id where there is none.
+fn name_in(file: &str, id: u32) -> String {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let number = id.to_string();
+    let line = text.lines().find(|line| line.split(':').nth(2) == Some(number.as_str()));
+    line.and_then(|line| line.split(':').next()).map_or(number.clone(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_out_is_told_for_each_kind_of_trouble() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let missing = advice(&socket, &io::ErrorKind::NotFound.into());
+        assert!(missing.contains(socket.to_str().unwrap()) && missing.contains("-v "), "{missing}");
+        fs::write(&socket, "").unwrap();
+        let denied = advice(&socket, &io::ErrorKind::PermissionDenied.into());
+        assert!(denied.contains("group") && denied.contains("usermod -aG"), "{denied}");
+        assert!(advice(&socket, &io::ErrorKind::ConnectionRefused.into()).contains("Nobody listens"));
+        assert_eq!(advice(&socket, &io::ErrorKind::TimedOut.into()), "");
+    }
+
+    #[test]
+    fn ids_have_the_names_of_this_machine() {
+        assert_eq!((user(0), group(0)), ("root".to_owned(), "root".to_owned()));
+        assert_eq!(group(4_000_000_000), "4000000000");
+    }
+}
