@@ -126,6 +126,8 @@ Environment:
                                [default: 127.0.0.1,::1]
   DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH
                                where the Docker Engine is
+  DOCKER_CONFIG                the folder of Docker's config.json, with logins and proxies
+                               [default: ~/.docker]
 
 Exit status: 0 ended by SIGTERM or SIGINT; 1 configuration or start-up; 2 usage; 3 the port or\nthe secure runtime cannot be had; 130, 143 a second signal cut the ending short.";
 

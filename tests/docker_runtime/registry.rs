@@ -51,7 +51,8 @@ impl Registry {
         );
         let file = folder.path().join("config.yml");
         fs::write(&file, config).unwrap();
-        let process = Command::new("docker-registry").arg("serve").arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let process =
+            Command::new("docker-registry").arg("serve").arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let process = process.expect("these tests need docker-registry: scripts/test installs it");
         let registry = Self { process, address, folder };
         registry.login("joe:s3cret-of-joe");

@@ -17,7 +17,8 @@ use crate::{
 fn refused(folder: &Path, docker_host: &str) -> Output {
     let config = folder.join("config.toml");
     let port = crate::support::gateway::free_port();
-    let text = format!("[server]\nhost = \"127.0.0.1\"\nport = {port}\n[runtime]\ntype = \"docker\"\nexecd_image = \"x\"\n");
+    let text =
+        format!("[server]\nhost = \"127.0.0.1\"\nport = {port}\n[runtime]\ntype = \"docker\"\nexecd_image = \"x\"\n");
     fs::write(&config, text).unwrap();
     fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
     let program = folder.join("gateway");
@@ -96,7 +97,8 @@ async fn a_network_that_does_not_exist_is_told_at_the_start() {
     let gateway = Setup::docker(engine.docker_host()).section("[docker]\nnetwork_mode = \"container:gone\"").start();
     assert!(gateway.output().contains("container that does not exist"), "{}", gateway.output());
     for mode in ["host", "bridge", "none", "Made-Net"] {
-        let gateway = Setup::docker(engine.docker_host()).section(&format!("[docker]\nnetwork_mode = \"{mode}\"")).start();
+        let gateway =
+            Setup::docker(engine.docker_host()).section(&format!("[docker]\nnetwork_mode = \"{mode}\"")).start();
         assert!(!gateway.output().contains("does not exist"), "{mode}");
     }
 }

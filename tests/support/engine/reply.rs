@@ -89,7 +89,9 @@ pub(super) fn answer(request: &Request, shared: &Shared) -> Vec<u8> {
         ("GET", "/version") => json_response(200, &version()),
         ("GET", "/info") => json_response(200, &json!({"ID": "scripted", "OSType": "linux", "Architecture": "x86_64"})),
         ("GET", "/images/json") => json_response(200, &json!([{"Id": IMAGE, "RepoTags": ["osb-test/busybox:1"]}])),
-        ("GET", "/networks") => json_response(200, &json!([{"Name": "bridge", "Id": "n1"}, {"Name": "Made-Net", "Id": "n2"}])),
+        ("GET", "/networks") => {
+            json_response(200, &json!([{"Name": "bridge", "Id": "n1"}, {"Name": "Made-Net", "Id": "n2"}]))
+        }
         ("GET", "/containers/json") => json_response(200, &list(&state, request)),
         ("GET", path) if path.starts_with("/images/") => {
             json_response(200, &json!({"Id": IMAGE, "RepoTags": ["osb-test/busybox:1"], "Os": "linux"}))
