@@ -47,7 +47,7 @@ enum Rest {
     /// The last byte.
     Byte(Bytes),
     /// Trailers, which end the stream.
-    Trailers(HeaderMap),
+    Trailers(Box<HeaderMap>),
     /// Nothing but the stream's end.
     End,
 }
@@ -183,7 +183,7 @@ impl Body {
                     self.rest = rest;
                     return Poll::Pending;
                 }
-                Rest::Trailers(trailers) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Rest::Trailers(trailers) => return Poll::Ready(Some(Ok(Frame::trailers(*trailers)))),
                 Rest::End => return Poll::Ready(None),
             }
             let frame = match ready!(self.poll_source(cx)) {
@@ -202,7 +202,7 @@ impl Body {
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Err(frame) => match frame.into_trailers() {
-                    Ok(trailers) => self.rest = Rest::Trailers(trailers),
+                    Ok(trailers) => self.rest = Rest::Trailers(Box::new(trailers)),
                     Err(other) => return Poll::Ready(Some(Ok(other))),
                 },
             }

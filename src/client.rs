@@ -259,7 +259,8 @@ impl ClientWatch {
     /// How long the client has taken nothing of what there is for it.
     pub fn blocked_for(&self) -> Duration {
         match self {
-            Self::Http1(Http1Watch { shared }) => shared.blocked.time(),
+            // What the kernel still holds for a client blocks no write.
+            Self::Http1(Http1Watch { shared }) => shared.blocked.time().max(shared.entry.still_for()),
             Self::Http2(stream) => stream.blocked_for(),
         }
     }

@@ -77,7 +77,7 @@ pub async fn run(mut listeners: Listeners, settings: Settings, stop: Stop) -> En
     tracing::info!("no new connections; ending within {} s", grace.as_secs());
     match drain.finish(grace).await {
         Cut { connections: 0, .. } => tracing::info!("all connections have ended"),
-        cut => tracing::warn!("cut after {} s: {cut}", grace.as_secs()),
+        cut => cut.warn(grace),
     }
     watching.abort();
     Ended { threads, draining }

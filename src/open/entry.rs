@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -31,6 +32,8 @@ pub struct Entry {
     acked: AtomicU64,
     /// When it was last seen to acknowledge some, or first seen to owe some, by [`now_ms`]; 0 while it owes nothing.
     moved: AtomicU64,
+    /// For how long it had acknowledged nothing when it was last looked at, in milliseconds.
+    still: AtomicU64,
     is_stalled: AtomicBool,
     /// The connection's task has something to do: see [`Entry::told`].
     told: Notify,
@@ -54,6 +57,7 @@ impl Entry {
             written: AtomicU64::new(0),
             acked: AtomicU64::new(0),
             moved: AtomicU64::new(0),
+            still: AtomicU64::new(0),
             is_stalled: AtomicBool::new(false),
             told: Notify::new(),
         }
@@ -130,6 +134,7 @@ impl Entry {
         let written = self.written.load(Relaxed);
         if written == self.acked.load(Relaxed) {
             self.moved.store(0, Relaxed);
+            self.still.store(0, Relaxed);
             return None;
         }
         Some(written)
@@ -143,9 +148,17 @@ impl Entry {
         if acked > self.acked.load(Relaxed) || moved == 0 {
             self.acked.fetch_max(acked, Relaxed);
             self.moved.store(if unacked == 0 { 0 } else { now }, Relaxed);
+            self.still.store(0, Relaxed);
             return 0;
         }
-        now.saturating_sub(moved)
+        let still = now.saturating_sub(moved);
+        self.still.store(still, Relaxed);
+        still
+    }
+
+    /// For how long the client had acknowledged nothing of what it owed when it was last looked at.
+    pub fn still_for(&self) -> Duration {
+        Duration::from_millis(self.still.load(Relaxed))
     }
 }
 
@@ -187,9 +200,11 @@ mod tests {
         assert_eq!(entry.acknowledged(200, 160, 2_000), 1_000);
         assert_eq!(entry.acknowledged(200, 159, 2_500), 0);
         assert_eq!(entry.acknowledged(200, 159, 3_000), 500);
+        assert_eq!(entry.still_for(), Duration::from_millis(500));
         // All is taken; what comes an hour later has its own time.
         assert_eq!(entry.acknowledged(200, 0, 3_100), 0);
         assert_eq!(entry.owed(), None);
+        assert_eq!(entry.still_for(), Duration::ZERO);
         entry.add_written(1);
         assert_eq!(entry.owed(), Some(201));
         assert_eq!(entry.acknowledged(201, 1, 3_600_000), 0);

@@ -120,3 +120,38 @@ impl Drop for WatchedIo {
         self.shared.set_closed();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::poll_fn,
+        time::{Duration, Instant},
+    };
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::server::listen;
+
+    /// Where the system does not tell what a client owes, it is the system that cuts it off, and its word is taken for it.
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_cut_by_the_system_where_we_are_blind() {
+        const PERIOD: Duration = Duration::from_secs(1);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        listen::tune(&stream, PERIOD, true).unwrap();
+        let entry = Entry::detached();
+        let mut io = WatchedIo::new(stream, Arc::clone(&entry), true);
+        let start = Instant::now();
+        let error = loop {
+            let written = poll_fn(|cx| Pin::new(&mut io).poll_write(cx, &[0; 65_536])).await;
+            if let Err(error) = written {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(entry.is_stalled());
+        assert!(start.elapsed() < 3 * PERIOD, "{:?}", start.elapsed());
+    }
+}

@@ -110,3 +110,50 @@ impl<F: Future<Output = ()>> Future for Guarded<F> {
         Poll::Ready(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::ready, sync::Mutex, time::Instant};
+
+    use bytes::Bytes;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::client::Piece;
+
+    const PERIOD: Duration = Duration::from_millis(200);
+
+    /// What becomes of a stream whose task has ended while h2 still holds the last of it: the client took its window back.
+    #[tokio::test]
+    async fn what_is_left_in_h2_after_the_end_ends_the_connection() {
+        let entry = Entry::detached();
+        let executor = StreamExecutor::new(Arc::clone(&entry), PERIOD);
+        let kept = Arc::new(Mutex::new(None));
+        let handing = Arc::clone(&kept);
+        executor.execute(async move {
+            let piece = Piece::of_http2(Bytes::from_static(b"x"), &Http2Stream::current());
+            *handing.lock().unwrap() = Some(piece);
+        });
+        let start = Instant::now();
+        entry.told().await;
+        assert!(entry.is_stalled());
+        assert!(PERIOD.mul_f64(0.9) < start.elapsed() && start.elapsed() < PERIOD * 2, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn what_is_written_in_time_ends_its_stream_and_nothing_else() {
+        let entry = Entry::detached();
+        let executor = StreamExecutor::new(Arc::clone(&entry), PERIOD);
+        let kept = Arc::new(Mutex::new(None));
+        let handing = Arc::clone(&kept);
+        executor.execute(async move {
+            let piece = Piece::of_http2(Bytes::from_static(b"x"), &Http2Stream::current());
+            *handing.lock().unwrap() = Some(piece);
+        });
+        executor.execute(ready(()));
+        sleep(PERIOD / 2).await;
+        drop(kept.lock().unwrap().take());
+        sleep(PERIOD).await;
+        assert!(executor.streams.is_empty() && !entry.is_stalled());
+    }
+}

@@ -221,4 +221,8 @@ async fn a_log_that_is_not_followed_breaks_off_visibly_at_the_end_of_the_grace()
     stream.body().await.expect_err("no proper end");
     // It was not the clients that left.
     assert_eq!(ends(&pair), ["cut"; 3]);
+    let output = pair.gateway.output();
+    assert!(output.contains("cut after 1 s: 3 connections with 3 requests"), "{output}");
+    let path = target.split('?').next().unwrap();
+    assert_eq!(output.matches(&format!("cut: GET {path} of 127.0.0.1:")).count(), 2, "{output}");
 }

@@ -98,6 +98,26 @@ async fn a_client_that_takes_nothing_of_a_plain_or_a_proxied_answer_is_cut_in_ti
 }
 
 #[tokio::test]
+async fn a_tunnel_whose_client_takes_nothing_is_cut_in_time_and_named() {
+    let backend = Backend::start(|mut conn| async move {
+        conn.head().await;
+        conn.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+        while conn.send([b'x'; 65_536]).await {}
+        conn.note_closed();
+    })
+    .await;
+    let proxied = Proxied::with(|setup| setup.section(SETUP)).await;
+    let mut client = Client::connect_with_window(proxied.address(), 4_096).await;
+    let target = proxied.target(backend.port, "/ws");
+    let lines = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAA"];
+    client.send(get(&target, &lines)).await;
+    let start = Instant::now();
+    let took = ended(&proxied.gateway, start, 1, ["/ws", "end=slow_client"]).await;
+    assert!(is_in_time(took), "{took:?}");
+    backend.wait_closed(0).await;
+}
+
+#[tokio::test]
 async fn a_client_of_http2_that_reads_nothing_from_its_socket_is_cut_in_time() {
     let pair = Pair::with(|setup| setup.section(SETUP));
     let (log, silent) = (pair.log(endless(), "follow=true"), pair.log(Script::silent(), "follow=true"));
