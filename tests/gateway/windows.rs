@@ -62,6 +62,25 @@ async fn no_answer_waits_for_ever_for_a_window() {
     }
 }
 
+/// The window of the connection, which all its streams share: the first answer takes it up, and the next gets nothing.
+#[tokio::test]
+async fn no_answer_waits_for_ever_for_the_connections_window_either() {
+    let pair = Pair::with(|setup| setup.section(SETUP));
+    let mut client = RawH2::connect(pair.address(), (1 << 31) - 1, 0).await;
+    client.get(1, "/docs/assets/swagger-ui-bundle.js").await;
+    let start = Instant::now();
+    client.get(3, "/health").await;
+    let mut seen = Vec::new();
+    for stream in [1, 3] {
+        client.until_reset(stream, &mut seen).await;
+        assert!(start.elapsed() < PERIOD.mul_f64(1.3), "{stream}: {:?}", start.elapsed());
+    }
+    client.grant(0, 1 << 20).await;
+    client.get(5, "/health").await;
+    let ended = |frame: &crate::support::raw_h2::Frame| frame.stream == 5 && frame.flags & END_STREAM != 0;
+    while !ended(&client.frame().await.expect("the connection lives on")) {}
+}
+
 /// The last frame of a log, and trailers: when nothing is to be asked of the body any more.
 #[tokio::test]
 async fn the_end_of_a_log_does_not_wait_for_ever_either() {
