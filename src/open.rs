@@ -100,7 +100,8 @@ impl Table {
     /// There is none, and none of those that count has to give way.
     pub fn admit(self: &Arc<Self>, peer: SocketAddr, local: SocketAddr) -> Result<Place, NoPlace> {
         let Limits { total, per_address, is_trusted } = &self.limits;
-        let source = Some(source(peer.ip())).filter(|source| *per_address != 0 && !is_trusted(*source));
+        let is_shared = *per_address != 0 && !is_trusted(peer.ip().to_canonical());
+        let source = is_shared.then(|| source(peer.ip()));
         let mut state = self.state();
         if let Some(source) = source
             && state.by_source.get(&source).is_some_and(|count| count >= per_address)
@@ -234,7 +235,8 @@ mod tests {
     use super::*;
 
     fn table(total: usize, per_address: usize) -> Arc<Table> {
-        Table::new(Limits { total, per_address, is_trusted: Box::new(|ip| ip.is_loopback()) })
+        let proxy: IpAddr = "fd00::5".parse().unwrap();
+        Table::new(Limits { total, per_address, is_trusted: Box::new(move |ip| ip.is_loopback() || ip == proxy) })
     }
 
     fn admit(table: &Arc<Table>, ip: &str) -> Result<Place, NoPlace> {
@@ -269,7 +271,8 @@ mod tests {
         let _requests: Vec<_> = held.iter().map(|place| InFlight::new(&place.entry)).collect();
         assert_eq!(admit(&table, "::ffff:10.0.0.1").unwrap_err(), NoPlace::Share);
         let _other = admit(&table, "10.0.0.2").unwrap();
-        let local: Vec<_> = (0..10).map(|_| admit(&table, "127.0.0.1").unwrap()).collect();
+        let of_proxies = ["127.0.0.1", "::ffff:127.0.0.1", "fd00::5"].into_iter().cycle().take(12);
+        let local: Vec<_> = of_proxies.map(|ip| admit(&table, ip).unwrap()).collect();
         assert!(!local.iter().any(has_to_go));
         let first = admit(&table, "2001:db8::1").unwrap();
         let _second = admit(&table, "2001:db8::2:0:0:1").unwrap();

@@ -289,7 +289,7 @@ impl Runtime for Docker {
     }
 
     fn is_at_hand(&self, id: &str) -> bool {
-        self.inner.cache.of(id).is_some()
+        self.inner.cache.of(id).is_some() || self.inner.cache.lacks(id)
     }
 
     async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {

@@ -196,6 +196,7 @@ async fn slow_calls_that_hold_every_place_leave_what_is_in_memory_alone() {
     for target in ["/health", "/version", "/docs", &shown] {
         assert_eq!(get_once(pair.address(), target).await.status(), 200, "{target}");
     }
+    assert_eq!(get_once(pair.address(), "/v1/sandboxes/nobody").await.status(), 404, "known not to exist");
 }
 
 /// The connections beyond the limit wait in the backlog and are served when there is room.
