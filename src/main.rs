@@ -326,15 +326,15 @@ fn announce(config: &Config, listeners: &Listeners, dev_key: Option<&dev::Key>) 
 /// Ends with one clear line a fault.
 fn refuse(error: &ConfigError) -> ! {
     for warning in error.warnings() {
-        eprintln!("opensandbox-gateway: warning: {warning}");
+        eprintln!("opensandbox-gateway: warning: {}", telemetry::one_line(warning));
     }
     for line in error.lines() {
-        eprintln!("opensandbox-gateway: {line}");
+        eprintln!("opensandbox-gateway: {}", telemetry::one_line(line));
     }
     exit(error.exit_code().into())
 }
 
 fn fail(code: u8, text: &str) -> ExitCode {
-    eprintln!("opensandbox-gateway: {text}");
+    eprintln!("opensandbox-gateway: {}", telemetry::one_line(text));
     ExitCode::from(code)
 }

@@ -28,6 +28,7 @@ use tracing_subscriber::{
 
 pub use self::writer::Output;
 use self::{
+    escape::{Escaped, Place},
     text::{CONSOLE, FILE, Lines, OnlyId},
     writer::LineWriter,
 };
@@ -76,6 +77,17 @@ pub fn init(log: &Log) -> Result<Vec<Output>, String> {
     tracing_subscriber::registry().with(layers).try_init().map_err(|error| error.to_string())?;
     Ok(outputs)
 }
+
+/// Text for the standard error, where there is no log yet: on one line, whatever others wrote in it.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    // Nothing fails that is written to a string.
+    let _ = Escaped::bounded(&mut line, Place::Terminal, MAX_COMPLAINT).value(format_args!("{text}"));
+    line
+}
+
+/// Most bytes of a complaint on the standard error: a fault of the configuration may quote much, and is told once.
+const MAX_COMPLAINT: usize = 16 * 1024;
 
 /// The target of access lines.
 const ACCESS: &str = "access";

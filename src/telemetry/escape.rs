@@ -14,6 +14,8 @@ const MARK: &str = "…";
 pub(super) enum Place {
     /// In a line of text, as its message.
     Message,
+    /// On a line of its own that is no log's, where a backslash is what it is.
+    Terminal,
     /// In a line of text, between quotes.
     Quotes,
     /// In a line of text, between brackets.
@@ -82,6 +84,7 @@ impl<'w> Escaped<'w> {
     fn is_plain(&self, char: char) -> bool {
         let has_meaning = match self.place {
             Place::Message => char == '\\',
+            Place::Terminal => false,
             Place::Quotes | Place::Json => matches!(char, '"' | '\\'),
             Place::Brackets => matches!(char, '"' | '\\' | '[' | ']' | ' '),
         };
@@ -153,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_ends_or_reorders_a_line_is_escaped_everywhere() {
-        let places = [Place::Message, Place::Quotes, Place::Brackets, Place::Json];
+        let places = [Place::Message, Place::Terminal, Place::Quotes, Place::Brackets, Place::Json];
         let hostile = (0..0x20).chain(0x7f..0xa0).chain([0x2028, 0x2029, 0xfeff, 0x200b, 0x200e, 0x200f, 0x61c]);
         let hostile = hostile.chain(0x202a..=0x202e).chain(0x2066..=0x2069).chain([0xe0041]);
         for char in hostile.filter_map(char::from_u32) {
@@ -174,6 +177,7 @@ mod tests {
     fn what_has_a_meaning_in_its_place_is_escaped_there() {
         let text = r#"a "b" \n [c]"#;
         assert_eq!(written(Place::Message, text), r#"a "b" \\n [c]"#);
+        assert_eq!(written(Place::Terminal, text), text);
         assert_eq!(written(Place::Quotes, text), r#"a \"b\" \\n [c]"#);
         assert_eq!(written(Place::Json, text), r#"a \"b\" \\n [c]"#);
         assert_eq!(written(Place::Brackets, text), r#"a\u{20}\"b\"\u{20}\\n\u{20}\u{5b}c\u{5d}"#);

@@ -146,6 +146,47 @@ async fn idle_connections_do_not_hold_the_end_up() {
     assert!(kept.is_closed().await && new.is_closed().await);
 }
 
+/// A load balancer connects and sends its request at once: neither may be lost because the gateway ends in between.
+#[tokio::test]
+async fn a_request_on_its_way_is_answered_though_the_drain_has_begun() {
+    for number in 0..5 {
+        let mut pair = Pair::start();
+        let mut accepted = Client::connect(pair.address()).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        pair.gateway.terminate();
+        // These come at about the moment when the listener goes.
+        tokio::time::sleep(Duration::from_millis(number)).await;
+        let waiting = TcpStream::connect(pair.address()).await.is_ok();
+        has_begun_to_drain(&pair).await;
+        accepted.send(get("/health", &[])).await;
+        let head = accepted.head().await;
+        assert_eq!((head.status.as_u16(), head.headers["connection"].as_bytes()), (200, &b"close"[..]), "{waiting}");
+        accepted.body().await.unwrap();
+        assert_eq!(pair.gateway.wait(Duration::from_secs(5)).code(), Some(0));
+    }
+}
+
+/// The kernel resets what it has let in when its listener goes: so all of it is accepted before that.
+#[tokio::test]
+async fn clients_that_the_kernel_has_let_in_are_served_at_the_end() {
+    let mut pair = Pair::start();
+    // Stopped, the program accepts nothing while they come.
+    pair.gateway.signal("STOP");
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        let mut client = Client::connect(pair.address()).await;
+        client.send(get("/health", &[])).await;
+        clients.push(client);
+    }
+    pair.gateway.terminate();
+    pair.gateway.signal("CONT");
+    for mut client in clients {
+        assert_eq!(client.head().await.status, 200);
+        client.body().await.unwrap();
+    }
+    assert_eq!(pair.gateway.wait(Duration::from_secs(5)).code(), Some(0));
+}
+
 #[tokio::test]
 async fn a_second_signal_ends_at_once() {
     let mut pair = Pair::with(|setup| setup.server("timeout_graceful_shutdown = 30"));
