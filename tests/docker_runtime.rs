@@ -12,6 +12,8 @@ mod exchange;
 mod faults;
 #[path = "docker_runtime/fixture.rs"]
 mod fixture;
+#[path = "docker_runtime/late.rs"]
+mod late;
 #[path = "docker_runtime/log_driver.rs"]
 mod log_driver;
 #[path = "docker_runtime/metadata.rs"]
@@ -34,6 +36,8 @@ mod snapshots;
 mod strangers;
 #[path = "docker_runtime/tls.rs"]
 mod tls;
+#[path = "docker_runtime/unprivileged.rs"]
+mod unprivileged;
 #[path = "docker_runtime/unreadable.rs"]
 mod unreadable;
 #[path = "docker_runtime/volumes.rs"]

@@ -2,11 +2,12 @@
 //!
 //! A request goes `plan` → `volumes` → `image` → `execd` → `sidecar` → `body` → `create`; back from the engine's containers to
 //! sandboxes it goes `look` (`cache`, else `find`) or `list` → `describe` → `overlay`. Changes of one sandbox, `metadata`,
-//! `renew`, `pause`, `delete`, go one after the other by its `locks`; where its ports are is in `reach` and `address`. Two
+//! `renew`, `pause`, `delete`, go one after the other by its `locks`; where its ports are is in `reach` and `address`. Three
 //! tasks live as long as the runtime: `events` keeps the list's
 //! `cache` right, `expiry` removes sandboxes whose time has come (and first the `leftovers` of servers that were
-//! killed). Which containers are sandboxes at all is in `provenance`; whose of them end here in
-//! `owner`, and what other gateways are told of that in `shared_expiry`. bollard's types stop in this folder.
+//! killed), `creations` removes what the engine makes after its creation was given up. Which containers are sandboxes at all
+//! is in `provenance`; whose of them end here in `owner`, and what other gateways are told of that in `shared_expiry`. bollard's
+//! types stop in this folder.
 
 pub mod endpoint;
 
@@ -15,6 +16,7 @@ mod body;
 mod cache;
 pub mod client_config;
 mod create;
+mod creations;
 mod delete;
 mod describe;
 mod diagnostics;
@@ -87,6 +89,7 @@ use crate::{
 pub use self::options::DockerOptions;
 use self::{
     cache::Cache,
+    creations::Creations,
     endpoint::Endpoint,
     engine::Engine,
     execd::Execd,
@@ -125,6 +128,7 @@ struct Inner {
     options: DockerOptions,
     ports: Arc<Ports>,
     volumes: Volumes,
+    creations: Arc<Creations>,
     execd: Execd,
     cache: Cache,
     inspections: Semaphore,
@@ -183,6 +187,7 @@ impl Docker {
         tasks.spawn(events::run(inner.clone()));
         tasks.spawn(outage::watch(inner.clone()));
         tasks.spawn(expiry::run(inner.clone(), commands));
+        tasks.spawn(creations::run(inner.clone()));
         Ok(Self { inner, tasks: Mutex::new(tasks) })
     }
 
@@ -214,6 +219,7 @@ impl Inner {
         let inner = Self {
             ports: Ports::new(options.port_range.clone(), options.publish_host),
             volumes: Volumes::new(&options),
+            creations: Arc::new(Creations::new(&options.state_dir)),
             execd: Execd::default(),
             cache: Cache::default(),
             inspections: Semaphore::new(list::INSPECTIONS),

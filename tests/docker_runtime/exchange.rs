@@ -26,7 +26,7 @@ use opensandbox_gateway::{
 };
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::fixture::{Fixture, options, request};
+use crate::fixture::{Fixture, eventually, options, request};
 
 /// How long the exchanging goes on. What was bound by its text was won at the second to seventh try.
 const ATTACK: Duration = Duration::from_secs(60);
@@ -233,5 +233,137 @@ async fn no_mount_stands_where_the_server_writes() {
         let id = fixture.docker.create(wanted).await.unwrap().id;
         fixture.docker.delete(&id).await.unwrap();
     }
+    fixture.engine.remove_volume(&name, None::<RemoveVolumeOptions>).await.unwrap();
+}
+
+/// While the engine fills an empty volume it follows links in it: another sandbox's would lead it anywhere on the host.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_volume_that_nobody_has_is_filled_from_the_image() {
+    let fixture = Fixture::start().await;
+    let image = linked_image(&fixture.run, "mkdir -p /seed; echo seed > /seed/file");
+    let name = format!("osb-test-{}", fixture.run);
+    let wanted = |path: &str| CreateRequest {
+        image: Some(ImageSource { uri: image.clone(), auth: None }),
+        volumes: vec![volume(path, None, claim(&name))],
+        ..request(&["sleep", "1000"])
+    };
+    let first = fixture.docker.create(wanted("/seed")).await.unwrap().id;
+    let root = PathBuf::from(fixture.engine.inspect_volume(&name).await.unwrap().mountpoint);
+    assert_eq!(fs::read_to_string(root.join("file")).unwrap(), "seed\n");
+    fs::remove_file(root.join("file")).unwrap();
+    // Emptied by a sandbox that still has it.
+    let second = fixture.docker.create(wanted("/seed")).await.unwrap().id;
+    assert!(!root.join("file").exists());
+    for id in [first, second] {
+        fixture.docker.delete(&id).await.unwrap();
+    }
+    let third = fixture.docker.create(wanted("/seed")).await.unwrap().id;
+    assert!(root.join("file").exists(), "nobody has it any more");
+    fixture.docker.delete(&third).await.unwrap();
+    fixture.engine.remove_volume(&name, None::<RemoveVolumeOptions>).await.unwrap();
+    docker(&["rmi", "-f", &image]);
+}
+
+/// A configured bind below an allowed path could be exchanged as well, by a sandbox that mounts that path.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configured_bind_below_an_allowed_path_is_mounted_as_it_was_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (allowed, outside) = (folder.path().join("allowed"), folder.path().join("outside"));
+    fs::create_dir_all(allowed.join("x")).unwrap();
+    fs::create_dir(&outside).unwrap();
+    let bind = format!("{}:/conf:ro", allowed.join("x").display());
+    let options = DockerOptions {
+        allowed_host_paths: vec![allowed.to_str().unwrap().to_owned()],
+        sandbox_binds: vec![bind],
+        ..options()
+    };
+    let fixture = Fixture::start_behind_proxy_with(options).await;
+    let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
+    let container = fixture.engine.inspect_container(&format!("sandbox-{id}"), None).await.unwrap();
+    let binds = container.host_config.unwrap().binds.unwrap();
+    assert!(binds[0].starts_with("/run/opensandbox-gateway/mounts/") && binds[0].ends_with("/0:/conf:ro"), "{binds:?}");
+    fixture.docker.delete(&id).await.unwrap();
+    fs::remove_dir(allowed.join("x")).unwrap();
+    symlink(&outside, allowed.join("x")).unwrap();
+    let error = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::HostPathNotAllowed), "{error}");
+    assert!(fixture.left_behind().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_is_a_bind_below_an_allowed_path_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let allowed = folder.path().join("allowed");
+    fs::create_dir_all(allowed.join("x")).unwrap();
+    let options = DockerOptions { allowed_host_paths: vec![allowed.to_str().unwrap().to_owned()], ..options() };
+    let fixture = Fixture::start_with(options).await;
+    let name = format!("osb-test-{}", fixture.run);
+    let device = format!("device={}", allowed.join("x").display());
+    docker(&["volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", &device, &name]);
+    let wanted = CreateRequest { volumes: vec![volume("/x", None, claim(&name))], ..request(&["true"]) };
+    let error = fixture.docker.create(wanted).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::MountUnavailable), "{error}");
+    fixture.engine.remove_volume(&name, None::<RemoveVolumeOptions>).await.unwrap();
+}
+
+/// What a sandbox had mounted outlives a restart of the server, and goes when the next one finds its sandbox gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sandbox_has_mounted_goes_when_it_is_gone_and_not_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = DockerOptions { allowed_host_paths: vec![folder.path().to_str().unwrap().to_owned()], ..options() };
+    let mut fixture = Fixture::start_with(options.clone()).await;
+    let source = Source::Host(folder.path().join("x").to_str().unwrap().to_owned());
+    let script = "echo $RANDOM >> /x/starts; sleep 1000";
+    let wanted = CreateRequest { volumes: vec![volume("/x", None, source)], ..request(&["/bin/sh", "-c", script]) };
+    let mut stages = Vec::new();
+    for _ in 0..2 {
+        let id = fixture.docker.create(wanted.clone()).await.unwrap().id;
+        let container = fixture.engine.inspect_container(&format!("sandbox-{id}"), None).await.unwrap();
+        let source = container.host_config.unwrap().mounts.unwrap().remove(0).source.unwrap();
+        stages.push((id, Path::new(&source).parent().unwrap().to_owned()));
+    }
+    let (gone, kept) = (&stages[0], &stages[1]);
+    docker(&["rm", "-f", &format!("sandbox-{}", gone.0)]);
+    // Its directory is exchanged, and it is started again: it has what it had.
+    fs::rename(folder.path().join("x"), folder.path().join("old")).unwrap();
+    symlink("/etc", folder.path().join("x")).unwrap();
+    docker(&["restart", "-t", "0", &format!("sandbox-{}", kept.0)]);
+    eventually("it has started thrice", async || {
+        fs::read_to_string(folder.path().join("old/starts")).is_ok_and(|text| text.lines().count() == 3)
+    })
+    .await;
+    fixture.restart_with(options).await;
+    eventually("what is gone is unmounted", async || !gone.1.exists()).await;
+    assert!(kept.1.join("0/starts").exists());
+    fixture.docker.delete(&kept.0).await.unwrap();
+    assert!(!kept.1.exists());
+    docker(&["volume", "rm", "-f", &format!("opensandbox-runtime-{}", gone.0)]);
+}
+
+/// Engines of API 1.45 and newer open the part themselves, so that no link leads out of the volume. The machine's engine is
+/// older, so that only what it is asked can be seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_engine_is_asked_for_the_part_by_its_volume() {
+    let fixture = Fixture::start_with_newer_engine().await;
+    assert_eq!(fixture.docker.api_version(), "1.45");
+    let name = format!("osb-test-{}", fixture.run);
+    let mut part = volume("/x", Some("a/./b//c"), claim(&name));
+    part.read_only = true;
+    let wanted = CreateRequest { volumes: vec![part], ..request(&["sleep", "1000"]) };
+    let id = fixture.docker.create(wanted).await.unwrap().id;
+    let bodies = fixture.proxy.as_ref().unwrap().bodies();
+    let body = bodies.iter().find(|body| body["Labels"]["opensandbox.io/id"] == id.as_str()).unwrap();
+    let expected = serde_json::json!([{
+        "Target": "/x", "Source": name, "Type": "volume", "ReadOnly": true,
+        "VolumeOptions": {"NoCopy": true, "Subpath": "a/b/c"},
+    }]);
+    assert_eq!(body["HostConfig"]["Mounts"], expected);
+    let root = PathBuf::from(fixture.engine.inspect_volume(&name).await.unwrap().mountpoint);
+    assert!(root.join("a/b/c").is_dir(), "what is missing is made");
+    symlink("/etc", root.join("evil")).unwrap();
+    let wanted = CreateRequest { volumes: vec![volume("/x", Some("evil"), claim(&name))], ..request(&["true"]) };
+    let error = fixture.docker.create(wanted).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidSubPath), "{error}");
+    fixture.docker.delete(&id).await.unwrap();
     fixture.engine.remove_volume(&name, None::<RemoveVolumeOptions>).await.unwrap();
 }

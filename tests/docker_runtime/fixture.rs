@@ -4,7 +4,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -55,6 +58,14 @@ impl Fixture {
 
     pub(crate) async fn start_behind_proxy() -> Self {
         Self::start_behind_proxy_with(options()).await
+    }
+
+    /// The engine says that it is of API 1.45. What only such engines know of a request it passes over.
+    pub(crate) async fn start_with_newer_engine() -> Self {
+        let proxy = Proxy::start();
+        proxy.shared.is_newer.store(true, Ordering::Relaxed);
+        let path = proxy.path();
+        Self::start_at(&path, options(), Some(proxy)).await
     }
 
     pub(crate) async fn start_behind_proxy_with(options: DockerOptions) -> Self {
@@ -211,6 +222,10 @@ struct Shared {
     gates: Mutex<Vec<(&'static str, String, Arc<Gate>)>>,
     connections: Mutex<Vec<AbortHandle>>,
     delay: Mutex<Duration>,
+    /// The engine passes for one of API 1.45.
+    is_newer: AtomicBool,
+    /// The bodies of requests for new containers, as long as it does.
+    bodies: Mutex<Vec<serde_json::Value>>,
 }
 
 /// Where requests wait before they go on to the engine.
@@ -298,6 +313,11 @@ impl Proxy {
         self.break_off();
     }
 
+    /// The bodies of requests for containers that were made for a sandbox, of an engine that passes for a newer one.
+    pub(crate) fn bodies(&self) -> Vec<serde_json::Value> {
+        self.shared.bodies.lock().unwrap().clone()
+    }
+
     /// Ends all connections.
     pub(crate) fn break_off(&self) {
         self.shared.connections.lock().unwrap().drain(..).for_each(|connection| connection.abort());
@@ -340,6 +360,9 @@ async fn carry(mut client: UnixStream, shared: Arc<Shared>) {
         return;
     }
     let mut engine = UnixStream::connect(socket()).await.unwrap();
+    if shared.is_newer.load(Ordering::Relaxed) {
+        return pass_for_newer(client, engine, start, &shared).await;
+    }
     let delay = *shared.delay.lock().unwrap();
     tokio::time::sleep(delay).await;
     if engine.write_all(&start).await.is_err() {
@@ -353,6 +376,37 @@ async fn carry(mut client: UnixStream, shared: Arc<Shared>) {
     tokio::select! {
         () = pass_on(&mut from_client, &mut to_engine, delay) => {}
         _ = copy(&mut from_engine, &mut to_client) => {}
+    }
+}
+
+/// Carries a request whose version the engine does not know, and the answer that says which one it knows.
+async fn pass_for_newer(mut client: UnixStream, mut engine: UnixStream, mut start: Vec<u8>, shared: &Shared) {
+    let head = String::from_utf8_lossy(&start).into_owned();
+    if head.starts_with("POST") && head.contains("/containers/create?name=sandbox-") {
+        let length =
+            head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let at = head.find("\r\n\r\n").unwrap() + 4;
+        start.resize(at + length.unwrap_or(0), 0);
+        client.read_exact(&mut start[head.len()..]).await.unwrap();
+        shared.bodies.lock().unwrap().push(serde_json::from_slice(&start[at..]).unwrap());
+    }
+    replace(&mut start, b"/v1.45/", b"/v1.41/");
+    engine.write_all(&start).await.unwrap();
+    if head.lines().next().is_some_and(|line| line.contains("/version")) {
+        let mut answer = vec![0; 64 * 1024];
+        let length = engine.read(&mut answer).await.unwrap();
+        replace(&mut answer[..length], b"1.41", b"1.45");
+        let _ = client.write_all(&answer[..length]).await;
+    }
+    let _ = copy_bidirectional(&mut client, &mut engine).await;
+}
+
+/// In place, since both are of one length.
+fn replace(text: &mut [u8], old: &[u8], new: &[u8]) {
+    for at in 0..text.len().saturating_sub(old.len() - 1) {
+        if text[at..].starts_with(old) {
+            text[at..at + new.len()].copy_from_slice(new);
+        }
     }
 }
 

@@ -8,6 +8,9 @@ use crate::runtime::{ErrorKind, RuntimeError};
 /// What would mean something to a shell.
 const SHELL: &[char] = &[';', '&', '|', '`', '$', '(', ')', '<', '>', '\r', '\n'];
 
+/// What the names of the server's own volumes begin with.
+const OWN_VOLUMES: [&str; 3] = ["opensandbox-runtime-", "opensandbox-win-oem-", "opensandbox-gateway-"];
+
 /// Checks volumes one after the other; `allowed` are the paths of the host at and below which may be mounted, `reserved`
 /// the places in the sandbox that are the server's own.
 ///
@@ -54,8 +57,16 @@ fn check_one(volume: &Volume, allowed: &[String]) -> Result<(), RuntimeError> {
             check_host_path(path, allowed)?;
             check_host_path(&joined(path, sub_path), allowed)
         }
-        Source::Claim(_) => Ok(()),
+        Source::Claim(claim) => check_claim(&claim.name),
         Source::Ossfs(ossfs) => check_ossfs(ossfs, sub_path),
+    }
+}
+
+/// Refuses the volumes that the server keeps for itself: what runs in each sandbox, and what it knows of the engine.
+fn check_claim(name: &str) -> Result<(), RuntimeError> {
+    match OWN_VOLUMES.iter().find(|prefix| name.starts_with(**prefix)) {
+        Some(_) => Err(invalid(format!("The Docker named volume '{name}' is the server's own and cannot be mounted."))),
+        None => Ok(()),
     }
 }
 
@@ -230,6 +241,28 @@ mod tests {
         }
         assert!(check(&[host("/x", None)], &[], &[]).is_err(), "an empty list allows nothing");
         assert_eq!(joined("/srv/./vol", Some("a/./b//c")), "/srv/vol/a/b/c");
+    }
+
+    #[test]
+    fn the_server_s_own_volumes_are_nobody_else_s() {
+        let claim = |name: &str| {
+            let claim =
+                super::super::Claim { name: name.to_owned(), create_if_not_exists: true, delete_on_termination: false };
+            volume("v", None, Source::Claim(claim))
+        };
+        for name in ["opensandbox-runtime-x", "opensandbox-win-oem-x", "opensandbox-gateway-owner"] {
+            assert_eq!(refused(&[claim(name)]).0, ErrorKind::InvalidParameter, "{name}");
+        }
+        check(
+            &[claim("opensandbox-data"), claim("opensandbox-runtime")].map(|mut volume| {
+                let Source::Claim(claim) = &volume.source else { unreachable!() };
+                volume.name.clone_from(&claim.name);
+                volume
+            }),
+            &[],
+            &[],
+        )
+        .unwrap();
     }
 
     #[test]

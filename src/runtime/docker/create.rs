@@ -18,12 +18,12 @@ use super::{
     Inner,
     body::{Parts, body, execd_bind, has_foreign_mounts, has_runtime_volume},
     describe::container_name,
-    engine::{Created, is_missing, text},
+    engine::{Created, is_missing, status, text},
     execd::{self, Deposit},
     find::query_failed,
     image,
     plan::{Draft, Plan},
-    ports::is_clash,
+    ports::{Reservation, is_clash, named},
     published::{EGRESS, EXECD, HTTP, HostPorts, WINDOWS},
     sidecar,
     volumes::Mounts,
@@ -55,8 +55,25 @@ impl Inner {
         let id = Uuid::new_v4().to_string();
         // Neither a removal nor its own expiry may come in between.
         let _turn = self.turns.turn(&id).await;
+        let note = self.creations.begin(&id).await;
         let mut mounts = Mounts::default();
-        if let Err(error) = self.make(&plan, &id, &mut mounts).await {
+        let mut made = self.make(&plan, &id, &mut mounts).await;
+        if made.is_err() && self.creations.has_given_up(&id) {
+            // The note stays until what the engine may yet make of it is gone.
+        } else if let Some(note) = note
+            && let Err(error) = note.end().await
+            && made.is_ok()
+        {
+            // It would be removed at the next start.
+            tracing::error!(sandbox = id, %error, "the note of a creation could not be removed");
+            let text = format!("The sandbox could not be recorded as created: {error}");
+            let failure = Failure::Other(RuntimeError::new(ErrorKind::StartFailed, text));
+            if !self.roll_back(&plan, &id, &failure).await {
+                self.creations.give_up(&id);
+            }
+            made = Err(failure.into());
+        }
+        if let Err(error) = made {
             self.unmount(&id, &mounts).await;
             return Err(error);
         }
@@ -113,18 +130,40 @@ impl Inner {
     /// Creates and starts the container, with other host ports if the engine says that they clash.
     async fn start_anew(&self, making: &Making<'_>) -> Result<(), RuntimeError> {
         let mut attempt = 1;
+        // Not drawn again as long as this is tried.
+        let mut taken = Taken::default();
         loop {
             let ports = self.host_ports(making.plan)?;
             let Err(failure) = self.start_one(making, ports.as_ref()).await else { return Ok(()) };
-            self.roll_back(making.plan, making.id).await;
+            if !self.roll_back(making.plan, making.id, &failure).await {
+                self.creations.give_up(making.id);
+                return Err(failure.into());
+            }
             match failure {
                 Failure::Engine(error) | Failure::Sidecar(error) if attempt < ATTEMPTS && is_clash(&text(&error)) => {
                     tracing::info!(sandbox = making.id, attempt, "a host port was taken");
                     attempt += 1;
+                    self.pass_over_taken(ports, &text(&error), &mut taken).await;
                 }
                 failure => return Err(failure.into()),
             }
         }
+    }
+
+    /// Sees to it that ports are not drawn which the engine says are taken, nor those that it publishes already: where the
+    /// engine is elsewhere, this server cannot try them.
+    async fn pass_over_taken(&self, ports: Option<HostPorts>, words: &str, taken: &mut Taken) {
+        match named(words) {
+            Some(port) => {
+                drop(ports);
+                taken.single.extend(self.ports.pass_over(port));
+            }
+            None => taken.whole.extend(ports),
+        }
+        let running = self.engine.containers("status", "running".to_owned()).await;
+        let published = running.unwrap_or_default().into_iter().filter_map(|container| container.ports).flatten();
+        let published = published.filter_map(|port| port.public_port);
+        taken.single.extend(published.filter_map(|port| self.ports.pass_over(port)));
     }
 
     async fn start_one(&self, making: &Making<'_>, ports: Option<&HostPorts>) -> Result<(), Failure> {
@@ -199,31 +238,61 @@ impl Inner {
         })
     }
 
-    /// Removes what a failed attempt left. By name, since the engine may have made things and not said so.
-    async fn roll_back(&self, plan: &Plan, id: &str) {
-        let containers = [Some(container_name(id)), plan.sidecar.as_ref().map(|_| sidecar::name(id))];
-        for name in containers.into_iter().flatten() {
-            self.insist(id, || self.engine.remove(&name)).await;
-        }
+    /// Removes what a failed attempt left. By name, since the engine may have made things and not said so. Tells whether the
+    /// engine can make nothing more of it.
+    async fn roll_back(&self, plan: &Plan, id: &str, failure: &Failure) -> bool {
+        let names = (container_name(id), sidecar::name(id));
+        let sandbox = self.insist(id, || self.engine.remove(&names.0)).await;
+        let sidecar = match &plan.sidecar {
+            Some(_) => self.insist(id, || self.engine.remove(&names.1)).await,
+            None => Removal::Missing,
+        };
         let volumes = [
             has_runtime_volume(plan, &self.options).then(|| sidecar::runtime_volume(id)),
             plan.windows.as_ref().map(|_| windows::oem_volume(id)),
         ];
+        let mut stays = [&sandbox, &sidecar].contains(&&Removal::Stays);
         for name in volumes.into_iter().flatten() {
-            self.insist(id, || self.engine.remove_volume(&name)).await;
+            stays |= self.insist(id, || self.engine.remove_volume(&name)).await == Removal::Stays;
         }
+        // What was asked for without an answer may come later, unless it was there already.
+        let may_come = match failure {
+            Failure::Engine(error) => status(error).is_none() && sandbox != Removal::Removed,
+            Failure::Sidecar(error) => status(error).is_none() && sidecar != Removal::Removed,
+            Failure::Other(_) => false,
+        };
+        !stays && !may_come
     }
 
     /// Tries a removal a few times.
-    async fn insist<F: Future<Output = Result<(), Error>>>(&self, id: &str, remove: impl Fn() -> F) {
+    async fn insist<F: Future<Output = Result<(), Error>>>(&self, id: &str, remove: impl Fn() -> F) -> Removal {
         for _ in 0..ROLLBACKS {
             match remove().await {
-                Err(error) if !is_missing(&error) => tracing::warn!(sandbox = id, %error, "roll-back failed"),
-                _ => return,
+                Ok(()) => return Removal::Removed,
+                Err(error) if is_missing(&error) => return Removal::Missing,
+                Err(error) => tracing::warn!(sandbox = id, %error, "roll-back failed"),
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
+        Removal::Stays
     }
+}
+
+/// What became of a removal.
+#[derive(Debug, PartialEq, Eq)]
+enum Removal {
+    Removed,
+    /// There was nothing to remove.
+    Missing,
+    Stays,
+}
+
+/// Ports that others have, held for as long as a sandbox is being created.
+#[derive(Default)]
+struct Taken {
+    single: Vec<Reservation>,
+    /// All of an attempt, of which the engine does not say which one was taken.
+    whole: Vec<HostPorts>,
 }
 
 /// What every attempt has to go by.

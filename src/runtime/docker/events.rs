@@ -130,6 +130,12 @@ fn described(summary: &ContainerSummary) -> Option<(String, String, String)> {
 fn note(inner: &Inner, event: EventMessage) -> Option<String> {
     let actor = event.actor?;
     let attributes = actor.attributes.unwrap_or_default();
+    if event.typ == Some(EventMessageTypeEnum::CONTAINER)
+        && let Some("create" | "start") = event.action.as_deref()
+        && let Some(name) = attributes.get("name")
+    {
+        inner.creations.appeared(name);
+    }
     match event.typ? {
         EventMessageTypeEnum::NETWORK => note_network(&inner.cache, event.action.as_deref()?, &attributes),
         // Not every container is a sandbox; the engine's own filter by label would keep the networks' events back.

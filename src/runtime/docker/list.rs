@@ -29,6 +29,7 @@ impl Inner {
         let end = Instant::now() + PATIENCE;
         let pictures = stream::iter(summaries).map(|summary| self.picture(summary, end)).buffered(INSPECTIONS);
         let mut sandboxes = unique(pictures.filter_map(std::future::ready).collect().await);
+        sandboxes.retain(|sandbox| !self.creations.has_given_up(&sandbox.id));
         let mut overlays = self.overlays().await;
         for sandbox in &mut sandboxes {
             if let Some(overlay) = overlays.remove(&sandbox.id) {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::Ipv4Addr, sync::Arc};
 
 use bollard::models::PortBinding;
 
-use super::ports::{Ports, Reservation};
+use super::ports::{Ports, Reservation, Transport};
 
 /// execd's port in the container.
 pub(super) const EXECD: &str = "44772/tcp";
@@ -25,7 +25,8 @@ pub(super) struct HostPorts(Vec<(&'static str, Reservation)>);
 impl HostPorts {
     /// A host port for each of these container ports; nothing when they ran out.
     pub(super) fn reserve(ports: &Arc<Ports>, wanted: impl IntoIterator<Item = &'static str>) -> Option<Self> {
-        wanted.into_iter().map(|port| Some((port, ports.reserve()?))).collect::<Option<_>>().map(Self)
+        let transport = |port: &str| if port.ends_with("/udp") { Transport::Udp } else { Transport::Tcp };
+        wanted.into_iter().map(|port| Some((port, ports.reserve(transport(port))?))).collect::<Option<_>>().map(Self)
     }
 
     /// The host port of a container port.

@@ -8,18 +8,17 @@
 use bollard::{
     errors::Error,
     models::{ContainerCreateBody, HostConfig, Mount, MountType},
-    query_parameters::ContainerArchiveInfoOptions,
 };
 use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{
     super::{
-        engine::{Created, Engine, is_missing, text},
+        engine::{Created, Engine, is_missing, status, text},
         image,
         volumes::{Probe, is_unseen, unseen},
     },
-    NAME_PREFIX, inject,
+    NAME_PREFIX, download, inject,
 };
 use crate::{
     model::{create::ImageSource, sandbox::Platform},
@@ -90,11 +89,10 @@ impl Deposit<'_> {
 
     async fn fill(&self, engine: &Engine, container: &Created) -> Result<(), RuntimeError> {
         if let Some(probe) = self.probe {
-            let path = format!("{PROBE}/{}", probe.token);
-            let options = ContainerArchiveInfoOptions { path };
-            match engine.within(engine.api.get_container_archive_info(&container.id, Some(options))).await {
+            match download(engine, &container.id, &format!("{PROBE}/{}", probe.token)).await {
                 Ok(_) => {}
-                Err(error) if is_missing(&error) => return Err(unseen(PROBE, "another directory is at their place")),
+                // What the probe is mounted over is empty, and of a file system from which nothing can be bound.
+                Err(error) if status(&error).is_some() => return Err(unseen(PROBE, &text(&error))),
                 Err(error) => return Err(failed(&error)),
             }
         }

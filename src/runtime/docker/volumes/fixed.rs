@@ -24,6 +24,8 @@ pub(super) fn is_fixed(path: &Path, writable: &[PathBuf], table: &MountTable) ->
         }
         match identity(other) {
             Ok(found) if above.contains(&found) => return Ok(false),
+            // What this user may not see could be the same.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
             // What is not there contains nothing.
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

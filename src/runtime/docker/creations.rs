@@ -1,0 +1,304 @@
+//! Creations that did not come to an end: what the engine makes of them afterwards is removed.
+//!
+//! An engine that was asked to create a container and did not answer in time may still do it. Nobody was told of such a
+//! sandbox, and one without an expiry would stay for ever. So its id is remembered, and its containers are removed as soon as
+//! they appear. For a server that is killed meanwhile each creation has a note, an empty file named after the sandbox: it is
+//! there from before the engine is asked until just before the client is told, and whatever the next server finds is given
+//! up. A note is locked while its server lives, so that no other server of the same home takes it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use bollard::{errors::Error, models::ContainerSummary};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+use tokio::{sync::Notify, task::spawn_blocking};
+
+use super::{
+    Inner,
+    describe::container_name,
+    engine::{is_missing, text},
+    find::is_plausible_id,
+    labels, sidecar,
+};
+
+/// How long a container may take to appear.
+const KEEP: Duration = Duration::from_hours(24);
+
+/// How long it is until the next look for the containers of creations that were given up so long ago, at most.
+const LOOKS: [(Duration, Duration); 3] = [
+    (Duration::from_mins(1), Duration::from_secs(2)),
+    (Duration::from_mins(10), Duration::from_secs(10)),
+    (KEEP, Duration::from_mins(1)),
+];
+
+/// How long it is between two looks at what sandboxes leave that other hands removed.
+const TIDY: Duration = Duration::from_mins(10);
+
+/// The creations of this server, and those of earlier ones.
+#[derive(Debug)]
+pub(super) struct Creations {
+    folder: PathBuf,
+    /// The sandboxes whose creation was given up, and since when.
+    given_up: Mutex<HashMap<String, SystemTime>>,
+    woken: Notify,
+}
+
+/// Says that a sandbox is being created.
+#[derive(Debug)]
+pub(super) struct Note {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Creations {
+    pub(super) fn new(state_dir: &Path) -> Self {
+        Self { folder: state_dir.join("creations"), given_up: Mutex::default(), woken: Notify::new() }
+    }
+
+    /// Notes that the sandbox `id` is being created. A note that cannot be written is only missed after a kill.
+    pub(super) async fn begin(&self, id: &str) -> Option<Note> {
+        let (folder, name) = (self.folder.clone(), id.to_owned());
+        let written = spawn_blocking(move || Note::write(&folder, &name)).await.map_err(io::Error::other).flatten();
+        written.inspect_err(|error| tracing::warn!(sandbox = id, %error, "a creation could not be noted")).ok()
+    }
+
+    /// Nothing that the engine makes for the sandbox `id` is wanted any more.
+    pub(super) fn give_up(&self, id: &str) {
+        self.given_up().insert(id.to_owned(), SystemTime::now());
+        self.woken.notify_one();
+    }
+
+    /// Whether a sandbox's creation was given up, so that nobody is to see it.
+    pub(super) fn has_given_up(&self, id: &str) -> bool {
+        self.given_up().contains_key(id)
+    }
+
+    /// The engine has made or started a container of this name.
+    pub(super) fn appeared(&self, container: &str) {
+        if sandbox_of(container).is_some_and(|id| self.has_given_up(id)) {
+            self.woken.notify_one();
+        }
+    }
+
+    /// Takes over what earlier servers noted and nobody holds. Blocks.
+    fn recover(&self) -> io::Result<()> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let Ok(id) = entry.file_name().into_string() else { continue };
+            let file = match File::open(entry.path()) {
+                // Its creation has ended.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                file => file?,
+            };
+            if is_plausible_id(&id) && lock(&file)? {
+                self.given_up().insert(id, file.metadata()?.modified()?);
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&self, id: &str) {
+        self.given_up().remove(id);
+        if let Err(error) = remove(&self.folder.join(id)) {
+            tracing::warn!(sandbox = id, %error, "the note of a creation that was given up stays");
+        }
+    }
+
+    /// How long it is until the next look; nothing if there is nothing to look for.
+    fn pause(&self) -> Option<Duration> {
+        let youngest = self.given_up().values().map(|since| age(*since)).min()?;
+        LOOKS.iter().find(|(until, _)| youngest < *until).or(LOOKS.last()).map(|(_, pause)| *pause)
+    }
+
+    fn given_up(&self) -> MutexGuard<'_, HashMap<String, SystemTime>> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Note {
+    /// Blocks.
+    fn write(folder: &Path, id: &str) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let path = folder.join(id);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        if !lock(&file)? {
+            return Err(io::Error::other("another server has taken it"));
+        }
+        Ok(Self { path, _lock: file })
+    }
+
+    /// The creation has ended, and what it made is wanted or gone. A sandbox whose note stays would be removed at the next
+    /// start.
+    ///
+    /// # Errors
+    /// The note could not be removed.
+    pub(super) async fn end(self) -> io::Result<()> {
+        spawn_blocking(move || remove(&self.path)).await.map_err(io::Error::other).flatten()
+    }
+}
+
+/// Looks after what creations and removals leave, for as long as the process lives.
+pub(super) async fn run(inner: Arc<Inner>) {
+    let recovering = inner.clone();
+    let recovered = spawn_blocking(move || recovering.creations.recover()).await.map_err(io::Error::other).flatten();
+    if let Err(error) = recovered {
+        tracing::warn!(%error, "what earlier servers did not finish to create cannot be told");
+    }
+    let mut tidied = tokio::time::Instant::now();
+    loop {
+        if let Err(error) = inner.sweep().await {
+            tracing::debug!(error = text(&error), "containers of creations that were given up could not be looked for");
+        }
+        let pause = inner.creations.pause().unwrap_or(TIDY).min(TIDY);
+        let _ = tokio::time::timeout(pause, inner.creations.woken.notified()).await;
+        if tidied.elapsed() >= TIDY {
+            inner.clear_stage().await;
+            tidied = tokio::time::Instant::now();
+        }
+    }
+}
+
+impl Inner {
+    /// Removes what has appeared of creations that were given up.
+    async fn sweep(&self) -> Result<(), Error> {
+        let given_up: HashMap<String, SystemTime> = self.creations.given_up().clone();
+        if given_up.is_empty() {
+            return Ok(());
+        }
+        // A part of all names that servers give, which the engine's filter finds.
+        let containers = self.engine.containers("name", "sandbox-".to_owned()).await?;
+        let found: Vec<(&str, &str)> = containers.iter().filter_map(of_creation).collect();
+        let there: HashSet<&str> = found.iter().map(|(id, _)| *id).filter(|id| given_up.contains_key(*id)).collect();
+        for id in there {
+            let own = found.iter().filter(|(known, _)| *known == id).map(|(_, container)| *container);
+            self.remove_unwanted(id, own).await;
+        }
+        for (id, _) in given_up.iter().filter(|(_, since)| age(**since) >= KEEP) {
+            self.remove_orphaned(id).await;
+            self.forget_creation(id).await;
+        }
+        Ok(())
+    }
+
+    async fn remove_unwanted(&self, id: &str, containers: impl Iterator<Item = &str>) {
+        let _turn = self.turns.turn(id).await;
+        for container in containers {
+            match self.engine.remove(container).await {
+                Err(error) if !is_missing(&error) => {
+                    let error = text(&error);
+                    tracing::warn!(sandbox = id, error, "a container that nobody wants any more stays for now");
+                    return;
+                }
+                _ => self.cache.forget(container),
+            }
+        }
+        self.remove_orphaned(id).await;
+        self.forget_creation(id).await;
+        tracing::info!(sandbox = id, "removed what the engine had made of a creation that was given up");
+    }
+
+    async fn forget_creation(&self, id: &str) {
+        let (creations, id) = (self.creations.clone(), id.to_owned());
+        // A task that was cancelled leaves the note for the next start.
+        let _ = spawn_blocking(move || creations.forget(&id)).await;
+    }
+}
+
+/// The sandbox that a container belongs to by its name and its label, and the container's id.
+fn of_creation(container: &ContainerSummary) -> Option<(&str, &str)> {
+    let labels = container.labels.as_ref()?;
+    let id = labels::value(labels, labels::ID).or_else(|| labels::value(labels, labels::SIDECAR_FOR))?;
+    let names = [container_name(id), sidecar::name(id)];
+    let is_own = |name: &String| names.iter().any(|own| name.strip_prefix('/') == Some(own));
+    container.names.iter().flatten().any(is_own).then_some((id, container.id.as_deref()?))
+}
+
+/// The sandbox that a container with this name would belong to.
+fn sandbox_of(container: &str) -> Option<&str> {
+    container.strip_prefix("sandbox-egress-").or_else(|| container.strip_prefix("sandbox-"))
+}
+
+/// Takes a note's lock; not if another server has it.
+fn lock(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A clock that was set back makes nothing old.
+fn age(since: SystemTime) -> Duration {
+    SystemTime::now().duration_since(since).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_note_is_taken_over_when_nobody_holds_it() {
+        let home = tempfile::tempdir().unwrap();
+        let creations = Creations::new(home.path());
+        creations.recover().unwrap();
+        let held = creations.begin("held").await.unwrap();
+        drop(creations.begin("left").await.unwrap());
+        creations.begin("ended").await.unwrap().end().await.unwrap();
+        let next = Creations::new(home.path());
+        next.recover().unwrap();
+        assert!(next.has_given_up("left") && !next.has_given_up("held") && !next.has_given_up("ended"));
+        next.forget("left");
+        held.end().await.unwrap();
+        assert_eq!(fs::read_dir(&next.folder).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn looks_become_rare() {
+        let creations = Creations::new(Path::new("/nowhere"));
+        assert_eq!(creations.pause(), None);
+        let ago = |seconds| SystemTime::now() - Duration::from_secs(seconds);
+        for (seconds, pause) in [(90_000, 60), (3600, 60), (300, 10), (5, 2)] {
+            creations.given_up().insert(seconds.to_string(), ago(seconds));
+            assert_eq!(creations.pause(), Some(Duration::from_secs(pause)), "{seconds}");
+        }
+    }
+
+    #[test]
+    fn containers_are_known_by_name_and_label() {
+        let container = |name: &str, label: &str, id: &str| ContainerSummary {
+            id: Some("c".to_owned()),
+            names: Some(vec![name.to_owned()]),
+            labels: Some([(label.to_owned(), id.to_owned())].into()),
+            ..Default::default()
+        };
+        assert_eq!(of_creation(&container("/sandbox-x", labels::ID, "x")), Some(("x", "c")));
+        assert_eq!(of_creation(&container("/sandbox-egress-x", labels::SIDECAR_FOR, "x")), Some(("x", "c")));
+        assert_eq!(of_creation(&container("/sandbox-y", labels::ID, "x")), None);
+        assert_eq!(of_creation(&container("/sandbox-x", "other", "x")), None);
+        assert_eq!(
+            (sandbox_of("sandbox-x"), sandbox_of("sandbox-egress-x"), sandbox_of("x")),
+            (Some("x"), Some("x"), None)
+        );
+    }
+}
