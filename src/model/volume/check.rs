@@ -9,7 +9,8 @@ use crate::runtime::{ErrorKind, RuntimeError};
 const SHELL: &[char] = &[';', '&', '|', '`', '$', '(', ')', '<', '>', '\r', '\n'];
 
 /// What the names of the server's own volumes begin with.
-const OWN_VOLUMES: [&str; 3] = ["opensandbox-runtime-", "opensandbox-win-oem-", "opensandbox-gateway-"];
+const OWN_VOLUMES: [&str; 4] =
+    ["opensandbox-runtime-", "opensandbox-win-oem-", "opensandbox-gateway-", "opensandbox-expiry-"];
 
 /// Checks volumes one after the other; `allowed` are the paths of the host at and below which may be mounted, `reserved`
 /// the places in the sandbox that are the server's own.
@@ -250,7 +251,9 @@ mod tests {
                 super::super::Claim { name: name.to_owned(), create_if_not_exists: true, delete_on_termination: false };
             volume("v", None, Source::Claim(claim))
         };
-        for name in ["opensandbox-runtime-x", "opensandbox-win-oem-x", "opensandbox-gateway-owner"] {
+        for name in
+            ["opensandbox-runtime-x", "opensandbox-win-oem-x", "opensandbox-gateway-owner", "opensandbox-expiry-x"]
+        {
             assert_eq!(refused(&[claim(name)]).0, ErrorKind::InvalidParameter, "{name}");
         }
         check(
