@@ -15,6 +15,7 @@ use super::Admin;
 use crate::{
     body::Body,
     error::ApiError,
+    keys::KeyName,
     metrics::{prometheus::Format, streams::StreamState},
     model::timestamp::Timestamp as WireTime,
     service::{auth, origin, respond},
@@ -55,6 +56,9 @@ struct Stream {
     follow: bool,
     started_at: WireTime,
     client: String,
+    /// The name of the key that the client presented.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
     /// What was handed over for the client, in bytes.
@@ -71,11 +75,11 @@ impl Admin {
         let answered = match path {
             "/metrics" if is_read => Ok(self.metrics(&req).await),
             "/metrics" => Err(ApiError::method_not_allowed("GET, HEAD")),
-            "/admin/streams" if is_read => self.allowed(&req, is_local).map(|()| self.streams()),
+            "/admin/streams" if is_read => self.allowed(&req, is_local).map(|_| self.streams()),
             "/admin/streams" => Err(ApiError::method_not_allowed("GET, HEAD")),
             _ => match path.strip_prefix("/admin/streams/") {
                 Some(id) if *method == Method::DELETE => match self.allowed(&req, is_local) {
-                    Ok(()) => self.end(id, peer).await,
+                    Ok(key) => self.end(id, peer, key).await,
                     Err(error) => Err(error),
                 },
                 Some(id) if !id.is_empty() && !id.contains('/') => Err(ApiError::method_not_allowed("DELETE")),
@@ -92,7 +96,7 @@ impl Admin {
 
     async fn metrics(&self, req: &Request<Incoming>) -> Response<Body> {
         self.count_sandboxes().await;
-        self.prometheus.set_draining(self.drain.has_begun());
+        self.prometheus.set_draining(self.drain.is_announced());
         let accept: Vec<&str> =
             req.headers().get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok()).collect();
         let format = Format::accepted(&accept.join(","));
@@ -119,14 +123,13 @@ impl Admin {
         }
     }
 
-    /// Whether the request may see and end streams.
-    fn allowed(&self, req: &Request<Incoming>, is_local: bool) -> Result<(), ApiError> {
-        if !self.keys.is_open() {
-            return auth::check_key(&self.keys, req.headers()).map(drop);
-        }
-        // Pages of other sites are not this machine's, though the browser that shows them is.
-        if is_local && origin::is_local(req) {
-            return Ok(());
+    /// Whether the request may see and end streams, and with which key.
+    fn allowed(&self, req: &Request<Incoming>, is_local: bool) -> Result<Option<KeyName>, ApiError> {
+        match auth::check_key(&self.keys, req.headers())? {
+            Some(key) => return Ok(Some(key)),
+            // There are no keys. Pages of other sites are not this machine's, though the browser that shows them is.
+            None if is_local && origin::is_local(req) => return Ok(None),
+            None => {}
         }
         Err(ApiError::new(
             StatusCode::FORBIDDEN,
@@ -144,14 +147,14 @@ impl Admin {
     }
 
     /// Ends a stream, and waits until it has ended.
-    async fn end(&self, id: &str, peer: SocketAddr) -> Result<Response<Body>, ApiError> {
+    async fn end(&self, id: &str, peer: SocketAddr, key: Option<KeyName>) -> Result<Response<Body>, ApiError> {
         let streams = self.prometheus.streams();
         let known = id.parse::<u64>().ok().filter(|number| number.to_string() == id);
         let Some((number, state)) = known.and_then(|number| Some((number, streams.end(number)?))) else {
             return Err(ApiError::new(StatusCode::NOT_FOUND, "ADMIN::STREAM_NOT_FOUND", "There is no such stream."));
         };
-        let info = state.info;
-        tracing::info!(stream = number, sandbox = &*info.sandbox, client = %info.client, "{peer} ends a log stream");
+        let (info, key) = (state.info, key.as_ref().map(tracing::field::display));
+        tracing::info!(sandbox = &*info.sandbox, client = %info.client, key, "{peer} ends a log stream");
         let ended = timeout(ENDING, async {
             while streams.is_open(number) {
                 tokio::time::sleep(LOOK).await;
@@ -171,6 +174,7 @@ impl Stream {
             follow: info.follow,
             started_at: now.checked_sub(age).unwrap_or(now).into(),
             client: info.client.to_string(),
+            key: info.key.map(|key| key.to_string()),
             user_agent: info.agent.map(String::from),
             bytes: sent,
             stalled_seconds: stalled.as_secs_f64(),

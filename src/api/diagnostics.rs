@@ -31,6 +31,7 @@ use crate::{
     body::Body,
     client::ClientWatch,
     error::ApiError,
+    keys::KeyName,
     logs::{LogError, LogQuery, LogSource, body::LogBody, framed::Framed},
     metrics::streams::StreamInfo,
     model::diagnostics::{Descriptor, Kind},
@@ -57,6 +58,7 @@ const DEPRECATION: &str = "deprecation";
 struct Reader {
     client: ClientWatch,
     address: SocketAddr,
+    key: Option<KeyName>,
     agent: Option<Box<str>>,
     begun: Instant,
 }
@@ -70,7 +72,7 @@ pub async fn answer(
     id: &str,
     kind: Diagnostics,
     req: Request<Incoming>,
-    Caller { peer, client, .. }: Caller,
+    Caller { peer, key, client }: Caller,
 ) -> Result<Response<Body>, ApiError> {
     let (head, body) = req.into_parts();
     // The existing server passes a body over; left unread it would hide the client's leaving.
@@ -79,7 +81,7 @@ pub async fn answer(
     }
     let query = head.uri.query().unwrap_or_default();
     let agent = head.headers.get(header::USER_AGENT).map(|agent| StreamInfo::agent(agent.as_bytes()));
-    let reader = Reader { client, address: peer.address, agent, begun: Instant::now() };
+    let reader = Reader { client, address: peer.address, key, agent, begun: Instant::now() };
     match kind {
         Diagnostics::Logs => log(api, id, query::logs(query, jiff::Timestamp::now())?, reader).await,
         Diagnostics::Events => events(api, id, query::events(query)?).await,
@@ -150,7 +152,7 @@ async fn stream(
     after: &'static str,
 ) -> Result<Response<Body>, ApiError> {
     let permit = logs::permit(api, id)?;
-    let Reader { client, address, agent, begun } = reader;
+    let Reader { client, address, key, agent, begun } = reader;
     let opened = async {
         let mut source = open(api, id, query).await?;
         let first = next(id, &mut source).await?;
@@ -163,7 +165,8 @@ async fn stream(
     };
     let before = if before.is_empty() { first } else { [before.as_bytes(), &first[..]].concat().into() };
     let source = Box::pin(Framed::new(before, source, Bytes::from_static(after.as_bytes())));
-    let info = StreamInfo { sandbox: Arc::clone(permit.sandbox()), follow: false, client: address, agent, begun };
+    let (sandbox, follow) = (Arc::clone(permit.sandbox()), false);
+    let info = StreamInfo { sandbox, follow, client: address.into(), key, agent, begun };
     let live = api.metrics.log_stream(info, client.clone());
     let mut res = Response::new(Body::log(LogBody::new(source, false, client, &api.drain, permit).listed(live)));
     res.headers_mut().insert(header::CONTENT_TYPE, TEXT);

@@ -37,12 +37,11 @@ pub async fn stream(api: &Api, id: &str, req: &Request<Incoming>, caller: Caller
         () = poll_fn(|cx| client.poll_gone(cx)) => return Err(ApiError::client_gone()),
     };
     let agent = req.headers().get(header::USER_AGENT).map(|agent| StreamInfo::agent(agent.as_bytes()));
+    let (sandbox, reader) = (Arc::clone(permit.sandbox()), peer.address.into());
+    let info = StreamInfo { sandbox, follow: query.follow, client: reader, key, agent, begun };
     if query.follow {
-        let (client, key) = (peer.address, key.as_ref().map(tracing::field::display));
-        tracing::info!(sandbox = id, %client, key, user_agent = agent.as_deref(), "a client follows a log");
+        tell_follow(&info);
     }
-    let sandbox = Arc::clone(permit.sandbox());
-    let info = StreamInfo { sandbox, follow: query.follow, client: peer.address, agent, begun };
     let live = api.metrics.log_stream(info, client.clone());
     let body = LogBody::new(source, query.follow, client, &api.drain, permit).listed(live);
     let mut res = Response::new(Body::log(body));
@@ -51,6 +50,13 @@ pub async fn stream(api: &Api, id: &str, req: &Request<Incoming>, caller: Caller
     headers.insert(header::CACHE_CONTROL, UNCHANGED);
     headers.insert("x-accel-buffering", UNBUFFERED);
     Ok(res)
+}
+
+/// Tells the log who follows what; the access line comes only when that is over.
+fn tell_follow(info: &StreamInfo) {
+    let StreamInfo { sandbox, client, key, agent, .. } = info;
+    let key = key.as_ref().map(tracing::field::display);
+    tracing::info!(sandbox = &**sandbox, %client, key, user_agent = agent.as_deref(), "a client follows a log");
 }
 
 /// The right to one more stream of a sandbox's log. Who does not get it is counted.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     Setup,
-    prometheus::{scraped, scraped_pair, series, wait_series},
+    prometheus::{scraped, scraped_pair, scraped_pair_with, series, wait_series},
     support::{
         client::{Client, Response, get_once, request},
         engine::{Script, Step},
@@ -162,7 +162,7 @@ async fn a_stream_of_http2_is_ended_and_its_connection_lives_on() {
 
 #[tokio::test]
 async fn the_key_is_needed_for_streams_and_not_for_metrics() {
-    let (setup, metrics) = scraped(Setup::process().api_key("s3cret"));
+    let (setup, metrics) = scraped(Setup::process().api_key("s3cret").server("api_keys = [\"another\"]"));
     let _gateway = setup.start();
     assert_eq!(get_once(metrics, "/metrics").await.status(), 200);
     for (method, target) in [("GET", "/admin/streams"), ("DELETE", "/admin/streams/1")] {
@@ -171,9 +171,33 @@ async fn the_key_is_needed_for_streams_and_not_for_metrics() {
         let refused = request(metrics, method, target, &["OPEN-SANDBOX-API-KEY: s3cre"], "").await;
         assert_eq!((refused.status(), refused.code().as_str()), (401, "INVALID_API_KEY"), "{method}");
     }
+    let other = request(metrics, "GET", "/admin/streams", &["OPEN-SANDBOX-API-KEY: another"], "").await;
+    assert_eq!(other.status(), 200, "{other}");
     let key = ["OPEN-SANDBOX-API-KEY: s3cret"];
     assert_eq!(request(metrics, "GET", "/admin/streams", &key, "").await.json()["streams"], Value::Array(vec![]));
     assert_eq!(request(metrics, "DELETE", "/admin/streams/1", &key, "").await.code(), "ADMIN::STREAM_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn whose_key_it_was_is_listed_and_logged_and_the_key_is_not() {
+    let (pair, metrics) = scraped_pair_with(|setup| setup.api_key("s3cret").server("api_keys = [\"hunter2\"]"));
+    let target = pair.log(Script::line_then_open("hello\n"), "follow=true");
+    let mut client = Client::connect(pair.address()).await;
+    client.send_get(&target, &["OPEN-SANDBOX-API-KEY: hunter2"]).await;
+    assert_eq!(client.head().await.status, 200);
+    assert_eq!(client.body_of(6).await, "hello\n");
+    let key = ["OPEN-SANDBOX-API-KEY: s3cret"];
+    let listed = request(metrics, "GET", "/admin/streams", &key, "").await.json();
+    assert_eq!(listed["streams"][0]["key"], "api_keys[0]", "{listed}");
+    let id = listed["streams"][0]["id"].as_str().unwrap();
+    assert_eq!(request(metrics, "DELETE", &format!("/admin/streams/{id}"), &key, "").await.status(), 204);
+    let said = || pair.gateway.output().contains("ends a log stream");
+    eventually("a line", Duration::from_secs(5), said).await;
+    let output = pair.gateway.output();
+    let line = |part: &str| output.lines().find(|line| line.contains(part)).unwrap();
+    assert!(line("follows a log").contains("key=api_keys[0]"), "{output}");
+    assert!(line("ends a log stream").contains("key=api_key"), "{output}");
+    assert!(!output.contains("hunter2") && !output.contains("s3cret"), "{output}");
 }
 
 #[tokio::test]

@@ -31,7 +31,8 @@ pub(crate) fn scraped_pair() -> (Pair, SocketAddr) {
     scraped_pair_with(|setup| setup)
 }
 
-fn scraped_pair_with(change: impl FnOnce(Setup) -> Setup) -> (Pair, SocketAddr) {
+/// The same, changed.
+pub(crate) fn scraped_pair_with(change: impl FnOnce(Setup) -> Setup) -> (Pair, SocketAddr) {
     let mut address = None;
     let pair = Pair::with(|setup| {
         let (setup, at) = scraped(change(setup));
@@ -254,6 +255,16 @@ async fn with_a_taken_address(address: SocketAddr) -> (Gateway, std::net::TcpLis
     let mut gateway = Setup::process().section(&format!("[metrics]\nlisten = \"{address}\"")).spawn();
     assert_eq!(gateway.wait(Duration::from_secs(10)).code(), Some(3));
     (gateway, taken)
+}
+
+#[tokio::test]
+async fn a_gateway_that_still_serves_before_it_ends_tells_that_too() {
+    let (setup, metrics) = scraped(Setup::process().server("shutdown_delay_seconds = 3"));
+    let mut gateway = setup.start();
+    gateway.terminate();
+    wait_series(metrics, "opensandbox_gateway_drain_state", 1.0).await;
+    assert_eq!(get_once(gateway.address(), "/health").await.status(), 200);
+    assert!(gateway.wait(Duration::from_secs(10)).success());
 }
 
 #[tokio::test]
