@@ -6,8 +6,11 @@
 //! tasks live as long as the runtime: `events` keeps the list's
 //! `cache` right, `expiry` removes sandboxes whose time has come (and first the `leftovers` of servers that were
 //! killed), `creations` removes what the engine makes after its creation was given up. Which containers are sandboxes at all
-//! is in `provenance`; whose of them end here in `owner`, and what other gateways are told of that in `shared_expiry`. bollard's
-//! types stop in this folder.
+//! is in `provenance`; whose of them end here in `owner`, and what other gateways are told of that in `shared_expiry`.
+//!
+//! What is no sandbox costs no engine call, by `known`; what the cache does not know is asked for by `lookups`, and whether
+//! the engine answers at all by `pulse`. `mask` keeps what the engine is given out of its words, `client_config` has Docker's
+//! own logins and proxies, and `startup` looks once at what the configuration names. bollard's types stop in this folder.
 
 pub mod endpoint;
 

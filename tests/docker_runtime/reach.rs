@@ -97,6 +97,38 @@ async fn a_sandbox_is_shown_and_reached_without_asking_the_engine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_sandbox_costs_the_engine_nothing_and_what_another_made_is_there() {
+    let fixture = Fixture::start_behind_proxy().await;
+    let proxy = fixture.proxy.as_ref().unwrap();
+    let unknown = uuid::Uuid::new_v4().to_string();
+    let asked = || proxy.count("GET", &unknown);
+    eventually("all sandboxes are known", async || {
+        let before = asked();
+        assert!(fixture.docker.get(&unknown).await.is_err());
+        asked() == before
+    })
+    .await;
+    proxy.clear();
+    for _ in 0..50 {
+        for error in [fixture.docker.get(&unknown).await.err(), fixture.docker.backend(&unknown, 80).await.err()] {
+            assert_eq!(error.unwrap().kind, ErrorKind::SandboxNotFound);
+        }
+    }
+    assert_eq!(asked(), 0);
+    for _ in 0..5 {
+        let id = by_hand::sandbox(&fixture, &[], "bridge").await;
+        fixture.docker.get(&id).await.unwrap();
+        fixture.engine.remove_container(&format!("sandbox-{id}"), Some(removal())).await.unwrap();
+        let is_gone = async || fixture.docker.get(&id).await.is_err();
+        eventually("its end is known", is_gone).await;
+    }
+}
+
+fn removal() -> bollard::query_parameters::RemoveContainerOptions {
+    bollard::query_parameters::RemoveContainerOptions { force: true, ..Default::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_at_once_who_ask_for_what_is_not_known_ask_the_engine_once() {
     let fixture = Fixture::start_behind_proxy().await;
     let proxy = fixture.proxy.as_ref().unwrap();

@@ -7,6 +7,8 @@ use bollard::models::{
     ContainerInspectResponse, ContainerState, Health, HealthcheckResult, HostConfig, NetworkSettings, PortBinding,
 };
 
+use super::mask::Mask;
+
 /// What stands for a secret.
 const MASK: &str = "***";
 
@@ -55,7 +57,7 @@ pub(super) fn events(container: &ContainerInspectResponse, limit: usize) -> Stri
     }
     let code = state.exit_code.filter(|code| *code != 0);
     lines.extend(code.map(|code| format!("Event:      Exited with code {code}")));
-    lines.extend(error(state).map(|error| format!("Event:      Error - {error}")));
+    lines.extend(error(container, state).map(|error| format!("Event:      Error - {error}")));
     lines.extend(state.health.iter().flat_map(|health| health_lines(health, limit)));
     if lines.len() <= UNEVENTFUL {
         lines.push("(no notable events)".to_owned());
@@ -79,7 +81,7 @@ fn head(container: &ContainerInspectResponse) -> String {
         format!("Started At:     {}", state.started_at.as_deref().unwrap_or_default()),
         format!("Finished At:    {}", state.finished_at.as_deref().unwrap_or_default()),
     ];
-    lines.extend(error(state).map(|error| format!("Error:          {error}")));
+    lines.extend(error(container, state).map(|error| format!("Error:          {error}")));
     lines.join("\n")
 }
 
@@ -142,8 +144,7 @@ fn environment(env: Option<&[String]>) -> Option<String> {
     let env = env.filter(|env| !env.is_empty())?;
     let lines = env.iter().map(|entry| {
         let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-        let hide = is_secret(name, &SECRET_VARIABLES) || has_password(value);
-        format!("  {name}={}", if hide { MASK } else { value })
+        format!("  {name}={}", if is_hidden(entry) { MASK } else { value })
     });
     Some(std::iter::once("Environment:".to_owned()).chain(lines).collect::<Vec<_>>().join("\n"))
 }
@@ -192,8 +193,21 @@ fn time(time: Option<&str>) -> Option<&str> {
     time.filter(|time| !time.is_empty() && !time.starts_with("0001-01-01"))
 }
 
-fn error(state: &ContainerState) -> Option<&str> {
-    state.error.as_deref().filter(|error| !error.is_empty())
+/// Why the engine could not start it. It may quote what it was given, of which secrets are not shown here either.
+fn error(container: &ContainerInspectResponse, state: &ContainerState) -> Option<String> {
+    let error = state.error.as_deref().filter(|error| !error.is_empty())?;
+    let config = container.config.as_ref();
+    let env = config.and_then(|config| config.env.as_deref()).unwrap_or_default();
+    let env: Vec<String> = env.iter().filter(|entry| is_hidden(entry)).cloned().collect();
+    let labels = config.and_then(|config| config.labels.as_ref()).into_iter().flatten();
+    let labels = labels.filter(|(key, _)| is_secret(key, &SECRET_LABELS)).map(|(_, value)| value);
+    Some(Mask::new(&env, labels).apply(error))
+}
+
+/// Whether a variable's value is not shown.
+fn is_hidden(entry: &str) -> bool {
+    let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+    is_secret(name, &SECRET_VARIABLES) || has_password(value)
 }
 
 fn is_secret(name: &str, parts: &[&str]) -> bool {

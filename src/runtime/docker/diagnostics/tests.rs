@@ -193,3 +193,19 @@ fn the_last_health_checks_are_shown() {
     );
     assert!(text.ends_with(&expected) && !text.contains("exit=1 a"), "{text}");
 }
+
+#[test]
+fn what_the_engine_quotes_of_secrets_is_not_shown_either() {
+    let config = ContainerConfig {
+        env: Some(vec!["DB_PASSWORD=hunter22".to_owned(), "LANG=C.UTF-8".to_owned()]),
+        labels: Some([("my-token".to_owned(), "l4bel-token".to_owned())].into()),
+        ..Default::default()
+    };
+    let error = Some("cannot start with hunter22 and l4bel-token in C.UTF-8".to_owned());
+    let state = Some(ContainerState { error, ..Default::default() });
+    let container = ContainerInspectResponse { config: Some(config), state, ..Default::default() };
+    for text in [inspect(&container), events(&container, 5)] {
+        assert!(text.contains("cannot start with *** and *** in C.UTF-8"), "{text}");
+        assert!(!text.contains("hunter22") && !text.contains("l4bel-token"), "{text}");
+    }
+}
