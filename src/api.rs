@@ -3,6 +3,7 @@
 pub mod diagnostics;
 pub mod docs;
 pub mod endpoints;
+pub mod execd;
 pub mod extract;
 pub mod failure;
 pub mod json_error;

@@ -5,6 +5,8 @@
 //! sends it, and the end with it, only when the window has room for what is before it. Elsewhere the end waits until everything
 //! has been written.
 
+pub mod pieces;
+
 use std::{
     error::Error,
     fmt,
@@ -17,6 +19,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use self::pieces::PiecesBody;
 use crate::{
     access::Report,
     client::{ClientWatch, Http2Stream, Piece},
@@ -28,7 +31,7 @@ use crate::{
     proxy::{self, body::ProxyBody, tunnel::Tunnel},
 };
 
-/// A response's body: nothing, some bytes, a log, or a backend's answer. Reports to the access log when it ends or is dropped.
+/// A response's body: nothing, some bytes, a log, a backend's answer, or what is made piece by piece. Reports to the access log when it ends or is dropped.
 #[derive(Debug)]
 pub struct Body {
     kind: Kind,
@@ -69,6 +72,7 @@ enum Kind {
     Full(Option<Bytes>),
     Log(Pin<Box<LogBody>>),
     Proxy(ProxyBody),
+    Pieces(PiecesBody),
     /// Nothing, behind which the connection becomes something else.
     Tunnel(Option<Box<Tunnel>>),
 }
@@ -80,6 +84,8 @@ pub enum Broken {
     Log(BodyError),
     /// A backend's answer's.
     Proxy(proxy::error::BodyError),
+    /// One that is made piece by piece.
+    Pieces(pieces::BodyError),
 }
 
 impl Body {
@@ -104,6 +110,11 @@ impl Body {
         Self { kind: Kind::Proxy(proxy), report: None, client: None, rest: Rest::None }
     }
 
+    /// A body that is made piece by piece.
+    pub fn pieces(pieces: PiecesBody) -> Self {
+        Self { kind: Kind::Pieces(pieces), report: None, client: None, rest: Rest::None }
+    }
+
     /// No body; the connection is to become `tunnel`.
     pub fn tunnel(tunnel: Tunnel) -> Self {
         Self { kind: Kind::Tunnel(Some(Box::new(tunnel))), report: None, client: None, rest: Rest::None }
@@ -113,7 +124,7 @@ impl Body {
     pub fn take_guard(&mut self) -> Option<StreamGuard> {
         match &mut self.kind {
             Kind::Log(log) => log.as_mut().take_guard(),
-            Kind::Full(_) | Kind::Proxy(_) | Kind::Tunnel(_) => None,
+            Kind::Full(_) | Kind::Proxy(_) | Kind::Pieces(_) | Kind::Tunnel(_) => None,
         }
     }
 
@@ -126,7 +137,7 @@ impl Body {
     pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
         match &mut self.kind {
             Kind::Tunnel(tunnel) => tunnel.take(),
-            Kind::Full(_) | Kind::Log(_) | Kind::Proxy(_) => None,
+            Kind::Full(_) | Kind::Log(_) | Kind::Proxy(_) | Kind::Pieces(_) => None,
         }
     }
 
@@ -156,6 +167,7 @@ impl Body {
             Kind::Full(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
             Kind::Log(log) => ready!(log.as_mut().poll_frame(cx)).map(|frame| frame.map_err(Broken::Log)),
             Kind::Proxy(proxy) => ready!(proxy.poll_frame(cx)).map(|frame| frame.map_err(Broken::Proxy)),
+            Kind::Pieces(pieces) => ready!(pieces.poll_frame(cx)).map(|frame| frame.map_err(Broken::Pieces)),
             Kind::Tunnel(_) => None,
         })
     }
@@ -165,6 +177,7 @@ impl Body {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Log(log) => log.is_ended(),
             Kind::Proxy(proxy) => proxy.is_ended(),
+            Kind::Pieces(pieces) => pieces.is_ended(),
             Kind::Tunnel(_) => true,
         }
     }
@@ -244,6 +257,7 @@ impl http_body::Body for Body {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Log(_) => SizeHint::default(),
             Kind::Proxy(proxy) => proxy.size_hint(),
+            Kind::Pieces(pieces) => pieces.size_hint(),
             Kind::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
@@ -257,6 +271,7 @@ impl Kind {
             Self::Full(Some(_)) => Finish::ClientGone,
             Self::Log(log) => log.finish(),
             Self::Proxy(proxy) => proxy.finish(),
+            Self::Pieces(pieces) => pieces.finish(),
             Self::Tunnel(_) => Finish::Complete,
         }
     }
@@ -267,6 +282,7 @@ impl fmt::Display for Broken {
         match self {
             Self::Log(error) => error.fmt(f),
             Self::Proxy(error) => error.fmt(f),
+            Self::Pieces(error) => error.fmt(f),
         }
     }
 }
@@ -276,6 +292,7 @@ impl Error for Broken {
         match self {
             Self::Log(error) => error.source(),
             Self::Proxy(error) => error.source(),
+            Self::Pieces(error) => error.source(),
         }
     }
 }

@@ -5,12 +5,10 @@
 
 use std::io;
 
-use ring::rand::{SecureRandom, SystemRandom};
-
-use crate::config::{Secret, env};
-
-/// How many random bytes a key is made of: 128 bits.
-const KEY_BYTES: usize = 16;
+use crate::{
+    config::{Secret, env},
+    keys::is_sendable,
+};
 
 /// Who may call.
 #[derive(Debug)]
@@ -28,15 +26,19 @@ impl Key {
     /// A line's end behind the key of the environment is no part of it, and a blank one is none.
     ///
     /// # Errors
-    /// The system gives no random bytes.
+    /// The system gives no random bytes, or no client can send the key of the environment.
     pub fn choose(is_open: bool, env: env::Lookup<'_>) -> io::Result<Self> {
         if is_open {
             return Ok(Self::Open);
         }
         let given = env(env::API_KEY).map(|key| key.trim_end_matches(['\r', '\n']).to_owned());
         match given.filter(|key| !key.trim().is_empty()) {
+            Some(key) if !is_sendable(&key) => Err(io::Error::other(format!(
+                "{} begins or ends with a blank, or has a control character in it: no header can carry it",
+                env::API_KEY
+            ))),
             Some(key) => Ok(Self::Given(Secret::new(key))),
-            None => Ok(Self::Made(new_key()?)),
+            None => Ok(Self::Made(Secret::random()?)),
         }
     }
 
@@ -92,13 +94,6 @@ For the official SDKs and osb:
 {note}Ctrl-C ends the gateway and its sandboxes.
 "#;
 
-fn new_key() -> io::Result<Secret> {
-    let mut bytes = [0; KEY_BYTES];
-    let refused = |_| io::Error::other("the system gives no random bytes");
-    SystemRandom::new().fill(&mut bytes).map_err(refused)?;
-    Ok(Secret::new(bytes.map(|byte| format!("{byte:02x}")).concat()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +111,14 @@ mod tests {
             let (Key::Made(first), Key::Made(second)) = (first, second) else { panic!("{blank:?}") };
             assert!(first.expose().len() == 32 && first.expose().bytes().all(|byte| byte.is_ascii_hexdigit()));
             assert_ne!(first.expose(), second.expose());
+        }
+    }
+
+    #[test]
+    fn a_key_that_no_client_can_send_is_refused() {
+        for key in [" k", "k\t", "a\nb", "a\u{7f}"] {
+            let error = Key::choose(false, &|_| Some(key.to_owned())).unwrap_err().to_string();
+            assert!(error.contains(env::API_KEY) && !error.contains(key), "{error}");
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
         extract::{Invalid, Violation},
         failure::Failure,
     },
+    execd::error::ExecdError,
     logs::limits::LimitReached,
     runtime::{ErrorKind, RuntimeError},
     snapshots::SnapshotError,
@@ -172,6 +173,14 @@ impl From<RuntimeError> for ApiError {
             ErrorKind::LogEngineUnavailable | ErrorKind::LogEngineTimedOut | ErrorKind::QueryOverloaded
         );
         let retry_after = is_passing.then_some(5);
+        Self { retry_after, ..Self::new(status, code, error.message) }
+    }
+}
+
+impl From<ExecdError> for ApiError {
+    fn from(error: ExecdError) -> Self {
+        let (status, code) = table::execd_row(error.kind);
+        let retry_after = (status == StatusCode::TOO_MANY_REQUESTS).then_some(5);
         Self { retry_after, ..Self::new(status, code, error.message) }
     }
 }

@@ -35,6 +35,7 @@
 //! | [`api`] | 4 | handlers, one file a resource; query and body to typed values, or the list of what is wrong |
 //! | [`body`] | | the one response body: nothing, some bytes, a log, or a backend's answer |
 //! | [`causes`] | | an error's text with those of its causes |
+//! | [`children`] | | programs that the gateway starts for sandboxes: process groups, their signals, what is left of them |
 //! | [`cli`] | | the command line |
 //! | [`client`] | | what a body can know of its client: left, stalled, has taken everything |
 //! | [`config`] | | the TOML file and the environment; one file a section, with keys, defaults and rules |
@@ -42,6 +43,7 @@
 //! | [`dev`] | | what `dev` does besides serving: its key, and what it says to try |
 //! | [`drain`] | | ending gracefully: one `Drain`, a `Watch` for whoever must notice |
 //! | [`error`] | | the one table from what went wrong to status, code and message |
+//! | [`execd`] | | commands and files in sandboxes that are local processes; its HTTP is [`api::execd`] |
 //! | [`framing`] | | where a message's body is in what was read: chunks, a length, or up to the end |
 //! | [`guard`] | | the start-up guard for a missing API key |
 //! | [`init_config`] | | the configuration files that the program can write to start from |
@@ -73,6 +75,7 @@
 //!   crates `http` and `hyper` occur below it in one file, `runtime/docker/engine.rs`, as a *client* under bollard.
 //! - bollard's types stop inside `runtime/docker`.
 //! - [`logs`] names no runtime: a runtime hands it a transport or is a [`logs::LogSource`] itself.
+//! - [`execd`] and [`children`] know no HTTP either.
 //! - [`store`] knows neither HTTP nor a runtime; sqlx's types stop in its folder.
 //! - [`router`], [`model`] and the decoders ([`framing`], [`logs::frames`], [`logs::whole`], [`logs::tty`],
 //!   [`logs::prefix`], [`logs::skip`], [`logs::count`], [`logs::demux`], [`proxy::input`],
@@ -96,6 +99,7 @@ pub mod admin;
 pub mod api;
 pub mod body;
 pub mod causes;
+pub mod children;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -103,6 +107,7 @@ pub mod deadline;
 pub mod dev;
 pub mod drain;
 pub mod error;
+pub mod execd;
 pub mod framing;
 pub mod guard;
 pub mod init_config;

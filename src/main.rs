@@ -96,7 +96,7 @@ async fn run(cli: &Cli, program: &Arc<Program>) -> ExitCode {
     let (loaded, dev_key) = match &cli.command {
         Some(Command::Dev(dev)) => match dev::Key::choose(dev.no_key, &variable) {
             Ok(key) => (development(dev, &key), Some(key)),
-            Err(error) => return fail(FAILED, &format!("No key can be made: {error}")),
+            Err(error) => return fail(FAILED, &format!("There is no key: {error}")),
         },
         _ => (load(cli), None),
     };

@@ -3,11 +3,12 @@
 pub mod docker;
 pub mod process;
 
-use std::{collections::BTreeMap, fmt, pin::Pin};
+use std::{collections::BTreeMap, fmt, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 
 use crate::{
+    execd::Execd,
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
@@ -82,6 +83,16 @@ pub trait Runtime: Send + Sync + 'static {
     /// Where this program reaches a port of a sandbox; 0 is no port. Asked for every proxied request, so it must be cheap.
     async fn backend(&self, _id: &str, _port: u16) -> Result<Backend, RuntimeError> {
         Err(RuntimeError::not_supported("Proxying"))
+    }
+
+    /// Whether requests for this port of a sandbox are answered by this program itself, by [`Self::execd`].
+    fn serves(&self, _port: u16) -> bool {
+        false
+    }
+
+    /// A sandbox's execd, if this program is it ([`Self::serves`]).
+    async fn execd(&self, _id: &str) -> Result<Arc<Execd>, RuntimeError> {
+        Err(RuntimeError::not_supported("An execd in the gateway"))
     }
 
     /// A description of a sandbox for a person (logs.md §3.2).

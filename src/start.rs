@@ -215,7 +215,9 @@ fn max_timeout(config: &Config) -> Option<u64> {
 }
 
 fn process_options(config: &Config) -> ProcessOptions {
-    ProcessOptions { max_sandbox_timeout_seconds: max_timeout(config), ..ProcessOptions::default() }
+    // Where anyone may ask for the token it is of no use.
+    let has_tokens = !config.server.keys.is_empty();
+    ProcessOptions { max_sandbox_timeout_seconds: max_timeout(config), has_tokens, ..ProcessOptions::default() }
 }
 
 fn docker_options(config: &Config) -> DockerOptions {

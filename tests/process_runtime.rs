@@ -153,7 +153,7 @@ async fn the_environment_is_clean() {
     let text = String::from_utf8(fixture.read(&created.id, &FOLLOW).await).unwrap();
     let mut names: Vec<_> = text.lines().map(|line| line.split_once('=').unwrap().0).collect();
     names.sort_unstable();
-    assert_eq!(names, ["A", "HOME", "OPENSANDBOX_ID", "PATH", "TMPDIR"]);
+    assert_eq!(names, ["A", "EXECD_ENVS", "HOME", "OPENSANDBOX_ID", "PATH", "TMPDIR"]);
     assert!(text.contains(&format!("OPENSANDBOX_ID={}\n", created.id)));
     let id = fixture.shell("test \"$PWD\" = \"$HOME\" && touch $TMPDIR/x ~/y && readlink /proc/self/fd/0").await;
     assert_eq!(fixture.read(&id, &FOLLOW).await, b"/dev/null\n");

@@ -50,13 +50,14 @@ pub async fn get(
     }
     // Also when the server's own address is what counts: a port that cannot be reached is an error either way.
     let direct = runtime.endpoint(&of.id, wish.port, wish.expires).await?;
-    if !wish.through_server {
+    // What this server answers itself has no other address.
+    if !wish.through_server && !runtime.serves(wish.port) {
         return Ok(direct);
     }
     let base = match (configured, host) {
         (Some(base), _) => base.to_owned(),
         (None, Some(host)) if is_authority(host) => format!("{host}{}", of.mount),
-        (None, _) => return Err(invalid("use_server_proxy needs the Host header, or server.eip configured.")),
+        (None, _) => return Err(invalid("An address of this server needs the Host header, or server.eip configured.")),
     };
     let PortOf { id, .. } = of;
     let mut headers = direct.headers;

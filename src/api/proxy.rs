@@ -3,9 +3,10 @@
 use http::{HeaderMap, Method, Request, Response, Version, header};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
-use super::{Api, Caller, port};
+use super::{Api, Caller, execd, port};
 use crate::{
     body::Body,
+    client::ClientWatch,
     error::ApiError,
     model::endpoint::Backend,
     proxy::{
@@ -28,13 +29,14 @@ pub async fn forward(
     Caller { peer, client, .. }: Caller,
 ) -> Result<Response<Body>, ApiError> {
     let port = port::parse(&port)?;
+    if api.runtime.serves(port) {
+        return to_execd(api, &id, &path, req, client).await;
+    }
     let upgrade = handshake(&mut req)?;
     api.proxy.admit(&id, req.headers())?;
     let backend = api.runtime.backend(&id, port).await.map_err(without_engine)?;
     check_access(&backend, req.headers())?;
-    if req.headers().get(RENEW).is_none_or(|value| value != "skip") {
-        api.renewer.touched(&id);
-    }
+    touch(api, &id, req.headers());
     let prefix = public_prefix(api.public_path.as_deref(), mount, &path, req.uri().path());
     let public = Some(Public { prefix, is_root: path.is_empty() });
     let (head, body) = req.into_parts();
@@ -50,6 +52,27 @@ fn without_engine(error: RuntimeError) -> ApiError {
         matches!(error.kind, ErrorKind::QueryFailed | ErrorKind::Initialization | ErrorKind::RuntimeUnavailable);
     let error = ApiError::from(error);
     if is_engine_s { error.with_internal("The sandbox could not be looked up.") } else { error }
+}
+
+/// Answers what is for an execd that is this program's own.
+async fn to_execd(
+    api: &Api,
+    id: &str,
+    path: &str,
+    req: Request<Incoming>,
+    client: ClientWatch,
+) -> Result<Response<Body>, ApiError> {
+    let execd = api.runtime.execd(id).await?;
+    execd.admit(execd::presented(req.headers()))?;
+    touch(api, id, req.headers());
+    execd::answer(execd, path, req, client, api.drain.clone()).await
+}
+
+/// Renews a sandbox that is used, unless the client does not want that.
+fn touch(api: &Api, id: &str, headers: &HeaderMap) {
+    if headers.get(RENEW).is_none_or(|value| value != "skip") {
+        api.renewer.touched(id);
+    }
 }
 
 /// The client's end of a WebSocket's handshake, if the request is one.

@@ -1,8 +1,12 @@
 //! Values that must never be printed.
 
-use std::fmt;
+use std::{fmt, io};
 
+use ring::rand::{SecureRandom, SystemRandom};
 use subtle::ConstantTimeEq;
+
+/// How many random bytes a secret is made of: 128 bits.
+const RANDOM: usize = 16;
 
 /// Text that is shown as `***` wherever it would be printed: an API key, a
 /// database address with its password, a token.
@@ -18,6 +22,16 @@ impl Secret {
     /// Hides `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// A new one that nobody can guess: 32 hexadecimal digits.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn random() -> io::Result<Self> {
+        let mut bytes = [0; RANDOM];
+        SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random bytes"))?;
+        Ok(Self(bytes.map(|byte| format!("{byte:02x}")).concat()))
     }
 
     /// The text itself, for the one place that has to send or store it.

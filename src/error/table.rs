@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use crate::{model::volume::VolumeFault, runtime::ErrorKind, snapshots};
+use crate::{execd, model::volume::VolumeFault, runtime::ErrorKind, snapshots};
 
 /// The status and the code of each kind of runtime error.
 pub(super) fn row(kind: ErrorKind) -> (StatusCode, &'static str) {
@@ -46,6 +46,22 @@ pub(super) fn row(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::LogSandboxRemoving => (StatusCode::CONFLICT, "LOGS::SANDBOX_REMOVING"),
         ErrorKind::LogEngineUnavailable | ErrorKind::LogEngineTimedOut => (UNAVAILABLE, "LOGS::ENGINE_UNAVAILABLE"),
         ErrorKind::LogQueryFailed => (FAILED, "LOGS::QUERY_FAILED"),
+    }
+}
+
+/// The status and the code of each kind of error of execd. What its clients tell apart is the status.
+pub(super) fn execd_row(kind: execd::error::ErrorKind) -> (StatusCode, &'static str) {
+    use execd::error::ErrorKind;
+    match kind {
+        ErrorKind::Unauthorized => (StatusCode::UNAUTHORIZED, "EXECD::UNAUTHORIZED"),
+        ErrorKind::Invalid => (StatusCode::BAD_REQUEST, "EXECD::INVALID_REQUEST"),
+        ErrorKind::Denied => (StatusCode::BAD_REQUEST, "EXECD::PERMISSION_DENIED"),
+        ErrorKind::NotFound => (StatusCode::NOT_FOUND, "EXECD::NOT_FOUND"),
+        ErrorKind::TooMany => (StatusCode::TOO_MANY_REQUESTS, "EXECD::LIMIT_REACHED"),
+        ErrorKind::NotRunning => (StatusCode::CONFLICT, "DOCKER::SANDBOX_NOT_RUNNING"),
+        ErrorKind::OutOfRange(_) => (StatusCode::RANGE_NOT_SATISFIABLE, "EXECD::RANGE_NOT_SATISFIABLE"),
+        ErrorKind::NotSupported => (StatusCode::NOT_IMPLEMENTED, "EXECD::NOT_SUPPORTED"),
+        ErrorKind::Failed => (StatusCode::INTERNAL_SERVER_ERROR, "EXECD::FAILED"),
     }
 }
 

@@ -6,16 +6,14 @@
 //! open_logs ─▶ reader ◀─ select ◀─ record ◀─ tail ◀─────────────────────────────────┘
 //! ```
 //!
-//! Changes of a sandbox that lives are in `change`; its `group` is what is paused.
-//! A sandbox is one task (`sandbox::Sandbox::live`) and, while its process runs, one pump. A log stream is neither.
+//! Changes of a sandbox that lives are in `change`; its process group, and those of commands that its execd runs, are what is
+//! paused. A sandbox is one task (`sandbox::Sandbox::live`) and, while its process runs, one pump. A log stream is neither.
 //! What differs from Docker: the image is only recorded, resource limits are not enforced, and processes that leave
 //! the sandbox's process group (`setsid`) outlive it.
 
 mod change;
 mod cutter;
 mod describe;
-mod group;
-mod leader;
 mod log;
 mod pump;
 mod reader;
@@ -36,10 +34,10 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::process::Command;
 
 use self::{
     cutter::Cutter,
-    leader::{Leader, Pipes, is_shortage},
     log::Log,
     reader::LogReader,
     record::Stream,
@@ -49,6 +47,13 @@ use self::{
 };
 use super::{ErrorKind, Runtime, RuntimeError};
 use crate::{
+    children::{
+        environment::Environment,
+        leader::{Leader, Pipes, is_shortage},
+        notes::Note,
+    },
+    config::Secret,
+    execd::{self, Execd, Places},
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
@@ -69,6 +74,8 @@ pub struct ProcessOptions {
     pub state_dir: Option<PathBuf>,
     /// The longest `timeout` of a request, in seconds.
     pub max_sandbox_timeout_seconds: Option<u64>,
+    /// Whether whoever calls a sandbox's execd must present its token, which the endpoint of its port tells.
+    pub has_tokens: bool,
 }
 
 /// The process runtime. Dropping it ends its sandboxes; [`Runtime::shutdown`] also waits until they are gone.
@@ -77,11 +84,12 @@ pub struct Process {
     max_timeout: Option<u64>,
 }
 
-/// A sandbox's log, and its process if there is one.
-type Started = (Arc<Log>, Option<(Leader, Pipes)>);
+/// A sandbox's log, and its process if there is one, with its note.
+type Started = (Arc<Log>, Option<(Leader, Pipes, Note)>);
 
 struct Shared {
     state: StateDir,
+    has_tokens: bool,
     /// Whether sandboxes may be created. Held for reading while one is, so that none is made after the shutdown.
     open: RwLock<bool>,
     sandboxes: Mutex<HashMap<String, Arc<Sandbox>>>,
@@ -93,14 +101,14 @@ impl Process {
     /// # Errors
     /// [`ErrorKind::Initialization`] if the directory cannot be made, or is not this user's own.
     pub fn start(options: ProcessOptions) -> Result<Self, RuntimeError> {
-        let ProcessOptions { state_dir, max_sandbox_timeout_seconds: max_timeout } = options;
+        let ProcessOptions { state_dir, max_sandbox_timeout_seconds: max_timeout, has_tokens } = options;
         let failed = |error| {
             let message = format!("Failed to prepare the process runtime's state directory: {error}");
             RuntimeError::new(ErrorKind::Initialization, message)
         };
         let state = StateDir::create(state_dir).map_err(failed)?;
         tracing::warn!("sandboxes are local processes without isolation; resource limits are not enforced");
-        let shared = Arc::new(Shared { state, open: RwLock::new(true), sandboxes: Mutex::default() });
+        let shared = Arc::new(Shared { state, has_tokens, open: RwLock::new(true), sandboxes: Mutex::default() });
         Ok(Self { shared, max_timeout })
     }
 
@@ -171,7 +179,15 @@ impl Runtime for Process {
 
     async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, RuntimeError> {
         change::check_endpoint(port, expires)?;
-        self.find(id).map(|_| change::endpoint(port))
+        self.find(id).map(|sandbox| sandbox.endpoint(port))
+    }
+
+    fn serves(&self, port: u16) -> bool {
+        port == execd::PORT
+    }
+
+    async fn execd(&self, id: &str) -> Result<Arc<Execd>, RuntimeError> {
+        Ok(Arc::clone(&self.find(id)?.execd))
     }
 
     async fn backend(&self, id: &str, port: u16) -> Result<Backend, RuntimeError> {
@@ -227,13 +243,23 @@ impl Shared {
         }
         let id = uuid::Uuid::new_v4().to_string();
         let directory = self.state.sandbox(&id);
-        let (log, running) = start(&id, &mut plan, &directory).map_err(|error| {
+        let environment = Environment {
+            id: id.clone(),
+            work: directory.work(),
+            temporary: directory.temporary(),
+            envs: directory.envs(),
+            variables: mem::take(&mut plan.env),
+        };
+        let token = self.has_tokens.then(Secret::random).transpose().map_err(start_failed)?;
+        let (log, running) = start(&plan, &environment, &directory).map_err(|error| {
             discard(&directory);
             start_failed(error)
         })?;
+        let places = Places { sessions: directory.sessions(), leaders: directory.leaders() };
+        let execd = Arc::new(Execd::new(environment, places, token));
         let exit = running.is_none().then(|| Exit { code: CANNOT_START, at: Timestamp::now() });
-        let sandbox = Arc::new(Sandbox::new(id, plan, log, exit));
-        if let Some((leader, _)) = &running {
+        let sandbox = Arc::new(Sandbox::new(id, plan, log, execd, exit));
+        if let Some((leader, ..)) = &running {
             sandbox.group.set(leader.group());
         }
         self.sandboxes().insert(sandbox.id().to_owned(), Arc::clone(&sandbox));
@@ -252,13 +278,16 @@ impl Shared {
 
 /// Makes a sandbox's files and starts its process. Without a process, the program could not be started, and the log
 /// says why: as with containers, that is not an error of the request.
-fn start(id: &str, plan: &mut Plan, directory: &SandboxDir) -> io::Result<Started> {
+fn start(plan: &Plan, environment: &Environment, directory: &SandboxDir) -> io::Result<Started> {
     directory.make()?;
     let log = Arc::new(Log::create(&directory.log())?);
-    match Leader::spawn(id, &plan.command, mem::take(&mut plan.env), directory) {
+    let (program, arguments) = plan.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(directory.work()).env_clear().envs(environment.variables());
+    match Leader::spawn(command) {
         Ok((leader, pipes)) => {
-            directory.record_leader(leader.pid())?;
-            Ok((log, Some((leader, pipes))))
+            let note = Note::write(&directory.leaders(), leader.pid())?;
+            Ok((log, Some((leader, pipes, note))))
         }
         Err(error) if is_shortage(&error) => Err(error),
         Err(error) => {

@@ -15,6 +15,7 @@ mod diagnostics;
 mod docs;
 mod drain;
 mod engine_messages;
+mod execd;
 mod faults;
 mod first_contact;
 mod floods;

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
-use super::{
-    group::Refused,
-    sandbox::{Moved, Sandbox},
-};
+use super::sandbox::{Moved, Sandbox};
 use crate::{
+    children::group::Refused,
+    execd,
     model::{
         endpoint::{Backend, Endpoint, check_port},
         labels,
@@ -41,7 +40,9 @@ impl Sandbox {
         self.group.pause().map_err(|refused| match refused {
             Refused::WrongState => not_running(),
             Refused::Failed(error) => failed(ErrorKind::PauseFailed, "pause", error),
-        })
+        })?;
+        self.execd.pause();
+        Ok(())
     }
 
     /// Lets paused processes go on.
@@ -49,7 +50,9 @@ impl Sandbox {
         self.group.resume().map_err(|refused| match refused {
             Refused::WrongState => RuntimeError::new(ErrorKind::NotPaused, "Sandbox is not in a paused state."),
             Refused::Failed(error) => failed(ErrorKind::ResumeFailed, "resume", error),
-        })
+        })?;
+        self.execd.resume();
+        Ok(())
     }
 
     /// Moves the expiry, earlier or later.
@@ -78,6 +81,14 @@ impl Sandbox {
         }
     }
 
+    /// Where clients reach a port: they are on this machine too. execd has no address of its own; what must be presented to it
+    /// is told.
+    pub(super) fn endpoint(&self, port: u16) -> Endpoint {
+        let token = self.execd.token().filter(|_| port == execd::PORT);
+        let headers = token.map(|token| (execd::TOKEN.to_owned(), token.expose().to_owned()));
+        Endpoint { endpoint: format!("{HOST}:{port}"), headers: headers.into_iter().collect() }
+    }
+
     /// Where this program reaches a port.
     pub(super) fn backend(&self, port: u16) -> Result<Backend, RuntimeError> {
         check_port(port)?;
@@ -103,11 +114,6 @@ pub(super) fn check_endpoint(port: u16, expires: Option<i64>) -> Result<(), Runt
         return Err(RuntimeError::new(ErrorKind::UnsupportedRequest, text));
     }
     check_port(port)
-}
-
-/// Where clients reach a port: they are on this machine too.
-pub(super) fn endpoint(port: u16) -> Endpoint {
-    Endpoint { endpoint: format!("{HOST}:{port}"), headers: BTreeMap::new() }
 }
 
 fn not_running() -> RuntimeError {

@@ -15,16 +15,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    group::Group,
-    leader::{Leader, Pipes},
-    log::Log,
-    pump,
-    request::Plan,
-};
-use crate::model::{
-    sandbox::{CreatedSandbox, Image, Sandbox as Shown, State, Status},
-    timestamp::Timestamp as ShownTime,
+use super::{log::Log, pump, request::Plan};
+use crate::{
+    children::{
+        group::Group,
+        leader::{Leader, Pipes},
+        notes::Note,
+    },
+    execd::Execd,
+    model::{
+        sandbox::{CreatedSandbox, Image, Sandbox as Shown, State, Status},
+        timestamp::Timestamp as ShownTime,
+    },
 };
 
 /// How long the pipes are read after the group was killed. Only a process that left the group can need it.
@@ -38,6 +40,8 @@ pub(super) struct Sandbox {
     plan: Plan,
     /// What it printed.
     pub(super) log: Arc<Log>,
+    /// What runs commands in it.
+    pub(super) execd: Arc<Execd>,
     exit: watch::Sender<Option<Exit>>,
     /// Its processes, as long as they may be signalled.
     pub(super) group: Group,
@@ -59,11 +63,11 @@ pub(super) struct Exit {
 
 impl Sandbox {
     /// A sandbox whose process runs, or has ended already.
-    pub(super) fn new(id: String, plan: Plan, log: Arc<Log>, exit: Option<Exit>) -> Self {
+    pub(super) fn new(id: String, plan: Plan, log: Arc<Log>, execd: Arc<Execd>, exit: Option<Exit>) -> Self {
         let (stop, gone) = (CancellationToken::new(), CancellationToken::new());
         let (exit, expires) = (watch::Sender::new(exit), watch::Sender::new(plan.expires));
         let metadata = Mutex::new(plan.metadata.clone());
-        Self { id, plan, log, exit, group: Group::default(), expires, metadata, stop, gone }
+        Self { id, plan, log, execd, exit, group: Group::default(), expires, metadata, stop, gone }
     }
 
     /// Its id.
@@ -107,11 +111,16 @@ impl Sandbox {
     }
 
     /// Lives until the sandbox is to be removed: by request, or because its time is over. `remove` comes last.
-    pub(super) async fn live(self: Arc<Self>, running: Option<(Leader, Pipes)>, remove: impl Future<Output = ()>) {
+    pub(super) async fn live(
+        self: Arc<Self>,
+        running: Option<(Leader, Pipes, Note)>,
+        remove: impl Future<Output = ()>,
+    ) {
         let _gone = self.gone.clone().drop_guard();
         let life = async {
-            if let Some((leader, pipes)) = running {
-                self.run(leader, pipes).await;
+            match running {
+                Some((leader, pipes, _note)) => self.run(leader, pipes).await,
+                None => self.execd.end().await,
             }
             self.stop.cancelled().await;
         };
@@ -125,13 +134,15 @@ impl Sandbox {
     async fn run(&self, mut leader: Leader, (stdout, stderr): Pipes) {
         let mut pump = tokio::spawn(pump::run(stdout, stderr, Arc::clone(&self.log)));
         tokio::select! {
-            () = leader.exited() => {}
+            _ = leader.exited() => {}
             () = self.stop.cancelled() => {}
         }
         // From here on the group's number may become somebody else's.
         self.group.clear();
         let code = leader.end().await;
         let at = Timestamp::now();
+        // As in a container, nothing outlives its main process.
+        self.execd.end().await;
         match timeout(DRAIN, &mut pump).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, sandbox = self.id, "a log pump failed"),

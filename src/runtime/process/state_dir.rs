@@ -1,11 +1,12 @@
 //! The directory on disk: one for this gateway, in it one for each sandbox; and what dead gateways left behind.
 //!
 //! ```text
-//! <root>/gateway-<pid>-<start>-<random>/<sandbox id>/{work,tmp,log,leader}
+//! <root>/gateway-<pid>-<start>-<random>/<sandbox id>/{work,tmp,log,envs,sessions/,leaders/<pid>}
 //! ```
 //!
 //! `start` is the process's start time from /proc, in clock ticks since boot: a process id that is used again has
-//! another. `leader` holds the same two numbers for the sandbox's process, which leads its process group.
+//! another. A file in `leaders` holds the same two numbers for a process that leads a process group: the sandbox's own, and
+//! those of commands that run in it.
 
 use std::{
     fs,
@@ -16,15 +17,12 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::state_file;
+use crate::{children::start_time, state_file};
 
-const LEADER: &str = "leader";
+const LEADERS: &str = "leaders";
 
 /// The most bytes of a note with two numbers.
 const LARGEST_NOTE: u64 = 4096;
-
-/// No such process, as errno has it.
-const ESRCH: i32 = rustix::io::Errno::SRCH.raw_os_error();
 
 /// This gateway's directory. Only its user can enter it.
 #[derive(Debug)]
@@ -69,7 +67,9 @@ pub(super) struct SandboxDir {
 impl SandboxDir {
     /// Makes the directory and those in it.
     pub(super) fn make(&self) -> io::Result<()> {
-        [&self.path, &self.work(), &self.temporary()].into_iter().try_for_each(|path| private_directory(path))
+        [&self.path, &self.work(), &self.temporary(), &self.sessions(), &self.leaders()]
+            .into_iter()
+            .try_for_each(|path| private_directory(path))
     }
 
     /// The sandbox's working and home directory.
@@ -87,10 +87,19 @@ impl SandboxDir {
         self.path.join("log")
     }
 
-    /// Notes the process group, for a later gateway in case this one is killed.
-    pub(super) fn record_leader(&self, pid: u32) -> io::Result<()> {
-        let start = start_time(pid)?.unwrap_or(0);
-        fs::write(self.path.join(LEADER), format!("{pid} {start}\n"))
+    /// Where variables are that were added while the sandbox lives.
+    pub(super) fn envs(&self) -> PathBuf {
+        self.path.join("envs")
+    }
+
+    /// Where the shell sessions keep what is theirs.
+    pub(super) fn sessions(&self) -> PathBuf {
+        self.path.join("sessions")
+    }
+
+    /// Where leaders of process groups are noted, for a later gateway in case this one is killed.
+    pub(super) fn leaders(&self) -> PathBuf {
+        self.path.join(LEADERS)
     }
 
     /// Removes everything.
@@ -154,12 +163,18 @@ fn owner(name: &str) -> Option<(u32, u64)> {
 
 fn remove_left(gateway: &Path) -> io::Result<()> {
     for sandbox in fs::read_dir(gateway)? {
-        let note = sandbox?.path().join(LEADER);
-        match state_file::read(&note, LARGEST_NOTE) {
-            Ok(Some(note)) => kill_left(&note)?,
-            Ok(None) => {}
-            Err(error) if error.kind() == ErrorKind::NotADirectory => {}
+        let leaders = match fs::read_dir(sandbox?.path().join(LEADERS)) {
+            Ok(leaders) => leaders,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
             Err(error) => return Err(error),
+        };
+        for note in leaders {
+            let note = note?;
+            // A note that was not finished has another name, and its process was not told of.
+            let is_note = note.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit);
+            if is_note && let Some(note) = state_file::read(&note.path(), LARGEST_NOTE)? {
+                kill_left(&note)?;
+            }
         }
     }
     remove_tree(gateway)
@@ -182,26 +197,6 @@ fn kill_left(note: &[u8]) -> io::Result<()> {
         tracing::warn!(%error, pid, "a process that a dead gateway left behind could not be ended");
     }
     Ok(())
-}
-
-/// When a process started, in clock ticks since boot; `None` when there is no such process, or no /proc.
-///
-/// # Errors
-/// That cannot be told now: /proc cannot be read.
-fn start_time(pid: u32) -> io::Result<Option<u64>> {
-    let stat = match fs::read(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat,
-        // The second is a process that ends during the read.
-        Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    Ok(start_field(&String::from_utf8_lossy(&stat)))
-}
-
-/// The program's name, in parentheses, may hold anything; the start time is the 22nd field, the name the second.
-fn start_field(stat: &str) -> Option<u64> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 /// Removes a directory, also one whose owner took its own rights away. What is not there is removed already.
@@ -265,8 +260,9 @@ mod tests {
         let mut other = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
         let dead = root.path().join("gateway-4194305-1-x");
         for (id, pid, start) in [("a", left.id(), start_time(left.id()).unwrap().unwrap()), ("b", other.id(), 1)] {
-            fs::create_dir_all(dead.join(id)).unwrap();
-            fs::write(dead.join(id).join(LEADER), format!("{pid} {start}\n")).unwrap();
+            let leaders = dead.join(id).join(LEADERS);
+            fs::create_dir_all(&leaders).unwrap();
+            fs::write(leaders.join(pid.to_string()), format!("{pid} {start}\n")).unwrap();
         }
         StateDir::create(Some(root.path().to_owned())).unwrap();
         assert!(!dead.exists());
@@ -280,7 +276,7 @@ mod tests {
     #[test]
     fn a_note_that_cannot_be_read_keeps_its_directory() {
         let root = tempfile::tempdir().unwrap();
-        let note = root.path().join("gateway-4194305-1-x/a").join(LEADER);
+        let note = root.path().join("gateway-4194305-1-x/a").join(LEADERS).join("7");
         fs::create_dir_all(note.parent().unwrap()).unwrap();
         for damaged in ["", "12", "x y", "1 2 3"] {
             fs::write(&note, damaged).unwrap();
@@ -294,14 +290,5 @@ mod tests {
         fs::remove_file(&note).unwrap();
         StateDir::create(Some(root.path().to_owned())).unwrap();
         assert!(!note.parent().unwrap().exists(), "no process was ever noted");
-    }
-
-    #[test]
-    fn the_start_time_is_found_behind_any_name() {
-        let stat = "7 (a) b) S 1 7 7 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 4711 1 1";
-        assert_eq!(start_field(stat), Some(4711));
-        assert_eq!(start_field("7 (a) S 1"), None);
-        assert!(start_time(std::process::id()).unwrap().is_some());
-        assert_eq!(start_time(4_194_305).unwrap(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! A sandbox's process group, as long as it may be signalled.
+//! A process group, as long as it may be signalled.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,12 +7,12 @@ use rustix::{
     process::{Pid, Signal, kill_process_group},
 };
 
-/// The group that a sandbox's leader leads.
+/// The group that a leader leads.
 ///
 /// It is only signalled under this lock, and cleared before the leader is waited for: until then the kernel gives its
 /// number to no one else.
 #[derive(Debug, Default)]
-pub(super) struct Group(Mutex<State>);
+pub struct Group(Mutex<State>);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum State {
@@ -25,7 +25,7 @@ enum State {
 
 /// Why a group was neither paused nor resumed.
 #[derive(Debug)]
-pub(super) enum Refused {
+pub enum Refused {
     /// It is not in the state that this starts from.
     WrongState,
     /// The kernel refused.
@@ -34,21 +34,37 @@ pub(super) enum Refused {
 
 impl Group {
     /// The leader runs.
-    pub(super) fn set(&self, group: Pid) {
+    pub fn set(&self, group: Pid) {
         *self.state() = State::Running(group);
     }
 
     /// The group must not be signalled any more.
-    pub(super) fn clear(&self) {
+    pub fn clear(&self) {
         *self.state() = State::None;
     }
 
-    pub(super) fn is_paused(&self) -> bool {
+    /// Whether its processes were stopped where they are.
+    pub fn is_paused(&self) -> bool {
         matches!(*self.state(), State::Paused(_))
     }
 
+    /// Sends a signal to the group, if there is one.
+    pub fn signal(&self, signal: Signal) {
+        let state = self.state();
+        let (State::Running(group) | State::Paused(group)) = *state else { return };
+        // A group of which nothing but its unreaped leader is left takes signals too, so an error is worth a line.
+        if let Err(error) = kill_process_group(group, signal)
+            && error != Errno::SRCH
+        {
+            tracing::warn!(%error, ?group, "a sandbox's processes could not be signalled");
+        }
+    }
+
     /// Stops the group's processes where they are.
-    pub(super) fn pause(&self) -> Result<(), Refused> {
+    ///
+    /// # Errors
+    /// It does not run, or the kernel refuses.
+    pub fn pause(&self) -> Result<(), Refused> {
         let mut state = self.state();
         let State::Running(group) = *state else { return Err(Refused::WrongState) };
         kill_process_group(group, Signal::STOP).map_err(Refused::Failed)?;
@@ -57,7 +73,10 @@ impl Group {
     }
 
     /// Lets the group's processes go on.
-    pub(super) fn resume(&self) -> Result<(), Refused> {
+    ///
+    /// # Errors
+    /// It is not paused, or the kernel refuses.
+    pub fn resume(&self) -> Result<(), Refused> {
         let mut state = self.state();
         let State::Paused(group) = *state else { return Err(Refused::WrongState) };
         kill_process_group(group, Signal::CONT).map_err(Refused::Failed)?;

@@ -1,0 +1,176 @@
+//! execd for sandboxes that are local processes: runs commands and handles files in a sandbox, for the official clients.
+//!
+//! In a container that is a daemon of its own on port 44772. Here it lives in the gateway's process, one for each sandbox, and
+//! its requests come in by the gateway's proxy. What it answers is that daemon's public description, as far as the clients
+//! 1.1.1 use it (contract `execd-api.md`, `clients.md`). This module knows no HTTP; [`crate::api::execd`] is its face.
+//!
+//! ```text
+//! start ─▶ Leader (process group) ─┬─▶ pump ─▶ cutter ─▶ Batch ─▶ the stream of a command that is waited for
+//!                                  │                 └─▶ Output   of one in the background: the last of it is kept
+//!                                  └─▶ watch: exit, time-out, interruption, a client that left, the sandbox's end
+//! ```
+//!
+//! Nothing is isolated: a command is a process of the gateway's user, and a path is a path of the machine. A relative one
+//! begins at the sandbox's working directory.
+//!
+//! Everything is bounded: commands that run and that are remembered, sessions, the output that is kept, what a stream holds for
+//! a client that does not take it. Such a client stops its command at its pipe, and nothing else.
+
+pub mod command;
+pub mod cutter;
+pub mod envs;
+pub mod error;
+pub mod files;
+pub mod load;
+pub mod output;
+mod pump;
+pub mod session;
+mod start;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use self::{command::Command, error::ExecdError, session::Session};
+use crate::{children::environment::Environment, config::Secret};
+
+/// The port at which clients look for execd.
+pub const PORT: u16 = 44_772;
+
+/// The header in which clients present a token.
+pub const TOKEN: &str = "X-EXECD-ACCESS-TOKEN";
+
+/// How many commands of a sandbox may run at once. One that has exited counts as long as it has left processes behind.
+pub const MAX_RUNNING: u32 = 64;
+
+/// How many commands that have exited are remembered.
+const MAX_FINISHED: usize = 100;
+
+/// How many shell sessions a sandbox may have.
+const MAX_SESSIONS: usize = 32;
+
+/// One sandbox's execd.
+pub struct Execd {
+    environment: Environment,
+    /// Where the sessions keep what is theirs.
+    sessions: PathBuf,
+    /// Where leaders are noted.
+    leaders: PathBuf,
+    /// What a client must present.
+    token: Option<Secret>,
+    state: Mutex<State>,
+    /// A permit for each command that runs.
+    room: Arc<Semaphore>,
+    /// The sandbox's processes end.
+    ended: CancellationToken,
+}
+
+/// Where an execd keeps its files.
+#[derive(Debug)]
+pub struct Places {
+    /// A directory for what sessions remember.
+    pub sessions: PathBuf,
+    /// A directory for notes of leaders ([`crate::children::notes`]).
+    pub leaders: PathBuf,
+}
+
+#[derive(Default)]
+struct State {
+    is_paused: bool,
+    commands: HashMap<String, Arc<Command>>,
+    /// The ids of those that have exited, the oldest first.
+    finished: VecDeque<String>,
+    sessions: HashMap<String, Arc<Session>>,
+}
+
+impl Execd {
+    /// The execd of a sandbox with this environment. Whoever calls it must present `token`, if there is one.
+    pub fn new(environment: Environment, places: Places, token: Option<Secret>) -> Self {
+        let Places { sessions, leaders } = places;
+        let room = Arc::new(Semaphore::new(MAX_RUNNING as usize));
+        Self { environment, sessions, leaders, token, state: Mutex::default(), room, ended: CancellationToken::new() }
+    }
+
+    /// What clients are told to present, if anything.
+    pub fn token(&self) -> Option<&Secret> {
+        self.token.as_ref()
+    }
+
+    /// Checks what a client presents, and that the sandbox's processes run.
+    ///
+    /// # Errors
+    /// [`error::ErrorKind::Unauthorized`] or [`error::ErrorKind::NotRunning`].
+    pub fn admit(&self, presented: Option<&[u8]>) -> Result<(), ExecdError> {
+        if let Some(token) = &self.token
+            && !presented.is_some_and(|presented| token.matches(presented))
+        {
+            return Err(ExecdError::unauthorized());
+        }
+        self.check_running(&self.state())
+    }
+
+    fn check_running(&self, state: &State) -> Result<(), ExecdError> {
+        match (self.ended.is_cancelled(), state.is_paused) {
+            (true, _) => Err(ExecdError::not_running("The sandbox is not running.")),
+            (false, true) => Err(ExecdError::not_running("The sandbox is paused.")),
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// A command that runs, or is remembered.
+    ///
+    /// # Errors
+    /// [`error::ErrorKind::NotFound`].
+    pub fn command(&self, id: &str) -> Result<Arc<Command>, ExecdError> {
+        let unknown = || ExecdError::not_found(format!("There is no command {id:?}, or it ended long ago."));
+        self.state().commands.get(id).cloned().ok_or_else(unknown)
+    }
+
+    /// Stops all commands where they are; no other starts until [`Self::resume`].
+    pub fn pause(&self) {
+        let mut state = self.state();
+        state.is_paused = true;
+        // A group that ends just now is in the wrong state, and needs no pause.
+        state.commands.values().for_each(|command| drop(command.group.pause()));
+    }
+
+    /// Lets all commands go on.
+    pub fn resume(&self) {
+        let mut state = self.state();
+        state.is_paused = false;
+        state.commands.values().for_each(|command| drop(command.group.resume()));
+    }
+
+    /// Kills all commands, and waits until nothing is left of them. No other starts afterwards.
+    pub async fn end(&self) {
+        self.ended.cancel();
+        // Never closed, so every permit comes back.
+        let _ = self.room.acquire_many(MAX_RUNNING).await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Execd {
+    fn drop(&mut self) {
+        self.ended.cancel();
+    }
+}
+
+impl State {
+    /// Remembers that a command has exited, and forgets the one that did so longest ago if there are too many.
+    fn finished(&mut self, id: String) {
+        self.finished.push_back(id);
+        while self.finished.len() > MAX_FINISHED {
+            let oldest = self.finished.pop_front();
+            oldest.and_then(|id| self.commands.remove(&id));
+        }
+    }
+}

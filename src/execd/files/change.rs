@@ -1,0 +1,157 @@
+//! Changes of what is there: permissions, names, and the removal.
+
+use std::{
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    path::Path,
+    process::Command,
+};
+
+use serde::Deserialize;
+
+use super::{info::mode, owner::Owners};
+use crate::execd::{
+    Execd,
+    error::{ErrorKind, ExecdError},
+};
+
+/// What a client wants of a file's or directory's permissions.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Wish {
+    /// Octal digits, read as a decimal number; 755 without.
+    pub mode: Option<u32>,
+    /// A user's name or number; without, the present one.
+    pub owner: Option<String>,
+    /// A group's name or number; without, the present one.
+    pub group: Option<String>,
+}
+
+/// What a client wants, looked up.
+#[derive(Debug, Clone, Copy)]
+pub struct Rights {
+    pub(super) mode: u32,
+    pub(super) owners: Owners,
+}
+
+/// The permissions when a client names none (execd's description).
+const DEFAULT_MODE: u32 = 755;
+
+impl Wish {
+    /// Looks up what is wanted.
+    ///
+    /// # Errors
+    /// There is no such user or group, or the mode has digits that are not octal.
+    pub fn rights(&self) -> Result<Rights, ExecdError> {
+        let owners = Owners::find(self.owner.as_deref(), self.group.as_deref())?;
+        Ok(Rights { mode: mode(self.mode.unwrap_or(DEFAULT_MODE))?, owners })
+    }
+}
+
+impl Execd {
+    /// Changes permissions; a link is followed.
+    ///
+    /// # Errors
+    /// The wish cannot be fulfilled.
+    pub fn set_rights(&self, path: &str, wish: &Wish) -> Result<(), ExecdError> {
+        set(&self.path(path)?, wish.rights()?)
+    }
+
+    /// Makes a directory, and those above it that are missing. One that is there gets the permissions.
+    ///
+    /// # Errors
+    /// Something else is there, or it cannot be made.
+    pub fn make_directory(&self, path: &str, wish: &Wish) -> Result<(), ExecdError> {
+        let (path, rights) = (self.path(path)?, wish.rights()?);
+        fs::create_dir_all(&path).map_err(|error| ExecdError::io("made", &path, &error))?;
+        set(&path, rights)
+    }
+
+    /// Removes a file or a link, and no directory. What is not there is removed already.
+    ///
+    /// # Errors
+    /// It is a directory, or cannot be removed.
+    pub fn remove_file(&self, path: &str) -> Result<(), ExecdError> {
+        let path = self.path(path)?;
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => {
+                return Err(ExecdError::invalid(format!(
+                    "{} is a directory: DELETE /directories removes it.",
+                    path.display()
+                )));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        gone(&path, fs::remove_file(&path))
+    }
+
+    /// Removes a directory with all that is in it; links in it are not followed. What is not there is removed already.
+    ///
+    /// # Errors
+    /// It is no directory, is the root, or cannot be removed.
+    pub fn remove_directory(&self, path: &str) -> Result<(), ExecdError> {
+        let path = self.path(path)?;
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if !metadata.is_dir() => {
+                return Err(ExecdError::invalid(format!(
+                    "{} is no directory: DELETE /files removes it.",
+                    path.display()
+                )));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        // Whatever way leads there: `/.`, `/tmp/..`.
+        if fs::canonicalize(&path).is_ok_and(|real| real == Path::new("/")) {
+            return Err(ExecdError::invalid("The root of this machine's files is not removed."));
+        }
+        gone(&path, fs::remove_dir_all(&path))
+    }
+
+    /// Moves or renames a file or directory. A file at its destination is replaced, and a directory only if it is empty.
+    ///
+    /// # Errors
+    /// There is nothing to move, or no directory to move it to.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), ExecdError> {
+        let (from, to) = (self.path(from)?, self.path(to)?);
+        match fs::rename(&from, &to) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => move_across(&from, &to),
+            renamed => renamed.map_err(|error| ExecdError::io(&format!("moved to {}", to.display()), &from, &error)),
+        }
+    }
+}
+
+/// Moves to another file system, which is to copy and to remove: what `mv` is for.
+fn move_across(from: &Path, to: &Path) -> Result<(), ExecdError> {
+    let verb = format!("moved to {}", to.display());
+    let moved = Command::new("mv").args(["-f", "-T", "--"]).args([from, to]).output();
+    let moved = moved.map_err(|error| ExecdError::io(&verb, from, &error))?;
+    if moved.status.success() {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&moved.stderr);
+    let text = format!("{} cannot be {verb}: {}", from.display(), why.lines().next().unwrap_or_default());
+    Err(ExecdError::new(ErrorKind::Failed, text))
+}
+
+fn gone(path: &Path, removed: io::Result<()>) -> Result<(), ExecdError> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ExecdError::io("removed", path, &error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Gives a path away, if that changes anything, and sets its permissions.
+fn set(path: &Path, rights: Rights) -> Result<(), ExecdError> {
+    let failed = |error: io::Error| ExecdError::io("given these permissions", path, &error);
+    let metadata = fs::metadata(path).map_err(failed)?;
+    let owners = changed(rights.owners, metadata.uid(), metadata.gid());
+    if !owners.is_none() {
+        chown(path, owners.user, owners.group).map_err(failed)?;
+    }
+    fs::set_permissions(path, Permissions::from_mode(rights.mode)).map_err(failed)
+}
+
+/// Whom a file of these is to be given to: only another owner is asked for, since that takes a right of its own.
+pub(super) fn changed(owners: Owners, user: u32, group: u32) -> Owners {
+    Owners { user: owners.user.filter(|id| *id != user), group: owners.group.filter(|id| *id != group) }
+}

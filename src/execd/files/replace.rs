@@ -1,0 +1,69 @@
+//! Text in a file that is replaced by other text.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    os::unix::fs::MetadataExt,
+};
+
+use memchr::memmem;
+use serde::Deserialize;
+
+use super::{change::Rights, owner::Owners, write::Upload};
+use crate::execd::{Execd, error::ExecdError};
+
+/// The longest file, before and after, in bytes: it is read as a whole.
+const MAX_FILE: u64 = 64 * 1024 * 1024;
+
+/// What is to be replaced by what.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Replacement {
+    /// The text that goes; not empty.
+    pub old: String,
+    /// The text that comes.
+    pub new: String,
+}
+
+impl Execd {
+    /// Replaces a text everywhere in a file, whose owner and permissions stay. Says how often it was there. The file is exchanged
+    /// as a whole: nobody sees half of it.
+    ///
+    /// # Errors
+    /// There is no such file, it is too long, or nothing is to be looked for.
+    pub fn replace(&self, path: &str, replacement: &Replacement) -> Result<usize, ExecdError> {
+        let path = self.path(path)?;
+        let failed = |error: std::io::Error| ExecdError::io("changed", &path, &error);
+        if replacement.old.is_empty() {
+            return Err(ExecdError::invalid("old: it must not be empty."));
+        }
+        let too_long = || ExecdError::invalid(format!("{} would be longer than {MAX_FILE} bytes.", path.display()));
+        let metadata = fs::metadata(&path).map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(ExecdError::invalid(format!("{} is no file.", path.display())));
+        }
+        if metadata.len() > MAX_FILE {
+            return Err(too_long());
+        }
+        let mut content = Vec::new();
+        File::open(&path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut content)).map_err(failed)?;
+        let found: Vec<usize> = memmem::find_iter(&content, &replacement.old).collect();
+        if found.is_empty() {
+            return Ok(0);
+        }
+        let less = (content.len() - found.len() * replacement.old.len()) as u64;
+        if less.saturating_add(found.len() as u64 * replacement.new.len() as u64) > MAX_FILE {
+            return Err(too_long());
+        }
+        let owners = Owners { user: Some(metadata.uid()), group: Some(metadata.gid()) };
+        let mut upload = Upload::begin(&path, Rights { mode: metadata.mode() & 0o7777, owners })?;
+        let mut at = 0;
+        for begin in &found {
+            upload.write(&content[at..*begin])?;
+            upload.write(replacement.new.as_bytes())?;
+            at = begin + replacement.old.len();
+        }
+        upload.write(&content[at..])?;
+        upload.finish()?;
+        Ok(found.len())
+    }
+}

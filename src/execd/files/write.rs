@@ -1,0 +1,87 @@
+//! A file that is written beside its place, and put there when it is whole.
+
+use std::{
+    fs::{self, File, Permissions},
+    io::{self, BufWriter, Write},
+    os::unix::fs::{MetadataExt, PermissionsExt, fchown},
+    path::{Path, PathBuf},
+};
+
+use tempfile::NamedTempFile;
+
+use super::{
+    change::{Rights, changed},
+    info::is_special,
+};
+use crate::execd::error::ExecdError;
+
+/// A file on its way. Dropped before it is finished, nothing of it remains.
+#[derive(Debug)]
+pub struct Upload {
+    file: BufWriter<NamedTempFile>,
+    path: PathBuf,
+}
+
+impl Upload {
+    /// Begins a file that will be at `path`; directories above it that are missing are made. A link at its end is followed, so
+    /// that what it leads to is written.
+    ///
+    /// # Errors
+    /// Something other than a file is there, it cannot be written there, or not given such rights.
+    pub fn begin(path: &Path, rights: Rights) -> Result<Self, ExecdError> {
+        let failed = |error: io::Error| ExecdError::io("written", path, &error);
+        let path = match fs::canonicalize(path) {
+            Ok(real) => real,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+            Err(error) => return Err(failed(error)),
+        };
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => {
+                return Err(ExecdError::invalid(format!("{} is a directory.", path.display())));
+            }
+            Ok(metadata) if is_special(&metadata) => {
+                return Err(ExecdError::invalid(format!(
+                    "{} is no file: a device, a pipe or a socket.",
+                    path.display()
+                )));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        let directory = path.file_name().and_then(|_| path.parent());
+        let directory = directory.ok_or_else(|| ExecdError::invalid(format!("{} names no file.", path.display())))?;
+        fs::create_dir_all(directory).map_err(failed)?;
+        let file = tempfile::Builder::new().prefix(".execd-").tempfile_in(directory).map_err(failed)?;
+        set(file.as_file(), rights).map_err(failed)?;
+        Ok(Self { file: BufWriter::with_capacity(64 * 1024, file), path })
+    }
+
+    /// Writes the next bytes.
+    ///
+    /// # Errors
+    /// There is no room, or the disk fails.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ExecdError> {
+        self.file.write_all(bytes).map_err(|error| ExecdError::io("written", &self.path, &error))
+    }
+
+    /// Puts the file into its place.
+    ///
+    /// # Errors
+    /// It cannot be written to its end, or not be put there.
+    pub fn finish(self) -> Result<(), ExecdError> {
+        let Self { file, path } = self;
+        let failed = |error: io::Error| ExecdError::io("written", &path, &error);
+        let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
+        file.persist(&path).map_err(|error| failed(error.error))?;
+        Ok(())
+    }
+}
+
+/// Gives a new file away, and sets its permissions, in this order: the first may take some of them.
+fn set(file: &File, rights: Rights) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    let owners = changed(rights.owners, metadata.uid(), metadata.gid());
+    if !owners.is_none() {
+        fchown(file, owners.user, owners.group)?;
+    }
+    file.set_permissions(Permissions::from_mode(rights.mode))
+}

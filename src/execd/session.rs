@@ -1,0 +1,148 @@
+//! Shell sessions: each line that is run finds what the ones before it left: directory, variables, functions, options.
+//!
+//! A session is no process between its lines. Each is run by a shell of its own, which first reads what the last one wrote down at its
+//! end. So a line that hangs, exits or is killed ends by itself, and the session goes on with what it was before. What a shell
+//! cannot write down is not kept: its jobs, and the arguments of the session (`$1`).
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Execd, MAX_SESSIONS,
+    command::{Order, Program, Started},
+    error::{ErrorKind, ExecdError},
+};
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Session {
+    directory: PathBuf,
+    begin: PathBuf,
+    /// Its lines are run one after the other.
+    turn: Arc<Mutex<()>>,
+    deleted: CancellationToken,
+}
+
+impl Execd {
+    /// Makes a session that begins in `cwd`, by default the sandbox's working directory. Gives its id. Blocks.
+    ///
+    /// # Errors
+    /// There is no such directory, or there are too many sessions.
+    pub fn create_session(&self, cwd: Option<&str>) -> Result<String, ExecdError> {
+        let begin = self.directory(cwd, &self.variables(&[])?)?;
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let directory = self.sessions.join(&id);
+        let mut state = self.state();
+        self.check_running(&state)?;
+        if state.sessions.len() >= MAX_SESSIONS {
+            let text = format!("There are {MAX_SESSIONS} sessions, as many as a sandbox may have: delete one.");
+            return Err(ExecdError::new(ErrorKind::TooMany, text));
+        }
+        fs::create_dir(&directory).map_err(|error| ExecdError::io("made for the session", &directory, &error))?;
+        let session = Session { directory, begin, turn: Arc::default(), deleted: CancellationToken::new() };
+        state.sessions.insert(id.clone(), Arc::new(session));
+        Ok(id)
+    }
+
+    /// Runs a line in a session, after those that are under way.
+    ///
+    /// # Errors
+    /// There is no such session (any more), or the line cannot be run.
+    pub async fn run_in_session(self: &Arc<Self>, id: &str, line: String, order: Order) -> Result<Started, ExecdError> {
+        let session = self.session(id)?;
+        let turn = tokio::select! {
+            turn = Arc::clone(&session.turn).lock_owned() => turn,
+            () = session.deleted.cancelled() => return Err(no_session(id)),
+            () = self.ended.cancelled() => return Err(ExecdError::not_running("The sandbox is not running.")),
+        };
+        let program = Program::InSession { line, state: session.directory.join("state"), begin: session.begin.clone() };
+        self.start_in_turn(Order { program, ..order }, Some((turn, session.deleted.clone()))).await
+    }
+
+    /// Removes a session, and ends the line that runs in it.
+    ///
+    /// # Errors
+    /// There is no such session.
+    pub async fn delete_session(&self, id: &str) -> Result<(), ExecdError> {
+        let session = self.state().sessions.remove(id).ok_or_else(|| no_session(id))?;
+        session.deleted.cancel();
+        let turn: OwnedMutexGuard<()> = Arc::clone(&session.turn).lock_owned().await;
+        let directory = session.directory.clone();
+        let removed = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            fs::remove_dir_all(&directory)
+        });
+        if let Ok(Err(error)) = removed.await
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "a session's directory could not be removed");
+        }
+        Ok(())
+    }
+
+    fn session(&self, id: &str) -> Result<Arc<Session>, ExecdError> {
+        self.state().sessions.get(id).cloned().ok_or_else(|| no_session(id))
+    }
+}
+
+fn no_session(id: &str) -> ExecdError {
+    ExecdError::not_found(format!("There is no session {id:?}."))
+}
+
+/// A script that runs a line as the session's shell would. `to` is a directory for this line alone.
+pub(super) fn script(is_bash: bool, line: &str, state: &Path, to: Option<&Path>) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let path = |path: &Path| quoted(&path.to_string_lossy());
+    let there = to.map_or_else(String::new, |to| format!("cd -- {} || exit 1", path(to)));
+    let (state, new, line) = (path(state), path(&state.with_extension("new")), quoted(line));
+    let mut parts = if is_bash { BASH } else { SH }.split('@');
+    // Every second part is a place's name; what is put there may hold anything.
+    let mut script = parts.next().unwrap_or_default().to_owned();
+    while let (Some(place), Some(after)) = (parts.next(), parts.next()) {
+        script.push_str(match place {
+            "STATE" => &state,
+            "NEW" => &new,
+            "THERE" => &there,
+            _ => &line,
+        });
+        script.push_str(after);
+    }
+    script
+}
+
+/// `declare -p` has variables that cannot be set again; that is not worth a word. A line that exits, or a session with
+/// `set -e`, comes to the trap; one with a trap of its own comes to the end.
+const BASH: &str = r#"[ -f @STATE@ ] && . @STATE@ 2>/dev/null
+__osb_back=$PWD
+@THERE@
+__osb_here=$PWD
+__osb_keep() {
+if [ "$PWD" = "$__osb_here" ]; then __osb_here=$__osb_back; else __osb_here=$PWD; fi
+{ unset BASH_EXECUTION_STRING; declare -p; declare -f; alias -p; shopt -p; set +o; printf 'cd -- %q; OLDPWD=%q\n' "$__osb_here" "${OLDPWD-}"; } 2>/dev/null >|@NEW@ && command mv -f @NEW@ @STATE@
+}
+trap __osb_keep EXIT
+eval @LINE@
+__osb_code=$?
+[ "$(trap -p EXIT)" = "trap -- '__osb_keep' EXIT" ] || __osb_keep
+exit $__osb_code
+"#;
+
+/// What any shell can write down: variables and the directory.
+const SH: &str = r#"[ -f @STATE@ ] && . @STATE@ 2>/dev/null
+__osb_back=$PWD
+@THERE@
+__osb_here=$PWD
+__osb_keep() {
+if [ "$PWD" = "$__osb_here" ]; then __osb_here=$__osb_back; else __osb_here=$PWD; fi
+{ set; export -p; echo 'cd -- "$__osb_here"'; } 2>/dev/null >|@NEW@ && command mv -f @NEW@ @STATE@
+}
+trap __osb_keep EXIT
+eval @LINE@
+exit $?
+"#;

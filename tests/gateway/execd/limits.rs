@@ -1,0 +1,111 @@
+//! What is bounded, and who gives way.
+
+use super::*;
+
+#[tokio::test]
+async fn so_many_commands_may_run_and_be_remembered() {
+    let gateway = gateway();
+    let sandbox = Sandbox::create(&gateway).await;
+    let mut ids = Vec::new();
+    for _ in 0..63 {
+        ids.push(sandbox.start("sleep 1000").await);
+    }
+    // What was left behind counts as well.
+    let pid = sandbox.output("sleep 1000 >/dev/null 2>&1 & echo $!").await;
+    for background in [true, false] {
+        let refused = sandbox.post("/command", json!({"command": "true", "background": background})).await;
+        assert_eq!((refused.status(), &*refused.code()), (429, "EXECD::LIMIT_REACHED"), "{refused}");
+    }
+    assert_eq!(sandbox.get("/files/info?path=/tmp").await.status(), 200);
+    sandbox.ask("DELETE", &format!("/command?id={}", ids[0]), "").await;
+    sandbox.ended(&ids[0]).await;
+    assert_eq!(sandbox.output("echo there is room").await, "there is room\n");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    let first = sandbox.run("true").await[0]["text"].as_str().unwrap().to_owned();
+    for _ in 0..100 {
+        sandbox.run("true").await;
+    }
+    assert_eq!(sandbox.get(&format!("/command/status/{first}")).await.status(), 404, "the oldest is forgotten");
+    assert_eq!(sandbox.status(&ids[5]).await["running"], true, "one that runs is not");
+}
+
+#[tokio::test]
+async fn so_many_sessions_and_paths_may_be() {
+    let gateway = gateway();
+    let sandbox = Sandbox::create(&gateway).await;
+    for _ in 0..32 {
+        assert_eq!(sandbox.post("/session", json!({})).await.status(), 200);
+    }
+    assert_eq!(sandbox.post("/session", json!({})).await.status(), 429);
+    let many: serde_json::Map<String, Value> = (0..1001).map(|n| (n.to_string(), json!({}))).collect();
+    assert_eq!(sandbox.post("/directories", many.into()).await.status(), 400);
+    let long = json!({"command": "x".repeat(2 << 20)}).to_string();
+    assert_eq!(sandbox.ask("POST", "/command", &long).await.status(), 413);
+}
+
+/// It stops its command at its pipe, and costs the gateway nothing more.
+#[tokio::test]
+async fn a_client_that_takes_nothing_costs_no_memory() {
+    let gateway = gateway();
+    let sandbox = Sandbox::create(&gateway).await;
+    let before = gateway.resident();
+    let mut slow = Vec::new();
+    for _ in 0..10 {
+        slow.push(sandbox.begin("yes").await);
+        slow.push(sandbox.begin("yes ''").await);
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(gateway.resident() < before + (100 << 20), "{} MiB", (gateway.resident() - before) >> 20);
+    assert_eq!(sandbox.get("/ping").await.status(), 200);
+    // Time is over for them all the same.
+    let body = json!({"command": "echo $$ > pid; exec yes", "timeout": 300}).to_string();
+    let mut client = Client::connect(gateway.address()).await;
+    let head =
+        format!("POST {}/command HTTP/1.1\r\nHost: localhost\r\n{}\r\n{JSON}\r\n", sandbox.base, sandbox.lines());
+    client.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).await;
+    let file = sandbox.work().await.join("pid");
+    eventually("it runs", Duration::from_secs(5), || fs::read_to_string(&file).is_ok_and(|text| text.ends_with('\n')))
+        .await;
+    dies(fs::read_to_string(&file).unwrap().trim()).await;
+}
+
+#[tokio::test]
+async fn the_background_keeps_the_last_of_its_output() {
+    let gateway = gateway();
+    let sandbox = Sandbox::create(&gateway).await;
+    let before = gateway.resident();
+    let id = sandbox.start("seq 3000000").await;
+    sandbox.ended(&id).await;
+    assert!(gateway.resident() < before + (32 << 20));
+    let kept = sandbox.get(&format!("/command/{id}/logs?cursor=10")).await;
+    let text = String::from_utf8(kept.body.to_vec()).unwrap();
+    assert!(text.ends_with("\n3000000\n") && text.len() <= 1 << 20);
+    assert_eq!(kept.head.field("execd-commands-tail-cursor"), "2999999");
+    let lost: usize = kept.head.field("execd-commands-lost-lines").parse().unwrap();
+    assert_eq!(lost + text.lines().count(), 3_000_000 - 11);
+}
+
+/// A drain does not wait for a command: it ends, and its client is told.
+#[tokio::test]
+async fn streams_end_when_the_gateway_ends() {
+    let mut gateway = gateway();
+    let (mut command, mut watch) = {
+        let sandbox = Sandbox::create(&gateway).await;
+        let (_, command) = sandbox.begin("sleep 1000").await;
+        let mut watch = Client::connect(gateway.address()).await;
+        watch.send_get(&format!("{}/metrics/watch", sandbox.base), &[&sandbox.lines()]).await;
+        watch.head().await;
+        (command, watch)
+    };
+    let start = std::time::Instant::now();
+    gateway.terminate();
+    let events = events(&command.body().await.expect("a proper end"));
+    assert_eq!(events.last().unwrap()["type"], "error");
+    watch.body().await.expect("a proper end");
+    gateway.wait(Duration::from_secs(10));
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
