@@ -1,7 +1,7 @@
 //! The listener of the operator (`[metrics] listen`): metrics for Prometheus, and the log streams that are open.
 //!
 //! It is apart from the API's: what the API does under load does not keep a scrape waiting, and it stays until the end of a
-//! drain. Each connection carries one request and has [`LIFE`] for it; when [`MAX_CONNECTIONS`] are open, the oldest gives way
+//! drain. Each connection carries one request and has `LIFE` for it; when `MAX_CONNECTIONS` are open, the oldest gives way
 //! to a new one, so that nobody can hold the places. HTTP/1.1 only.
 
 mod answer;

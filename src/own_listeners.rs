@@ -4,7 +4,7 @@
 //! forwarded to one comes back as another request of the same client, again and again.
 //!
 //! One list for the process, since a port is the process's: what listens adds itself with [`add`], and nothing is ever taken
-//! out. [`crate::server::listen::bind`] does it for whatever is bound there.
+//! out. [`crate::server::listen::Listeners::bind`] does it for whatever is bound there.
 
 use std::{
     io,

@@ -46,7 +46,7 @@ pub struct Gateway {
     pub api: Api,
     /// The API keys; anyone may call when there are none.
     pub keys: Arc<KeyRing>,
-    /// How many requests may be worked on at once, those not counted that [`Gateway::room`] names
+    /// How many requests may be worked on at once, those not counted that `Gateway::room` names
     /// (`server.limit_concurrency`).
     pub concurrency: Option<Semaphore>,
     /// As many requests to sandboxes' own servers may wait for the head of their answer: a server that never answers, which

@@ -88,7 +88,7 @@ impl fmt::Display for ClientAddress {
 }
 
 impl StreamInfo {
-    /// The beginning of a `User-Agent`, whatever its bytes: at most [`MAX_AGENT`] characters.
+    /// The beginning of a `User-Agent`, whatever its bytes: at most 100 characters.
     pub fn agent(header: &[u8]) -> Box<str> {
         // No more than the longest that so many characters can be need be decoded.
         let bytes = &header[..header.len().min(4 * MAX_AGENT)];
