@@ -39,13 +39,16 @@ pub struct Backend {
 /// The most digits of a port.
 const MAX_DIGITS: usize = 5;
 
+/// The longest text of a port, in bytes, with its sign, blanks, underscores and fraction.
+const MAX_LENGTH: usize = 16;
+
 /// Reads a port from a path. A number that is no port becomes 0, which [`check_port`] refuses: that is no mistake of the
-/// request's form (http-api.md §11). One of more than five digits is none, whatever its value: what a port is written with
-/// comes back in every path and cookie that is put below it.
+/// request's form (http-api.md §11). One of more than five digits or 16 bytes is none, whatever its value: what a port is
+/// written with comes back in every path and cookie that is put below it.
 pub fn read_port(report: &mut Report, text: &str) -> Option<u16> {
     let digits = text.bytes().take_while(|byte| *byte != b'.').filter(u8::is_ascii_digit).count();
     read::any_integer(report, &Value::from(text)).map(|port| match u16::try_from(port) {
-        Ok(port) if digits <= MAX_DIGITS => port,
+        Ok(port) if digits <= MAX_DIGITS && text.len() <= MAX_LENGTH => port,
         _ => 0,
     })
 }
@@ -93,6 +96,15 @@ mod tests {
         for text in ["0", "-1", "65536", "99999999999999999999999", "000080", "0_0_0_0_8_0", "+000080.0"] {
             assert_eq!(read(text), Some(0), "{text}");
         }
+        let padded = [
+            format!("80.{}", "0".repeat(40_000)),
+            format!("{}80", " ".repeat(10_000)),
+            format!("80{}", "\u{3000}".repeat(10)),
+        ];
+        for text in padded {
+            assert_eq!(read(&text), Some(0), "{} bytes", text.len());
+        }
+        assert_eq!((read("80.0000000000000"), read("80.00000000000000")), (Some(80), Some(0)));
         assert_eq!((read("abc"), read(""), read("8080.5")), (None, None, None));
         assert!(check_port(0).is_err() && check_port(1).is_ok());
     }

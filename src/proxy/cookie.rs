@@ -2,11 +2,15 @@
 
 use http::HeaderValue;
 
+/// The longest value of an attribute that clients heed, in bytes (RFC 6265bis §5.6).
+const MAX_ATTRIBUTE: usize = 1024;
+
 /// A cookie as the client gets it: for `prefix` and what is below it, and for no other host. `None` for one that could not be
 /// kept there.
 ///
 /// - Of several `Path` attributes the last counts (§5.2.4), and it alone stays, behind `prefix`. One that is no absolute path
-///   means the request's own, which is below `prefix` anyway, but for a request of `prefix` itself (`is_at_root`).
+///   means the request's own, which is below `prefix` anyway, but for a request of `prefix` itself (`is_at_root`). One that
+///   becomes so long that clients do not heed it is `prefix` alone; where that is too long, there is no cookie.
 /// - `Domain` goes: the cookie is for the gateway's own name, which is the only one that the sandbox is reached by.
 /// - One named `__Host-…` must have the path `/`, by which every sandbox would get it: it is dropped.
 ///
@@ -19,7 +23,12 @@ pub(super) fn confined(cookie: &HeaderValue, prefix: &str, is_at_root: bool) -> 
         return None;
     }
     let last = attributes.clone().rfind(|attribute| is_named(attribute, b"path"));
-    let path = last.and_then(absolute_path);
+    let wished = last.and_then(absolute_path).map(|path| if path == b"/" { b"" } else { path });
+    let path = wished.filter(|path| prefix.len() + path.len() <= MAX_ATTRIBUTE);
+    let is_told = path.is_none() && (is_at_root || wished.is_some());
+    if is_told && prefix.len() > MAX_ATTRIBUTE {
+        return None;
+    }
     let mut out = Vec::with_capacity(bytes.len() + prefix.len() + "; Path=".len());
     out.extend_from_slice(pair);
     for attribute in attributes.filter(|attribute| !is_named(attribute, b"domain")) {
@@ -30,10 +39,10 @@ pub(super) fn confined(cookie: &HeaderValue, prefix: &str, is_at_root: bool) -> 
             out.push(b';');
             out.extend(attribute.split_inclusive(|byte| *byte == b'=').next().unwrap_or_default());
             out.extend_from_slice(prefix.as_bytes());
-            out.extend_from_slice(if path == b"/" { b"" } else { path });
+            out.extend_from_slice(path);
         }
     }
-    if path.is_none() && is_at_root {
+    if is_told {
         out.extend_from_slice(b"; Path=");
         out.extend_from_slice(prefix.as_bytes());
     }
@@ -117,6 +126,26 @@ mod tests {
         assert_eq!(at("a=1; Secure", true).unwrap(), "a=1; Secure; Path=/sandboxes/x/proxy/80");
         assert_eq!(at("a=1; Path=rel", true).unwrap(), "a=1; Path=/sandboxes/x/proxy/80");
         assert_eq!(at("a=1; Path=/y", true).unwrap(), "a=1; Path=/sandboxes/x/proxy/80/y");
+    }
+
+    /// Who does not heed a path takes the request's folder, which may be above the sandbox's proxy.
+    #[test]
+    fn a_path_that_no_client_heeds_becomes_the_sandbox_s() {
+        let path = |length: usize| format!("/{}", "p".repeat(length - 1));
+        let room = MAX_ATTRIBUTE - PREFIX.len();
+        for is_at_root in [false, true] {
+            let kept = format!("a=1; Path={PREFIX}{}; Secure", path(room));
+            assert_eq!(at(&format!("a=1; Path={}; Secure", path(room)), is_at_root), Some(kept));
+            for length in [room + 1, MAX_ATTRIBUTE, 5_000] {
+                let cookie = format!("a=1; Path=/x; Path={}; Secure", path(length));
+                assert_eq!(at(&cookie, is_at_root), Some(format!("a=1; Secure; Path={PREFIX}")), "{length}");
+            }
+        }
+        let confined = |cookie: &'static str, is_at_root| {
+            confined(&HeaderValue::from_static(cookie), &path(MAX_ATTRIBUTE + 1), is_at_root)
+        };
+        assert!(confined("a=1; Path=/", false).is_none() && confined("a=1", true).is_none());
+        assert!(confined("a=1; Secure", false).is_some(), "its folder is below");
     }
 
     #[test]

@@ -5,7 +5,10 @@
 //! sandbox's own. What concerns only the document or the answer itself passes: content security policies, `Link`, `Refresh`,
 //! `Server-Timing`, `WWW-Authenticate`.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{self, Entry},
+};
 
 use super::MAX_HEAD;
 use crate::proxy::{cookie, error::Failure, head::named};
@@ -49,13 +52,19 @@ pub(in crate::proxy) fn filter(headers: &mut HeaderMap, public: Option<&Public>)
     if !is_rewritten {
         return Ok(());
     }
-    relocate(headers, public);
-    confine_cookies(headers, public);
-    if length(headers) > MAX_HEAD {
-        return Err(Failure::Malformed("its head is too long"));
-    }
-    Ok(())
+    let Some(Public { prefix, is_root }) = public else {
+        headers.remove(SERVICE_WORKER_ALLOWED);
+        headers.remove(header::SET_COOKIE);
+        return Ok(());
+    };
+    narrow_workers(headers, prefix);
+    let mut room = MAX_HEAD.checked_sub(length(headers)).ok_or(TOO_LONG)?;
+    relocate(headers, prefix, &mut room)?;
+    confine_cookies(headers, prefix, *is_root, &mut room)
 }
+
+/// What was put before paths makes a head longer than one may be.
+const TOO_LONG: Failure = Failure::Malformed("its head is too long");
 
 /// Whether a field may come behind the body: none that is not passed in a head either, and none that a client had to know
 /// before (RFC 9110 §6.5.1).
@@ -148,34 +157,46 @@ fn is_dropped(name: &HeaderName) -> bool {
     }
 }
 
-/// Puts the server's public place before the path of a redirect from its root, and lets a service worker reach no further
-/// than that place.
-fn relocate(headers: &mut HeaderMap, public: Option<&Public>) {
+/// Lets a service worker reach no further than the server's public place.
+fn narrow_workers(headers: &mut HeaderMap, prefix: &str) {
     if headers.remove(SERVICE_WORKER_ALLOWED).is_some()
-        && let Some(narrowed) = public.and_then(|public| HeaderValue::try_from([&public.prefix, "/"].concat()).ok())
+        && let Ok(narrowed) = HeaderValue::try_from([prefix, "/"].concat())
     {
         headers.insert(SERVICE_WORKER_ALLOWED, narrowed);
     }
-    let Some(Public { prefix, .. }) = public else { return };
-    if let Some(location) = headers.get_mut(header::LOCATION) {
-        let path = location.as_bytes();
-        if path.starts_with(b"/")
-            && !path.starts_with(b"//")
-            && let Ok(moved) = HeaderValue::from_bytes(&[prefix.as_bytes(), path].concat())
-        {
-            *location = moved;
-        }
-    }
 }
 
-/// Confines the cookies to the server's public place.
-fn confine_cookies(headers: &mut HeaderMap, public: Option<&Public>) {
-    let cookies: Vec<HeaderValue> = headers.get_all(header::SET_COOKIE).iter().cloned().collect();
-    headers.remove(header::SET_COOKIE);
-    let Some(Public { prefix, is_root }) = public else { return };
-    for cookie in cookies.iter().filter_map(|cookie| cookie::confined(cookie, prefix, *is_root)) {
-        headers.append(header::SET_COOKIE, cookie);
+/// Puts the server's public place before the path of each redirect from its root: there should be one, and which of several
+/// a client follows is its own affair. `room` is how many bytes there are left in the head.
+fn relocate(headers: &mut HeaderMap, prefix: &str, room: &mut usize) -> Result<(), Failure> {
+    let Entry::Occupied(mut locations) = headers.entry(header::LOCATION) else { return Ok(()) };
+    for location in locations.iter_mut() {
+        let path = location.as_bytes();
+        if path.starts_with(b"/") && !path.starts_with(b"//") {
+            *room = room.checked_sub(prefix.len()).ok_or(TOO_LONG)?;
+            // Both parts came in heads, so that the whole is a value.
+            if let Ok(moved) = HeaderValue::from_bytes(&[prefix.as_bytes(), path].concat()) {
+                *location = moved;
+            }
+        }
     }
+    Ok(())
+}
+
+/// Confines the cookies to the server's public place. `room` is how many bytes there are left in the head beyond them as they
+/// came.
+fn confine_cookies(headers: &mut HeaderMap, prefix: &str, is_root: bool, room: &mut usize) -> Result<(), Failure> {
+    let Entry::Occupied(cookies) = headers.entry(header::SET_COOKIE) else { return Ok(()) };
+    let (_, cookies) = cookies.remove_entry_mult();
+    let cookies: Vec<HeaderValue> = cookies.collect();
+    for cookie in cookies {
+        *room += cookie.len();
+        if let Some(confined) = cookie::confined(&cookie, prefix, is_root) {
+            *room = room.checked_sub(confined.len()).ok_or(TOO_LONG)?;
+            headers.append(header::SET_COOKIE, confined);
+        }
+    }
+    Ok(())
 }
 
 /// How long a head is in a message, in bytes, but for its first line.
@@ -241,6 +262,25 @@ mod tests {
     }
 
     #[test]
+    fn each_of_several_redirects_is_relocated() {
+        let mut answer =
+            headers(&[("location", "/a"), ("location", "//x/b"), ("location", "/c"), ("location", "/v1/d")]);
+        filter(&mut answer, Some(&public())).unwrap();
+        let below = |path: &str| format!("{PREFIX}{path}");
+        assert_eq!(all(&answer, "location"), [&below("/a"), "//x/b", &below("/c"), &below("/v1/d")]);
+    }
+
+    #[test]
+    fn what_is_rewritten_is_given_up_as_soon_as_it_is_too_long() {
+        for name in ["set-cookie", "location"] {
+            let mut answer = headers(&[(name, "/; Path=/")].repeat(256));
+            let long = Public { prefix: format!("/{}", "x".repeat(1_000)), is_root: true };
+            assert!(matches!(filter(&mut answer, Some(&long)), Err(Failure::Malformed(_))), "{name}");
+            assert!(length(&answer) <= MAX_HEAD, "{name}: {} bytes were made", length(&answer));
+        }
+    }
+
+    #[test]
     fn a_service_worker_gets_no_further_than_its_sandbox() {
         for value in ["/", "/app/", "../../../../..", "/v1/sandboxes/y/proxy/80/", "", "https://x/"] {
             let mut answer = headers(&[("service-worker-allowed", value), ("service-worker-allowed", "/")]);
@@ -265,9 +305,12 @@ mod tests {
         let long = Public { prefix: format!("/{}", "x".repeat(1_000)), is_root: false };
         assert!(matches!(filter(&mut headers(&cookies), Some(&long)), Err(Failure::Malformed(_))));
         let one = Public { prefix: format!("/{}", "x".repeat(MAX_HEAD)), is_root: false };
-        for line in [("location", "/"), ("set-cookie", "a=1; Path=/"), ("service-worker-allowed", "/")] {
+        for line in [("location", "/"), ("service-worker-allowed", "/")] {
             assert!(filter(&mut headers(&[line]), Some(&one)).is_err(), "{line:?}");
         }
+        let mut answer = headers(&[("set-cookie", "a=1; Path=/")]);
+        filter(&mut answer, Some(&one)).unwrap();
+        assert!(answer.is_empty(), "no client would heed its path");
     }
 
     #[test]
