@@ -6,6 +6,7 @@
 mod escape;
 mod file;
 mod json;
+pub mod rate_limit;
 mod text;
 mod writer;
 

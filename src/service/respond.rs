@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     body::Body,
     error::{ApiError, CONNECTION_LIMIT},
+    telemetry::rate_limit::RateLimit,
 };
 
 /// A JSON body with this status.
@@ -40,7 +41,7 @@ pub fn error(error: ApiError) -> Response<Body> {
     match status {
         // A sandbox's server that does not answer is no fault of the gateway, nor is who asks too much of one.
         StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT | StatusCode::LOOP_DETECTED => {
-            tracing::warn!(code = body.code, internal, "{}", body.message);
+            warn_rate_limited(body.code, &body.message, internal.as_deref());
         }
         // Told where the limit is kept, and not for each who is refused.
         StatusCode::SERVICE_UNAVAILABLE if body.code == CONNECTION_LIMIT => {}
@@ -59,6 +60,17 @@ pub fn error(error: ApiError) -> Response<Body> {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     res
+}
+
+/// Tells the log that a sandbox's server gave no answer: of each code once in a while, since no key is needed to ask again
+/// and again. What is left out is there at `debug`.
+fn warn_rate_limited(code: &'static str, message: &str, internal: Option<&str>) {
+    static WRITTEN: RateLimit = RateLimit::new();
+    match WRITTEN.due(code) {
+        Some(0) => tracing::warn!(code, internal, "{message}"),
+        Some(left_out) => tracing::warn!(code, internal, left_out, "{message}"),
+        None => tracing::debug!(code, internal, "{message}"),
+    }
 }
 
 /// Takes the body of an answer to HEAD away and keeps its length (RFC 9110 §9.3.2): HTTP/2 would send it.
