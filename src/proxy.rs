@@ -71,7 +71,7 @@ pub struct Times {
     pub answer: Duration,
     /// For the word to send a body.
     pub go_on: Duration,
-    /// How often the pace of a body that the client sends is judged: [`pace::LEAST_RATE`] on the average of such a time.
+    /// How often the pace of a body that the client sends is judged, as [`pace`] says: over HTTP/2 it may be longer.
     pub upload: Duration,
 }
 
@@ -131,9 +131,9 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// The request has come through this proxy before, or all connections that it could use are in use.
+    /// The request has come through this proxy too often, or all connections that it could use are in use.
     pub fn admit(&self, id: &str, headers: &HeaderMap) -> Result<(), ProxyError> {
-        if hops::has_come_before(headers) {
+        if hops::goes_round(headers) {
             return Err(ProxyError::Loop);
         }
         self.pool.exhausted(id).map_or(Ok(()), |limit| Err(limit.into()))
@@ -161,7 +161,7 @@ impl Proxy {
             key: &key,
             times: self.times,
             client: &client,
-            is_counted: forward.public.is_some(),
+            needs_permit: forward.public.is_some(),
             // A tunnel never comes back, and a connection that is new cannot be one that has just been closed.
             is_fresh: upgrade.is_some(),
             head: &head::request(&forward, target, shape)?,

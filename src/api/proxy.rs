@@ -40,7 +40,7 @@ pub async fn forward(
     let prefix = public_prefix(api.public_path.as_deref(), mount, &path, req.uri().path());
     let public = Some(Public { prefix, is_root: path.is_empty() });
     let (head, body) = req.into_parts();
-    let upload = Upload::of_client(body, &head.headers, api.proxy.times());
+    let upload = Upload::of_client(body, &head, api.proxy.times());
     let forwarded = Forwarded::of(&peer, &head.uri, &head.headers);
     let forward = Box::new(Forward { id, backend, path, head, forwarded, public });
     Ok(api.proxy.forward(forward, upload, upgrade, client).await?)

@@ -47,7 +47,7 @@ impl From<ProxyError> for ApiError {
                 Self::new(StatusCode::FORBIDDEN, "BACKEND_FORBIDDEN", text)
             }
             ProxyError::Loop => {
-                let text = "The request has come through this gateway's proxy before.";
+                let text = "The request has come through this gateway's proxy too often: it goes round.";
                 Self::new(StatusCode::LOOP_DETECTED, "BACKEND_LOOP", text)
             }
             ProxyError::BadBackend => {

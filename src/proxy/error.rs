@@ -41,7 +41,7 @@ pub enum ProxyError {
     LimitReached(LimitReached),
     /// The gateway itself listens where the request would go.
     OwnListener,
-    /// The request has come through this gateway's proxy before.
+    /// The request has come through the proxy of this process too often.
     Loop,
     /// The backend's description cannot be made a request of.
     BadBackend,

@@ -26,7 +26,7 @@ pub(super) struct Exchange<'a> {
     pub(super) times: Times,
     pub(super) client: &'a ClientWatch,
     /// A new connection counts against the limits.
-    pub(super) is_counted: bool,
+    pub(super) needs_permit: bool,
     /// No resting connection will do.
     pub(super) is_fresh: bool,
     pub(super) head: &'a Head,
@@ -72,8 +72,8 @@ impl Exchange<'_> {
     }
 
     async fn open(&self) -> Result<Box<Link>, ProxyError> {
-        let place = if self.is_counted { Some(self.pool.place(&self.key.id)?) } else { None };
-        Link::open(&self.key.authority, self.times, self.pool.buffers.take(), place).await
+        let permit = if self.needs_permit { Some(self.pool.permit(&self.key.id)?) } else { None };
+        Link::open(&self.key.authority, self.times, self.pool.buffers.take(), permit).await
     }
 
     /// Sends what `link` was asked, and waits for the head of the answer.

@@ -8,7 +8,7 @@ use super::{Forward, Head, error::ProxyError, hops, upload::Upload};
 
 /// Fields of a request that end here: they speak of this connection, of the client's right to use the gateway, or of the
 /// way that the request has come. `Host` and the lengths are written anew.
-const ENDING: [&str; 21] = [
+const HOP_BY_HOP: [&str; 21] = [
     "host",
     "content-length",
     "connection",
@@ -87,7 +87,7 @@ pub(super) fn request(
 fn copy(from: &HeaderMap, out: &mut HeaderMap) {
     let named = named(from);
     for (name, value) in from {
-        let ends = ENDING.contains(&name.as_str()) || name == RENEW || named.contains(name);
+        let ends = HOP_BY_HOP.contains(&name.as_str()) || name == RENEW || named.contains(name);
         if !ends && name != header::COOKIE {
             out.append(name, value.clone());
         }
@@ -105,7 +105,7 @@ pub(super) fn may_trail(name: &HeaderName) -> bool {
         "cdn-loop" | "max-forwards" | "trailer" | "user-agent" | "via" => true,
         text => is_end_to_end(name) || text.starts_with("accept-") || text.starts_with("x-forwarded-"),
     };
-    !is_of_the_head && !ENDING.contains(&name.as_str()) && *name != RENEW
+    !is_of_the_head && !HOP_BY_HOP.contains(&name.as_str()) && *name != RENEW
 }
 
 /// The client's cookies as HTTP/1.1 has them: in one field (RFC 9113 §8.2.3).

@@ -1,12 +1,16 @@
-//! A mark on forwarded requests, by which one that comes back is known (RFC 8586).
+//! A mark on forwarded requests, by which one that goes round is known (RFC 8586).
 //!
-//! A sandbox's server, or one that it leads to, may send a request on to the gateway: by mistake, or to make one request
-//! many. `Via` would do as well, but servers compress nothing for who sends it.
+//! A sandbox's server may send a request on to another sandbox by way of the gateway, with the fields that it came with. One
+//! that comes again and again goes round: by mistake, or to make one request many. The mark is this process's, so that other
+//! gateways on the way count for nothing. `Via` would do as well, but servers compress nothing for who sends it.
 
 use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
+
+/// How many times one request may pass the proxy of this process.
+const MAX_PASSES: usize = 5;
 
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 
@@ -21,13 +25,14 @@ pub(super) fn mark(headers: &mut HeaderMap) {
     headers.append(CDN_LOOP, OWN.clone());
 }
 
-/// Whether a request was marked by this process.
-pub fn has_come_before(headers: &HeaderMap) -> bool {
-    let mut marks = headers.get_all(CDN_LOOP).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    marks.any(|mark| {
+/// Whether a request was marked by this process as often as it may be.
+pub fn goes_round(headers: &HeaderMap) -> bool {
+    let marks = headers.get_all(CDN_LOOP).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let own = marks.filter(|mark| {
         let id = mark.split(|byte| *byte == b';').next().unwrap_or_default();
         id.trim_ascii().eq_ignore_ascii_case(OWN.as_bytes())
-    })
+    });
+    own.take(MAX_PASSES).count() == MAX_PASSES
 }
 
 #[cfg(test)]
@@ -37,11 +42,14 @@ mod tests {
     #[test]
     fn only_this_process_s_mark_counts() {
         let mut headers = HeaderMap::new();
-        headers.append(CDN_LOOP, HeaderValue::from_static("a.example; x=1, opensandbox-gateway-0"));
-        assert!(!has_come_before(&headers));
-        mark(&mut headers);
-        assert!(has_come_before(&headers), "{headers:?}");
-        let list = format!("a, {} ;v=1,b", OWN.to_str().unwrap().to_uppercase());
-        assert!(has_come_before(&HeaderMap::from_iter([(CDN_LOOP, list.parse().unwrap())])));
+        for _ in 0..MAX_PASSES {
+            headers.append(CDN_LOOP, HeaderValue::from_static("a.example; x=1, opensandbox-gateway-0"));
+            assert!(!goes_round(&headers), "{headers:?}");
+            mark(&mut headers);
+        }
+        assert!(goes_round(&headers), "{headers:?}");
+        let once = format!("a, {} ;v=1,b,", OWN.to_str().unwrap().to_uppercase());
+        let in_one = |count| goes_round(&HeaderMap::from_iter([(CDN_LOOP, once.repeat(count).parse().unwrap())]));
+        assert!(!in_one(MAX_PASSES - 1) && in_one(MAX_PASSES) && in_one(MAX_PASSES + 1));
     }
 }

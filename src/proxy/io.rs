@@ -3,6 +3,7 @@
 use std::{
     io,
     mem::MaybeUninit,
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -14,7 +15,7 @@ use tokio::{
     net::{TcpStream, lookup_host},
 };
 
-use super::limits::Place;
+use super::limits::Permit;
 use crate::own_listeners;
 
 /// When a connection has been silent for so long, the backend is asked whether it is still there …
@@ -31,7 +32,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 pub struct BackendIo {
     stream: TcpStream,
     /// Given back after the socket is closed; none for what the gateway asks on its own behalf.
-    place: Option<Place>,
+    permit: Option<Permit>,
 }
 
 /// Why there is no connection.
@@ -44,12 +45,12 @@ pub enum ConnectError {
 }
 
 impl BackendIo {
-    /// Connects to `authority`, which is `host:port`, within `time`. The connection counts as `place`.
+    /// Connects to `authority`, which is `host:port`, within `time`. The connection holds `permit`.
     ///
     /// # Errors
     ///
     /// The connection is refused, not made in time, or would be one to the gateway itself.
-    pub async fn connect(authority: &str, time: Duration, place: Option<Place>) -> Result<Self, ConnectError> {
+    pub async fn connect(authority: &str, time: Duration, permit: Option<Permit>) -> Result<Self, ConnectError> {
         let stream = tokio::time::timeout(time, connect(authority)).await.map_err(|_| {
             io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {} s", time.as_secs()))
         })??;
@@ -59,12 +60,12 @@ impl BackendIo {
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_RETRIES);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-        Ok(Self { stream, place })
+        Ok(Self { stream, permit })
     }
 
     /// Whether it counts against the limits, as all connections of clients do.
-    pub fn is_counted(&self) -> bool {
-        self.place.is_some()
+    pub fn has_permit(&self) -> bool {
+        self.permit.is_some()
     }
 
     /// Polls until there may be something to read.
@@ -90,20 +91,29 @@ impl BackendIo {
     }
 }
 
-/// Connects to the first of the addresses of `authority` that answers. Looked at are the addresses themselves, so that no
-/// name leads to the gateway.
+/// Connects to the first of the addresses of `authority` that answers.
 async fn connect(authority: &str) -> Result<TcpStream, ConnectError> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in lookup_host(authority).await? {
-        if own_listeners::contains(address) {
-            return Err(ConnectError::OwnListener);
-        }
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
+    connect_to_any(lookup_host(authority).await?).await
+}
+
+/// Connects to the first of these addresses that answers and is not the gateway's own. Looked at are the addresses
+/// themselves, so that no name leads to the gateway. The error is the last address's.
+async fn connect_to_any(addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, ConnectError> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address").into();
+    for address in addresses {
+        last = match own_listeners::contains(address) {
+            Ok(true) => ConnectError::OwnListener,
+            Ok(false) => match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => error.into(),
+            },
+            Err(error) => {
+                let text = format!("whether the address is the gateway's own cannot be checked: {error}");
+                io::Error::new(error.kind(), text).into()
+            }
+        };
     }
-    Err(last.into())
+    Err(last)
 }
 
 impl From<io::Error> for ConnectError {
@@ -141,5 +151,27 @@ impl AsyncWrite for BackendIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_of_the_gateway_s_own_is_passed_over() {
+        let (own, other) =
+            (TcpListener::bind("127.0.0.7:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let (own, other) = (own.local_addr().unwrap(), other.local_addr().unwrap());
+        own_listeners::add(own);
+        for addresses in [[own, other], [other, own]] {
+            assert_eq!(connect_to_any(addresses.into_iter()).await.unwrap().peer_addr().unwrap(), other);
+        }
+        let error = connect_to_any([own].into_iter()).await.unwrap_err();
+        assert!(matches!(error, ConnectError::OwnListener), "{error:?}");
+        let error = connect_to_any([].into_iter()).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Io(_)), "{error:?}");
     }
 }

@@ -10,10 +10,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
 };
 
-/// The most connections in all that are taken without being configured: each holds a descriptor and up to 128 KiB.
+use crate::telemetry::rate_limit::RateLimit;
+
+/// The most connections in all that are taken without being configured: each holds a descriptor and a buffer
+/// of up to 128 KiB, 256 of them of up to 512 KiB ([`super::buffers`]).
 const MOST: usize = 16_384;
 
 /// Descriptors that are left for the engine, for log streams, files and listeners.
@@ -23,10 +25,7 @@ const RESERVE: usize = 1_024;
 const SHARE: usize = 8;
 
 /// The least of one sandbox's connections without being configured: as many as may rest.
-const LEAST_OF_ONE: usize = 64;
-
-/// How long the log is not told again that a limit is reached.
-const SILENCE: Duration = Duration::from_secs(10);
+const MIN_PER_SANDBOX: usize = 64;
 
 /// The limits, and what counts against them.
 #[derive(Debug)]
@@ -39,13 +38,13 @@ pub struct Limits {
     full: AtomicUsize,
     /// How many connections each sandbox has that has any.
     sandboxes: Mutex<HashMap<String, usize>>,
-    /// When the log was last told that a limit is reached.
-    told: Mutex<Option<Instant>>,
+    /// Which of the warnings that a limit is reached were written when.
+    warned: RateLimit,
 }
 
-/// A connection's place, until this is dropped.
+/// The permit of one connection: it counts until this is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Permit {
     limits: Arc<Limits>,
     id: String,
 }
@@ -62,7 +61,14 @@ pub enum LimitReached {
 impl Limits {
     /// At most `total` connections, and `per_sandbox` of one sandbox.
     pub fn new(total: usize, per_sandbox: usize) -> Self {
-        Self { total, per_sandbox, open: 0.into(), full: 0.into(), sandboxes: Mutex::default(), told: Mutex::default() }
+        Self {
+            total,
+            per_sandbox,
+            open: 0.into(),
+            full: 0.into(),
+            sandboxes: Mutex::default(),
+            warned: RateLimit::new(),
+        }
     }
 
     /// The limits that are configured. Where one is not: in all, half of the process's `descriptors` that `clients` leave, at
@@ -78,7 +84,7 @@ impl Limits {
             let spare = descriptors.saturating_sub(clients).saturating_sub(RESERVE);
             (spare / 2).max(descriptors / 8).clamp(1, MOST)
         });
-        Self::new(total, per_sandbox.unwrap_or_else(|| (total / SHARE).max(LEAST_OF_ONE)).min(total))
+        Self::new(total, per_sandbox.unwrap_or_else(|| (total / SHARE).max(MIN_PER_SANDBOX)).min(total))
     }
 
     /// How many connections there may be in all.
@@ -91,12 +97,12 @@ impl Limits {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// A place for one more connection to the sandbox `id`.
+    /// A permit for one more connection to the sandbox `id`.
     ///
     /// # Errors
     ///
     /// There is none.
-    pub fn take(self: &Arc<Self>, id: &str) -> Result<Place, LimitReached> {
+    pub fn take(self: &Arc<Self>, id: &str) -> Result<Permit, LimitReached> {
         let mut sandboxes = self.sandboxes();
         let count = sandboxes.get(id).copied().unwrap_or_default();
         // First, so that no other sandbox makes room for one that has as many as it may.
@@ -109,7 +115,7 @@ impl Limits {
         sandboxes.insert(id.to_owned(), count + 1);
         self.open.fetch_add(1, Ordering::Relaxed);
         self.full.fetch_add(usize::from(count + 1 == self.per_sandbox), Ordering::Relaxed);
-        Ok(Place { limits: Arc::clone(self), id: id.to_owned() })
+        Ok(Permit { limits: Arc::clone(self), id: id.to_owned() })
     }
 
     /// Why the sandbox `id` can have no further connection, if it cannot. Costs two loads while no limit is reached.
@@ -123,20 +129,21 @@ impl Limits {
 
     /// Tells the log that the sandbox `id` was refused a connection, once in a while: whoever is refused can ask again and
     /// again.
-    pub fn tell(&self, limit: LimitReached, id: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|told| told.elapsed() >= SILENCE) {
-            *told = Some(Instant::now());
-            drop(told);
-            match limit {
-                LimitReached::Total(limit) => {
-                    tracing::warn!("all {limit} connections to sandboxes are in use (proxy.max_connections)");
-                }
-                LimitReached::PerSandbox(limit) => tracing::warn!(
-                    sandbox = id,
-                    "all {limit} connections to a sandbox are in use (proxy.max_connections_per_sandbox)"
-                ),
+    pub fn warn_rate_limited(&self, limit: LimitReached, id: &str) {
+        let kind = match limit {
+            LimitReached::Total(_) => "total",
+            LimitReached::PerSandbox(_) => "per_sandbox",
+        };
+        let Some(left_out) = self.warned.due(kind) else { return };
+        match limit {
+            LimitReached::Total(limit) => {
+                tracing::warn!(left_out, "all {limit} connections to sandboxes are in use (proxy.max_connections)");
             }
+            LimitReached::PerSandbox(limit) => tracing::warn!(
+                sandbox = id,
+                left_out,
+                "all {limit} connections to a sandbox are in use (proxy.max_connections_per_sandbox)"
+            ),
         }
     }
 
@@ -153,7 +160,7 @@ impl Default for Limits {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let Limits { per_sandbox, open, full, .. } = &*self.limits;
         let mut sandboxes = self.limits.sandboxes();
@@ -173,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_counted_in_all_and_of_each_sandbox() {
+    fn permits_are_counted_in_all_and_of_each_sandbox() {
         let limits = Arc::new(Limits::new(3, 2));
         let a = [limits.take("a").unwrap(), limits.take("a").unwrap()];
         assert_eq!(limits.take("a").unwrap_err(), LimitReached::PerSandbox(2));

@@ -23,7 +23,7 @@ use super::{
     error::{Failure, ProxyError},
     input::Input,
     io::{BackendIo, ConnectError},
-    limits::Place,
+    limits::Permit,
     output::Output,
     upload::Upload,
 };
@@ -41,7 +41,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Connects to `authority`; answers are read into `buffer`, and the connection counts as `place`.
+    /// Connects to `authority`; answers are read into `buffer`, and the connection holds `permit`.
     ///
     /// # Errors
     ///
@@ -50,9 +50,9 @@ impl Link {
         authority: &str,
         times: Times,
         buffer: Buffer,
-        place: Option<Place>,
+        permit: Option<Permit>,
     ) -> Result<Box<Self>, ProxyError> {
-        let io = BackendIo::connect(authority, times.connect, place).await.map_err(|error| match error {
+        let io = BackendIo::connect(authority, times.connect, permit).await.map_err(|error| match error {
             ConnectError::Io(error) => ProxyError::Connect { authority: authority.to_owned(), error },
             ConnectError::OwnListener => ProxyError::OwnListener,
         })?;
@@ -85,7 +85,10 @@ impl Link {
         self.write(cx)?;
         loop {
             match self.input.head()? {
-                Some(head) if is_final(&head) => return Poll::Ready(Ok(head)),
+                Some(head) if is_final(&head) => {
+                    self.output.answered();
+                    return Poll::Ready(Ok(head));
+                }
                 Some(head) if head.status() == StatusCode::CONTINUE => {
                     self.output.go_on();
                     self.write(cx)?;
@@ -134,7 +137,7 @@ impl Link {
 
     /// Whether it can carry another request, anyone's.
     pub fn is_idle(&self) -> bool {
-        self.io.is_counted() && self.output.is_whole() && self.input.is_idle()
+        self.io.has_permit() && self.output.is_whole() && self.input.is_idle()
     }
 
     /// Whether one that rests can still be used; with `is_sure`, as far as the system knows, else as far as the runtime has

@@ -66,6 +66,11 @@ impl Output {
         self.upload.go_on();
     }
 
+    /// The backend has answered.
+    pub(super) fn answered(&mut self) {
+        self.upload.take_time();
+    }
+
     /// How many pieces of the body were taken.
     pub(super) fn taken(&self) -> u64 {
         self.upload.taken()

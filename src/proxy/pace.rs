@@ -1,17 +1,24 @@
-//! How slow an upload may be: a client that sends a byte now and then would hold a connection to a sandbox for ever.
+//! How slow an upload may be while its answer is waited for: a client that sends a byte now and then would hold a connection
+//! to a sandbox for ever, and the sandbox's server could not end that by answering.
+//!
+//! Over HTTP/1.1 bytes count as they come. Over HTTP/2 they count when their frame is whole, up to 16 KiB at once, so that no
+//! window is shorter there than such a frame takes at the least rate ([`FRAME`]): 256 s.
 
 use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use http::Version;
 use tokio::time::Instant;
 
 use crate::deadline::Deadline;
 
-/// What an upload has to bring at least while it is waited for, in bytes a second: far below the slowest line, and above
-/// what keeps a connection for its own sake.
+/// What an upload has to bring at least, in bytes a second of the time in which its client is waited for.
 pub const LEAST_RATE: u64 = 64;
+
+/// The largest DATA frame that the server takes, in bytes: no `SETTINGS_MAX_FRAME_SIZE` may be smaller (RFC 9113 §6.5.2).
+pub const FRAME: u32 = 16_384;
 
 /// The pace of one upload: of each `window` in which its client is waited for, it brings [`LEAST_RATE`] on the average.
 ///
@@ -30,6 +37,16 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// The pace of a request of this version, judged each `window`; over HTTP/2 at most as often as its frames allow.
+    pub fn of(version: Version, window: Duration) -> Self {
+        let is_framed = version == Version::HTTP_2;
+        Self::new(if is_framed {
+            window.max(Duration::from_secs(u64::from(FRAME).div_ceil(LEAST_RATE)))
+        } else {
+            window
+        })
+    }
+
     /// A pace that is judged each `window`.
     pub fn new(window: Duration) -> Self {
         Self { window, waited: Duration::ZERO, since: None, came: 0, deadline: None }
@@ -89,6 +106,16 @@ mod tests {
             assert!(late >= WINDOW - STEP && late < WINDOW * most, "{count}: {late:?}");
         }
         assert_eq!(late_after(50).await, None);
+    }
+
+    #[test]
+    fn no_window_of_http_2_is_shorter_than_a_frame_takes() {
+        for seconds in [1, 60, 256, 300] {
+            let window = Pace::of(Version::HTTP_2, Duration::from_secs(seconds)).window;
+            assert_eq!(window.as_secs(), seconds.max(256));
+            assert!(window.as_secs() * LEAST_RATE >= FRAME.into());
+        }
+        assert_eq!(Pace::of(Version::HTTP_11, WINDOW).window, WINDOW);
     }
 
     #[tokio::test]

@@ -14,14 +14,15 @@ use tokio::runtime;
 
 use super::{
     buffers::Buffers,
-    limits::{LimitReached, Limits, Place},
+    limits::{LimitReached, Limits, Permit},
     link::Link,
 };
 
 /// Most resting connections of one sandbox.
 const PER_SANDBOX: usize = 64;
 
-/// Most resting connections in all: each holds a descriptor and, after a long answer, some 200 KiB.
+/// Most resting connections in all: each holds a descriptor and, after a longer answer, a buffer of up to
+/// 256 KiB.
 const IN_ALL: usize = 1024;
 
 /// How long a connection may rest.
@@ -72,19 +73,19 @@ impl Pool {
         Self { limits: Arc::new(limits), ..Self::default() }
     }
 
-    /// A place for a new connection to the sandbox `id`. Where there is none, the connection that has rested longest is
+    /// A permit for a new connection to the sandbox `id`. Where there is none, the connection that has rested longest is
     /// closed: the sandbox's own where its limit is reached, else any.
     ///
     /// # Errors
     ///
     /// There is none, and nothing rests that could give way.
-    pub fn place(&self, id: &str) -> Result<Place, LimitReached> {
+    pub fn permit(&self, id: &str) -> Result<Permit, LimitReached> {
         loop {
             let limit = match self.limits.take(id) {
-                Ok(place) => return Ok(place),
+                Ok(permit) => return Ok(permit),
                 Err(limit) => limit,
             };
-            // Closed after the lock is let go: its place is given back then.
+            // Closed after the lock is let go: its permit is given back then.
             let oldest = self.state().take_oldest(of_sandbox(limit, id));
             drop(oldest.ok_or_else(|| self.refuse(limit, id))?);
         }
@@ -98,7 +99,7 @@ impl Pool {
     }
 
     fn refuse(&self, limit: LimitReached, id: &str) -> LimitReached {
-        self.limits.tell(limit, id);
+        self.limits.warn_rate_limited(limit, id);
         limit
     }
 
@@ -247,7 +248,7 @@ mod tests {
         let authority = listener.local_addr().unwrap().to_string();
         let pool = Arc::new(Pool::default());
         for _ in 0..PER_SANDBOX + 3 {
-            let link = Link::open(&authority, TIMES, pool.buffers.take(), pool.place("a").ok()).await.unwrap();
+            let link = Link::open(&authority, TIMES, pool.buffers.take(), pool.permit("a").ok()).await.unwrap();
             assert!(link.is_alive(false));
             Arc::clone(&pool).put(key("a", &authority), link);
         }
@@ -263,7 +264,7 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let authority = listener.local_addr().unwrap().to_string();
         let pool = Arc::new(Pool::default());
-        let link = async || Link::open(&authority, TIMES, pool.buffers.take(), pool.place("a").ok()).await.unwrap();
+        let link = async || Link::open(&authority, TIMES, pool.buffers.take(), pool.permit("a").ok()).await.unwrap();
         Arc::clone(&pool).put(key("a", &authority), link().await);
         assert!(pool.take(&key("a", &authority), false).is_some(), "a place that is empty from now on");
         Arc::clone(&pool).put(key("b", &authority), link().await);
@@ -281,7 +282,7 @@ mod tests {
         let pool = Arc::new(Pool::default());
         let mut accepted = Vec::new();
         for _ in 0..2 {
-            let link = Link::open(&authority, TIMES, pool.buffers.take(), pool.place("a").ok()).await.unwrap();
+            let link = Link::open(&authority, TIMES, pool.buffers.take(), pool.permit("a").ok()).await.unwrap();
             accepted.push(listener.accept().await.unwrap().0);
             assert!(link.is_alive(false));
             Arc::clone(&pool).put(key("a", &authority), link);
@@ -304,8 +305,8 @@ mod tests {
         let authority = listener.local_addr().unwrap().to_string();
         let pool = Arc::new(Pool::new(Limits::new(3, 2)));
         let link = async |id: &str| {
-            let place = pool.place(id).unwrap();
-            Link::open(&authority, TIMES, pool.buffers.take(), Some(place)).await.unwrap()
+            let permit = pool.permit(id).unwrap();
+            Link::open(&authority, TIMES, pool.buffers.take(), Some(permit)).await.unwrap()
         };
         let (first, second, third) = (link("a").await, link("a").await, link("b").await);
         assert_eq!(pool.exhausted("a"), Some(LimitReached::PerSandbox(2)));
@@ -313,18 +314,18 @@ mod tests {
         Arc::clone(&pool).put(key("b", &authority), third);
         assert_eq!(pool.exhausted("b"), None);
         assert_eq!(pool.exhausted("c"), None, "another's may give way");
-        assert_eq!(pool.place("a").unwrap_err(), LimitReached::PerSandbox(2), "but not to who has as many as it may");
+        assert_eq!(pool.permit("a").unwrap_err(), LimitReached::PerSandbox(2), "but not to who has as many as it may");
         assert_eq!(pool.len(), 1);
         Arc::clone(&pool).put(key("a", &authority), first);
-        let place = pool.place("c").unwrap();
+        let permit = pool.permit("c").unwrap();
         assert_eq!(pool.state().sandboxes["b"].len(), 0, "it has rested longer");
         assert_eq!((pool.limits.open(), pool.len()), (3, 1));
-        drop(place);
-        let place = pool.place("a").unwrap();
+        drop(permit);
+        let permit = pool.permit("a").unwrap();
         assert!(pool.is_empty(), "its own, since it has as many as it may");
-        assert_eq!(pool.place("a").unwrap_err(), LimitReached::PerSandbox(2));
+        assert_eq!(pool.permit("a").unwrap_err(), LimitReached::PerSandbox(2));
         assert_eq!(pool.exhausted("a"), Some(LimitReached::PerSandbox(2)));
-        drop((place, second));
+        drop((permit, second));
         assert_eq!(pool.limits.open(), 0);
     }
 }

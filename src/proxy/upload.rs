@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{header, request::Parts};
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
@@ -22,7 +22,7 @@ pub struct Upload {
     held: Option<Held>,
     /// How many pieces the backend has taken.
     taken: u64,
-    /// How slow the client may be.
+    /// How slow the client may be; none once the backend has answered.
     pace: Option<Pace>,
 }
 
@@ -53,16 +53,18 @@ impl Upload {
         Self { kind, ..Self::default() }
     }
 
-    /// The body that a client sends with a request of these fields. One that waits for the word to send it is made to wait
+    /// The body that a client sends with a request of this head. One that waits for the word to send it is made to wait
     /// for the backend's, at most for `times.go_on`; one that brings too little within `times.upload` is given up.
-    pub fn of_client(body: Incoming, headers: &HeaderMap, times: Times) -> Self {
+    pub fn of_client(body: Incoming, head: &Parts, times: Times) -> Self {
         if body.is_end_stream() {
             return Self::empty();
         }
-        let expects =
-            headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let expects = head
+            .headers
+            .get(header::EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let held = expects.then(|| Held { patience: Box::pin(sleep(times.go_on)) });
-        Self { kind: Kind::Client(body), held, taken: 0, pace: Some(Pace::new(times.upload)) }
+        Self { kind: Kind::Client(body), held, taken: 0, pace: Some(Pace::of(head.version, times.upload)) }
     }
 
     /// Whether there is no body.
@@ -87,6 +89,11 @@ impl Upload {
     /// The backend wants a body that was held back.
     pub(super) fn go_on(&mut self) {
         self.held = None;
+    }
+
+    /// The backend has answered: from now on the client may take its time, since what it waits for may be the answer.
+    pub(super) fn take_time(&mut self) {
+        self.pace = None;
     }
 
     /// Polls for the next piece.

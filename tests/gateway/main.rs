@@ -38,6 +38,7 @@ mod proxy_bodies;
 mod proxy_hostile;
 mod proxy_limits;
 mod proxy_tunnel;
+mod proxy_uploads;
 mod readiness;
 mod redis_tls;
 mod release;
