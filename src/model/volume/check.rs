@@ -8,9 +8,8 @@ use crate::runtime::{ErrorKind, RuntimeError};
 /// What would mean something to a shell.
 const SHELL: &[char] = &[';', '&', '|', '`', '$', '(', ')', '<', '>', '\r', '\n'];
 
-/// What the names of the server's own volumes begin with.
-const OWN_VOLUMES: [&str; 4] =
-    ["opensandbox-runtime-", "opensandbox-win-oem-", "opensandbox-gateway-", "opensandbox-expiry-"];
+/// What the names of the volumes begin with that belong to single sandboxes. Those of the gateway are the runtime's to refuse.
+const OWN_VOLUMES: [&str; 2] = ["opensandbox-runtime-", "opensandbox-win-oem-"];
 
 /// Checks volumes one after the other; `allowed` are the paths of the host at and below which may be mounted, `reserved`
 /// the places in the sandbox that are the server's own.
@@ -58,17 +57,18 @@ fn check_one(volume: &Volume, allowed: &[String]) -> Result<(), RuntimeError> {
             check_host_path(path, allowed)?;
             check_host_path(&joined(path, sub_path), allowed)
         }
-        Source::Claim(claim) => check_claim(&claim.name),
+        Source::Claim(claim) => check_claim(&volume.name, &claim.name),
         Source::Ossfs(ossfs) => check_ossfs(ossfs, sub_path),
     }
 }
 
-/// Refuses the volumes that the server keeps for itself: what runs in each sandbox, and what it knows of the engine.
-fn check_claim(name: &str) -> Result<(), RuntimeError> {
-    match OWN_VOLUMES.iter().find(|prefix| name.starts_with(**prefix)) {
-        Some(_) => Err(invalid(format!("The Docker named volume '{name}' is the server's own and cannot be mounted."))),
-        None => Ok(()),
+/// Refuses the volumes that the server makes for a sandbox: they have what runs in it.
+fn check_claim(volume: &str, name: &str) -> Result<(), RuntimeError> {
+    if OWN_VOLUMES.iter().any(|prefix| name.starts_with(prefix)) {
+        let text = format!("Volume '{volume}': the name '{name}' is the gateway's own.");
+        return Err(fault(VolumeFault::ClaimNotFound, text));
     }
+    Ok(())
 }
 
 fn check_sub_path(path: &str) -> Result<(), RuntimeError> {
@@ -247,25 +247,17 @@ mod tests {
     #[test]
     fn the_server_s_own_volumes_are_nobody_else_s() {
         let claim = |name: &str| {
-            let claim =
-                super::super::Claim { name: name.to_owned(), create_if_not_exists: true, delete_on_termination: false };
-            volume("v", None, Source::Claim(claim))
+            let name = name.to_owned();
+            let claim = super::super::Claim { name, create_if_not_exists: true, delete_on_termination: false };
+            [volume("v", None, Source::Claim(claim))]
         };
-        for name in
-            ["opensandbox-runtime-x", "opensandbox-win-oem-x", "opensandbox-gateway-owner", "opensandbox-expiry-x"]
-        {
-            assert_eq!(refused(&[claim(name)]).0, ErrorKind::InvalidParameter, "{name}");
+        for name in ["opensandbox-runtime-x", "opensandbox-win-oem-x"] {
+            let text = format!("Volume 'v': the name '{name}' is the gateway's own.");
+            assert_eq!(refused(&claim(name)), (ErrorKind::Volume(VolumeFault::ClaimNotFound), text));
         }
-        check(
-            &[claim("opensandbox-data"), claim("opensandbox-runtime")].map(|mut volume| {
-                let Source::Claim(claim) = &volume.source else { unreachable!() };
-                volume.name.clone_from(&claim.name);
-                volume
-            }),
-            &[],
-            &[],
-        )
-        .unwrap();
+        for name in ["opensandbox-runtime", "my-opensandbox-runtime-x"] {
+            check(&claim(name), &[], &[]).unwrap();
+        }
     }
 
     #[test]
