@@ -58,20 +58,24 @@ class Walk:
             seen = (error.status_code, error.error.code, bool(error.request_id))
             self.report.check(step, seen == (status, code, True), seen)
 
+    def steps(self):
+        """The walk."""
+        return (
+            self.life,
+            self.listing,
+            self.states,
+            self.commands,
+            self.snapshots,
+            self.diagnostics,
+            self.volumes,
+            self.errors,
+        )
+
     async def run(self):
         """All steps; what they made is removed also when one fails."""
         self.manager = await go(self.manager)
         try:
-            for step in (
-                self.life,
-                self.listing,
-                self.states,
-                self.commands,
-                self.snapshots,
-                self.diagnostics,
-                self.volumes,
-                self.errors,
-            ):
+            for step in self.steps():
                 try:
                     await step()
                 except Exception:

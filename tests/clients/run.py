@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The official clients walk through what they can do, against the gateway (or the Python server, to prove the walks).
+"""The official clients walk through what they can do, against the gateway (or the Python server, to prove the walks); those whose
+name begins with `dev` against the gateway's `dev`, which needs no engine.
 
 Prints a line for each step that failed, then `N passed, N failed`; ends non-zero if a step failed or if something was
 left behind on the engine."""
@@ -18,6 +19,7 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests/parity"))
 
 import engine  # noqa: E402
+from dev import Dev  # noqa: E402
 from servers import KEY, Server  # noqa: E402
 
 CONFIG = """
@@ -66,9 +68,13 @@ def options():
     return parser.parse_args()
 
 
+DEV = "dev"
+
+
 def walks(asked):
     """Every walk: its name and its command. The proxied ones reach execd through the server."""
     python, script = str(asked.python), str(asked.node_path / "walk.mjs")
+    dev_script = str(asked.node_path / "dev_walk.mjs")
     found = {
         "python-async": [python, "python_walk.py", "async"],
         "python-sync": [python, "python_walk.py", "sync"],
@@ -77,13 +83,22 @@ def walks(asked):
         "javascript": ["node", script],
         "javascript-proxied": ["node", script, "proxied"],
     }
+    if asked.server.name == "opensandbox-gateway":
+        found |= {
+            "dev-python-async": [python, "dev_walk.py", "async"],
+            "dev-python-sync": [python, "dev_walk.py", "sync"],
+            "dev-python-sync-proxied": [python, "dev_walk.py", "sync", "proxied"],
+            "dev-osb": [python, "dev_cli_walk.py"],
+            "dev-javascript": ["node", dev_script],
+            "dev-javascript-proxied": ["node", dev_script, "proxied"],
+        }
     return {
         name: command for name, command in found.items() if not asked.walk or any(part in name for part in asked.walk)
     }
 
 
 def main():
-    """Runs all walks against one server; returns the exit code."""
+    """Runs all walks, those of each kind against one server; returns the exit code."""
     asked = options()
     work = ROOT / "target/clients/run"
     shutil.rmtree(work, ignore_errors=True)
@@ -91,7 +106,27 @@ def main():
     shared.mkdir(parents=True)
     (shared / "file").write_text("shared\n")
     # Node looks for packages beside the script, and the source tree has none.
-    shutil.copy(HERE / "walk.mjs", asked.node_path / "walk.mjs")
+    for script in ("walk.mjs", "dev_walk.mjs"):
+        shutil.copy(HERE / script, asked.node_path / script)
+    found = walks(asked)
+    on_dev = {name: command for name, command in found.items() if name.startswith(DEV)}
+    on_engine = {name: command for name, command in found.items() if name not in on_dev}
+    lines = []
+    if on_engine:
+        lines += walk_on_engine(asked, on_engine, work, shared)
+    if on_dev:
+        lines += walk_on_dev(asked, on_dev, work)
+    passed = sum(line.startswith("ok ") for line in lines)
+    failed = sum(line.startswith("FAILED ") for line in lines)
+    for line in lines:
+        if asked.verbose or not line.startswith("ok "):
+            print(line)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+def walk_on_engine(asked, found, work, shared):
+    """The walks of sandboxes on an engine; their lines."""
     before = engine.objects()
     server = Server("server", [str(asked.server)], CONFIG.format(shared=shared), work, (64000, 64999)).start().wait()
     env = os.environ | {
@@ -101,20 +136,29 @@ def main():
         "CLIENTS_SHARED": str(shared),
     }
     try:
-        with ThreadPoolExecutor(3) as pool:
-            lines = [
-                line for found in pool.map(lambda walk: walked(*walk, env), walks(asked).items()) for line in found
-            ]
+        lines = walk_all(found, env)
     finally:
         server.stop()
-    lines += [f"FAILED left on the engine: {kind} {name}" for kind, name in left_behind(before, asked.shared_engine)]
-    passed = sum(line.startswith("ok ") for line in lines)
-    failed = sum(line.startswith("FAILED ") for line in lines)
-    for line in lines:
-        if asked.verbose or not line.startswith("ok "):
-            print(line)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+    return lines + [
+        f"FAILED left on the engine: {kind} {name}" for kind, name in left_behind(before, asked.shared_engine)
+    ]
+
+
+def walk_on_dev(asked, found, work):
+    """The walks of sandboxes that are local processes; their lines."""
+    dev = Dev(str(asked.server), work)
+    try:
+        env = os.environ | dev.wait() | {"HOME": str(work)}
+        lines = walk_all(found, env)
+    finally:
+        ended = dev.stop()
+    return lines + [f"FAILED the end of dev: {why}" for why in ended]
+
+
+def walk_all(found, env):
+    """Runs walks at the same time and returns their lines."""
+    with ThreadPoolExecutor(3) as pool:
+        return [line for walk in pool.map(lambda walk: walked(*walk, env), found.items()) for line in walk]
 
 
 def walked(name, command, env):

@@ -99,3 +99,32 @@ fn gather(path: &Path, depth: usize, fits: impl Fn(&DirEntry) -> bool) -> Result
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pattern is a client's, and costs no more than its length allows.
+    #[test]
+    fn no_pattern_costs_much() {
+        let name = Path::new("a").join("b".repeat(255));
+        for pattern in [
+            "*".repeat(MAX_PATTERN),
+            "**/".repeat(MAX_PATTERN / 3),
+            "*a".repeat(MAX_PATTERN / 2),
+            "{a,b}".repeat(MAX_PATTERN / 5),
+            "{".repeat(MAX_PATTERN),
+            format!("{}a{}", "{a,".repeat(1000), "}".repeat(1000)),
+            "[a-z]".repeat(MAX_PATTERN / 5),
+            "?".repeat(MAX_PATTERN),
+            "\u{10ffff}".repeat(MAX_PATTERN / 4),
+        ] {
+            let start = Instant::now();
+            if let Ok(matcher) = matcher(&pattern) {
+                (0..100).for_each(|_| drop(matcher.is_match(&name)));
+            }
+            assert!(start.elapsed() < Duration::from_secs(2), "{:?}: {}", start.elapsed(), &pattern[..20]);
+        }
+        assert!(matcher(&"a".repeat(MAX_PATTERN + 1)).is_err());
+    }
+}

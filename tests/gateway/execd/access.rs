@@ -57,6 +57,20 @@ async fn nobody_runs_anything_without_the_token() {
     assert!(!gateway.output().contains(&sandbox.token), "the token is in the log");
 }
 
+/// Whatever way the port is written: what is answered here is never looked for on the machine's own port of that number.
+#[tokio::test]
+async fn every_spelling_of_the_port_asks_for_the_token() {
+    let gateway = gateway();
+    let sandbox = Sandbox::create(&gateway).await;
+    for port in ["44772", "044772", "%34%34772", "+44772", "44772.0", "4_4772"] {
+        let target = format!("/v1/sandboxes/{}/proxy/{port}/ping", sandbox.id);
+        let refused = request(gateway.address(), "GET", &target, &[], "").await;
+        assert!([400, 401, 404, 422].contains(&refused.status()), "{port} {refused}");
+        let answered = request(gateway.address(), "GET", &target, &[KEY, &sandbox.lines()], "").await;
+        assert!([200, 400, 404, 422].contains(&answered.status()), "{port} {answered}");
+    }
+}
+
 /// Also with the token, which a page cannot know: what the process runtime answers it answers to this machine alone.
 #[tokio::test]
 async fn foreign_pages_and_names_reach_no_execd() {

@@ -284,6 +284,34 @@ async fn a_session_remembers_what_its_shell_did() {
     }
 }
 
+/// Where there is no bash, any shell does, for what it can write down.
+#[tokio::test]
+async fn a_session_of_another_shell_remembers_variables_and_the_directory() {
+    let gateway = gateway();
+    let programs = tempfile::tempdir().unwrap();
+    for program in ["sh", "mv", "cat", "tail", "mkdir", "sleep", "basename", "false"] {
+        let path = ["/usr/bin", "/bin"].map(|place| std::path::Path::new(place).join(program));
+        let path = path.into_iter().find(|path| path.exists()).unwrap();
+        std::os::unix::fs::symlink(path, programs.path().join(program)).unwrap();
+    }
+    let sandbox = Sandbox::with(&gateway, json!({"PATH": programs.path()})).await;
+    let session = sandbox.ask("POST", "/session", "").await.json()["session_id"].as_str().unwrap().to_owned();
+    let run = async |body: Value| {
+        let events = events(&sandbox.post(&format!("/session/{session}/run"), body).await.body);
+        (text(&events, "stdout"), events.last().unwrap()["error"]["evalue"].as_str().map(str::to_owned))
+    };
+    let line = async |line: &str| run(json!({"command": line})).await;
+    assert_eq!(line("command -v bash").await.0, "");
+    assert_eq!(line("mkdir -p a/b; cd a; X=\"it's \\\"x\\\"\"; export Y='2  3'").await, (String::new(), None));
+    assert_eq!(
+        line("echo $X; sh -c 'echo \"$Y\"'; basename \"$PWD\"; exit 6").await,
+        ("it's \"x\"\n2  3\na\n".to_owned(), Some("6".to_owned()))
+    );
+    assert_eq!(line("Z=1; false").await.1.as_deref(), Some("1"));
+    assert_eq!(run(json!({"command": "echo $Z; pwd", "cwd": "/usr"})).await.0, "1\n/usr\n");
+    assert!(line("pwd").await.0.ends_with("/a\n"));
+}
+
 #[tokio::test]
 async fn a_sessions_lines_wait_for_each_other_and_its_end_for_none() {
     let gateway = gateway();
@@ -307,6 +335,41 @@ async fn a_sessions_lines_wait_for_each_other_and_its_end_for_none() {
     for cwd in ["/nowhere", "/etc/passwd", "$NOTHING"] {
         assert_eq!(sandbox.post("/session", json!({"cwd": cwd})).await.status(), 400, "{cwd}");
     }
+}
+
+/// What is made piece by piece comes by the other protocol too, and a stream that is reset ends its command.
+#[tokio::test]
+async fn http_2_makes_no_difference() {
+    use crate::support::h2::H2;
+    let gateway = gateway();
+    let sandbox = Sandbox::create(&gateway).await;
+    let bytes = "0123456789\n".repeat(50_000);
+    fs::write(sandbox.work().await.join("file"), &bytes).unwrap();
+    let connection = H2::connect(gateway.address(), 65_535).await;
+    let token = ("x-execd-access-token", &*sandbox.token);
+    let mut stream = connection.get_with(&format!("{}/files/download?path=file", sandbox.base), &[token]).await;
+    assert_eq!(stream.head.headers["content-length"], bytes.len().to_string());
+    assert!(stream.body().await.unwrap() == bytes.as_bytes());
+    let mut stream = connection.get_with(&format!("{}/metrics/watch", sandbox.base), &[token]).await;
+    assert!(!stream.piece().await.unwrap().unwrap().is_empty());
+    let request = http::Request::post(format!("http://localhost{}/command", sandbox.base)).header(token.0, token.1);
+    let (answer, mut body) = connection.ready().await.send_request(request.body(()).unwrap(), false).unwrap();
+    body.send_data(r#"{"command": "sleep 1000 & echo $!; wait"}"#.into(), true).unwrap();
+    let mut answer = answer.await.unwrap().into_body();
+    let mut seen = Vec::new();
+    while events_of(&seen).len() < 2 {
+        seen.extend_from_slice(&answer.data().await.unwrap().unwrap());
+    }
+    let seen = events_of(&seen);
+    drop((answer, body));
+    assert_eq!(sandbox.ended(seen[0]["text"].as_str().unwrap()).await["exit_code"], 137);
+    dies(text(&seen, "stdout").trim()).await;
+}
+
+/// The events that have come whole.
+fn events_of(seen: &[u8]) -> Vec<Value> {
+    let whole = seen.windows(2).rposition(|two| two == b"\n\n").map_or(0, |at| at + 2);
+    events(&seen[..whole])
 }
 
 #[tokio::test]

@@ -73,6 +73,23 @@ async fn a_client_that_takes_nothing_costs_no_memory() {
     dies(fs::read_to_string(&file).unwrap().trim()).await;
 }
 
+/// The deadline of all answers holds for these too, and what was made for nobody ends.
+#[tokio::test]
+async fn a_client_that_takes_nothing_for_long_is_cut_off_and_its_command_ends() {
+    let stall = "[logs]\nwrite_stall_timeout_seconds = 1\n";
+    let gateway = Setup::process().api_key("the-key").section(stall).start();
+    let sandbox = Sandbox::create(&gateway).await;
+    let (id, _client) = sandbox.begin("echo $$ > pid; exec yes").await;
+    let file = sandbox.work().await.join("pid");
+    eventually("it runs", Duration::from_secs(5), || fs::read_to_string(&file).is_ok_and(|text| text.ends_with('\n')))
+        .await;
+    dies(fs::read_to_string(&file).unwrap().trim()).await;
+    assert_eq!(sandbox.ended(&id).await["exit_code"], 137);
+    let line =
+        || gateway.output().lines().any(|line| line.contains("/command HTTP/1.1") && line.contains("end=slow_client"));
+    eventually("the access log says so", Duration::from_secs(5), line).await;
+}
+
 #[tokio::test]
 async fn the_background_keeps_the_last_of_its_output() {
     let gateway = gateway();
