@@ -92,6 +92,7 @@ use crate::{
 pub use self::options::DockerOptions;
 use self::{
     cache::Cache,
+    create::Preparing,
     creations::Creations,
     endpoint::Endpoint,
     engine::Engine,
@@ -112,6 +113,9 @@ const CHANGES: u32 = 1024;
 
 /// How long [`Runtime::shutdown`] waits for creations and removals that are under way.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether they have ended.
+const SHUTDOWN_LOOK: Duration = Duration::from_millis(20);
 
 /// How many looks at files below `~/.opensandbox` may be under way.
 const READS: usize = 64;
@@ -143,6 +147,7 @@ struct Inner {
     copies: Copies,
     outage: Outage,
     changes: Arc<Semaphore>,
+    preparing: Preparing,
     /// Held while a sandbox's files are changed, or the sandbox is removed.
     turns: Locks,
     /// Held while a sandbox is paused or resumed.
@@ -233,6 +238,7 @@ impl Inner {
             copies: Copies::default(),
             outage: Outage::default(),
             changes: Arc::new(Semaphore::new(CHANGES as usize)),
+            preparing: Preparing::default(),
             turns: Locks::default(),
             pauses: Locks::default(),
             lookups: Lookups::default(),
@@ -380,10 +386,20 @@ impl Runtime for Docker {
     }
 
     async fn shutdown(&self) {
-        let under_way = self.inner.changes.acquire_many(CHANGES);
-        match tokio::time::timeout(SHUTDOWN_PATIENCE, under_way).await {
-            Ok(_) => self.inner.changes.close(),
-            Err(_) => tracing::warn!("creations or removals are still under way and are given up"),
+        let inner = &self.inner;
+        // Nothing new begins. What is still prepared has made nothing on the engine, and may hang in a volume's tool or file.
+        inner.changes.close();
+        let is_quiet = || CHANGES as usize - inner.changes.available_permits() <= inner.preparing.count();
+        let quiet = async {
+            while !is_quiet() {
+                tokio::time::sleep(SHUTDOWN_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(SHUTDOWN_PATIENCE, quiet).await.is_err() {
+            tracing::warn!("creations or removals are still under way and are given up");
+        }
+        if inner.preparing.count() > 0 {
+            tracing::warn!(creations = inner.preparing.count(), "creations that had made nothing yet are given up");
         }
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }

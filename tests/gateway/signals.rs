@@ -243,38 +243,67 @@ fn dev_ends_when_its_terminal_goes() {
     assert!(ended.stdout.contains("SIGHUP: ending"), "{ended:?}");
 }
 
+/// A gateway in which the creation of a sandbox hangs in a volume's tool that ignores signals.
+struct Hung {
+    pair: Pair,
+    created: tokio::task::JoinHandle<()>,
+    tools: tempfile::TempDir,
+}
+
+impl Hung {
+    async fn start() -> Self {
+        let tools = tempfile::tempdir().unwrap();
+        let pid = tools.path().join("pid");
+        let script = format!(
+            "#!/bin/sh\ntrap '' TERM INT HUP\necho $$ > {0}.new && mv {0}.new {0}\nexec sleep 1000\n",
+            pid.display()
+        );
+        for name in ["ossfs", "ossfs2"] {
+            let path = tools.path().join(name);
+            fs::write(&path, &script).unwrap();
+            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap());
+        let root = format!("[storage]\nossfs_mount_root = '{}'", tools.path().join("mnt").display());
+        let pair = Pair::with(|setup| setup.env("PATH", &path).section(&root));
+        let address = pair.address();
+        let created = tokio::spawn(async move {
+            let body = r#"{"image":{"uri":"osb-test/busybox:1"},"resourceLimits":{},"timeout":60,"entrypoint":["sh"],"volumes":[{"name":"a",
+                "mountPath":"/a","ossfs":{"bucket":"abc","endpoint":"e.example","accessKeyId":"i","accessKeySecret":"s"}}]}"#;
+            request(address, "POST", "/v1/sandboxes", &["Content-Type: application/json"], body).await;
+        });
+        eventually("the tool", Duration::from_secs(10), || pid.exists()).await;
+        Self { pair, created, tools }
+    }
+}
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        self.created.abort();
+        // It may have gone with the gateway.
+        if let Ok(tool) = fs::read_to_string(self.tools.path().join("pid")) {
+            let _ = Command::new("kill").args(["-s", "KILL", tool.trim()]).stderr(Stdio::null()).status();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_volumes_tool_that_ignores_signals_does_not_hold_up_the_second_one() {
-    let tools = tempfile::tempdir().unwrap();
-    let pid = tools.path().join("pid");
-    let script = format!(
-        "#!/bin/sh\ntrap '' TERM INT HUP\necho $$ > {0}.new && mv {0}.new {0}\nexec sleep 1000\n",
-        pid.display()
-    );
-    for name in ["ossfs", "ossfs2"] {
-        let path = tools.path().join(name);
-        fs::write(&path, &script).unwrap();
-        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    }
-    let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap());
-    let root = format!("[storage]\nossfs_mount_root = '{}'", tools.path().join("mnt").display());
-    let mut pair = Pair::with(|setup| setup.env("PATH", &path).section(&root));
-    let address = pair.address();
-    let created = tokio::spawn(async move {
-        let body = r#"{"image":{"uri":"osb-test/busybox:1"},"resourceLimits":{},"timeout":60,"entrypoint":["sh"],"volumes":[{"name":"a",
-            "mountPath":"/a","ossfs":{"bucket":"abc","endpoint":"e.example","accessKeyId":"i","accessKeySecret":"s"}}]}"#;
-        request(address, "POST", "/v1/sandboxes", &["Content-Type: application/json"], body).await
-    });
-    eventually("the tool", Duration::from_secs(10), || pid.exists() || created.is_finished()).await;
-    assert!(pid.exists(), "{}", created.await.unwrap());
-    pair.gateway.terminate();
+    let mut hung = Hung::start().await;
+    hung.pair.gateway.terminate();
     tokio::time::sleep(Duration::from_millis(500)).await;
     let start = Instant::now();
-    pair.gateway.terminate();
-    assert_eq!(pair.gateway.wait(Duration::from_secs(10)).code(), Some(143));
+    hung.pair.gateway.terminate();
+    assert_eq!(hung.pair.gateway.wait(Duration::from_secs(10)).code(), Some(143));
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-    created.abort();
-    let tool = fs::read_to_string(&pid).unwrap();
-    // It may have gone with the gateway.
-    let _ = Command::new("kill").args(["-s", "KILL", tool.trim()]).stderr(Stdio::null()).status();
+}
+
+#[tokio::test]
+async fn a_volumes_tool_that_hangs_holds_up_the_end_no_longer_than_the_grace() {
+    let mut hung = Hung::start().await;
+    let start = Instant::now();
+    hung.pair.gateway.terminate();
+    assert_eq!(hung.pair.gateway.wait(Duration::from_secs(20)).code(), Some(0));
+    // The default grace is 5 s; a creation that has made something on the engine would have 30.
+    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
 }

@@ -1,6 +1,14 @@
 //! Creation, from a checked plan to a started container, or to nothing at all (docker-runtime.md §3).
 
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bollard::{errors::Error, query_parameters::ListNetworksOptions};
 use bytes::Bytes;
@@ -42,6 +50,31 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Network modes that need no network of that name.
 const BUILT_IN: [&str; 4] = ["host", "bridge", "none", "default"];
 
+/// Counts the creations that have made nothing on the engine so far.
+#[derive(Debug, Default)]
+pub(super) struct Preparing(Arc<AtomicUsize>);
+
+/// A creation that is prepared, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Preparation(Arc<AtomicUsize>);
+
+impl Preparing {
+    fn enter(&self) -> Preparation {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Preparation(Arc::clone(&self.0))
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Preparation {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Inner {
     /// The checks that must pass before anything is changed.
     pub(super) async fn plan(&self, request: CreateRequest) -> Result<Plan, RuntimeError> {
@@ -55,9 +88,10 @@ impl Inner {
         let id = Uuid::new_v4().to_string();
         // Neither a removal nor its own expiry may come in between.
         let _turn = self.turns.turn(&id).await;
+        let mut preparing = Some(self.preparing.enter());
         let note = self.creations.begin(&id).await;
         let mut mounts = Mounts::default();
-        let mut made = self.make(&plan, &id, &mut mounts).await;
+        let mut made = self.make(&plan, &id, &mut mounts, &mut preparing).await;
         if made.is_err() && self.creations.has_given_up(&id) {
             // The note stays until what the engine may yet make of it is gone.
         } else if let Some(note) = note
@@ -84,7 +118,13 @@ impl Inner {
         Ok(answer(plan, id))
     }
 
-    async fn make(&self, plan: &Plan, id: &str, mounts: &mut Mounts) -> Result<(), RuntimeError> {
+    async fn make(
+        &self,
+        plan: &Plan,
+        id: &str,
+        mounts: &mut Mounts,
+        preparing: &mut Option<Preparation>,
+    ) -> Result<(), RuntimeError> {
         self.mount(id, &plan.volumes, mounts).await?;
         let image = match &plan.snapshot_id {
             Some(_) => image::present(&self.engine, &plan.image).await?,
@@ -96,6 +136,8 @@ impl Inner {
             image::ensure(&self.engine, &source, None).await?;
         }
         self.stage(id, mounts).await?;
+        // From here on the engine makes things, which a shutdown waits for.
+        *preparing = None;
         let platform = image.platform.as_ref();
         self.start_anew(&Making { plan, id, inherited: &image.labels, platform, archive, mounts }).await
     }
