@@ -32,7 +32,7 @@ impl Program {
         let config = home.join("config.toml");
         let text = format!(
             "[server]\nhost = \"127.0.0.1\"\nport = {port}\napi_key = \"k\"\n[runtime]\ntype = \"docker\"\n\
-             execd_image = \"osb-test/execd:stub\"\n[docker]\nnetwork_mode = \"bridge\"\npublish_host = \"127.0.0.1\"\n\
+             execd_image = \"osb-test/execd:stub\"\n[docker]\nnetwork_mode = \"bridge\"\nexpiry = \"off\"\npublish_host = \"127.0.0.1\"\n\
              [storage]\nallowed_host_paths = [\"{}\"]\n",
             allowed.display()
         );
