@@ -84,6 +84,9 @@ def as_bound(seen):
     for mount in seen["Mounts"]:
         if mount["Source"].startswith(STAGE):
             mount |= {"Source": real(mount["Source"]), "Mode": "rw" if mount["RW"] else "ro"}
+            # What is below the engine's own folder it binds so that it can unmount there.
+            if mount["Source"].startswith(docker("info", "--format", "{{.DockerRootDir}}").strip()):
+                mount["Propagation"] = "rslave"
     return seen
 
 
