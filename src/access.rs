@@ -1,6 +1,6 @@
 //! The access line: one a request, written when the response's *body* ends.
 
-use std::{error::Error, fmt, sync::Arc, time::Instant};
+use std::{error::Error, fmt, net::SocketAddr, sync::Arc, time::Instant};
 
 use http::{Method, StatusCode, Version};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -11,7 +11,6 @@ use crate::{
     logs::finish::Finish,
     metrics::streams::StreamGuard,
     open::{Entry, InFlight},
-    peer::Peer,
 };
 
 /// What the access line says of a request; written when this is dropped.
@@ -21,7 +20,7 @@ pub struct Report {
     /// None as long as there is no answer.
     status: Option<StatusCode>,
     bytes: u64,
-    error: Option<String>,
+    error: Option<Box<str>>,
     end: Finish,
     follow: bool,
     quiet: bool,
@@ -34,11 +33,11 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Request {
     /// The client, whom a trusted proxy may have named.
-    pub peer: Peer,
+    pub peer: SocketAddr,
     /// The method.
     pub method: Method,
     /// The path, without the query: that may hold what is nobody's business.
-    pub path: String,
+    pub path: Box<str>,
     /// The protocol's version.
     pub version: Version,
     /// When the head was there.
@@ -97,7 +96,7 @@ impl Report {
 
     /// Keeps why the body broke off, with its causes.
     pub fn note(&mut self, error: &dyn Error) {
-        self.error = Some(causes::chain(error));
+        self.error = Some(causes::chain(error).into());
     }
 
     /// Notes how the body ended.
@@ -111,7 +110,7 @@ impl Report {
     fn name(&self) -> String {
         let Request { peer, method, path, start, .. } = &self.request;
         let (method, path) = (Cut::short(method.as_str()), Cut::short(path));
-        format!("{method} {path} of {} after {} s and {} bytes", peer.address, start.elapsed().as_secs(), self.bytes)
+        format!("{method} {path} of {peer} after {} s and {} bytes", start.elapsed().as_secs(), self.bytes)
     }
 
     fn write(&self) {
@@ -127,7 +126,7 @@ impl Report {
         // A field of few lines, which all others are spared.
         let follow = follow.then_some(true);
         let _entered = span.enter();
-        let (peer, method, path) = (peer.address, Cut::of(method.as_str()), Cut::of(path));
+        let (method, path) = (Cut::of(method.as_str()), Cut::of(path));
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = status.map_or(0, |status| status.as_u16());
         match (*end, error) {
@@ -219,5 +218,11 @@ mod tests {
             let cut = Cut::of(&long).to_string();
             assert!(cut.ends_with('…') && cut.len() <= MAX_CUT + 3 && cut.len() >= MAX_CUT, "{}", cut.len());
         }
+    }
+
+    /// As long as a silent follower is there, so is this.
+    #[test]
+    fn a_report_is_small() {
+        assert!(size_of::<Report>() <= 192, "{}", size_of::<Report>());
     }
 }

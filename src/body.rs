@@ -38,21 +38,30 @@ pub struct Body {
     /// Boxed, as a log is: a response is moved from hand to hand on its way to hyper.
     report: Option<Box<Report>>,
     client: Option<ClientWatch>,
-    rest: Rest,
+    /// Boxed, since it is rarely anything.
+    rest: Option<Box<Rest>>,
 }
 
 /// What is still to be sent when the body's source has ended, on HTTP/2.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 enum Rest {
-    /// The source goes on, or all is done.
-    #[default]
-    None,
     /// The last byte.
     Byte(Bytes),
     /// Trailers, which end the stream.
-    Trailers(Box<HeaderMap>),
+    Trailers(HeaderMap),
     /// Nothing but the stream's end.
     End,
+}
+
+impl Rest {
+    /// The frame that it is, if it is one.
+    fn frame(self) -> Option<Frame<Bytes>> {
+        match self {
+            Self::Byte(byte) => Some(Frame::data(byte)),
+            Self::Trailers(trailers) => Some(Frame::trailers(trailers)),
+            Self::End => None,
+        }
+    }
 }
 
 impl Drop for Body {
@@ -91,33 +100,33 @@ pub enum Broken {
 impl Body {
     /// A body without bytes.
     pub fn empty() -> Self {
-        Self { kind: Kind::Full(None), report: None, client: None, rest: Rest::None }
+        Self { kind: Kind::Full(None), report: None, client: None, rest: None }
     }
 
     /// A body of these bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = Some(bytes.into()).filter(|bytes| !bytes.is_empty());
-        Self { kind: Kind::Full(bytes), report: None, client: None, rest: Rest::None }
+        Self { kind: Kind::Full(bytes), report: None, client: None, rest: None }
     }
 
     /// A body that streams a log.
     pub fn log(log: LogBody) -> Self {
-        Self { kind: Kind::Log(Box::pin(log)), report: None, client: None, rest: Rest::None }
+        Self { kind: Kind::Log(Box::pin(log)), report: None, client: None, rest: None }
     }
 
     /// A body that passes on a backend's answer.
     pub fn proxy(proxy: ProxyBody) -> Self {
-        Self { kind: Kind::Proxy(proxy), report: None, client: None, rest: Rest::None }
+        Self { kind: Kind::Proxy(proxy), report: None, client: None, rest: None }
     }
 
     /// A body that is made piece by piece.
     pub fn pieces(pieces: PiecesBody) -> Self {
-        Self { kind: Kind::Pieces(pieces), report: None, client: None, rest: Rest::None }
+        Self { kind: Kind::Pieces(pieces), report: None, client: None, rest: None }
     }
 
     /// No body; the connection is to become `tunnel`.
     pub fn tunnel(tunnel: Tunnel) -> Self {
-        Self { kind: Kind::Tunnel(Some(Box::new(tunnel))), report: None, client: None, rest: Rest::None }
+        Self { kind: Kind::Tunnel(Some(Box::new(tunnel))), report: None, client: None, rest: None }
     }
 
     /// The place in the list of open streams, if this is a log.
@@ -156,7 +165,7 @@ impl Body {
         }
         match &self.client {
             Some(client) if client.has_stalled() => Finish::SlowClient,
-            _ if !matches!(self.rest, Rest::None) => Finish::ClientGone,
+            _ if self.rest.is_some() => Finish::ClientGone,
             _ => finish,
         }
     }
@@ -189,33 +198,29 @@ impl Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
-            match std::mem::take(&mut self.rest) {
-                Rest::None => {}
-                Rest::Byte(byte) => return Poll::Ready(Some(Ok(Frame::data(byte)))),
-                rest if stream.poll_taken(cx).is_pending() => {
-                    self.rest = rest;
-                    return Poll::Pending;
+            if let Some(rest) = &self.rest {
+                if !matches!(**rest, Rest::Byte(_)) {
+                    ready!(stream.poll_taken(cx));
                 }
-                Rest::Trailers(trailers) => return Poll::Ready(Some(Ok(Frame::trailers(*trailers)))),
-                Rest::End => return Poll::Ready(None),
+                return Poll::Ready(self.rest.take().and_then(|rest| rest.frame()).map(Ok));
             }
             let frame = match ready!(self.poll_source(cx)) {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => {
-                    self.rest = Rest::End;
+                    self.rest = Some(Box::new(Rest::End));
                     continue;
                 }
             };
             match frame.into_data() {
                 Ok(mut data) => {
                     if data.len() > 1 && self.is_source_ended() {
-                        self.rest = Rest::Byte(data.split_off(data.len() - 1));
+                        self.rest = Some(Box::new(Rest::Byte(data.split_off(data.len() - 1))));
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Err(frame) => match frame.into_trailers() {
-                    Ok(trailers) => self.rest = Rest::Trailers(Box::new(trailers)),
+                    Ok(trailers) => self.rest = Some(Box::new(Rest::Trailers(trailers))),
                     Err(other) => return Poll::Ready(Some(Ok(other))),
                 },
             }
@@ -249,7 +254,7 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.rest, Rest::None) && self.is_source_ended()
+        self.rest.is_none() && self.is_source_ended()
     }
 
     fn size_hint(&self) -> SizeHint {

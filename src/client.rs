@@ -101,6 +101,11 @@ impl Shared {
         })
     }
 
+    /// The connection.
+    pub(crate) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
     /// Whether a write makes no progress, from now on or no longer.
     pub(crate) fn set_blocked(&self, is_blocked: bool) {
         if is_blocked { self.blocked.begin() } else { self.blocked.end() }

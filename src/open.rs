@@ -113,7 +113,7 @@ impl Table {
             return Err(NoPlace::Full);
         }
         state.last_id += 1;
-        let entry = Arc::new(Entry::new(state.last_id, peer, local, source));
+        let entry = Arc::new(Entry::new(state.last_id, peer, local, source.is_some()));
         state.open.insert(entry.id(), Arc::clone(&entry));
         if let Some(source) = source {
             *state.by_source.entry(source).or_default() += 1;
@@ -233,6 +233,12 @@ impl fmt::Debug for Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As long as a silent follower is there, so is this.
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<Entry>() <= 144, "{}", size_of::<Entry>());
+    }
 
     fn table(total: usize, per_address: usize) -> Arc<Table> {
         let proxy: IpAddr = "fd00::5".parse().unwrap();

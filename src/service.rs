@@ -204,13 +204,13 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
     fn call(&self, req: Request<Incoming>) -> Self::Future {
         let id = request_id(&req);
-        let (method, path) = (req.method().clone(), req.uri().path().to_owned());
+        let (method, path) = (req.method().clone(), Box::<str>::from(req.uri().path()));
         // Of the highest level, so that whatever line is written has its request's id.
         let span =
             tracing::error_span!("request", request_id = &*String::from_utf8_lossy(id.as_bytes()), %method, path);
         // From here on the client is whom a trusted proxy names.
         let peer = self.peer.client(req.headers(), &self.gateway.proxies);
-        let service = Self { peer: peer.clone(), ..self.clone() };
+        let (peer, service) = (peer.address, Self { peer, ..self.clone() });
         let (version, start) = (req.version(), Instant::now());
         let request = access::Request { peer, method, path, version, start, span: span.clone() };
         let report = Report::new(request, &self.entry, &self.gateway.api.drain);

@@ -1,17 +1,22 @@
 //! What is known of one open connection.
 
 use std::{
+    future::{Future, poll_fn},
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU32, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 
-use super::now_ms;
+use super::{now_ms, source};
 
 /// One open connection. Shared by its socket, its requests and the [`Table`](super::Table).
 #[derive(Debug)]
@@ -19,11 +24,16 @@ pub struct Entry {
     id: u64,
     peer: SocketAddr,
     local: SocketAddr,
-    source: Option<IpAddr>,
-    /// Requests whose answers have not all been written.
-    requests: AtomicUsize,
+    /// Counts as one of its address's.
+    has_source: bool,
     /// There has been a request.
     was_asked: AtomicBool,
+    /// One of [`GIVE_WAY`] and [`STALLED`] when the connection is to end.
+    end: AtomicU8,
+    /// Requests whose answers have not all been written.
+    requests: AtomicU32,
+    /// For how long it had acknowledged nothing when it was last looked at, in milliseconds.
+    still: AtomicU32,
     /// Since when there has been no request, by [`now_ms`].
     idle_since: AtomicU64,
     /// Bytes that the system has taken for the client.
@@ -32,34 +42,37 @@ pub struct Entry {
     acked: AtomicU64,
     /// When it was last seen to acknowledge some, or first seen to owe some, by [`now_ms`]; 0 while it owes nothing.
     moved: AtomicU64,
-    /// For how long it had acknowledged nothing when it was last looked at, in milliseconds.
-    still: AtomicU64,
-    is_stalled: AtomicBool,
-    /// The connection's task has something to do: see [`Entry::told`].
-    told: Notify,
+    /// The connection's task.
+    task: AtomicWaker,
 }
+
+/// Another connection needs the place.
+const GIVE_WAY: u8 = 1;
+
+/// The client takes nothing.
+const STALLED: u8 = 2;
 
 /// A request in flight, as long as this lives.
 #[derive(Debug)]
 pub struct InFlight(Arc<Entry>);
 
 impl Entry {
-    /// The connection `id` from `peer` to `local`, which counts as one of `source`.
-    pub(super) fn new(id: u64, peer: SocketAddr, local: SocketAddr, source: Option<IpAddr>) -> Self {
+    /// The connection `id` from `peer` to `local`, which counts as one of its address's if it `has_source`.
+    pub(super) fn new(id: u64, peer: SocketAddr, local: SocketAddr, has_source: bool) -> Self {
         Self {
             id,
             peer,
             local,
-            source,
-            requests: AtomicUsize::new(0),
+            has_source,
             was_asked: AtomicBool::new(false),
+            end: AtomicU8::new(0),
+            requests: AtomicU32::new(0),
+            still: AtomicU32::new(0),
             idle_since: AtomicU64::new(now_ms()),
             written: AtomicU64::new(0),
             acked: AtomicU64::new(0),
             moved: AtomicU64::new(0),
-            still: AtomicU64::new(0),
-            is_stalled: AtomicBool::new(false),
-            told: Notify::new(),
+            task: AtomicWaker::new(),
         }
     }
 
@@ -67,15 +80,16 @@ impl Entry {
     #[cfg(test)]
     pub(crate) fn detached() -> Arc<Self> {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
-        Arc::new(Self::new(0, nowhere, nowhere, None))
+        Arc::new(Self::new(0, nowhere, nowhere, false))
     }
 
     pub(super) fn id(&self) -> u64 {
         self.id
     }
 
+    /// The address that it counts as one of.
     pub(super) fn source(&self) -> Option<IpAddr> {
-        self.source
+        self.has_source.then(|| source(self.peer.ip()))
     }
 
     /// The client's end.
@@ -100,28 +114,46 @@ impl Entry {
 
     /// Tells the connection to end, since another needs its place.
     pub(super) fn give_way(&self) {
-        self.told.notify_one();
+        self.tell(GIVE_WAY);
     }
 
     /// Tells the connection to end at once, since its client takes nothing.
     pub fn cut_stalled(&self) {
-        self.is_stalled.store(true, Relaxed);
-        self.told.notify_one();
+        self.tell(STALLED);
+    }
+
+    fn tell(&self, why: u8) {
+        self.end.fetch_max(why, AcqRel);
+        self.task.wake();
     }
 
     /// Whether the client was cut off because it took nothing for too long.
     pub fn is_stalled(&self) -> bool {
-        self.is_stalled.load(Relaxed)
+        self.end.load(Acquire) == STALLED
     }
 
     /// Notes that the client was cut off by the system for taking nothing.
     pub fn set_stalled(&self) {
-        self.is_stalled.store(true, Relaxed);
+        self.end.store(STALLED, Release);
     }
 
-    /// Resolves when the connection is to end: at once if [`Self::is_stalled`], else as soon as it has no request.
-    pub async fn told(&self) {
-        self.told.notified().await;
+    /// Resolves when the connection is to end: at once if [`Self::is_stalled`], else as soon as it has no request. Only the
+    /// connection's task may wait for this and for [`Self::stalled`].
+    pub fn told(&self) -> impl Future<Output = ()> {
+        poll_fn(|cx| self.poll_told(cx, GIVE_WAY))
+    }
+
+    /// Resolves when the connection is to end at once.
+    pub fn stalled(&self) -> impl Future<Output = ()> {
+        poll_fn(|cx| self.poll_told(cx, STALLED))
+    }
+
+    fn poll_told(&self, cx: &Context<'_>, least: u8) -> Poll<()> {
+        if self.end.load(Acquire) >= least {
+            return Poll::Ready(());
+        }
+        self.task.register(cx.waker());
+        if self.end.load(Acquire) >= least { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Counts bytes that the system has taken. Only one task writes at a time.
@@ -152,13 +184,13 @@ impl Entry {
             return 0;
         }
         let still = now.saturating_sub(moved);
-        self.still.store(still, Relaxed);
+        self.still.store(u32::try_from(still).unwrap_or(u32::MAX), Relaxed);
         still
     }
 
     /// For how long the client had acknowledged nothing of what it owed when it was last looked at.
     pub fn still_for(&self) -> Duration {
-        Duration::from_millis(self.still.load(Relaxed))
+        Duration::from_millis(self.still.load(Relaxed).into())
     }
 }
 

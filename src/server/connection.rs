@@ -94,7 +94,8 @@ impl Connections {
             Ok(stream)
         });
         let served = match tuned {
-            Ok(stream) => self.speak(WatchedIo::new(stream, Arc::clone(entry), self.is_blind), entry).await,
+            // Boxed: the futures that it passes through would each have room for it.
+            Ok(stream) => self.speak(Box::new(WatchedIo::new(stream, Arc::clone(entry), self.is_blind)), entry).await,
             Err(error) => Err(error.into()),
         };
         let peer = entry.peer();
@@ -104,7 +105,7 @@ impl Connections {
         }
     }
 
-    async fn speak(&self, io: WatchedIo, entry: &Arc<Entry>) -> Result<(), Failure> {
+    async fn speak(&self, io: Box<WatchedIo>, entry: &Arc<Entry>) -> Result<(), Failure> {
         let new = self.metrics.connection(Protocol::Unknown);
         let patience = FIRST_BYTES.min(self.keep_alive);
         let is_http2 = tokio::select! {
@@ -133,7 +134,7 @@ impl Connections {
         Peer::new(entry.peer(), &self.gateway.proxies)
     }
 
-    async fn speak_http1(&self, io: WatchedIo, entry: &Arc<Entry>) -> Result<(), Failure> {
+    async fn speak_http1(&self, io: Box<WatchedIo>, entry: &Arc<Entry>) -> Result<(), Failure> {
         let tunnels = Arc::<TunnelSlot>::default();
         let (gateway, peer) = (Arc::clone(&self.gateway), self.peer(entry));
         let service = Service::http1(gateway, peer, Arc::clone(entry), io.watch(), Arc::clone(&tunnels));
@@ -147,7 +148,7 @@ impl Connections {
         Ok(())
     }
 
-    async fn speak_http2(&self, io: WatchedIo, entry: &Arc<Entry>) -> Result<(), Failure> {
+    async fn speak_http2(&self, io: Box<WatchedIo>, entry: &Arc<Entry>) -> Result<(), Failure> {
         let service = Service::http2(Arc::clone(&self.gateway), self.peer(entry), Arc::clone(entry));
         let executor = StreamExecutor::new(Arc::clone(entry), self.write_stall);
         let connection = pin!(self.http2(executor.clone()).serve_connection(TokioIo::new(io), service));
@@ -183,7 +184,7 @@ impl Connections {
         let overdue = Box::pin(async {
             if gives_way {
                 // Cut short when the client stalls.
-                let _ = tokio::time::timeout(GIVE_WAY, entry.told()).await;
+                let _ = tokio::time::timeout(GIVE_WAY, entry.stalled()).await;
             } else {
                 entry.told().await;
             }
@@ -231,6 +232,6 @@ const STALLED: &str = "the client takes nothing";
 async fn run_tunnel(tunnel: Box<Tunnel>, entry: &Entry) -> Result<(), Failure> {
     tokio::select! {
         () = tunnel.run() => Ok(()),
-        () = entry.told() => Err(STALLED.into()),
+        () = entry.stalled() => Err(STALLED.into()),
     }
 }

@@ -22,7 +22,6 @@ use crate::{
 pub struct WatchedIo {
     write: OwnedWriteHalf,
     shared: Arc<Shared>,
-    entry: Arc<Entry>,
     is_blind: bool,
     is_blocked: bool,
 }
@@ -32,7 +31,7 @@ impl WatchedIo {
     /// says then is the first that is known of it.
     pub fn new(stream: TcpStream, entry: Arc<Entry>, is_blind: bool) -> Self {
         let (half, write) = stream.into_split();
-        Self { write, shared: Shared::new(half, Arc::clone(&entry)), entry, is_blind, is_blocked: false }
+        Self { write, shared: Shared::new(half, entry), is_blind, is_blocked: false }
     }
 
     /// A watch on this socket's client, for the bodies of its responses.
@@ -56,7 +55,7 @@ impl WatchedIo {
             self.shared.set_blocked(self.is_blocked);
         }
         match &written {
-            Poll::Ready(Ok(count)) => self.entry.add_written(*count),
+            Poll::Ready(Ok(count)) => self.shared.entry().add_written(*count),
             Poll::Ready(Err(error)) => self.note_error(error),
             Poll::Pending if self.shared.is_cut() => {
                 return Poll::Ready(Err(io::Error::new(
@@ -71,7 +70,7 @@ impl WatchedIo {
 
     fn note_error(&self, error: &io::Error) {
         if self.is_blind && error.kind() == io::ErrorKind::TimedOut {
-            self.entry.set_stalled();
+            self.shared.entry().set_stalled();
         }
     }
 }
