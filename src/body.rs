@@ -66,13 +66,7 @@ impl Rest {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let Some(mut report) = self.report.take() else { return };
-        let finish = self.finish();
-        report.ended(finish);
-        match &self.client {
-            Some(client) if matches!(finish, Finish::Complete | Finish::Drained) => client.settle(report),
-            _ => drop(report),
-        }
+        self.end_report();
     }
 }
 
@@ -155,6 +149,17 @@ impl Body {
         self.report = Some(report);
         self.client = Some(client);
         self
+    }
+
+    /// Ends the report, which waits until what was handed over has been written.
+    fn end_report(&mut self) {
+        let Some(mut report) = self.report.take() else { return };
+        let finish = self.finish();
+        report.ended(finish);
+        match &self.client {
+            Some(client) if matches!(finish, Finish::Complete | Finish::Drained) => client.settle(report),
+            _ => drop(report),
+        }
     }
 
     /// How the body has ended, if it ends here.
@@ -245,6 +250,10 @@ impl http_body::Body for Body {
                 Some(Err(error)) => report.note(error),
                 None => {}
             }
+        }
+        if stream.is_some() && this.is_end_stream() {
+            // hyper's task, and the body with it, may go on for longer than the answer.
+            this.end_report();
         }
         let piece = |bytes| match &stream {
             Some(stream) => Piece::of_http2(bytes, stream),

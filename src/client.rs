@@ -331,8 +331,7 @@ impl ClientWatch {
                 // The one before was of a request behind which this one was waiting.
                 let _before = lock(&shared.on_flush).report.replace(report);
             }
-            // What a stream's end waits for has been written: see `Body`.
-            Self::Http2(_) => drop(report),
+            Self::Http2(stream) => stream.park(report),
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod respond;
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Instant};
 
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tracing::Instrument;
@@ -133,6 +134,9 @@ impl Service {
         let (is_http1, drain) = (self.http1.is_some(), self.gateway.api.drain.clone());
         let tunnels = self.http1.as_ref().map(|http1| Arc::clone(&http1.tunnels));
         let client = self.client();
+        if let Some(stream) = client.stream().filter(|_| !req.body().is_end_stream()) {
+            stream.set_upload();
+        }
         let mut is_preflight = false;
         let mut res = if self.gateway.local_only && !origin::is_local(&req) {
             respond::error(ApiError::foreign_origin())

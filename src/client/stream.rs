@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
             AtomicBool, AtomicU64, AtomicUsize,
             Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -15,7 +15,11 @@ use std::{
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
 
-use crate::open::{Entry, InFlight, at_ms, now_ms};
+use crate::{
+    access::Report,
+    logs::finish::Finish,
+    open::{Entry, InFlight, at_ms, now_ms},
+};
 
 tokio::task_local! {
     /// The stream whose request the current task works on.
@@ -34,6 +38,10 @@ pub struct Http2Stream {
     stalled: AtomicBool,
     /// To be given up if the client makes no room.
     cut: AtomicBool,
+    /// The request came with a body.
+    has_upload: AtomicBool,
+    /// On an answer that was handed over to its end.
+    report: Mutex<Option<Box<Report>>>,
     /// Who waits until nothing is held.
     on_taken: AtomicWaker,
 }
@@ -48,7 +56,9 @@ pub struct Piece {
 impl Http2Stream {
     /// A stream of the connection `entry`, on which a request begins.
     pub fn new(entry: &Arc<Entry>) -> Arc<Self> {
-        Arc::new(Self { request: Some(InFlight::new(entry)), ..Self::default() })
+        let mut stream = Self::default();
+        stream.request = Some(InFlight::new(entry));
+        Arc::new(stream)
     }
 
     /// Polls `future`, the task of a stream, with `stream` as the current one.
@@ -93,6 +103,31 @@ impl Http2Stream {
         }
     }
 
+    /// Notes that the request comes with a body.
+    pub fn set_upload(&self) {
+        self.has_upload.store(true, Relaxed);
+    }
+
+    /// Whether the request came with a body.
+    pub fn has_upload(&self) -> bool {
+        self.has_upload.load(Relaxed)
+    }
+
+    /// Takes the report on an answer that was handed over to its end, until it has been written.
+    pub fn park(&self, report: Box<Report>) {
+        *self.report() = Some(report);
+    }
+
+    /// The answer has been written: so its report is due.
+    pub fn settle(&self) {
+        // It is written when it is dropped, out of the lock.
+        let _report = self.report().take();
+    }
+
+    fn report(&self) -> MutexGuard<'_, Option<Box<Report>>> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How long the client has made no room for what was handed over.
     pub fn blocked_for(&self) -> Duration {
         self.waits_since().map_or(Duration::ZERO, |since| since.elapsed())
@@ -122,6 +157,15 @@ impl Http2Stream {
         self.moves();
         if self.held.fetch_sub(1, AcqRel) == 1 {
             self.on_taken.wake();
+        }
+    }
+}
+
+impl Drop for Http2Stream {
+    fn drop(&mut self) {
+        let report = self.report().take();
+        if let Some(mut report) = report {
+            report.ended(if self.is_stalled() { Finish::SlowClient } else { Finish::ClientGone });
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hyper::rt::Executor;
@@ -19,6 +19,12 @@ use tokio::{sync::Notify, time::timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::{client::Http2Stream, deadline::Deadline, open::Entry};
+
+/// How long a stream whose request came with a body stays after the answer, which it may not have waited for.
+///
+/// What arrives for a stream that is gone is an error to h2, and after some hundreds of them it ends the connection, with all
+/// its other streams. Within this time a client has used up the stream's window, or has seen that it need send no more.
+const LINGER: Duration = Duration::from_millis(250);
 
 /// Spawns hyper's tasks for the streams of a connection.
 #[derive(Debug, Clone)]
@@ -55,20 +61,32 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
         let stream = Http2Stream::new(&self.entry);
         self.begun.notify_one();
         let (future, timeout) = (Some(future), self.write_stall);
-        self.streams.spawn(Guarded { future, stream, timeout, timer: None, has_yielded: false });
+        self.streams.spawn(Guarded { future, stream, timeout, timer: None, phase: Phase::Working });
     }
+}
+
+/// How far a stream's task has come.
+enum Phase {
+    /// hyper is at work.
+    Working,
+    /// hyper has handed everything over.
+    Over,
+    /// The same, and the connection's task has had its turn since.
+    Waiting,
+    /// The answer has been written. The stream stays for what the client may still be sending.
+    Lingering(Instant),
 }
 
 pin_project! {
     /// A stream's task, which is dropped, and its stream with it, when the client takes nothing for too long.
     struct Guarded<F> {
-        // None when hyper has done its part.
+        // Nothing after the last poll, unless the stream has to stay.
         #[pin]
         future: Option<F>,
         stream: Arc<Http2Stream>,
         timeout: Duration,
         timer: Option<Deadline>,
-        has_yielded: bool,
+        phase: Phase,
     }
 }
 
@@ -77,35 +95,54 @@ impl<F: Future<Output = ()>> Future for Guarded<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        if let Some(future) = this.future.as_mut().as_pin_mut()
-            && Http2Stream::scope(this.stream, || future.poll(cx)).is_ready()
+        if let Phase::Working = this.phase {
+            let future = this.future.as_mut().as_pin_mut().expect("there until the work is done");
+            if Http2Stream::scope(this.stream, || future.poll(cx)).is_ready() {
+                *this.phase = Phase::Over;
+                if !this.stream.has_upload() {
+                    this.future.set(None);
+                }
+            }
+        }
+        if let Phase::Over | Phase::Waiting = this.phase
+            && this.stream.poll_taken(cx).is_ready()
         {
-            this.future.set(None);
+            this.stream.settle();
+            if this.future.is_none() {
+                return Poll::Ready(());
+            }
+            *this.phase = Phase::Lingering(Instant::now() + LINGER);
         }
-        let is_over = this.future.is_none();
-        if is_over && this.stream.poll_taken(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        if is_over && !std::mem::replace(this.has_yielded, true) {
-            // The connection's task is about to write the rest: no timer is needed for that.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let Some(since) = this.stream.waits_since() else { return Poll::Pending };
-        if this.stream.is_cut() {
-            return Poll::Ready(());
-        }
-        let due = (since + *this.timeout).into();
-        let timer = this.timer.get_or_insert_with(|| Deadline::at(due));
-        timer.set(due);
+        let due = match *this.phase {
+            Phase::Over => {
+                // The connection's task is about to write the rest: no timer is needed for that.
+                *this.phase = Phase::Waiting;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Phase::Lingering(due) => due,
+            Phase::Working | Phase::Waiting => {
+                let Some(since) = this.stream.waits_since() else { return Poll::Pending };
+                if this.stream.is_cut() {
+                    return Poll::Ready(());
+                }
+                since + *this.timeout
+            }
+        };
+        let timer = this.timer.get_or_insert_with(|| Deadline::at(due.into()));
+        timer.set(due.into());
         if timer.poll(cx).is_pending() {
             return Poll::Pending;
         }
-        this.stream.set_stalled();
-        if is_over {
-            // The stream's end was given to h2 when there was room for it, which the client has since taken back; no reset
-            // can overtake it.
-            this.stream.cut_connection();
+        match this.phase {
+            Phase::Lingering(_) => {}
+            Phase::Working | Phase::Over => this.stream.set_stalled(),
+            Phase::Waiting => {
+                // The stream's end was given to h2 when there was room for it, which the client has since taken back; no
+                // reset can overtake it.
+                this.stream.set_stalled();
+                this.stream.cut_connection();
+            }
         }
         Poll::Ready(())
     }
@@ -113,7 +150,7 @@ impl<F: Future<Output = ()>> Future for Guarded<F> {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::ready, sync::Mutex, time::Instant};
+    use std::{future::ready, sync::Mutex};
 
     use bytes::Bytes;
     use tokio::time::sleep;
