@@ -37,7 +37,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::{command::Command, error::ExecdError, session::Session};
-use crate::{children::environment::Environment, config::Secret};
+use crate::{children::environment::Environment, config::Secret, keys::KeyRing};
 
 /// The port at which clients look for execd.
 pub const PORT: u16 = 44_772;
@@ -61,8 +61,9 @@ pub struct Execd {
     sessions: PathBuf,
     /// Where leaders are noted.
     leaders: PathBuf,
-    /// What a client must present.
-    token: Option<Secret>,
+    /// What a client must present while there are keys.
+    token: Secret,
+    keys: Arc<KeyRing>,
     state: Mutex<State>,
     /// A permit for each command that runs.
     room: Arc<Semaphore>,
@@ -89,16 +90,18 @@ struct State {
 }
 
 impl Execd {
-    /// The execd of a sandbox with this environment. Whoever calls it must present `token`, if there is one.
-    pub fn new(environment: Environment, places: Places, token: Option<Secret>) -> Self {
+    /// The execd of a sandbox with this environment. Whoever calls it must present `token` while there are `keys`:
+    /// where anyone may ask for the token it is of no use.
+    pub fn new(environment: Environment, places: Places, token: Secret, keys: Arc<KeyRing>) -> Self {
         let Places { sessions, leaders } = places;
         let room = Arc::new(Semaphore::new(MAX_RUNNING as usize));
-        Self { environment, sessions, leaders, token, state: Mutex::default(), room, ended: CancellationToken::new() }
+        let ended = CancellationToken::new();
+        Self { environment, sessions, leaders, token, keys, state: Mutex::default(), room, ended }
     }
 
-    /// What clients are told to present, if anything.
+    /// What clients must present at this moment, if anything.
     pub fn token(&self) -> Option<&Secret> {
-        self.token.as_ref()
+        (!self.keys.is_open()).then_some(&self.token)
     }
 
     /// Checks what a client presents, and that the sandbox's processes run.
@@ -106,7 +109,7 @@ impl Execd {
     /// # Errors
     /// [`error::ErrorKind::Unauthorized`] or [`error::ErrorKind::NotRunning`].
     pub fn admit(&self, presented: Option<&[u8]>) -> Result<(), ExecdError> {
-        if let Some(token) = &self.token
+        if let Some(token) = self.token()
             && !presented.is_some_and(|presented| token.matches(presented))
         {
             return Err(ExecdError::unauthorized());

@@ -236,7 +236,7 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
         Err(error) => return fail(FAILED, &format!("The threads that serve connections cannot be started: {error}")),
     };
     let metrics = start::metrics(&config, admin_listeners.is_some());
-    let sandboxes = match start::runtime(&config, &metrics).await {
+    let sandboxes = match start::runtime(&config, &metrics, &reload.keys).await {
         Ok(sandboxes) => sandboxes,
         Err(error) if error.kind == ErrorKind::RuntimeUnavailable => return fail(MISSING, &error.to_string()),
         Err(error) => return fail(FAILED, &error.to_string()),

@@ -30,17 +30,21 @@ use crate::{
 /// Connections to the operator's listener that the system queues.
 const ADMIN_BACKLOG: u32 = 128;
 
-/// Starts the runtime that `config` names; its requests are counted by `metrics`.
+/// Starts the runtime that `config` names; its requests are counted by `metrics`. `keys` are the valid ones.
 ///
 /// # Errors
 ///
 /// It cannot be reached or started.
-pub async fn runtime(config: &Config, metrics: &Metrics) -> Result<Arc<dyn Runtime>, RuntimeError> {
+pub async fn runtime(
+    config: &Config,
+    metrics: &Metrics,
+    keys: &Arc<KeyRing>,
+) -> Result<Arc<dyn Runtime>, RuntimeError> {
     match config.runtime.kind {
         RuntimeKind::Docker => {
             Ok(Arc::new(Docker::from_env(DockerOptions { calls: metrics.backend(), ..docker_options(config) }).await?))
         }
-        RuntimeKind::Process => Ok(Arc::new(Process::start(process_options(config))?)),
+        RuntimeKind::Process => Ok(Arc::new(Process::start(process_options(config, keys))?)),
         // The configuration names it among its fatal gaps, so the program does not come here.
         RuntimeKind::Kubernetes => {
             Err(RuntimeError::new(ErrorKind::Initialization, "runtime.type 'kubernetes' is not supported yet."))
@@ -214,10 +218,9 @@ fn max_timeout(config: &Config) -> Option<u64> {
     config.server.max_sandbox_timeout.map(|timeout| timeout.as_secs())
 }
 
-fn process_options(config: &Config) -> ProcessOptions {
-    // Where anyone may ask for the token it is of no use.
-    let has_tokens = !config.server.keys.is_empty();
-    ProcessOptions { max_sandbox_timeout_seconds: max_timeout(config), has_tokens, ..ProcessOptions::default() }
+fn process_options(config: &Config, keys: &Arc<KeyRing>) -> ProcessOptions {
+    let keys = Arc::clone(keys);
+    ProcessOptions { max_sandbox_timeout_seconds: max_timeout(config), keys, ..ProcessOptions::default() }
 }
 
 fn docker_options(config: &Config) -> DockerOptions {

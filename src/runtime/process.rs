@@ -54,6 +54,7 @@ use crate::{
     },
     config::Secret,
     execd::{self, Execd, Places},
+    keys::KeyRing,
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
@@ -74,8 +75,8 @@ pub struct ProcessOptions {
     pub state_dir: Option<PathBuf>,
     /// The longest `timeout` of a request, in seconds.
     pub max_sandbox_timeout_seconds: Option<u64>,
-    /// Whether whoever calls a sandbox's execd must present its token, which the endpoint of its port tells.
-    pub has_tokens: bool,
+    /// While there are keys, whoever calls a sandbox's execd must present its token, which the endpoint of its port tells.
+    pub keys: Arc<KeyRing>,
 }
 
 /// The process runtime. Dropping it ends its sandboxes; [`Runtime::shutdown`] also waits until they are gone.
@@ -89,7 +90,7 @@ type Started = (Arc<Log>, Option<(Leader, Pipes, Note)>);
 
 struct Shared {
     state: StateDir,
-    has_tokens: bool,
+    keys: Arc<KeyRing>,
     /// Whether sandboxes may be created. Held for reading while one is, so that none is made after the shutdown.
     open: RwLock<bool>,
     sandboxes: Mutex<HashMap<String, Arc<Sandbox>>>,
@@ -101,14 +102,14 @@ impl Process {
     /// # Errors
     /// [`ErrorKind::Initialization`] if the directory cannot be made, or is not this user's own.
     pub fn start(options: ProcessOptions) -> Result<Self, RuntimeError> {
-        let ProcessOptions { state_dir, max_sandbox_timeout_seconds: max_timeout, has_tokens } = options;
+        let ProcessOptions { state_dir, max_sandbox_timeout_seconds: max_timeout, keys } = options;
         let failed = |error| {
             let message = format!("Failed to prepare the process runtime's state directory: {error}");
             RuntimeError::new(ErrorKind::Initialization, message)
         };
         let state = StateDir::create(state_dir).map_err(failed)?;
         tracing::warn!("sandboxes are local processes without isolation; resource limits are not enforced");
-        let shared = Arc::new(Shared { state, has_tokens, open: RwLock::new(true), sandboxes: Mutex::default() });
+        let shared = Arc::new(Shared { state, keys, open: RwLock::new(true), sandboxes: Mutex::default() });
         Ok(Self { shared, max_timeout })
     }
 
@@ -250,13 +251,13 @@ impl Shared {
             envs: directory.envs(),
             variables: mem::take(&mut plan.env),
         };
-        let token = self.has_tokens.then(Secret::random).transpose().map_err(start_failed)?;
+        let token = Secret::random().map_err(start_failed)?;
         let (log, running) = start(&plan, &environment, &directory).map_err(|error| {
             discard(&directory);
             start_failed(error)
         })?;
         let places = Places { sessions: directory.sessions(), leaders: directory.leaders() };
-        let execd = Arc::new(Execd::new(environment, places, token));
+        let execd = Arc::new(Execd::new(environment, places, token, Arc::clone(&self.keys)));
         let exit = running.is_none().then(|| Exit { code: CANNOT_START, at: Timestamp::now() });
         let sandbox = Arc::new(Sandbox::new(id, plan, log, execd, exit));
         if let Some((leader, ..)) = &running {

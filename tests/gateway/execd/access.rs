@@ -106,6 +106,31 @@ async fn without_a_key_there_is_no_token() {
     assert_eq!(get_once(gateway.address(), &format!("/v1/sandboxes/{id}/proxy/44772/ping")).await.status(), 200);
 }
 
+/// Nobody needs to start the gateway again for the first key, and no sandbox is left open by that.
+#[tokio::test]
+async fn with_the_first_key_every_sandbox_has_a_token() {
+    let gateway = Setup::process().server("api_keys = []").start();
+    let body = json!({"image": {"uri": "any"}, "resourceLimits": {}, "entrypoint": ["sleep", "1000"]}).to_string();
+    let created = request(gateway.address(), "POST", "/v1/sandboxes", &[JSON], &body).await.json();
+    let id = created["id"].as_str().unwrap();
+    let ping = format!("/v1/sandboxes/{id}/proxy/44772/ping");
+    assert_eq!(get_once(gateway.address(), &ping).await.status(), 200);
+    let path = gateway.home().join("config.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("api_keys = []", "api_keys = ['the-key']")).unwrap();
+    gateway.signal("HUP");
+    let says = || gateway.output().contains("the API key is api_keys[0]");
+    eventually("the key is valid", Duration::from_secs(10), says).await;
+    let path = format!("/v1/sandboxes/{id}/proxy/44772/command");
+    let refused =
+        request(gateway.address(), "POST", &path, &[JSON], &json!({"command": "touch hacked"}).to_string()).await;
+    assert_eq!((refused.status(), &*refused.code()), (401, "EXECD::UNAUTHORIZED"), "{refused}");
+    let path = format!("/v1/sandboxes/{id}/endpoints/44772");
+    let told = request(gateway.address(), "GET", &path, &[KEY], "").await.json();
+    let token = format!("X-EXECD-ACCESS-TOKEN: {}", told["headers"]["X-EXECD-ACCESS-TOKEN"].as_str().unwrap());
+    assert_eq!(request(gateway.address(), "GET", &ping, &[&token], "").await.status(), 200);
+}
+
 #[tokio::test]
 async fn what_there_is_not_is_said_so() {
     let gateway = gateway();
