@@ -1,18 +1,58 @@
 //! Variables that are added while a sandbox lives: the file that `EXECD_ENVS` names, which `commands.set_env` of the official
 //! client appends to, and the `$NAME` in a working directory.
 
-use std::{convert::Infallible, ffi::OsStr, fs::File, io::Read, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{ffi::OsStr, fs::File, io::Read, os::unix::fs::OpenOptionsExt, path::Path};
 
-use super::error::ExecdError;
+use super::error::{ExecdError, shown};
 use crate::children::environment::{ENVS, Variables};
 
 /// The longest file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
+/// How long all variables together, or a text whose names were replaced, may be, in bytes. The kernel takes hardly more for a
+/// program.
+const MAX_TEXT: usize = 1024 * 1024;
+
+/// Why names are not replaced.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unreplaced<'t> {
+    /// There is no variable of this name.
+    Unknown(&'t str),
+    /// The text would be too long.
+    TooLong,
+}
+
+impl Unreplaced<'_> {
+    /// The error of a request's `field`.
+    pub fn of(self, field: &str) -> ExecdError {
+        ExecdError::invalid(match self {
+            Self::Unknown(name) => format!("{field}: there is no variable {}.", shown(name)),
+            Self::TooLong => format!("{field}: with its variables it is longer than {MAX_TEXT} bytes."),
+        })
+    }
+}
+
+/// Checks that all variables together are not too long.
+///
+/// # Errors
+/// They are.
+pub fn check(variables: &Variables) -> Result<(), ExecdError> {
+    if length(variables) <= MAX_TEXT { Ok(()) } else { Err(too_long()) }
+}
+
+fn length(variables: &Variables) -> usize {
+    variables.iter().map(|(name, value)| name.len() + value.len()).sum()
+}
+
+fn too_long() -> ExecdError {
+    let text = format!("The variables (EXECD_ENVS and envs) are longer than {MAX_TEXT} bytes together.");
+    ExecdError::invalid(text)
+}
+
 /// Adds the variables of the file that `EXECD_ENVS` names. None is fine: it is made when it is needed.
 ///
 /// # Errors
-/// It is no file, too long, or cannot be read.
+/// It is no file, too long, or cannot be read; or the variables become too long.
 pub fn load(variables: &mut Variables) -> Result<(), ExecdError> {
     let Some(path) = variables.get(OsStr::new(ENVS)).map(|path| Path::new(path).to_owned()) else { return Ok(()) };
     let text = match read(&path) {
@@ -20,8 +60,9 @@ pub fn load(variables: &mut Variables) -> Result<(), ExecdError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(ExecdError::io("read for variables (EXECD_ENVS)", &path, &error)),
     };
-    let mut reader = Reader { rest: &text, variables };
-    while reader.entry() {}
+    let length = length(variables);
+    let mut reader = Reader { rest: &text, variables, length };
+    while reader.entry()? {}
     Ok(())
 }
 
@@ -42,57 +83,66 @@ fn read(path: &Path) -> std::io::Result<String> {
 struct Reader<'t> {
     rest: &'t str,
     variables: &'t mut Variables,
+    /// Of all variables.
+    length: usize,
 }
 
 impl Reader<'_> {
     /// Reads one line, or more if its value goes on; false at the end.
-    fn entry(&mut self) -> bool {
+    fn entry(&mut self) -> Result<bool, ExecdError> {
         self.rest = self.rest.trim_start();
         if self.rest.is_empty() {
-            return false;
+            return Ok(false);
         }
         let line = self.rest.split_once('\n').map_or(self.rest, |(line, _)| line);
         let assignment = line.strip_prefix("export ").unwrap_or(line).trim_start();
         let name = assignment.split_once('=').map(|(name, _)| name).filter(|name| is_name(name));
         let Some(name) = name else {
             self.rest = &self.rest[line.len()..];
-            return true;
+            return Ok(true);
         };
         let begin = line.len() - assignment.len() + name.len() + 1;
         let value = &self.rest[begin..];
-        let (value, length) = match value.as_bytes().first() {
+        let quoted = match value.as_bytes().first() {
             Some(b'\'') => single_quoted(value),
-            Some(b'"') => self.double_quoted(value),
+            Some(b'"') => self.double_quoted(value)?,
             _ => None,
+        };
+        let bare = &line[begin..];
+        let (value, length) = match quoted {
+            Some(quoted) => quoted,
+            None => (self.replaced(bare.trim())?, bare.len()),
+        };
+        self.length += name.len() + value.len();
+        if let Some(former) = self.variables.insert(name.into(), value.into()) {
+            self.length -= name.len() + former.len();
         }
-        .unwrap_or_else(|| {
-            let bare = &line[begin..];
-            (self.replaced(bare.trim()), bare.len())
-        });
-        self.variables.insert(name.into(), value.into());
         self.rest = &self.rest[begin + length..];
-        true
+        if self.length <= MAX_TEXT { Ok(true) } else { Err(too_long()) }
     }
 
     /// Replaces names; one that is unknown by nothing.
-    fn replaced(&self, text: &str) -> String {
-        let nothing = |_: &str| Ok::<_, Infallible>(String::new());
-        replaced(text, self.variables, nothing).unwrap_or_else(|never| match never {})
+    fn replaced(&self, text: &str) -> Result<String, ExecdError> {
+        replaced(text, self.variables, Some("")).map_err(|_| too_long())
     }
 
     /// A value with escapes, and its length with the quotes; None if it has no end.
-    fn double_quoted(&self, text: &str) -> Option<(String, usize)> {
+    fn double_quoted(&self, text: &str) -> Result<Option<(String, usize)>, ExecdError> {
         let (mut value, mut plain) = (String::new(), String::new());
         let mut characters = text.char_indices().skip(1);
         while let Some((at, character)) = characters.next() {
             match character {
                 '"' => {
-                    value.push_str(&self.replaced(&plain));
-                    return Some((value, at + 1));
+                    value.push_str(&self.replaced(&plain)?);
+                    return Ok(Some((value, at + 1)));
                 }
                 '\\' => {
-                    value.push_str(&self.replaced(&std::mem::take(&mut plain)));
-                    match characters.next()?.1 {
+                    value.push_str(&self.replaced(&std::mem::take(&mut plain))?);
+                    if value.len() > MAX_TEXT {
+                        return Err(too_long());
+                    }
+                    let Some((_, escaped)) = characters.next() else { return Ok(None) };
+                    match escaped {
                         'n' => value.push('\n'),
                         'r' => value.push('\r'),
                         't' => value.push('\t'),
@@ -103,7 +153,7 @@ impl Reader<'_> {
                 other => plain.push(other),
             }
         }
-        None
+        Ok(None)
     }
 }
 
@@ -112,34 +162,39 @@ fn single_quoted(text: &str) -> Option<(String, usize)> {
     Some((text[1..=end].to_owned(), end + 2))
 }
 
-/// Replaces `$NAME` and `${NAME}`; a name that is unknown by what `missing` says.
+/// Replaces `$NAME` and `${NAME}`; a name that is unknown by `default`.
 ///
 /// # Errors
-/// Those of `missing`.
-pub fn replaced<E>(
-    text: &str,
-    variables: &Variables,
-    missing: impl Fn(&str) -> Result<String, E>,
-) -> Result<String, E> {
+/// A name is unknown and there is no default, or the text becomes too long.
+pub fn replaced<'t>(text: &'t str, variables: &Variables, default: Option<&str>) -> Result<String, Unreplaced<'t>> {
+    let push = |out: &mut String, more: &str| {
+        if more.len() > MAX_TEXT - out.len() {
+            return Err(Unreplaced::TooLong);
+        }
+        out.push_str(more);
+        Ok(())
+    };
+    let name_at = |text: &'t str| {
+        text.split_at(text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len()))
+    };
     let (mut out, mut rest) = (String::new(), text);
     while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
+        push(&mut out, &rest[..at])?;
         rest = &rest[at + 1..];
-        let (name, after) = match rest.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
-            Some((name, after)) if is_name(name) => (name, after),
-            _ => rest.split_at(rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len())),
-        };
+        let braced = rest.strip_prefix('{').map(name_at);
+        let braced = braced.and_then(|(name, after)| Some((name, after.strip_prefix('}')?)));
+        let (name, after) = braced.filter(|(name, _)| is_name(name)).unwrap_or_else(|| name_at(rest));
         if !is_name(name) {
-            out.push('$');
+            push(&mut out, "$")?;
             continue;
         }
         match variables.get(OsStr::new(name)) {
-            Some(value) => out.push_str(&value.to_string_lossy()),
-            None => out.push_str(&missing(name)?),
+            Some(value) => push(&mut out, &value.to_string_lossy())?,
+            None => push(&mut out, default.ok_or(Unreplaced::Unknown(name))?)?,
         }
         rest = after;
     }
-    out.push_str(rest);
+    push(&mut out, rest)?;
     Ok(out)
 }
 
@@ -200,10 +255,23 @@ mod tests {
     #[test]
     fn unknown_names_are_told() {
         let variables = Variables::from([("A".into(), "b".into())]);
-        assert_eq!(
-            replaced("$A/${A}/$/${}/$1", &variables, |name| Err(name.to_owned())),
-            Ok("b/b/$/${}/$1".to_owned())
-        );
-        assert_eq!(replaced("$AB", &variables, |name| Err(name.to_owned())), Err("AB".to_owned()));
+        assert_eq!(replaced("$A/${A}/$/${}/$1", &variables, None), Ok("b/b/$/${}/$1".to_owned()));
+        assert_eq!(replaced("$AB", &variables, None), Err(Unreplaced::Unknown("AB")));
+    }
+
+    #[test]
+    fn what_grows_too_long_is_refused_before_it_does() {
+        let variables = Variables::from([("A".into(), "a".repeat(4000).into())]);
+        assert_eq!(replaced(&"$A".repeat(50_000), &variables, None), Err(Unreplaced::TooLong));
+        assert_eq!(replaced(&"$A".repeat(250), &variables, None).map(|text| text.len()), Ok(1_000_000));
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("envs");
+        for (begin, line) in [("A=a\n", "A=$A$A\n"), ("A=a\n", "A=\"$A\\\\$A\"\n")] {
+            fs::write(&path, format!("{begin}{}", line.repeat(64))).unwrap();
+            let refused = load(&mut Variables::from([(ENVS.into(), path.clone().into())])).unwrap_err();
+            assert_eq!(refused, too_long());
+            fs::write(&path, format!("{begin}{}", line.repeat(18))).unwrap();
+            load(&mut Variables::from([(ENVS.into(), path.clone().into())])).unwrap();
+        }
     }
 }

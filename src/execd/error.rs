@@ -2,6 +2,9 @@
 
 use std::{fmt, io, path::Path};
 
+/// How much of a path a message shows, in bytes.
+const MAX_SHOWN: usize = 1024;
+
 /// An error of execd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecdError {
@@ -80,8 +83,15 @@ impl ExecdError {
             _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => ErrorKind::Invalid,
             _ => ErrorKind::Failed,
         };
-        Self::new(kind, format!("{} cannot be {verb}: {error}", path.display()))
+        Self::new(kind, format!("{} cannot be {verb}: {error}", shown(path)))
     }
+}
+
+/// A path, or a name, as a message shows it: not more than its first kilobyte.
+pub(super) fn shown(path: impl AsRef<Path>) -> String {
+    let text = path.as_ref().to_string_lossy();
+    let end = text.floor_char_boundary(MAX_SHOWN);
+    if end == text.len() { text.into_owned() } else { format!("{}…", &text[..end]) }
 }
 
 impl fmt::Display for ExecdError {
@@ -91,3 +101,17 @@ impl fmt::Display for ExecdError {
 }
 
 impl std::error::Error for ExecdError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_path_the_beginning_is_shown() {
+        assert_eq!(shown("/short"), "/short");
+        let long = format!("/{}", "ü".repeat(5000));
+        assert_eq!(shown(&long), format!("/{}…", "ü".repeat(511)));
+        let error = ExecdError::io("read", Path::new(&long), &io::ErrorKind::NotFound.into());
+        assert!(error.message.len() < 1200 && error.message.contains("… cannot be read"), "{error}");
+    }
+}

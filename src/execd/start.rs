@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -20,7 +20,7 @@ use super::{
     Execd, MAX_RUNNING,
     command::{Command, Finished, Held, Order, Program, Started},
     envs,
-    error::{ErrorKind, ExecdError},
+    error::{ErrorKind, ExecdError, shown},
     pump, session,
 };
 use crate::children::{
@@ -146,14 +146,14 @@ impl Execd {
             }
             variables.insert(name.into(), value.into());
         }
+        envs::check(&variables)?;
         Ok(variables)
     }
 
     /// A directory to run something in; the sandbox's own without one.
     pub(super) fn directory(&self, cwd: Option<&str>, variables: &Variables) -> Result<PathBuf, ExecdError> {
         let Some(cwd) = cwd.filter(|cwd| !cwd.is_empty()) else { return Ok(self.environment.work.clone()) };
-        let unknown = |name: &str| Err(ExecdError::invalid(format!("cwd: there is no variable {name}.")));
-        let text = envs::replaced(cwd, variables, unknown)?;
+        let text = envs::replaced(cwd, variables, None).map_err(|error| error.of("cwd"))?;
         let home = || variables.get(OsStr::new("HOME")).map_or_else(|| self.environment.work.clone(), PathBuf::from);
         let path = match text.strip_prefix('~') {
             Some("") => home(),
@@ -163,8 +163,8 @@ impl Execd {
         let path = self.environment.work.join(path);
         match path.metadata() {
             Ok(metadata) if metadata.is_dir() => Ok(path),
-            Ok(_) => Err(ExecdError::invalid(format!("cwd: {} is no directory.", path.display()))),
-            Err(error) => Err(ExecdError::invalid(format!("cwd: {} cannot be entered: {error}.", path.display()))),
+            Ok(_) => Err(ExecdError::invalid(format!("cwd: {} is no directory.", shown(&path)))),
+            Err(error) => Err(ExecdError::invalid(format!("cwd: {} cannot be entered: {error}.", shown(&path)))),
         }
     }
 
@@ -221,7 +221,7 @@ fn not_started(program: &Program, error: &io::Error) -> Finished {
         Program::Shell(_) | Program::InSession { .. } => "the shell",
     };
     let code = if error.kind() == io::ErrorKind::NotFound { NO_PROGRAM } else { NO_PERMISSION };
-    let name = Path::new(name).display();
+    let name = shown(name);
     Finished::not_started(code, format!("cannot start {name}: {error}"))
 }
 
