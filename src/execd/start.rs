@@ -87,10 +87,11 @@ impl Execd {
         let (turn, deleted) = turn.unzip();
         let client = CancellationToken::new();
 
-        // A sandbox that is paused at this moment finds the command, or lets none start.
+        self.check_running(&self.state())?;
+        // Not under the lock: a program on a file system that hangs would hold up everyone who asks for the sandbox.
+        let spawned = Leader::spawn_with_outputs(spawn);
         let mut state = self.state();
-        self.check_running(&state)?;
-        let leader = match Leader::spawn_with_outputs(spawn) {
+        let leader = match spawned {
             Ok(started) => started,
             Err(error) if is_shortage(&error) => return Err(failed(error)),
             Err(error) => {
@@ -100,7 +101,16 @@ impl Execd {
                 return Ok(Started { command, batches: None, is_background: false, _client: None });
             }
         };
+        // What happened to the sandbox meanwhile happens to the command too: it is killed with its leader, or stopped. From here
+        // on, who pauses or ends the sandbox finds it.
+        if self.ended.is_cancelled() {
+            drop(state);
+            return Err(ExecdError::not_running("The sandbox is not running."));
+        }
         command.group.set(leader.group());
+        if state.is_paused {
+            drop(command.group.pause());
+        }
         state.commands.insert(command.id().to_owned(), Arc::clone(&command));
         drop(state);
 

@@ -2,6 +2,37 @@
 
 use super::*;
 
+/// As a program on a dead file server does: whoever opens a file under a lease waits for its holder.
+#[tokio::test]
+async fn a_program_that_hangs_at_its_start_holds_up_nobody_else() {
+    let gateway = gateway();
+    let sandbox = Sandbox::create(&gateway).await;
+    let lease = "cp /bin/sleep leased && exec perl -e '$SIG{IO} = \"IGNORE\"; open(my $f, \"<\", \"leased\") or die; \
+                 fcntl($f, 1024, 1) or die \"lease: $!\"; open(my $r, \">\", \"ready\"); sleep 1000'";
+    let holder = sandbox.start(lease).await;
+    let ready = sandbox.work().await.join("ready");
+    eventually("the lease is held", Duration::from_secs(10), || ready.exists()).await;
+    let body = json!({"argv": ["./leased", "1000"], "background": true}).to_string();
+    let mut client = Client::connect(gateway.address()).await;
+    let head =
+        format!("POST {}/command HTTP/1.1\r\nHost: localhost\r\n{}\r\n{JSON}\r\n", sandbox.base, sandbox.lines());
+    client.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for _ in 0..8 {
+        let answered = tokio::time::timeout(Duration::from_secs(5), sandbox.get("/ping")).await;
+        assert_eq!(answered.expect("the API waits for the program").status(), 200);
+    }
+    // Paused meanwhile, it stops as soon as it is there, and goes on with the sandbox.
+    let change = async |what: &str| {
+        let path = format!("/v1/sandboxes/{}/{what}", sandbox.id);
+        assert_eq!(request(gateway.address(), "POST", &path, &[KEY], "").await.status(), 202);
+    };
+    change("pause").await;
+    change("resume").await;
+    sandbox.ask("DELETE", &format!("/command?id={holder}"), "").await;
+    assert_eq!(tokio::time::timeout(Duration::from_secs(20), client.head()).await.unwrap().status, 200);
+}
+
 #[tokio::test]
 async fn so_many_commands_may_run_and_be_remembered() {
     let gateway = gateway();
