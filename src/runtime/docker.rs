@@ -167,7 +167,7 @@ impl Docker {
     pub async fn from_env(options: DockerOptions) -> Result<Self, RuntimeError> {
         let endpoint = Endpoint::from_env().map_err(|error| startup::unreachable_engine(&error.to_string(), ""))?;
         let docker = Self::connect(endpoint, options).await?;
-        docker.inner.check_start().await?;
+        docker.inner.check_start().await;
         Ok(docker)
     }
 

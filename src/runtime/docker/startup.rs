@@ -14,15 +14,12 @@ use super::{
 use crate::runtime::{ErrorKind, RuntimeError};
 
 impl Inner {
-    /// Checks what the configuration names on the engine. What hinders every creation is an error; what hinders clients
-    /// is a warning.
-    ///
-    /// # Errors
-    /// The network of `docker.network_mode` does not exist, or the engine cannot be asked.
-    pub(super) async fn check_start(&self) -> Result<(), RuntimeError> {
+    /// Tells what of the configuration the engine does not have, or what keeps clients from their sandboxes. The start goes
+    /// on: the sandboxes that are there are to be served, and a network may be made later.
+    pub(super) async fn check_start(&self) {
         if let Err(error) = self.check_network().await {
-            let text = format!("docker.network_mode: {}", error.message.replace("<name>", &self.options.network_mode));
-            return Err(RuntimeError::new(ErrorKind::Initialization, text));
+            let text = error.message.replace("<name>", &self.options.network_mode);
+            tracing::error!("docker.network_mode: {text} Until then no sandbox can be created.");
         }
         if let Some(name) = self.options.network_mode.strip_prefix("container:") {
             match self.engine.inspect(name).await {
@@ -37,7 +34,6 @@ impl Inner {
         if let Some(warning) = address::unreachable(&self.options, self.is_contained) {
             tracing::warn!("{warning}");
         }
-        Ok(())
     }
 }
 
