@@ -76,6 +76,7 @@ use tokio::{
     sync::Semaphore,
     task::{JoinError, JoinSet},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
@@ -114,6 +115,9 @@ const CHANGES: u32 = 1024;
 /// How long [`Runtime::shutdown`] waits for creations and removals that are under way.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long it waits for creations that have started nothing yet, to give back what they have mounted.
+const PREPARATION_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How often it is looked whether they have ended.
 const SHUTDOWN_LOOK: Duration = Duration::from_millis(20);
 
@@ -148,6 +152,8 @@ struct Inner {
     outage: Outage,
     changes: Arc<Semaphore>,
     preparing: Preparing,
+    /// The program ends.
+    closing: CancellationToken,
     /// Held while a sandbox's files are changed, or the sandbox is removed.
     turns: Locks,
     /// Held while a sandbox is paused or resumed.
@@ -239,6 +245,7 @@ impl Inner {
             outage: Outage::default(),
             changes: Arc::new(Semaphore::new(CHANGES as usize)),
             preparing: Preparing::default(),
+            closing: CancellationToken::new(),
             turns: Locks::default(),
             pauses: Locks::default(),
             lookups: Lookups::default(),
@@ -387,9 +394,15 @@ impl Runtime for Docker {
 
     async fn shutdown(&self) {
         let inner = &self.inner;
-        // Nothing new begins. What is still prepared has made nothing on the engine, and may hang in a volume's tool or file.
+        // Nothing new begins, and a creation that waits for an image ends. What is still prepared then has started nothing on
+        // the engine, and may hang in a volume's tool or file.
         inner.changes.close();
-        let is_quiet = || CHANGES as usize - inner.changes.available_permits() <= inner.preparing.count();
+        inner.closing.cancel();
+        let began = Instant::now();
+        let is_quiet = || {
+            let under_way = CHANGES as usize - inner.changes.available_permits();
+            under_way == 0 || (began.elapsed() >= PREPARATION_PATIENCE && under_way <= inner.preparing.count())
+        };
         let quiet = async {
             while !is_quiet() {
                 tokio::time::sleep(SHUTDOWN_LOOK).await;
@@ -399,7 +412,7 @@ impl Runtime for Docker {
             tracing::warn!("creations or removals are still under way and are given up");
         }
         if inner.preparing.count() > 0 {
-            tracing::warn!(creations = inner.preparing.count(), "creations that had made nothing yet are given up");
+            tracing::warn!(creations = inner.preparing.count(), "creations that had started nothing yet are given up");
         }
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }

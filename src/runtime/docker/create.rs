@@ -50,7 +50,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Network modes that need no network of that name.
 const BUILT_IN: [&str; 4] = ["host", "bridge", "none", "default"];
 
-/// Counts the creations that have made nothing on the engine so far.
+fn closing() -> RuntimeError {
+    RuntimeError::new(ErrorKind::StartFailed, "The server is shutting down.")
+}
+
+/// Counts the creations that have started nothing on the engine so far.
 #[derive(Debug, Default)]
 pub(super) struct Preparing(Arc<AtomicUsize>);
 
@@ -126,6 +130,23 @@ impl Inner {
         preparing: &mut Option<Preparation>,
     ) -> Result<(), RuntimeError> {
         self.mount(id, &plan.volumes, mounts).await?;
+        // Nothing of what is awaited here has to be undone, and pulling an image may take minutes.
+        let (image, archive) = tokio::select! {
+            ready = self.fetch(plan) => ready?,
+            () = self.closing.cancelled() => return Err(closing()),
+        };
+        self.stage(id, mounts).await?;
+        // From here on the engine makes things, which a shutdown waits for.
+        *preparing = None;
+        if self.closing.is_cancelled() {
+            return Err(closing());
+        }
+        let platform = image.platform.as_ref();
+        self.start_anew(&Making { plan, id, inherited: &image.labels, platform, archive, mounts }).await
+    }
+
+    /// The images of a plan, and what is put into the sandbox.
+    async fn fetch(&self, plan: &Plan) -> Result<(image::LocalImage, Bytes), RuntimeError> {
         let image = match &plan.snapshot_id {
             Some(_) => image::present(&self.engine, &plan.image).await?,
             None => image::ensure(&self.engine, &plan.image, plan.pinned()).await?,
@@ -135,11 +156,7 @@ impl Inner {
             let source = ImageSource { uri: sidecar.image.clone(), auth: None };
             image::ensure(&self.engine, &source, None).await?;
         }
-        self.stage(id, mounts).await?;
-        // From here on the engine makes things, which a shutdown waits for.
-        *preparing = None;
-        let platform = image.platform.as_ref();
-        self.start_anew(&Making { plan, id, inherited: &image.labels, platform, archive, mounts }).await
+        Ok((image, archive))
     }
 
     /// What is put into the sandbox before it starts.

@@ -133,7 +133,8 @@ fn labels(labels: Option<&HashMap<String, String>>) -> Option<String> {
     let labels = labels.filter(|labels| !labels.is_empty())?;
     Some(section(
         "Labels:",
-        labels.iter().map(|(key, value)| {
+        // Who created it is the gateways' own affair, and the existing server has no such label.
+        labels.iter().filter(|(key, _)| *key != super::labels::CREATED_BY).map(|(key, value)| {
             let shown = if is_secret(key, &SECRET_LABELS) { MASK } else { value };
             format!("  {key}={shown}")
         }),

@@ -28,6 +28,11 @@ def behind(side):
         side.post(f"/v1/sandboxes/{made}/renew-expiration", {"expiresAt": "2090-01-01"}, f"renew after {words[0]}")
         side.delete(f"/v1/sandboxes/{made}", f"delete after {words[0]}")
         side.get(f"/v1/sandboxes/{made}", f"get after {words[0]} and delete")
+        # What a server left, since it is not sure that it is its own.
+        engine.docker("rm", "-f", f"renamed-{made}", check=False)
+        told = engine.docker("volume", "ls", "-q", "--filter", f"label=opensandbox.io/expiry-of={made}").split()
+        if told:
+            engine.docker("volume", "rm", *told, check=False)
 
 
 @area("clients-that-leave")

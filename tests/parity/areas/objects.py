@@ -30,7 +30,6 @@ ROWS = [
             "ü": "ö",
             "OPENSANDBOX_ID": "mine",
             "PARITY": "kept",
-            "HAS=SIGN": "x",
         }
     },
     {"env": {"OPENSANDBOX_EGRESS_LOG_LEVEL": "debug", "Z": "1"}},

@@ -16,7 +16,10 @@ use crate::state_file::{self, Complaints};
 /// The file's name.
 const FILE: &str = "gateway.json";
 
-/// The beginning of the names of files that are yet to become it.
+/// What servers put into their home, the Python one too (docker-runtime.md §10).
+const OF_SERVERS: [&str; 2] = ["opensandbox.db", "metadata"];
+
+/// The beginning of the names of files that are being written.
 const BESIDE: &str = ".gateway-";
 
 /// The most bytes of it.
@@ -82,15 +85,14 @@ impl Home {
         self.find()?.ok_or_else(|| io::Error::other("it is gone at once"))
     }
 
-    /// Whether a server has put anything into the folder.
+    /// Whether a server has kept its state in the folder. Clients and operators keep files of theirs there, too: osb its
+    /// `config.toml`, an operator `tenants.toml`.
     fn was_used(&self) -> io::Result<bool> {
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-            entries => entries?,
-        };
-        for entry in entries {
-            if !entry?.file_name().to_string_lossy().starts_with(BESIDE) {
-                return Ok(true);
+        for name in OF_SERVERS {
+            match fs::symlink_metadata(self.folder.join(name)) {
+                Ok(_) => return Ok(true),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(false)
@@ -126,6 +128,9 @@ mod tests {
     #[test]
     fn a_home_that_a_server_has_used_is_inherited() {
         let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("config.toml"), "").unwrap();
+        let other = Home::new(folder.path()).was_used().unwrap();
+        assert!(!other, "the file is a client's");
         fs::write(folder.path().join("opensandbox.db"), "").unwrap();
         assert!(Home::new(folder.path()).find_or_make(&Uuid::new_v4().to_string()).unwrap().is_heir);
     }
