@@ -85,10 +85,16 @@ impl Gateway {
             Some(Route::Health | Route::Ready | Route::Version | Route::OpenApi | Route::Docs(_)) => None,
             // `[logs]`: who follows is many, and all of them come back at once.
             Some(Route::Logs(_)) => None,
-            Some(Route::GetSandbox(id) | Route::Endpoint(PortOf { id, .. })) if self.api.runtime.is_at_hand(id) => None,
             Some(Route::Proxy(..)) => self.proxy_concurrency.as_ref(),
             _ => self.concurrency.as_ref(),
         }
+    }
+
+    /// Whether a request for `route` is answered also when there is no permit, since it needs no call either. Asked only then:
+    /// most requests find a permit.
+    fn is_at_hand(&self, route: Option<&Route>) -> bool {
+        let Some(Route::GetSandbox(id) | Route::Endpoint(PortOf { id, .. })) = route else { return false };
+        self.api.runtime.is_at_hand(id)
     }
 }
 
@@ -184,9 +190,11 @@ impl Service {
     async fn routed(self, req: Request<Incoming>, client: ClientWatch) -> Result<Response<Body>, ApiError> {
         let Self { gateway, peer, .. } = self;
         let route = router::route(req.method(), req.uri().path());
-        let Ok(_permit) = gateway.room(route.as_ref().ok()).map(Semaphore::try_acquire).transpose() else {
+        let asked = route.as_ref().ok();
+        let permit = gateway.room(asked).map(Semaphore::try_acquire).transpose();
+        if permit.is_err() && !gateway.is_at_hand(asked) {
             return Ok(respond::overloaded());
-        };
+        }
         let key = if gateway.keys.is_open() {
             None
         } else {

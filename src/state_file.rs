@@ -15,7 +15,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{fs::OFlags, process::geteuid};
+use rustix::{
+    fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
+    io::Errno,
+    process::geteuid,
+};
 
 /// How long nothing more is said of a file that was complained of.
 const SILENCE: Duration = Duration::from_mins(10);
@@ -33,6 +37,13 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
         missing(path)?;
     }
     Ok(content)
+}
+
+/// Whether the system knows, without asking a disk or a server, that there is no such file. Does not block: what it would have
+/// to ask for (`RESOLVE_CACHED`, Linux 5.12) may be there.
+pub fn is_known_missing(path: &Path) -> bool {
+    let how = OFlags::PATH | OFlags::CLOEXEC;
+    openat2(CWD, path, how, Mode::empty(), ResolveFlags::CACHED).is_err_and(|error| error == Errno::NOENT)
 }
 
 /// [`read`] for what is only shown: what lies behind a link that leads nowhere counts as not there, which spares the looks

@@ -265,6 +265,9 @@ impl Inner {
 
     /// What the files say of one sandbox.
     async fn overlay(&self, id: &str) -> Overlay {
+        if self.files.surely_none(id) {
+            return Overlay::default();
+        }
         let id = id.to_owned();
         self.with_files(move |files| files.overlay(&id)).await
     }

@@ -91,6 +91,13 @@ impl Files {
         }
     }
 
+    /// Whether there surely is nothing to show of a sandbox, as far as the system knows that without asking a disk or a server:
+    /// so this does not block, and most sandboxes are never renewed nor patched.
+    pub(super) fn surely_none(&self, id: &str) -> bool {
+        !is_plausible_id(id)
+            || [&self.metadata, &self.expirations].into_iter().all(|folder| state_file::is_known_missing(&path(folder, id)))
+    }
+
     /// What there is to show of any sandbox: two folders are read, however many sandboxes there are.
     pub(super) fn overlays(&self) -> HashMap<String, Overlay> {
         let names = |folder: &PathBuf| {
@@ -194,8 +201,13 @@ mod tests {
         assert_eq!(overlays["a"].expires_at.unwrap().to_string(), "2026-12-02T00:00:00Z");
         assert_eq!(overlays["a"].metadata.as_ref().unwrap()["owner"], "bob");
         assert_eq!(overlays["b"], Overlay::default());
+        assert!(!files.surely_none("a") && !files.surely_none("b"));
         files.remove("a");
         assert_eq!(files.overlay("a"), Overlay::default());
+        // A look makes the system know it.
+        assert!(files.surely_none("a") && files.surely_none("../secret"));
+        fs::write(files.expirations.join("a.json"), "{}").unwrap();
+        assert!(!files.surely_none("a"));
     }
 
     /// Only a file that is not there means that an expiry was never moved.
