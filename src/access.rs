@@ -11,6 +11,7 @@ use crate::{
     logs::finish::Finish,
     metrics::streams::StreamGuard,
     open::{Entry, InFlight},
+    telemetry::rate_limit::{Due, RateLimit},
 };
 
 /// What the access line says of a request; written when this is dropped.
@@ -113,7 +114,8 @@ impl Report {
         format!("{method} {path} of {peer} after {} s and {} bytes", start.elapsed().as_secs(), self.bytes)
     }
 
-    fn write(&self) {
+    /// Writes the line; `left_out` tells of those before it that were not written.
+    fn write(&self, left_out: Option<u64>) {
         let Self {
             request: Request { peer, method, path, version, start, span },
             status,
@@ -131,7 +133,7 @@ impl Report {
         let status = status.map_or(0, |status| status.as_u16());
         match (*end, error) {
             (Finish::BackendLost | Finish::BackendFailed, Some(error)) => tracing::warn!(
-                target: "access", bytes, ms, %end, follow, error, "{peer} - \"{method} {path} {version:?}\" {status}"
+                target: "access", bytes, ms, %end, follow, error, left_out, "{peer} - \"{method} {path} {version:?}\" {status}"
             ),
             _ => {
                 tracing::info!(target: "access", bytes, ms, %end, follow, "{peer} - \"{method} {path} {version:?}\" {status}")
@@ -147,6 +149,10 @@ struct Cut<'t> {
     text: &'t str,
     most: usize,
 }
+
+/// Lines of bodies that broke off, where there are no others: who has no key can have a sandbox's server break off again and
+/// again.
+static BROKEN: RateLimit = RateLimit::new();
 
 /// Most bytes of a [`Cut`], and of a short one.
 const MAX_CUT: usize = 768;
@@ -192,8 +198,12 @@ impl Drop for Report {
             self.end = stream.ended(self.end);
         }
         // To enter the span for nothing would cost more than all else here.
-        if self.error.is_some() || !self.quiet && tracing::enabled!(target: "access", Level::INFO) {
-            self.write();
+        if !self.quiet && tracing::enabled!(target: "access", Level::INFO) {
+            self.write(None);
+        } else if self.error.is_some()
+            && let Some(Due { left_out }) = BROKEN.due("broken")
+        {
+            self.write(left_out);
         }
     }
 }

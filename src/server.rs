@@ -21,6 +21,7 @@ use crate::{
     drain::{Cut, Drain},
     open::{Limits, NoPlace, Place, Table},
     signal::Stop,
+    telemetry::rate_limit::{Due, RateLimit},
 };
 
 /// How long the loop rests when the process has run out of descriptors or memory.
@@ -145,13 +146,17 @@ async fn admit(table: &Arc<Table>, peer: SocketAddr, local: SocketAddr) -> Optio
     }
 }
 
-/// An aborted client is nobody's fault; everything else is a shortage that passes.
+/// An aborted client is nobody's fault; everything else is a shortage that passes. It is told once in a while: who connects
+/// often enough can make it last.
 async fn recover(error: &std_io::Error) {
     use std_io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
         tracing::debug!(%error, "a client left before it was accepted");
         return;
     }
-    tracing::warn!(%error, "cannot accept connections; trying again in {} ms", REST.as_millis());
+    static WRITTEN: RateLimit = RateLimit::new();
+    if let Some(Due { left_out }) = WRITTEN.due("accept") {
+        tracing::warn!(%error, left_out, "cannot accept connections; trying again every {} ms", REST.as_millis());
+    }
     tokio::time::sleep(REST).await;
 }

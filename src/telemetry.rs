@@ -42,9 +42,11 @@ use crate::config::{Log, LogFormat};
 /// A file cannot be opened, or a subscriber is already set.
 pub fn init(log: &Log) -> Result<Vec<Output>, String> {
     let level = LevelFilter::from_level(log.level);
-    // hyper and its like speak of every frame below `info`; their warnings are ours to know.
+    // hyper and its like speak of every frame below `info`; their warnings are ours to know. Those of h2 are of what a client
+    // sends, a line a frame.
     let server = Targets::new()
         .with_default(LevelFilter::WARN.min(level))
+        .with_target("h2", LevelFilter::ERROR)
         .with_target(env!("CARGO_CRATE_NAME"), level)
         .with_target(ACCESS, LevelFilter::OFF);
     let all = server.clone().with_target(ACCESS, level);

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use crate::telemetry::rate_limit::RateLimit;
+use crate::telemetry::rate_limit::{Due, RateLimit};
 
 /// The most connections in all that are taken without being configured: each holds a descriptor and a buffer
 /// of up to 128 KiB, 256 of them of up to 512 KiB ([`super::buffers`]).
@@ -134,7 +134,7 @@ impl Limits {
             LimitReached::Total(_) => "total",
             LimitReached::PerSandbox(_) => "per_sandbox",
         };
-        let Some(left_out) = self.warned.due(kind) else { return };
+        let Some(Due { left_out }) = self.warned.due(kind) else { return };
         match limit {
             LimitReached::Total(limit) => {
                 tracing::warn!(left_out, "all {limit} connections to sandboxes are in use (proxy.max_connections)");

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     body::Body,
     error::{ApiError, CONNECTION_LIMIT},
-    telemetry::rate_limit::RateLimit,
+    telemetry::rate_limit::{Due, RateLimit},
 };
 
 /// A JSON body with this status.
@@ -38,15 +38,9 @@ pub fn empty(status: StatusCode) -> Response<Body> {
 /// An error as a response.
 pub fn error(error: ApiError) -> Response<Body> {
     let ApiError { status, body, allow, retry_after, close, internal } = error;
-    match status {
-        // A sandbox's server that does not answer is no fault of the gateway, nor is who asks too much of one.
-        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT | StatusCode::LOOP_DETECTED => {
-            warn_rate_limited(body.code, &body.message, internal.as_deref());
-        }
-        // Told where the limit is kept, and not for each who is refused.
-        StatusCode::SERVICE_UNAVAILABLE if body.code == CONNECTION_LIMIT => {}
-        _ if status.is_server_error() => tracing::error!(code = body.code, internal, "{}", body.message),
-        _ => {}
+    // The limit on connections is told where it is kept.
+    if status.is_server_error() && body.code != CONNECTION_LIMIT {
+        tell(status, body.code, &body.message, internal.as_deref());
     }
     let mut res = json(status, &body);
     let headers = res.headers_mut();
@@ -62,14 +56,17 @@ pub fn error(error: ApiError) -> Response<Body> {
     res
 }
 
-/// Tells the log that a sandbox's server gave no answer: of each code once in a while, since no key is needed to ask again
-/// and again. What is left out is there at `debug`.
-fn warn_rate_limited(code: &'static str, message: &str, internal: Option<&str>) {
+/// Tells the log of an answer that nobody wants: of each code once in a while, since who has no key can ask for a sandbox's
+/// server again and again, also of an engine that fails. What is left out is there at `debug`.
+fn tell(status: StatusCode, code: &'static str, message: &str, internal: Option<&str>) {
     static WRITTEN: RateLimit = RateLimit::new();
-    match WRITTEN.due(code) {
-        Some(0) => tracing::warn!(code, internal, "{message}"),
-        Some(left_out) => tracing::warn!(code, internal, left_out, "{message}"),
-        None => tracing::debug!(code, internal, "{message}"),
+    let Some(Due { left_out }) = WRITTEN.due(code) else { return tracing::debug!(code, internal, "{message}") };
+    match status {
+        // A sandbox's server that does not answer is no fault of the gateway, nor is who asks too much of one.
+        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT | StatusCode::LOOP_DETECTED => {
+            tracing::warn!(code, internal, left_out, "{message}");
+        }
+        _ => tracing::error!(code, internal, left_out, "{message}"),
     }
 }
 

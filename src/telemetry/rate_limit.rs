@@ -13,6 +13,13 @@ pub const WARN_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct RateLimit(Mutex<BTreeMap<&'static str, State>>);
 
+/// A line is to be written.
+#[derive(Debug)]
+pub struct Due {
+    /// How many of its kind were left out since the last one, if any were: a field of the line.
+    pub left_out: Option<u64>,
+}
+
 #[derive(Debug)]
 struct State {
     written: Instant,
@@ -25,12 +32,14 @@ impl RateLimit {
         Self(Mutex::new(BTreeMap::new()))
     }
 
-    /// Whether a line of this kind is due: then, how many were left out since the last one.
-    pub fn due(&self, kind: &'static str) -> Option<u64> {
-        self.due_at(kind, Instant::now())
+    /// Whether a line of this kind is due; then, what it has to tell of those that were not.
+    pub fn due(&self, kind: &'static str) -> Option<Due> {
+        let left_out = self.due_at(kind, Instant::now())?;
+        Some(Due { left_out: Some(left_out).filter(|count| *count > 0) })
     }
 
-    /// Locks also after a panic elsewhere: the state is valid between any two statements.
+    /// How many lines were left out since the last one, if one is due. Locks also after a panic elsewhere: the state is valid
+    /// between any two statements.
     fn due_at(&self, kind: &'static str, now: Instant) -> Option<u64> {
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let left_out = match kinds.get_mut(kind) {

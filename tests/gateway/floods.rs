@@ -31,6 +31,22 @@ async fn pings_and_settings_whose_answers_nobody_reads_are_not_taken_for_ever() 
     assert_eq!(get_once(pair.address(), "/health").await.status(), 200);
 }
 
+/// h2 has a warning for each.
+#[tokio::test]
+async fn answers_to_pings_that_nobody_sent_fill_no_log() {
+    let pair = Pair::start();
+    let mut client = RawH2::connect(pair.address(), 65_535, 0).await;
+    for number in 0..100_u64 {
+        // The flag is that of an acknowledgement, too.
+        assert!(client.send(PING, END_STREAM, 0, &number.to_be_bytes()).await);
+    }
+    client.get(1, "/version").await;
+    while client.frame().await.expect("an answer").stream != 1 {}
+    let said = || pair.gateway.output().contains("/version");
+    crate::support::eventually("an access line", Duration::from_secs(5), said).await;
+    assert!(!pair.gateway.output().contains("PING"), "{}", pair.gateway.output());
+}
+
 #[tokio::test]
 async fn a_head_without_an_end_is_not_taken_for_ever() {
     let pair = Pair::start();

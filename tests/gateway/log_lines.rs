@@ -7,9 +7,11 @@ use serde_json::Value;
 
 use crate::{
     Pair, Setup, logs,
+    proxy::Proxied,
     support::{
+        backend::Backend,
         client::{Client, request},
-        engine::{Engine, Head, Script},
+        engine::{Action, Engine, Head, Script},
         eventually,
         gateway::Gateway,
     },
@@ -131,4 +133,46 @@ async fn files_hold_no_more_than_the_standard_output() {
     assert!(pair.gateway.wait(Duration::from_secs(10)).success());
     let text = fs::read_to_string(pair.gateway.home().join("a.log")).unwrap();
     assert!(text.len() < 1_300 && text.lines().all(is_clean), "{text}");
+}
+
+/// Who has no key can ask for a sandbox's server again and again.
+#[tokio::test]
+async fn a_failing_engine_has_one_line_of_each_kind_however_often_it_is_asked() {
+    let pair = Pair::with(|setup| setup.api_key("k-test"));
+    let id = pair.engine.log(Script::silent());
+    pair.engine.fault("GET", "/json", Action::Fail(500, "the disk is gone"));
+    let mut client = Client::connect(pair.address()).await;
+    for _ in 0..30 {
+        let answer = client.request("GET", &format!("/v1/sandboxes/{id}/proxy/8080/"), &[], "").await;
+        assert_eq!(answer.status(), 500, "{answer}");
+    }
+    let count = |parts: [&str; 2]| {
+        pair.gateway.output().lines().filter(|line| parts.iter().all(|part| line.contains(part))).count()
+    };
+    let is_all = || count(["access: ", "/proxy/8080/"]) == 30;
+    eventually("all access lines", Duration::from_secs(5), is_all).await;
+    for parts in [["ERROR", "DOCKER::SANDBOX_QUERY_FAILED"], ["WARNING", "the engine could not be asked"]] {
+        assert_eq!(count(parts), 1, "{parts:?}\n{}", pair.gateway.output());
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_break_off_have_one_line_where_access_lines_are_off() {
+    let backend = Backend::start(|mut conn| async move {
+        conn.head().await;
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx").await;
+    })
+    .await;
+    for (level, lines) in [("INFO", 20), ("WARNING", 1)] {
+        let proxied = Proxied::with(|setup| setup.section(&format!("[log]\nlevel = '{level}'"))).await;
+        let target = proxied.target(backend.port, "/");
+        for _ in 0..20 {
+            let mut client = proxied.connect().await;
+            assert_eq!(client.get(&target).await.status, 200);
+            assert!(client.body().await.is_err());
+        }
+        let count = || proxied.gateway.output().lines().filter(|line| line.contains(&target)).count();
+        eventually("the lines", Duration::from_secs(5), || count() >= lines).await;
+        assert_eq!(count(), lines, "{level}\n{}", proxied.gateway.output());
+    }
 }

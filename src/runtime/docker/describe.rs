@@ -4,9 +4,12 @@ use std::{collections::HashMap, time::Instant};
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
 
-use crate::model::{
-    sandbox::{Image, Sandbox, Status},
-    timestamp::Timestamp,
+use crate::{
+    model::{
+        sandbox::{Image, Sandbox, Status},
+        timestamp::Timestamp,
+    },
+    telemetry::rate_limit::{Due, RateLimit},
 };
 
 use super::{labels, reach::Reach, status};
@@ -103,12 +106,16 @@ pub(super) fn state_name(summary: &ContainerSummary) -> String {
     summary.state.map(|state| state.to_string()).unwrap_or_default()
 }
 
-/// When a sandbox with these labels ends by itself. A label that cannot be read counts as none.
+/// When a sandbox with these labels ends by itself. A label that cannot be read counts as none, and is told once in a while:
+/// a container that bears another name is inspected with each request to it.
 pub(super) fn expiry(labels: &HashMap<String, String>) -> Option<Timestamp> {
+    static WRITTEN: RateLimit = RateLimit::new();
     let text = labels::value(labels, labels::EXPIRES_AT)?;
     let time = expiry_time(text);
-    if time.is_none() {
-        tracing::warn!(label = text, "a sandbox's expiry label cannot be read");
+    if time.is_none()
+        && let Some(Due { left_out }) = WRITTEN.due("expiry")
+    {
+        tracing::warn!(label = text, left_out, "a sandbox's expiry label cannot be read");
     }
     time
 }

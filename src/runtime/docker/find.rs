@@ -2,7 +2,10 @@
 
 use bollard::models::ContainerInspectResponse;
 
-use crate::runtime::{ErrorKind, RuntimeError};
+use crate::{
+    runtime::{ErrorKind, RuntimeError},
+    telemetry::rate_limit::{Due, RateLimit},
+};
 
 use super::{
     describe::container_name,
@@ -47,9 +50,13 @@ pub(super) fn label<'a>(container: &'a ContainerInspectResponse, key: &str) -> O
     container.config.as_ref()?.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-/// The error for an engine that could not be asked about its containers.
+/// The error for an engine that could not be asked about its containers. Told once in a while: who has no key can have a
+/// sandbox looked up again and again.
 pub(super) fn query_failed(error: bollard::errors::Error) -> RuntimeError {
-    tracing::warn!(error = text(&error), "the engine could not be asked about its containers");
+    static WRITTEN: RateLimit = RateLimit::new();
+    if let Some(Due { left_out }) = WRITTEN.due("query") {
+        tracing::warn!(error = text(&error), left_out, "the engine could not be asked about its containers");
+    }
     let kind = match error {
         bollard::errors::Error::RequestTimeoutError => ErrorKind::QueryTimedOut,
         _ => ErrorKind::QueryFailed,

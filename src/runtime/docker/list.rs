@@ -6,7 +6,11 @@ use bollard::{errors::Error, models::ContainerSummary};
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 
-use crate::{model::sandbox::Sandbox, runtime::RuntimeError};
+use crate::{
+    model::sandbox::Sandbox,
+    runtime::RuntimeError,
+    telemetry::rate_limit::{Due, RateLimit},
+};
 
 use super::{
     Inner,
@@ -40,8 +44,10 @@ impl Inner {
         Ok(sandboxes)
     }
 
-    /// A listed container as a sandbox; nothing when it vanished meanwhile. Trouble with it is only logged.
+    /// A listed container as a sandbox; nothing when it vanished meanwhile. Trouble with it is only logged, once in a while:
+    /// a scrape of the metrics needs no key, and lists.
     async fn picture(&self, summary: ContainerSummary, end: Instant) -> Option<Arc<Described>> {
+        static WRITTEN: RateLimit = RateLimit::new();
         let container = summary.id.as_deref()?;
         if let Some(picture) = self.cache.picture(container, &state_name(&summary)) {
             return Some(picture);
@@ -51,7 +57,11 @@ impl Inner {
             Ok(Some(picture)) => return Some(picture),
             Ok(None) => {}
             Err(error) if is_missing(&error) => return None,
-            Err(error) => tracing::warn!(container, %error, "a sandbox is listed without its details"),
+            Err(error) => {
+                if let Some(Due { left_out }) = WRITTEN.due("details") {
+                    tracing::warn!(container, %error, left_out, "a sandbox is listed without its details");
+                }
+            }
         }
         Described::from_summary(&summary).map(Arc::new)
     }
