@@ -29,6 +29,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+use uuid::Uuid;
 
 use super::labels::{OfEnd, OfEnded, OfRuntime, OfSource, OfStream};
 use crate::{client::ClientWatch, keys::KeyName, logs::finish::Finish};
@@ -131,8 +132,9 @@ pub struct LiveStreams {
     release: Histogram,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
+    /// Begins anywhere: what a client knows of another process, or of this one before its restart, names no stream here.
     last_id: u64,
     streams: HashMap<u64, Arc<LiveStream>>,
     /// Bytes of streams that have ended.
@@ -143,7 +145,7 @@ struct Open {
 /// What can be told of an open stream.
 #[derive(Debug, Clone)]
 pub struct StreamState {
-    /// Names it among all of this program's.
+    /// Names it, in this process alone.
     pub id: u64,
     /// Who reads what.
     pub info: StreamInfo,
@@ -170,7 +172,7 @@ impl LiveStreams {
         let streams = Arc::new(Self {
             runtime,
             source,
-            open: Mutex::default(),
+            open: Mutex::new(Open::new()),
             ended: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
             first_byte: Histogram::new(FIRST_BYTE),
@@ -252,6 +254,14 @@ impl LiveStreams {
 
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn new() -> Self {
+        // Room for as many streams again as there can be.
+        let last_id = Uuid::new_v4().as_u64_pair().1 >> 1;
+        Self { last_id, streams: HashMap::new(), sent: 0, read: 0 }
     }
 }
 
@@ -413,9 +423,20 @@ mod tests {
         assert_eq!(streams.sums(), sums);
         assert_eq!(first.ended(Finish::ClientGone), Finish::ClientGone);
         assert_eq!(streams.sums(), Sums { following: 0, backends: 0, ..sums });
-        assert_eq!(streams.list().iter().map(|stream| (stream.id, stream.sent)).collect::<Vec<_>>(), [(2, 5)]);
+        let listed: Vec<_> = streams.list().iter().map(|stream| (stream.id, stream.sent)).collect();
+        assert_eq!(listed, [(second.id(), 5)]);
         drop(second);
         assert_eq!((streams.sums().sent, streams.list().len()), (25, 0));
+    }
+
+    #[test]
+    fn no_two_processes_give_a_stream_the_same_id() {
+        let [a, b] = [(); 2].map(|()| LiveStreams::register(&mut Registry::default(), "docker", "engine"));
+        let mine: Vec<_> = (0..100).map(|_| open(&a, true)).collect();
+        assert!(mine.is_sorted_by_key(StreamGuard::id));
+        let other = open(&b, true);
+        assert!(mine.iter().all(|stream| b.end(stream.id()).is_none()) && b.end(1).is_none());
+        assert!(!other.handle().is_ended());
     }
 
     #[test]
