@@ -135,7 +135,7 @@ impl Config {
     pub fn dev() -> Self {
         let file = Path::new("the development configuration");
         let text = "[server]\nhost = '127.0.0.1'\n[runtime]\ntype = 'process'\n[metrics]\nlisten = '127.0.0.1:9090'\n";
-        let home = |name: &str| std::env::var(name).ok().filter(|_| name == "HOME");
+        let home = |name: &str| env::of_process(name).filter(|_| name == "HOME");
         source::parse(file, text)
             .and_then(|table| Self::from_table(table, file, &home))
             .expect("the text above keeps every rule, as a test shows")

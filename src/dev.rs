@@ -3,11 +3,11 @@
 //! Whoever may call the gateway of the process runtime runs programs as its user. The loopback interface is shared by all
 //! users of the machine, and by pages of their own web servers, so nobody is asked for less than a key by default.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use crate::{
-    config::{Secret, env},
-    keys::is_sendable,
+    config::{Config, Loaded, Secret, env},
+    keys::{Keys, is_sendable},
 };
 
 /// Who may call.
@@ -58,6 +58,14 @@ impl Key {
             Self::Made(key) => format!("echo OPEN-SANDBOX-API-KEY: {} | ", key.expose()),
         }
     }
+}
+
+/// The configuration of `dev`: on this port, with this key.
+pub fn configuration(port: u16, key: &Key) -> Loaded {
+    let mut config = Config::dev();
+    config.server.port = port;
+    config.server.keys = key.secret().cloned().map(Keys::one).unwrap_or_default();
+    Loaded { config, warnings: Vec::new(), source: PathBuf::new() }
 }
 
 /// What to try first on the server at `address`: a sandbox that prints, its log, and the official SDKs.

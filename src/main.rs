@@ -1,28 +1,23 @@
 //! The `opensandbox-gateway` program: command line, configuration, runtime, server, exit code.
 
 use std::{
-    path::PathBuf,
     process::{ExitCode, exit},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use opensandbox_gateway::{
     cli::{self, Cli, Command},
-    config::{Config, ConfigError, Loaded, RuntimeKind, env},
+    config::{Config, ConfigError, Loaded, env},
     dev, guard, init_config,
-    keys::{KeyRing, Keys},
+    keys::KeyRing,
     notify::Notifier,
     reload::Reload,
     runtime::{ErrorKind, Runtime},
-    server::{
-        self, Ended,
-        listen::Listeners,
-        threads::{Pulse, Threads},
-    },
+    server::{self, Ended, threads::Threads},
     signal::{Asked, Caught, Signals, Stop},
     start,
     store::migrate,
@@ -94,11 +89,11 @@ async fn run(cli: &Cli, program: &Arc<Program>) -> ExitCode {
         Err(error) => return fail(FAILED, &format!("Signals cannot be received: {error}")),
     }
     let (loaded, dev_key) = match &cli.command {
-        Some(Command::Dev(dev)) => match dev::Key::choose(dev.no_key, &variable) {
-            Ok(key) => (development(dev, &key), Some(key)),
+        Some(Command::Dev(dev)) => match dev::Key::choose(dev.no_key, &env::of_process) {
+            Ok(key) => (Ok(dev::configuration(dev.port, &key)), Some(key)),
             Err(error) => return fail(FAILED, &format!("There is no key: {error}")),
         },
-        _ => (load(cli), None),
+        _ => (Config::load(cli.config.as_deref(), &env::of_process), None),
     };
     let Loaded { config, warnings, .. } = loaded.unwrap_or_else(|error| refuse(&error));
     if let Some(gap) = config.fatal_gaps().first() {
@@ -106,7 +101,7 @@ async fn run(cli: &Cli, program: &Arc<Program>) -> ExitCode {
     }
     if dev_key.is_none()
         && config.server.keys.is_empty()
-        && let Err(text) = guard::confirm_open_server(env::insecure_server_acknowledged(&variable))
+        && let Err(text) = guard::confirm_open_server(env::insecure_server_acknowledged(&env::of_process))
     {
         return fail(FAILED, &text);
     }
@@ -120,7 +115,7 @@ async fn run(cli: &Cli, program: &Arc<Program>) -> ExitCode {
     if cli.reload {
         tracing::warn!("--reload has no effect: there is no source to watch; start the program anew to reload");
     }
-    let notifier = Notifier::from_env(&variable).unwrap_or_else(|why| {
+    let notifier = Notifier::from_env(&env::of_process).unwrap_or_else(|why| {
         tracing::warn!("{why}");
         Notifier::default()
     });
@@ -178,24 +173,10 @@ async fn obey(mut signals: Signals, program: Arc<Program>, is_dev: bool) {
     }
 }
 
-/// Tells the service manager that the program lives, for as long as all its threads turn.
-async fn feed_watchdog(notifier: Arc<Notifier>, pulse: Pulse) {
-    let Some(period) = notifier.watchdog() else { return };
-    loop {
-        let began = Instant::now();
-        if pulse.beats_within(period).await {
-            notifier.alive();
-        } else {
-            tracing::error!("a thread of connections hangs: the service manager's watchdog is not told");
-        }
-        tokio::time::sleep(period.saturating_sub(began.elapsed())).await;
-    }
-}
-
 /// Writes a configuration to start from. What was done goes to the standard output, with an empty line behind it, as the
 /// existing server says it; what comes next to the standard error.
 fn write_config(options: &init_config::Options) -> ExitCode {
-    match init_config::write(options, &variable) {
+    match init_config::write(options, &env::of_process) {
         Ok(init_config::Written { done, next }) => {
             println!("{done}\n");
             eprintln!("{next}");
@@ -211,21 +192,12 @@ fn write_config(options: &init_config::Options) -> ExitCode {
 /// Runs the server; answers how it went.
 async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, reload: Reload) -> ExitCode {
     start::raise_descriptor_limit();
-    // The port comes before the runtime: a second gateway must fail before it touches anything.
-    let listeners = match Listeners::bind(&config.server.host, config.server.port, config.server.backlog) {
+    let listeners = match start::listeners(&config.server, dev_key.is_some()) {
         Ok(listeners) => listeners,
-        Err(error) => {
-            let (host, port) = (&config.server.host, config.server.port);
-            let how = if dev_key.is_some() { "`--port` takes another" } else { "server.host, server.port" };
-            return fail(MISSING, &format!("Cannot listen on {host}:{port} ({how}): {error}"));
-        }
+        Err(text) => return fail(MISSING, &text),
     };
-    if config.runtime.kind == RuntimeKind::Process
-        && let Some(public) = listeners.addresses().find(|address| !address.ip().is_loopback())
-    {
-        let host = &config.server.host;
-        let text = "the process runtime gives no isolation and refuses a non-loopback bind";
-        return fail(FAILED, &format!("server.host: '{host}' stands for {public}: {text}"));
+    if let Err(text) = start::check_reach(&config, &listeners) {
+        return fail(FAILED, &text);
     }
     let admin_listeners = match start::admin_listeners(&config, dev_key.is_some()) {
         Ok(listeners) => listeners,
@@ -246,7 +218,7 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
         Ok(snapshots) => snapshots,
         Err(error) => return fail(FAILED, &error.to_string()),
     };
-    announce(&config, &listeners, dev_key.as_ref());
+    start::announce(&config, &listeners, dev_key.as_ref());
     let keys = Arc::clone(&reload.keys);
     let pulse = threads.pulse();
     let settings =
@@ -258,7 +230,7 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
     let notifier = Arc::clone(&reload.notifier);
     program.is_serving.store(true, Ordering::Relaxed);
     tokio::spawn(reload.run(Arc::clone(&program.reload)));
-    tokio::spawn(feed_watchdog(Arc::clone(&notifier), pulse));
+    tokio::spawn(Arc::clone(&notifier).feed_watchdog(pulse));
     notifier.ready();
     let served = server::run(listeners, settings, program.stop.clone());
     let told = async {
@@ -288,38 +260,6 @@ async fn migrate(options: &cli::MigrateSnapshots) -> ExitCode {
             println!("Failed to migrate snapshots: {error}\n");
             ExitCode::from(FAILED)
         }
-    }
-}
-
-/// The configuration for development, on the port of the command line.
-fn development(dev: &cli::Dev, key: &dev::Key) -> Result<Loaded, ConfigError> {
-    let mut config = Config::dev();
-    config.server.port = dev.port;
-    config.server.keys = key.secret().cloned().map(Keys::one).unwrap_or_default();
-    Ok(Loaded { config, warnings: Vec::new(), source: PathBuf::new() })
-}
-
-fn load(cli: &Cli) -> Result<Loaded, ConfigError> {
-    Config::load(cli.config.as_deref(), &variable)
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-/// Says where the server listens, and in development what to try.
-fn announce(config: &Config, listeners: &Listeners, dev_key: Option<&dev::Key>) {
-    let addresses: Vec<String> = listeners.addresses().map(|address| address.to_string()).collect();
-    let address = addresses.first().map_or("", String::as_str);
-    let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
-    tracing::info!("opensandbox-gateway {} listens on {}", env!("CARGO_PKG_VERSION"), urls.join(" and "));
-    if config.runtime.kind == RuntimeKind::Process {
-        tracing::warn!(
-            "runtime.type = 'process': sandboxes are local processes WITHOUT isolation, for development only"
-        );
-    }
-    if let Some(key) = dev_key {
-        println!("{}", dev::welcome(address, key));
     }
 }
 

@@ -7,12 +7,13 @@ use std::{
         unix::net::{SocketAddr, UnixDatagram},
     },
     process,
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::config::env::Lookup;
+use crate::{config::env::Lookup, server::threads::Pulse};
 
 /// Tells the service manager, if there is one.
 #[derive(Debug, Default)]
@@ -43,9 +44,19 @@ impl Notifier {
         Ok(Self { manager: Some((socket.map_err(failed)?, address.map_err(failed)?)), watchdog: watchdog(env) })
     }
 
-    /// How often the manager wants to hear that the program lives, if it does: half of its time, so that one may be late.
-    pub fn watchdog(&self) -> Option<Duration> {
-        self.watchdog
+    /// Tells the manager that the program lives, as often as it wants to hear it and for as long as all threads have a
+    /// `pulse`. Ends at once where it does not.
+    pub async fn feed_watchdog(self: Arc<Self>, pulse: Pulse) {
+        let Some(period) = self.watchdog else { return };
+        loop {
+            let began = Instant::now();
+            if pulse.beats_within(period).await {
+                self.tell("WATCHDOG=1");
+            } else {
+                tracing::error!("a thread of connections hangs: the service manager's watchdog is not told");
+            }
+            tokio::time::sleep(period.saturating_sub(began.elapsed())).await;
+        }
     }
 
     /// The service is ready, or again after [`Self::reloading`].
@@ -63,11 +74,6 @@ impl Notifier {
     /// The service is ending, which may take for `at_most`.
     pub fn stopping(&self, at_most: Duration) {
         self.tell(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", at_most.as_micros()));
-    }
-
-    /// The program lives.
-    pub fn alive(&self) {
-        self.tell("WATCHDOG=1");
     }
 
     fn tell(&self, state: &str) {
@@ -102,7 +108,7 @@ mod tests {
     fn without_a_manager_nothing_is_told() {
         for variables in [&[][..], &[("NOTIFY_SOCKET", "")], &[("WATCHDOG_USEC", "1000000")]] {
             let notifier = with(variables).unwrap();
-            assert!(notifier.manager.is_none() && notifier.watchdog().is_none());
+            assert!(notifier.manager.is_none() && notifier.watchdog.is_none());
             notifier.ready();
         }
     }
@@ -128,7 +134,7 @@ mod tests {
         ] {
             let mut variables = vec![("NOTIFY_SOCKET", "@x"), ("WATCHDOG_USEC", usec)];
             variables.extend(of.map(|pid| ("WATCHDOG_PID", pid)));
-            assert_eq!(with(&variables).unwrap().watchdog(), expected.map(Duration::from_secs), "{usec} {of:?}");
+            assert_eq!(with(&variables).unwrap().watchdog, expected.map(Duration::from_secs), "{usec} {of:?}");
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     admin::Admin,
     api::{self, Api, proxy::public_path},
     config::{self, Config, RuntimeKind},
+    dev,
     drain::{self, Drain},
     keys::KeyRing,
     logs::limits::{StreamLimits, Streams},
@@ -29,6 +30,49 @@ use crate::{
 
 /// Connections to the operator's listener that the system queues.
 const ADMIN_BACKLOG: u32 = 128;
+
+/// Listens where the server is to be. The port comes before the runtime: a second gateway must fail before it touches
+/// anything.
+///
+/// # Errors
+///
+/// A text for a person: the address cannot be had.
+pub fn listeners(config: &config::Server, is_dev: bool) -> Result<Listeners, String> {
+    let config::Server { host, port, backlog, .. } = config;
+    let how = if is_dev { "`--port` takes another" } else { "server.host, server.port" };
+    Listeners::bind(host, *port, *backlog).map_err(|error| format!("Cannot listen on {host}:{port} ({how}): {error}"))
+}
+
+/// Checks that only this machine reaches the process runtime.
+///
+/// # Errors
+///
+/// A text for a person: others do.
+pub fn check_reach(config: &Config, listeners: &Listeners) -> Result<(), String> {
+    let host = &config.server.host;
+    let is_process = config.runtime.kind == RuntimeKind::Process;
+    match listeners.addresses().find(|address| is_process && !address.ip().is_loopback()) {
+        Some(public) => Err(format!(
+            "server.host: '{host}' stands for {public}: the process runtime gives no isolation and refuses a non-loopback bind"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Says where the server listens, and in development what to try.
+pub fn announce(config: &Config, listeners: &Listeners, dev_key: Option<&dev::Key>) {
+    let addresses: Vec<String> = listeners.addresses().map(|address| address.to_string()).collect();
+    let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
+    tracing::info!("opensandbox-gateway {} listens on {}", env!("CARGO_PKG_VERSION"), urls.join(" and "));
+    if config.runtime.kind == RuntimeKind::Process {
+        tracing::warn!(
+            "runtime.type = 'process': sandboxes are local processes WITHOUT isolation, for development only"
+        );
+    }
+    if let Some(key) = dev_key {
+        println!("{}", dev::welcome(addresses.first().map_or("", String::as_str), key));
+    }
+}
 
 /// Starts the runtime that `config` names; its requests are counted by `metrics`. `keys` are the valid ones.
 ///

@@ -45,24 +45,14 @@ pub fn run() {
     client::read(gateway.address(), "/sandboxes/silent");
     let before = gateway.resident();
     block_on(async {
-        // Each waits a moment for an engine that says nothing, so many are opened at a time.
-        let mut followers = Vec::new();
-        while followers.len() < FOLLOWERS {
-            let batch = (0..25).map(|_| follow(gateway.address(), "silent"));
-            followers.extend(futures_util::future::join_all(batch).await);
-        }
-        thread::sleep(Duration::from_secs(2));
-        let each = (gateway.resident() - before) as f64 / FOLLOWERS as f64 / 1024.0;
+        let (followers, each) = crowd(&gateway, before).await;
         let what = format!("{FOLLOWERS} silent followers: resident memory each");
         table::row(&what, &format!("{each:.1} KiB"), "<= 16 KiB", each <= 16.0);
         let (start, used) = (Instant::now(), gateway.cpu());
         thread::sleep(Duration::from_secs(10));
         let idle = (gateway.cpu() - used).as_secs_f64() / start.elapsed().as_secs_f64() * 100.0;
         table::row(&format!("{FOLLOWERS} silent followers: CPU"), &format!("{idle:.1} %"), "< 2 %", idle < 2.0);
-        let times: Vec<f64> = (0..rounds() * 20)
-            .map(|_| client::read(gateway.address(), "/sandboxes/silent").0.as_secs_f64() * 1e3)
-            .collect();
-        let times = table::Spread::of(times);
+        let times = gets(&gateway);
         let what = format!("{FOLLOWERS} silent followers: GET of a sandbox");
         let figure = format!("{:.1} ms (to {:.1})", times.median, times.most);
         table::row(&what, &figure, "< 5 ms", times.median < 5.0);
@@ -114,15 +104,26 @@ pub fn weight(gateway: &Gateway) -> (f64, f64) {
     client::read(gateway.address(), "/sandboxes/silent");
     let before = gateway.resident();
     block_on(async {
-        let mut followers = Vec::new();
-        while followers.len() < FOLLOWERS {
-            let batch = (0..25).map(|_| follow(gateway.address(), "silent"));
-            followers.extend(futures_util::future::join_all(batch).await);
-        }
-        thread::sleep(Duration::from_secs(2));
-        let each = (gateway.resident() - before) as f64 / FOLLOWERS as f64 / 1024.0;
-        let times =
-            (0..rounds() * 20).map(|_| client::read(gateway.address(), "/sandboxes/silent").0.as_secs_f64() * 1e3);
-        (each, table::Spread::of(times.collect()).median)
+        let (_followers, each) = crowd(gateway, before).await;
+        (each, gets(gateway).median)
     })
+}
+
+/// The silent followers, and what each costs in KiB when there were `before` bytes without them.
+async fn crowd(gateway: &Gateway, before: u64) -> (Vec<TcpStream>, f64) {
+    // Each waits a moment for an engine that says nothing, so many are opened at a time.
+    let mut followers = Vec::new();
+    while followers.len() < FOLLOWERS {
+        let batch = (0..25).map(|_| follow(gateway.address(), "silent"));
+        followers.extend(futures_util::future::join_all(batch).await);
+    }
+    thread::sleep(Duration::from_secs(2));
+    let each = (gateway.resident() - before) as f64 / FOLLOWERS as f64 / 1024.0;
+    (followers, each)
+}
+
+/// How long a GET takes, in ms.
+fn gets(gateway: &Gateway) -> table::Spread {
+    let read = |_| client::read(gateway.address(), "/sandboxes/silent").0.as_secs_f64() * 1e3;
+    table::Spread::of((0..rounds() * 20).map(read).collect())
 }

@@ -30,6 +30,11 @@ pub const FORWARDED_ALLOW_IPS: &str = "FORWARDED_ALLOW_IPS";
 /// Looks up a variable of the environment.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// The environment of this process. A value that is not Unicode counts as none.
+pub fn of_process(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Whether the environment acknowledges that a server without an API key is open to all.
 pub fn insecure_server_acknowledged(env: Lookup<'_>) -> bool {
     env(INSECURE_SERVER).is_some_and(|value| value == "YES")

@@ -160,17 +160,23 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_millis(200);
 
-    /// What becomes of a stream whose task has ended while h2 still holds the last of it: the client took its window back.
-    #[tokio::test]
-    async fn what_is_left_in_h2_after_the_end_ends_the_connection() {
-        let entry = Entry::detached();
-        let executor = StreamExecutor::new(Arc::clone(&entry), PERIOD);
+    /// A stream whose task ends while h2 holds a piece of it, which is kept here.
+    fn begin(executor: &StreamExecutor) -> Arc<Mutex<Option<Piece>>> {
         let kept = Arc::new(Mutex::new(None));
         let handing = Arc::clone(&kept);
         executor.execute(async move {
             let piece = Piece::of_http2(Bytes::from_static(b"x"), &Http2Stream::current());
             *handing.lock().unwrap() = Some(piece);
         });
+        kept
+    }
+
+    /// What becomes of a stream whose task has ended while h2 still holds the last of it: the client took its window back.
+    #[tokio::test]
+    async fn what_is_left_in_h2_after_the_end_ends_the_connection() {
+        let entry = Entry::detached();
+        let executor = StreamExecutor::new(Arc::clone(&entry), PERIOD);
+        let _kept = begin(&executor);
         let start = Instant::now();
         entry.told().await;
         assert!(entry.is_stalled());
@@ -181,12 +187,7 @@ mod tests {
     async fn what_is_written_in_time_ends_its_stream_and_nothing_else() {
         let entry = Entry::detached();
         let executor = StreamExecutor::new(Arc::clone(&entry), PERIOD);
-        let kept = Arc::new(Mutex::new(None));
-        let handing = Arc::clone(&kept);
-        executor.execute(async move {
-            let piece = Piece::of_http2(Bytes::from_static(b"x"), &Http2Stream::current());
-            *handing.lock().unwrap() = Some(piece);
-        });
+        let kept = begin(&executor);
         executor.execute(ready(()));
         sleep(PERIOD / 2).await;
         drop(kept.lock().unwrap().take());
