@@ -58,6 +58,14 @@ impl fmt::Display for KeyName {
     }
 }
 
+/// Whether they are the same, under the same names and in the same order.
+impl PartialEq for Keys {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Key, &Key)| a.name == b.name && a.secret.matches(b.secret.expose().as_bytes());
+        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(same)
+    }
+}
+
 impl Keys {
     /// The one key `secret`, called as that of the configuration is.
     pub fn one(secret: Secret) -> Self {
@@ -163,6 +171,17 @@ mod tests {
             assert_eq!(keys.find(wrong.as_bytes()), None, "{wrong:?}");
         }
         assert!(!format!("{keys:?}").contains("alpha"));
+    }
+
+    #[test]
+    fn keys_are_the_same_by_name_secret_and_order() {
+        assert!(keys(&["a", "b"]) == keys(&["a", "b\n"]));
+        for other in [&["a"][..], &["a", "c"], &["b", "a"], &["a", "b", "c"], &[]] {
+            assert!(keys(&["a", "b"]) != keys(other), "{other:?}");
+        }
+        let mut renamed = Keys::default();
+        renamed.add("other", "a").unwrap();
+        assert!(renamed != keys(&["a"]));
     }
 
     #[test]
