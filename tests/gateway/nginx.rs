@@ -13,8 +13,11 @@ use std::{
 
 use crate::{
     Setup,
+    proxy::Proxied,
+    proxy_tunnel::{echo, handshake},
     support::{
-        client::{Client, get_once},
+        backend::Backend,
+        client::{Client, get_once, request},
         eventually,
         gateway::free_port,
     },
@@ -111,4 +114,26 @@ async fn a_restart_of_each_of_two_gateways_costs_no_request() {
     for task in load {
         assert_eq!(task.await.unwrap(), [0_u16; 0]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn websockets_and_large_uploads_pass() {
+    let proxied = Proxied::start().await;
+    let nginx = Nginx::before([proxied.address().port(); 2]).await;
+    let echoing = Backend::start(echo).await;
+    let mut client = Client::connect(nginx.address).await;
+    client.send(handshake(&proxied.target(echoing.port, "/ws"))).await;
+    assert_eq!(client.head().await.status, 101);
+    client.send("ping-bye").await;
+    assert!(client.raw_to_end().await.ends_with(b"ping-bye"));
+    let counting = Backend::start(|mut conn| async move {
+        while let Some(head) = conn.head().await {
+            let length = conn.body_of(&head).await.len().to_string();
+            conn.answer("200 OK", &[], length.as_bytes()).await;
+        }
+    })
+    .await;
+    let body = "x".repeat(2 << 20);
+    let counted = request(nginx.address, "PUT", &proxied.target(counting.port, "/"), &[], &body).await;
+    assert_eq!((counted.status(), &counted.body[..]), (200, b"2097152".as_slice()));
 }

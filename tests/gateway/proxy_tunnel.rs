@@ -16,7 +16,7 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// Accepts, and sends back what comes until `bye`.
-async fn echo(mut conn: Conn) {
+pub(crate) async fn echo(mut conn: Conn) {
     let head = conn.head().await.unwrap();
     conn.send(switched()).await;
     // Right behind the head: some of it may be read with that.
@@ -39,7 +39,7 @@ fn switched() -> String {
     )
 }
 
-fn handshake(target: &str) -> String {
+pub(crate) fn handshake(target: &str) -> String {
     format!(
         "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: p0, p1\r\n\
