@@ -95,7 +95,9 @@ impl Files {
     /// so this does not block, and most sandboxes are never renewed nor patched.
     pub(super) fn surely_none(&self, id: &str) -> bool {
         !is_plausible_id(id)
-            || [&self.metadata, &self.expirations].into_iter().all(|folder| state_file::is_known_missing(&path(folder, id)))
+            || [&self.metadata, &self.expirations]
+                .into_iter()
+                .all(|folder| state_file::is_known_missing(&path(folder, id)))
     }
 
     /// What there is to show of any sandbox: two folders are read, however many sandboxes there are.
