@@ -51,6 +51,7 @@
 //! | [`logs`] | 6 | the log path: engine exchange, chunks, frames, lines, limits, the log's body |
 //! | [`metrics`] | | what is measured, sent to a collector and scraped |
 //! | [`model`] | | wire types and their rules |
+//! | `netlink` | | one question to the kernel and its answer |
 //! | [`notify`] | | what systemd is told |
 //! | [`own_listeners`] | | the addresses that the process itself listens on |
 //! | [`open`] | | the open connections: how many, whose, and which give way to new ones |
@@ -115,6 +116,7 @@ pub mod keys;
 pub mod logs;
 pub mod metrics;
 pub mod model;
+mod netlink;
 pub mod notify;
 pub mod open;
 pub mod own_listeners;

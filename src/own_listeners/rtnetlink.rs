@@ -6,22 +6,15 @@
 
 use std::{io, net::IpAddr};
 
-use rustix::{
-    io::Errno,
-    net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with},
-};
+use rustix::{io::Errno, net::AddressFamily};
+
+use crate::netlink::{Answer, Netlink};
 
 /// `RTM_NEWROUTE`, the type of the answer.
 const NEWROUTE: u16 = 24;
 
 /// `RTM_GETROUTE`, the type of the question.
 const GETROUTE: u16 = 26;
-
-/// `NLMSG_ERROR`, the type of an answer that is an error number.
-const ERROR: u16 = 2;
-
-/// `NLM_F_REQUEST`.
-const REQUEST: u16 = 1;
 
 /// `RTA_DST` and `RTA_OIF`, the attributes of the question: the address, and the interface of one that needs it.
 const DESTINATION: u16 = 1;
@@ -30,11 +23,8 @@ const INTERFACE: u16 = 4;
 /// `RTN_LOCAL`, the type of a route to this machine.
 const LOCAL: u8 = 2;
 
-/// Length of `nlmsghdr`, in bytes.
-const HEADER: usize = 16;
-
-/// Where `rtm_type` is in a message.
-const TYPE_AT: usize = HEADER + 7;
+/// Where `rtm_type` is in an answer.
+const TYPE_AT: usize = 7;
 
 /// Whether packets to `ip` are delivered on this machine. `scope` is the interface of a link-local address, or 0.
 ///
@@ -42,13 +32,7 @@ const TYPE_AT: usize = HEADER + 7;
 ///
 /// The kernel cannot be asked (a sandbox without `AF_NETLINK`), or its answer is none.
 pub(super) fn is_local(ip: IpAddr, scope: u32) -> io::Result<bool> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    // Without a protocol: `NETLINK_ROUTE` is 0.
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
-    send(&socket, &question(ip, scope), SendFlags::empty())?;
-    let mut answer = [0; 1024];
-    let (length, _) = recv(&socket, &mut answer, RecvFlags::empty())?;
-    read(&answer[..length])
+    read(&Netlink::open(None)?.ask(GETROUTE, &question(ip, scope))?)
 }
 
 /// Asks for the route to `ip`.
@@ -57,19 +41,14 @@ fn question(ip: IpAddr, scope: u32) -> Vec<u8> {
         IpAddr::V4(ip) => (AddressFamily::INET, ip.octets().to_vec()),
         IpAddr::V6(ip) => (AddressFamily::INET6, ip.octets().to_vec()),
     };
-    let mut message = vec![0; HEADER];
     // `rtmsg`: the family, how many bits of the address count, and ten bytes that are for the kernel to fill in.
-    message.extend([family.as_raw() as u8, bytes.len() as u8 * 8]);
-    message.extend([0; 10]);
-    attribute(&mut message, DESTINATION, &bytes);
+    let mut body = vec![family.as_raw() as u8, bytes.len() as u8 * 8];
+    body.extend([0; 10]);
+    attribute(&mut body, DESTINATION, &bytes);
     if scope > 0 {
-        attribute(&mut message, INTERFACE, &scope.to_ne_bytes());
+        attribute(&mut body, INTERFACE, &scope.to_ne_bytes());
     }
-    let length = message.len() as u32;
-    message[..4].copy_from_slice(&length.to_ne_bytes());
-    message[4..6].copy_from_slice(&GETROUTE.to_ne_bytes());
-    message[6..8].copy_from_slice(&REQUEST.to_ne_bytes());
-    message
+    body
 }
 
 /// Appends an attribute whose value is a multiple of four bytes long, so that none has to be filled up.
@@ -80,19 +59,12 @@ fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
 }
 
 /// Reads the answer. An address that there is no route to is not this machine's.
-fn read(answer: &[u8]) -> io::Result<bool> {
-    let kind = answer.get(4..6).map(|bytes| u16::from_ne_bytes([bytes[0], bytes[1]]));
-    match (kind, answer.get(HEADER..HEADER + 4)) {
-        (Some(NEWROUTE), Some(_)) if answer.len() > TYPE_AT => Ok(answer[TYPE_AT] == LOCAL),
-        (Some(ERROR), Some(&[a, b, c, d])) => {
-            let error = io::Error::from_raw_os_error(i32::from_ne_bytes([a, b, c, d]).saturating_neg());
-            let is_unreachable = [Errno::NETUNREACH, Errno::HOSTUNREACH]
-                .map(io::Error::from)
-                .iter()
-                .any(|unreachable| unreachable.raw_os_error() == error.raw_os_error());
-            if is_unreachable { Ok(false) } else { Err(error) }
-        }
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer is no route")),
+fn read(answer: &Answer<'_>) -> io::Result<bool> {
+    let unreachable = [Errno::NETUNREACH, Errno::HOSTUNREACH].map(Errno::raw_os_error);
+    match answer {
+        Answer::Message(NEWROUTE, body) if body.len() > TYPE_AT => Ok(body[TYPE_AT] == LOCAL),
+        Answer::Refusal(code) if unreachable.contains(code) => Ok(false),
+        answer => Err(answer.error()),
     }
 }
 
@@ -162,17 +134,11 @@ mod tests {
 
     #[test]
     fn what_is_no_route_is_a_failure() {
-        for answer in [&[][..], &[0; 15], &[0; 64]] {
-            assert!(read(answer).is_err());
+        for answer in [Answer::Message(0, &[0; 12]), Answer::Message(NEWROUTE, &[0; 7]), Answer::Refusal(0)] {
+            assert!(read(&answer).is_err(), "{answer:?}");
         }
-        let error = |number: i32| {
-            let mut answer = [0; 36];
-            answer[4..6].copy_from_slice(&ERROR.to_ne_bytes());
-            answer[16..20].copy_from_slice(&(-number).to_ne_bytes());
-            read(&answer)
-        };
-        assert!(!error(Errno::NETUNREACH.raw_os_error()).unwrap());
-        assert_eq!(error(Errno::PERM.raw_os_error()).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
-        assert!(error(0).is_err() && error(i32::MIN.wrapping_add(1)).is_err());
+        assert!(!read(&Answer::Refusal(Errno::NETUNREACH.raw_os_error())).unwrap());
+        let error = read(&Answer::Refusal(Errno::PERM.raw_os_error())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
     }
 }

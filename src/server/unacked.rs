@@ -2,51 +2,44 @@
 //! `linux/inet_diag.h`): what `SIOCOUTQ` tells, without a call that is unsafe in Rust.
 
 use std::{
-    io::{self, ErrorKind, Read},
-    net::{IpAddr, SocketAddr},
+    io::{self, ErrorKind},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, ipproto, netlink::SOCK_DIAG},
+};
 
-/// `AF_NETLINK`.
-const NETLINK: i32 = 16;
+use crate::netlink::{Answer, Netlink, bytes_at};
 
-/// `NETLINK_SOCK_DIAG`.
-const SOCK_DIAG: i32 = 4;
-
-/// `SOCK_DIAG_BY_FAMILY`, a message's type; and `NLMSG_ERROR`, another.
+/// `SOCK_DIAG_BY_FAMILY`, the type of the question and of the answer.
 const BY_FAMILY: u16 = 20;
-const ERROR: u16 = 2;
 
-/// `NLM_F_REQUEST`.
-const REQUEST: u16 = 1;
+/// Bytes of `struct inet_diag_req_v2`.
+const ASKED: usize = 56;
 
-/// Bytes of `struct nlmsghdr`.
-const HEADER: usize = 16;
+/// Where `idiag_wqueue` is in an answer: behind four bytes, `struct inet_diag_sockid`, the expiry and the receive queue.
+const WQUEUE: usize = 4 + 48 + 4 + 4;
 
-/// Bytes of a request: `struct nlmsghdr` and `struct inet_diag_req_v2`.
-const ASKED: usize = HEADER + 56;
-
-/// Where `idiag_wqueue` is in an answer: behind `struct nlmsghdr`, four bytes, `struct inet_diag_sockid`, the expiry and the
-/// receive queue.
-const WQUEUE: usize = HEADER + 4 + 48 + 4 + 4;
-
-/// `AF_INET`, `AF_INET6`, `IPPROTO_TCP`.
-const INET: u8 = 2;
-const INET6: u8 = 10;
-const TCP: u8 = 6;
-
-/// `ENOENT`: there is no such socket, nor one that listens where it would be.
-const NOT_FOUND: i32 = 2;
-
-/// `TCP_LISTEN`: there is none, and this is the one that listens there.
+/// `TCP_LISTEN`.
 const LISTEN: u8 = 10;
 
 /// A socket on which the system is asked about others.
 #[derive(Debug)]
 pub struct Unacked {
-    socket: Socket,
-    sequence: u32,
+    netlink: Netlink,
+}
+
+/// What there is between two addresses.
+#[derive(Debug, PartialEq)]
+enum Found {
+    /// A socket that holds so many bytes which its peer has not acknowledged.
+    Connected(u32),
+    /// No socket, but the one that listens where it would be.
+    Listening,
+    /// Nothing that the system could tell of.
+    Nothing,
 }
 
 impl Unacked {
@@ -54,12 +47,16 @@ impl Unacked {
     ///
     /// # Errors
     ///
-    /// The system has no `sock_diag`, or does not let us use it.
+    /// The system has no `sock_diag`, none for TCP, or does not let us use it.
     pub fn open() -> io::Result<Self> {
-        let socket = Socket::new(Domain::from(NETLINK), Type::DGRAM, Some(Protocol::from(SOCK_DIAG)))?;
-        // The answer is there when the question has been sent.
-        socket.set_nonblocking(true)?;
-        Ok(Self { socket, sequence: 0 })
+        let mut unacked = Self { netlink: Netlink::open(Some(SOCK_DIAG))? };
+        // A system that knows nothing of TCP's sockets gives the same error as for one that does not exist (`tcp_diag` is a
+        // module of its own). This one exists.
+        let hosts: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let listener = TcpListener::bind(hosts.map(|host| SocketAddr::new(host, 0)).as_slice())?;
+        let local = listener.local_addr()?;
+        witnessed(&unacked.find(local, SocketAddr::new(local.ip(), 1))?)?;
+        Ok(unacked)
     }
 
     /// How many bytes the TCP socket at `local` holds that `peer` has not acknowledged; `None` if there is no such socket.
@@ -68,30 +65,31 @@ impl Unacked {
     ///
     /// The system cannot be asked.
     pub fn of(&mut self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
-        self.sequence = self.sequence.wrapping_add(1);
-        self.socket.send(&request(self.sequence, local, peer))?;
-        let mut answer = [0; 512];
-        loop {
-            let count = (&self.socket).read(&mut answer)?;
-            let answer = answer.get(..count).unwrap_or_default();
-            // An answer to a question before, of which only an error was read.
-            if u32::from_ne_bytes(bytes_at(answer, 8)?) == self.sequence {
-                return read(answer);
-            }
+        match self.find(local, peer)? {
+            Found::Connected(left) => Ok(Some(left)),
+            Found::Listening | Found::Nothing => Ok(None),
         }
+    }
+
+    fn find(&mut self, local: SocketAddr, peer: SocketAddr) -> io::Result<Found> {
+        read(&self.netlink.ask(BY_FAMILY, &question(local, peer))?)
+    }
+}
+
+/// Fails unless a socket that exists was found.
+fn witnessed(found: &Found) -> io::Result<()> {
+    match found {
+        Found::Nothing => Err(io::Error::new(ErrorKind::Unsupported, "the system does not tell of TCP sockets")),
+        Found::Connected(_) | Found::Listening => Ok(()),
     }
 }
 
 /// A question for the one socket between these addresses.
-fn request(sequence: u32, local: SocketAddr, peer: SocketAddr) -> [u8; ASKED] {
-    let mut asked = [0; ASKED];
-    asked[..4].copy_from_slice(&(ASKED as u32).to_ne_bytes());
-    asked[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
-    asked[6..8].copy_from_slice(&REQUEST.to_ne_bytes());
-    asked[8..12].copy_from_slice(&sequence.to_ne_bytes());
-    let body = &mut asked[HEADER..];
-    body[0] = if local.is_ipv4() { INET } else { INET6 };
-    body[1] = TCP;
+fn question(local: SocketAddr, peer: SocketAddr) -> [u8; ASKED] {
+    let mut body = [0; ASKED];
+    let family = if local.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    body[0] = family.as_raw() as u8;
+    body[1] = ipproto::TCP.as_raw().get() as u8;
     // Sockets in any state.
     body[4..8].copy_from_slice(&u32::MAX.to_ne_bytes());
     body[8..10].copy_from_slice(&local.port().to_be_bytes());
@@ -102,7 +100,7 @@ fn request(sequence: u32, local: SocketAddr, peer: SocketAddr) -> [u8; ASKED] {
     body[44..48].copy_from_slice(&scope.to_ne_bytes());
     // `INET_DIAG_NOCOOKIE`: whichever socket it is.
     body[48..56].copy_from_slice(&u64::MAX.to_ne_bytes());
-    asked
+    body
 }
 
 fn put_ip(to: &mut [u8], ip: IpAddr) {
@@ -112,30 +110,22 @@ fn put_ip(to: &mut [u8], ip: IpAddr) {
     }
 }
 
-fn read(answer: &[u8]) -> io::Result<Option<u32>> {
-    match u16::from_ne_bytes(bytes_at(answer, 4)?) {
-        BY_FAMILY => {
-            let ([state], wqueue) = (bytes_at(answer, HEADER + 1)?, bytes_at(answer, WQUEUE)?);
-            Ok((state != LISTEN).then_some(u32::from_ne_bytes(wqueue)))
+fn read(answer: &Answer<'_>) -> io::Result<Found> {
+    match answer {
+        Answer::Message(BY_FAMILY, body) => {
+            let ([state], wqueue) = (bytes_at(body, 1)?, bytes_at(body, WQUEUE)?);
+            Ok(if state == LISTEN { Found::Listening } else { Found::Connected(u32::from_ne_bytes(wqueue)) })
         }
-        ERROR => match i32::from_ne_bytes(bytes_at(answer, HEADER)?).wrapping_neg() {
-            NOT_FOUND => Ok(None),
-            code => Err(io::Error::from_raw_os_error(code)),
-        },
-        _ => Err(ErrorKind::InvalidData.into()),
+        Answer::Refusal(code) if *code == Errno::NOENT.raw_os_error() => Ok(Found::Nothing),
+        answer => Err(answer.error()),
     }
-}
-
-fn bytes_at<const N: usize>(answer: &[u8], at: usize) -> io::Result<[u8; N]> {
-    let bytes = answer.get(at..at + N).and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or_else(|| ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]
 mod tests {
     use std::{
-        io::Write,
-        net::{TcpListener, TcpStream},
+        io::{Read, Write},
+        net::TcpStream,
     };
 
     use super::*;
@@ -174,11 +164,22 @@ mod tests {
     #[test]
     fn an_answer_that_is_none_is_an_error() {
         for length in 0..WQUEUE + 4 {
-            let mut answer = vec![0; length];
-            if let Some(kind) = answer.get_mut(4..6) {
-                kind.copy_from_slice(&BY_FAMILY.to_ne_bytes());
-            }
-            assert!(read(&answer).is_err(), "{length}");
+            assert!(read(&Answer::Message(BY_FAMILY, &vec![0; length])).is_err(), "{length}");
         }
+        assert!(read(&Answer::Message(0, &[0; 128])).is_err());
+    }
+
+    /// Whatever it answers for a socket that exists: `ENOENT`, as for one that does not, or another error.
+    #[test]
+    fn a_system_without_tcp_s_diagnosis_is_not_one_without_sockets() {
+        let answered = |code: Errno| read(&Answer::Refusal(code.raw_os_error())).and_then(|found| witnessed(&found));
+        for code in [Errno::NOENT, Errno::PROTONOSUPPORT, Errno::INVAL, Errno::OPNOTSUPP, Errno::PERM] {
+            assert!(answered(code).is_err(), "{code}");
+        }
+        let mut listening = [0; WQUEUE + 4];
+        listening[1] = LISTEN;
+        let found = read(&Answer::Message(BY_FAMILY, &listening)).unwrap();
+        assert_eq!(found, Found::Listening);
+        witnessed(&found).unwrap();
     }
 }
