@@ -142,7 +142,10 @@ impl Inner {
             return Err(closing());
         }
         let platform = image.platform.as_ref();
-        self.start_anew(&Making { plan, id, inherited: &image.labels, platform, archive, mounts }).await
+        self.start_anew(&Making { plan, id, inherited: &image.labels, platform, archive, mounts }).await?;
+        // A further attempt would have needed it.
+        self.clear_probe(id, mounts).await;
+        Ok(())
     }
 
     /// The images of a plan, and what is put into the sandbox.

@@ -99,13 +99,13 @@ impl Creations {
         for entry in entries {
             let entry = entry?;
             let Ok(id) = entry.file_name().into_string() else { continue };
-            let file = match File::open(entry.path()) {
-                // Its creation has ended.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                file => file?,
-            };
-            if is_plausible_id(&id) && lock(&file)? {
-                self.given_up().insert(id, file.metadata()?.modified()?);
+            if !is_plausible_id(&id) {
+                continue;
+            }
+            match left(&entry.path()) {
+                Ok(Some(since)) => drop(self.given_up().insert(id, since)),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(sandbox = id, %error, "the note of a creation cannot be taken over"),
             }
         }
         Ok(())
@@ -232,6 +232,15 @@ fn sandbox_of(container: &str) -> Option<&str> {
     container.strip_prefix("sandbox-egress-").or_else(|| container.strip_prefix("sandbox-"))
 }
 
+/// Since when there is a note that nobody holds; nothing if somebody does, or its creation has ended.
+fn left(note: &Path) -> io::Result<Option<SystemTime>> {
+    let file = match File::open(note) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    if lock(&file)? { file.metadata()?.modified().map(Some) } else { Ok(None) }
+}
+
 /// Takes a note's lock; not if another server has it.
 fn lock(file: &File) -> io::Result<bool> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
@@ -265,10 +274,13 @@ mod tests {
         let held = creations.begin("held").await.unwrap();
         drop(creations.begin("left").await.unwrap());
         creations.begin("ended").await.unwrap().end().await.unwrap();
+        // What cannot be opened is in nobody's way.
+        std::os::unix::fs::symlink("loop", creations.folder.join("loop")).unwrap();
         let next = Creations::new(home.path());
         next.recover().unwrap();
         assert!(next.has_given_up("left") && !next.has_given_up("held") && !next.has_given_up("ended"));
         next.forget("left");
+        next.forget("loop");
         held.end().await.unwrap();
         assert_eq!(fs::read_dir(&next.folder).unwrap().count(), 0);
     }

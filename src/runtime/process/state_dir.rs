@@ -141,7 +141,8 @@ fn sweep(root: &Path) -> io::Result<()> {
             Ok(found) if found == Some(start) => {}
             Ok(_) => {
                 tracing::info!(%directory, "removing what a dead gateway left behind");
-                if let Err(error) = remove_left(&path) {
+                // Another gateway that starts may be quicker.
+                if let Err(error) = unless_gone(remove_left(&path)) {
                     tracing::warn!(%error, %directory, "a dead gateway's directory could not be removed; the next start tries");
                 }
             }
@@ -208,6 +209,11 @@ fn remove_tree(path: &Path) -> io::Result<()> {
         }
         result => result,
     };
+    unless_gone(result)
+}
+
+/// Passes over that something is not there any more.
+fn unless_gone(result: io::Result<()>) -> io::Result<()> {
     result.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
@@ -216,7 +222,7 @@ fn allow_all(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            allow_all(&entry.path())?;
+            unless_gone(allow_all(&entry.path()))?;
         }
     }
     Ok(())

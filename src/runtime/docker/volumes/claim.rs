@@ -24,7 +24,9 @@ use super::{
         shared_expiry,
     },
     Mounts, bind,
-    place::{Refusal, plain, resolved_roots},
+    fixed::is_below,
+    place::{Refusal, plain},
+    table::MountTable,
 };
 
 /// The value of [`labels::MANAGED_BY`] on a volume that a server created.
@@ -79,15 +81,9 @@ impl Inner {
     /// Refuses a volume that is itself a bind of what sandboxes can exchange: the engine follows its path at the start.
     async fn check_device(&self, volume: &Volume, found: &EngineVolume) -> Result<(), RuntimeError> {
         let Some(device) = bound_device(found) else { return Ok(()) };
-        let allowed: Vec<PathBuf> = self.options.allowed_host_paths.iter().map(|path| plain(Path::new(path))).collect();
-        let path = device.clone();
-        let is_exposed = self.volumes.checks.run(move || {
-            let (resolved, roots) = (resolved_roots(std::slice::from_ref(&path)), resolved_roots(&allowed));
-            let is_below =
-                |path: &PathBuf, roots: &[PathBuf]| roots.iter().any(|root| path != root && path.starts_with(root));
-            is_below(&path, &allowed) || resolved.iter().any(|path| is_below(path, &roots))
-        });
-        let what = match is_exposed.await {
+        let (allowed, path) = (self.allowed(), device.clone());
+        let is_exposed = self.volumes.checks.run(move || is_below(&path, &allowed, &MountTable::default()));
+        let what = match is_exposed.await.flatten() {
             Ok(false) => return Ok(()),
             Ok(true) => {
                 "which sandboxes can exchange, since it is below one of storage.allowed_host_paths; mount it by its \

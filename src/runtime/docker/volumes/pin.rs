@@ -27,7 +27,7 @@ use super::{
     },
     Found, Mounts, bind,
     claim::bound_device,
-    fixed::is_fixed,
+    fixed::{is_below, is_fixed},
     place::{Place, Refusal, plain},
     table::MountTable,
 };
@@ -87,13 +87,19 @@ impl Inner {
         for text in &self.options.sandbox_binds {
             let Some((source, rest)) = text.split_once(':') else { continue };
             let path = plain(Path::new(source));
-            if !path.is_absolute() || !allowed.iter().any(|root| path != *root && path.starts_with(root)) {
+            if !path.is_absolute() || allowed.is_empty() {
                 continue;
             }
             let target = rest.split(':').next().unwrap_or_default();
+            let (below, roots) = (path.clone(), allowed.clone());
+            let is_below = move || is_below(&below, &roots, &MountTable::default());
+            let is_exposed = self.volumes.checks.run(is_below).await.flatten();
+            if !is_exposed.map_err(|error| unanswered(target, &error))? {
+                continue;
+            }
             let place = match self.volumes.checks.find(path, allowed.clone()).await {
                 Ok(place) => Arc::new(place),
-                Err(Refusal::Outside(_)) => return Err(exchanged(target)),
+                Err(Refusal::Outside(found)) => return Err(led_out(target, &found)),
                 Err(Refusal::Unusable(error)) => return Err(unanswered(target, &error)),
             };
             if let Some(error) = self.cannot_stage().await {
@@ -122,6 +128,21 @@ impl Inner {
         let Some(staged) = &mounts.staged else { return Ok(None) };
         let source = self.volumes.stage.probe(self.stage_key().await?, id).display().to_string();
         Ok(Some(Probe { source, token: staged.token.clone() }))
+    }
+
+    /// Unmounts the probe of a sandbox that was created. Trouble is only logged: it goes with the sandbox.
+    pub(in crate::runtime::docker) async fn clear_probe(&self, id: &str, mounts: &Mounts) {
+        if mounts.staged.is_none() {
+            return;
+        }
+        let clear = async {
+            let engine = self.stage_key().await.map_err(io::Error::other)?.to_owned();
+            let (stage, id) = (self.volumes.stage.clone(), id.to_owned());
+            self.volumes.checks.run(move || stage.clear_probe(&engine, &id)).await.flatten()
+        };
+        if let Err(error) = clear.await {
+            tracing::warn!(sandbox = id, %error, "the probe of a sandbox's mounts stays for now");
+        }
     }
 
     /// Unmounts what the sandbox `id` has on the stage. Trouble is only logged, and tried again by
@@ -165,16 +186,24 @@ impl Inner {
         let labels = sandboxes.iter().filter_map(|sandbox| sandbox.labels.as_ref());
         let there: HashSet<&str> = labels.filter_map(|all| labels::value(all, labels::ID)).collect();
         for id in staged.into_iter().filter(|id| !there.contains(id.as_str())) {
-            let (stage, key, held) = (self.volumes.stage.clone(), engine.clone(), id.clone());
-            let Some(_lock) = self.volumes.checks.run(move || stage.hold(&key, &held)).await.flatten()? else {
-                continue;
-            };
-            // Its creation may have ended since the list was made; now nobody creates it any more.
-            if self.engine.sandboxes(Some(&id)).await.map_err(io::Error::other)?.is_empty() {
-                let (stage, key, gone) = (self.volumes.stage.clone(), engine.clone(), id.clone());
-                self.volumes.checks.run(move || stage.clear(&key, &gone)).await.flatten()?;
-                tracing::info!(sandbox = id, "unmounted what a sandbox that is gone had left");
+            // One that cannot be cleared is in no other's way.
+            if let Err(error) = self.clear_if_gone(&engine, &id).await {
+                tracing::warn!(sandbox = id, %error, "mounts of a sandbox that is gone stay for now");
             }
+        }
+        Ok(())
+    }
+
+    async fn clear_if_gone(&self, engine: &str, id: &str) -> io::Result<()> {
+        let (stage, key, held) = (self.volumes.stage.clone(), engine.to_owned(), id.to_owned());
+        let Some(_lock) = self.volumes.checks.run(move || stage.hold(&key, &held)).await.flatten()? else {
+            return Ok(());
+        };
+        // Its creation may have ended since the list was made; now nobody creates it any more.
+        if self.engine.sandboxes(Some(id)).await.map_err(io::Error::other)?.is_empty() {
+            let (stage, key, gone) = (self.volumes.stage.clone(), engine.to_owned(), id.to_owned());
+            self.volumes.checks.run(move || stage.clear(&key, &gone)).await.flatten()?;
+            tracing::info!(sandbox = id, "unmounted what a sandbox that is gone had left");
         }
         Ok(())
     }
@@ -229,7 +258,8 @@ impl Inner {
         key.await.map(String::as_str)
     }
 
-    fn allowed(&self) -> Vec<PathBuf> {
+    /// The paths of the host that sandboxes may mount, in plain form.
+    pub(super) fn allowed(&self) -> Vec<PathBuf> {
         self.options.allowed_host_paths.iter().map(|path| plain(Path::new(path))).collect()
     }
 
@@ -254,6 +284,9 @@ impl Inner {
         let configured = self.options.sandbox_binds.iter().filter_map(|bind| bind.split(':').next()).map(PathBuf::from);
         let mut writable: Vec<PathBuf> = mounted.chain(configured.filter(|source| source.is_absolute())).collect();
         writable.push(self.options.ossfs_mount_root.clone());
+        // The volumes, and the sandboxes' own files.
+        let engine = self.engine.within(self.engine.api.info()).await.map_err(|error| failed(&text(&error)))?;
+        writable.extend(engine.docker_root_dir.map(PathBuf::from).filter(|path| path.is_absolute()));
         writable.extend(allowed.into_iter().filter(|root| *root != asked));
         let look = move |place: &Place| is_fixed(place.path(), &writable, &MountTable::default());
         self.volumes.checks.look(place, look).await.map_err(|error| failed(&error))
@@ -302,6 +335,17 @@ fn unavailable(path: &str, cause: &dyn std::fmt::Display) -> RuntimeError {
 fn exchanged(path: &str) -> RuntimeError {
     tracing::error!(path, "what a volume was checked to be was exchanged while its sandbox was created");
     let text = format!("The volume at '{path}' was exchanged while the sandbox was created.");
+    fault(VolumeFault::HostPathNotAllowed, text)
+}
+
+/// The error for a configured bind whose path sandboxes can exchange, and that leads elsewhere.
+fn led_out(target: &str, found: &Path) -> RuntimeError {
+    tracing::error!(target, ?found, "a configured bind leads through what sandboxes can exchange to elsewhere");
+    let text = format!(
+        "The configured bind at '{target}' leads through a directory that sandboxes can exchange to '{}', which is below \
+         none of storage.allowed_host_paths.",
+        found.display()
+    );
     fault(VolumeFault::HostPathNotAllowed, text)
 }
 

@@ -12,12 +12,18 @@ use std::{
 
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{CWD, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat},
+    fs::{CWD, FileType, FsWord, Mode, OFlags, Stat, fstat, fstatfs, mkdirat, openat},
     io::Errno,
 };
 
 /// How a step is opened: for its identity only, and never what a link points to.
 const STEP: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// `AUTOFS_SUPER_MAGIC` (statfs(2)).
+const AUTOFS: FsWord = 0x0187;
+
+/// What is told of a place of autofs.
+const UNMOUNTED: &str = "an automount point (autofs) at which nothing is mounted";
 
 /// A directory or a regular file.
 #[derive(Debug)]
@@ -55,6 +61,8 @@ impl Place {
             _ => Refusal::Unusable(error),
         })?;
         match FileType::from_raw_mode(stat(&object)?.st_mode) {
+            // What is mounted in it later, sandboxes would not see.
+            FileType::Directory if is_automount(&object) => Err(io::Error::other(UNMOUNTED).into()),
             FileType::Directory | FileType::RegularFile => Ok(Self { path: resolved, object }),
             _ => Err(io::Error::other("neither a directory nor a regular file").into()),
         }
@@ -157,7 +165,7 @@ fn step(at: &OwnedFd, name: &Path, missing: Missing) -> io::Result<OwnedFd> {
         Err(Errno::NOENT) if missing == Missing::Make => {
             match mkdirat(at, name, Mode::RWXU | Mode::RWXG | Mode::RWXO) {
                 Ok(()) | Err(Errno::EXIST) => openat(at, name, STEP, Mode::empty())?,
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(failed(at, error)),
             }
         }
         opened => opened?,
@@ -165,8 +173,23 @@ fn step(at: &OwnedFd, name: &Path, missing: Missing) -> io::Result<OwnedFd> {
     // Opened in this way a link is itself.
     match FileType::from_raw_mode(stat(&opened)?.st_mode) {
         FileType::Symlink => Err(Errno::LOOP.into()),
+        // So is what is mounted when it is first used (autofs, a file system within one of NFS): only if it is opened as a
+        // directory is it used, and what is mounted is what is opened.
+        FileType::Directory => {
+            openat(at, name, STEP | OFlags::DIRECTORY, Mode::empty()).map_err(|error| failed(&opened, error))
+        }
         _ => Ok(opened),
     }
+}
+
+/// What went wrong with a directory, in words if it is autofs's own.
+fn failed(directory: &OwnedFd, error: Errno) -> io::Error {
+    if is_automount(directory) { io::Error::other(format!("{UNMOUNTED}: {error}")) } else { error.into() }
+}
+
+/// Whether a directory is autofs's own, at which or in which other things are mounted when they are used.
+fn is_automount(directory: &OwnedFd) -> bool {
+    fstatfs(directory).is_ok_and(|found| found.f_type == AUTOFS)
 }
 
 fn stat(object: impl AsFd) -> io::Result<Stat> {
@@ -180,7 +203,16 @@ fn is_a_change(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::{
+        ffi::CString,
+        os::{
+            fd::AsRawFd,
+            unix::{fs::symlink, process::CommandExt},
+        },
+        process::{Child, Command},
+    };
+
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
     use super::*;
 
@@ -252,6 +284,71 @@ mod tests {
         fs::rename(roots[0].join("old"), roots[0].join("x")).unwrap();
         assert!(place.is_still_there().unwrap());
         assert!(place.is_at(&roots[0].join("x/y")).unwrap() && !place.is_at(&roots[0]).unwrap());
+    }
+
+    /// Mounts something at the path that it is given whenever the kernel asks for it, and says so (`AUTOFS_IOC_READY`).
+    const DAEMON: &str = r#"
+        while (sysread(STDIN, my $packet, 304)) {
+            open(my $root, "<", $ARGV[0]) or die "open: $!";
+            system("mount", "-t", "tmpfs", "none", $ARGV[0]) == 0 or die "mount";
+            ioctl($root, 0x9360, unpack("x8 L", $packet) + 0) or die "ready: $!";
+        }"#;
+
+    /// A place at which something is mounted when it is used, or is to be, but nobody does it.
+    struct Automount {
+        path: PathBuf,
+        daemon: Child,
+    }
+
+    impl Automount {
+        fn new(path: PathBuf, is_answered: bool) -> Self {
+            assert!(rustix::process::geteuid().is_root(), "this test mounts: run the tests as root");
+            fs::create_dir(&path).unwrap();
+            let (questions, writer) = io::pipe().unwrap();
+            let mut command = if is_answered { Command::new("perl") } else { Command::new("sleep") };
+            if is_answered {
+                command.args(["-e", DAEMON]).arg(&path).stdin(questions);
+            } else {
+                drop(questions);
+                command.arg("1000");
+            }
+            // Its own processes the kernel does not ask for anything.
+            let daemon = command.process_group(0).spawn().unwrap();
+            let options = format!("fd={},pgrp={},minproto=5,maxproto=5,direct", writer.as_raw_fd(), daemon.id());
+            let options = CString::new(options).unwrap();
+            mount("test", &path, "autofs", MountFlags::empty(), Some(options.as_c_str())).unwrap();
+            Self { path, daemon }
+        }
+    }
+
+    impl Drop for Automount {
+        fn drop(&mut self) {
+            while unmount(&self.path, UnmountFlags::DETACH).is_ok() {}
+            let _ = self.daemon.kill();
+            let _ = self.daemon.wait();
+        }
+    }
+
+    #[test]
+    fn what_is_mounted_when_it_is_used_is_what_is_found() {
+        let (_folder, roots) = folder();
+        let _automount = Automount::new(roots[0].join("auto"), true);
+        let place = Place::find(&roots[0].join("auto"), &roots).unwrap();
+        assert_eq!(fstatfs(place.object()).unwrap().f_type, 0x0102_1994, "TMPFS_MAGIC");
+        assert!(place.is_still_there().unwrap());
+        Place::find(&roots[0].join("auto/x/y"), &roots).unwrap();
+    }
+
+    #[test]
+    fn a_place_at_which_nobody_mounts_what_should_be_is_none() {
+        let (_folder, roots) = folder();
+        let _automount = Automount::new(roots[0].join("auto"), false);
+        for path in ["auto", "auto/x"] {
+            match Place::find(&roots[0].join(path), &roots) {
+                Err(Refusal::Unusable(error)) => assert!(error.to_string().starts_with(UNMOUNTED), "{path}: {error}"),
+                other => panic!("{path}: {other:?}"),
+            }
+        }
     }
 
     #[test]

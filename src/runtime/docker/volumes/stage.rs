@@ -14,7 +14,7 @@
 //! engine sees the mounts.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, DirEntry, File},
     io,
     os::{
         fd::{AsRawFd, OwnedFd},
@@ -141,21 +141,18 @@ impl Stage {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             at => at?,
         };
+        // Another server of this host may clear it as well.
         for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            let (name, path) = (entry.file_name(), entry.path());
-            for _ in 0..LAYERS {
-                match unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-                    Ok(()) => {}
-                    // Nothing is mounted there any more.
-                    Err(Errno::INVAL) => break,
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            let flags = if entry.file_type()?.is_dir() { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-            unlinkat(&at, &name, flags)?;
+            unless_gone(entry.and_then(|entry| clear_one(&at, &entry)))?;
         }
-        fs::remove_dir(&folder)
+        unless_gone(fs::remove_dir(&folder))
+    }
+
+    /// Unmounts the probe, once the engine has seen it: whoever has a copy of this server's mounts keeps it.
+    pub(super) fn clear_probe(&self, engine: &str, id: &str) -> io::Result<()> {
+        let probe = self.probe(engine, id);
+        unmount_all(&probe)?;
+        fs::remove_dir(&probe)
     }
 
     /// The sandboxes of an engine that have something here.
@@ -164,15 +161,21 @@ impl Stage {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
-        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-        let names: io::Result<Vec<String>> = names.collect();
-        Ok(names?.into_iter().filter(|name| is_plausible_id(name)).collect())
+        let mut names = Vec::new();
+        for entry in entries {
+            names.extend(entry?.file_name().into_string());
+        }
+        names.retain(|name| is_plausible_id(name));
+        Ok(names)
     }
 
-    /// Holds a sandbox's part, so that it can be cleared; nothing if the sandbox is just being created.
+    /// Holds a sandbox's part, so that it can be cleared; nothing if the sandbox is just being created, or has none any more.
     pub(super) fn hold(&self, engine: &str, id: &str) -> io::Result<Option<OwnedFd>> {
         let _root = self.prepare()?;
-        let at = directory(&self.folder(engine, id))?;
+        let at = match directory(&self.folder(engine, id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            at => at?,
+        };
         match flock(&at, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(at)),
             Err(Errno::WOULDBLOCK) => Ok(None),
@@ -218,6 +221,31 @@ fn bind(object: &OwnedFd, target: &Path) -> io::Result<()> {
     mount_bind_recursive(format!("/proc/self/fd/{}", object.as_raw_fd()), target)?;
     // What is mounted later at the object's old place does not appear here.
     Ok(mount_change(target, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
+}
+
+/// Unmounts and removes one thing in the folder `at`.
+fn clear_one(at: &OwnedFd, entry: &DirEntry) -> io::Result<()> {
+    unmount_all(&entry.path())?;
+    let flags = if entry.file_type()?.is_dir() { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+    Ok(unlinkat(at, entry.file_name(), flags)?)
+}
+
+/// Unmounts whatever is mounted at a path.
+fn unmount_all(path: &Path) -> io::Result<()> {
+    for _ in 0..LAYERS {
+        match unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            // Nothing is mounted there any more.
+            Err(Errno::INVAL) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Passes over that something is not there any more.
+fn unless_gone(result: io::Result<()>) -> io::Result<()> {
+    result.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 /// A directory that belongs to this user and of whose permissions none is in `forbidden`, on a path without links.
@@ -297,7 +325,9 @@ mod tests {
         assert_eq!(rig.stage.ids("e").unwrap(), ["x"]);
         assert!(rig.stage.hold("e", "x").unwrap().is_none(), "it is being created");
         drop(staged);
-        assert!(rig.stage.hold("e", "x").unwrap().is_some());
+        assert!(rig.stage.hold("e", "x").unwrap().is_some() && rig.stage.hold("e", "gone").unwrap().is_none());
+        rig.stage.clear_probe("e", "x").unwrap();
+        assert_eq!(rig.stage.table.within(&rig.stage.root).unwrap().len(), 2, "the folder and the place");
         rig.stage.clear("e", "x").unwrap();
         assert!(rig.stage.ids("e").unwrap().is_empty() && rig.stage.ids("other").unwrap().is_empty());
         assert!(rig.folder.path().join("a/precious").exists());
