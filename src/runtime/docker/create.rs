@@ -115,6 +115,7 @@ impl Inner {
             self.unmount(&id, &mounts).await;
             return Err(error);
         }
+        self.settle_buckets(&id, &mounts).await;
         if let Some(time) = plan.expires_at {
             self.expiry.arm(&id, time);
         }

@@ -242,7 +242,7 @@ fn left(note: &Path) -> io::Result<Option<SystemTime>> {
 }
 
 /// Takes a note's lock; not if another server has it.
-fn lock(file: &File) -> io::Result<bool> {
+pub(super) fn lock(file: &File) -> io::Result<bool> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
         Err(Errno::WOULDBLOCK) => Ok(false),

@@ -226,7 +226,8 @@ async fn restore(inner: &Inner) {
                 let count = timed.map(|(id, time)| inner.expiry.suggest(id, time)).count();
                 tracing::info!("Restored expiration timers for {count} sandbox(es).");
                 leftovers::remove(inner).await;
-                return inner.clear_stage().await;
+                inner.clear_stage().await;
+                return inner.clear_buckets().await;
             }
             Err(error) => tracing::warn!(%error, "the expiry timers could not be restored yet"),
         }

@@ -9,6 +9,7 @@ mod marks;
 mod ossfs;
 mod pin;
 mod place;
+mod records;
 mod stage;
 mod table;
 mod tools;
@@ -144,6 +145,18 @@ impl Inner {
         for path in paths {
             self.volumes.buckets.release(&self.engine, id, Path::new(path)).await;
         }
+    }
+
+    /// The sandbox `id` has been created with these mounts.
+    pub(super) async fn settle_buckets(&self, id: &str, mounts: &Mounts) {
+        for path in &mounts.buckets {
+            self.volumes.buckets.settle(id, Path::new(path)).await;
+        }
+    }
+
+    /// Unmounts the buckets that an earlier server mounted and no sandbox uses. Trouble is only logged.
+    pub(super) async fn clear_buckets(&self) {
+        self.volumes.buckets.clear(&self.engine).await;
     }
 
     /// The locks of all volumes of the engine that are wanted, by their names; taken in order, so that no two creations

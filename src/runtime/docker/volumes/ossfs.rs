@@ -14,10 +14,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bollard::errors::Error;
 use ring::digest::{SHA256, digest};
 use tempfile::NamedTempFile;
-use tokio::{
-    sync::{Mutex as AsyncMutex, OnceCell},
-    task::{JoinError, spawn_blocking},
-};
+use tokio::{sync::Mutex as AsyncMutex, task::spawn_blocking};
 
 use crate::{
     model::volume::{Ossfs, OssfsVersion, Volume, VolumeFault, check::fault},
@@ -33,6 +30,7 @@ use super::{
     checks::Checks,
     marks::{Marks, Use},
     place::{Place, Refusal, plain, resolved_roots},
+    records::{Record, Records},
     tools::Tools,
 };
 
@@ -43,24 +41,50 @@ pub(super) struct Buckets {
     tools: Tools,
     checks: Checks,
     marks: Marks,
+    records: Records,
     /// The paths of the host that sandboxes may mount.
     allowed: Vec<PathBuf>,
     mounted: Mutex<HashMap<PathBuf, Arc<AsyncMutex<Mounted>>>>,
-    /// Done once the sandboxes that were there before are among the users.
-    restored: OnceCell<()>,
 }
 
 /// One mounted part of a bucket. It is locked while it is being mounted or unmounted.
 #[derive(Debug, Default)]
 struct Mounted {
-    /// The sandboxes that use it; nothing is mounted for none.
-    users: HashSet<String>,
+    /// The sandboxes that are being created with it. Of all others the engine tells, since other servers may create and
+    /// remove them.
+    pending: HashSet<String>,
     /// What was mounted; not known of a mount that was there before this server.
     source: Option<Ossfs>,
     /// What the mount is called among all mounts, if that is known.
     mount: Option<String>,
-    /// The marks of the users that were there before this server, each with its user.
-    marks: Vec<(String, String)>,
+    /// Says to the next server that something is mounted.
+    record: Option<Record>,
+}
+
+/// A sandbox that uses mounted buckets, by its labels.
+#[derive(Debug, Clone)]
+pub(super) struct User {
+    id: String,
+    paths: Vec<PathBuf>,
+    /// Of all its buckets, in no order.
+    marks: Vec<String>,
+}
+
+/// Who tells of all sandboxes, also those of other servers.
+pub(super) trait Users {
+    fn users(&self) -> impl Future<Output = Result<Vec<User>, Error>> + Send;
+}
+
+impl Users for Engine {
+    async fn users(&self) -> Result<Vec<User>, Error> {
+        let labels = self.sandboxes(None).await?.into_iter().filter_map(|sandbox| sandbox.labels);
+        let user = |labels: HashMap<String, String>| {
+            let id = labels::value(&labels, labels::ID)?.to_owned();
+            let paths = labels::list(&labels, labels::BUCKETS).into_iter().map(PathBuf::from).collect();
+            Some(User { id, paths, marks: labels::list(&labels, labels::BUCKET_MARKS) })
+        };
+        Ok(labels.filter_map(user).collect())
+    }
 }
 
 impl Buckets {
@@ -71,9 +95,9 @@ impl Buckets {
             tools: Tools { path: options.tool_path.clone() },
             checks: Checks::default(),
             marks: Marks::new(&options.state_dir),
+            records: Records::new(&options.state_dir),
             allowed,
             mounted: Mutex::default(),
-            restored: OnceCell::new(),
         }
     }
 
@@ -81,57 +105,94 @@ impl Buckets {
     /// sandbox is to carry if there can be one.
     pub(super) async fn acquire(
         &self,
-        engine: &Engine,
+        users: &impl Users,
         id: &str,
         volume: &Volume,
         ossfs: &Ossfs,
     ) -> Result<(String, Option<String>), RuntimeError> {
-        self.restore(engine).await.map_err(|error| {
-            let text =
-                format!("Volume '{}': the users of mounted buckets are not known: {}", volume.name, text(&error));
-            fault(VolumeFault::OssfsMountFailed, text)
-        })?;
-        self.take(id, volume, ossfs).await
-    }
-
-    /// The sandbox `id` uses the part at `path` no more; the last user's leaving unmounts it. Trouble is only logged.
-    pub(super) async fn release(&self, engine: &Engine, id: &str, path: &Path) {
-        match self.restore(engine).await {
-            Ok(()) => self.give_back(id, path).await,
-            Err(error) => {
-                tracing::warn!(sandbox = id, ?path, %error, "a bucket stays mounted: its other users are not known");
-            }
-        }
-    }
-
-    async fn take(&self, id: &str, volume: &Volume, ossfs: &Ossfs) -> Result<(String, Option<String>), RuntimeError> {
         let path = self.path(ossfs, volume.sub_path.as_deref())?;
         self.check_root(volume).await?;
-        let (path, entry) = self.free_place(path, ossfs).map_err(|error| {
-            let text = format!("Volume '{}': the mounts of this host are not known: {error}", volume.name);
-            fault(VolumeFault::OssfsMountFailed, text)
-        })?;
+        let (path, entry) = self.free_place(users, path, volume, ossfs).await?;
         let told = path.to_str().map(str::to_owned).ok_or_else(|| invalid_root("is not UTF-8"))?;
         let mut mounted = entry.lock().await;
-        let acquired = self.acquire_at(&path, &mut mounted, id, volume, ossfs).await;
+        let acquired = self.acquire_at(users, &path, &mut mounted, id, volume, ossfs).await;
         drop(mounted);
         self.tidy(&path, entry);
         let mount = acquired?;
         Ok((told, self.mark(id, path, mount, ossfs).await))
     }
 
-    async fn give_back(&self, id: &str, path: &Path) {
+    /// The sandbox `id`, which uses the part at `path`, has been created: from now on the engine tells of it.
+    pub(super) async fn settle(&self, id: &str, path: &Path) {
+        let entry = self.entry(path);
+        entry.lock().await.pending.remove(id);
+        self.tidy(path, entry);
+    }
+
+    /// The sandbox `id` uses the part at `path` no more; the last user's leaving unmounts it. Trouble is only logged.
+    pub(super) async fn release(&self, users: &impl Users, id: &str, path: &Path) {
         let entry = self.entry(path);
         let mut mounted = entry.lock().await;
-        mounted.users.remove(id);
-        if mounted.users.is_empty() {
-            *mounted = Mounted::default();
-            if let Err(cause) = self.unmount(path).await {
-                tracing::warn!(sandbox = id, ?path, cause, "a bucket stays mounted");
+        mounted.pending.remove(id);
+        if mounted.pending.is_empty() {
+            match of_path(users, path).await {
+                Ok(others) if others.iter().any(|user| user.id != id) => {}
+                Ok(_) => {
+                    if let Err(cause) = self.unmount(path, &mut mounted).await {
+                        tracing::warn!(sandbox = id, ?path, cause, "a bucket stays mounted");
+                    }
+                    *mounted = Mounted::default();
+                }
+                Err(error) => {
+                    tracing::warn!(sandbox = id, ?path, %error, "a bucket stays mounted: its other users are not known");
+                }
             }
         }
         drop(mounted);
         self.tidy(path, entry);
+    }
+
+    /// Unmounts what earlier servers mounted and nobody uses. Trouble is only logged.
+    pub(super) async fn clear(&self, users: &impl Users) {
+        let records = self.records.clone();
+        let left = spawn_blocking(move || records.left()).await.map_err(io::Error::other).flatten();
+        match left {
+            Ok(left) => {
+                for (path, record) in left {
+                    self.clear_one(users, &path, record).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the buckets that earlier servers mounted are not known"),
+        }
+    }
+
+    async fn clear_one(&self, users: &impl Users, path: &Path, record: Record) {
+        let entry = self.entry(path);
+        let mut mounted = entry.lock().await;
+        mounted.record = Some(record);
+        let cleared = match of_path(users, path).await {
+            Ok(others) if others.is_empty() && mounted.pending.is_empty() => {
+                let cleared = self.clear_left_over(path, &mut mounted).await;
+                *mounted = Mounted::default();
+                cleared
+            }
+            others => others.map(drop).map_err(|error| text(&error)),
+        };
+        if let Err(cause) = cleared {
+            tracing::warn!(?path, cause, "a bucket of an earlier server stays mounted");
+        }
+        drop(mounted);
+        self.tidy(path, entry);
+    }
+
+    /// Whether what was mounted at a path still is, as far as that can be told.
+    pub(super) async fn is_still_mounted(&self, path: &Path) -> io::Result<bool> {
+        let entry = self.entry(path);
+        let known = entry.lock().await.mount.clone();
+        match known {
+            Some(known) => Ok(self.identity(path).await?.as_ref() == Some(&known)),
+            None => Ok(true),
+        }
     }
 
     fn path(&self, ossfs: &Ossfs, part: Option<&str>) -> Result<PathBuf, RuntimeError> {
@@ -144,14 +205,15 @@ impl Buckets {
     /// Refuses a root that sandboxes can reach: they could exchange the folders that are mounted at, and the tools follow
     /// links.
     async fn check_root(&self, volume: &Volume) -> Result<(), RuntimeError> {
-        let (root, allowed) = (self.root.clone(), self.allowed.clone());
+        let (root, allowed, table) = (self.root.clone(), self.allowed.clone(), self.marks.table.clone());
         let is_exposed = self.checks.run(move || {
-            let meet = |one: &Path, other: &Path| one.starts_with(other) || other.starts_with(one);
+            let mounts = table.read()?;
+            let meet = |one: &Path, other: &Path| mounts.is_within(one, other) || mounts.is_within(other, one);
             let (roots, resolved) = (resolved_roots(std::slice::from_ref(&root)), resolved_roots(&allowed));
-            allowed.iter().any(|path| meet(&plain(path), &plain(&root)))
-                || roots.iter().any(|root| resolved.iter().any(|path| meet(path, root)))
+            Ok(allowed.iter().any(|path| meet(&plain(path), &plain(&root)))
+                || roots.iter().any(|root| resolved.iter().any(|path| meet(path, root))))
         });
-        match is_exposed.await {
+        match is_exposed.await.flatten() {
             Ok(false) => Ok(()),
             Ok(true) => Err(invalid_root("must neither contain nor be below a path of storage.allowed_host_paths")),
             Err(error) => Err(fault(VolumeFault::OssfsMountFailed, format!("Volume '{}': {error}", volume.name))),
@@ -160,13 +222,33 @@ impl Buckets {
 
     /// Where to mount: at the part's own path, as long as that is not within another part that is mounted, nor the other way
     /// round. Whoever writes to the outer one could exchange the inner one's folder with a link.
-    fn free_place(&self, path: PathBuf, ossfs: &Ossfs) -> io::Result<(PathBuf, Arc<AsyncMutex<Mounted>>)> {
-        let mounted = self.marks.table.within(&self.root)?;
+    async fn free_place(
+        &self,
+        users: &impl Users,
+        path: PathBuf,
+        volume: &Volume,
+        ossfs: &Ossfs,
+    ) -> Result<(PathBuf, Arc<AsyncMutex<Mounted>>), RuntimeError> {
+        if let Some(entry) = self.lock().get(&path) {
+            return Ok((path, entry.clone()));
+        }
+        let (table, root) = (self.marks.table.clone(), self.root.clone());
+        let mounted = self.checks.run(move || {
+            let real = real(&root);
+            let below = table.within(&real)?.into_iter();
+            let below = below.filter_map(|point| point.strip_prefix(&real).map(|rest| plain(&root.join(rest))).ok());
+            Ok::<_, io::Error>(below.collect::<Vec<_>>())
+        });
+        let mounted = mounted.await.flatten().map_err(|error| unknown_mounts(volume, &error))?;
+        // Also of what is not mounted any more, as after a reboot: a container that is started again has the folder.
+        let used = users.users().await.map_err(|error| unknown_users(volume, &error))?;
+        let used = || used.iter().flat_map(|user| &user.paths);
         let mut all = self.lock();
         let meet = |other: &PathBuf| *other != path && (other.starts_with(&path) || path.starts_with(other));
         let is_outer = |other: &PathBuf| *other != self.root && meet(other);
-        let is_nested = all.keys().any(is_outer) || mounted.iter().any(is_outer);
-        let path = if is_nested && !all.contains_key(&path) { self.apart(&path, ossfs) } else { path };
+        let is_nested = all.keys().chain(&mounted).chain(used()).any(is_outer);
+        let is_own = all.contains_key(&path) || used().any(|other| *other == path);
+        let path = if is_nested && !is_own { self.apart(&path, ossfs) } else { path };
         let entry = all.entry(path.clone()).or_default().clone();
         Ok((path, entry))
     }
@@ -180,61 +262,76 @@ impl Buckets {
 
     async fn acquire_at(
         &self,
+        users: &impl Users,
         path: &Path,
         mounted: &mut Mounted,
         id: &str,
         volume: &Volume,
         ossfs: &Ossfs,
     ) -> Result<Option<String>, RuntimeError> {
-        if mounted.users.is_empty() {
-            self.mount(path, volume, ossfs).await?;
-            mounted.mount = self.identity(path).await;
-            mounted.source = Some(ossfs.clone());
-        } else if let Some(source) = &mounted.source {
-            if !is_same(source, ossfs) {
-                return Err(conflict(volume, ossfs, true));
+        let seen = self.identity(path).await.map_err(|error| unknown_mounts(volume, &error))?;
+        let is_there = mounted.mount.is_none() || mounted.mount == seen;
+        match mounted.source.as_ref().map(|source| is_same(source, ossfs)) {
+            Some(true) if is_there => mounted.mount = seen.or_else(|| mounted.mount.take()),
+            is_same => {
+                let others = of_path(users, path).await.map_err(|error| unknown_users(volume, &error))?;
+                let is_used = !others.is_empty() || !mounted.pending.is_empty();
+                match is_same {
+                    _ if !is_used => self.mount(path, mounted, volume, ossfs).await?,
+                    Some(false) => return Err(conflict(volume, ossfs, true)),
+                    // Another hand has unmounted it.
+                    Some(true) if seen.is_none() => self.mount(path, mounted, volume, ossfs).await?,
+                    // Another hand has mounted it.
+                    _ => {
+                        let mount = self.proven(path, &others, ossfs).await;
+                        mounted.mount = Some(mount.ok_or_else(|| conflict(volume, ossfs, false))?);
+                        mounted.source = Some(ossfs.clone());
+                    }
+                }
             }
-        } else {
-            let mount = self.proven(path, &mounted.marks, ossfs).await;
-            mounted.mount = Some(mount.ok_or_else(|| conflict(volume, ossfs, false))?);
-            mounted.source = Some(ossfs.clone());
         }
-        mounted.users.insert(id.to_owned());
+        mounted.pending.insert(id.to_owned());
         Ok(mounted.mount.clone())
     }
 
-    /// What the mount at a path is called, if that can be told.
-    async fn identity(&self, path: &Path) -> Option<String> {
-        let (marks, path) = (self.marks.clone(), path.to_owned());
-        unless_failed(spawn_blocking(move || marks.identity(&path)).await).flatten()
+    /// What the mount at a path is called; nothing if nothing is mounted.
+    async fn identity(&self, path: &Path) -> io::Result<Option<String>> {
+        let (marks, root, path) = (self.marks.clone(), self.root.clone(), path.to_owned());
+        self.checks.run(move || marks.identity(&as_mounted(&root, &path))).await.flatten()
     }
 
     /// The mark of a sandbox that uses what is mounted. Without one it is only not shared any more after a restart.
     async fn mark(&self, id: &str, path: PathBuf, mount: Option<String>, ossfs: &Ossfs) -> Option<String> {
         let (marks, id, mount, ossfs) = (self.marks.clone(), id.to_owned(), mount?, ossfs.clone());
         let mark = move || marks.mark(Use { id: &id, path: &path, mount: &mount, ossfs: &ossfs });
-        unless_failed(spawn_blocking(mark).await)
+        unless_failed(spawn_blocking(mark).await.map_err(io::Error::other).flatten())
     }
 
     /// What is mounted at a path, if the mark of one of its users says that it was mounted just so.
-    async fn proven(&self, path: &Path, users: &[(String, String)], ossfs: &Ossfs) -> Option<String> {
-        if users.is_empty() {
-            return None;
-        }
+    async fn proven(&self, path: &Path, users: &[User], ossfs: &Ossfs) -> Option<String> {
+        let mount = unless_failed(self.identity(path).await).flatten()?;
         let (marks, path, users, ossfs) = (self.marks.clone(), path.to_owned(), users.to_vec(), ossfs.clone());
         let prove = move || {
-            let Some(mount) = marks.identity(&path)? else { return Ok(None) };
-            for (id, mark) in &users {
-                if marks.is_mark(mark, Use { id, path: &path, mount: &mount, ossfs: &ossfs })? {
-                    return Ok(Some(mount));
+            for User { id, marks: own, .. } in &users {
+                for mark in own {
+                    if marks.is_mark(mark, Use { id, path: &path, mount: &mount, ossfs: &ossfs })? {
+                        return Ok(Some(mount));
+                    }
                 }
             }
             Ok(None)
         };
-        unless_failed(spawn_blocking(prove).await).flatten()
+        unless_failed(spawn_blocking(prove).await.map_err(io::Error::other).flatten()).flatten()
     }
 
-    async fn mount(&self, path: &Path, volume: &Volume, ossfs: &Ossfs) -> Result<(), RuntimeError> {
+    /// Mounts a part. Nothing is left of one that could not be mounted, but for a note for the next server if need be.
+    async fn mount(
+        &self,
+        path: &Path,
+        mounted: &mut Mounted,
+        volume: &Volume,
+        ossfs: &Ossfs,
+    ) -> Result<(), RuntimeError> {
         let failed = |cause: &str| {
             let secrets = [&ossfs.access_key_secret, &ossfs.access_key_id];
             let cause = secrets.iter().fold(cause.to_owned(), |cause, secret| cause.replace(secret.expose(), "***"));
@@ -244,9 +341,7 @@ impl Buckets {
         };
         // Nobody uses what is mounted there: it is left over, with credentials that nobody knows. It goes first, since a
         // store that does not answer any more would make the check of the folder hang.
-        if self.is_left_over(path).await {
-            self.unmount(path).await.map_err(|cause| failed(&cause))?;
-        }
+        self.clear_left_over(path, mounted).await.map_err(|cause| failed(&cause))?;
         let (root, folder) = (self.root.clone(), path.to_owned());
         let made = self.checks.run(move || make_folder(&root, &folder)).await;
         made.map_err(|error| error.to_string()).flatten().map_err(|cause| failed(&cause))?;
@@ -254,64 +349,67 @@ impl Buckets {
         let (source, handed) = (ossfs.clone(), prefix.clone());
         let file = spawn_blocking(move || hand_over(&source, handed.as_deref())).await;
         let file = file.map_err(io::Error::other).flatten().map_err(|error| failed(&error.to_string()))?;
+        if mounted.record.is_none() {
+            mounted.record = self.record(path).await;
+        }
         let (program, args) = command(ossfs, prefix.as_deref(), path, file.path());
         let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
         let ran = self.tools.run(program, &args).await;
         // Whatever comes of it, the file is gone.
         let _ = spawn_blocking(move || drop(file)).await;
-        let Err(cause) = ran else { return Ok(()) };
+        let Err(cause) = ran else {
+            mounted.mount = unless_failed(self.identity(path).await).flatten();
+            mounted.source = Some(ossfs.clone());
+            return Ok(());
+        };
         // A tool that was stopped may have mounted all the same.
-        if self.is_left_over(path).await
-            && let Err(error) = self.unmount(path).await
-        {
+        if let Err(error) = self.clear_left_over(path, mounted).await {
             tracing::warn!(?path, error, "a bucket that could not be mounted in time stays mounted");
+        }
+        if mounted.pending.is_empty() {
+            *mounted = Mounted::default();
         }
         Err(failed(&cause))
     }
 
-    /// Whether something is mounted at a path that nobody uses; if that cannot be told, the mounting will.
-    async fn is_left_over(&self, path: &Path) -> bool {
-        let (marks, path) = (self.marks.clone(), path.to_owned());
-        spawn_blocking(move || marks.table.is_mounted(&path)).await.map_err(io::Error::other).flatten().unwrap_or(false)
-    }
-
-    async fn unmount(&self, path: &Path) -> Result<(), String> {
-        let Err(first) = self.tools.run("fusermount", &["-u".as_ref(), path.as_os_str()]).await else { return Ok(()) };
-        self.tools.run("umount", &[path.as_os_str()]).await.map_err(|second| format!("{first}; {second}"))
-    }
-
-    /// Makes the sandboxes that are there the users of what their labels name.
-    async fn restore(&self, engine: &Engine) -> Result<(), Error> {
-        let restore = || async {
-            for container in engine.sandboxes(None).await? {
-                let labels = container.labels.unwrap_or_default();
-                let Some(id) = labels::value(&labels, labels::ID) else { continue };
-                let marks = labels::list(&labels, labels::BUCKET_MARKS);
-                for path in labels::list(&labels, labels::BUCKETS) {
-                    self.found(id, Path::new(&path), &marks).await;
-                }
+    /// Unmounts what is mounted at a path that nobody uses.
+    async fn clear_left_over(&self, path: &Path, mounted: &mut Mounted) -> Result<(), String> {
+        match self.identity(path).await {
+            Ok(Some(_)) => self.unmount(path, mounted).await,
+            Ok(None) => {
+                end(mounted.record.take()).await;
+                Ok(())
             }
-            Ok(())
-        };
-        self.restored.get_or_try_init(restore).await.map(|_| ())
+            Err(error) => Err(error.to_string()),
+        }
     }
 
-    /// A sandbox with these marks, of this path and others, was there before.
-    async fn found(&self, id: &str, path: &Path, marks: &[String]) {
-        let entry = self.entry(path);
-        let mut mounted = entry.lock().await;
-        mounted.users.insert(id.to_owned());
-        mounted.marks.extend(marks.iter().map(|mark| (id.to_owned(), mark.clone())));
+    async fn unmount(&self, path: &Path, mounted: &mut Mounted) -> Result<(), String> {
+        if let Err(first) = self.tools.run("fusermount", &["-u".as_ref(), path.as_os_str()]).await {
+            let second = self.tools.run("umount", &[path.as_os_str()]).await;
+            second.map_err(|second| format!("{first}; {second}"))?;
+        }
+        end(mounted.record.take()).await;
+        Ok(())
+    }
+
+    /// Notes for the next server that something is mounted. A note that cannot be written is only missed after a kill.
+    async fn record(&self, path: &Path) -> Option<Record> {
+        let (records, place) = (self.records.clone(), path.to_owned());
+        let noted = spawn_blocking(move || records.put(&place)).await.map_err(io::Error::other).flatten();
+        noted.inspect_err(|error| tracing::warn!(?path, %error, "a mounted bucket could not be noted")).ok()
     }
 
     fn entry(&self, path: &Path) -> Arc<AsyncMutex<Mounted>> {
         self.lock().entry(path.to_owned()).or_default().clone()
     }
 
-    /// Forgets a path that nobody uses and nobody waits for.
+    /// Forgets a path at which nothing is mounted and for which nobody waits.
     fn tidy(&self, path: &Path, entry: Arc<AsyncMutex<Mounted>>) {
         let mut all = self.lock();
-        let is_unused = entry.try_lock().is_ok_and(|mounted| mounted.users.is_empty());
+        let is_idle =
+            |mounted: &Mounted| mounted.pending.is_empty() && mounted.source.is_none() && mounted.record.is_none();
+        let is_unused = entry.try_lock().is_ok_and(|mounted| is_idle(&mounted));
         // The map's own and this one.
         if is_unused && Arc::strong_count(&entry) <= 2 {
             all.remove(path);
@@ -321,6 +419,23 @@ impl Buckets {
     fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<AsyncMutex<Mounted>>>> {
         self.mounted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The sandboxes that use the part at a path.
+async fn of_path(users: &impl Users, path: &Path) -> Result<Vec<User>, Error> {
+    let mut all = users.users().await?;
+    all.retain(|user| user.paths.iter().any(|used| used == path));
+    Ok(all)
+}
+
+fn unknown_users(volume: &Volume, error: &Error) -> RuntimeError {
+    let text = format!("Volume '{}': the users of mounted buckets are not known: {}", volume.name, text(error));
+    fault(VolumeFault::OssfsMountFailed, text)
+}
+
+fn unknown_mounts(volume: &Volume, error: &io::Error) -> RuntimeError {
+    let text = format!("Volume '{}': the mounts of this host are not known: {error}", volume.name);
+    fault(VolumeFault::OssfsMountFailed, text)
 }
 
 fn invalid_root(what: &str) -> RuntimeError {
@@ -352,6 +467,24 @@ fn is_same(mounted: &Ossfs, asked: &Ossfs) -> bool {
 /// The endpoint with its scheme.
 pub(super) fn url(endpoint: &str) -> String {
     if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") }
+}
+
+/// The root without links on its way. Only of the root: what is below it may hang. Blocks.
+fn real(root: &Path) -> PathBuf {
+    root.canonicalize().unwrap_or_else(|_| plain(root))
+}
+
+/// A path below the root as the kernel's table of mounts has it. Blocks.
+fn as_mounted(root: &Path, path: &Path) -> PathBuf {
+    path.strip_prefix(root).map_or_else(|_| path.to_owned(), |rest| real(root).join(rest))
+}
+
+/// Removes a note, since nothing is mounted any more.
+async fn end(record: Option<Record>) {
+    let Some(record) = record else { return };
+    if let Err(error) = spawn_blocking(move || record.end()).await.map_err(io::Error::other).flatten() {
+        tracing::warn!(%error, "the note of a bucket that is unmounted stays");
+    }
 }
 
 /// Makes the folder to mount at. Not through a link, which a sandbox may have put into a bucket that is mounted above.
@@ -406,10 +539,10 @@ fn command(ossfs: &Ossfs, prefix: Option<&str>, path: &Path, file: &Path) -> (&'
 }
 
 /// The outcome of what is only for marks; trouble with it is logged.
-fn unless_failed<T>(done: Result<io::Result<T>, JoinError>) -> Option<T> {
+fn unless_failed<T>(done: io::Result<T>) -> Option<T> {
     let failed =
         |error: &io::Error| tracing::warn!(%error, "which credentials a bucket is mounted with cannot be told");
-    done.map_err(io::Error::other).flatten().inspect_err(failed).ok()
+    done.inspect_err(failed).ok()
 }
 
 #[cfg(test)]

@@ -8,6 +8,18 @@ use super::*;
 struct Rig {
     folder: tempfile::TempDir,
     buckets: Buckets,
+    /// What the engine tells of.
+    others: Vec<User>,
+}
+
+impl Users for Vec<User> {
+    async fn users(&self) -> Result<Vec<User>, Error> {
+        Ok(self.clone())
+    }
+}
+
+fn user(id: &str, path: &str, marks: &[String]) -> User {
+    User { id: id.to_owned(), paths: vec![path.into()], marks: marks.to_vec() }
 }
 
 fn buckets(folder: &tempfile::TempDir) -> Buckets {
@@ -23,7 +35,7 @@ impl Rig {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let buckets = buckets(&folder);
-        let rig = Self { folder, buckets };
+        let rig = Self { folder, buckets, others: Vec::new() };
         for name in ["ossfs", "ossfs2", "fusermount", "umount"] {
             rig.program(name, "exit 0");
         }
@@ -59,12 +71,28 @@ impl Rig {
         calls.lines().filter(|line| !line.is_empty()).map(known).collect()
     }
 
-    /// Another server finds one sandbox from before.
-    async fn restart(&mut self, id: &str, path: &str, marks: &[String]) {
+    /// Another server finds these sandboxes from before.
+    fn restart(&mut self, others: &[User]) {
         let mut buckets = buckets(&self.folder);
         buckets.marks.table.clone_from(&self.buckets.marks.table);
-        buckets.found(id, Path::new(path), marks).await;
-        self.buckets = buckets;
+        (self.buckets, self.others) = (buckets, others.to_vec());
+    }
+
+    /// From now on `ossfs2` mounts, and `fusermount` unmounts; gives a line of the table with a number and its file.
+    fn with_table(&mut self) -> (impl Fn(u8) -> String + use<>, PathBuf) {
+        let (table, next) = (self.folder.path().join("table"), self.folder.path().join("next"));
+        let mount = self.folder.path().join("mnt/buck");
+        let line = move |number: u8| format!("{number} 25 0:50 / {} rw - fuse ossfs2 rw\n", mount.display());
+        fs::write(&table, "").unwrap();
+        fs::write(&next, line(36)).unwrap();
+        self.program("ossfs2", &format!("cp {} {}", next.display(), table.display()));
+        self.program("fusermount", &format!(": > {}", table.display()));
+        self.buckets.marks.table.0.clone_from(&table);
+        (line, table)
+    }
+
+    async fn release(&self, id: &str, path: &str) {
+        self.buckets.release(&self.others, id, Path::new(path)).await;
     }
 
     async fn take(&self, id: &str, part: Option<&str>, ossfs: &Ossfs) -> Result<String, RuntimeError> {
@@ -79,7 +107,8 @@ impl Rig {
     ) -> Result<(String, Option<String>), RuntimeError> {
         let source = Source::Ossfs(Box::new(ossfs.clone()));
         let (name, mount_path, sub_path) = ("v".to_owned(), "/x".to_owned(), part.map(str::to_owned));
-        self.buckets.take(id, &Volume { name, mount_path, read_only: false, sub_path, source }, ossfs).await
+        let volume = Volume { name, mount_path, read_only: false, sub_path, source };
+        self.buckets.acquire(&self.others, id, &volume, ossfs).await
     }
 }
 
@@ -132,11 +161,11 @@ async fn the_last_user_unmounts() {
     rig.take("b", None, &bucket).await.unwrap();
     rig.take("b", None, &bucket).await.unwrap();
     assert_eq!(rig.calls().iter().filter(|call| call.starts_with("ossfs2")).count(), 1);
-    rig.buckets.give_back("b", Path::new(&path)).await;
-    rig.buckets.give_back("stranger", Path::new(&path)).await;
+    rig.release("b", &path).await;
+    rig.release("stranger", &path).await;
     assert!(rig.calls().is_empty());
     rig.program("fusermount", "exit 1");
-    rig.buckets.give_back("a", Path::new(&path)).await;
+    rig.release("a", &path).await;
     assert_eq!(rig.calls(), ["fusermount -u /mnt/buck", "umount /mnt/buck"]);
     assert!(rig.buckets.lock().is_empty());
 }
@@ -158,49 +187,44 @@ async fn other_credentials_do_not_get_what_is_mounted() {
     }
     rig.take("b", None, &Ossfs { endpoint: "https://oss.example.com".to_owned(), ..bucket.clone() }).await.unwrap();
     for id in ["a", "b"] {
-        rig.buckets.give_back(id, Path::new(&path)).await;
+        rig.release(id, &path).await;
     }
     rig.take("c", None, &Ossfs { options: Vec::new(), ..bucket }).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_mount_of_before_the_start_is_not_shared_with_strangers() {
-    let rig = Rig::new();
-    let path = rig.folder.path().join("mnt/buck");
-    rig.buckets.entry(&path).lock().await.users.insert("old".to_owned());
+    let mut rig = Rig::new();
+    let path = rig.folder.path().join("mnt/buck").to_str().unwrap().to_owned();
+    rig.others = vec![user("old", &path, &[])];
     let error = rig.take("a", None, &ossfs(OssfsVersion::V2)).await.unwrap_err();
     assert!(error.message.contains("was mounted before this server was started"), "{error}");
-    rig.buckets.give_back("old", &path).await;
+    rig.release("old", &path).await;
     assert_eq!(rig.calls(), ["fusermount -u /mnt/buck"]);
+    rig.others.clear();
     rig.take("a", None, &ossfs(OssfsVersion::V2)).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_mount_of_before_the_start_is_shared_by_who_gives_the_same() {
     let mut rig = Rig::new();
-    let (table, next) = (rig.folder.path().join("table"), rig.folder.path().join("next"));
-    let mount = rig.folder.path().join("mnt/buck");
-    let line = |number: u8| format!("{number} 25 0:50 / {} rw - fuse ossfs2 rw\n", mount.display());
-    fs::write(&table, "").unwrap();
-    fs::write(&next, line(36)).unwrap();
-    rig.program("ossfs2", &format!("cp {} {}", next.display(), table.display()));
-    rig.buckets.marks.table.0.clone_from(&table);
+    let (line, table) = rig.with_table();
     let bucket = ossfs(OssfsVersion::V2);
     let guess = Ossfs { access_key_secret: Secret::new("guess"), ..bucket.clone() };
     let (path, mark) = rig.take_marked("old", None, &bucket).await.unwrap();
     let marks = [mark.unwrap()];
 
-    rig.restart("old", &path, &marks).await;
+    rig.restart(&[user("old", &path, &marks)]);
     assert!(rig.take("a", None, &guess).await.is_err());
     let (_, mark) = rig.take_marked("b", None, &bucket).await.unwrap();
     assert!(rig.take("c", None, &guess).await.is_err(), "also once they are known");
     rig.take("c", None, &bucket).await.unwrap();
-    rig.restart("b", &path, &[mark.unwrap()]).await;
+    rig.restart(&[user("b", &path, &[mark.unwrap()])]);
     rig.take("d", None, &bucket).await.unwrap();
 
-    rig.restart("copy", &path, &marks).await;
+    rig.restart(&[user("copy", &path, &marks)]);
     assert!(rig.take("e", None, &bucket).await.is_err(), "another sandbox's mark");
-    rig.restart("old", &path, &marks).await;
+    rig.restart(&[user("old", &path, &marks)]);
     for other in [line(37), String::new()] {
         fs::write(&table, other).unwrap();
         assert!(rig.take("e", None, &bucket).await.is_err(), "another mount, or none");
@@ -208,6 +232,83 @@ async fn a_mount_of_before_the_start_is_shared_by_who_gives_the_same() {
     fs::write(&table, line(36)).unwrap();
     fs::remove_file(&rig.buckets.marks.key).unwrap();
     assert!(rig.take("e", None, &bucket).await.is_err(), "the key is lost");
+}
+
+#[tokio::test]
+async fn only_what_is_still_mounted_is_shared() {
+    let mut rig = Rig::new();
+    let (line, table) = rig.with_table();
+    let bucket = ossfs(OssfsVersion::V2);
+    let guess = Ossfs { access_key_secret: Secret::new("guess"), ..bucket.clone() };
+    let path = rig.take("a", None, &bucket).await.unwrap();
+    assert!(rig.buckets.is_still_mounted(Path::new(&path)).await.unwrap());
+    rig.calls();
+    fs::write(&table, "").unwrap();
+    assert!(!rig.buckets.is_still_mounted(Path::new(&path)).await.unwrap());
+    assert!(rig.take("b", None, &guess).await.is_err(), "the first is still being created");
+    assert!(rig.calls().is_empty());
+    rig.take("b", None, &bucket).await.unwrap();
+    assert_eq!(rig.calls()[0], "ossfs2 mount /mnt/buck -c FILE", "it is mounted again");
+    fs::write(&table, line(37)).unwrap();
+    assert!(rig.take("c", None, &bucket).await.is_err(), "somebody else's");
+    assert!(rig.calls().is_empty());
+}
+
+/// Another server on this host creates and removes sandboxes as well.
+#[tokio::test]
+async fn the_engine_is_asked_who_uses_a_bucket() {
+    let mut rig = Rig::new();
+    drop(rig.with_table());
+    let bucket = ossfs(OssfsVersion::V2);
+    let guess = Ossfs { access_key_secret: Secret::new("guess"), ..bucket.clone() };
+    let path = rig.take("a", None, &bucket).await.unwrap();
+    rig.calls();
+    rig.others = vec![user("a", &path, &[]), user("elsewhere", &path, &[]), user("c", "/other", &[])];
+    rig.buckets.settle("a", Path::new(&path)).await;
+    rig.release("a", &path).await;
+    assert!(rig.calls().is_empty(), "the other server's sandbox has it");
+    let others = [user("elsewhere", &path, &[])];
+    rig.restart(&others);
+    assert!(rig.take("b", None, &guess).await.is_err() && rig.calls().is_empty(), "it is not left over");
+    rig.others.clear();
+    rig.take("b", None, &guess).await.unwrap();
+    assert_eq!(rig.calls()[..2], ["fusermount -u /mnt/buck", "ossfs2 mount /mnt/buck -c FILE"], "now it is");
+    // Another hand removes the sandbox.
+    rig.buckets.settle("b", Path::new(&path)).await;
+    rig.take("c", None, &bucket).await.unwrap();
+    assert_eq!(rig.calls()[0], "fusermount -u /mnt/buck");
+    rig.release("c", &path).await;
+    assert_eq!(rig.calls(), ["fusermount -u /mnt/buck"]);
+    assert!(rig.buckets.lock().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_server_that_was_killed_had_mounted_is_unmounted() {
+    let mut rig = Rig::new();
+    drop(rig.with_table());
+    let path = rig.take("a", None, &ossfs(OssfsVersion::V2)).await.unwrap();
+    let notes = rig.buckets.records.folder.clone();
+    let count = || fs::read_dir(&notes).unwrap().count();
+    rig.calls();
+    let second = buckets(&rig.folder);
+    second.clear(&rig.others).await;
+    assert!(rig.calls().is_empty() && count() == 1, "its server lives");
+
+    let old = [user("a", &path, &[])];
+    rig.restart(&old);
+    rig.buckets.clear(&rig.others).await;
+    assert!(rig.calls().is_empty() && count() == 1, "it is used");
+    rig.restart(&[]);
+    rig.buckets.clear(&rig.others).await;
+    assert_eq!(rig.calls(), ["fusermount -u /mnt/buck"]);
+    assert!(count() == 0 && rig.buckets.lock().is_empty());
+
+    rig.take("b", None, &ossfs(OssfsVersion::V2)).await.unwrap();
+    rig.release("b", &path).await;
+    assert_eq!(count(), 0, "unmounted by itself");
+    rig.program("ossfs2", "exit 1");
+    rig.take("c", None, &ossfs(OssfsVersion::V2)).await.unwrap_err();
+    assert_eq!(count(), 0, "never mounted");
 }
 
 #[tokio::test]
@@ -287,7 +388,7 @@ async fn no_part_is_mounted_within_another_nor_around_it() {
     assert!(part.starts_with(root.join(".parts/buck-").to_str().unwrap()), "{part}");
     assert_eq!(rig.take("c", Some("./p/"), &bucket).await.unwrap(), part, "shared as any other");
     assert_ne!(rig.take("d", Some("q"), &bucket).await.unwrap(), part);
-    rig.buckets.give_back("a", Path::new(&whole)).await;
+    rig.release("a", &whole).await;
     let other = Ossfs { bucket: "other".to_owned(), ..bucket.clone() };
     assert_eq!(rig.take("e", Some("p/q"), &other).await.unwrap(), root.join("other/p/q").to_str().unwrap());
     let around = rig.take("f", Some("p"), &other).await.unwrap();
@@ -304,7 +405,8 @@ async fn a_root_that_sandboxes_can_mount_will_not_do() {
     for allowed in [".", "mnt", "mnt/", "mnt/x", "link", "link/x", "mnt/buck/later"] {
         let allowed_host_paths = vec![rig.folder.path().join(allowed).to_str().unwrap().to_owned()];
         let buckets = DockerOptions { allowed_host_paths, ..options(&rig.folder, rig.folder.path().join("mnt")) };
-        let rig = Rig { folder: tempfile::tempdir().unwrap(), buckets: Buckets::new(&buckets) };
+        let (folder, buckets) = (tempfile::tempdir().unwrap(), Buckets::new(&buckets));
+        let rig = Rig { folder, buckets, others: Vec::new() };
         let error = rig.take("a", None, &ossfs(OssfsVersion::V2)).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidOssfsMountRoot), "{allowed}: {error}");
     }

@@ -215,6 +215,14 @@ impl Inner {
         container: &str,
         mounts: &Mounts,
     ) -> Result<(), RuntimeError> {
+        // Another server knows of this sandbox only now, and may have taken it for the last but one.
+        for path in &mounts.buckets {
+            match self.volumes.buckets.is_still_mounted(Path::new(path)).await {
+                Ok(true) => {}
+                Ok(false) => return Err(unanswered(path, &"it was unmounted while the sandbox was created")),
+                Err(error) => return Err(unanswered(path, &error)),
+            }
+        }
         if mounts.places.is_empty() && mounts.mounts.is_empty() {
             return Ok(());
         }
