@@ -121,7 +121,8 @@ impl ApiError {
     /// A page of another origin, or under another name, calls a server that only this machine's user should.
     pub fn foreign_origin() -> Self {
         let text = "The process runtime answers only requests from this machine's own pages and names: \
-                    Origin and Host must be loopback ones.";
+                    Origin and Host must be loopback ones, each once, and a request without Origin must not be \
+                    cross-site (Sec-Fetch-Site).";
         Self::new(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN", text)
     }
 

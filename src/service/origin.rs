@@ -1,32 +1,64 @@
 //! Who may call a gateway whose sandboxes are processes of its user: no page of another site.
 //!
 //! A browser lets any page send requests to this machine, and cross-origin rules that allow everyone would let it read the
-//! answers. `Origin` tells the page; `Host` tells the name by which this machine was reached, which a page may have made
-//! point here itself (DNS rebinding).
+//! answers. `Origin` tells the page, `Sec-Fetch-Site` how far away it is where `Origin` is not sent (images, links, scripts);
+//! `Host` tells the name by which this machine was reached, which a page may have made point here itself (DNS rebinding).
+//! No page can choose any of the three. A program that is no browser sends `Host` alone.
 
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, Request, header, uri::Authority};
 
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 /// Whether neither the page nor the name, as far as the request tells them, is another machine's.
 pub fn is_local<B>(req: &Request<B>) -> bool {
-    let origin = text(req.headers(), &header::ORIGIN).is_none_or(|origin| {
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
-        authority.is_some_and(is_local_name)
-    });
-    let host = text(req.headers(), &header::HOST).or(req.uri().authority().map(Authority::as_str));
-    origin && host.is_none_or(is_local_name)
+    let headers = req.headers();
+    // Which of two is meant is the reader's choice, and what stands before this program may choose otherwise.
+    let (Ok(origin), Ok(host)) = (single(headers, &header::ORIGIN), single(headers, &header::HOST)) else {
+        return false;
+    };
+    let names = [host, req.uri().authority().map(Authority::as_str)];
+    names.into_iter().flatten().all(is_local_name)
+        && match origin {
+            // A page of this machine may be of another site: localhost is one, 127.0.0.1 is another.
+            Some(origin) => is_local_origin(origin),
+            None => headers.get_all(FETCH_SITE).iter().all(|site| is_near(site.as_bytes())),
+        }
 }
 
-/// A header that is not text names no place at all.
-fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    headers.get(name).map(|value| value.to_str().unwrap_or_default())
+/// The value of a header that may be there once. One that is not text names no place at all.
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Several> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(Several),
+        (value, None) => Ok(value.map(|value| value.to_str().unwrap_or_default())),
+    }
 }
 
-fn is_local_name(authority: &str) -> bool {
-    let Ok(authority) = authority.parse::<Authority>() else { return false };
+/// A header is there more than once.
+struct Several;
+
+/// Whether a page of this relation to the name that was called is this machine's, or there is none: `none` is an address that
+/// was typed or a bookmark. The same site as a name of this machine is that very name, at any port, since none of these names has
+/// others below it.
+fn is_near(site: &[u8]) -> bool {
+    matches!(site, b"same-origin" | b"same-site" | b"none")
+}
+
+/// Whether a page is shown by a server of this machine. Pages of other schemes, such as those of extensions, choose their names.
+fn is_local_origin(origin: &str) -> bool {
+    let parts = origin.split_once("://");
+    parts.is_some_and(|(scheme, authority)| matches!(scheme, "http" | "https") && is_local_name(authority))
+}
+
+fn is_local_name(name: &str) -> bool {
+    // What stands before an `@` is no name.
+    let Ok(authority) = name.parse::<Authority>() else { return false };
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let is_local =
+        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    is_local && !name.contains('@')
 }
 
 #[cfg(test)]
@@ -34,10 +66,15 @@ mod tests {
     use super::*;
 
     fn local(headers: &[(&str, &str)]) -> bool {
+        local_at("/", headers)
+    }
+
+    fn local_at(uri: &str, headers: &[(&str, &str)]) -> bool {
         let mut req = Request::new(());
+        *req.uri_mut() = uri.parse().expect("an address");
         for (name, value) in headers {
             let name: HeaderName = name.parse().expect("a name");
-            req.headers_mut().insert(name, value.parse().expect("a value"));
+            req.headers_mut().append(name, value.parse().expect("a value"));
         }
         is_local(&req)
     }
@@ -48,16 +85,55 @@ mod tests {
         for host in ["127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:8080", "127.1.2.3"] {
             assert!(local(&[("host", host)]), "{host}");
             assert!(local(&[("host", host), ("origin", &format!("http://{host}"))]), "{host}");
+            assert!(local_at(&format!("http://{host}/"), &[]), "{host}");
         }
     }
 
     #[test]
     fn other_pages_and_names_are_not() {
-        for origin in ["https://evil.example", "null", "http://localhost.evil.example", "http://127.0.0.1.evil", ""] {
+        for origin in [
+            "https://evil.example",
+            "null",
+            "http://localhost.evil.example",
+            "http://127.0.0.1.evil",
+            "",
+            "localhost",
+            "http://evil.example@localhost",
+            "http://localhost@evil.example",
+            "http://localhost/x",
+            "http://localhost http://evil.example",
+            "tauri://localhost",
+            "chrome-extension://localhost",
+            "file://localhost",
+            "file://",
+        ] {
             assert!(!local(&[("host", "127.0.0.1:8080"), ("origin", origin)]), "{origin}");
         }
-        for host in ["evil.example:8080", "10.0.0.1", "a b", "\u{e9}"] {
+        for host in ["evil.example:8080", "10.0.0.1", "a b", "\u{e9}", "", "evil@localhost", "localhost@evil.example"] {
             assert!(!local(&[("host", host)]), "{host}");
         }
+        assert!(!local_at("http://evil.example/", &[("host", "localhost")]));
+        assert!(!local_at("http://evil@localhost/", &[("host", "localhost")]));
+    }
+
+    #[test]
+    fn one_of_several_is_nobodys_word() {
+        for (name, value) in [("host", "localhost"), ("origin", "http://localhost")] {
+            assert!(local(&[(name, value)]) && !local(&[(name, value), (name, value)]), "{name}");
+        }
+    }
+
+    /// As browsers send it with what needs no `Origin`: images, scripts, links, forms that only ask.
+    #[test]
+    fn a_foreign_page_without_its_name_is_none_of_this_machine() {
+        let from = |site: &str| local(&[("host", "localhost:8080"), ("sec-fetch-site", site)]);
+        assert!(from("same-origin") && from("same-site") && from("none"));
+        assert!(!from("cross-site") && !from("") && !from("none, cross-site"));
+        assert!(!local(&[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")]));
+        // A page of localhost that calls 127.0.0.1; and one that only says so.
+        let page = |origin| local(&[("host", "127.0.0.1"), ("sec-fetch-site", "cross-site"), ("origin", origin)]);
+        assert!(page("http://localhost:3000") && !page("https://evil.example") && !page("null"));
+        // Node's fetch.
+        assert!(local(&[("host", "127.0.0.1"), ("sec-fetch-mode", "cors")]));
     }
 }

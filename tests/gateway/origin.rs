@@ -36,6 +36,16 @@ async fn foreign_pages_and_names_are_refused_on_every_route() {
             // A page that made its own name point here is of one origin with it.
             is_refused(&ask(&gateway, request, name, &[&format!("Origin: http://{name}")]).await);
         }
+        // An image, a script or a link of a foreign page, which tells no origin; and what no browser sends.
+        for lines in [
+            &["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"][..],
+            &["Origin: tauri://localhost"],
+            &["Origin: http://localhost", "Origin: https://evil.example"],
+            &["Origin: http://localhost", "Origin: http://localhost"],
+        ] {
+            is_refused(&ask(&gateway, request, "localhost", lines).await);
+        }
+        is_refused(&ask(&gateway, request, "evil.example@localhost", &[]).await);
     }
     // A browser asks first, and is told no by then.
     let asks = ["Origin: https://evil.example", "Access-Control-Request-Method: POST"];
@@ -68,6 +78,12 @@ async fn this_machines_own_pages_and_names_are_answered() {
             let response = ask(&gateway, "GET /v1/sandboxes", &host, &[&format!("Origin: {page}")]).await;
             assert_eq!(response.status(), 200, "{host}, {page}: {response}");
             assert_eq!(response.head.field("access-control-allow-origin"), page);
+            let far = [&*format!("Origin: {page}"), "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: cors"];
+            assert_eq!(ask(&gateway, "GET /v1/sandboxes", &host, &far).await.status(), 200, "{host}, {page}");
+        }
+        for site in ["none", "same-origin", "same-site"] {
+            let response = ask(&gateway, "GET /v1/sandboxes", &host, &[&format!("Sec-Fetch-Site: {site}")]).await;
+            assert_eq!(response.status(), 200, "{host}, {site}: {response}");
         }
     }
     let asks = ["Origin: http://localhost:3000", "Access-Control-Request-Method: POST"];
