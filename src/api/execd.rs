@@ -10,7 +10,7 @@ mod upload;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, request::Parts};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
@@ -27,6 +27,9 @@ use crate::{
     },
     service::respond,
 };
+
+/// The index of the last line of a command's output; where a client reads on.
+pub const CURSOR: HeaderName = HeaderName::from_static("execd-commands-tail-cursor");
 
 /// Who answers, and for whom.
 struct Context {

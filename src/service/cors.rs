@@ -1,8 +1,8 @@
 //! Cross-origin requests: every origin is allowed, by reflection (http-api.md §2, "CORS").
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
-use crate::body::Body;
+use crate::{api::execd::CURSOR, body::Body};
 
 /// The methods that a preflight allows.
 const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, QUERY";
@@ -17,6 +17,10 @@ const TRUE: HeaderValue = HeaderValue::from_static("true");
 
 /// The header that scripts of other origins may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static("OPEN-SANDBOX-ORIGIN");
+
+/// The same of a part of a command's output, where the official client finds how to read on (contract `execd-api.md`).
+const EXPOSED_WITH_CURSOR: HeaderValue =
+    HeaderValue::from_static("OPEN-SANDBOX-ORIGIN, EXECD-COMMANDS-TAIL-CURSOR, EXECD-COMMANDS-LOST-LINES");
 
 /// Answers a preflight, for any path and before authentication; `None` when the request is none.
 pub fn preflight(method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
@@ -58,7 +62,8 @@ pub fn allow(headers: &mut HeaderMap, origin: Option<HeaderValue>, is_preflight:
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
     if !is_preflight {
-        headers.insert(HeaderName::from_static("access-control-expose-headers"), EXPOSED);
+        let exposed = if headers.contains_key(&CURSOR) { EXPOSED_WITH_CURSOR } else { EXPOSED };
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
 }
 

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, blocking, json, parsed, query, streams};
+use super::{CURSOR, Context, blocking, json, parsed, query, streams};
 use crate::{
     api::{extract::Query, payload},
     body::Body,
@@ -19,9 +19,6 @@ use crate::{
     model::timestamp::Timestamp,
     service::respond,
 };
-
-/// The index of the last line of all; where a client reads on.
-const CURSOR: HeaderName = HeaderName::from_static("execd-commands-tail-cursor");
 
 /// How many lines after a client's cursor are no longer there. Ours.
 const LOST: HeaderName = HeaderName::from_static("execd-commands-lost-lines");

@@ -224,6 +224,16 @@ async fn the_output_of_the_background_is_read_on_from_a_cursor() {
     assert_eq!(logs("?cursor=0").await, ("b\nc".to_owned(), "2".to_owned()));
     assert_eq!(logs("?cursor=2").await, (String::new(), "2".to_owned()));
     assert_eq!(logs("?cursor=99").await, (String::new(), "2".to_owned()));
+    // A page of this machine can read on too.
+    let path = format!("{}/command/{id}/logs", sandbox.base);
+    let page = "Origin: http://localhost:3000";
+    let seen = request(gateway.address(), "GET", &path, &[&sandbox.lines(), page], "").await;
+    assert_eq!(
+        seen.head.field("access-control-expose-headers"),
+        "OPEN-SANDBOX-ORIGIN, EXECD-COMMANDS-TAIL-CURSOR, EXECD-COMMANDS-LOST-LINES"
+    );
+    let seen = request(gateway.address(), "GET", "/v1/sandboxes", &[KEY, page], "").await;
+    assert_eq!(seen.head.field("access-control-expose-headers"), "OPEN-SANDBOX-ORIGIN");
     let silent = sandbox.start("sleep 1000").await;
     let nothing = sandbox.get(&format!("/command/{silent}/logs")).await;
     assert_eq!((nothing.status(), nothing.head.field("execd-commands-tail-cursor"), nothing.body.len()), (200, "", 0));
