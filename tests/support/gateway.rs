@@ -178,6 +178,11 @@ impl Gateway {
         self.status_field("VmRSS:") * 1024
     }
 
+    /// The most resident memory that it has had, in bytes.
+    pub fn peak(&self) -> u64 {
+        self.status_field("VmHWM:") * 1024
+    }
+
     /// How many threads it has.
     pub fn threads(&self) -> u64 {
         self.status_field("Threads:")

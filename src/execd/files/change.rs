@@ -2,10 +2,10 @@
 
 use std::{
     fs::{self, Permissions},
-    io,
+    io::{self, Read},
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use serde::Deserialize;
@@ -33,6 +33,9 @@ pub struct Rights {
     pub(super) mode: u32,
     pub(super) owners: Owners,
 }
+
+/// How much of what `mv` complains of is read, in bytes.
+const MAX_WHY: u64 = 4096;
 
 /// The permissions when a client names none (execd's description).
 const DEFAULT_MODE: u32 = 755;
@@ -123,12 +126,20 @@ impl Execd {
 /// Moves to another file system, which is to copy and to remove: what `mv` is for.
 fn move_across(from: &Path, to: &Path) -> Result<(), ExecdError> {
     let verb = format!("moved to {}", to.display());
-    let moved = Command::new("mv").args(["-f", "-T", "--"]).args([from, to]).output();
-    let moved = moved.map_err(|error| ExecdError::io(&verb, from, &error))?;
-    if moved.status.success() {
+    let failed = |error: io::Error| ExecdError::io(&verb, from, &error);
+    let mut command = Command::new("mv");
+    command.args(["-f", "-T", "--"]).args([from, to]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut mv = command.spawn().map_err(failed)?;
+    let mut why = Vec::new();
+    if let Some(mut stderr) = mv.stderr.take() {
+        // Of a tree there may be a complaint for each file; the first is enough.
+        (&mut stderr).take(MAX_WHY).read_to_end(&mut why).map_err(failed)?;
+        io::copy(&mut stderr, &mut io::sink()).map_err(failed)?;
+    }
+    if mv.wait().map_err(failed)?.success() {
         return Ok(());
     }
-    let why = String::from_utf8_lossy(&moved.stderr);
+    let why = String::from_utf8_lossy(&why);
     let text = format!("{} cannot be {verb}: {}", from.display(), why.lines().next().unwrap_or_default());
     Err(ExecdError::new(ErrorKind::Failed, text))
 }

@@ -6,6 +6,7 @@ use std::{
     ops::Range,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -16,6 +17,9 @@ use crate::execd::{Execd, error::ExecdError};
 
 /// How much is looked through at once, in bytes.
 const PIECE: usize = 64 * 1024;
+
+/// How long lines are counted.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The longest content that is read at once of a file that does not tell its length, such as those of /proc, in bytes.
 const MAX_UNTOLD: u64 = 16 * 1024 * 1024;
@@ -101,10 +105,15 @@ fn lines(from: impl Read, length: u64, first: u64, count: Option<u64>) -> io::Re
     let (mut begin, mut end) = ((before == 0).then_some(0), (last == Some(0)).then_some(0));
     let mut from = from.take(length);
     let mut piece = vec![0; PIECE];
+    let due = Instant::now() + PATIENCE;
     while begin.is_none() || (end.is_none() && last.is_some()) {
         let read = from.read(&mut piece)?;
         if read == 0 {
             break;
+        }
+        if Instant::now() > due {
+            let text = format!("its lines cannot be counted in {} s: ask for a range of bytes", PATIENCE.as_secs());
+            return Err(io::Error::other(text));
         }
         for newline in memchr_iter(b'\n', &piece[..read]) {
             seen += 1;

@@ -44,26 +44,28 @@ impl Execd {
         if metadata.len() > MAX_FILE {
             return Err(too_long());
         }
-        let mut content = Vec::new();
+        let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
         File::open(&path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut content)).map_err(failed)?;
-        let found: Vec<usize> = memmem::find_iter(&content, &replacement.old).collect();
-        if found.is_empty() {
+        // Looked for twice rather than kept: each byte of the file may be a place.
+        let finder = memmem::Finder::new(&replacement.old);
+        let count = finder.find_iter(&content).count();
+        if count == 0 {
             return Ok(0);
         }
-        let less = (content.len() - found.len() * replacement.old.len()) as u64;
-        if less.saturating_add(found.len() as u64 * replacement.new.len() as u64) > MAX_FILE {
+        let less = (content.len() - count * replacement.old.len()) as u64;
+        if less.saturating_add(count as u64 * replacement.new.len() as u64) > MAX_FILE {
             return Err(too_long());
         }
         let owners = Owners { user: Some(metadata.uid()), group: Some(metadata.gid()) };
         let mut upload = Upload::begin(&path, Rights { mode: metadata.mode() & 0o7777, owners })?;
         let mut at = 0;
-        for begin in &found {
-            upload.write(&content[at..*begin])?;
+        for begin in finder.find_iter(&content) {
+            upload.write(&content[at..begin])?;
             upload.write(replacement.new.as_bytes())?;
             at = begin + replacement.old.len();
         }
         upload.write(&content[at..])?;
         upload.finish()?;
-        Ok(found.len())
+        Ok(count)
     }
 }

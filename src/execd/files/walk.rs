@@ -1,19 +1,24 @@
 //! Listing and searching directories.
 
 use std::{
-    fs,
-    path::Path,
+    fs::{self, FileType},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use globset::{GlobBuilder, GlobMatcher};
-use walkdir::{DirEntry, WalkDir};
 
 use super::{info::Info, owner::Names};
-use crate::execd::{Execd, error::ExecdError};
+use crate::execd::{
+    Execd,
+    error::{ExecdError, shown},
+};
 
 /// How many entries an answer may have.
 const MAX_ENTRIES: usize = 20_000;
+
+/// How long the paths of an answer, and of the directories that are yet to be gone through, may be together, in bytes.
+const MAX_TEXT: usize = 16 * 1024 * 1024;
 
 /// How long directories are gone through.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,7 +38,7 @@ impl Execd {
         if depth == 0 {
             return Ok(Vec::new());
         }
-        gather(&path, depth, |_| true)
+        gather(&path, depth, |_, _| true)
     }
 
     /// The files below a directory that a pattern fits: their names, or with a slash in the pattern their paths below the directory.
@@ -46,10 +51,10 @@ impl Execd {
         let matcher = matcher(pattern)?;
         check_directory(&path)?;
         let is_for_paths = pattern.contains('/');
-        gather(&path, usize::MAX, |entry| {
-            let below = entry.path().strip_prefix(&path).unwrap_or(entry.path());
-            let candidate = if is_for_paths { below } else { Path::new(entry.file_name()) };
-            !entry.file_type().is_dir() && matcher.is_match(candidate)
+        gather(&path, usize::MAX, |place, kind| {
+            let below = place.strip_prefix(&path).unwrap_or(place);
+            let candidate = if is_for_paths { below } else { place.file_name().map_or(below, Path::new) };
+            !kind.is_dir() && matcher.is_match(candidate)
         })
     }
 }
@@ -72,37 +77,94 @@ fn check_directory(path: &Path) -> Result<(), ExecdError> {
     }
 }
 
-fn gather(path: &Path, depth: usize, fits: impl Fn(&DirEntry) -> bool) -> Result<Vec<Info>, ExecdError> {
+/// Gathers what fits, in the order of names. Nothing is kept of a directory but what fits and the directories in it.
+fn gather(path: &Path, depth: usize, fits: impl Fn(&Path, FileType) -> bool) -> Result<Vec<Info>, ExecdError> {
     let due = Instant::now() + PATIENCE;
-    let (mut found, mut names) = (Vec::new(), Names::default());
-    for entry in WalkDir::new(path).min_depth(1).max_depth(depth).sort_by_file_name() {
-        if Instant::now() > due {
-            let text =
-                format!("{} has more in it than can be gone through in {} s.", path.display(), PATIENCE.as_secs());
-            return Err(ExecdError::invalid(text));
-        }
+    let mut names = Names::default();
+    let mut found: Vec<(PathBuf, Info)> = Vec::new();
+    let (mut ahead, mut text) = (vec![(path.to_owned(), 0)], 0);
+    while let Some((directory, above)) = ahead.pop() {
+        let failed = |error| ExecdError::io("listed", path, &error);
         // What may not be entered, and what has gone meanwhile, is passed over; the directory itself is not.
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) if error.depth() == 0 => return Err(ExecdError::io("listed", path, &error.into())),
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if above == 0 => return Err(failed(error)),
             Err(_) => continue,
         };
-        if !fits(&entry) {
-            continue;
+        if above > 0 {
+            text -= directory.as_os_str().len();
         }
-        if found.len() == MAX_ENTRIES {
-            return Err(ExecdError::invalid(format!("More than {MAX_ENTRIES} entries: ask for less.")));
-        }
-        if let Ok(metadata) = entry.metadata() {
-            found.push(Info::new(entry.path(), &metadata, &mut names));
+        for entry in entries {
+            if Instant::now() > due {
+                let seconds = PATIENCE.as_secs();
+                let text = format!("{} has more in it than can be gone through in {seconds} s.", shown(path));
+                return Err(ExecdError::invalid(text));
+            }
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) if above == 0 => return Err(failed(error)),
+                Err(_) => break,
+            };
+            let Ok(kind) = entry.file_type() else { continue };
+            let place = entry.path();
+            let length = place.as_os_str().len();
+            if fits(&place, kind)
+                && let Ok(metadata) = entry.metadata()
+            {
+                if found.len() == MAX_ENTRIES {
+                    return Err(ExecdError::invalid(format!("More than {MAX_ENTRIES} entries: ask for less.")));
+                }
+                let info = Info::new(&place, &metadata, &mut names);
+                found.push((place.clone(), info));
+                text += length;
+            }
+            if kind.is_dir() && above + 1 < depth {
+                ahead.push((place, above + 1));
+                text += length;
+            }
+            if text > MAX_TEXT {
+                let text = format!("More than {MAX_TEXT} bytes of paths at once: ask for less.");
+                return Err(ExecdError::invalid(text));
+            }
         }
     }
-    Ok(found)
+    // By components: what is in a directory comes right behind it.
+    found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(found.into_iter().map(|(_, info)| info).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everything_comes_in_the_order_of_names_behind_its_directory() {
+        let root = tempfile::tempdir().unwrap();
+        for file in ["b/x/1", "b/y", "b.d/z", "b-/z", "a/0/1/2/3/4/5/6/7/8/9/10/11/12", "c"] {
+            let file = root.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+        let listed = |depth| {
+            let found = gather(root.path(), depth, |_, _| true).unwrap();
+            let below = |info: Info| info.path.strip_prefix(&format!("{}/", root.path().display())).unwrap().to_owned();
+            found.into_iter().map(below).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(1), ["a", "b", "b-", "b.d", "c"]);
+        assert_eq!(listed(2), ["a", "a/0", "b", "b/x", "b/y", "b-", "b-/z", "b.d", "b.d/z", "c"]);
+        assert_eq!(listed(99).len(), 10 + 13);
+        assert_eq!(listed(99)[13], "a/0/1/2/3/4/5/6/7/8/9/10/11/12");
+    }
+
+    #[test]
+    fn many_entries_are_too_many_and_others_cost_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        (0..=MAX_ENTRIES).for_each(|number| drop(fs::File::create(root.path().join(number.to_string())).unwrap()));
+        let found =
+            |fits: &dyn Fn(&Path) -> bool| gather(root.path(), 1, |place, _| fits(place)).map(|found| found.len());
+        assert!(found(&|_| true).unwrap_err().message.contains("20000 entries"));
+        assert_eq!(found(&|place| !place.ends_with("0")), Ok(MAX_ENTRIES));
+    }
 
     /// A pattern is a client's, and costs no more than its length allows.
     #[test]

@@ -15,6 +15,9 @@ use super::{
 };
 use crate::execd::error::ExecdError;
 
+/// How many links are followed: as many as the kernel does.
+const MAX_LINKS: usize = 40;
+
 /// A file on its way. Dropped before it is finished, nothing of it remains.
 #[derive(Debug)]
 pub struct Upload {
@@ -24,15 +27,15 @@ pub struct Upload {
 
 impl Upload {
     /// Begins a file that will be at `path`; directories above it that are missing are made. A link at its end is followed, so
-    /// that what it leads to is written.
+    /// that what it leads to is written, or made where its directory is there.
     ///
     /// # Errors
     /// Something other than a file is there, it cannot be written there, or not given such rights.
     pub fn begin(path: &Path, rights: Rights) -> Result<Self, ExecdError> {
         let failed = |error: io::Error| ExecdError::io("written", path, &error);
-        let path = match fs::canonicalize(path) {
-            Ok(real) => real,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        let (path, is_linked) = match fs::canonicalize(path) {
+            Ok(real) => (real, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => linked(path).map_err(failed)?,
             Err(error) => return Err(failed(error)),
         };
         match fs::metadata(&path) {
@@ -49,7 +52,9 @@ impl Upload {
         }
         let directory = path.file_name().and_then(|_| path.parent());
         let directory = directory.ok_or_else(|| ExecdError::invalid(format!("{} names no file.", path.display())))?;
-        fs::create_dir_all(directory).map_err(failed)?;
+        if !is_linked {
+            fs::create_dir_all(directory).map_err(failed)?;
+        }
         let file = tempfile::Builder::new().prefix(".execd-").tempfile_in(directory).map_err(failed)?;
         set(file.as_file(), rights).map_err(failed)?;
         Ok(Self { file: BufWriter::with_capacity(64 * 1024, file), path })
@@ -74,6 +79,22 @@ impl Upload {
         file.persist(&path).map_err(|error| failed(error.error))?;
         Ok(())
     }
+}
+
+/// Where a file is made that is opened at `path`, and whether links lead there.
+fn linked(path: &Path) -> io::Result<(PathBuf, bool)> {
+    let mut at = path.to_owned();
+    for followed in 0..MAX_LINKS {
+        match fs::read_link(&at) {
+            Ok(to) => at = at.parent().unwrap_or(Path::new("/")).join(to),
+            // It is no link, or nothing.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
+                return Ok((at, followed > 0));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(rustix::io::Errno::LOOP.into())
 }
 
 /// Gives a new file away, and sets its permissions, in this order: the first may take some of them.

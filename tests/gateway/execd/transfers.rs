@@ -53,6 +53,21 @@ async fn files_are_sent_in_pairs_of_parts() {
     let bytes: Vec<u8> = (0..1_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
     fs::write(work.join("old"), "old").unwrap();
     symlink("old", work.join("link")).unwrap();
+    // As an ordinary open does: what a link leads to is made, but not the directory that it would be in.
+    fs::create_dir(work.join("there")).unwrap();
+    symlink("there/2nd", work.join("1st")).unwrap();
+    symlink(work.join("made"), work.join("there/2nd")).unwrap();
+    symlink("nowhere/made", work.join("astray")).unwrap();
+    symlink("round", work.join("round")).unwrap();
+    for (path, status) in [("1st", 200), ("astray", 404), ("round", 400)] {
+        let metadata = format!(r#"{{"path": "{path}", "mode": 640}}"#);
+        let sent = sandbox.upload(&multipart(&[(METADATA, metadata.as_bytes()), (FILE, b"new")])).await;
+        assert_eq!(sent.status(), status, "{path} {sent}");
+        assert!(fs::symlink_metadata(work.join(path)).unwrap().is_symlink(), "{path}");
+    }
+    assert_eq!(fs::read(work.join("made")).unwrap(), b"new");
+    assert_eq!(fs::metadata(work.join("made")).unwrap().mode() & 0o777, 0o640);
+    assert!(!work.join("nowhere").exists() && work.join("there/2nd").is_symlink());
     let body = multipart(&[
         (METADATA, br#"{"path": "new/dir/file", "mode": 600, "owner": null, "group": null}"#),
         (FILE, &bytes),
