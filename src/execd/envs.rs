@@ -13,6 +13,10 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// program.
 const MAX_TEXT: usize = 1024 * 1024;
 
+/// How long all texts of a file whose names are replaced may become together, in bytes. A short line takes a long value as often
+/// as it is there.
+const MAX_WORK: usize = 16 * MAX_TEXT;
+
 /// Why names are not replaced.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unreplaced<'t> {
@@ -61,7 +65,7 @@ pub fn load(variables: &mut Variables) -> Result<(), ExecdError> {
         Err(error) => return Err(ExecdError::io("read for variables (EXECD_ENVS)", &path, &error)),
     };
     let length = length(variables);
-    let mut reader = Reader { rest: &text, variables, length };
+    let mut reader = Reader { rest: &text, variables, length, work: 0 };
     while reader.entry()? {}
     Ok(())
 }
@@ -85,6 +89,8 @@ struct Reader<'t> {
     variables: &'t mut Variables,
     /// Of all variables.
     length: usize,
+    /// Of all texts whose names were replaced.
+    work: usize,
 }
 
 impl Reader<'_> {
@@ -94,40 +100,45 @@ impl Reader<'_> {
         if self.rest.is_empty() {
             return Ok(false);
         }
-        let line = self.rest.split_once('\n').map_or(self.rest, |(line, _)| line);
-        let assignment = line.strip_prefix("export ").unwrap_or(line).trim_start();
-        let name = assignment.split_once('=').map(|(name, _)| name).filter(|name| is_name(name));
-        let Some(name) = name else {
-            self.rest = &self.rest[line.len()..];
+        // The line's end is looked for where it is needed: behind a quoted value there may be another entry, and many of them in
+        // a line would have it looked for as often.
+        let (head, value) = self.rest.split_at(self.rest.find(['=', '\n']).map_or(self.rest.len(), |end| end + 1));
+        let name = head.strip_suffix('=').map(|name| name.strip_prefix("export ").unwrap_or(name).trim_start());
+        let Some(name) = name.filter(|name| is_name(name)) else {
+            self.rest = if head.ends_with('=') { &value[line(value).len()..] } else { value };
             return Ok(true);
         };
-        let begin = line.len() - assignment.len() + name.len() + 1;
-        let value = &self.rest[begin..];
         let quoted = match value.as_bytes().first() {
             Some(b'\'') => single_quoted(value),
             Some(b'"') => self.double_quoted(value)?,
             _ => None,
         };
-        let bare = &line[begin..];
-        let (value, length) = match quoted {
+        let (new, length) = match quoted {
             Some(quoted) => quoted,
-            None => (self.replaced(bare.trim())?, bare.len()),
+            None => (self.replaced(line(value).trim())?, line(value).len()),
         };
-        self.length += name.len() + value.len();
-        if let Some(former) = self.variables.insert(name.into(), value.into()) {
+        self.length += name.len() + new.len();
+        if let Some(former) = self.variables.insert(name.into(), new.into()) {
             self.length -= name.len() + former.len();
         }
-        self.rest = &self.rest[begin + length..];
+        self.rest = &value[length..];
         if self.length <= MAX_TEXT { Ok(true) } else { Err(too_long()) }
     }
 
     /// Replaces names; one that is unknown by nothing.
-    fn replaced(&self, text: &str) -> Result<String, ExecdError> {
-        replaced(text, self.variables, Some("")).map_err(|_| too_long())
+    fn replaced(&mut self, text: &str) -> Result<String, ExecdError> {
+        let text = replaced(text, self.variables, Some("")).map_err(|_| too_long())?;
+        self.work += text.len();
+        match self.work > MAX_WORK {
+            true => Err(ExecdError::invalid(format!(
+                "The values of EXECD_ENVS are longer than {MAX_WORK} bytes together once names are replaced."
+            ))),
+            false => Ok(text),
+        }
     }
 
     /// A value with escapes, and its length with the quotes; None if it has no end.
-    fn double_quoted(&self, text: &str) -> Result<Option<(String, usize)>, ExecdError> {
+    fn double_quoted(&mut self, text: &str) -> Result<Option<(String, usize)>, ExecdError> {
         let (mut value, mut plain) = (String::new(), String::new());
         let mut characters = text.char_indices().skip(1);
         while let Some((at, character)) = characters.next() {
@@ -155,6 +166,11 @@ impl Reader<'_> {
         }
         Ok(None)
     }
+}
+
+/// A text's first line, without its end.
+fn line(text: &str) -> &str {
+    text.split_once('\n').map_or(text, |(line, _)| line)
 }
 
 fn single_quoted(text: &str) -> Option<(String, usize)> {
@@ -235,6 +251,41 @@ mod tests {
             ("A=", ""),
         ] {
             assert_eq!(loaded(text), Variables::from([("A".into(), value.into())]), "{text}");
+        }
+    }
+
+    #[test]
+    fn several_entries_may_be_in_a_line_behind_quotes() {
+        let found = loaded("A='1'B=\"2\" C=3 D=4\nno entry # E='5'\n=x\nF");
+        let expected = [("A", "1"), ("B", "2"), ("C", "3 D=4")];
+        assert_eq!(found, expected.map(|(name, value)| (name.into(), value.into())).into());
+    }
+
+    /// A sandbox writes the file, and each of its commands is started with it.
+    #[test]
+    fn no_file_costs_much() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("envs");
+        let most = usize::try_from(MAX_FILE).unwrap();
+        let long = format!("B={}\n", "b".repeat(most / 2));
+        for text in [
+            long.clone() + &"A=$B\n".repeat(most / 10),
+            long + &"A=\"$B\\\"\"\n".repeat(most / 24),
+            "A=''".repeat(most / 4),
+            "A=\"\"".repeat(most / 4),
+            "A='\n".repeat(most / 4),
+            "A=\"\\\"\n".repeat(most / 8),
+            "${".repeat(most / 2),
+            "A=${B".repeat(most / 5),
+            "export ".repeat(most / 7),
+            "=".repeat(most),
+            " ".repeat(most),
+        ] {
+            fs::write(&path, &text).unwrap();
+            let start = std::time::Instant::now();
+            let read = load(&mut Variables::from([(ENVS.into(), path.clone().into())]));
+            let took = start.elapsed();
+            assert!(took < std::time::Duration::from_secs(3), "{took:?} {read:?}: {}", &text[text.len() - 20..]);
         }
     }
 
