@@ -13,10 +13,23 @@ use std::{
     io::{self, ErrorKind},
 };
 
-use rustix::process::Pid;
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process_group},
+};
 
 /// No such process, as errno has it.
-const ESRCH: i32 = rustix::io::Errno::SRCH.raw_os_error();
+const ESRCH: i32 = Errno::SRCH.raw_os_error();
+
+/// Sends a signal to a group, whose number must not be somebody else's by now. One that has ended needs none.
+pub fn send(group: Pid, signal: Signal) {
+    // A group of which nothing but its unreaped leader is left takes signals too, so an error is worth a line.
+    if let Err(error) = kill_process_group(group, signal)
+        && error != Errno::SRCH
+    {
+        tracing::warn!(%error, ?group, ?signal, "a sandbox's processes could not be signalled");
+    }
+}
 
 /// When a process started, in clock ticks since boot; `None` when there is no such process, or no /proc.
 ///

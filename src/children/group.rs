@@ -7,6 +7,8 @@ use rustix::{
     process::{Pid, Signal, kill_process_group},
 };
 
+use super::send;
+
 /// The group that a leader leads.
 ///
 /// It is only signalled under this lock, and cleared before the leader is waited for: until then the kernel gives its
@@ -52,12 +54,7 @@ impl Group {
     pub fn signal(&self, signal: Signal) {
         let state = self.state();
         let (State::Running(group) | State::Paused(group)) = *state else { return };
-        // A group of which nothing but its unreaped leader is left takes signals too, so an error is worth a line.
-        if let Err(error) = kill_process_group(group, signal)
-            && error != Errno::SRCH
-        {
-            tracing::warn!(%error, ?group, "a sandbox's processes could not be signalled");
-        }
+        send(group, signal);
     }
 
     /// Stops the group's processes where they are.

@@ -4,15 +4,17 @@ use std::{io, os::unix::process::ExitStatusExt, process::Stdio};
 
 use rustix::{
     io::Errno,
-    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+    process::{Pid, Signal, WaitId, WaitIdOptions, waitid},
 };
 use tokio::{
     process::{Child, ChildStderr, ChildStdout, Command},
     signal::unix::{Signal as SignalStream, SignalKind, signal},
 };
 
+use super::send;
+
 /// The exit code when it cannot be known.
-const UNKNOWN: i32 = 255;
+pub const UNKNOWN: i32 = 255;
 
 /// What is added to a signal's number when it ended a process, as a shell does.
 const SIGNALLED: i32 = 128;
@@ -71,8 +73,7 @@ impl Leader {
         loop {
             match waitid(WaitId::Pid(self.group), options) {
                 Ok(Some(status)) => {
-                    let signal = || status.terminating_signal().map(|signal| SIGNALLED + signal);
-                    return status.exit_status().or_else(signal).unwrap_or(UNKNOWN);
+                    return code(status.exit_status(), status.terminating_signal());
                 }
                 Ok(None) | Err(Errno::INTR) => {
                     self.child_changed.recv().await;
@@ -85,26 +86,18 @@ impl Leader {
 
     /// Kills what is left of the group and gives the leader's exit code.
     pub async fn end(self) -> i32 {
-        self.kill();
+        send(self.group, Signal::KILL);
         self.reap().await
     }
 
     /// Waits for the leader and gives its exit code. What is left of its group goes on, and can no longer be signalled.
     pub async fn reap(mut self) -> i32 {
         match self.child.wait().await {
-            Ok(status) => status.code().unwrap_or_else(|| SIGNALLED + status.signal().unwrap_or(0)),
+            Ok(status) => code(status.code(), status.signal()),
             Err(error) => {
                 tracing::warn!(%error, pid = self.pid(), "a program's exit code is unknown");
                 UNKNOWN
             }
-        }
-    }
-
-    fn kill(&self) {
-        if let Err(error) = kill_process_group(self.group, Signal::KILL)
-            && error != Errno::SRCH
-        {
-            tracing::warn!(%error, pid = self.pid(), "a sandbox's processes could not be ended");
         }
     }
 }
@@ -112,9 +105,14 @@ impl Leader {
 impl Drop for Leader {
     fn drop(&mut self) {
         if self.child.id().is_some() {
-            self.kill();
+            send(self.group, Signal::KILL);
         }
     }
+}
+
+/// An exit code as a shell tells it.
+fn code(exit: Option<i32>, signal: Option<i32>) -> i32 {
+    exit.or(signal.map(|signal| SIGNALLED + signal)).unwrap_or(UNKNOWN)
 }
 
 /// Whether a failed start is the machine's fault and not the program's.

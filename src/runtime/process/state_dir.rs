@@ -1,11 +1,12 @@
 //! The directory on disk: one for this gateway, in it one for each sandbox; and what dead gateways left behind.
 //!
 //! ```text
-//! <root>/gateway-<pid>-<start>-<random>/<sandbox id>/{work,tmp,log,envs,sessions/,leaders/<pid>}
+//! <root>/gateway-<pid>-<start>-<boot>-<namespace>-<random>/<sandbox id>/{work,tmp,log,envs,sessions/,leaders/<pid>}
 //! ```
 //!
 //! `start` is the process's start time from /proc, in clock ticks since boot: a process id that is used again has
-//! another. A file in `leaders` holds the same two numbers for a process that leads a process group: the sandbox's own, and
+//! another. `boot` begins the kernel's boot id, and `namespace` is the number of the namespace that process ids are of: a
+//! container that shares the directory has ids of its own, of which nothing can be told here. A file in `leaders` holds the same two numbers for a process that leads a process group: the sandbox's own, and
 //! those of commands that run in it.
 
 use std::{
@@ -15,11 +16,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal};
 
-use crate::{children::start_time, state_file};
+use crate::{
+    children::{send, start_time},
+    state_file,
+};
 
 const LEADERS: &str = "leaders";
+
+/// How much of the kernel's boot id is in a name, and how much that is random, in characters. Sandboxes have long paths already,
+/// and the path of a socket is short.
+const BOOT: usize = 8;
+const RANDOM: usize = 12;
 
 /// The most bytes of a note with two numbers.
 const LARGEST_NOTE: u64 = 4096;
@@ -41,7 +50,10 @@ impl StateDir {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
         sweep(&root)?;
         let start = start_time(std::process::id())?.unwrap_or(0);
-        let path = root.join(format!("gateway-{}-{start}-{}", std::process::id(), uuid::Uuid::new_v4().simple()));
+        let (Whereabouts { boot, namespace }, pid) = (Whereabouts::here(), std::process::id());
+        let mut random = uuid::Uuid::new_v4().simple().to_string();
+        random.truncate(RANDOM);
+        let path = root.join(format!("gateway-{pid}-{start}-{boot}-{namespace}-{random}"));
         private_directory(&path)?;
         // Sandboxes get absolute paths, whatever the gateway was given.
         Ok(Self { path: fs::canonicalize(path)? })
@@ -133,10 +145,28 @@ fn sweep(root: &Path) -> io::Result<()> {
         // Without /proc the living cannot be told from the dead.
         return Ok(());
     }
+    let here = Whereabouts::here();
     for entry in fs::read_dir(root)? {
         let path = entry?.path();
-        let Some((pid, start)) = path.file_name().and_then(|name| owner(name.to_str()?)) else { continue };
+        let Some(Owner { pid, start, at }) = path.file_name().and_then(|name| Owner::of(name.to_str()?)) else {
+            continue;
+        };
         let directory = path.display();
+        match at {
+            Some(at) if at.boot != here.boot => {
+                tracing::info!(%directory, "removing what a gateway left behind before the machine was started");
+                if let Err(error) = remove_tree(&path) {
+                    tracing::warn!(%error, %directory, "a directory of an earlier boot could not be removed");
+                }
+                continue;
+            }
+            Some(at) if at.namespace != here.namespace => {
+                tracing::info!(%directory, "another container's: whether its gateway lives cannot be told; it is left alone");
+                continue;
+            }
+            // Earlier versions name no whereabouts.
+            Some(_) | None => {}
+        }
         match start_time(pid) {
             Ok(found) if found == Some(start) => {}
             Ok(_) => {
@@ -155,11 +185,44 @@ fn sweep(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The process id and start time in the name of a gateway's directory.
-fn owner(name: &str) -> Option<(u32, u64)> {
-    let mut parts = name.strip_prefix("gateway-")?.splitn(3, '-');
-    let owner = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    parts.next().is_some().then_some(owner)
+/// Who made a gateway's directory: what its name says.
+#[derive(Debug, PartialEq, Eq)]
+struct Owner {
+    pid: u32,
+    start: u64,
+    at: Option<Whereabouts>,
+}
+
+/// Where process ids mean what they do.
+#[derive(Debug, PartialEq, Eq)]
+struct Whereabouts {
+    boot: String,
+    namespace: u64,
+}
+
+impl Owner {
+    fn of(name: &str) -> Option<Self> {
+        let parts: Vec<&str> = name.strip_prefix("gateway-")?.split('-').collect();
+        let (pid, start, at) = match parts.as_slice() {
+            [pid, start, _random] => (pid, start, None),
+            [pid, start, boot, namespace, _random] => {
+                let at = Whereabouts { boot: (*boot).to_owned(), namespace: namespace.parse().ok()? };
+                (pid, start, Some(at))
+            }
+            _ => return None,
+        };
+        Some(Self { pid: pid.parse().ok()?, start: start.parse().ok()?, at })
+    }
+}
+
+impl Whereabouts {
+    /// This process's. What the kernel does not tell is the same for all.
+    fn here() -> Self {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let boot = boot.chars().filter(char::is_ascii_hexdigit).take(BOOT).collect();
+        let namespace = fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino());
+        Self { boot, namespace }
+    }
 }
 
 fn remove_left(gateway: &Path) -> io::Result<()> {
@@ -192,10 +255,8 @@ fn kill_left(note: &[u8]) -> io::Result<()> {
     let (Ok(pid), Ok(start)) = (pid.parse::<u32>(), start.parse::<u64>()) else { return Err(damaged()) };
     let is_same = start_time(pid)? == Some(start);
     let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    if let Some(group) = group.filter(|_| is_same)
-        && let Err(error) = kill_process_group(group, Signal::KILL)
-    {
-        tracing::warn!(%error, pid, "a process that a dead gateway left behind could not be ended");
+    if let Some(group) = group.filter(|_| is_same) {
+        send(group, Signal::KILL);
     }
     Ok(())
 }
@@ -257,6 +318,35 @@ mod tests {
         fs::create_dir(root.path().join("other")).unwrap();
         StateDir::create(Some(root.path().to_owned())).unwrap();
         assert!(first.path.exists() && root.path().join("other").exists());
+    }
+
+    /// Its processes are numbered otherwise: by their numbers they look dead, or like somebody else's.
+    #[test]
+    fn what_another_container_has_in_the_same_directory_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let Whereabouts { boot, namespace } = Whereabouts::here();
+        assert!(boot.len() == BOOT && namespace > 0);
+        let left = |boot: &str, namespace: u64| {
+            let path = root.path().join(format!("gateway-4194305-1-{boot}-{namespace}-x"));
+            fs::create_dir_all(path.join("a").join(LEADERS)).unwrap();
+            path
+        };
+        let (here, elsewhere, before) = (left(&boot, namespace), left(&boot, namespace + 1), left("x", namespace + 1));
+        // Of an earlier boot nothing runs, whoever has its numbers now.
+        let mut other = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        let (pid, start) = (other.id(), start_time(other.id()).unwrap().unwrap());
+        fs::write(before.join("a").join(LEADERS).join(pid.to_string()), format!("{pid} {start}\n")).unwrap();
+        let state = StateDir::create(Some(root.path().to_owned())).unwrap();
+        assert_eq!((here.exists(), elsewhere.exists(), before.exists()), (false, true, false));
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        let owner = Owner::of(state.path.file_name().unwrap().to_str().unwrap()).unwrap();
+        assert_eq!((owner.pid, owner.at), (std::process::id(), Some(Whereabouts { boot, namespace })));
+        for nobodys in ["gateway-", "gateway-1-2", "gateway-1-2-b-x-r", "gateway-1-2-b-3-r-s", "other", "gateway-x-1-r"]
+        {
+            assert_eq!(Owner::of(nobodys), None, "{nobodys}");
+        }
     }
 
     #[test]
