@@ -31,9 +31,13 @@ use std::{
     collections::{HashMap, VecDeque},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{RwLock, Semaphore},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{command::Command, error::ExecdError, session::Session};
@@ -45,8 +49,16 @@ pub const PORT: u16 = 44_772;
 /// The header in which clients present a token.
 pub const TOKEN: &str = "X-EXECD-ACCESS-TOKEN";
 
-/// How many commands of a sandbox may run at once. One that has exited counts as long as it has left processes behind.
+/// How many commands of a sandbox may run at once. One that has exited counts as long as it has left processes behind, in its
+/// process group or at its outputs.
 pub const MAX_RUNNING: u32 = 64;
+
+/// How long the end of a sandbox waits for what was killed. A program that hangs in the kernel (a dead file server) dies later,
+/// and so does one that hangs at its start.
+pub const LAST: Duration = Duration::from_secs(5);
+
+/// How long a pause waits for programs that are being started. One that takes longer hangs, and is stopped when it is there.
+const STARTING: Duration = Duration::from_secs(1);
 
 /// How many commands that have exited are remembered.
 const MAX_FINISHED: usize = 100;
@@ -67,6 +79,10 @@ pub struct Execd {
     state: Mutex<State>,
     /// A permit for each command that runs.
     room: Arc<Semaphore>,
+    /// A permit for each command of which anything is left: its processes, or somebody at its outputs.
+    places: Arc<Semaphore>,
+    /// Held for reading by each start, until its program can be stopped or is gone.
+    starts: Arc<RwLock<()>>,
     /// The sandbox's processes end.
     ended: CancellationToken,
 }
@@ -84,7 +100,7 @@ pub struct Places {
 struct State {
     is_paused: bool,
     commands: HashMap<String, Arc<Command>>,
-    /// The ids of those that have exited, the oldest first.
+    /// The ids of those of which nothing is left, the oldest first.
     finished: VecDeque<String>,
     sessions: HashMap<String, Arc<Session>>,
 }
@@ -94,9 +110,10 @@ impl Execd {
     /// where anyone may ask for the token it is of no use.
     pub fn new(environment: Environment, places: Places, token: Secret, keys: Arc<KeyRing>) -> Self {
         let Places { sessions, leaders } = places;
-        let room = Arc::new(Semaphore::new(MAX_RUNNING as usize));
-        let ended = CancellationToken::new();
-        Self { environment, sessions, leaders, token, keys, state: Mutex::default(), room, ended }
+        let permits = || Arc::new(Semaphore::new(MAX_RUNNING as usize));
+        let (room, places, ended) = (permits(), permits(), CancellationToken::new());
+        let (state, starts) = (Mutex::default(), Arc::default());
+        Self { environment, sessions, leaders, token, keys, state, room, places, starts, ended }
     }
 
     /// What clients must present at this moment, if anything.
@@ -134,12 +151,24 @@ impl Execd {
         self.state().commands.get(id).cloned().ok_or_else(unknown)
     }
 
-    /// Stops all commands where they are; no other starts until [`Self::resume`].
+    /// Stops all commands where they are; no other starts until [`Self::resume`]. Those that are being started:
+    /// [`Self::starts_are_over`].
     pub fn pause(&self) {
         let mut state = self.state();
         state.is_paused = true;
         // A group that ends just now is in the wrong state, and needs no pause.
         state.commands.values().for_each(|command| drop(command.group.pause()));
+    }
+
+    /// Waits until each program whose start was under way can be stopped, and is if the sandbox is paused.
+    pub async fn starts_are_over(&self) {
+        let over = timeout(STARTING, self.starts.write()).await;
+        if over.is_err() {
+            tracing::warn!(
+                sandbox = self.environment.id,
+                "a program hangs at its start; it is paused when it is there"
+            );
+        }
     }
 
     /// Lets all commands go on.
@@ -149,11 +178,13 @@ impl Execd {
         state.commands.values().for_each(|command| drop(command.group.resume()));
     }
 
-    /// Kills all commands, and waits until nothing is left of them. No other starts afterwards.
+    /// Kills all commands, and waits until nothing is left of them, or for [`LAST`]. No other starts afterwards.
     pub async fn end(&self) {
         self.ended.cancel();
-        // Never closed, so every permit comes back.
-        let _ = self.room.acquire_many(MAX_RUNNING).await;
+        if timeout(LAST, self.room.acquire_many(MAX_RUNNING)).await.is_err() {
+            let sandbox = &self.environment.id;
+            tracing::warn!(sandbox, "programs of the sandbox hang, and die when they no longer do");
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -168,7 +199,7 @@ impl Drop for Execd {
 }
 
 impl State {
-    /// Remembers that a command has exited, and forgets the one that did so longest ago if there are too many.
+    /// Remembers that nothing is left of a command, and forgets the one that did so longest ago if there are too many.
     fn finished(&mut self, id: String) {
         self.finished.push_back(id);
         while self.finished.len() > MAX_FINISHED {

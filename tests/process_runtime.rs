@@ -386,6 +386,27 @@ async fn a_paused_sandbox_stands_still_and_goes_on() {
     assert_eq!(fixture.process.pause(&id).await.unwrap_err().kind, ErrorKind::SandboxNotFound);
 }
 
+/// Whoever comes last, a sandbox's own processes and its execd are both paused, or neither.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn pauses_and_resumptions_at_once_leave_nothing_half_paused() {
+    let fixture = std::sync::Arc::new(Fixture::new());
+    let id = fixture.shell("sleep 100").await;
+    for round in 0..500 {
+        let asked = [true, false, true, false].map(|is_pause| {
+            let (fixture, id) = (std::sync::Arc::clone(&fixture), id.clone());
+            tokio::spawn(async move {
+                let _ = if is_pause { fixture.process.pause(&id).await } else { fixture.process.resume(&id).await };
+            })
+        });
+        for asked in asked {
+            asked.await.unwrap();
+        }
+        let is_paused = fixture.process.get(&id).await.unwrap().status.state == State::Paused;
+        let admitted = fixture.process.execd(&id).await.unwrap().admit(None);
+        assert_eq!(admitted.is_err(), is_paused, "{round}: {admitted:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_has_ended_is_neither_paused_nor_reached() {
     let fixture = Fixture::new();

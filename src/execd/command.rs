@@ -128,6 +128,21 @@ pub(super) struct Held {
     pub(super) note: Option<Note>,
     /// The turn in its session.
     pub(super) turn: Option<OwnedMutexGuard<()>>,
+    pub(super) place: Arc<Place>,
+}
+
+/// What a command holds as long as anything of it is left: its processes, or somebody at its outputs. Until then it is not
+/// forgotten, so that it can be paused and interrupted.
+pub(super) struct Place {
+    pub(super) execd: Arc<Execd>,
+    pub(super) id: String,
+    pub(super) _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.execd.state().finished(std::mem::take(&mut self.id));
+    }
 }
 
 impl Command {
@@ -173,6 +188,11 @@ impl Command {
     /// Asks it to end (SIGTERM), and what it left behind; kills it if it does not within some seconds. Returns at once.
     pub fn interrupt(&self) {
         self.stop.cancel();
+    }
+
+    /// Waits until it is interrupted.
+    pub(super) async fn interrupted(&self) {
+        self.stop.cancelled().await;
     }
 
     /// Keeps a line, if it runs in the background.
@@ -259,7 +279,7 @@ impl Execd {
         };
         // Nobody listens when the outputs could not be read.
         let _ = exit.send(Finished::new(code, why));
-        let Held { permit, note, turn } = held;
+        let Held { permit, note, turn, place } = held;
         drop(turn);
         let is_killed = why.is_some() || self.outlast(&command, &leader).await;
         // From here on the group's number may become somebody else's.
@@ -269,7 +289,7 @@ impl Execd {
         } else {
             leader.reap().await
         };
-        drop((note, permit));
+        drop((note, permit, place));
     }
 
     /// Waits until what a command left behind has ended, or is to be; says whether it is to be.

@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    command::{Batch, Command, Finished, Stream},
+    command::{Batch, Command, Finished, Place, Stream},
     cutter::Cutter,
 };
 
@@ -44,15 +44,15 @@ pub(super) fn connect(command: &mut Spawn, is_together: bool) -> io::Result<Pipe
 }
 
 /// Reads the pipes. When the command has exited, what it has written by then is read, and the command has finished; what it
-/// left behind may print on, and is read further so that it does not wait at its pipe, until there is nothing left or
-/// `ended`.
+/// left behind may print on, and is read further so that it does not wait at its pipe, until there is nothing left, the command is
+/// interrupted, or `ended`. Until then the command has its place, also when what holds the pipe has left its process group.
 pub(super) async fn run(
     pipes: Pipes,
     command: Arc<Command>,
     client: Option<mpsc::Sender<Batch>>,
     exit: oneshot::Receiver<Finished>,
-    finished: impl FnOnce(&Command, Finished),
     ended: CancellationToken,
+    _place: Arc<Place>,
 ) {
     let (stdout, stderr) = match pipes {
         Pipes::Apart(stdout, stderr) => (stdout, Some(stderr)),
@@ -63,10 +63,12 @@ pub(super) async fn run(
     let outcome = pump.until_exit(exit).await;
     pump.drain().await;
     pump.finish_lines().await;
-    finished(&pump.command, outcome);
+    pump.command.finish(outcome);
     pump.client = None;
+    let command = Arc::clone(&pump.command);
     tokio::select! {
         () = pump.until_closed() => {}
+        () = command.interrupted() => {}
         () = ended.cancelled() => {}
     }
     pump.finish_lines().await;

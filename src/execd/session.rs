@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Execd, MAX_SESSIONS,
+    Execd, MAX_SESSIONS, State,
     command::{Order, Program, Started},
     error::{ErrorKind, ExecdError},
 };
@@ -29,6 +29,18 @@ pub(super) struct Session {
     deleted: CancellationToken,
 }
 
+impl Session {
+    /// Removes what it keeps. Blocks.
+    fn remove(&self) {
+        match fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "a session's directory could not be removed");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
 impl Execd {
     /// Makes a session that begins in `cwd`, by default the sandbox's working directory. Gives its id. Blocks.
     ///
@@ -38,16 +50,27 @@ impl Execd {
         let begin = self.directory(cwd, &self.variables(&[])?)?;
         let id = uuid::Uuid::new_v4().simple().to_string();
         let directory = self.sessions.join(&id);
+        // Not under the lock, which everyone who asks for the sandbox takes: a disk may be slow.
+        self.check_room_for_session(&self.state())?;
+        fs::create_dir(&directory).map_err(|error| ExecdError::io("made for the session", &directory, &error))?;
+        let session = Session { directory, begin, turn: Arc::default(), deleted: CancellationToken::new() };
         let mut state = self.state();
-        self.check_running(&state)?;
+        if let Err(refused) = self.check_room_for_session(&state) {
+            drop(state);
+            session.remove();
+            return Err(refused);
+        }
+        state.sessions.insert(id.clone(), Arc::new(session));
+        Ok(id)
+    }
+
+    fn check_room_for_session(&self, state: &State) -> Result<(), ExecdError> {
+        self.check_running(state)?;
         if state.sessions.len() >= MAX_SESSIONS {
             let text = format!("There are {MAX_SESSIONS} sessions, as many as a sandbox may have: delete one.");
             return Err(ExecdError::new(ErrorKind::TooMany, text));
         }
-        fs::create_dir(&directory).map_err(|error| ExecdError::io("made for the session", &directory, &error))?;
-        let session = Session { directory, begin, turn: Arc::default(), deleted: CancellationToken::new() };
-        state.sessions.insert(id.clone(), Arc::new(session));
-        Ok(id)
+        Ok(())
     }
 
     /// Runs a line in a session, after those that are under way.
@@ -73,17 +96,11 @@ impl Execd {
         let session = self.state().sessions.remove(id).ok_or_else(|| no_session(id))?;
         session.deleted.cancel();
         let turn: OwnedMutexGuard<()> = Arc::clone(&session.turn).lock_owned().await;
-        let directory = session.directory.clone();
         let removed = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            fs::remove_dir_all(&directory)
+            session.remove();
         });
-        if let Ok(Err(error)) = removed.await
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, "a session's directory could not be removed");
-        }
-        Ok(())
+        removed.await.map_err(|error| ExecdError::new(ErrorKind::Failed, format!("The session: {error}.")))
     }
 
     fn session(&self, id: &str) -> Result<Arc<Session>, ExecdError> {

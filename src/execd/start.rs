@@ -11,14 +11,14 @@ use std::{
 use rustix::fs::{Access, access};
 use tokio::{
     process::Command as Spawn,
-    sync::{OwnedMutexGuard, OwnedSemaphorePermit, mpsc, oneshot},
+    sync::{AcquireError, OwnedMutexGuard, OwnedRwLockReadGuard, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Execd, MAX_RUNNING,
-    command::{Command, Finished, Held, Order, Program, Started},
+    command::{Command, Finished, Held, Order, Place, Program, Started},
     envs,
     error::{ErrorKind, ExecdError, shown},
     pump, session,
@@ -42,6 +42,13 @@ const BEHIND: usize = 4;
 /// A session's turn, and the word that it is over.
 type Turn = (OwnedMutexGuard<()>, CancellationToken);
 
+/// What a start needs: room for the command's processes, a place for it, and that no pause waits for starts to be over.
+struct Needed {
+    permit: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
+    start: OwnedRwLockReadGuard<()>,
+}
+
 impl Execd {
     /// Starts a command.
     ///
@@ -64,19 +71,21 @@ impl Execd {
             ExecdError::new(ErrorKind::TooMany, text)
         };
         // One that has just exited is about to make room.
-        let permit = timeout(ROOM, Arc::clone(&self.room).acquire_owned()).await;
-        let permit = permit.ok().and_then(Result::ok).ok_or_else(too_many)?;
+        let permits = timeout(ROOM, async { tokio::try_join!(acquire(&self.room), acquire(&self.places)) }).await;
+        let (permit, place) = permits.ok().and_then(Result::ok).ok_or_else(too_many)?;
+        let start = Arc::clone(&self.starts).read_owned().await;
+        let needed = Needed { permit, place, start };
         let execd = Arc::clone(self);
         // Starting a process takes milliseconds. A blocking task runs to its end also when the client has gone; what it gives is
         // dropped then, and the command killed.
-        let started = tokio::task::spawn_blocking(move || execd.start_now(order, permit, turn)).await;
+        let started = tokio::task::spawn_blocking(move || execd.start_now(order, needed, turn)).await;
         started.unwrap_or_else(|error| Err(failed(error)))
     }
 
     fn start_now(
         self: &Arc<Self>,
         order: Order,
-        permit: OwnedSemaphorePermit,
+        Needed { permit, place, start }: Needed,
         turn: Option<Turn>,
     ) -> Result<Started, ExecdError> {
         let variables = self.variables(&order.envs)?;
@@ -112,25 +121,21 @@ impl Execd {
             drop(command.group.pause());
         }
         state.commands.insert(command.id().to_owned(), Arc::clone(&command));
-        drop(state);
+        drop((state, start));
 
         let note = Note::write(&self.leaders, leader.pid());
         if let Err(error) = &note {
             tracing::warn!(%error, "a command is not noted: it would outlive a gateway that is killed");
         }
-        let held = Held { permit, note: note.ok(), turn };
+        let place = Arc::new(Place { execd: Arc::clone(self), id: command.id().to_owned(), _permit: place });
+        let held = Held { permit, note: note.ok(), turn, place: Arc::clone(&place) };
         let (exit, exited) = oneshot::channel();
         let (sender, batches) = match order.is_background {
             true => (None, None),
             false => Some(mpsc::channel(BEHIND)).unzip(),
         };
         let guard = (!order.is_background).then(|| client.clone().drop_guard());
-        let execd = Arc::clone(self);
-        let finished = move |command: &Command, outcome| {
-            command.finish(outcome);
-            execd.state().finished(command.id().to_owned());
-        };
-        tokio::spawn(pump::run(pipes, Arc::clone(&command), sender, exited, finished, self.ended.clone()));
+        tokio::spawn(pump::run(pipes, Arc::clone(&command), sender, exited, self.ended.clone(), place));
         if let Some(deleted) = deleted {
             let command = Arc::clone(&command);
             let over = client.clone();
@@ -205,6 +210,10 @@ impl Execd {
         spawn.args(arguments).current_dir(directory).env_clear().envs(variables);
         Ok(spawn)
     }
+}
+
+async fn acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, AcquireError> {
+    Arc::clone(permits).acquire_owned().await
 }
 
 /// The shell of a search path, and whether it is bash; without one there, `sh`.

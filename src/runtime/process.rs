@@ -163,7 +163,7 @@ impl Runtime for Process {
     }
 
     async fn pause(&self, id: &str) -> Result<(), RuntimeError> {
-        self.find(id)?.pause()
+        self.find(id)?.pause().await
     }
 
     async fn resume(&self, id: &str) -> Result<(), RuntimeError> {

@@ -7,7 +7,14 @@ mod files;
 mod limits;
 mod transfers;
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    io::Read,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -128,6 +135,61 @@ impl<'g> Sandbox<'g> {
 
     async fn lifecycle(&self, method: &str, path: &str) -> Response {
         request(self.gateway.address(), method, &format!("/v1/sandboxes/{}{path}", self.id), &[KEY], "").await
+    }
+}
+
+/// A program whose start hangs, as that of one on a dead file server does: who opens a file under a lease waits for its holder.
+struct Hanging {
+    holder: Child,
+    path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Hanging {
+    fn new(script: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("leased");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let lease = "$SIG{IO} = 'IGNORE'; open(my $f, '<', $ARGV[0]) or die; fcntl($f, 1024, 1) or die \"lease: $!\"; \
+                     syswrite(STDOUT, 'x'); sleep 1000";
+        let mut holder =
+            Command::new("perl").args(["-e", lease]).arg(&path).stdout(Stdio::piped()).spawn().expect("perl is there");
+        holder.stdout.as_mut().unwrap().read_exact(&mut [0]).expect("the lease is taken");
+        Self { holder, path, _directory: directory }
+    }
+
+    /// Has a sandbox start it; the answer comes by the connection.
+    async fn start(&self, sandbox: &Sandbox<'_>) -> Client {
+        let body = json!({"argv": [self.path], "background": true}).to_string();
+        let mut client = Client::connect(sandbox.gateway.address()).await;
+        let head = format!("POST {}/command HTTP/1.1\r\nHost: localhost\r\n{}\r\n", sandbox.base, sandbox.lines());
+        client.send(format!("{head}{JSON}\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        client
+    }
+
+    fn release(&mut self) {
+        self.holder.kill().unwrap();
+        self.holder.wait().unwrap();
+    }
+
+    /// Whether it runs now.
+    fn runs(&self) -> bool {
+        let path = self.path.as_os_str().as_encoded_bytes();
+        let is_it = |line: Vec<u8>| line.windows(path.len()).any(|part| part == path);
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        processes.map(|entry| entry.path()).any(|process| {
+            fs::read(process.join("cmdline")).is_ok_and(is_it)
+                && process.file_name().is_some_and(|pid| *pid != *self.holder.id().to_string())
+        })
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
     }
 }
 

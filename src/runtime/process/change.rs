@@ -35,8 +35,15 @@ impl Sandbox {
         Ok(self.show())
     }
 
-    /// Stops the processes where they are.
-    pub(super) fn pause(&self) -> Result<(), RuntimeError> {
+    /// Stops the processes where they are, those of commands included.
+    pub(super) async fn pause(&self) -> Result<(), RuntimeError> {
+        self.stop_processes()?;
+        self.execd.starts_are_over().await;
+        Ok(())
+    }
+
+    fn stop_processes(&self) -> Result<(), RuntimeError> {
+        let _alone = self.changes();
         self.group.pause().map_err(|refused| match refused {
             Refused::WrongState => not_running(),
             Refused::Failed(error) => failed(ErrorKind::PauseFailed, "pause", error),
@@ -47,6 +54,7 @@ impl Sandbox {
 
     /// Lets paused processes go on.
     pub(super) fn resume(&self) -> Result<(), RuntimeError> {
+        let _alone = self.changes();
         self.group.resume().map_err(|refused| match refused {
             Refused::WrongState => RuntimeError::new(ErrorKind::NotPaused, "Sandbox is not in a paused state."),
             Refused::Failed(error) => failed(ErrorKind::ResumeFailed, "resume", error),

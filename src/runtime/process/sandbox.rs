@@ -19,10 +19,10 @@ use super::{log::Log, pump, request::Plan};
 use crate::{
     children::{
         group::Group,
-        leader::{Leader, Pipes},
+        leader::{self, Leader, Pipes},
         notes::Note,
     },
-    execd::Execd,
+    execd::{Execd, LAST},
     model::{
         sandbox::{CreatedSandbox, Image, Sandbox as Shown, State, Status},
         timestamp::Timestamp as ShownTime,
@@ -48,6 +48,8 @@ pub(super) struct Sandbox {
     /// When it ends by itself.
     pub(super) expires: watch::Sender<Option<ShownTime>>,
     metadata: Mutex<BTreeMap<String, String>>,
+    /// Held while its own processes and those of its commands are stopped, or go on: all of them do.
+    changes: Mutex<()>,
     stop: CancellationToken,
     gone: CancellationToken,
 }
@@ -67,7 +69,8 @@ impl Sandbox {
         let (stop, gone) = (CancellationToken::new(), CancellationToken::new());
         let (exit, expires) = (watch::Sender::new(exit), watch::Sender::new(plan.expires));
         let metadata = Mutex::new(plan.metadata.clone());
-        Self { id, plan, log, execd, exit, group: Group::default(), expires, metadata, stop, gone }
+        let (group, changes) = (Group::default(), Mutex::default());
+        Self { id, plan, log, execd, exit, group, expires, metadata, changes, stop, gone }
     }
 
     /// Its id.
@@ -83,6 +86,11 @@ impl Sandbox {
     /// Its metadata, to be changed.
     pub(super) fn metadata(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         self.metadata.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a pause and a resumption apart.
+    pub(super) fn changes(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether its process has ended.
@@ -139,7 +147,10 @@ impl Sandbox {
         }
         // From here on the group's number may become somebody else's.
         self.group.clear();
-        let code = leader.end().await;
+        let code = timeout(LAST, leader.end()).await.unwrap_or_else(|_| {
+            tracing::warn!(sandbox = self.id, "the sandbox's program hangs, and dies when it no longer does");
+            leader::UNKNOWN
+        });
         let at = Timestamp::now();
         // As in a container, nothing outlives its main process.
         self.execd.end().await;

@@ -33,6 +33,85 @@ async fn a_program_that_hangs_at_its_start_holds_up_nobody_else() {
     assert_eq!(tokio::time::timeout(Duration::from_secs(20), client.head()).await.unwrap().status, 200);
 }
 
+/// What happens to the sandbox while a program starts happens to the program too.
+#[tokio::test]
+async fn a_program_that_starts_while_its_sandbox_is_paused_stands_still() {
+    let gateway = gateway();
+    let sandbox = Sandbox::create(&gateway).await;
+    let mut program = Hanging::new("while :; do date +%s%N > ticks; sleep 0.01; done");
+    let ticks = sandbox.work().await.join("ticks");
+    let mut client = program.start(&sandbox).await;
+    let start = std::time::Instant::now();
+    assert_eq!(sandbox.lifecycle("POST", "/pause").await.status(), 202);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(!program.runs());
+    program.release();
+    assert_eq!(client.head().await.status, 200);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let before = fs::read(&ticks).unwrap_or_default();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(program.runs() && fs::read(&ticks).unwrap_or_default() == before, "it runs in a paused sandbox");
+    assert_eq!(sandbox.lifecycle("POST", "/resume").await.status(), 202);
+    eventually("it goes on", Duration::from_secs(5), || fs::read(&ticks).unwrap_or_default() != before).await;
+}
+
+/// The kernel would let the program start after 45 s.
+#[tokio::test]
+async fn a_sandbox_whose_program_hangs_at_its_start_is_removed_all_the_same() {
+    let gateway = gateway();
+    let sandbox = Sandbox::create(&gateway).await;
+    let mut program = Hanging::new("sleep 1000");
+    let mut client = program.start(&sandbox).await;
+    let start = std::time::Instant::now();
+    assert_eq!(sandbox.lifecycle("DELETE", "").await.status(), 204);
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert!(!program.runs());
+    program.release();
+    assert_eq!(client.head().await.status, 409);
+    eventually("it does not outlive its sandbox", Duration::from_secs(5), || !program.runs()).await;
+}
+
+#[tokio::test]
+async fn what_a_forgotten_command_left_behind_is_paused_too() {
+    let gateway = gateway();
+    let sandbox = Sandbox::create(&gateway).await;
+    sandbox.run("(while :; do date +%s%N > ticks; sleep 0.01; done) >/dev/null 2>&1 &").await;
+    for _ in 0..101 {
+        sandbox.run("true").await;
+    }
+    let ticks = sandbox.work().await.join("ticks");
+    eventually("it runs", Duration::from_secs(5), || ticks.exists()).await;
+    assert_eq!(sandbox.lifecycle("POST", "/pause").await.status(), 202);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let before = fs::read(&ticks).unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(fs::read(&ticks).unwrap(), before);
+}
+
+/// Nobody can end it by its group, but it holds a pipe of the gateway's.
+#[tokio::test]
+async fn what_has_left_its_group_counts_as_long_as_it_holds_the_output() {
+    let gateway = gateway();
+    let sandbox = Sandbox::create(&gateway).await;
+    let (mut ids, mut pids) = (Vec::new(), Vec::new());
+    for _ in 0..64 {
+        let events = sandbox.run("setsid sleep 60 & echo $!").await;
+        ids.push(events[0]["text"].as_str().unwrap().to_owned());
+        pids.push(text(&events, "stdout").trim().to_owned());
+    }
+    let refused = sandbox.post("/command", json!({"command": "true"})).await;
+    assert_eq!((refused.status(), &*refused.code()), (429, "EXECD::LIMIT_REACHED"), "{refused}");
+    // Whoever interrupts the command lets go of the pipe, and the program goes on without.
+    assert_eq!(sandbox.ask("DELETE", &format!("/command?id={}", ids[0]), "").await.status(), 200);
+    assert_eq!(sandbox.output("echo there is room").await, "there is room\n");
+    assert!(lives(&pids[0]));
+    for pid in &pids {
+        let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    assert_eq!(sandbox.output("echo there is more").await, "there is more\n");
+}
+
 #[tokio::test]
 async fn so_many_commands_may_run_and_be_remembered() {
     let gateway = gateway();
@@ -60,7 +139,16 @@ async fn so_many_commands_may_run_and_be_remembered() {
     for _ in 0..100 {
         sandbox.run("true").await;
     }
-    assert_eq!(sandbox.get(&format!("/command/status/{first}")).await.status(), 404, "the oldest is forgotten");
+    let mut status = 200;
+    for _ in 0..100 {
+        status = sandbox.get(&format!("/command/status/{first}")).await.status();
+        if status == 404 {
+            break;
+        }
+        // Nothing must be left of the last one.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(status, 404, "the oldest is forgotten");
     assert_eq!(sandbox.status(&ids[5]).await["running"], true, "one that runs is not");
 }
 
@@ -68,10 +156,12 @@ async fn so_many_commands_may_run_and_be_remembered() {
 async fn so_many_sessions_and_paths_may_be() {
     let gateway = gateway();
     let sandbox = Sandbox::create(&gateway).await;
-    for _ in 0..32 {
-        assert_eq!(sandbox.post("/session", json!({})).await.status(), 200);
-    }
+    let asked = futures_util::future::join_all((0..40).map(|_| sandbox.post("/session", json!({})))).await;
+    let statuses = |status| asked.iter().filter(|answer| answer.status() == status).count();
+    assert_eq!((statuses(200), statuses(429)), (32, 8));
     assert_eq!(sandbox.post("/session", json!({})).await.status(), 429);
+    let kept = sandbox.work().await.parent().unwrap().join("sessions");
+    assert_eq!(fs::read_dir(kept).unwrap().count(), 32, "nothing is left of those that were refused");
     let many: serde_json::Map<String, Value> = (0..1001).map(|n| (n.to_string(), json!({}))).collect();
     assert_eq!(sandbox.post("/directories", many.into()).await.status(), 400);
     let long = json!({"command": "x".repeat(2 << 20)}).to_string();
