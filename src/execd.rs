@@ -60,8 +60,11 @@ pub const LAST: Duration = Duration::from_secs(5);
 /// How long a pause waits for programs that are being started. One that takes longer hangs, and is stopped when it is there.
 const STARTING: Duration = Duration::from_secs(1);
 
-/// How many commands that have exited are remembered.
+/// How many commands of which nothing is left are remembered.
 const MAX_FINISHED: usize = 100;
+
+/// How much of them is, in bytes: what was asked for and what was printed.
+const MAX_REMEMBERED: usize = 32 * 1024 * 1024;
 
 /// How many shell sessions a sandbox may have.
 const MAX_SESSIONS: usize = 32;
@@ -102,6 +105,8 @@ struct State {
     commands: HashMap<String, Arc<Command>>,
     /// The ids of those of which nothing is left, the oldest first.
     finished: VecDeque<String>,
+    /// What those cost, in bytes.
+    remembered: usize,
     sessions: HashMap<String, Arc<Session>>,
 }
 
@@ -199,12 +204,14 @@ impl Drop for Execd {
 }
 
 impl State {
-    /// Remembers that nothing is left of a command, and forgets the one that did so longest ago if there are too many.
+    /// Remembers that nothing is left of a command, and forgets those of which nothing is for longest if they are too many.
     fn finished(&mut self, id: String) {
+        // From now on it prints no more.
+        self.remembered += self.commands.get(&id).map_or(0, |command| command.cost());
         self.finished.push_back(id);
-        while self.finished.len() > MAX_FINISHED {
-            let oldest = self.finished.pop_front();
-            oldest.and_then(|id| self.commands.remove(&id));
+        while self.finished.len() > MAX_FINISHED || self.remembered > MAX_REMEMBERED {
+            let Some(oldest) = self.finished.pop_front().and_then(|id| self.commands.remove(&id)) else { break };
+            self.remembered -= oldest.cost();
         }
     }
 }

@@ -185,6 +185,12 @@ impl Command {
         Some(output.after(cursor))
     }
 
+    /// What it costs to remember it, in bytes.
+    pub(super) fn cost(&self) -> usize {
+        let output = |output: &Mutex<Output>| output.lock().unwrap_or_else(PoisonError::into_inner).cost();
+        self.content.len() + self.output.as_ref().map_or(0, output)
+    }
+
     /// Asks it to end (SIGTERM), and what it left behind; kills it if it does not within some seconds. Returns at once.
     pub fn interrupt(&self) {
         self.stop.cancel();

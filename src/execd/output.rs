@@ -29,6 +29,11 @@ pub struct Excerpt {
 }
 
 impl Output {
+    /// What is kept, in bytes of text and of what each line costs besides.
+    pub fn cost(&self) -> usize {
+        self.cost
+    }
+
     /// Takes a line; lets go of the oldest if there are too many.
     pub fn push(&mut self, line: Vec<u8>) {
         self.cost += line.len() + LINE;

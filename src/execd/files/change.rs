@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::{info::mode, owner::Owners};
 use crate::execd::{
     Execd,
-    error::{ErrorKind, ExecdError},
+    error::{ErrorKind, ExecdError, shown},
 };
 
 /// What a client wants of a file's or directory's permissions.
@@ -80,7 +80,7 @@ impl Execd {
             Ok(metadata) if metadata.is_dir() => {
                 return Err(ExecdError::invalid(format!(
                     "{} is a directory: DELETE /directories removes it.",
-                    path.display()
+                    shown(&path)
                 )));
             }
             Ok(_) | Err(_) => {}
@@ -98,7 +98,7 @@ impl Execd {
             Ok(metadata) if !metadata.is_dir() => {
                 return Err(ExecdError::invalid(format!(
                     "{} is no directory: DELETE /files removes it.",
-                    path.display()
+                    shown(&path)
                 )));
             }
             Ok(_) | Err(_) => {}
@@ -118,14 +118,14 @@ impl Execd {
         let (from, to) = (self.path(from)?, self.path(to)?);
         match fs::rename(&from, &to) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => move_across(&from, &to),
-            renamed => renamed.map_err(|error| ExecdError::io(&format!("moved to {}", to.display()), &from, &error)),
+            renamed => renamed.map_err(|error| ExecdError::io(&format!("moved to {}", shown(&to)), &from, &error)),
         }
     }
 }
 
 /// Moves to another file system, which is to copy and to remove: what `mv` is for.
 fn move_across(from: &Path, to: &Path) -> Result<(), ExecdError> {
-    let verb = format!("moved to {}", to.display());
+    let verb = format!("moved to {}", shown(to));
     let failed = |error: io::Error| ExecdError::io(&verb, from, &error);
     let mut command = Command::new("mv");
     command.args(["-f", "-T", "--"]).args([from, to]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -140,7 +140,7 @@ fn move_across(from: &Path, to: &Path) -> Result<(), ExecdError> {
         return Ok(());
     }
     let why = String::from_utf8_lossy(&why);
-    let text = format!("{} cannot be {verb}: {}", from.display(), why.lines().next().unwrap_or_default());
+    let text = format!("{} cannot be {verb}: {}", shown(from), why.lines().next().unwrap_or_default());
     Err(ExecdError::new(ErrorKind::Failed, text))
 }
 

@@ -13,7 +13,10 @@ use jiff::Timestamp;
 use memchr::memchr_iter;
 use rustix::fs::OFlags;
 
-use crate::execd::{Execd, error::ExecdError};
+use crate::execd::{
+    Execd,
+    error::{ExecdError, shown},
+};
 
 /// How much is looked through at once, in bytes.
 const PIECE: usize = 64 * 1024;
@@ -53,7 +56,7 @@ impl Execd {
         let path = self.path(path)?;
         open(&path)
             .map_err(|error| ExecdError::io("read", &path, &error))
-            .and_then(|opened| opened.ok_or_else(|| ExecdError::invalid(format!("{} is no file.", path.display()))))
+            .and_then(|opened| opened.ok_or_else(|| ExecdError::invalid(format!("{} is no file.", shown(&path)))))
     }
 }
 

@@ -10,7 +10,10 @@ use memchr::memmem;
 use serde::Deserialize;
 
 use super::{change::Rights, owner::Owners, write::Upload};
-use crate::execd::{Execd, error::ExecdError};
+use crate::execd::{
+    Execd,
+    error::{ExecdError, shown},
+};
 
 /// The longest file, before and after, in bytes: it is read as a whole.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -36,10 +39,10 @@ impl Execd {
         if replacement.old.is_empty() {
             return Err(ExecdError::invalid("old: it must not be empty."));
         }
-        let too_long = || ExecdError::invalid(format!("{} would be longer than {MAX_FILE} bytes.", path.display()));
+        let too_long = || ExecdError::invalid(format!("{} would be longer than {MAX_FILE} bytes.", shown(&path)));
         let metadata = fs::metadata(&path).map_err(failed)?;
         if !metadata.is_file() {
-            return Err(ExecdError::invalid(format!("{} is no file.", path.display())));
+            return Err(ExecdError::invalid(format!("{} is no file.", shown(&path))));
         }
         if metadata.len() > MAX_FILE {
             return Err(too_long());

@@ -73,7 +73,7 @@ fn check_directory(path: &Path) -> Result<(), ExecdError> {
     let metadata = fs::symlink_metadata(path).map_err(|error| ExecdError::io("listed", path, &error))?;
     match metadata.is_dir() {
         true => Ok(()),
-        false => Err(ExecdError::invalid(format!("{} is no directory (links are not followed).", path.display()))),
+        false => Err(ExecdError::invalid(format!("{} is no directory (links are not followed).", shown(path)))),
     }
 }
 

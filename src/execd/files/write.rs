@@ -13,7 +13,7 @@ use super::{
     change::{Rights, changed},
     info::is_special,
 };
-use crate::execd::error::ExecdError;
+use crate::execd::error::{ExecdError, shown};
 
 /// How many links are followed: as many as the kernel does.
 const MAX_LINKS: usize = 40;
@@ -40,18 +40,15 @@ impl Upload {
         };
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => {
-                return Err(ExecdError::invalid(format!("{} is a directory.", path.display())));
+                return Err(ExecdError::invalid(format!("{} is a directory.", shown(&path))));
             }
             Ok(metadata) if is_special(&metadata) => {
-                return Err(ExecdError::invalid(format!(
-                    "{} is no file: a device, a pipe or a socket.",
-                    path.display()
-                )));
+                return Err(ExecdError::invalid(format!("{} is no file: a device, a pipe or a socket.", shown(&path))));
             }
             Ok(_) | Err(_) => {}
         }
         let directory = path.file_name().and_then(|_| path.parent());
-        let directory = directory.ok_or_else(|| ExecdError::invalid(format!("{} names no file.", path.display())))?;
+        let directory = directory.ok_or_else(|| ExecdError::invalid(format!("{} names no file.", shown(&path))))?;
         if !is_linked {
             fs::create_dir_all(directory).map_err(failed)?;
         }

@@ -227,6 +227,21 @@ async fn the_background_keeps_the_last_of_its_output() {
     assert_eq!(lost + text.lines().count(), 3_000_000 - 11);
 }
 
+#[tokio::test]
+async fn of_much_output_less_is_remembered() {
+    let gateway = gateway();
+    let sandbox = Sandbox::create(&gateway).await;
+    let mut ids = Vec::new();
+    for _ in 0..40 {
+        ids.push(sandbox.start("head -c 2000000 /dev/zero").await);
+        sandbox.ended(ids.last().unwrap()).await;
+    }
+    let logs = async |id: &str| sandbox.get(&format!("/command/{id}/logs")).await;
+    let kept = logs(&ids[39]).await;
+    assert!(kept.status() == 200 && kept.body.len() > 900_000, "{}", kept.body.len());
+    assert_eq!((logs(&ids[0]).await.status(), logs(&ids[20]).await.status()), (404, 200));
+}
+
 /// A drain does not wait for a command: it ends, and its client is told.
 #[tokio::test]
 async fn streams_end_when_the_gateway_ends() {
