@@ -310,6 +310,27 @@ async fn a_bucket_is_shared_with_equal_credentials_after_a_restart() {
     assert!(!table.contains(folder.path().to_str().unwrap()), "the last unmounts");
 }
 
+/// By another gateway, say, which did not know of the sandbox yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_unmounted_during_a_creation_fails_it() {
+    assert!(rustix::process::geteuid().is_root(), "this test mounts: run the tests as root");
+    let folder = tempfile::tempdir().unwrap();
+    let options = programs(&folder);
+    let script = "#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\nexec mount -t tmpfs none \"$2\"\n";
+    fs::write(folder.path().join("ossfs2"), script).unwrap();
+    let fixture = Fixture::start_behind_proxy_with(options).await;
+    let gate = fixture.proxy.as_ref().unwrap().hold("POST", "/containers/create?name=sandbox-");
+    let creation = fixture.docker.create(with(vec![volume("/x", None, bucket("a"))], "sleep 1000"));
+    let unmount = async {
+        gate.reached().await;
+        rustix::mount::unmount(folder.path().join("mnt/buck"), rustix::mount::UnmountFlags::empty()).unwrap();
+        gate.open();
+    };
+    let (created, ()) = tokio::join!(creation, unmount);
+    assert_eq!(created.unwrap_err().kind, ErrorKind::Volume(VolumeFault::OssfsMountFailed));
+    assert!(fixture.left_behind().await.is_empty());
+}
+
 /// With its name taken, no gateway could mark the engine.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_of_the_gateway_s_own_is_nobody_s_to_mount_or_make() {

@@ -167,6 +167,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
         let _ = tokio::time::timeout(pause, inner.creations.woken.notified()).await;
         if tidied.elapsed() >= TIDY {
             inner.clear_stage().await;
+            inner.clear_buckets().await;
             tidied = tokio::time::Instant::now();
         }
     }

@@ -154,7 +154,7 @@ impl Inner {
         }
     }
 
-    /// Unmounts the buckets that an earlier server mounted and no sandbox uses. Trouble is only logged.
+    /// Unmounts the buckets that an earlier server mounted, or this one could not unmount, and no sandbox uses. Trouble is only logged.
     pub(super) async fn clear_buckets(&self) {
         self.volumes.buckets.clear(&self.engine).await;
     }

@@ -152,7 +152,7 @@ impl Buckets {
         self.tidy(path, entry);
     }
 
-    /// Unmounts what earlier servers mounted and nobody uses. Trouble is only logged.
+    /// Unmounts what is noted and nobody uses. Trouble is only logged.
     pub(super) async fn clear(&self, users: &impl Users) {
         let records = self.records.clone();
         let left = spawn_blocking(move || records.left()).await.map_err(io::Error::other).flatten();
@@ -169,17 +169,22 @@ impl Buckets {
     async fn clear_one(&self, users: &impl Users, path: &Path, record: Record) {
         let entry = self.entry(path);
         let mut mounted = entry.lock().await;
+        let is_old = record.is_old().unwrap_or_default();
         mounted.record = Some(record);
         let cleared = match of_path(users, path).await {
             Ok(others) if others.is_empty() && mounted.pending.is_empty() => {
-                let cleared = self.clear_left_over(path, &mut mounted).await;
+                let cleared = match self.identity(path).await {
+                    // The tool may be about to mount it.
+                    Ok(None) if !is_old => Ok(()),
+                    _ => self.clear_left_over(path, &mut mounted).await,
+                };
                 *mounted = Mounted::default();
                 cleared
             }
             others => others.map(drop).map_err(|error| text(&error)),
         };
         if let Err(cause) = cleared {
-            tracing::warn!(?path, cause, "a bucket of an earlier server stays mounted");
+            tracing::warn!(?path, cause, "a bucket that nobody uses stays mounted");
         }
         drop(mounted);
         self.tidy(path, entry);

@@ -303,6 +303,9 @@ async fn what_a_server_that_was_killed_had_mounted_is_unmounted() {
     assert_eq!(rig.calls(), ["fusermount -u /mnt/buck"]);
     assert!(count() == 0 && rig.buckets.lock().is_empty());
 
+    drop(rig.buckets.records.put(Path::new(&path)).unwrap());
+    rig.buckets.clear(&rig.others).await;
+    assert!(rig.calls().is_empty() && count() == 1, "its tool may still mount it");
     rig.take("b", None, &ossfs(OssfsVersion::V2)).await.unwrap();
     rig.release("b", &path).await;
     assert_eq!(count(), 0, "unmounted by itself");

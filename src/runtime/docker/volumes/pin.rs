@@ -219,8 +219,8 @@ impl Inner {
         for path in &mounts.buckets {
             match self.volumes.buckets.is_still_mounted(Path::new(path)).await {
                 Ok(true) => {}
-                Ok(false) => return Err(unanswered(path, &"it was unmounted while the sandbox was created")),
-                Err(error) => return Err(unanswered(path, &error)),
+                Ok(false) => return Err(unmounted(path, &"it was unmounted while the sandbox was created")),
+                Err(error) => return Err(unmounted(path, &error)),
             }
         }
         if mounts.places.is_empty() && mounts.mounts.is_empty() {
@@ -359,6 +359,10 @@ fn led_out(target: &str, found: &Path) -> RuntimeError {
 
 fn unanswered(path: &str, error: &dyn std::fmt::Display) -> RuntimeError {
     fault(VolumeFault::HostPathCreateFailed, format!("Volume at '{path}': {error}"))
+}
+
+fn unmounted(path: &str, cause: &dyn std::fmt::Display) -> RuntimeError {
+    fault(VolumeFault::OssfsMountFailed, format!("The OSSFS bucket at '{path}': {cause}"))
 }
 
 fn unasked(path: &str, error: &Error) -> RuntimeError {

@@ -12,6 +12,7 @@ use std::{
         fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -21,6 +22,9 @@ use super::super::creations::lock;
 
 /// The longest path of a note, in bytes (`PATH_MAX`).
 const LONGEST: u64 = 4096;
+
+/// How long a tool may outlive its server and still mount something.
+const SETTLED: Duration = Duration::from_hours(1);
 
 /// How often a note is opened that another server removes meanwhile.
 const ATTEMPTS: usize = 8;
@@ -35,7 +39,7 @@ pub(super) struct Records {
 #[derive(Debug)]
 pub(super) struct Record {
     note: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Records {
@@ -60,7 +64,7 @@ impl Records {
             if is_still(&file, &note)? {
                 file.set_len(0)?;
                 file.write_all(place.as_os_str().as_bytes())?;
-                return Ok(Record { note, _lock: file });
+                return Ok(Record { note, lock: file });
             }
         }
         Err(held())
@@ -85,6 +89,11 @@ impl Records {
 }
 
 impl Record {
+    /// Whether what was noted is mounted by now, if it ever will be.
+    pub(super) fn is_old(&self) -> io::Result<bool> {
+        Ok(self.lock.metadata()?.modified()?.elapsed().is_ok_and(|age| age >= SETTLED))
+    }
+
     /// Nothing is mounted at the place any more.
     pub(super) fn end(self) -> io::Result<()> {
         fs::remove_file(&self.note)
@@ -103,7 +112,7 @@ fn take(note: &Path) -> io::Result<Option<(PathBuf, Record)>> {
     let mut place = Vec::new();
     (&file).take(LONGEST).read_to_end(&mut place)?;
     let place = PathBuf::from(std::ffi::OsString::from_vec(place));
-    let record = Record { note: note.to_owned(), _lock: file };
+    let record = Record { note: note.to_owned(), lock: file };
     if place.is_absolute() {
         return Ok(Some((place, record)));
     }
@@ -140,6 +149,9 @@ mod tests {
         let (place, record) = left.remove(0);
         assert_eq!(place, Path::new("/m/a"));
         assert!(records.left().unwrap().is_empty(), "it is held again");
+        assert!(!record.is_old().unwrap());
+        record.lock.set_modified(std::time::SystemTime::now() - SETTLED).unwrap();
+        assert!(record.is_old().unwrap());
         record.end().unwrap();
         assert_eq!(fs::read_dir(&records.folder).unwrap().count(), 1, "what cannot be opened");
     }
