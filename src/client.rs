@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     blocked: Blocked,
     /// To be given up if it is blocked.
     cut: AtomicBool,
+    /// A request came with a body.
+    had_upload: AtomicBool,
     /// How often everything that hyper held was written.
     flushes: AtomicU64,
     on_flush: Mutex<OnFlush>,
@@ -96,6 +98,7 @@ impl Shared {
             read: Mutex::new(ReadSide { half, side: BytesMut::new(), closed: false, unseen: false }),
             blocked: Blocked::default(),
             cut: AtomicBool::new(false),
+            had_upload: AtomicBool::new(false),
             flushes: AtomicU64::new(0),
             on_flush: Mutex::default(),
         })
@@ -114,6 +117,11 @@ impl Shared {
     /// Whether the connection is to be given up rather than wait for its client any longer.
     pub(crate) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Acquire)
+    }
+
+    /// Whether a request came with a body.
+    pub(crate) fn had_upload(&self) -> bool {
+        self.had_upload.load(Ordering::Relaxed)
     }
 
     /// Notes that everything there was to write has been written.
@@ -313,6 +321,14 @@ impl ClientWatch {
         match self {
             Self::Http1(_) => usize::MAX,
             Self::Http2(_) => MAX_HTTP2_FRAME,
+        }
+    }
+
+    /// Notes that the request comes with a body: its client may still be sending when the answer has been written.
+    pub fn set_upload(&self) {
+        match self {
+            Self::Http1(Http1Watch { shared }) => shared.had_upload.store(true, Ordering::Relaxed),
+            Self::Http2(stream) => stream.set_upload(),
         }
     }
 

@@ -140,8 +140,8 @@ impl Service {
         let (is_http1, drain) = (self.http1.is_some(), self.gateway.api.drain.clone());
         let tunnels = self.http1.as_ref().map(|http1| Arc::clone(&http1.tunnels));
         let client = self.client();
-        if let Some(stream) = client.stream().filter(|_| !req.body().is_end_stream()) {
-            stream.set_upload();
+        if !req.body().is_end_stream() {
+            client.set_upload();
         }
         let mut is_preflight = false;
         let mut res = if self.gateway.local_only && !origin::is_local(&req) {

@@ -1,21 +1,32 @@
-//! The client's socket as hyper sees it: watched while a response is pending, and what it takes is counted.
+//! The client's socket as hyper sees it: watched while a response is pending, what it takes is counted, and it is not closed
+//! while its client is still sending.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, tcp::OwnedWriteHalf},
+    time::Instant,
 };
 
 use crate::{
     client::{ClientWatch, Http1Watch, Shared},
+    deadline::Deadline,
     open::Entry,
 };
+
+/// How long a client may go on sending after an answer that ends the connection: a socket that is closed with something
+/// unread is reset, and a reset takes from the client what it has not read of the answer (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Most bytes that are read from it and thrown away in that time.
+const MAX_DISCARDED: usize = 16 << 20;
 
 /// What hyper reads from and writes to.
 #[derive(Debug)]
@@ -24,6 +35,35 @@ pub struct WatchedIo {
     shared: Arc<Shared>,
     is_blind: bool,
     is_blocked: bool,
+    /// While the client may still be sending. Boxed: few connections ever need the room.
+    linger: Option<Box<Linger>>,
+}
+
+/// Waits for a client that is still sending.
+#[derive(Debug)]
+struct Linger {
+    left: usize,
+    deadline: Deadline,
+}
+
+impl Linger {
+    fn begin() -> Box<Self> {
+        Box::new(Self { left: MAX_DISCARDED, deadline: Deadline::at(Instant::now() + LINGER) })
+    }
+
+    /// Polls until the client has sent everything and closed, or for as long, or as much, as it is waited for.
+    fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared) -> Poll<()> {
+        let mut scrap = [0; 4096];
+        while self.left > 0 && self.deadline.poll(cx).is_pending() {
+            let mut buf = ReadBuf::new(&mut scrap);
+            let read = ready!(shared.poll_read(cx, &mut buf));
+            if read.is_err() || buf.filled().is_empty() {
+                break;
+            }
+            self.left = self.left.saturating_sub(buf.filled().len());
+        }
+        Poll::Ready(())
+    }
 }
 
 impl WatchedIo {
@@ -31,7 +71,7 @@ impl WatchedIo {
     /// says then is the first that is known of it.
     pub fn new(stream: TcpStream, entry: Arc<Entry>, is_blind: bool) -> Self {
         let (half, write) = stream.into_split();
-        Self { write, shared: Shared::new(half, entry), is_blind, is_blocked: false }
+        Self { write, shared: Shared::new(half, entry), is_blind, is_blocked: false, linger: None }
     }
 
     /// A watch on this socket's client, for the bodies of its responses.
@@ -110,7 +150,14 @@ impl AsyncWrite for WatchedIo {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.write).poll_shutdown(cx)
+        let Self { write, shared, linger, .. } = &mut *self;
+        if linger.is_none() {
+            ready!(Pin::new(write).poll_shutdown(cx))?;
+            if !shared.had_upload() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        linger.get_or_insert_with(Linger::begin).poll(cx, shared).map(Ok)
     }
 }
 

@@ -2,6 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
 use crate::{
     Gateway, Pair, Setup, logs,
     support::{
@@ -384,5 +389,37 @@ async fn a_long_creation_is_read_as_a_short_one() {
         let json = ["Content-Type: application/json"];
         let answer = request(gateway.address(), "POST", "/v1/sandboxes", &json, body).await;
         assert_eq!(answer.status(), status, "{}", String::from_utf8_lossy(&answer.body));
+    }
+}
+
+/// An answer that does not wait for the request's body reaches a client that is still sending it: its connection is closed
+/// only when that has come, and not reset.
+#[tokio::test]
+async fn an_answer_reaches_a_client_that_is_still_sending() {
+    let (gateway, engine) = guarded();
+    let id = engine.log(Script::texts(["x\n"]));
+    let logs = format!("GET /sandboxes/{id}/logs");
+    for (line, key, expected) in [
+        ("POST /v1/sandboxes", "", 401),
+        ("POST /nowhere", KEY, 404),
+        ("PUT /v1/sandboxes", KEY, 405),
+        (logs.as_str(), KEY, 400),
+        ("POST /v1/sandboxes/none/proxy/80/", KEY, 404),
+    ] {
+        for length in [1, 1_000, 60_000] {
+            let mut io = TcpStream::connect(gateway.address()).await.unwrap();
+            let head = format!("{line} HTTP/1.1\r\nHost: x\r\n{key}\r\nTransfer-Encoding: chunked\r\n\r\n");
+            io.write_all(head.replace("\r\n\r\nT", "\r\nT").as_bytes()).await.unwrap();
+            for _ in 0..20 {
+                let chunk = format!("{length:x}\r\n{}\r\n", "x".repeat(length));
+                io.write_all(chunk.as_bytes()).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            io.write_all(b"0\r\n\r\n").await.unwrap();
+            let mut answer = Vec::new();
+            io.read_to_end(&mut answer).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{line} {length}: {answer}");
+        }
     }
 }
