@@ -4,13 +4,14 @@
 //! sandbox, and one without an expiry would stay for ever. So its id is remembered, and its containers are removed as soon as
 //! they appear. For a server that is killed meanwhile each creation has a note, an empty file named after the sandbox: it is
 //! there from before the engine is asked until just before the client is told, and whatever the next server finds is given
-//! up. A note is locked while its server lives, so that no other server of the same home takes it.
+//! up. A note is locked while its server lives, so that no other server of the same home takes it: it has its lock before it has
+//! its name, and is unlocked after it has lost that.
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -28,7 +29,7 @@ use super::{
     describe::container_name,
     engine::{is_missing, text},
     find::is_plausible_id,
-    labels, sidecar,
+    labels, leftovers, sidecar,
 };
 
 /// How long a container may take to appear.
@@ -43,6 +44,12 @@ const LOOKS: [(Duration, Duration); 3] = [
 
 /// How long it is between two looks at what sandboxes leave that other hands removed.
 const TIDY: Duration = Duration::from_mins(10);
+
+/// The beginning of the names of notes that have no lock yet. No sandbox has such an id.
+const BESIDE: &str = ".creation-";
+
+/// How old such a file of a server that was killed is.
+const ABANDONED: Duration = Duration::from_hours(1);
 
 /// The creations of this server, and those of earlier ones.
 #[derive(Debug)]
@@ -100,6 +107,9 @@ impl Creations {
             let entry = entry?;
             let Ok(id) = entry.file_name().into_string() else { continue };
             if !is_plausible_id(&id) {
+                if id.starts_with(BESIDE) {
+                    remove_abandoned(&entry.path())?;
+                }
                 continue;
             }
             match left(&entry.path()) {
@@ -134,10 +144,11 @@ impl Note {
     fn write(folder: &Path, id: &str) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let path = folder.join(id);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        if !lock(&file)? {
-            return Err(io::Error::other("another server has taken it"));
+        let file = tempfile::Builder::new().prefix(BESIDE).tempfile_in(folder)?;
+        if !lock(file.as_file())? {
+            return Err(io::Error::other("another program has locked it"));
         }
+        let file = file.persist_noclobber(&path).map_err(|error| error.error)?;
         Ok(Self { path, _lock: file })
     }
 
@@ -168,6 +179,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
         if tidied.elapsed() >= TIDY {
             inner.clear_stage().await;
             inner.clear_buckets().await;
+            leftovers::remove(&inner).await;
             tidied = tokio::time::Instant::now();
         }
     }
@@ -239,7 +251,22 @@ fn left(note: &Path) -> io::Result<Option<SystemTime>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    if lock(&file)? { file.metadata()?.modified().map(Some) } else { Ok(None) }
+    if is_left(&file)? { file.metadata()?.modified().map(Some) } else { Ok(None) }
+}
+
+/// Whether an opened note is held by nobody, so that this holds it now. One that has lost its name meanwhile has ended, and the
+/// sandbox is somebody's.
+fn is_left(file: &File) -> io::Result<bool> {
+    Ok(lock(file)? && file.metadata()?.nlink() > 0)
+}
+
+/// Removes a file that was to become a note, of a server that was killed before.
+fn remove_abandoned(path: &Path) -> io::Result<()> {
+    let since = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?.modified()?,
+    };
+    if age(since) >= ABANDONED { remove(path) } else { Ok(()) }
 }
 
 /// Takes a note's lock; not if another server has it.
@@ -265,6 +292,8 @@ fn age(since: SystemTime) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[tokio::test]
@@ -284,6 +313,49 @@ mod tests {
         next.forget("loop");
         held.end().await.unwrap();
         assert_eq!(fs::read_dir(&next.folder).unwrap().count(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nobody_takes_a_note_that_is_being_written_or_has_ended() {
+        let home = tempfile::tempdir().unwrap();
+        let (creations, is_done) = (Creations::new(home.path()), Arc::new(AtomicBool::new(false)));
+        let others: Vec<_> = (0..2)
+            .map(|_| {
+                let (other, is_done) = (Creations::new(home.path()), is_done.clone());
+                spawn_blocking(move || {
+                    while !is_done.load(Ordering::Relaxed) {
+                        other.recover().unwrap();
+                    }
+                    other.given_up().len()
+                })
+            })
+            .collect();
+        for number in 0..2000 {
+            let note = creations.begin(&number.to_string()).await.expect("nobody takes it before it is locked");
+            note.end().await.unwrap();
+        }
+        is_done.store(true, Ordering::Relaxed);
+        for other in others {
+            assert_eq!(other.await.unwrap(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_note_that_ends_while_it_is_looked_at_is_not_left() {
+        let home = tempfile::tempdir().unwrap();
+        let creations = Creations::new(home.path());
+        let note = creations.begin("x").await.unwrap();
+        let opened = File::open(&note.path).unwrap();
+        assert!(!is_left(&opened).unwrap(), "it is held");
+        note.end().await.unwrap();
+        assert!(!is_left(&opened).unwrap());
+        let abandoned = creations.folder.join(format!("{BESIDE}x"));
+        fs::write(&abandoned, "").unwrap();
+        creations.recover().unwrap();
+        assert!(abandoned.exists(), "it may be in use");
+        File::open(&abandoned).unwrap().set_modified(SystemTime::now() - ABANDONED).unwrap();
+        creations.recover().unwrap();
+        assert!(!abandoned.exists() && creations.given_up().is_empty());
     }
 
     #[test]
