@@ -5,12 +5,14 @@
 use std::{
     io::Write,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use opensandbox_gateway::{
     model::{
         create::{CreateRequest, ImageSource},
         sandbox::Platform,
+        volume::{Claim, Source, Volume},
     },
     runtime::{ErrorKind, Runtime},
 };
@@ -34,6 +36,59 @@ async fn nobody_waits_for_another_s_pull() {
     };
     let (slow, ()) = tokio::join!(slow, quick);
     assert_eq!(slow.unwrap_err().kind, ErrorKind::ImagePullFailed);
+}
+
+/// One that was made anew, which only its first user may have filled.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_another_s_pull_before_it_has_a_volume() {
+    let fixture = Fixture::start_behind_proxy().await;
+    let name = format!("osb-test-{}", fixture.run);
+    let claim = Claim { name: name.clone(), create_if_not_exists: true, delete_on_termination: true };
+    let volume = Volume {
+        name: "v".to_owned(),
+        source: Source::Claim(claim),
+        mount_path: "/data".to_owned(),
+        read_only: false,
+        sub_path: None,
+    };
+    let with = |uri: &str| CreateRequest { volumes: vec![volume.clone()], ..image(uri) };
+    let gate = fixture.proxy.as_ref().unwrap().hold("POST", "fromImage=localhost%3A1%2Fslow");
+    let slow = fixture.docker.create(with("localhost:1/slow:1"));
+    let quick = async {
+        gate.reached().await;
+        let created = fixture.docker.create(with("osb-test/busybox:1"));
+        let created = tokio::time::timeout(Duration::from_secs(20), created).await;
+        gate.open();
+        created.expect("it waits for the other's pull").unwrap().id
+    };
+    let (slow, id) = tokio::join!(slow, quick);
+    assert_eq!(slow.unwrap_err().kind, ErrorKind::ImagePullFailed);
+    assert!(fixture.has_volume(&name).await, "it is used");
+    fixture.docker.delete(&id).await.unwrap();
+    let _ = Command::new("docker").args(["volume", "rm", &name]).output();
+}
+
+/// A program that ends while execd is read takes the container for that along.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_that_ends_with_the_program_leaves_no_execd_container() {
+    let fixture = Fixture::start_behind_proxy().await;
+    let proxy = fixture.proxy.as_ref().unwrap();
+    let gate = proxy.hold("GET", "/archive?path=%2Fexecd");
+    let creations = futures_util::future::join_all((0..3).map(|_| fixture.docker.create(request(&["sleep", "1000"]))));
+    let ending = async {
+        gate.reached().await;
+        fixture.docker.shutdown().await;
+    };
+    let (creations, ()) = tokio::join!(creations, ending);
+    assert!(creations.iter().all(Result::is_err));
+    let lines = proxy.lines();
+    let made = lines.iter().filter_map(|line| line.split_once("/create?name=sandbox-execd-"));
+    let names: Vec<String> = made.map(|(_, random)| format!("sandbox-execd-{}", &random[..36])).collect();
+    assert!(!names.is_empty());
+    for name in names {
+        assert!(fixture.engine.inspect_container(&name, None).await.is_err(), "{name} is left");
+    }
+    gate.open();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,7 @@ use super::{
     Inner,
     body::{Parts, body, execd_bind, has_foreign_mounts, has_runtime_volume},
     describe::container_name,
-    engine::{Created, is_missing, status, text},
+    engine::{Created, is_missing, is_refusal, status, text},
     execd::{self, Deposit},
     find::query_failed,
     image,
@@ -50,7 +50,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Network modes that need no network of that name.
 const BUILT_IN: [&str; 4] = ["host", "bridge", "none", "default"];
 
-fn closing() -> RuntimeError {
+/// The error of a creation that ends with the program.
+pub(super) fn closing() -> RuntimeError {
     RuntimeError::new(ErrorKind::StartFailed, "The server is shutting down.")
 }
 
@@ -132,13 +133,15 @@ impl Inner {
     ) -> Result<(), RuntimeError> {
         self.mount(id, &plan.volumes, mounts).await?;
         // Nothing of what is awaited here has to be undone, and pulling an image may take minutes.
-        let (image, archive) = tokio::select! {
-            ready = self.fetch(plan) => ready?,
+        let image = tokio::select! {
+            ready = self.images(plan) => ready?,
             () = self.closing.cancelled() => return Err(closing()),
         };
         self.stage(id, mounts).await?;
         // From here on the engine makes things, which a shutdown waits for.
         *preparing = None;
+        let archive = self.archive(plan, image.platform.as_ref()).await?;
+        self.fill(&plan.volumes, mounts).await?;
         if self.closing.is_cancelled() {
             return Err(closing());
         }
@@ -149,26 +152,26 @@ impl Inner {
         Ok(())
     }
 
-    /// The images of a plan, and what is put into the sandbox.
-    async fn fetch(&self, plan: &Plan) -> Result<(image::LocalImage, Bytes), RuntimeError> {
+    /// Sees to the images of a plan; answers the sandbox's.
+    async fn images(&self, plan: &Plan) -> Result<image::LocalImage, RuntimeError> {
         let image = match &plan.snapshot_id {
             Some(_) => image::present(&self.engine, &plan.image).await?,
             None => image::ensure(&self.engine, &plan.image, plan.pinned()).await?,
         };
-        let archive = self.archive(plan, image.platform.as_ref()).await?;
         if let Some(sidecar) = &plan.sidecar {
             let source = ImageSource { uri: sidecar.image.clone(), auth: None };
             image::ensure(&self.engine, &source, None).await?;
         }
-        Ok((image, archive))
+        Ok(image)
     }
 
-    /// What is put into the sandbox before it starts.
+    /// What is put into the sandbox before it starts. Ends soon when the program does, and leaves nothing; so it is not to be
+    /// cut.
     async fn archive(&self, plan: &Plan, platform: Option<&Platform>) -> Result<Bytes, RuntimeError> {
         let image = &self.options.execd_image;
         match plan.windows {
-            Some(_) => self.execd.windows_archive(&self.engine, image).await,
-            None => self.execd.archive(&self.engine, image, platform).await,
+            Some(_) => self.execd.windows_archive(&self.engine, image, &self.closing).await,
+            None => self.execd.archive(&self.engine, image, platform, &self.closing).await,
         }
     }
 
@@ -180,7 +183,11 @@ impl Inner {
         }
         let filters = Some([("name".to_owned(), vec![name.clone()])].into());
         let networks = self.engine.api.list_networks(Some(ListNetworksOptions { filters }));
-        let networks = self.engine.within(networks).await.map_err(query_failed)?;
+        let networks = match self.engine.within(networks).await {
+            // Then the engine itself says no when a container is created.
+            Err(error) if is_refusal(&error) => return Ok(()),
+            networks => networks.map_err(query_failed)?,
+        };
         // The engine's filter finds parts of names as well.
         if networks.iter().any(|network| network.name.as_ref() == Some(name)) {
             return Ok(());

@@ -9,13 +9,13 @@ use std::{
 use bollard::{
     API_DEFAULT_VERSION, BollardRequest,
     errors::Error,
-    models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary},
+    models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary, SystemInfo},
     query_parameters::{CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, RemoveVolumeOptions},
 };
 use http::{HeaderValue, Response, Uri, header};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use crate::{metrics::backend::BackendCalls, model::sandbox::Platform};
 
@@ -26,6 +26,9 @@ use super::{
 /// The longest text of the engine's that is quoted, in bytes: it goes into answers and into the log.
 const MAX_WORDS: usize = 1024;
 
+/// The most letters of its id.
+const MAX_ID: usize = 128;
+
 /// The engine, reached at one endpoint with one API version.
 pub(super) struct Engine {
     /// For the calls that need no rule of their own here.
@@ -35,6 +38,8 @@ pub(super) struct Engine {
     pub(super) api_version: String,
     /// What the engine itself runs on.
     pub(super) platform: Platform,
+    /// What [`Engine::id`] found.
+    id: OnceCell<Option<String>>,
     /// Credentials for registries, and proxies of containers.
     pub(super) client_config: ClientConfig,
     /// The limit for one call, and for the silence between two pieces of a stream.
@@ -77,6 +82,7 @@ impl Engine {
             endpoint,
             api_version,
             platform,
+            id: OnceCell::new(),
             client_config,
             timeout,
             images: Images::default(),
@@ -130,9 +136,27 @@ impl Engine {
         Ok(found)
     }
 
-    /// The present time by the engine's own clock, in Unix seconds and nanoseconds.
+    /// The present time by the engine's own clock; nothing if that is not to be had.
     pub(super) async fn now(&self) -> Result<Option<jiff::Timestamp>, Error> {
-        Ok(self.within(self.api.info()).await?.system_time.and_then(|time| time.parse().ok()))
+        Ok(self.info().await?.system_time.and_then(|time| time.parse().ok()))
+    }
+
+    /// The engine's random id, by letters, digits and `-`; nothing if it has none or does not tell it.
+    pub(super) async fn id(&self) -> Result<Option<&str>, Error> {
+        let id = self.id.get_or_try_init(|| async {
+            let id = self.info().await?.id.filter(|id| !id.is_empty());
+            let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+            Ok::<_, Error>(id.map(|id| id.chars().take(MAX_ID).map(plain).collect()))
+        });
+        Ok(id.await?.as_deref())
+    }
+
+    /// What the engine says of itself; nothing of all if that is refused.
+    async fn info(&self) -> Result<SystemInfo, Error> {
+        match self.within(self.api.info()).await {
+            Err(error) if is_refusal(&error) => Ok(SystemInfo::default()),
+            info => info,
+        }
     }
 
     /// Creates a container, with the proxies of Docker's client configuration where it has no such variable itself. What
@@ -213,6 +237,12 @@ pub(super) fn status(error: &Error) -> Option<u16> {
 /// Whether the engine knows no such thing.
 pub(super) fn is_missing(error: &Error) -> bool {
     status(error) == Some(404)
+}
+
+/// Whether a call is not to be had at all: whoever guards the engine, a proxy or a plugin that authorizes, lets it not through.
+/// Where the thing that is asked for may be missing, [`is_missing`] comes first.
+pub(super) fn is_refusal(error: &Error) -> bool {
+    matches!(status(error), Some(401 | 403 | 404 | 405 | 501))
 }
 
 /// The engine's own words, without bollard's frame around them; the first [`MAX_WORDS`] bytes.

@@ -17,6 +17,7 @@ use bollard::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
 };
 
 use super::{
+    create,
     engine::{Created, Engine, is_missing, platform_text, text},
     image,
 };
@@ -79,16 +81,22 @@ impl Execd {
         engine: &Engine,
         execd_image: &str,
         platform: Option<&Platform>,
+        closing: &CancellationToken,
     ) -> Result<Bytes, RuntimeError> {
         let key = platform.map_or_else(|| "default".to_owned(), |platform| platform_text(Some(platform)));
         let shelf = self.shelf(key);
-        shelf.get_or_try_init(|| fetch(engine, execd_image, platform, LINUX)).await.cloned()
+        shelf.get_or_try_init(|| fetch(engine, execd_image, platform, LINUX, closing)).await.cloned()
     }
 
     /// The archive for Windows sandboxes.
-    pub(super) async fn windows_archive(&self, engine: &Engine, execd_image: &str) -> Result<Bytes, RuntimeError> {
+    pub(super) async fn windows_archive(
+        &self,
+        engine: &Engine,
+        execd_image: &str,
+        closing: &CancellationToken,
+    ) -> Result<Bytes, RuntimeError> {
         let shelf = self.shelf("windows".to_owned());
-        shelf.get_or_try_init(|| fetch(engine, execd_image, None, WINDOWS)).await.cloned()
+        shelf.get_or_try_init(|| fetch(engine, execd_image, None, WINDOWS, closing)).await.cloned()
     }
 
     fn shelf(&self, key: String) -> Shelf {
@@ -109,21 +117,32 @@ async fn upload(engine: &Engine, container: &str, archive: Bytes) -> Result<(), 
     engine.within(engine.api.upload_to_container(container, Some(options), body_full(archive))).await
 }
 
-/// Reads the archive from a container that is created for that and never started.
+/// Reads the archive from a container that is created for that and never started. Cut, it would leave that; it ends by itself
+/// with `closing`.
 async fn fetch(
     engine: &Engine,
     execd_image: &str,
     platform: Option<&Platform>,
     set: Set,
+    closing: &CancellationToken,
 ) -> Result<Bytes, RuntimeError> {
     let foreign = platform.filter(|platform| **platform != engine.platform);
     let source = ImageSource { uri: execd_image.to_owned(), auth: None };
-    image::ensure(engine, &source, foreign).await?;
+    tokio::select! {
+        ready = image::ensure(engine, &source, foreign) => drop(ready?),
+        () = closing.cancelled() => {}
+    }
+    if closing.is_cancelled() {
+        return Err(create::closing());
+    }
     let name = format!("{NAME_PREFIX}{}", Uuid::new_v4());
     let command = ["tail", "-f", "/dev/null"].map(str::to_owned).to_vec();
     let body = ContainerCreateBody { image: Some(source.uri), cmd: Some(command), ..Default::default() };
     let archive = match engine.create(&name, foreign, body).await {
-        Ok(container) => read(engine, &container.id, set).await,
+        Ok(container) => tokio::select! {
+            archive = read(engine, &container.id, set) => archive,
+            () = closing.cancelled() => Err(create::closing()),
+        },
         Err(error) => {
             let error = text(&error);
             tracing::warn!(error, "the execd container could not be created");

@@ -21,8 +21,6 @@ use std::{
 };
 
 use bollard::models::Mount;
-use futures_util::future::join_all;
-use tokio::sync::OnceCell;
 
 use crate::{
     model::volume::{
@@ -52,27 +50,24 @@ use self::{
 /// What the volumes of all sandboxes share.
 #[derive(Debug)]
 pub(super) struct Volumes {
-    /// Held while a volume is created, so that one of two creators knows that it was the other.
-    creation: tokio::sync::Mutex<()>,
+    /// Held, by a volume's name, while it is created, so that one of two creators knows that it was the other.
+    creation: Locks,
     /// Held, by a volume's name, while the engine may fill it from an image: nobody may mount it meanwhile.
     fillings: Locks,
     /// Not those of buckets, which hang more easily.
     checks: Checks,
     buckets: Buckets,
     stage: Stage,
-    /// What the engine's part of the stage is called.
-    engine: OnceCell<String>,
 }
 
 impl Volumes {
     pub(super) fn new(options: &DockerOptions) -> Self {
         Self {
-            creation: tokio::sync::Mutex::default(),
+            creation: Locks::default(),
             fillings: Locks::default(),
             checks: Checks::default(),
             buckets: Buckets::new(options),
             stage: Stage::new(options.stage_root.clone()),
-            engine: OnceCell::new(),
         }
     }
 }
@@ -115,11 +110,10 @@ pub(super) struct Found {
 impl Inner {
     /// Prepares the volumes of the sandbox `id`. What was made so far is in `mounts`, also after a failure.
     pub(super) async fn mount(&self, id: &str, volumes: &[Volume], mounts: &mut Mounts) -> Result<(), RuntimeError> {
-        let mut turns = self.filling_turns(volumes).await;
         for volume in volumes {
             match &volume.source {
                 Source::Host(path) => self.host_place(id, volume, path, mounts).await?,
-                Source::Claim(claim) => self.claim(id, volume, claim, &mut turns, mounts).await?,
+                Source::Claim(claim) => self.claim(id, volume, claim, mounts).await?,
                 Source::Ossfs(ossfs) => {
                     let (path, mark) = self.volumes.buckets.acquire(&self.engine, id, volume, ossfs).await?;
                     mounts.binds.push(bind(&path, volume, ""));
@@ -137,7 +131,7 @@ impl Inner {
     pub(super) async fn unmount(&self, id: &str, mounts: &Mounts) {
         self.unstage(id).await;
         self.release_buckets(id, &mounts.buckets).await;
-        join_all(mounts.created.iter().map(|name| self.remove_managed_volume(id, name))).await;
+        self.remove_created(id, mounts).await;
     }
 
     /// The sandbox `id` uses these mounted buckets no more.

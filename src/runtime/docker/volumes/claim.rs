@@ -1,17 +1,15 @@
 //! Volumes of the engine, by name.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use bollard::{
     errors::Error,
     models::{Mount, MountType, MountVolumeOptions, Volume as EngineVolume, VolumeCreateRequest},
 };
+use futures_util::future::join_all;
 
 use crate::{
-    model::volume::{Claim, Volume, VolumeFault, check::fault},
+    model::volume::{Claim, Source, Volume, VolumeFault, check::fault},
     runtime::RuntimeError,
 };
 
@@ -19,9 +17,7 @@ use super::{
     super::{
         Inner,
         engine::{is_missing, text},
-        labels,
-        locks::Turn,
-        shared_expiry,
+        labels, shared_expiry,
     },
     Mounts, bind,
     fixed::is_below,
@@ -32,44 +28,77 @@ use super::{
 /// The value of [`labels::MANAGED_BY`] on a volume that a server created.
 const SERVER: &str = "server";
 
+/// The mode of a bind that the engine is not to fill.
+const UNFILLED: &str = ",nocopy";
+
 /// The first engine API version whose mounts take a part of a volume, which the engine opens itself so that no link leads
 /// out of it (`VolumeOptions.Subpath`, API 1.45).
 const SUBPATH_API: (u32, u32) = (1, 45);
 
 impl Inner {
-    /// Mounts a volume of the engine, which is created if need be. `turns` has its turn to be filled.
+    /// Mounts a volume of the engine, which is created if need be. [`Inner::fill`] decides whether the engine may fill it.
     pub(super) async fn claim(
         &self,
         id: &str,
         volume: &Volume,
         claim: &Claim,
-        turns: &mut BTreeMap<String, Turn>,
         mounts: &mut Mounts,
     ) -> Result<(), RuntimeError> {
         if claim.name == self.options.owner_mark || claim.name.starts_with(shared_expiry::PREFIX) {
             let text = format!("Volume '{}': the name '{}' is the gateway's own.", volume.name, claim.name);
             return Err(fault(VolumeFault::ClaimNotFound, text));
         }
-        let (found, is_new) = self.find_or_create(volume, claim).await?;
-        if is_new {
-            mounts.created.push(claim.name.clone());
-        }
-        if is_new && claim.delete_on_termination {
-            mounts.managed.push(claim.name.clone());
-        }
+        let found = self.find_or_create(volume, claim, mounts).await?;
         self.check_device(volume, &found).await?;
         if let Some(part) = &volume.sub_path {
             return self.part(id, volume, &found, part, mounts).await;
         }
-        // The engine fills an empty volume with what the image has at its place, and follows links in the volume while it
-        // does so. It may do that only as long as no sandbox can put some there.
-        let is_idle = self.is_idle(volume, claim).await?;
-        if is_idle && let Some(turn) = turns.remove(&claim.name) {
-            mounts.fillings.insert(claim.name.clone(), turn);
-        }
-        let more = if mounts.fillings.contains_key(&claim.name) { "" } else { ",nocopy" };
-        mounts.binds.push(bind(&claim.name, volume, more));
+        mounts.binds.push(bind(&claim.name, volume, UNFILLED));
         Ok(())
+    }
+
+    /// Lets the engine fill those of the volumes that no container has. To be called when nothing but the container is still to
+    /// be made: whoever else wants one of them waits until `mounts` are dropped.
+    ///
+    /// The engine fills an empty volume with what the image has at its place, and follows links in the volume while it does so.
+    /// It may do that only as long as no sandbox can put some there.
+    pub(in crate::runtime::docker) async fn fill(
+        &self,
+        volumes: &[Volume],
+        mounts: &mut Mounts,
+    ) -> Result<(), RuntimeError> {
+        let mut turns = self.filling_turns(volumes).await;
+        for volume in volumes {
+            let Source::Claim(claim) = &volume.source else { continue };
+            let unfilled = bind(&claim.name, volume, UNFILLED);
+            let Some(at) = mounts.binds.iter().position(|bind| *bind == unfilled) else { continue };
+            if let Some(turn) = turns.remove(&claim.name)
+                && self.is_idle(volume, claim).await?
+            {
+                // Gone with a creation that had made it and failed meanwhile.
+                if claim.create_if_not_exists && !mounts.created.contains(&claim.name) {
+                    self.find_or_create(volume, claim, mounts).await?;
+                }
+                mounts.fillings.insert(claim.name.clone(), turn);
+            }
+            if mounts.fillings.contains_key(&claim.name) {
+                mounts.binds[at] = bind(&claim.name, volume, "");
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the volumes that were created for a sandbox that came to nothing, unless another has one by now.
+    pub(super) async fn remove_created(&self, id: &str, mounts: &Mounts) {
+        let removals = mounts.created.iter().map(|name| async {
+            // Another creation may count on it.
+            let _turn = match mounts.fillings.get(name) {
+                Some(_) => None,
+                None => Some(self.volumes.fillings.turn(name).await),
+            };
+            self.remove_managed_volume(id, name).await;
+        });
+        join_all(removals).await;
     }
 
     /// Whether no container has a volume.
@@ -120,24 +149,33 @@ impl Inner {
         }
     }
 
-    async fn find_or_create(&self, volume: &Volume, claim: &Claim) -> Result<(EngineVolume, bool), RuntimeError> {
+    async fn find_or_create(
+        &self,
+        volume: &Volume,
+        claim: &Claim,
+        mounts: &mut Mounts,
+    ) -> Result<EngineVolume, RuntimeError> {
         let failed = |error: &Error| inspection_failed(volume, claim, error);
         let inspect = async || match self.engine.within(self.engine.api.inspect_volume(&claim.name)).await {
             Err(error) if is_missing(&error) => Ok(None),
             found => found.map(Some),
         };
         if let Some(found) = inspect().await.map_err(|error| failed(&error))? {
-            return Ok((found, false));
+            return Ok(found);
         }
         if !claim.create_if_not_exists {
             return Err(missing(volume, claim));
         }
-        let _creation = self.volumes.creation.lock().await;
+        let _creation = self.volumes.creation.turn(&claim.name).await;
         if let Some(found) = inspect().await.map_err(|error| failed(&error))? {
-            return Ok((found, false));
+            return Ok(found);
         }
         let created = self.create_volume(&claim.name).await.map_err(|error| failed(&error))?;
-        Ok((created, true))
+        mounts.created.push(claim.name.clone());
+        if claim.delete_on_termination {
+            mounts.managed.push(claim.name.clone());
+        }
+        Ok(created)
     }
 
     /// Mounts a part of a volume; directories that are missing are made.

@@ -258,12 +258,7 @@ impl Inner {
 
     /// The engine's own name, for its part of the stage: two engines of one host do not clear each other's.
     async fn stage_key(&self) -> Result<&str, Error> {
-        let key = self.volumes.engine.get_or_try_init(|| async {
-            let info = self.engine.within(self.engine.api.info()).await?;
-            let id = info.id.filter(|id| !id.is_empty()).ok_or_else(|| io::Error::other("the engine has no ID"))?;
-            Ok::<_, Error>(id.chars().take(128).map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect())
-        });
-        key.await.map(String::as_str)
+        Ok(self.engine.id().await?.ok_or_else(|| io::Error::other("the engine does not tell its ID"))?)
     }
 
     /// The paths of the host that sandboxes may mount, in plain form.
