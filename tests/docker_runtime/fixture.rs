@@ -219,7 +219,7 @@ pub(crate) struct Proxy {
 struct Shared {
     lines: Mutex<Vec<String>>,
     faults: Mutex<Vec<Fault>>,
-    gates: Mutex<Vec<(&'static str, String, Arc<Gate>)>>,
+    gates: Mutex<Vec<Held>>,
     connections: Mutex<Vec<AbortHandle>>,
     delay: Mutex<Duration>,
     /// The engine passes for one of API 1.45.
@@ -227,6 +227,9 @@ struct Shared {
     /// The bodies of requests for new containers, as long as it does.
     bodies: Mutex<Vec<serde_json::Value>>,
 }
+
+/// A method and a text in the target, how many such requests are still held, and where.
+type Held = (&'static str, String, usize, Arc<Gate>);
 
 /// Where requests wait before they go on to the engine.
 pub(crate) struct Gate {
@@ -251,6 +254,7 @@ struct Fault {
     method: &'static str,
     text: String,
     times: usize,
+    status: u16,
     message: &'static str,
 }
 
@@ -284,13 +288,33 @@ impl Proxy {
 
     /// The next so many requests like this one fail with status 500.
     pub(crate) fn fail(&self, method: &'static str, text: &str, times: usize, message: &'static str) {
-        self.shared.faults.lock().unwrap().push(Fault { method, text: text.to_owned(), times, message });
+        self.shared.faults.lock().unwrap().push(Fault { method, text: text.to_owned(), times, status: 500, message });
+    }
+
+    /// Requests like this one are answered as by a proxy that does not let them through.
+    pub(crate) fn refuse(&self, method: &'static str, text: &str, status: u16) {
+        let fault = Fault { method, text: text.to_owned(), times: usize::MAX, status, message: "not for you" };
+        self.shared.faults.lock().unwrap().push(fault);
+    }
+
+    /// Requests with this text in their target are answered by the engine again.
+    pub(crate) fn forgive(&self, text: &str) {
+        self.shared.faults.lock().unwrap().retain(|fault| fault.text != text);
     }
 
     /// Requests with this method and this text in their target wait until the gate is opened.
     pub(crate) fn hold(&self, method: &'static str, text: &str) -> Arc<Gate> {
+        self.hold_some(method, text, usize::MAX)
+    }
+
+    /// The next request like this one waits until the gate is opened, and no other.
+    pub(crate) fn hold_next(&self, method: &'static str, text: &str) -> Arc<Gate> {
+        self.hold_some(method, text, 1)
+    }
+
+    fn hold_some(&self, method: &'static str, text: &str, times: usize) -> Arc<Gate> {
         let gate = Arc::new(Gate { waiting: Semaphore::new(0), open: Semaphore::new(0) });
-        self.shared.gates.lock().unwrap().push((method, text.to_owned(), gate.clone()));
+        self.shared.gates.lock().unwrap().push((method, text.to_owned(), times, gate.clone()));
         gate
     }
 
@@ -326,17 +350,20 @@ impl Proxy {
 
 impl Shared {
     fn gate(&self, line: &str) -> Option<Arc<Gate>> {
-        let gates = self.gates.lock().unwrap();
-        let gate = gates.iter().find(|(method, text, _)| line.starts_with(method) && line.contains(text))?;
-        Some(gate.2.clone())
+        let mut gates = self.gates.lock().unwrap();
+        let mut gates = gates.iter_mut();
+        let (.., times, gate) = gates
+            .find(|(method, text, times, _)| *times > 0 && line.starts_with(*method) && line.contains(text.as_str()))?;
+        *times -= 1;
+        Some(gate.clone())
     }
 
-    fn fault(&self, line: &str) -> Option<&'static str> {
+    fn fault(&self, line: &str) -> Option<(u16, &'static str)> {
         let mut faults = self.faults.lock().unwrap();
         let hit = |fault: &&mut Fault| fault.times > 0 && line.starts_with(fault.method) && line.contains(&fault.text);
         let fault = faults.iter_mut().find(hit)?;
         fault.times -= 1;
-        Some(fault.message)
+        Some((fault.status, fault.message))
     }
 }
 
@@ -353,9 +380,10 @@ async fn carry(mut client: UnixStream, shared: Arc<Shared>) {
         let _ = gate.open.acquire().await;
     }
     // Either side may leave at any time.
-    if let Some(message) = shared.fault(line) {
-        let body = format!(r#"{{"message":"{message}"}}"#);
-        let head = format!("HTTP/1.1 500 Fault\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    if let Some((status, message)) = shared.fault(line) {
+        // Only the engine itself writes JSON.
+        let body = if status == 500 { format!(r#"{{"message":"{message}"}}"#) } else { format!("<h1>{message}</h1>") };
+        let head = format!("HTTP/1.1 {status} Fault\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
         let _ = client.write_all(format!("{head}{body}").as_bytes()).await;
         return;
     }

@@ -122,8 +122,13 @@ async fn sleep(seconds: u64) {
 
 /// How many volumes tell of a sandbox's expiry.
 async fn told(fixture: &Fixture, id: &str) -> usize {
-    let label = format!("opensandbox.io/expiry-of={id}");
-    let options = ListVolumesOptions { filters: Some([("label".to_owned(), vec![label])].into()) };
+    volumes(fixture, &[&format!("opensandbox.io/expiry-of={id}")]).await
+}
+
+/// How many volumes have all of these labels.
+async fn volumes(fixture: &Fixture, labels: &[&str]) -> usize {
+    let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+    let options = ListVolumesOptions { filters: Some([("label".to_owned(), labels)].into()) };
     fixture.engine.list_volumes(Some(options)).await.unwrap().volumes.unwrap_or_default().len()
 }
 
@@ -319,4 +324,164 @@ async fn a_home_that_cannot_be_written_owns_nothing() {
     fs::remove_file(&place).unwrap();
     eventually("what it created ends", async || docker.get(&own).await.is_err()).await;
     docker.delete(&foreign).await.unwrap();
+}
+
+/// Runs `docker volume prune` for the volumes with this label.
+fn prune(label: &str) {
+    let args = ["volume", "prune", "-f", "--filter", &format!("label={label}")];
+    assert!(Command::new("docker").args(args).output().unwrap().status.success());
+}
+
+/// Whether the mark is gone or not, the engine stays whose it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pruned_mark_makes_nobody_else_the_owner() {
+    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
+    let owner = Gateway::heir(mark.with(None)).await;
+    assert!(!owner.settled().await);
+    let second = Gateway::heir(mark.with(None)).await;
+    assert!(second.settled().await);
+    let owner_home = owner.stop().await;
+    prune("opensandbox.io/gateway-owner");
+    assert!(!fixture.has_volume(&mark.name).await);
+    let kept = foreign(&fixture, 1).await;
+    sleep(3).await;
+    assert!(second.settled().await && second.has(&kept).await && !fixture.has_volume(&mark.name).await);
+    let second = Gateway::at(second.stop().await, mark.with(None)).await;
+    assert!(second.settled().await, "a restart changes nothing");
+    sleep(2).await;
+    assert!(second.has(&kept).await && !fixture.has_volume(&mark.name).await);
+
+    let owner = Gateway::at(owner_home, mark.with(None)).await;
+    eventually("the owner ends what is its", async || !owner.has(&kept).await).await;
+    assert!(!owner.settled().await && fixture.has_volume(&mark.name).await);
+    prune("opensandbox.io/gateway-owner");
+    eventually("the mark is made again, while nothing asks for it", async || fixture.has_volume(&mark.name).await)
+        .await;
+
+    // A home that takes the engine over forgets that it was another's.
+    let noted = |home: &TempDir| fs::read_to_string(home.path().join("gateway.json")).unwrap().contains("foreign");
+    let home = second.stop().await;
+    assert!(noted(&home));
+    owner.stop().await;
+    let before = mark.labels(&fixture).await;
+    let second = Gateway::at(home, mark.all()).await;
+    eventually("it takes the mark", async || mark.labels(&fixture).await != before).await;
+    let second = Gateway::at(second.stop().await, mark.with(None)).await;
+    assert!(!second.settled().await && !noted(&second.home));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pruned_expiry_is_told_again() {
+    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
+    let owner = Gateway::heir(mark.with(None)).await;
+    assert!(!owner.settled().await);
+    let visitor = Gateway::visitor(mark.with(None)).await;
+    assert!(visitor.settled().await);
+    let ids = [owner.docker.create(short(600)).await.unwrap().id, visitor.docker.create(short(600)).await.unwrap().id];
+    visitor.docker.renew(&ids[0], in_seconds(3600)).await.unwrap();
+    owner.docker.renew(&ids[1], in_seconds(3600)).await.unwrap();
+    let latest = owner.docker.renew(&ids[0], in_seconds(7200)).await.unwrap().to_label();
+    let alone = owner.docker.create(short(600)).await.unwrap().id;
+    owner.docker.renew(&alone, in_seconds(3600)).await.unwrap();
+    let latest = format!("opensandbox.io/expires-at={latest}");
+    let all_told = async || {
+        let both = format!("opensandbox.io/expiry-of={}", ids[0]);
+        volumes(&fixture, &[&both, &latest]).await == 1 && told(&fixture, &ids[1]).await > 0
+    };
+    assert!(all_told().await);
+    for _ in 0..2 {
+        for id in &ids {
+            prune(&format!("opensandbox.io/expiry-of={id}"));
+        }
+        assert!(!all_told().await);
+        eventually("it is told again", all_told).await;
+    }
+    // Also what was pruned while its gateway did not run.
+    let home = visitor.stop().await;
+    prune(&format!("opensandbox.io/expiry-of={}", ids[0]));
+    let visitor = Gateway::at(home, mark.with(None)).await;
+    eventually("it is told again, and the latest time counts", all_told).await;
+    assert_eq!(told(&fixture, &alone).await, 0, "nobody else would end it");
+    visitor.docker.delete(&ids[0]).await.unwrap();
+    owner.docker.delete(&ids[1]).await.unwrap();
+    owner.docker.delete(&alone).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_the_mark_that_hangs_holds_up_no_other_sandbox() {
+    let mark = Mark::new().await;
+    let fixture = Fixture::start_behind_proxy().await;
+    let proxy = fixture.proxy.as_ref().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("opensandbox.db"), "").unwrap();
+    let docker = Fixture::beside(&proxy.path(), mark.with(None), home.path()).await;
+    let (one, other) = (docker.create(short(600)).await.unwrap().id, docker.create(short(600)).await.unwrap().id);
+    docker.renew(&one, in_seconds(1200)).await.unwrap();
+    let gate = proxy.hold_next("GET", &format!("/volumes/{}", mark.name));
+    let hanging = docker.renew(&one, in_seconds(3600));
+    let quick = async {
+        gate.reached().await;
+        let renewed = tokio::time::timeout(Duration::from_secs(5), docker.renew(&other, in_seconds(3600))).await;
+        gate.open();
+        renewed.expect("it waits for the other").unwrap();
+    };
+    let (hung, ()) = tokio::join!(hanging, quick);
+    hung.unwrap();
+    assert_eq!(docker.notes(), [""; 0]);
+    for id in [&one, &other] {
+        docker.delete(id).await.unwrap();
+    }
+}
+
+/// As docker-socket-proxy does, unless it is told to let these through.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_volumes_are_refused_expiry_and_renewals_go_by_the_own_files() {
+    let mark = Mark::new().await;
+    let fixture = Fixture::start_behind_proxy().await;
+    let proxy = fixture.proxy.as_ref().unwrap();
+    for refused in ["/volumes", "/info", "/networks"] {
+        proxy.refuse("", refused, 403);
+    }
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("opensandbox.db"), "").unwrap();
+    let docker = Fixture::beside(&proxy.path(), mark.with(None), home.path()).await;
+    eventually("it says what does not work", async || {
+        docker.notes().iter().any(|note| note.contains("Calls on volumes are refused"))
+    })
+    .await;
+    let own = docker.create(short(2)).await.unwrap().id;
+    let (ended, renewed) = (foreign(&fixture, 2).await, foreign(&fixture, 3).await);
+    docker.renew(&renewed, in_seconds(8)).await.unwrap();
+    for id in [&own, &ended] {
+        eventually("it ends by its time", async || docker.get(id).await.is_err()).await;
+    }
+    sleep(2).await;
+    assert!(docker.get(&renewed).await.is_ok(), "it was renewed");
+    eventually("it ends by its new time", async || docker.get(&renewed).await.is_err()).await;
+    drop(docker);
+
+    // What the home knows still counts: another's engine is not this home's because nobody may look any more.
+    let second = Gateway::heir(mark.with(None)).await;
+    assert!(!second.settled().await);
+    let docker = Fixture::beside(&socket(), mark.with(None), home.path()).await;
+    eventually("the engine is another's", async || docker.notes().iter().any(|note| note.contains("another"))).await;
+    drop(docker);
+    // With the engine's id, that is.
+    let proxy = fixture.proxy.as_ref().unwrap();
+    proxy.forgive("/info");
+    let docker = Fixture::beside(&proxy.path(), mark.with(None), home.path()).await;
+    eventually("the engine is another's", async || docker.notes().iter().any(|note| note.contains("another"))).await;
+    let kept = foreign(&fixture, 60).await;
+    let error = docker.renew(&kept, in_seconds(3600)).await.unwrap_err();
+    assert!(error.message.contains("cannot be told"), "the owner would end it before: {error}");
+    by_hand::remove(&fixture, &format!("sandbox-{kept}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_networks_are_refused_the_engine_says_which_there_are() {
+    let options = DockerOptions { network_mode: "osb-test-nowhere".to_owned(), ..options() };
+    let fixture = Fixture::start_behind_proxy_with(options).await;
+    fixture.proxy.as_ref().unwrap().refuse("GET", "/networks", 403);
+    let error = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap_err();
+    assert!(error.message.contains("osb-test-nowhere not found"), "{error}");
 }

@@ -15,10 +15,11 @@ use bollard::{
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
-use super::{Inner, cache::Cache, describe, expiry::Expiry, labels};
+use super::{Inner, cache::Cache, describe, expiry::Expiry, labels, shared_expiry};
 
-/// What can change the picture of a container; the rest (exec, archive, health) is much and means nothing here.
-const ACTIONS: [&str; 12] = [
+/// What can change the picture of a container, or concerns a volume; the rest (exec, archive, health) is much and means
+/// nothing here.
+const ACTIONS: [&str; 13] = [
     "create",
     "start",
     "restart",
@@ -31,6 +32,7 @@ const ACTIONS: [&str; 12] = [
     "destroy",
     "connect",
     "disconnect",
+    "prune",
 ];
 
 /// How many changed containers may wait for their new look; the next list looks at the others.
@@ -67,6 +69,8 @@ async fn follow(inner: &Inner) -> Result<(), Error> {
     let since = inner.engine.now().await?.map(unix_time);
     let mut streams = inner.engine.event_streams();
     inner.cache.set_live(true);
+    // Nobody told what was removed before.
+    inner.owner.look_for_lost();
     let mut events = pin!(inner.engine.api.events(Some(options(since))));
     let mut refreshes = FuturesUnordered::new();
     refreshes.push(boxed(warm(inner)));
@@ -137,6 +141,18 @@ fn note(inner: &Inner, event: EventMessage) -> Option<String> {
         inner.creations.appeared(name);
     }
     match event.typ? {
+        EventMessageTypeEnum::VOLUME => {
+            let volume = actor.id.unwrap_or_default();
+            // Some engines tell a prune as a whole, others each of its volumes.
+            match event.action.as_deref()? {
+                "destroy" if inner.owner.is_own(&volume) => inner.owner.look_for_lost(),
+                // Another gateway's, whose time this one may know better.
+                "create" if shared_expiry::is_again(&volume) => inner.owner.look_for_lost(),
+                "prune" => inner.owner.look_for_lost(),
+                _ => {}
+            }
+            None
+        }
         EventMessageTypeEnum::NETWORK => note_network(&inner.cache, event.action.as_deref()?, &attributes),
         // Not every container is a sandbox; the engine's own filter by label would keep the networks' events back.
         EventMessageTypeEnum::CONTAINER if attributes.contains_key(labels::ID) => {
@@ -233,7 +249,7 @@ fn unix_time(time: jiff::Timestamp) -> String {
 fn options(since: Option<String>) -> EventsOptions {
     let filter =
         |name: &str, values: &[&str]| (name.to_owned(), values.iter().map(|value| (*value).to_owned()).collect());
-    let filters = [filter("type", &["container", "network"]), filter("event", &ACTIONS)];
+    let filters = [filter("type", &["container", "network", "volume"]), filter("event", &ACTIONS)];
     EventsOptions { since, until: None, filters: Some(filters.into()) }
 }
 

@@ -32,6 +32,9 @@ const NOT_NOW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mi
 /// How often it is looked at whether this gateway's home still owns the engine.
 const STAND: Duration = Duration::from_mins(1);
 
+/// How long it is waited after something was lost, and after nobody could be told of it.
+const LOST: Duration = Duration::from_secs(3);
+
 /// The longest single wait. A timer of years would overflow, and a clock that is set is noticed this soon.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -207,12 +210,26 @@ pub(super) async fn run(inner: Arc<Inner>, mut commands: Commands) {
     }
 }
 
-/// Keeps what is told of the engine's owner and of this gateway's home right. Never ends.
+/// Keeps what is told of the engine's owner, of this gateway's home and of moved expiries right. Never ends.
 async fn stand(inner: &Inner) {
+    let mut is_lost = false;
     loop {
+        // Makes the mark again as well.
         inner.stand().await;
         inner.is_at_home().await;
-        tokio::time::sleep(STAND).await;
+        is_lost = is_lost
+            && inner
+                .tell_again()
+                .await
+                .inspect_err(|error| {
+                    tracing::warn!(%error, "what the engine tells of moved expiries could not be made right yet");
+                })
+                .is_err();
+        is_lost |= tokio::time::timeout(STAND, inner.owner.lost()).await.is_ok();
+        if is_lost {
+            // A prune takes many at once, and renewals take theirs.
+            tokio::time::sleep(LOST).await;
+        }
     }
 }
 

@@ -11,10 +11,15 @@
 //! that comes, with one exception: a home that is new to servers, on an engine with sandboxes that it knows nothing of,
 //! is a visitor. A home that another server has used, the Python one above all, is that server's successor.
 //!
+//! The volume can be pruned with any other that no container uses. Its home makes it again, as soon as it notices; a home that
+//! has seen it to be another's remembers that, and does not. Where the calls for all this are refused ([`permits`]), a gateway
+//! goes by what it would be without a mark.
+//!
 //! What one gateway renews and another would end is told to the other by [`super::shared_expiry`].
 
 mod home;
 mod mark;
+pub(super) mod permits;
 
 use std::{
     io,
@@ -22,10 +27,15 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use tokio::sync::Notify;
+
 use crate::config::ExpiryScope;
 
-use self::home::{Home, Identity};
-use super::{Inner, engine::text, labels};
+use self::{
+    home::{Home, Identity},
+    permits::Permits,
+};
+use super::{Inner, engine::text, labels, shared_expiry};
 
 /// The name of the volume that says which home owns the engine.
 pub(super) const MARK: &str = "opensandbox-gateway-owner";
@@ -37,8 +47,9 @@ pub(super) struct Owner {
     mark: String,
     home: Home,
     state: Mutex<State>,
-    /// Held while the mark is looked at, so that one decision is made at a time.
-    deciding: tokio::sync::Mutex<()>,
+    pub(super) permits: Permits,
+    /// The mark, or what was told of an expiry, may be gone from the engine.
+    lost: Notify,
 }
 
 #[derive(Debug)]
@@ -49,6 +60,10 @@ struct State {
     /// The home's id could not be read when it was last looked for.
     is_lost: bool,
     standing: Standing,
+    /// How many decisions about that have begun, and which of them the standing is of. They go side by side, since an engine
+    /// may let one hang.
+    decisions: u64,
+    decided: u64,
 }
 
 /// What this gateway is to the engine.
@@ -58,10 +73,19 @@ pub(super) enum Standing {
     Unknown(String),
     /// The mark is of this home.
     Owner,
+    /// It would be, but may not be made.
+    Unmarked,
     /// The mark is of another home: what it says of itself.
     Foreign(String),
     /// There is no mark, and there are sandboxes that this home knows nothing of.
     Visitor,
+}
+
+impl Standing {
+    /// Whether all sandboxes end here.
+    pub(super) fn ends_all(&self) -> bool {
+        matches!(self, Self::Owner | Self::Unmarked)
+    }
 }
 
 /// Whether a sandbox whose time is up is to be removed.
@@ -82,9 +106,11 @@ impl Owner {
             identity: None,
             is_lost: false,
             standing: Standing::Unknown("it was not looked for yet".to_owned()),
+            decisions: 0,
+            decided: 0,
         };
         let (state, home) = (Mutex::new(state), Home::new(state_dir));
-        Self { scope, mark, home, state, deciding: tokio::sync::Mutex::default() }
+        Self { scope, mark, home, state, permits: Permits::default(), lost: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -103,6 +129,26 @@ impl Owner {
         let state = self.state();
         let own = state.identity.as_ref().map(|identity| &identity.id);
         own.into_iter().chain([&state.stand_in]).any(|home| signed == signature(home, id))
+    }
+
+    /// Whether the engine was another home's when it was last looked at.
+    pub(super) fn is_foreign(&self) -> bool {
+        matches!(self.state().standing, Standing::Foreign(_))
+    }
+
+    /// Whether gateways know of each other by the volume of this name.
+    pub(super) fn is_own(&self, volume: &str) -> bool {
+        volume == self.mark || volume.starts_with(shared_expiry::PREFIX)
+    }
+
+    /// Such a volume may be gone.
+    pub(super) fn look_for_lost(&self) {
+        self.lost.notify_one();
+    }
+
+    /// Waits until one may be gone.
+    pub(super) async fn lost(&self) {
+        self.lost.notified().await;
     }
 
     /// What the body of `/ready` is to say.
@@ -135,6 +181,9 @@ const FOREIGN: &str = "Sandboxes that this gateway neither created nor renewed d
 const VISITOR: &str = "Sandboxes that this gateway neither created nor renewed do not end by their time here: its home \
                        directory is new and they were there before. Set docker.expiry to say what is wanted.";
 
+const UNMARKED: &str = "Calls on volumes are refused here, so gateways on this engine do not know of each other: all \
+                        sandboxes end by their time as this gateway knows it.";
+
 const UNKNOWN: &str = "Sandboxes that this gateway neither created nor renewed do not end by their time here yet: \
                        whether it owns this engine cannot be told.";
 
@@ -148,6 +197,7 @@ fn scope_note(scope: Option<ExpiryScope>, standing: &Standing) -> Option<&'stati
         (Some(ExpiryScope::Off), _) => Some(OFF),
         (Some(ExpiryScope::Own), _) => Some(OWN),
         (Some(ExpiryScope::All), _) | (None, Standing::Owner) => None,
+        (None, Standing::Unmarked) => Some(UNMARKED),
         (None, Standing::Foreign(_)) => Some(FOREIGN),
         (None, Standing::Visitor) => Some(VISITOR),
         (None, Standing::Unknown(_)) => Some(UNKNOWN),
@@ -212,7 +262,7 @@ impl Inner {
             // Without its id it may be this home's after all.
             Some(_) => self.find_identity().await.map_or(Verdict::NotNow, |_| Verdict::Leave),
             None => match self.stand().await {
-                Standing::Owner => Verdict::Remove,
+                Standing::Owner | Standing::Unmarked => Verdict::Remove,
                 Standing::Foreign(_) | Standing::Visitor => Verdict::Leave,
                 Standing::Unknown(_) => Verdict::NotNow,
             },
@@ -227,13 +277,23 @@ impl Inner {
 
     /// What this gateway is to the engine now. Changes are told.
     pub(super) async fn stand(&self) -> Standing {
-        let _deciding = self.owner.deciding.lock().await;
+        let number = {
+            let mut state = self.owner.state();
+            state.decisions += 1;
+            state.decisions
+        };
         let standing = match self.decide().await {
             Ok(standing) => standing,
             Err(cause) => Standing::Unknown(cause),
         };
-        let before = std::mem::replace(&mut self.owner.state().standing, standing.clone());
-        if before != standing {
+        let is_news = {
+            let mut state = self.owner.state();
+            // One that hung says nothing of now.
+            let is_newest = number > state.decided;
+            state.decided = state.decided.max(number);
+            is_newest && std::mem::replace(&mut state.standing, standing.clone()) != standing
+        };
+        if is_news {
             self.tell(&standing);
         }
         standing
@@ -249,7 +309,10 @@ impl Inner {
             self.find_identity().await.map_err(|error| format!("the gateway's id cannot be read: {error}"))?;
         let engine_failed = |error: bollard::errors::Error| format!("the engine cannot be asked: {}", text(&error));
         match self.find_mark().await.map_err(engine_failed)? {
-            Some(mark) if mark.is_of(&identity.id) => Ok(Standing::Owner),
+            Some(mark) if mark.is_of(&identity.id) => {
+                self.remember(&identity, false).await.map_err(engine_failed)?;
+                Ok(Standing::Owner)
+            }
             Some(mark) if self.owner.scope == Some(ExpiryScope::All) => {
                 tracing::warn!(
                     mark = self.owner.mark,
@@ -258,15 +321,45 @@ impl Inner {
                 );
                 self.take_mark(&identity.id).await.map_err(engine_failed)
             }
-            Some(mark) => Ok(Standing::Foreign(mark.who())),
-            None => {
-                let is_heir = identity.is_heir || self.owner.scope == Some(ExpiryScope::All);
-                if !is_heir && self.has_strangers().await? {
-                    return Ok(Standing::Visitor);
-                }
+            Some(mark) => {
+                self.remember(&identity, true).await.map_err(engine_failed)?;
+                Ok(Standing::Foreign(mark.who()))
+            }
+            None if self.owner.scope == Some(ExpiryScope::All) => {
                 self.make_mark(&identity.id).await.map_err(engine_failed)
             }
+            None if self.is_remembered(&identity).await.map_err(engine_failed)? => {
+                Ok(Standing::Foreign("the home that made the mark; it is gone until that makes it again".to_owned()))
+            }
+            None if !identity.is_heir && self.has_strangers().await? => Ok(Standing::Visitor),
+            None => self.make_mark(&identity.id).await.map_err(engine_failed),
         }
+    }
+
+    /// Whether the engine was another home's when this home last saw its mark.
+    async fn is_remembered(&self, identity: &Identity) -> Result<bool, bollard::errors::Error> {
+        Ok(!identity.foreign.is_empty() && identity.is_foreign_to(self.engine.id().await?.unwrap_or_default()))
+    }
+
+    /// Keeps in the home whether the engine is another home's.
+    async fn remember(&self, identity: &Identity, is_foreign: bool) -> Result<(), bollard::errors::Error> {
+        if !is_foreign && identity.foreign.is_empty() {
+            return Ok(());
+        }
+        let engine = self.engine.id().await?.unwrap_or_default();
+        if identity.is_foreign_to(engine) == is_foreign {
+            return Ok(());
+        }
+        let (home, id, engine) = (self.owner.home.clone(), identity.id.clone(), engine.to_owned());
+        let noted = self.reads.run(move || home.note_foreign(&id, &engine, is_foreign)).await.flatten();
+        match noted {
+            Ok(identity) => self.owner.state().identity = Some(identity),
+            Err(error) => self
+                .owner
+                .home
+                .complain(&error, "without the engine's mark this gateway does not know whose engine it is"),
+        }
+        Ok(())
     }
 
     /// Whether there are sandboxes with an expiry that this home has neither created nor renewed.
@@ -295,6 +388,10 @@ impl Inner {
             Standing::Visitor if is_explicit => tracing::info!("{OWN}"),
             Standing::Owner => {
                 tracing::info!(mark, "this gateway's home owns the engine: all sandboxes end by their time here")
+            }
+            // The refusal was told.
+            Standing::Unmarked => {
+                tracing::info!("this gateway's home would own the engine: all sandboxes end by their time here")
             }
             Standing::Foreign(who) => tracing::warn!(
                 mark,

@@ -5,7 +5,12 @@
 //! there too: by a volume without content, whose labels have the sandbox and the time. A gateway that is about to end a
 //! sandbox looks for those, and lets it live to the latest time that it knows of. The Python server does not look.
 //!
+//! These volumes can be pruned: whoever told by one that is gone tells it again, see [`Inner::tell_again`]. Where the calls for
+//! them are refused, there is nobody to tell and nothing to be told ([`super::owner::permits`]).
+//!
 //! Each renewal makes a volume of its own before it removes those of renewals before, so that there is one at any time.
+
+use std::collections::HashMap;
 
 use bollard::{
     errors::Error,
@@ -13,12 +18,15 @@ use bollard::{
     query_parameters::ListVolumesOptions,
 };
 use futures_util::future::join_all;
+use uuid::Uuid;
 
 use super::{
     Inner,
     describe::expiry_time,
     engine::{is_missing, text},
+    find::query_failed,
     labels,
+    owner::permits::Call,
 };
 use crate::{
     model::timestamp::Timestamp,
@@ -28,11 +36,17 @@ use crate::{
 /// The beginning of the names of these volumes.
 pub(super) const PREFIX: &str = "opensandbox-expiry-";
 
+/// In the place of the time of what is told again: when that was told first is not known any more.
+const AGAIN: i64 = 0;
+
+/// What stands between the sandbox and a random id in the name of such a volume.
+const NAMED_AGAIN: &str = "-again-";
+
 /// What one of the volumes says.
 #[derive(Debug, PartialEq)]
 struct Told {
     volume: String,
-    /// When it was told, in Unix milliseconds.
+    /// When it was told first, in Unix milliseconds; or [`AGAIN`].
     at: i64,
     expires_at: Timestamp,
 }
@@ -45,6 +59,16 @@ impl Told {
             expires_at: expiry_time(labels::value(&volume.labels, labels::EXPIRES_AT)?)?,
         })
     }
+
+    /// Whether this counts, and not `other`. What was told again counts less than any renewal.
+    fn counts_before(&self, other: &Self) -> bool {
+        (self.at, self.expires_at) > (other.at, other.expires_at)
+    }
+}
+
+/// Whether a volume of this name is one that tells again.
+pub(super) fn is_again(volume: &str) -> bool {
+    volume.starts_with(PREFIX) && volume.contains(NAMED_AGAIN)
 }
 
 impl Inner {
@@ -58,7 +82,7 @@ impl Inner {
             let told = Told::of(&volume).ok_or_else(|| {
                 std::io::Error::other(format!("the labels of the volume '{}' cannot be understood", volume.name))
             })?;
-            if newest.as_ref().is_none_or(|newest| told.at > newest.at) {
+            if newest.as_ref().is_none_or(|newest| told.counts_before(newest)) {
                 newest = Some(told);
             }
         }
@@ -90,25 +114,87 @@ impl Inner {
         let at = jiff::Timestamp::now().as_millisecond();
         // Later than any before, whatever other machines' clocks say.
         let at = before.iter().filter_map(Told::of).map(|told| told.at.saturating_add(1)).fold(at, i64::max);
+        if self.make_told(id, at, time).await.map_err(failed)? {
+            self.remove_told(id, &before).await;
+        } else if self.owner.is_foreign() {
+            let text = format!(
+                "The expiry of sandbox {id} was not moved: another gateway's home owns the engine, and cannot be told since \
+                 new volumes are refused here."
+            );
+            return Err(RuntimeError::new(ErrorKind::StoreFailed, text));
+        }
+        Ok(())
+    }
+
+    /// Whether no other gateway ends this sandbox: this home owns the engine, and no other created the sandbox.
+    async fn is_alone_with(&self, id: &str, created_by: Option<&str>) -> bool {
+        !self.is_another_s(id, created_by) && self.stand().await.ends_all()
+    }
+
+    fn is_another_s(&self, id: &str, created_by: Option<&str>) -> bool {
+        created_by.is_some() && !self.owner.has_created(id, created_by)
+    }
+
+    /// Makes the volume that tells of an expiry; `at` is [`AGAIN`] for one that was told before. Answers whether it may.
+    async fn make_told(&self, id: &str, at: i64, time: Timestamp) -> Result<bool, Error> {
+        let name = match at {
+            AGAIN => format!("{PREFIX}{id}{NAMED_AGAIN}{}", Uuid::new_v4()),
+            at => format!("{PREFIX}{id}-{at}"),
+        };
         let told = [
             (labels::EXPIRY_OF, id.to_owned()),
             (labels::EXPIRES_AT, time.to_label()),
             (labels::MOVED_AT, at.to_string()),
         ];
         let request = VolumeCreateRequest {
-            name: Some(format!("{PREFIX}{id}-{at}")),
+            name: Some(name),
             labels: Some(told.map(|(key, value)| (key.to_owned(), value)).into()),
             ..Default::default()
         };
-        self.engine.within(self.engine.api.create_volume(request)).await.map_err(failed)?;
-        self.remove_told(id, &before).await;
-        Ok(())
+        let made = self.engine.within(self.engine.api.create_volume(request)).await;
+        Ok(self.owner.permits.judge(Call::Create, made)?.is_some())
     }
 
-    /// Whether no other gateway ends this sandbox: this home owns the engine, and no other created the sandbox.
-    async fn is_alone_with(&self, id: &str, created_by: Option<&str>) -> bool {
-        let is_another_s = created_by.is_some() && !self.owner.has_created(id, created_by);
-        !is_another_s && self.stand().await == super::owner::Standing::Owner
+    /// Tells again what this home has moved and nothing on the engine tells any more. Of several homes that moved the expiry of
+    /// one sandbox, the latest time then counts.
+    ///
+    /// # Errors
+    /// The engine cannot be asked, or a sandbox could not be told of.
+    pub(super) async fn tell_again(&self) -> Result<(), RuntimeError> {
+        let Some(volumes) = self.listed(None).await.map_err(query_failed)? else { return Ok(()) };
+        let mut told: HashMap<&str, Told> = HashMap::new();
+        for volume in &volumes {
+            if let (Some(id), Some(next)) = (labels::value(&volume.labels, labels::EXPIRY_OF), Told::of(volume))
+                && told.get(id).is_none_or(|before| next.counts_before(before))
+            {
+                told.insert(id, next);
+            }
+        }
+        let ends_all = self.stand().await.ends_all();
+        for (id, overlay) in self.overlays().await {
+            let told = told.get(id.as_str());
+            let is_due = |time: Timestamp| told.is_none_or(|told| told.at == AGAIN && told.expires_at < time);
+            let is_moved = overlay.expires_at.is_some_and(|time| time > Timestamp::now() && is_due(time));
+            if !is_moved || self.cache.lacks(&id) {
+                continue;
+            }
+            let created_by = match self.look(&id).await {
+                Ok(picture) => picture.created_by.clone(),
+                Err(error) if error.kind == ErrorKind::SandboxNotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if told.is_none() && ends_all && !self.is_another_s(&id, created_by.as_deref()) {
+                continue;
+            }
+            let _turn = self.turns.turn(&id).await;
+            // Gone with the sandbox, if that was removed meanwhile.
+            if let Ok(Some(time)) = self.moved_expiry(&id).await
+                && self.make_told(&id, AGAIN, time).await.map_err(query_failed)?
+            {
+                tracing::info!(sandbox = id, "told the sandbox's moved expiry again, which was gone from the engine");
+            }
+        }
+        Ok(())
     }
 
     /// Removes what was told of a sandbox that is gone. Trouble is only logged.
@@ -133,15 +219,21 @@ impl Inner {
         join_all(removals).await;
     }
 
-    /// The volumes that tell of one sandbox, or of all.
+    /// The volumes that tell of one sandbox, or of all; none where they are not to be had.
     pub(super) async fn told_volumes(&self, id: Option<&str>) -> Result<Vec<Volume>, Error> {
+        Ok(self.listed(id).await?.unwrap_or_default())
+    }
+
+    /// The same; nothing where they are not to be had.
+    async fn listed(&self, id: Option<&str>) -> Result<Option<Vec<Volume>>, Error> {
         let key = labels::EXPIRY_OF;
         let filter = id.map_or_else(|| key.to_owned(), |id| format!("{key}={id}"));
         let options = ListVolumesOptions { filters: Some([("label".to_owned(), vec![filter])].into()) };
-        let found = self.engine.within(self.engine.api.list_volumes(Some(options))).await?;
+        let found = self.engine.within(self.engine.api.list_volumes(Some(options))).await;
+        let Some(found) = self.owner.permits.judge(Call::List, found)? else { return Ok(None) };
         let mut volumes = found.volumes.unwrap_or_default();
         // A volume of another name is not a gateway's.
         volumes.retain(|volume| volume.name.starts_with(PREFIX));
-        Ok(volumes)
+        Ok(Some(volumes))
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 use uuid::Uuid;
 
 use crate::state_file::{self, Complaints};
@@ -25,6 +26,9 @@ const BESIDE: &str = ".gateway-";
 /// The most bytes of it.
 const LARGEST: u64 = 4096;
 
+/// How many engines of other homes are remembered, the last that were seen.
+const ENGINES: usize = 16;
+
 /// A server's folder, `~/.opensandbox`. All functions but [`Home::complain`] block.
 #[derive(Debug, Clone)]
 pub(super) struct Home {
@@ -39,6 +43,16 @@ pub(in crate::runtime::docker) struct Identity {
     pub(super) id: String,
     /// A server had used the home before the id was made.
     pub(super) is_heir: bool,
+    /// The engines, by their ids, that were another home's when they were last looked at: should their mark be gone, it is not
+    /// this home that makes it again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) foreign: Vec<String>,
+}
+
+impl Identity {
+    pub(super) fn is_foreign_to(&self, engine: &str) -> bool {
+        self.foreign.iter().any(|known| known == engine)
+    }
 }
 
 impl Home {
@@ -72,17 +86,38 @@ impl Home {
         if let Some(identity) = self.find()? {
             return Ok(identity);
         }
-        let identity = Identity { id: fresh.to_owned(), is_heir: self.was_used()? };
+        let identity = Identity { id: fresh.to_owned(), is_heir: self.was_used()?, foreign: Vec::new() };
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        // Whole or not at all, and only this user can read it.
-        let mut file = tempfile::Builder::new().prefix(BESIDE).tempfile_in(&self.folder)?;
-        file.write_all(&serde_json::to_vec(&identity)?)?;
-        file.as_file().sync_all()?;
-        match file.persist_noclobber(self.folder.join(FILE)) {
+        match self.written(&identity)?.persist_noclobber(self.folder.join(FILE)) {
             Err(error) if error.error.kind() != ErrorKind::AlreadyExists => return Err(error.error),
             _ => fs::File::open(&self.folder)?.sync_all()?,
         }
         self.find()?.ok_or_else(|| io::Error::other("it is gone at once"))
+    }
+
+    /// Notes in the file of the home `id` whether an engine is another home's.
+    ///
+    /// # Errors
+    /// It cannot be read, is another home's, or cannot be written.
+    pub(super) fn note_foreign(&self, id: &str, engine: &str, is_foreign: bool) -> io::Result<Identity> {
+        let found = self.find()?.filter(|found| found.id == id);
+        let mut identity = found.ok_or_else(|| io::Error::other("it is gone, or another gateway's"))?;
+        identity.foreign.retain(|known| known != engine);
+        if is_foreign {
+            identity.foreign.truncate(ENGINES - 1);
+            identity.foreign.insert(0, engine.to_owned());
+        }
+        self.written(&identity)?.persist(self.folder.join(FILE))?;
+        fs::File::open(&self.folder)?.sync_all()?;
+        Ok(identity)
+    }
+
+    /// A file beside the identity's, to be put in its place: whole or not at all, and only this user can read it.
+    fn written(&self, identity: &Identity) -> io::Result<NamedTempFile> {
+        let mut file = tempfile::Builder::new().prefix(BESIDE).tempfile_in(&self.folder)?;
+        file.write_all(&serde_json::to_vec(identity)?)?;
+        file.as_file().sync_all()?;
+        Ok(file)
     }
 
     /// Whether a server has kept its state in the folder. Clients and operators keep files of theirs there, too: osb its
@@ -117,7 +152,7 @@ mod tests {
         assert_eq!(home.find().unwrap(), None);
         let (first, second) = (Uuid::new_v4().to_string(), Uuid::new_v4().to_string());
         let made = home.find_or_make(&first).unwrap();
-        assert_eq!(made, Identity { id: first, is_heir: false });
+        assert_eq!(made, Identity { id: first, is_heir: false, foreign: Vec::new() });
         assert_eq!(home.find_or_make(&second).unwrap(), made);
         assert_eq!(home.find().unwrap(), Some(made));
         let file = fs::metadata(home.folder.join(FILE)).unwrap();
@@ -133,6 +168,25 @@ mod tests {
         assert!(!other, "the file is a client's");
         fs::write(folder.path().join("opensandbox.db"), "").unwrap();
         assert!(Home::new(folder.path()).find_or_make(&Uuid::new_v4().to_string()).unwrap().is_heir);
+    }
+
+    #[test]
+    fn the_engines_of_other_homes_are_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let (home, id) = (Home::new(folder.path()), Uuid::new_v4().to_string());
+        // As releases before wrote it.
+        fs::write(folder.path().join(FILE), format!(r#"{{"id":"{id}","is_heir":true}}"#)).unwrap();
+        for number in 0..100 {
+            home.note_foreign(&id, &format!("{number}{}", "x".repeat(128)), true).unwrap();
+        }
+        let noted = home.note_foreign(&id, "a", true).unwrap();
+        assert_eq!(home.note_foreign(&id, "a", true).unwrap(), noted);
+        assert_eq!(home.find().unwrap(), Some(noted.clone()));
+        assert!(noted.is_heir && noted.is_foreign_to("a") && !noted.is_foreign_to("b"));
+        assert_eq!(noted.foreign.len(), ENGINES);
+        assert!(!home.note_foreign(&id, "a", false).unwrap().is_foreign_to("a"));
+        assert!(home.note_foreign(&Uuid::new_v4().to_string(), "a", true).is_err(), "another home's file");
+        assert_eq!(fs::read_dir(&home.folder).unwrap().count(), 1);
     }
 
     /// Another id in its place would make a stranger of this home.

@@ -7,7 +7,7 @@ use bollard::{
     models::{Volume, VolumeCreateRequest},
 };
 
-use super::{Inner, Standing};
+use super::{Inner, Standing, permits::Call};
 use crate::runtime::docker::{engine::is_missing, labels};
 
 /// How often a mark that is taken over is tried to be replaced, should somebody use the volume.
@@ -38,12 +38,14 @@ impl Mark {
 }
 
 impl Inner {
+    /// The mark; nothing if there is none, or none is to be seen.
     pub(super) async fn find_mark(&self) -> Result<Option<Mark>, Error> {
-        match self.engine.within(self.engine.api.inspect_volume(&self.owner.mark)).await {
+        let found = match self.engine.within(self.engine.api.inspect_volume(&self.owner.mark)).await {
             Ok(volume) => Ok(Some(Mark::of(&volume))),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(error),
-        }
+        };
+        Ok(self.owner.permits.judge(Call::Inspect, found)?.flatten())
     }
 
     /// Makes the mark. The engine answers with another gateway's if that was first.
@@ -58,8 +60,13 @@ impl Inner {
             labels: Some(HashMap::from(own.map(|(key, value)| (key.to_owned(), value)))),
             ..Default::default()
         };
-        let mark = Mark::of(&self.engine.within(self.engine.api.create_volume(request)).await?);
-        Ok(if mark.is_of(id) { Standing::Owner } else { Standing::Foreign(mark.who()) })
+        let made = self.engine.within(self.engine.api.create_volume(request)).await;
+        let made = self.owner.permits.judge(Call::Create, made)?.as_ref().map(Mark::of);
+        Ok(match made {
+            Some(mark) if mark.is_of(id) => Standing::Owner,
+            Some(mark) => Standing::Foreign(mark.who()),
+            None => Standing::Unmarked,
+        })
     }
 
     /// Makes the mark in the place of another home's.
@@ -71,7 +78,7 @@ impl Inner {
                 _ => {}
             }
             standing = self.make_mark(id).await?;
-            if standing == Standing::Owner {
+            if standing.ends_all() {
                 break;
             }
         }
