@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     engine::{Engine, is_missing, platform_text, text},
-    mask::Mask,
+    mask::{self, Mask},
 };
 
 /// The longest reference of an image, in bytes. A repository's name has at most 255 (distribution/reference).
@@ -98,14 +98,15 @@ async fn pull(engine: &Engine, source: &ImageSource, platform: Option<&Platform>
         Some(auth) => Some(of_request(auth)),
         None => engine.client_config.credentials(&source.uri).await,
     };
-    tracing::info!(image = source.uri, has_credentials = credentials.is_some(), "pulling");
-    let mask = mask(credentials.as_ref());
+    let image = mask::reference(&source.uri);
+    tracing::info!(image, has_credentials = credentials.is_some(), "pulling");
+    let mask = secrets(credentials.as_ref());
     let mut progress = engine.api.create_image(Some(options), None, credentials);
     // A pull may take long; what is limited is the silence between two reports.
     loop {
         let step = engine.within(async { progress.next().await.transpose() }).await;
         let Some(step) = step.map_err(|error| mask.error(error))? else { return Ok(()) };
-        tracing::trace!(image = source.uri, status = step.status, "pulling");
+        tracing::trace!(image, status = step.status, "pulling");
     }
 }
 
@@ -115,7 +116,7 @@ fn of_request(auth: &RegistryAuth) -> DockerCredentials {
 }
 
 /// What of credentials must not be told; an address of a registry may be.
-fn mask(credentials: Option<&DockerCredentials>) -> Mask {
+fn secrets(credentials: Option<&DockerCredentials>) -> Mask {
     let secrets = credentials.into_iter().flat_map(|all| {
         [&all.password, &all.username, &all.identitytoken, &all.registrytoken, &all.auth].into_iter().flatten()
     });
@@ -152,7 +153,11 @@ impl Failure<'_> {
     }
 
     fn failed(&self, what: &str, cause: &str) -> RuntimeError {
-        let uri = &self.source.uri[..self.source.uri.floor_char_boundary(MAX_REFERENCE)];
+        let login = mask::login(&self.source.uri).to_owned();
+        let password = login.rsplit_once(':').map(|(_, password)| password.to_owned());
+        let cause = Mask::new(&[], [&login].into_iter().chain(&password)).apply(cause);
+        let uri = mask::reference(&self.source.uri);
+        let uri = &uri[..uri.floor_char_boundary(MAX_REFERENCE)];
         tracing::warn!(image = uri, cause, "could not {what} an image");
         RuntimeError::new(ErrorKind::ImagePullFailed, format!("Failed to {what} image {uri}: {cause}"))
     }
@@ -184,7 +189,14 @@ mod tests {
     fn credentials_are_in_no_error() {
         let credentials = of_request(&RegistryAuth { username: "alice".to_owned(), password: "s3cr".to_owned() });
         let error = Error::DockerStreamError { error: "denied for alice:s3cr".to_owned() };
-        assert_eq!(text(&mask(Some(&credentials)).error(error)), "denied for ***:***");
+        assert_eq!(text(&secrets(Some(&credentials)).error(error)), "denied for ***:***");
+    }
+
+    #[test]
+    fn a_login_in_a_reference_is_in_no_error() {
+        let source = ImageSource { uri: "u:SECRET@host/x".to_owned(), auth: None };
+        let error = Failure { source: &source }.pull("bad u:SECRET@host/x, bad library/u:SECRET, bad SECRET");
+        assert_eq!(error.message, "Failed to pull image ***@host/x: bad ***@host/x, bad library/***, bad ***");
     }
 
     #[test]

@@ -95,6 +95,28 @@ impl Mask {
     }
 }
 
+/// A reference of an image without what stands before its host, where some write a login. No registry takes one there, so
+/// it is in no reference that works.
+pub(super) fn reference(text: &str) -> String {
+    let logged_in = login(text);
+    if logged_in.is_empty() { text.to_owned() } else { format!("{MASK}{}", &text[logged_in.len()..]) }
+}
+
+/// The login in a reference: all before the last `@` but for that of a digest.
+pub(super) fn login(reference: &str) -> &str {
+    let before = |text: &str| text.rfind('@');
+    let Some(last) = before(reference) else { return "" };
+    let end = if is_digest(&reference[last + 1..]) { before(&reference[..last]) } else { Some(last) };
+    end.map_or("", |end| &reference[..end])
+}
+
+/// Whether a text is `algorithm:hex`.
+fn is_digest(text: &str) -> bool {
+    let is_algorithm = |name: &str| name.starts_with(|c: char| c.is_ascii_lowercase()) && !name.contains(['/', '@']);
+    let is_hex = |hash: &str| hash.len() >= 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.split_once(':').is_some_and(|(algorithm, hash)| is_algorithm(algorithm) && is_hex(hash))
+}
+
 /// As JSON writes it within quotes.
 fn escaped(value: &str) -> String {
     let written = serde_json::Value::from(value).to_string();
@@ -191,6 +213,22 @@ mod tests {
             masked(&["TOKEN=abcdef"], "invalid: \"TOKEN=%61bc\" and TOKEN="),
             "invalid: \"TOKEN=***\" and TOKEN="
         );
+    }
+
+    #[test]
+    fn a_login_in_a_reference_is_not_told() {
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        for (text, expected) in [
+            ("u:SECRET@host/x", "***@host/x".to_owned()),
+            ("SECRET@host", "***@host".to_owned()),
+            ("https://u:SECRET@host/x:1", "***@host/x:1".to_owned()),
+            ("u:SE@CR/ET@host/x", "***@host/x".to_owned()),
+            (&format!("u:SECRET@host/x@{digest}"), format!("***@host/x@{digest}")),
+            (&format!("host:5000/x:1@{digest}"), format!("host:5000/x:1@{digest}")),
+            ("host:5000/x:1", "host:5000/x:1".to_owned()),
+        ] {
+            assert_eq!(reference(text), expected, "{text}");
+        }
     }
 
     #[test]
