@@ -185,6 +185,54 @@ async fn execd_never_lands_in_a_client_s_volume() {
     }
 }
 
+/// The engine follows the links of the image to where it mounts.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_link_of_an_image_leads_a_mount_to_where_the_server_writes() {
+    let fixture = Fixture::start_behind_proxy().await;
+    let deep = format!("/deep{}", "/d".repeat(300));
+    let script = "mkdir -p /opt/here /data; ln -s /opt /lnk; ln -s nowhere/../opt/opensandbox /gone; ln -s lnk /chain; \
+                  ln -s /dev /ld; ln -s / /root-link; ln -s / /data/up; ln -s loop /loop; ln -s /opt/here /fine";
+    let image = linked_image(&fixture.run, &format!("{script}; mkdir -p {deep}"));
+    let name = format!("osb-test-{}", fixture.run);
+    let wanted = |path: &str| CreateRequest {
+        image: Some(ImageSource { uri: image.clone(), auth: None }),
+        volumes: vec![
+            Volume { name: "w".to_owned(), ..volume("/data/x", None, claim(&format!("{name}-2"))) },
+            volume(path, None, claim(&name)),
+        ],
+        ..request(&["sleep", "100"])
+    };
+    for path in [
+        "/lnk/opensandbox",
+        "/lnk",
+        "/gone",
+        "/gone/execd",
+        "/chain/opensandbox/x",
+        "/ld/x",
+        "/root-link",
+        "/root-link/opt",
+        "/data/up/data/up/lnk/opensandbox",
+    ] {
+        let error = fixture.docker.create(wanted(path)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidMountPath), "{path}: {error}");
+        assert!(error.message.starts_with(&format!("Mount path '{path}' leads by links of the image to")), "{error}");
+    }
+    let error = fixture.docker.create(wanted("/loop/x")).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::StartFailed, "{error}");
+    for path in ["/fine/x", "/lnk/other/new", "/new/deep"] {
+        let id = fixture.docker.create(wanted(path)).await.unwrap().id;
+        fixture.docker.delete(&id).await.unwrap();
+    }
+    // Many steps of an image are not walked for one request.
+    let error = fixture.docker.create(wanted(&deep)).await.unwrap_err();
+    assert_eq!(error.message, "The mount paths lead through more than 256 directories of the image.");
+    assert!(fixture.left_behind().await.is_empty());
+    for name in [name.clone(), format!("{name}-2")] {
+        let _ = fixture.engine.remove_volume(&name, None::<RemoveVolumeOptions>).await;
+    }
+    docker(&["rmi", "-f", &image]);
+}
+
 /// An image of busybox in which this was run.
 fn linked_image(run: &str, script: &str) -> String {
     let (name, image) = (format!("osb-test-linked-{run}"), format!("osb-test/linked:{run}"));

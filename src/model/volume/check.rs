@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 
 use super::{Ossfs, Source, Volume, VolumeFault, mount_path};
-use crate::runtime::{ErrorKind, RuntimeError};
+use crate::{
+    model::env::shown,
+    runtime::{ErrorKind, RuntimeError},
+};
 
 /// What would mean something to a shell.
 const SHELL: &[char] = &[';', '&', '|', '`', '$', '(', ')', '<', '>', '\r', '\n'];
@@ -11,20 +14,52 @@ const SHELL: &[char] = &[';', '&', '|', '`', '$', '(', ')', '<', '>', '\r', '\n'
 /// What the names of the volumes begin with that belong to single sandboxes. Those of the gateway are the runtime's to refuse.
 const OWN_VOLUMES: [&str; 2] = ["opensandbox-runtime-", "opensandbox-win-oem-"];
 
+/// The most volumes of one sandbox: each costs the host mounts and the engine calls.
+const MAX_VOLUMES: usize = 64;
+
+/// The most options of one bucket.
+const MAX_OPTIONS: usize = 64;
+
+/// The longest path, in bytes: Linux's `PATH_MAX` without the NUL at its end. What is handed to a bucket's tool is no longer.
+const MAX_PATH: usize = 4095;
+
+/// The longest name in a path, in bytes (Linux's `NAME_MAX`).
+const MAX_NAME: usize = 255;
+
 /// Checks volumes one after the other; `allowed` are the paths of the host at and below which may be mounted, `reserved`
-/// the places in the sandbox that are the server's own.
+/// the places in the sandbox that are the server's own, `taken` those at which its configuration mounts something.
 ///
 /// # Errors
-/// The first fault, as [`ErrorKind::Volume`], or [`ErrorKind::InvalidParameter`] for what a shell would understand.
-pub fn check(volumes: &[Volume], allowed: &[String], reserved: &[&str]) -> Result<(), RuntimeError> {
+/// The first fault, as [`ErrorKind::Volume`], or [`ErrorKind::InvalidParameter`] for too many volumes and for what a shell
+/// would understand.
+pub fn check<'a>(
+    volumes: &[Volume],
+    allowed: &[String],
+    reserved: &[&str],
+    taken: impl IntoIterator<Item = &'a str>,
+) -> Result<(), RuntimeError> {
+    if volumes.len() > MAX_VOLUMES {
+        return Err(invalid(format!(
+            "A sandbox can have at most {MAX_VOLUMES} volumes (received: {}).",
+            volumes.len()
+        )));
+    }
     let mut names = HashSet::new();
+    let mut places: HashSet<String> = taken.into_iter().map(mount_path::plain).collect();
     volumes.iter().try_for_each(|volume| {
         let name = volume.name.as_str();
         if !names.insert(name) {
             let text = format!("Duplicate volume name '{name}'. Each volume must have a unique name.");
             return Err(fault(VolumeFault::DuplicateName, text));
         }
+        check_length("Mount path", &volume.mount_path, VolumeFault::InvalidMountPath)?;
         mount_path::check(&volume.mount_path, reserved)?;
+        let place = mount_path::plain(&volume.mount_path);
+        if places.contains(&place) {
+            let text = format!("Mount path '{place}' is taken: something else is mounted there in the sandbox.");
+            return Err(fault(VolumeFault::InvalidMountPath, text));
+        }
+        places.insert(place);
         check_one(volume, allowed)
     })
 }
@@ -47,6 +82,18 @@ pub fn joined(path: &str, sub_path: Option<&str>) -> String {
     let Some(sub_path) = sub_path else { return path.to_owned() };
     let parts = path.split('/').chain(sub_path.split('/')).filter(|part| !part.is_empty() && *part != ".");
     parts.fold(String::new(), |joined, part| joined + "/" + part)
+}
+
+/// Refuses a path that no file can have.
+fn check_length(what: &str, path: &str, kind: VolumeFault) -> Result<(), RuntimeError> {
+    let wrong = |rule: &str| Err(fault(kind, format!("{what} '{}' {rule}", shown(path))));
+    if path.len() > MAX_PATH {
+        return wrong(&format!("is too long: {} bytes, where at most {MAX_PATH} can be.", path.len()));
+    }
+    if path.split('/').any(|name| name.len() > MAX_NAME) {
+        return wrong(&format!("has a part of more than {MAX_NAME} bytes."));
+    }
+    Ok(())
 }
 
 fn check_one(volume: &Volume, allowed: &[String]) -> Result<(), RuntimeError> {
@@ -72,6 +119,7 @@ fn check_claim(volume: &str, name: &str) -> Result<(), RuntimeError> {
 }
 
 fn check_sub_path(path: &str) -> Result<(), RuntimeError> {
+    check_length("SubPath", path, VolumeFault::InvalidSubPath)?;
     let wrong = |what: &str| Err(fault(VolumeFault::InvalidSubPath, format!("SubPath '{path}' {what}")));
     if path.starts_with('/') {
         return wrong("must be a relative path, not absolute.");
@@ -86,6 +134,7 @@ fn check_sub_path(path: &str) -> Result<(), RuntimeError> {
 }
 
 fn check_host_path(path: &str, allowed: &[String]) -> Result<(), RuntimeError> {
+    check_length("Host path", path, VolumeFault::InvalidHostPath)?;
     let wrong = |what: &str| Err(fault(VolumeFault::InvalidHostPath, format!("Host path '{path}' {what}")));
     let unified = path.replace('\\', "/");
     if unified.contains("/..") {
@@ -127,6 +176,16 @@ fn check_ossfs(ossfs: &Ossfs, sub_path: Option<&str>) -> Result<(), RuntimeError
     if ossfs.endpoint.trim().is_empty() {
         return Err(fault(VolumeFault::InvalidOssfsEndpoint, "OSSFS endpoint cannot be empty."));
     }
+    if ossfs.endpoint.len() > MAX_PATH {
+        return Err(fault(
+            VolumeFault::InvalidOssfsEndpoint,
+            format!("OSSFS endpoint is longer than {MAX_PATH} bytes."),
+        ));
+    }
+    if ossfs.options.len() > MAX_OPTIONS {
+        let text = format!("OSSFS options: at most {MAX_OPTIONS} can be given (received: {}).", ossfs.options.len());
+        return Err(fault(VolumeFault::InvalidOssfsOption, text));
+    }
     ossfs.options.iter().try_for_each(|option| check_option(option))?;
     check_bucket(&ossfs.bucket)?;
     let urls = "URLs must not contain shell metacharacters or spaces.";
@@ -140,12 +199,19 @@ fn check_ossfs(ossfs: &Ossfs, sub_path: Option<&str>) -> Result<(), RuntimeError
     if credentials.iter().any(|part| part.expose().contains(char::is_control)) {
         return Err(invalid("Invalid OSSFS credentials: they must not contain control characters."));
     }
+    if credentials.iter().any(|part| part.expose().len() > MAX_PATH) {
+        return Err(invalid(format!("Invalid OSSFS credentials: they must be no longer than {MAX_PATH} bytes.")));
+    }
     Ok(())
 }
 
 fn check_option(option: &str) -> Result<(), RuntimeError> {
     if option.trim().is_empty() {
         return Err(fault(VolumeFault::InvalidOssfsOption, "OSSFS options must be non-empty strings."));
+    }
+    if option.len() > MAX_PATH {
+        let text = format!("OSSFS options must be no longer than {MAX_PATH} bytes.");
+        return Err(fault(VolumeFault::InvalidOssfsOption, text));
     }
     if option.trim_start().starts_with('-') {
         let text = "OSSFS options must be raw option payloads without '-' prefix (e.g. 'allow_other', 'uid=1000').";
@@ -207,7 +273,7 @@ mod tests {
     }
 
     fn refused(volumes: &[Volume]) -> (ErrorKind, String) {
-        let error = check(volumes, &["/srv/vol".to_owned(), "D:\\data".to_owned()], &[]).unwrap_err();
+        let error = check(volumes, &["/srv/vol".to_owned(), "D:\\data".to_owned()], &[], []).unwrap_err();
         (error.kind, error.message)
     }
 
@@ -238,10 +304,61 @@ mod tests {
             assert_eq!(refused(&[host(path, None)]), expected);
         }
         for (path, prefix) in [("/srv/vol", "/srv/vol"), ("/srv/vol/x", "/srv/vol/"), ("/x", "/"), ("/", "/")] {
-            check(&[host(path, Some("a/./b//c"))], &[prefix.to_owned()], &[]).unwrap();
+            check(&[host(path, Some("a/./b//c"))], &[prefix.to_owned()], &[], []).unwrap();
         }
-        assert!(check(&[host("/x", None)], &[], &[]).is_err(), "an empty list allows nothing");
+        assert!(check(&[host("/x", None)], &[], &[], []).is_err(), "an empty list allows nothing");
         assert_eq!(joined("/srv/./vol", Some("a/./b//c")), "/srv/vol/a/b/c");
+    }
+
+    #[test]
+    fn no_path_is_longer_than_a_file_s_can_be() {
+        let long = format!("/srv/vol{}", "/a".repeat(300_000));
+        let name = "a".repeat(256);
+        for (volume, kind) in [
+            (host(&long, None), VolumeFault::InvalidHostPath),
+            (host("/srv/vol", Some(&long[1..])), VolumeFault::InvalidSubPath),
+            (host("/srv/vol", Some(&name)), VolumeFault::InvalidSubPath),
+            (host(&long[..4095], Some("a")), VolumeFault::InvalidHostPath),
+            (Volume { mount_path: long.clone(), ..host("/srv/vol", None) }, VolumeFault::InvalidMountPath),
+            (Volume { mount_path: format!("/{name}"), ..host("/srv/vol", None) }, VolumeFault::InvalidMountPath),
+            (ossfs(|o| o.endpoint = "x".repeat(4096)), VolumeFault::InvalidOssfsEndpoint),
+            (ossfs(|o| o.options = vec!["x".repeat(4096)]), VolumeFault::InvalidOssfsOption),
+            (ossfs(|o| o.options = vec!["x".to_owned(); 65]), VolumeFault::InvalidOssfsOption),
+        ] {
+            let (found, text) = refused(&[volume]);
+            assert!(found == ErrorKind::Volume(kind) && text.len() < 5000, "{found:?} {text}");
+        }
+        check(&[host(&format!("/srv/vol/{}", &name[1..]), None)], &["/".to_owned()], &[], []).unwrap();
+    }
+
+    #[test]
+    fn a_sandbox_has_at_most_64_volumes() {
+        let volumes = |count: u32| -> Vec<Volume> {
+            let named = |number| Volume {
+                name: format!("v{number}"),
+                mount_path: format!("/x/{number}"),
+                ..host("/srv/vol", None)
+            };
+            (0..count).map(named).collect()
+        };
+        check(&volumes(64), &["/srv/vol".to_owned()], &[], []).unwrap();
+        let text = "A sandbox can have at most 64 volumes (received: 65).".to_owned();
+        assert_eq!(refused(&volumes(65)), (ErrorKind::InvalidParameter, text));
+    }
+
+    #[test]
+    fn no_two_things_are_mounted_at_one_place() {
+        let two = |second: &str| {
+            let second = second.to_owned();
+            [host("/srv/vol", None), Volume { name: "w".to_owned(), mount_path: second, ..host("/srv/vol", None) }]
+        };
+        for path in ["/x", "/x/", "//x", "/./x/.", "/y/../x"] {
+            let text = "Mount path '/x' is taken: something else is mounted there in the sandbox.".to_owned();
+            assert_eq!(refused(&two(path)), (ErrorKind::Volume(VolumeFault::InvalidMountPath), text), "{path}");
+        }
+        let allowed = ["/srv/vol".to_owned()];
+        check(&two("/x/y"), &allowed, &[], ["/y"]).unwrap();
+        check(&two("/x/y"), &allowed, &[], ["/x/y/."]).unwrap_err();
     }
 
     #[test]
@@ -256,7 +373,7 @@ mod tests {
             assert_eq!(refused(&claim(name)), (ErrorKind::Volume(VolumeFault::ClaimNotFound), text));
         }
         for name in ["opensandbox-runtime", "my-opensandbox-runtime-x"] {
-            check(&claim(name), &[], &[]).unwrap();
+            check(&claim(name), &[], &[], []).unwrap();
         }
     }
 
@@ -281,6 +398,6 @@ mod tests {
         assert!(text(|o| o.options = vec!["a\nb".to_owned()]).contains("forbidden character '\n'. Options must"));
         let secret = text(|o| o.access_key_secret = Secret::new("s3cr\n--x"));
         assert!(secret.starts_with("Invalid OSSFS credentials") && !secret.contains("s3cr"));
-        check(&[ossfs(|_| ())], &[], &[]).unwrap();
+        check(&[ossfs(|_| ())], &[], &[], []).unwrap();
     }
 }

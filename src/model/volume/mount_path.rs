@@ -24,19 +24,30 @@ pub fn check(path: &str, reserved: &[&str]) -> Result<(), RuntimeError> {
     if path.contains('\0') {
         return wrong("contains a NUL character.");
     }
-    let plain = plain(path);
+    refusal(&plain(path), reserved).map_or(Ok(()), |what| wrong(&what))
+}
+
+/// Checks where a volume's place in the sandbox is once every link of the image on its way is followed.
+///
+/// # Errors
+/// [`VolumeFault::InvalidMountPath`].
+pub fn check_found(path: &str, found: &str, reserved: &[&str]) -> Result<(), RuntimeError> {
+    let Some(what) = refusal(&plain(found), reserved) else { return Ok(()) };
+    let (path, found) = (path.escape_debug(), found.escape_debug());
+    let text = format!("Mount path '{path}' leads by links of the image to '{found}', which {what}");
+    Err(fault(VolumeFault::InvalidMountPath, text))
+}
+
+/// What a plain path is that nothing may be mounted at.
+fn refusal(plain: &str, reserved: &[&str]) -> Option<String> {
     if plain == "/" {
-        return wrong("is the root of the sandbox.");
+        return Some("is the root of the sandbox.".to_owned());
     }
-    if let Some(own) = reserved.iter().find(|own| is_within(&plain, own) || is_within(own, &plain)) {
-        return wrong(&format!("is at, above or below '{own}', which the server itself uses in the sandbox."));
+    if let Some(own) = reserved.iter().find(|own| is_within(plain, own) || is_within(own, plain)) {
+        return Some(format!("is at, above or below '{own}', which the server itself uses in the sandbox."));
     }
-    match SYSTEM.iter().find(|system| is_within(&plain, system)) {
-        Some(system) if !is_within(&plain, SHARED_MEMORY) => {
-            wrong(&format!("is at or below '{system}', which the engine provides."))
-        }
-        _ => Ok(()),
-    }
+    let system = SYSTEM.iter().find(|system| is_within(plain, system) && !is_within(plain, SHARED_MEMORY))?;
+    Some(format!("is at or below '{system}', which the engine provides."))
 }
 
 /// An absolute path without `.`, `..`, doubled slashes and one at its end, by its text alone. Above the root is the root.

@@ -29,7 +29,7 @@ use super::{
     engine::{Created, is_missing, is_refusal, status, text},
     execd::{self, Deposit},
     find::query_failed,
-    image,
+    image, mask,
     plan::{Draft, Plan},
     ports::{Reservation, is_clash, named},
     published::{EGRESS, EXECD, HTTP, HostPorts, WINDOWS},
@@ -43,6 +43,10 @@ const ATTEMPTS: usize = 3;
 
 /// How often the removal of a half-made container is tried.
 const ROLLBACKS: usize = 3;
+
+/// The longest that one such removal is waited for, with a client that waits. What stays is looked after by `creations` and
+/// `leftovers`.
+const ROLLBACK: Duration = Duration::from_secs(10);
 
 /// How long a creation waits for its sandbox's entry in the list's cache.
 const LOOK: Duration = Duration::from_secs(1);
@@ -120,7 +124,7 @@ impl Inner {
         if let Some(time) = plan.expires_at {
             self.expiry.arm(&id, time);
         }
-        tracing::info!(sandbox = id, image = plan.image.uri, "created");
+        tracing::info!(sandbox = id, image = mask::reference(&plan.image.uri), "created");
         Ok(answer(plan, id))
     }
 
@@ -145,6 +149,7 @@ impl Inner {
         if self.closing.is_cancelled() {
             return Err(closing());
         }
+        self.check_places(plan).await?;
         let platform = image.platform.as_ref();
         self.start_anew(&Making { plan, id, inherited: &image.labels, platform, archive, mounts }).await?;
         // A further attempt would have needed it.
@@ -334,13 +339,19 @@ impl Inner {
         !stays && !may_come
     }
 
-    /// Tries a removal a few times.
+    /// Tries a removal a few times, but only once of an engine that says nothing.
     async fn insist<F: Future<Output = Result<(), Error>>>(&self, id: &str, remove: impl Fn() -> F) -> Removal {
         for _ in 0..ROLLBACKS {
-            match remove().await {
+            let removed = tokio::time::timeout(ROLLBACK, remove()).await.unwrap_or(Err(Error::RequestTimeoutError));
+            match removed {
                 Ok(()) => return Removal::Removed,
                 Err(error) if is_missing(&error) => return Removal::Missing,
-                Err(error) => tracing::warn!(sandbox = id, %error, "roll-back failed"),
+                Err(error) => {
+                    tracing::warn!(sandbox = id, %error, "roll-back failed");
+                    if matches!(error, Error::RequestTimeoutError) {
+                        return Removal::Stays;
+                    }
+                }
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

@@ -6,6 +6,7 @@ use std::{
     collections::HashMap,
     io::{self, Read},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bollard::{
@@ -16,7 +17,7 @@ use bollard::{
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -35,6 +36,9 @@ pub(super) use self::deposit::Deposit;
 
 /// The name of a container that execd is read from or brought by, before a random UUID.
 pub(super) const NAME_PREFIX: &str = "sandbox-execd-";
+
+/// The longest wait for the removal of such a container. What it does not end in is a leftover.
+const DISCARD: Duration = Duration::from_secs(10);
 
 /// What is read from the image.
 #[derive(Debug, Clone, Copy)]
@@ -135,9 +139,8 @@ async fn fetch(
     if closing.is_cancelled() {
         return Err(create::closing());
     }
-    let name = format!("{NAME_PREFIX}{}", Uuid::new_v4());
-    let command = ["tail", "-f", "/dev/null"].map(str::to_owned).to_vec();
-    let body = ContainerCreateBody { image: Some(source.uri), cmd: Some(command), ..Default::default() };
+    let name = helper_name();
+    let body = ContainerCreateBody { image: Some(source.uri), cmd: Some(idle()), ..Default::default() };
     let archive = match engine.create(&name, foreign, body).await {
         Ok(container) => tokio::select! {
             archive = read(engine, &container.id, set) => archive,
@@ -149,11 +152,27 @@ async fn fetch(
             Err(RuntimeError::new(ErrorKind::ExecdStartFailed, format!("Failed to start execd container: {error}")))
         }
     };
-    match engine.remove(&name).await {
-        Err(error) if !is_missing(&error) => tracing::warn!(%error, name, "the execd container stays"),
+    discard(engine, &name).await;
+    archive
+}
+
+/// A name for a container that is made for a moment and never started.
+pub(super) fn helper_name() -> String {
+    format!("{NAME_PREFIX}{}", Uuid::new_v4())
+}
+
+/// What such a container would run.
+pub(super) fn idle() -> Vec<String> {
+    ["tail", "-f", "/dev/null"].map(str::to_owned).to_vec()
+}
+
+/// Removes such a container. If the engine does not, `leftovers` tries again.
+pub(super) async fn discard(engine: &Engine, name: &str) {
+    let removed = timeout(DISCARD, engine.remove(name)).await.unwrap_or(Err(Error::RequestTimeoutError));
+    match removed {
+        Err(error) if !is_missing(&error) => tracing::warn!(%error, name, "a helper's container stays for now"),
         _ => {}
     }
-    archive
 }
 
 async fn read(engine: &Engine, container: &str, set: Set) -> Result<Bytes, RuntimeError> {

@@ -1,7 +1,7 @@
 //! From a request to a plan: every check that needs no engine, in the contract's order (http-api.md §6.3,
 //! docker-runtime.md §3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     model::{
@@ -88,7 +88,8 @@ impl Draft {
             warn_of_unused(&egress);
         }
         let reserved = reserved(windows.is_some(), extensions.isolation);
-        volume::check::check(&request.volumes, &options.allowed_host_paths, &reserved)?;
+        let configured = options.sandbox_binds.iter().map(|bind| bind.split(':').nth(1).unwrap_or(bind));
+        volume::check::check(&request.volumes, &options.allowed_host_paths, &reserved, configured)?;
         let env = overlay(&options.sandbox_env, &sandbox);
         let no_image = || invalid("Exactly one of image or snapshotId must be provided.");
         Ok(Plan {
@@ -123,6 +124,11 @@ fn reserved(is_windows: bool, is_isolated: bool) -> Vec<&'static str> {
 }
 
 impl Plan {
+    /// The places in the sandbox that are the server's own.
+    pub(super) fn reserved(&self) -> Vec<&'static str> {
+        reserved(self.windows.is_some(), self.extensions.isolation)
+    }
+
     /// The platform that image and container are pinned to. Images that run Windows are of the engine's own.
     pub(super) fn pinned(&self) -> Option<&Platform> {
         self.platform.as_ref().filter(|_| self.windows.is_none())
@@ -216,9 +222,11 @@ fn warn_of_unused(egress: &[Variable]) {
 /// The configured variables with the request's over them, as `NAME=value`. One without a value takes the name away.
 fn overlay(configured: &[(String, String)], request: &[Variable]) -> Vec<String> {
     let mut all: Vec<(&str, Option<&str>)> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     let configured = configured.iter().map(|(name, value)| (name.as_str(), Some(value.as_str())));
     for (name, value) in configured.chain(request.iter().map(|(name, value)| (name.as_str(), value.as_deref()))) {
-        match all.iter_mut().find(|(known, _)| *known == name) {
+        let place = *places.entry(name).or_insert(all.len());
+        match all.get_mut(place) {
             Some(entry) => entry.1 = value,
             None => all.push((name, value)),
         }

@@ -5,6 +5,7 @@
 mod checks;
 mod claim;
 mod fixed;
+mod links;
 mod marks;
 mod ossfs;
 mod pin;

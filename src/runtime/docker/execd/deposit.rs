@@ -10,15 +10,14 @@ use bollard::{
     models::{ContainerCreateBody, HostConfig, Mount, MountType},
 };
 use bytes::Bytes;
-use uuid::Uuid;
 
 use super::{
     super::{
-        engine::{Created, Engine, is_missing, status, text},
+        engine::{Created, Engine, status, text},
         image,
         volumes::{Probe, is_unseen, unseen},
     },
-    NAME_PREFIX, download, inject,
+    discard, download, helper_name, idle, inject,
 };
 use crate::{
     model::{create::ImageSource, sandbox::Platform},
@@ -52,16 +51,13 @@ impl Deposit<'_> {
         let foreign = self.platform.filter(|platform| **platform != engine.platform);
         let source = ImageSource { uri: self.image.to_owned(), auth: None };
         image::ensure(engine, &source, foreign).await?;
-        let name = format!("{NAME_PREFIX}{}", Uuid::new_v4());
+        let name = helper_name();
         let deposited = match engine.create(&name, foreign, self.body()).await {
             Ok(container) => self.fill(engine, &container).await,
             Err(error) if self.probe.is_some() && is_unseen(&error) => Err(unseen(PROBE, &text(&error))),
             Err(error) => Err(failed(&error)),
         };
-        match engine.remove(&name).await {
-            Err(error) if !is_missing(&error) => tracing::warn!(%error, name, "the container that brought execd stays"),
-            _ => {}
-        }
+        discard(engine, &name).await;
         deposited
     }
 
@@ -81,7 +77,7 @@ impl Deposit<'_> {
         };
         ContainerCreateBody {
             image: Some(self.image.to_owned()),
-            cmd: Some(["tail", "-f", "/dev/null"].map(str::to_owned).to_vec()),
+            cmd: Some(idle()),
             host_config: Some(host),
             ..Default::default()
         }

@@ -122,17 +122,24 @@ pub(in crate::runtime::docker) fn plain(path: &Path) -> PathBuf {
 
 /// Follows the links of what exists of a path; the rest is added as it is.
 fn resolve(path: &Path) -> io::Result<PathBuf> {
-    for ancestor in path.ancestors() {
-        match fs::canonicalize(ancestor) {
-            Ok(real) => {
-                let rest = path.strip_prefix(ancestor).map_err(io::Error::other)?;
-                return Ok(real.components().chain(rest.components()).collect());
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        resolved => return resolved,
+    }
+    // What is below something missing is missing too, so that a few looks find where that begins. The path itself is
+    // missing, and its root is there.
+    let ancestors: Vec<&Path> = path.ancestors().collect();
+    let (mut missing, mut there) = (0, ancestors.len().saturating_sub(1));
+    while there - missing > 1 {
+        let middle = missing.midpoint(there);
+        match fs::metadata(ancestors[middle]) {
+            Ok(_) => there = middle,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing = middle,
             Err(error) => return Err(error),
         }
     }
-    Err(io::ErrorKind::NotFound.into())
+    let rest = path.strip_prefix(ancestors[there]).map_err(io::Error::other)?;
+    Ok(fs::canonicalize(ancestors[there])?.components().chain(rest.components()).collect())
 }
 
 /// Opens what is at the end of an absolute path, for its identity only. Fails on a link. Blocks.
@@ -257,6 +264,19 @@ mod tests {
         outside(&roots[0].join("dangling/x"), &roots);
         assert!(!folder.path().join("nowhere").exists());
         outside(&folder.path().join("ab"), &roots);
+    }
+
+    #[test]
+    fn the_beginning_that_is_there_is_found_however_much_is_missing() {
+        let (folder, roots) = folder();
+        symlink(folder.path().join("b"), roots[0].join("link")).unwrap();
+        fs::create_dir_all(roots[1].join("x/y")).unwrap();
+        for (asked, found) in [("", ""), ("x", "x"), ("x/y", "x/y"), ("x/y/1", "x/y/1"), ("x/1/2/3/4", "x/1/2/3/4")] {
+            assert_eq!(resolve(&roots[0].join("link").join(asked)).unwrap(), roots[1].join(found), "{asked}");
+        }
+        let endless = format!("{}/new{}", roots[0].display(), "/a".repeat(300_000));
+        assert!(matches!(Place::find(Path::new(&endless), &roots), Err(Refusal::Unusable(_))));
+        assert!(!roots[0].join("new").exists(), "nothing is made of what cannot be");
     }
 
     #[test]
