@@ -26,7 +26,7 @@ use opensandbox_gateway::{
 use tikv_jemallocator::Jemalloc;
 use tokio::{runtime::Builder, sync::Notify};
 
-/// Chosen by measurement: README.md, "Measured". `.cargo/config.toml` sets it up.
+/// Chosen by measurement: docs/performance.md. `.cargo/config.toml` sets it up.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

@@ -1,4 +1,4 @@
-//! This build beside an earlier one, row by row of README's table, in the same run.
+//! This build beside an earlier one, row by row of the table in docs/performance.md, in the same run.
 //!
 //! Each round asks both and begins with the other one than the round before, so that neither has the machine's better
 //! moments; a ratio is taken from each round.

@@ -1,4 +1,4 @@
-//! Two gateways behind a real nginx, with the block of the README: each is restarted under load.
+//! Two gateways behind a real nginx, with the block of docs/operate.md: each is restarted under load.
 
 use std::{
     fs,
@@ -30,13 +30,13 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// One in front of these ports; `block` is what the README has, without its addresses.
+    /// One in front of these ports; the block is that of docs/operate.md, without its addresses.
     async fn before(ports: [u16; 2]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
         let place = dir.path().display();
-        let readme = include_str!("../../README.md");
-        let block = readme.split_once("```nginx\n").expect("the README has a block").1.split_once("```").unwrap().0;
+        let page = include_str!("../../docs/operate.md");
+        let block = page.split_once("```nginx\n").expect("the page has a block").1.split_once("```").unwrap().0;
         let (upstream, location) = block.split_once("location ").expect("an upstream and a location");
         let upstream = upstream.replace("10.0.0.1:8080", &format!("127.0.0.1:{}", ports[0]));
         let upstream = upstream.replace("10.0.0.2:8080", &format!("127.0.0.1:{}", ports[1]));

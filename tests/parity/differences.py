@@ -1,4 +1,5 @@
-"""The list of wanted differences: finds the entry that a found difference belongs to, and writes the README's table."""
+"""The list of wanted differences: finds the entry that a found difference belongs to, and writes the table in
+docs/differences.md."""
 
 import json
 import re
@@ -7,6 +8,7 @@ from pathlib import Path
 
 FILE = Path(__file__).parent / "differences.toml"
 ROOT = FILE.parents[2]
+PAGE = ROOT / "docs/differences.md"
 START, END = "<!-- differences -->", "<!-- /differences -->"
 
 
@@ -57,20 +59,20 @@ def rules():
 
 
 def table():
-    """The README's table."""
+    """The page's table."""
     rows = ["| | Python server 1.1.1 | here |", "|---|---|---|"]
     rows += [f"| {entry['what']} | {entry['python']} | {entry['here']} |" for entry in entries()]
     return "\n".join(rows)
 
 
-def in_readme(readme):
-    """The table as the README has it, or None if its markers are missing."""
-    found = re.search(f"{START}\n(.*?)\n?{END}", readme.read_text(), re.S)
+def in_page():
+    """The table as the page has it, or None if its markers are missing."""
+    found = re.search(f"{START}\n(.*?)\n?{END}", PAGE.read_text(), re.S)
     return found and found[1]
 
 
-def write(readme):
-    """Puts the table into the README."""
-    text = readme.read_text()
+def write():
+    """Puts the table into the page."""
+    text = PAGE.read_text()
     head, rest = text.split(START)
-    readme.write_text(f"{head}{START}\n{table()}\n{END}{rest.split(END)[1]}")
+    PAGE.write_text(f"{head}{START}\n{table()}\n{END}{rest.split(END)[1]}")

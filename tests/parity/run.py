@@ -2,7 +2,7 @@
 """The differential run: the Python server and the gateway answer the same requests, on the same engine.
 
 Prints `N compared, N equal, N listed differences` and ends non-zero if there is a difference that differences.toml
-does not list, an entry there that nothing needed, a README whose table is out of date, or something left behind on
+does not list, an entry there that nothing needed, a docs/differences.md that is out of date, or something left behind on
 the engine."""
 
 import argparse
@@ -45,16 +45,15 @@ def options():
         help="others use the engine as well: look only for what this run left behind",
     )
     parser.add_argument("--usage", action="store_true", help="print how often each rule was used")
-    parser.add_argument("--write-readme", action="store_true", help="only write the README's table, and run nothing")
+    parser.add_argument("--write-docs", action="store_true", help="only write docs/differences.md, and run nothing")
     return parser.parse_args()
 
 
 def main():
     """Runs everything; returns the exit code."""
     asked = options()
-    readme = ROOT / "README.md"
-    if asked.write_readme:
-        differences.write(readme)
+    if asked.write_docs:
+        differences.write()
         return 0
     chosen = asked.area or sorted(AREAS)
     before = engine.objects()
@@ -73,8 +72,8 @@ def main():
             shutil.rmtree(shared)
     faults += unused(rules) if not asked.area else []
     faults += left_behind(before, asked.shared_engine)
-    if differences.in_readme(readme) != differences.table():
-        faults.append("README.md: the table of differences is out of date: tests/parity/run.py --write-readme")
+    if differences.in_page() != differences.table():
+        faults.append("docs/differences.md is out of date: scripts/parity --write-docs")
     if asked.usage:
         for rule in rules:
             print(f"{rule.used:5} {rule.entry['what']}: {rule.when}")
