@@ -1,11 +1,16 @@
-//! `specs/sandbox-lifecycle.yml` against the router, and against the rules of OpenAPI 3.1.
+//! `specs/sandbox-lifecycle.yml` against the router, and against the rules of OpenAPI 3.1; the documents' links.
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is the panic")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use opensandbox_gateway::router::{Mounts, ROUTES};
 use serde_json::{Map, Value};
+use walkdir::WalkDir;
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
@@ -305,4 +310,52 @@ fn is_schema(at: &str) -> bool {
     let (last, before) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
     let is_part = matches!(before, "properties" | "schemas" | "oneOf" | "anyOf" | "allOf" | "prefixItems");
     last == "schema" || last == "items" || last == "additionalProperties" || is_part
+}
+
+/// The most bytes of the README: a newcomer reads it whole.
+const MAX_README: usize = 6 * 1024;
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let places = ["README.md", "SECURITY.md", "CONTRIBUTING.md", "docs", "specs/contract/README.md"]
+        .map(|place| root.join(place));
+    let found = places.iter().flat_map(WalkDir::new).map(Result::unwrap);
+    let pages: Vec<_> = found.map(walkdir::DirEntry::into_path).filter(|path| is_page(path)).collect();
+    assert!(pages.len() > 10, "{pages:?}");
+    for page in pages {
+        let text = prose(&fs::read_to_string(&page).unwrap());
+        for target in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            if target.contains("://") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
+            let file = if file.is_empty() { page.clone() } else { page.with_file_name(file) };
+            assert!(file.exists(), "{}: {target}", page.display());
+            let Some(anchor) = anchor else { continue };
+            let text = prose(&fs::read_to_string(file).unwrap());
+            assert!(text.lines().any(|line| anchor_of(line) == anchor), "{}: no #{anchor}: {target}", page.display());
+        }
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    assert!(include_str!("../README.md").len() <= MAX_README);
+}
+
+fn is_page(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "md")
+}
+
+/// A page without what is code in blocks.
+fn prose(page: &str) -> String {
+    page.split("\n```").step_by(2).collect()
+}
+
+/// The anchor that a heading has, as GitHub makes it; nothing for other lines.
+fn anchor_of(line: &str) -> String {
+    let heading = line.strip_prefix('#').map_or("", |rest| rest.trim_start_matches('#').trim());
+    let kept = heading.chars().filter(|char| char.is_alphanumeric() || " -_".contains(*char));
+    kept.flat_map(char::to_lowercase).map(|char| if char == ' ' { '-' } else { char }).collect()
 }
