@@ -183,6 +183,58 @@ async fn every_step_of_a_creation_has_an_end() {
     }
 }
 
+/// Each call that hangs once more would cost the client the whole limit again.
+#[tokio::test]
+async fn a_creation_waits_once_for_volumes_that_hang() {
+    let volume = json!({"name": "v", "mountPath": "/x", "pvc": {"claimName": "osb-test"}});
+    let body = json!({"image": {"uri": "osb-test/busybox:1"}, "resourceLimits": {}, "entrypoint": ["sleep", "9"],
+                      "volumes": [volume]});
+    let pair = pair();
+    for hangs in [&["GET", "POST", "DELETE"][..], &["POST", "DELETE"], &["DELETE"]] {
+        for method in hangs {
+            pair.engine.fault(method, "/volumes", Action::Hang);
+        }
+        if hangs == ["DELETE"] {
+            pair.engine.fault("POST", "/start", Action::Fail(500, "no"));
+        }
+        let start = Instant::now();
+        let answer = request(pair.address(), "POST", "/v1/sandboxes", &[JSON], &body.to_string()).await;
+        assert!(
+            answer.status() >= 500 && start.elapsed() < ENOUGH / 2 + ENOUGH / 6,
+            "{hangs:?}: {:?}",
+            start.elapsed()
+        );
+        pair.engine.heal();
+    }
+}
+
+/// As after a kill, or after an engine that did not answer when they were to be removed.
+#[tokio::test]
+async fn a_sandbox_s_own_volume_that_was_left_goes_at_the_next_start() {
+    let engine = Engine::start();
+    engine.fault("GET", "/info", Action::Answer(r#"{"SystemTime": "2027-01-15T08:00:00.5Z"}"#));
+    let volumes = r#"{"Volumes": [
+        {"Name": "opensandbox-runtime-11111111-0000-4000-8000-000000000000", "CreatedAt": "2027-01-15T07:50:00Z",
+         "Driver": "local", "Mountpoint": "/v", "Labels": {}, "Scope": "local", "Options": {}},
+        {"Name": "opensandbox-runtime-22222222-0000-4000-8000-000000000000", "CreatedAt": "2027-01-15T07:50:30Z",
+         "Driver": "local", "Mountpoint": "/v", "Labels": {}, "Scope": "local", "Options": {}},
+        {"Name": "opensandbox-runtime-33333333-0000-4000-8000-000000000000", "CreatedAt": "2027-01-15T07:50:00Z",
+         "Driver": "local", "Mountpoint": "/v", "Labels": {}, "Scope": "local", "Options": {}},
+        {"Name": "data-opensandbox-runtime-", "CreatedAt": "2027-01-15T07:50:00Z",
+         "Driver": "local", "Mountpoint": "/v", "Labels": {}, "Scope": "local", "Options": {}}]}"#;
+    engine.fault("GET", "/volumes?", Action::Answer(volumes));
+    // One whose sandbox is there.
+    let id = "33333333-0000-4000-8000-000000000000".to_owned();
+    engine.sandbox(Sandbox { id, ..Sandbox::new(Script::silent()) });
+    let _gateway = Setup::docker(engine.docker_host()).section("[docker]\napi_timeout = 1").spawn();
+    // Nothing else asks for one by its name.
+    let removed = || engine.requests().into_iter().filter(|target| target.contains("/volumes/"));
+    eventually("it is removed", 5 * ENOUGH, || removed().count() > 0).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let removed: Vec<String> = removed().collect();
+    assert!(removed.len() == 1 && removed[0].contains("runtime-11111111"), "{removed:?}");
+}
+
 #[tokio::test]
 async fn every_change_of_a_sandbox_has_an_end() {
     let pair = pair();

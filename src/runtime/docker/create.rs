@@ -46,7 +46,7 @@ const ROLLBACKS: usize = 3;
 
 /// The longest that one such removal is waited for, with a client that waits. What stays is looked after by `creations` and
 /// `leftovers`.
-const ROLLBACK: Duration = Duration::from_secs(10);
+pub(super) const ROLLBACK: Duration = Duration::from_secs(10);
 
 /// How long a creation waits for its sandbox's entry in the list's cache.
 const LOOK: Duration = Duration::from_secs(1);
@@ -145,11 +145,11 @@ impl Inner {
         // From here on the engine makes things, which a shutdown waits for.
         *preparing = None;
         let archive = self.archive(plan, image.platform.as_ref()).await?;
+        self.check_places(plan).await?;
         self.fill(&plan.volumes, mounts).await?;
         if self.closing.is_cancelled() {
             return Err(closing());
         }
-        self.check_places(plan).await?;
         let platform = image.platform.as_ref();
         self.start_anew(&Making { plan, id, inherited: &image.labels, platform, archive, mounts }).await?;
         // A further attempt would have needed it.

@@ -1,18 +1,25 @@
-//! What servers that were killed left on the engine: containers that execd was being read from, and sidecars whose
-//! sandbox is gone (docker-runtime.md §13).
+//! What servers that were killed left on the engine, and what an engine did not remove when it was asked to: containers that
+//! execd was being read from or brought by, and sidecars and volumes whose sandbox is gone (docker-runtime.md §13).
 
 use std::{collections::HashSet, time::Duration};
 
 use bollard::{
     errors::Error,
     models::{ContainerSummary, Volume},
+    query_parameters::ListVolumesOptions,
 };
 use futures_util::{StreamExt, stream};
 use uuid::Uuid;
 
-use super::{Inner, engine::is_missing, execd, find::is_plausible_id, labels};
+use super::{
+    Inner,
+    engine::{is_missing, is_refusal, status},
+    execd,
+    find::is_plausible_id,
+    labels, sidecar, windows,
+};
 
-/// How old a container must be: another server may be making a younger one's sandbox right now.
+/// How old a container or a volume must be: another server may be making a younger one's sandbox right now.
 const AGE: Duration = Duration::from_mins(10);
 
 /// How many containers are removed at the same time.
@@ -27,6 +34,66 @@ pub(super) async fn remove(inner: &Inner) {
     match find(inner).await {
         Ok(found) => stream::iter(found).for_each_concurrent(REMOVALS, |leftover| leftover.remove(inner)).await,
         Err(error) => tracing::warn!(%error, "leftovers of earlier servers could not be looked for"),
+    }
+    // A container that was left has its volume in use.
+    match find_volumes(inner).await {
+        Ok(found) => stream::iter(found).for_each_concurrent(REMOVALS, |found| remove_volume(inner, found)).await,
+        Err(error) if is_refusal(&error) => tracing::debug!(%error, "volumes that were left are not looked for"),
+        Err(error) => tracing::warn!(%error, "volumes of earlier servers could not be looked for"),
+    }
+}
+
+/// The volumes that each belong to one sandbox which is gone.
+async fn find_volumes(inner: &Inner) -> Result<Vec<OwnVolume>, Error> {
+    let engine = &inner.engine;
+    let Some(now) = engine.now().await? else { return Ok(Vec::new()) };
+    // Parts of names, which the engine's filter finds.
+    let names = [sidecar::runtime_volume(""), windows::oem_volume("")];
+    let filters = Some([("name".to_owned(), names.to_vec())].into());
+    let volumes = engine.within(engine.api.list_volumes(Some(ListVolumesOptions { filters }))).await?;
+    let volumes = volumes.volumes.unwrap_or_default();
+    let old = volumes.iter().filter(|volume| is_old_volume(volume, now.as_second())).filter_map(OwnVolume::of);
+    let mut found: Vec<OwnVolume> = old.collect();
+    if found.is_empty() {
+        return Ok(found);
+    }
+    let (sidecars, sandboxes) = (engine.sidecars(None).await?, engine.sandboxes(None).await?);
+    let users = sidecars.iter().filter_map(|sidecar| label(sidecar, labels::SIDECAR_FOR));
+    let users: HashSet<&str> = users.chain(sandboxes.iter().filter_map(|sandbox| label(sandbox, labels::ID))).collect();
+    found.retain(|volume| !users.contains(volume.sandbox.as_str()));
+    found.truncate(MOST);
+    Ok(found)
+}
+
+fn is_old_volume(volume: &Volume, now: i64) -> bool {
+    let created = volume.created_at.as_deref().and_then(|time| time.parse::<jiff::Timestamp>().ok());
+    created.is_some_and(|created| now.saturating_sub(created.as_second()) >= AGE.as_secs().cast_signed())
+}
+
+/// A volume that the gateway gave to one sandbox.
+#[derive(Debug, PartialEq)]
+struct OwnVolume {
+    name: String,
+    sandbox: String,
+}
+
+impl OwnVolume {
+    /// By the whole name that servers give it.
+    fn of(volume: &Volume) -> Option<Self> {
+        let prefixes = [sidecar::runtime_volume(""), windows::oem_volume("")];
+        let sandbox = prefixes.iter().find_map(|prefix| volume.name.strip_prefix(prefix.as_str()))?;
+        Uuid::try_parse(sandbox).ok()?;
+        Some(Self { name: volume.name.clone(), sandbox: sandbox.to_owned() })
+    }
+}
+
+async fn remove_volume(inner: &Inner, OwnVolume { name, sandbox }: OwnVolume) {
+    // Nobody here creates or removes the sandbox meanwhile; one that was created has the volume in use.
+    let _turn = inner.turns.turn(&sandbox).await;
+    match inner.engine.remove_volume(&name).await {
+        Ok(()) => tracing::info!(sandbox, name, "removed a volume that was left"),
+        Err(error) if is_missing(&error) || status(&error) == Some(409) => {}
+        Err(error) => tracing::warn!(sandbox, name, %error, "a leftover stays"),
     }
 }
 
@@ -128,6 +195,24 @@ mod tests {
         assert!(!is_old(&container, NOW - 1));
         container.created = None;
         assert!(!is_old(&container, NOW));
+    }
+
+    #[test]
+    fn a_sandbox_s_own_volumes_are_known_by_their_whole_name_and_their_age() {
+        let id = "c06b280d-c896-4ce5-8bc5-69f52e8b885e";
+        let volume = |name: String| Volume { name, ..Default::default() };
+        for name in [format!("opensandbox-runtime-{id}"), format!("opensandbox-win-oem-{id}")] {
+            let found = OwnVolume::of(&volume(name.clone()));
+            assert_eq!(found, Some(OwnVolume { name, sandbox: id.to_owned() }));
+        }
+        for name in [format!("my-opensandbox-runtime-{id}"), "opensandbox-runtime-mine".to_owned(), id.to_owned()] {
+            assert_eq!(OwnVolume::of(&volume(name)), None);
+        }
+        let created = |time: &str| Volume { created_at: Some(time.to_owned()), ..Default::default() };
+        assert!(is_old_volume(&created("2027-01-15T07:50:00Z"), NOW));
+        assert!(is_old_volume(&created("2027-01-15T08:50:00+01:00"), NOW));
+        assert!(!is_old_volume(&created("2027-01-15T07:50:01Z"), NOW));
+        assert!(!is_old_volume(&created("yesterday"), NOW) && !is_old_volume(&Volume::default(), NOW));
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn fault(request: &Request, shared: &Shared) -> Option<Fault> {
     Some(match rule.action {
         Action::Hang => Fault::Hang,
         Action::Fail(status, message) => Fault::Answer(reply::error(status, message)),
+        Action::Answer(json) => Fault::Answer(reply::json(json)),
         Action::Quote(status) => {
             let body = String::from_utf8_lossy(&state.with_env).into_owned();
             Fault::Answer(reply::error(status, &format!("invalid request {body}: {body:?}")))

@@ -134,6 +134,11 @@ pub(super) fn stream_head() -> Vec<u8> {
 const COMMON: &str = "Api-Version: 1.41\r\nDocker-Experimental: false\r\nOstype: linux\r\n\
                       Server: Docker/20.10.24 (linux)\r\nDate: Mon, 23 Nov 2026 07:05:02 GMT\r\n";
 
+pub(super) fn json(text: &str) -> Vec<u8> {
+    response(200, "application/json", text)
+}
+
+/// The same, of what is yet to be written as JSON.
 pub(super) fn json_response(status: u16, body: &Value) -> Vec<u8> {
     response(status, "application/json", &format!("{body}\n"))
 }

@@ -9,6 +9,8 @@ pub enum Action {
     Hang,
     /// Answers with this status and message.
     Fail(u16, &'static str),
+    /// Answers with this JSON.
+    Answer(&'static str),
     /// Refuses with this status, and quotes the whole last body that had variables in it, once more escaped.
     Quote(u16),
 }

@@ -7,6 +7,7 @@ use bollard::{
     models::{Mount, MountType, MountVolumeOptions, Volume as EngineVolume, VolumeCreateRequest},
 };
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use crate::{
     model::volume::{Claim, Source, Volume, VolumeFault, check::fault},
@@ -16,6 +17,7 @@ use crate::{
 use super::{
     super::{
         Inner,
+        create::ROLLBACK,
         engine::{is_missing, text},
         labels, shared_expiry,
     },
@@ -90,13 +92,15 @@ impl Inner {
 
     /// Removes the volumes that were created for a sandbox that came to nothing, unless another has one by now.
     pub(super) async fn remove_created(&self, id: &str, mounts: &Mounts) {
-        let removals = mounts.created.iter().map(|name| async {
+        let removals = mounts.created.iter().map(|name| async move {
             // Another creation may count on it.
             let _turn = match mounts.fillings.get(name) {
                 Some(_) => None,
                 None => Some(self.volumes.fillings.turn(name).await),
             };
-            self.remove_managed_volume(id, name).await;
+            if timeout(ROLLBACK, self.remove_managed_volume(id, name)).await.is_err() {
+                tracing::warn!(sandbox = id, name, "a volume may stay: the engine did not answer in time");
+            }
         });
         join_all(removals).await;
     }
