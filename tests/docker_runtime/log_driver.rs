@@ -113,3 +113,37 @@ async fn what_the_engine_does_not_have_stops_the_start() {
         assert!(parts.iter().all(|part| error.message.contains(part)), "{error}");
     }
 }
+
+/// The engine looks at these when a container is made, and none is made for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_engine_refuses_when_a_container_is_made_stops_the_start() {
+    let state = tempfile::tempdir().unwrap();
+    for (driver, opts, part) in [
+        ("gelf", &[][..], "gelf-address"),
+        ("awslogs", &[], "awslogs-group"),
+        ("syslog", &[("syslog-address", "nonsense-that-may-be-secret")], "syslog-address"),
+        ("fluentd", &[("fluentd-address", "x://y")], "fluentd-address"),
+    ] {
+        let options = DockerOptions { state_dir: state.path().to_owned(), ..keeping(Some(driver), opts, options()) };
+        let error = Docker::connect(Endpoint::Unix(socket()), options).await.err().unwrap();
+        assert_eq!(error.kind, ErrorKind::Initialization);
+        assert!(
+            ["docker.log_driver", "docker.log_opts", part].iter().all(|part| error.message.contains(part)),
+            "{error}"
+        );
+        assert!(!error.message.contains("nonsense"), "{error}");
+    }
+}
+
+/// What shows only when a container starts: the error says whose fault it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_its_log_driver_keeps_from_starting_says_so() {
+    for (opts, part) in [(("env-regex", "("), "missing closing"), (("tag", "{{.Nope}}"), "can't evaluate field")] {
+        let fixture = Fixture::start_with(keeping(Some("json-file"), &[opts], options())).await;
+        let error = fixture.docker.create(request(&["sleep", "1000"])).await.err().unwrap();
+        assert_eq!(error.kind, ErrorKind::StartFailed);
+        for part in ["failed to initialize logging driver", part, "change log_driver and log_opts of [docker]"] {
+            assert!(error.message.contains(part), "{error}");
+        }
+    }
+}

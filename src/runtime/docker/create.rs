@@ -29,7 +29,7 @@ use super::{
     engine::{Created, is_missing, is_refusal, status, text},
     execd::{self, Deposit},
     find::query_failed,
-    image, mask,
+    image, log_config, mask,
     plan::{Draft, Plan},
     ports::{Reservation, is_clash, named},
     published::{EGRESS, EXECD, HTTP, HostPorts, WINDOWS},
@@ -212,7 +212,7 @@ impl Inner {
             let Err(failure) = self.start_one(making, ports.as_ref()).await else { return Ok(()) };
             if !self.roll_back(making.plan, making.id, &failure).await {
                 self.creations.give_up(making.id);
-                return Err(failure.into());
+                return Err(self.told(failure));
             }
             match failure {
                 Failure::Engine(error) | Failure::Sidecar(error) if attempt < ATTEMPTS && is_clash(&text(&error)) => {
@@ -220,9 +220,23 @@ impl Inner {
                     attempt += 1;
                     self.pass_over_taken(ports, &text(&error), &mut taken).await;
                 }
-                failure => return Err(failure.into()),
+                failure => return Err(self.told(failure)),
             }
         }
+    }
+
+    /// What the client is told; the operator is named as the one to act where the log driver is the cause.
+    fn told(&self, failure: Failure) -> RuntimeError {
+        let advice = match &failure {
+            Failure::Engine(error) | Failure::Sidecar(error) => log_config::advice(&text(error), &self.options),
+            Failure::Other(_) => None,
+        };
+        let mut error = RuntimeError::from(failure);
+        if let Some(advice) = advice {
+            tracing::error!("no sandbox can start: {advice}");
+            error.message = format!("{}. {advice}", error.message.trim_end_matches('.'));
+        }
+        error
     }
 
     /// Sees to it that ports are not drawn which the engine says are taken, nor those that it publishes already: where the

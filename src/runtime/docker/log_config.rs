@@ -1,8 +1,12 @@
 //! Which log driver keeps what sandboxes and their sidecars print (`docker.log_driver`, `docker.log_opts`).
 
-use bollard::models::{HostConfigLogConfig, SystemInfo};
+use bollard::{
+    errors::Error,
+    models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, SystemInfo},
+    query_parameters::CreateContainerOptions,
+};
 
-use super::{DockerOptions, engine::Engine};
+use super::{DockerOptions, engine::Engine, mask::Mask};
 use crate::{
     config::log_driver,
     runtime::{ErrorKind, RuntimeError},
@@ -10,6 +14,12 @@ use crate::{
 
 /// Drivers that the engine always reads.
 const READABLE: [&str; 3] = ["json-file", "local", "journald"];
+
+/// A name that no container can have.
+const NO_NAME: &str = "-";
+
+/// How the engine begins to tell that a container cannot start since its log cannot be kept.
+const LOG_FAILED: &str = "failed to initialize logging driver";
 
 /// The first API version whose engine (20.10) keeps a copy that can be read of what other drivers send away.
 const DUAL_LOGGING: [u32; 2] = [1, 41];
@@ -41,8 +51,51 @@ pub(super) async fn check(engine: &Engine, options: &DockerOptions) -> Result<()
         let key = if name.is_empty() { String::new() } else { format!(".{name}") };
         return Err(refused(format!("docker.log_opts{key} (for the driver '{driver}'): {reason}")));
     }
+    refused_by(engine, options).await.map_or(Ok(()), |reason| {
+        Err(refused(format!("docker.log_driver, docker.log_opts: the engine refuses them: {reason}")))
+    })?;
     warnings(&driver, options, &engine.api_version).iter().for_each(|text| tracing::warn!(driver, "{text}"));
     Ok(())
+}
+
+/// What the engine has against the driver and its options when a container is made with them, if anything.
+///
+/// No container is made of that: the engine looks at its log first, and then refuses the name. What it says without the driver
+/// is about something else.
+async fn refused_by(engine: &Engine, options: &DockerOptions) -> Option<String> {
+    let asked = async |log_config| {
+        let body = ContainerCreateBody {
+            cmd: Some(vec!["true".to_owned()]),
+            host_config: Some(HostConfig { log_config, ..Default::default() }),
+            ..Default::default()
+        };
+        let name = Some(CreateContainerOptions { name: Some(NO_NAME.to_owned()), ..Default::default() });
+        match engine.within(engine.api.create_container(name, body)).await {
+            Err(Error::DockerResponseServerError { status_code: 400, message }) => Some(message),
+            // It has another trouble, which the next call tells.
+            _ => None,
+        }
+    };
+    let (with, without) = (asked(log_config(options)).await?, asked(None).await?);
+    // Its words may have values of options in them, which may be secrets.
+    let values: Vec<String> = options.log_opts.values().map(|value| value.expose().to_owned()).collect();
+    (with != without).then(|| Mask::new(&[], &values).apply(&with))
+}
+
+/// What is to be done about a container that did not start, if that is due to its log driver.
+pub(super) fn advice(words: &str, options: &DockerOptions) -> Option<&'static str> {
+    if !words.contains(LOG_FAILED) {
+        return None;
+    }
+    Some(match log_config(options) {
+        Some(_) => {
+            "The log driver is the cause: change log_driver and log_opts of [docker] in the gateway's configuration."
+        }
+        None => {
+            "The engine's own log driver is the cause: change it in the engine's daemon.json, or set log_driver and log_opts of \
+             [docker] in the gateway's configuration."
+        }
+    })
 }
 
 /// The name of the driver that containers will have.

@@ -36,13 +36,16 @@ pub(super) struct Mask {
 
 impl Mask {
     /// What a container's create request holds: variables, labels (but for the gateway's own, tokens excepted), the
-    /// command.
+    /// command, options of the log driver.
     pub(super) fn of(body: &ContainerCreateBody) -> Self {
         let labels = body.labels.iter().flatten();
         let labels =
             labels.filter(|(key, _)| key.as_str() == labels::EGRESS_TOKEN || !key.starts_with(RESERVED_PREFIX));
         let own = [body.env.as_deref().unwrap_or_default(), body.cmd.as_deref().unwrap_or_default()];
-        Self::new(own[0], labels.map(|(_, value)| value).chain(own[1]))
+        // Tokens of services that logs are sent to.
+        let log = body.host_config.as_ref().and_then(|host| host.log_config.as_ref()?.config.as_ref());
+        let log = log.into_iter().flat_map(std::collections::HashMap::values);
+        Self::new(own[0], labels.map(|(_, value)| value).chain(own[1]).chain(log))
     }
 
     /// Variables as `NAME=value`, and values.
