@@ -57,7 +57,7 @@ pub enum Command {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Dev {
     /// The port to listen on.
-    #[arg(long, default_value_t = 8080, value_parser = port)]
+    #[arg(long, default_value_t = 8080, value_parser = port, allow_negative_numbers = true)]
     pub port: u16,
 
     /// Ask for no key: any user of this machine, and any page of its own web servers, may then run programs as you.
@@ -169,10 +169,11 @@ mod tests {
     #[test]
     fn a_port_that_is_none_is_told_what_one_is() {
         for port in ["abc", "", "0", "65536", "-1", "80.5", "８０"] {
-            let args = ["x", "dev", &format!("--port={port}")];
-            let error = Cli::command().try_get_matches_from(args).unwrap_err();
-            assert_eq!(error.exit_code(), 2);
-            assert!(error.to_string().contains("a port is a number from 1 to 65535"), "{error}");
+            for args in [&["x", "dev", &format!("--port={port}")][..], &["x", "dev", "--port", port]] {
+                let error = Cli::command().try_get_matches_from(args).unwrap_err();
+                assert_eq!(error.exit_code(), 2);
+                assert!(error.to_string().contains("a port is a number from 1 to 65535"), "{error}");
+            }
         }
     }
 

@@ -91,7 +91,11 @@ impl ApiError {
 
     /// There is no such route.
     pub fn no_route() -> Self {
-        let text = "There is no such route; /docs describes those that there are.";
+        Self::no_route_of("There is no such route; /docs describes those that there are.")
+    }
+
+    /// The same of another listener, with what it has.
+    pub fn no_route_of(text: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", text).with_detail("Not Found".into())
     }
 

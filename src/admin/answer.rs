@@ -67,6 +67,9 @@ struct Stream {
     stalled_seconds: f64,
 }
 
+/// Whoever is lost here may look for the API, which is elsewhere.
+const NO_ROUTE: &str = "There is no such route; this listener has /metrics and /admin/streams. The API has its own.";
+
 impl Admin {
     /// Answers one request, which came from `peer` to an address that is this machine's own if `is_local`.
     pub(super) async fn answer(&self, req: Request<Incoming>, peer: SocketAddr, is_local: bool) -> Response<Body> {
@@ -83,7 +86,7 @@ impl Admin {
                     Err(error) => Err(error),
                 },
                 Some(id) if !id.is_empty() && !id.contains('/') => Err(ApiError::method_not_allowed("DELETE")),
-                _ => Err(ApiError::no_route()),
+                _ => Err(ApiError::no_route_of(NO_ROUTE)),
             },
         };
         let mut res = answered.unwrap_or_else(respond::error);

@@ -78,7 +78,7 @@ pub async fn answer(
     client: ClientWatch,
     drain: drain::Watch,
 ) -> Result<Response<Body>, ApiError> {
-    let (place, identity) = find(path).ok_or_else(ApiError::no_route)?;
+    let (place, identity) = find(path).ok_or_else(|| ApiError::no_route_of("execd has no such route here."))?;
     let allowed = place.methods();
     let method = if req.method() == Method::HEAD { Method::GET } else { req.method().clone() };
     if !allowed.split(", ").any(|allowed| allowed == method.as_str()) {

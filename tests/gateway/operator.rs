@@ -249,6 +249,8 @@ async fn other_paths_and_methods_are_refused() {
     ] {
         let refused = get_once(metrics, path).await;
         assert_eq!((refused.status(), refused.code().as_str()), (404, "NOT_FOUND"), "{path}");
+        let text = refused.to_string();
+        assert!(text.contains("/metrics and /admin/streams") && !text.contains("/docs"), "{text}");
     }
     for (method, path, allow) in [
         ("POST", "/metrics", "GET, HEAD"),
