@@ -130,16 +130,16 @@ impl Config {
     }
 
     /// The configuration for development on one machine: the process runtime
-    /// on 127.0.0.1:8080, everything else as by default. Reads neither a file
-    /// nor the environment's overrides; the key is the caller's to set.
-    pub fn dev() -> Self {
+    /// on 127.0.0.1:8080, everything else as by default. Reads no file, and of
+    /// the environment only the proxies that are trusted, and what is to be
+    /// said of them; the key is the caller's to set.
+    pub fn dev(env: Lookup<'_>) -> (Self, Vec<String>) {
         let file = Path::new("the development configuration");
         let text = "[server]\nhost = '127.0.0.1'\n[runtime]\ntype = 'process'\n[metrics]\nlisten = '127.0.0.1:9090'\n";
-        let home = |name: &str| env::of_process(name).filter(|_| name == "HOME");
+        let env = |name: &str| env(name).filter(|_| ["HOME", env::FORWARDED_ALLOW_IPS].contains(&name));
         source::parse(file, text)
-            .and_then(|table| Self::from_table(table, file, &home))
+            .and_then(|table| Self::from_table(table, file, &env))
             .expect("the text above keeps every rule, as a test shows")
-            .0
     }
 
     fn from_table(mut table: Table, file: &Path, env: Lookup<'_>) -> Result<(Self, Vec<String>), ConfigError> {

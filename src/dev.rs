@@ -61,11 +61,11 @@ impl Key {
 }
 
 /// The configuration of `dev`: on this port, with this key.
-pub fn configuration(port: u16, key: &Key) -> Loaded {
-    let mut config = Config::dev();
+pub fn configuration(port: u16, key: &Key, env: env::Lookup<'_>) -> Loaded {
+    let (mut config, warnings) = Config::dev(env);
     config.server.port = port;
     config.server.keys = key.secret().cloned().map(Keys::one).unwrap_or_default();
-    Loaded { config, warnings: Vec::new(), source: PathBuf::new() }
+    Loaded { config, warnings, source: PathBuf::new() }
 }
 
 /// What to try first on the server at `address`: a sandbox that prints, its log, and the official SDKs.
@@ -120,6 +120,18 @@ mod tests {
             assert!(first.expose().len() == 32 && first.expose().bytes().all(|byte| byte.is_ascii_hexdigit()));
             assert_ne!(first.expose(), second.expose());
         }
+    }
+
+    #[test]
+    fn proxies_are_trusted_as_the_environment_says() {
+        let of = |proxies: &str| {
+            let env = |name: &str| (name == env::FORWARDED_ALLOW_IPS).then(|| proxies.to_owned());
+            let Loaded { config, warnings, .. } = configuration(1, &Key::Open, &env);
+            (config.server.trusted_proxies.trusts([127, 0, 0, 1].into()), warnings)
+        };
+        assert_eq!(of(""), (false, vec![]));
+        let (is_trusted, warnings) = of("127.0.0.1,nonsense");
+        assert!(is_trusted && warnings.len() == 1 && warnings[0].contains("nonsense"), "{warnings:?}");
     }
 
     #[test]

@@ -57,6 +57,7 @@
 //! | [`open`] | | the open connections: how many, whose, and which give way to new ones |
 //! | [`peer`] | | a client's address, which trusted proxies may tell |
 //! | [`proxy`] | 6 | the proxy path: rules for heads, connections to backends, the answer's body, tunnels |
+//! | [`regular_file`] | | opening files whose names come from elsewhere, so that nothing in their place hangs |
 //! | [`reload`] | | SIGHUP: log files and keys |
 //! | [`renew`] | | sandboxes that live longer while they are used |
 //! | [`router`] | 3 | method and path to a route; the table of routes is in its doc |
@@ -122,6 +123,7 @@ pub mod open;
 pub mod own_listeners;
 pub mod peer;
 pub mod proxy;
+pub mod regular_file;
 pub mod reload;
 pub mod renew;
 pub mod router;

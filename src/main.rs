@@ -36,6 +36,9 @@ const FAILED: u8 = 1;
 /// The exit code when what the machine must give is not there: the port, or the secure runtime (config.md §4).
 const MISSING: u8 = 3;
 
+/// How long the files of the configuration may take until it is said that they hang.
+const READING: Duration = Duration::from_secs(3);
+
 /// How long a second signal may still take to end local processes.
 const HURRY: Duration = Duration::from_secs(2);
 
@@ -90,10 +93,18 @@ async fn run(cli: &Cli, program: &Arc<Program>) -> ExitCode {
     }
     let (loaded, dev_key) = match &cli.command {
         Some(Command::Dev(dev)) => match dev::Key::choose(dev.no_key, &env::of_process) {
-            Ok(key) => (Ok(dev::configuration(dev.port, &key)), Some(key)),
+            Ok(key) => (Ok(dev::configuration(dev.port, &key, &env::of_process)), Some(key)),
             Err(error) => return fail(FAILED, &format!("There is no key: {error}")),
         },
-        _ => (Config::load(cli.config.as_deref(), &env::of_process), None),
+        _ => {
+            let told = tokio::spawn(async {
+                tokio::time::sleep(READING).await;
+                eprintln!("opensandbox-gateway: a file of the configuration hangs; still waiting for it");
+            });
+            let loaded = Config::load(cli.config.as_deref(), &env::of_process);
+            told.abort();
+            (loaded, None)
+        }
     };
     let Loaded { config, warnings, .. } = loaded.unwrap_or_else(|error| refuse(&error));
     if let Some(gap) = config.fatal_gaps().first() {
@@ -103,6 +114,9 @@ async fn run(cli: &Cli, program: &Arc<Program>) -> ExitCode {
         && config.server.keys.is_empty()
         && let Err(text) = guard::confirm_open_server(env::insecure_server_acknowledged(&env::of_process))
     {
+        return fail(FAILED, &text);
+    }
+    if let Err(text) = start::check_certificates(&env::of_process) {
         return fail(FAILED, &text);
     }
     let outputs = match telemetry::init(&config.log) {

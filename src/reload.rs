@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::{
-    config::{Config, env},
+    config::{Config, ConfigError, env},
     keys::{KeyRing, Keys},
     notify::Notifier,
     telemetry::Output,
@@ -16,6 +16,12 @@ const REST: Duration = Duration::from_millis(100);
 
 /// How often they are read until they do.
 const READINGS: usize = 50;
+
+/// How long the files may take; those that are written all the time take `REST * READINGS`.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many readings may hang at the same time, each with a thread.
+const HANGING: usize = 4;
 
 /// What is read and opened again.
 #[derive(Debug)]
@@ -33,24 +39,24 @@ pub struct Reload {
 impl Reload {
     /// Reloads whenever it is asked to; requests that come while it does are one. Lives as long as the process.
     pub async fn run(self, asked: Arc<Notify>) {
-        let this = Arc::new(self);
+        let places = Arc::new(Semaphore::new(HANGING));
         loop {
             asked.notified().await;
-            this.notifier.reloading();
-            this.outputs.iter().for_each(Output::reopen);
-            let again = Arc::clone(&this);
-            // Files may hang, and nothing else may with them.
-            if let Err(error) = tokio::task::spawn_blocking(move || again.read_keys()).await {
-                tracing::error!(%error, "SIGHUP: the keys could not be read again");
+            self.notifier.reloading();
+            self.outputs.iter().for_each(Output::reopen);
+            let file = self.config.clone();
+            let load = move || Config::load(file.as_deref(), &env::of_process).map(|loaded| loaded.config.server.keys);
+            match read(&places, PATIENCE, move || settled(load, || thread::sleep(REST))).await {
+                Ok(read) => self.change_keys(read),
+                Err(why) => tracing::error!("SIGHUP: the keys stay as they were: {why}"),
             }
-            this.notifier.ready();
+            self.notifier.ready();
         }
     }
 
     /// Makes the keys that the files have now the valid ones. A file that is wrong, or still being written, changes nothing.
-    fn read_keys(&self) {
-        let read = || Config::load(self.config.as_deref(), &env::of_process).map(|loaded| loaded.config.server.keys);
-        let keys = match settled(read, || thread::sleep(REST)) {
+    fn change_keys(&self, read: Option<Result<Keys, ConfigError>>) {
+        let keys = match read {
             Some(Ok(keys)) => keys,
             Some(Err(error)) => {
                 for line in error.lines() {
@@ -69,7 +75,26 @@ impl Reload {
         }
         let said = describe(&keys);
         self.keys.replace(keys);
-        tracing::info!("SIGHUP: the log files are opened anew; {said}; all else is read at the next start");
+        // Whether a log file can be opened its writer tells, on the standard error.
+        tracing::info!("SIGHUP: the keys are read again: {said}; all else but the log files is read at the next start");
+    }
+}
+
+/// Reads on a thread that may hang with the files, and is not waited for for ever then: what it reads later counts for nothing.
+async fn read<T: Send + 'static>(
+    places: &Arc<Semaphore>,
+    patience: Duration,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let place = Arc::clone(places).try_acquire_owned();
+    let place = place.map_err(|_| format!("their files still hang, at {HANGING} readings"))?;
+    let reading = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        read()
+    });
+    match tokio::time::timeout(patience, reading).await {
+        Ok(read) => read.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("their files hang; they could not be read within {} s", patience.as_secs())),
     }
 }
 
@@ -115,5 +140,22 @@ mod tests {
             || {},
         );
         assert_eq!((endless, count), (None, READINGS));
+    }
+    #[tokio::test]
+    async fn readings_that_hang_are_few_and_hold_up_no_later_one() {
+        let places = Arc::new(Semaphore::new(HANGING));
+        let (let_go, hangs) = std::sync::mpsc::channel::<()>();
+        let hangs = Arc::new(std::sync::Mutex::new(hangs));
+        for _ in 0..HANGING {
+            let hangs = Arc::clone(&hangs);
+            let hung = read(&places, Duration::from_millis(10), move || hangs.lock().unwrap().recv()).await;
+            assert!(hung.unwrap_err().contains("could not be read within"));
+        }
+        assert!(read(&places, PATIENCE, || ()).await.unwrap_err().contains("at 4 readings"));
+        drop(let_go);
+        while places.available_permits() < HANGING {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(read(&places, PATIENCE, || 7).await, Ok(7));
     }
 }

@@ -1,6 +1,6 @@
 //! From a configuration to what serves it.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{fs, num::NonZeroU32, sync::Arc};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{sync::Semaphore, task::JoinHandle};
@@ -8,7 +8,7 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 use crate::{
     admin::Admin,
     api::{self, Api, proxy::public_path},
-    config::{self, Config, RuntimeKind},
+    config::{self, Config, Lookup, RuntimeKind},
     dev,
     drain::{self, Drain},
     keys::KeyRing,
@@ -30,6 +30,23 @@ use crate::{
 
 /// Connections to the operator's listener that the system queues.
 const ADMIN_BACKLOG: u32 = 128;
+
+/// Names the file of trusted certificates, for every library that has TLS.
+const CERTIFICATES: &str = "SSL_CERT_FILE";
+
+/// Checks that the file of trusted certificates is one: libraries would read a pipe for ever.
+///
+/// # Errors
+///
+/// A text for a person: it is there, and not a regular file.
+pub fn check_certificates(env: Lookup<'_>) -> Result<(), String> {
+    match env(CERTIFICATES) {
+        Some(file) if fs::metadata(&file).is_ok_and(|found| !found.is_file()) => {
+            Err(format!("environment {CERTIFICATES}: {file}: it is not a regular file"))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Listens where the server is to be. The port comes before the runtime: a second gateway must fail before it touches
 /// anything.

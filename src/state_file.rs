@@ -7,9 +7,9 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    fs,
+    io::{self, ErrorKind},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -20,6 +20,8 @@ use rustix::{
     io::Errno,
     process::geteuid,
 };
+
+use crate::regular_file;
 
 /// How long nothing more is said of a file that was complained of.
 const SILENCE: Duration = Duration::from_mins(10);
@@ -52,31 +54,15 @@ pub fn is_known_missing(path: &Path) -> bool {
 /// # Errors
 /// It is there, or may be, and cannot be read.
 pub fn peek(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = match open(path) {
-        Ok(file) => file,
+    let (file, found) = match regular_file::open(path) {
+        Ok(opened) => opened,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let found = file.metadata()?;
-    if !found.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
     if !is_trusted(found.uid(), geteuid().as_raw()) {
         return Err(io::Error::new(ErrorKind::PermissionDenied, format!("it belongs to user {}", found.uid())));
     }
-    let mut content = Vec::new();
-    file.take(limit.saturating_add(1)).read_to_end(&mut content)?;
-    if content.len() as u64 > limit {
-        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it is larger than {limit} bytes")));
-    }
-    Ok(Some(content))
-}
-
-/// Without waiting for a writer, should it be a pipe.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
+    regular_file::read_all(file, limit).map(Some)
 }
 
 /// Root reads whatever a server that ran as another user has left; others trust their own files and root's.

@@ -1,16 +1,12 @@
 //! The API keys of `[server]`: `api_key`, `api_keys` and `api_key_file`. All of them are valid.
 
-use std::{
-    fs::OpenOptions,
-    io::{self, Read},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::Path,
-};
-
-use rustix::fs::OFlags;
+use std::{io, os::unix::fs::PermissionsExt, path::Path};
 
 use super::section::Section;
-use crate::keys::{Keys, is_sendable};
+use crate::{
+    keys::{Keys, is_sendable},
+    regular_file,
+};
 
 /// Largest key file, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -105,20 +101,9 @@ struct KeyFile {
 }
 
 fn read_file(path: &Path) -> io::Result<KeyFile> {
-    // Not blocking: a pipe that nobody writes to would hold up the start for ever.
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    // Of the open file, which may be another than the name's by now.
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("is no regular file"));
-    }
-    let mut bytes = Vec::new();
-    Read::by_ref(&mut file).take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(io::Error::other(format!("is larger than {MAX_FILE} bytes")));
-    }
+    let (file, metadata) = regular_file::open(path)?;
+    let bytes = regular_file::read_all(file, MAX_FILE)?;
     // The bytes themselves are never quoted.
-    let text = String::from_utf8(bytes).map_err(|_| io::Error::other("is not UTF-8"))?;
+    let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))?;
     Ok(KeyFile { text, is_public: metadata.permissions().mode() & 0o004 != 0 })
 }

@@ -1,28 +1,23 @@
 //! The file itself: its bytes, and their form as TOML.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use toml::Table;
 
 use super::report::ConfigError;
+use crate::regular_file;
 
-/// Most bytes of a configuration file: far more than any, and little enough to be read from whatever stands in its place.
+/// Most bytes of a configuration file: far more than any, and little enough to be read whatever stands in its place.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The text of the file.
 pub(super) fn read(file: &Path) -> Result<String, ConfigError> {
-    let mut bytes = Vec::new();
-    let read = File::open(file).and_then(|opened| opened.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(length) if length as u64 > MAX_BYTES => {
-            return Err(fault(file, format_args!("is longer than {MAX_BYTES} bytes, so it is no configuration file")));
-        }
-        Ok(_) => {}
+    let bytes = match regular_file::read(file, MAX_BYTES) {
+        Ok(bytes) => bytes,
         Err(err) if err.kind() == ErrorKind::NotFound => return Err(ConfigError::single(missing(file))),
         Err(err) => return Err(fault(file, format_args!("cannot be read: {err}"))),
-    }
+    };
     String::from_utf8(bytes).map_err(|err| {
         let valid = err.utf8_error().valid_up_to();
         let place = place(err.as_bytes(), valid);
@@ -47,7 +42,7 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Table, ConfigError> {
 fn missing(file: &Path) -> String {
     format!(
         "The configuration file {} does not exist. Write one with `init-config`, name another with --config or {}, or \
-         try the gateway without one: `dev` needs no configuration, no Docker and no key.",
+         try the gateway without one: `dev` needs no configuration and no Docker, and makes a key of its own.",
         file.display(),
         super::env::CONFIG_PATH
     )

@@ -1,10 +1,13 @@
 //! Variables that are added while a sandbox lives: the file that `EXECD_ENVS` names, which `commands.set_env` of the official
 //! client appends to, and the `$NAME` in a working directory.
 
-use std::{ffi::OsStr, fs::File, io::Read, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{ffi::OsStr, path::Path};
 
 use super::error::{ExecdError, shown};
-use crate::children::environment::{ENVS, Variables};
+use crate::{
+    children::environment::{ENVS, Variables},
+    regular_file,
+};
 
 /// The longest file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -59,8 +62,8 @@ fn too_long() -> ExecdError {
 /// It is no file, too long, or cannot be read; or the variables become too long.
 pub fn load(variables: &mut Variables) -> Result<(), ExecdError> {
     let Some(path) = variables.get(OsStr::new(ENVS)).map(|path| Path::new(path).to_owned()) else { return Ok(()) };
-    let text = match read(&path) {
-        Ok(text) => text,
+    let text = match regular_file::read(&path, MAX_FILE) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(ExecdError::io("read for variables (EXECD_ENVS)", &path, &error)),
     };
@@ -68,18 +71,6 @@ pub fn load(variables: &mut Variables) -> Result<(), ExecdError> {
     let mut reader = Reader { rest: &text, variables, length, work: 0 };
     while reader.entry()? {}
     Ok(())
-}
-
-fn read(path: &Path) -> std::io::Result<String> {
-    // Neither waits for the other end of a pipe.
-    let file = File::options().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE {
-        return Err(std::io::Error::other(format!("it must be a file of at most {MAX_FILE} bytes")));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Reads entries `NAME=value`, one a line; the last one of a name counts. A value in single quotes is taken as it is, also over
@@ -299,7 +290,7 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         assert!(with(&pipe).is_err());
         let long = directory.path().join("long");
-        File::create(&long).unwrap().set_len(MAX_FILE + 1).unwrap();
+        fs::File::create(&long).unwrap().set_len(MAX_FILE + 1).unwrap();
         assert!(with(&long).is_err());
     }
 

@@ -17,9 +17,12 @@ use sqlx::{
 use tokio::time::{Instant, sleep};
 
 use super::{Change, Record, SnapshotStore, StoreError, rows::restore_config, table::Table};
-use crate::model::{
-    snapshot::{Snapshot, SnapshotQuery, SnapshotState},
-    timestamp::Timestamp,
+use crate::{
+    model::{
+        snapshot::{Snapshot, SnapshotQuery, SnapshotState},
+        timestamp::Timestamp,
+    },
+    regular_file,
 };
 
 /// How long a write waits for another process's.
@@ -106,7 +109,7 @@ fn make_private(path: &Path) -> io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    regular_file::open_with(OpenOptions::new().append(true).create(true).mode(0o600), path)?;
     for file in [path.to_owned(), with_suffix(path, "-wal"), with_suffix(path, "-shm")] {
         match fs::set_permissions(&file, Permissions::from_mode(0o600)) {
             // The file may be another user's who lets us write to it.

@@ -9,6 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+use crate::regular_file::at_once;
+
 /// A file that lines are appended to. Readable by its user only: it names sandboxes and clients.
 #[derive(Debug)]
 pub(super) struct RotatedFile {
@@ -17,6 +21,8 @@ pub(super) struct RotatedFile {
     backups: u32,
     file: File,
     length: u64,
+    /// What is not, such as `/dev/stdout`, is never renamed.
+    is_regular: bool,
 }
 
 impl RotatedFile {
@@ -27,8 +33,9 @@ impl RotatedFile {
             DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         }
         let file = append(path)?;
-        let length = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), max_bytes, backups, file, length })
+        let found = file.metadata()?;
+        let (length, is_regular) = (found.len(), found.is_file());
+        Ok(Self { path: path.to_owned(), max_bytes, backups, file, length, is_regular })
     }
 
     /// Appends a line with its newline. What could not be written is lost; the next line is tried anew.
@@ -41,14 +48,12 @@ impl RotatedFile {
 
     /// Opens the file anew by its name; if that fails, the old one is written on.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
-        let file = append(&self.path)?;
-        self.length = file.metadata()?.len();
-        self.file = file;
+        *self = Self::open(&self.path, self.max_bytes, self.backups)?;
         Ok(())
     }
 
     fn is_full_with(&self, line: &[u8]) -> bool {
-        self.backups > 0 && self.length > 0 && self.length + line.len() as u64 >= self.max_bytes
+        self.is_regular && self.backups > 0 && self.length > 0 && self.length + line.len() as u64 >= self.max_bytes
     }
 
     /// When anything fails, the old file is written on.
@@ -69,8 +74,12 @@ impl RotatedFile {
     }
 }
 
+/// Opens the file; a pipe that nobody reads is refused, since it would hold up the start. What is no regular file, such as
+/// `/dev/stdout`, waits for its reader from then on.
 fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    let file = at_once(OpenOptions::new().append(true).create(true).mode(0o600)).open(path)?;
+    fcntl_setfl(&file, fcntl_getfl(&file)? & !OFlags::NONBLOCK)?;
+    Ok(file)
 }
 
 /// Renames a file, if it is there.
@@ -146,5 +155,21 @@ mod tests {
         fs::create_dir(path.with_extension("log.1")).unwrap();
         assert!(file.write(b"bbbb\n").is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "aaaa\nbbbb\n");
+    }
+    #[test]
+    fn a_pipe_is_written_if_somebody_reads_it_and_never_renamed() {
+        use rustix::fs::{CWD, Mode, mkfifoat};
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("x.log");
+        mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        assert!(RotatedFile::open(&path, 8, 1).is_err(), "nobody reads it");
+        let mut reader = File::options().read(true).write(true).open(&path).unwrap();
+        let mut file = RotatedFile::open(&path, 8, 1).unwrap();
+        for line in ["aaaaaaaa\n", "bbbbbbbb\n"] {
+            file.write(line.as_bytes()).unwrap();
+        }
+        let mut read = [0; 18];
+        io::Read::read_exact(&mut reader, &mut read).unwrap();
+        assert_eq!((&read, fs::read_dir(home.path()).unwrap().count()), (b"aaaaaaaa\nbbbbbbbb\n", 1));
     }
 }

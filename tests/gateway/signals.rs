@@ -2,11 +2,15 @@
 //! up the end.
 
 use std::{
-    fs,
-    path::Path,
+    ffi::CString,
+    fs::{self, File},
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::{
     Pair, Setup,
@@ -45,6 +49,36 @@ fn fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
+/// A file that hangs whoever opens it, as one on a server that is gone: a file system that nobody answers for.
+struct Hanging {
+    path: PathBuf,
+    _fuse: File,
+}
+
+impl Hanging {
+    fn over(path: &Path) -> Self {
+        assert!(rustix::process::geteuid().is_root(), "this test mounts: run the tests as root");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        File::options().append(true).create(true).open(path).unwrap();
+        let fuse = File::options().read(true).write(true).open("/dev/fuse").unwrap();
+        let options = format!("fd={},rootmode=100644,user_id=0,group_id=0", fuse.as_raw_fd());
+        let options = CString::new(options).unwrap();
+        mount("hangs", path, "fuse", MountFlags::empty(), Some(options.as_c_str())).unwrap();
+        Self { path: path.to_owned(), _fuse: fuse }
+    }
+
+    /// Takes it away; who waits for it goes on waiting.
+    fn unmount(&self) {
+        let _ = unmount(&self.path, UnmountFlags::DETACH);
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.unmount();
+    }
+}
+
 #[tokio::test]
 async fn sighup_opens_moved_log_files_again() {
     let files = "[log]\nfile_enabled = true\nfile_path = '~/server.log'\naccess_file_path = '~/access.log'";
@@ -55,7 +89,7 @@ async fn sighup_opens_moved_log_files_again() {
     }
     request(gateway.address(), "GET", "/v1/before", &[], "").await;
     gateway.signal("HUP");
-    says(&gateway, 1, "SIGHUP: the log files are opened anew").await;
+    says(&gateway, 1, "SIGHUP: the keys are read again").await;
     request(gateway.address(), "GET", "/v1/after", &[], "").await;
     gateway.terminate();
     assert!(gateway.wait(Duration::from_secs(10)).success());
@@ -91,7 +125,7 @@ async fn a_key_is_replaced_without_an_outage() {
     {
         edit(&gateway, from, to);
         gateway.signal("HUP");
-        says(&gateway, turn + 1, "SIGHUP: the log files are opened anew").await;
+        says(&gateway, turn + 1, "SIGHUP: the keys are read again").await;
         assert_eq!((status(&gateway, "k-old").await, status(&gateway, "k-new").await), (old, new));
     }
     assert!(gateway.output().contains("the 2 API keys are api_keys[0], api_keys[1]"), "{}", gateway.output());
@@ -150,8 +184,7 @@ async fn a_line_end_behind_a_key_is_no_part_of_it() {
 #[tokio::test]
 async fn a_file_that_hangs_does_not_hold_up_the_end() {
     let mut gateway = Setup::process().server("timeout_graceful_shutdown = 1").start();
-    // Whoever reads it waits for a writer, as one waits for a file on a server that is gone.
-    fifo(&gateway.home().join("config.toml"));
+    let _hangs = Hanging::over(&gateway.home().join("config.toml"));
     gateway.signal("HUP");
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(get_once(gateway.address(), "/health").await.status(), 200);
@@ -163,15 +196,50 @@ async fn a_file_that_hangs_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_no_file_or_hangs_during_one_sighup_does_not_hold_up_the_next() {
+    let gateway = Setup::process().server("api_keys = ['k-old']").start();
+    let config = gateway.home().join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fifo(&config);
+    gateway.signal("HUP");
+    says(&gateway, 1, "config.toml: cannot be read: it is not a regular file").await;
+    fs::remove_file(&config).unwrap();
+    fs::write(&config, &text).unwrap();
+    let hangs = Hanging::over(&config);
+    gateway.signal("HUP");
+    let told = || gateway.output().contains("the keys stay as they were: their files hang");
+    eventually("it is told", Duration::from_secs(20), told).await;
+    // As a file server that stays away.
+    hangs.unmount();
+    edit(&gateway, "k-old", "k-new");
+    gateway.signal("HUP");
+    says(&gateway, 1, "SIGHUP: the keys are read again").await;
+    assert_eq!((status(&gateway, "k-old").await, status(&gateway, "k-new").await), (401, 200));
+}
+
+#[test]
+fn a_start_without_regular_files_is_refused_at_once() {
+    let home = Home::with("");
+    let pipe = home.path().join("pipe");
+    fifo(&pipe);
+    let ended = home.run_args(&["--config", pipe.to_str().unwrap()]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.ends_with("pipe: cannot be read: it is not a regular file\n"), "{ended:?}");
+    let certificates = [("SSL_CERT_FILE", pipe.to_str().unwrap())];
+    let ended = program::end(home.command(&["dev"], &certificates).spawn().unwrap(), Duration::from_secs(10));
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.ends_with("pipe: it is not a regular file\n"), "{ended:?}");
+}
+
+#[tokio::test]
 async fn a_sandboxes_file_that_hangs_does_not_hold_up_the_end_and_a_second_signal_ends_at_once() {
     for twice in [false, true] {
         let mut pair = Pair::with(|setup| setup.server("timeout_graceful_shutdown = 1"));
         let id = pair.engine.log(Script::silent());
         // Where the gateway keeps what was changed of a sandbox.
         let folder = pair.gateway.home().join(".opensandbox/metadata");
-        for folder in [folder.clone(), folder.join("_expiration")] {
-            fifo(&folder.join(format!("{id}.json")));
-        }
+        let files = [folder.clone(), folder.join("_expiration")].map(|folder| folder.join(format!("{id}.json")));
+        let _hang = files.map(|file| Hanging::over(&file));
         let address = pair.address();
         let asked = tokio::spawn(async move {
             let mut client = crate::support::client::Client::connect(address).await;
@@ -196,11 +264,9 @@ async fn a_sandboxes_file_that_hangs_does_not_hold_up_the_end_and_a_second_signa
 async fn a_log_file_that_hangs_does_not_hold_up_the_end() {
     let files = "[log]\nfile_enabled = true\nfile_path = '~/server.log'\naccess_file_path = '~/access.log'";
     let mut gateway = Setup::process().section(files).start();
-    for name in ["server.log", "access.log"] {
-        fifo(&gateway.home().join(name));
-    }
+    let _hang = ["server.log", "access.log"].map(|name| Hanging::over(&gateway.home().join(name)));
     gateway.signal("HUP");
-    says(&gateway, 1, "SIGHUP: the log files are opened anew").await;
+    says(&gateway, 1, "SIGHUP: the keys are read again").await;
     assert_eq!(get_once(gateway.address(), "/v1/sandboxes").await.status(), 200);
     let start = Instant::now();
     gateway.terminate();
@@ -212,17 +278,20 @@ async fn a_log_file_that_hangs_does_not_hold_up_the_end() {
 fn a_start_that_hangs_ends_by_a_signal() {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
         let home = Home::with("");
-        fifo(&home.config());
         let config = home.config();
+        let _hangs = Hanging::over(&config);
         let mut command = home.command(&["--config", config.to_str().unwrap()], &[]);
         let child = command.stdin(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(500));
         let kill = |signal: &str| Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
         // These do not: neither in silence nor otherwise.
         assert!(kill("HUP").success() && kill("USR1").success());
-        std::thread::sleep(Duration::from_millis(200));
+        // Until it has said why nothing happens.
+        std::thread::sleep(Duration::from_secs(4));
         assert!(kill(signal).success());
-        assert_eq!(program::end(child, Duration::from_secs(5)).code, Some(code));
+        let ended = program::end(child, Duration::from_secs(5));
+        assert_eq!(ended.code, Some(code));
+        assert!(ended.stderr.contains("a file of the configuration hangs"), "{ended:?}");
     }
 }
 

@@ -175,7 +175,8 @@ fn tenants_renew_intent_and_otel() {
 
 #[test]
 fn development() {
-    let config = Config::dev();
+    let (config, warnings) = Config::dev(&|name| (name == env::API_KEY).then(|| "k".to_owned()));
+    assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!(config.runtime.kind, RuntimeKind::Process);
     assert_eq!((config.server.host.as_str(), config.server.port), ("127.0.0.1", 8080));
     assert!(config.server.keys.is_empty());

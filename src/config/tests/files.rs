@@ -47,6 +47,7 @@ fn a_missing_file_is_one_line_that_names_it() {
     let text = error.to_string();
     let begin = format!("The configuration file {} does not exist. ", file.display());
     assert!(text.starts_with(&begin) && !text.contains('\n'), "{text}");
+    assert!(!text.contains("no key"), "`dev` asks for one: {text}");
     for way_out in ["`init-config`", "--config", "SANDBOX_CONFIG_PATH", "`dev`"] {
         assert!(text.contains(way_out), "{text}");
     }
@@ -65,9 +66,19 @@ fn what_cannot_be_read_is_one_line() {
 }
 
 #[test]
-fn what_is_endless_is_not_read_to_its_end() {
-    let error = load(&home_with(&[]), Some("/dev/zero"), None).unwrap_err().to_string();
-    assert!(error.starts_with("/dev/zero: is longer than "), "{error}");
+fn what_is_endless_or_hangs_is_not_read() {
+    let home = home_with(&[]);
+    let (long, pipe) = (home.path().join("long"), home.path().join("pipe"));
+    fs::File::create(&long).unwrap().set_len(1 << 40).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+    for (file, reason) in [
+        (Path::new("/dev/zero"), "it is not a regular file"),
+        (&pipe, "it is not a regular file"),
+        (&long, "it is larger than 4194304 bytes"),
+    ] {
+        let error = load(&home, file.to_str(), None).unwrap_err().to_string();
+        assert_eq!(error, format!("{}: cannot be read: {reason}", file.display()));
+    }
 }
 
 #[test]

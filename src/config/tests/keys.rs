@@ -116,8 +116,8 @@ fn a_key_file_that_cannot_be_read_is_a_fault_that_names_it() {
         (b"a hunter2 c\n", "line 1: must be a key, or its name, a blank and the key"),
         (b"x\nb/d hunter2\n", "line 2: the name before the key"),
         (b"hun\x1bter2\n", "line 1: begins or ends"),
-        (b"hunter2\xff\n", "is not UTF-8"),
-        (&[b'x'; 1_100_000], "is larger than 1048576 bytes"),
+        (b"hunter2\xff\n", "it is not UTF-8"),
+        (&[b'x'; 1_100_000], "it is larger than 1048576 bytes"),
         (&[b'x'; 5_000], "line 1: must have at most 4096 bytes"),
     ] {
         let file = KeyFile::with(text);
@@ -132,10 +132,10 @@ fn a_key_file_that_cannot_be_read_is_a_fault_that_names_it() {
     fs::remove_file(none.path()).unwrap();
     assert!(faults(&none.config())[0].contains("No such file"), "{:?}", faults(&none.config()));
     fs::create_dir(none.path()).unwrap();
-    assert!(faults(&none.config())[0].contains("is no regular file"));
+    assert!(faults(&none.config())[0].contains("it is not a regular file"));
     fs::remove_dir(none.path()).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, none.path(), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    assert!(faults(&none.config())[0].contains("is no regular file"), "a pipe holds nothing up");
+    assert!(faults(&none.config())[0].contains("it is not a regular file"), "a pipe holds nothing up");
 }
 
 #[test]

@@ -1,18 +1,17 @@
 //! Text in a file that is replaced by other text.
 
-use std::{
-    fs::{self, File},
-    io::Read,
-    os::unix::fs::MetadataExt,
-};
+use std::{fs, io::Read, os::unix::fs::MetadataExt};
 
 use memchr::memmem;
 use serde::Deserialize;
 
 use super::{change::Rights, owner::Owners, write::Upload};
-use crate::execd::{
-    Execd,
-    error::{ExecdError, shown},
+use crate::{
+    execd::{
+        Execd,
+        error::{ExecdError, shown},
+    },
+    regular_file,
 };
 
 /// The longest file, before and after, in bytes: it is read as a whole.
@@ -48,7 +47,9 @@ impl Execd {
             return Err(too_long());
         }
         let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-        File::open(&path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut content)).map_err(failed)?;
+        // A pipe may have come into its place.
+        let (file, _) = regular_file::open(&path).map_err(failed)?;
+        file.take(MAX_FILE).read_to_end(&mut content).map_err(failed)?;
         // Looked for twice rather than kept: each byte of the file may be a place.
         let finder = memmem::Finder::new(&replacement.old);
         let count = finder.find_iter(&content).count();

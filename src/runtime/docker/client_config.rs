@@ -7,8 +7,7 @@
 mod helper;
 
 use std::{
-    env, fs, io,
-    io::Read,
+    env, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,6 +19,8 @@ use base64::{
 };
 use bollard::auth::DockerCredentials;
 use serde_json::{Map, Value};
+
+use crate::regular_file;
 
 /// The longest file that is read, in bytes; real ones have a few kilobytes.
 const LONGEST: u64 = 1024 * 1024;
@@ -113,10 +114,12 @@ impl ClientConfig {
     pub(super) async fn proxies(&self) -> Vec<String> {
         let Some(file) = self.read().await else { return Vec::new() };
         let own = self.host.as_ref().and_then(|host| file.proxies.get(host));
-        let Some(Value::Object(proxies)) = own.or_else(|| file.proxies.get("default")) else { return Vec::new() };
+        let Some(proxies) = own.or_else(|| file.proxies.get("default")) else { return Vec::new() };
+        let proxies = object(&file.path, "an entry of proxies", proxies.clone());
         let mut all = Vec::new();
         for (member, names) in PROXIES {
-            let value = proxies.get(member).and_then(Value::as_str).unwrap_or_default();
+            let value = proxies.get(member).and_then(|value| text(&file.path, &format!("proxies.{member}"), value));
+            let value = value.unwrap_or_default();
             if value.contains('\0') {
                 tracing::warn!(path = %file.path.display(), member, "a proxy with a NUL character is left out");
             } else if !value.is_empty() {
@@ -130,14 +133,14 @@ impl ClientConfig {
     async fn read(&self) -> Option<File> {
         let files = self.files.clone();
         let read = tokio::task::spawn_blocking(move || {
-            files.into_iter().find(|path| path.exists()).map(|path| (read(&path), path))
+            files.into_iter().find(|path| path.exists()).map(|path| (regular_file::read(&path, LONGEST), path))
         });
         let (content, path) = match tokio::time::timeout(PATIENCE, read).await {
             Ok(Ok(found)) => found?,
             Ok(Err(error)) => (Err(io::Error::other(error)), self.files.first().cloned().unwrap_or_default()),
             Err(_) => (Err(io::ErrorKind::TimedOut.into()), self.files.first().cloned().unwrap_or_default()),
         };
-        match content.and_then(|text| File::parse(&text, path.clone())) {
+        match content.and_then(|bytes| File::parse(&bytes, path.clone())) {
             Ok(file) => Some(file),
             Err(error) => {
                 tracing::warn!(
@@ -152,39 +155,47 @@ impl ClientConfig {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // What is no file, such as a pipe, might never end.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+/// A text that is not empty. What is no text is told, and left out as what is not there.
+fn text<'v>(path: &Path, name: &str, value: &'v Value) -> Option<&'v str> {
+    match value {
+        Value::String(text) => Some(text.as_str()).filter(|text| !text.is_empty()),
+        Value::Null => None,
+        _ => {
+            tracing::warn!(path = %path.display(), "'{name}' is no text and is left out");
+            None
+        }
     }
-    let mut text = Vec::new();
-    fs::File::open(path)?.take(LONGEST + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > LONGEST {
-        return Err(io::Error::other(format!("it is longer than {LONGEST} bytes")));
+}
+
+/// The members of an object. What is none is told, and left out.
+fn object(path: &Path, name: &str, value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        Value::Null => Map::new(),
+        _ => {
+            tracing::warn!(path = %path.display(), "'{name}' is no object and is left out");
+            Map::new()
+        }
     }
-    Ok(text)
 }
 
 impl File {
     /// Reads the file. Its errors name places, never what stands there.
-    fn parse(text: &[u8], path: PathBuf) -> io::Result<Self> {
+    fn parse(bytes: &[u8], path: PathBuf) -> io::Result<Self> {
         let place = |error: serde_json::Error| {
             io::Error::other(format!("it is no JSON (line {}, column {})", error.line(), error.column()))
         };
-        let Value::Object(mut all) = serde_json::from_slice(text).map_err(place)? else {
+        let Value::Object(mut all) = serde_json::from_slice(bytes).map_err(place)? else {
             return Err(io::Error::other("it is no JSON object"));
         };
-        let mut member = |name: &str| match all.remove(name) {
-            Some(Value::Object(members)) => members,
-            None | Some(Value::Null) => Map::new(),
-            Some(_) => {
-                tracing::warn!(path = %path.display(), "'{name}' is no object and is left out");
-                Map::new()
-            }
-        };
-        let (mut auths, cred_helpers, proxies) = (member("auths"), member("credHelpers"), member("proxies"));
-        let creds_store = all.remove("credsStore").and_then(|store| store.as_str().map(str::to_owned));
-        let creds_store = creds_store.filter(|store| !store.is_empty());
+        let mut member = |name: &str| all.remove(name).map(|value| object(&path, name, value)).unwrap_or_default();
+        let (mut auths, helpers, proxies) = (member("auths"), member("credHelpers"), member("proxies"));
+        let cred_helpers: Map<_, _> = helpers
+            .into_iter()
+            .filter(|(name, value)| text(&path, &format!("credHelpers.{name}"), value).is_some())
+            .collect();
+        let creds_store = all.remove("credsStore");
+        let creds_store = creds_store.as_ref().and_then(|store| text(&path, "credsStore", store)).map(str::to_owned);
         // The old file has nothing but what now is below `auths`.
         if auths.is_empty() && cred_helpers.is_empty() && creds_store.is_none() {
             auths = all.into_iter().filter(|(_, entry)| entry.get("auth").is_some()).collect();
@@ -196,8 +207,11 @@ impl File {
     fn stored(&self, registry: &str) -> Option<DockerCredentials> {
         let exact = self.auths.get_key_value(registry);
         let (key, entry) = exact.or_else(|| self.auths.iter().find(|(key, _)| index_name(key) == registry))?;
+        if !entry.is_object() && !entry.is_null() {
+            tracing::warn!(path = %self.path.display(), registry, "the entry of 'auths' is no object and is left out");
+        }
         // An empty entry tells that a helper has the credentials.
-        let text = |name: &str| entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let text = |name: &str| text(&self.path, &format!("auths.{registry}.{name}"), entry.get(name)?);
         if let Some(token) = text("identitytoken") {
             return Some(DockerCredentials {
                 identitytoken: Some(token.to_owned()),

@@ -31,6 +31,7 @@ use super::{
     find::is_plausible_id,
     labels, leftovers, sidecar,
 };
+use crate::regular_file;
 
 /// How long a container may take to appear.
 const KEEP: Duration = Duration::from_hours(24);
@@ -247,11 +248,11 @@ fn sandbox_of(container: &str) -> Option<&str> {
 
 /// Since when there is a note that nobody holds; nothing if somebody does, or its creation has ended.
 fn left(note: &Path) -> io::Result<Option<SystemTime>> {
-    let file = match File::open(note) {
+    let (file, found) = match regular_file::open(note) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
+        opened => opened?,
     };
-    if is_left(&file)? { file.metadata()?.modified().map(Some) } else { Ok(None) }
+    if is_left(&file)? { found.modified().map(Some) } else { Ok(None) }
 }
 
 /// Whether an opened note is held by nobody, so that this holds it now. One that has lost its name meanwhile has ended, and the

@@ -2,7 +2,7 @@
 
 use std::{
     env, fs, io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,13 @@ use super::{
     endpoint::Endpoint,
     engine::{self, Engine, is_missing, text},
 };
-use crate::runtime::{ErrorKind, RuntimeError};
+use crate::{
+    regular_file,
+    runtime::{ErrorKind, RuntimeError},
+};
+
+/// The most bytes of a file with the names of users or groups.
+const MAX_NAMES: u64 = 4 * 1024 * 1024;
 
 impl Inner {
     /// Tells what of the configuration the engine does not have, or what keeps clients from their sandboxes. The start goes
@@ -98,9 +104,12 @@ fn advice(socket: &Path, error: &io::Error) -> String {
             "There is no socket {shown}: the engine is not installed, does not run, or listens elsewhere; in a container \
              the socket has to be mounted ('-v {shown}:{shown}')."
         ),
-        io::ErrorKind::ConnectionRefused => {
-            format!("Nobody listens on the socket {shown}: the engine has ended ('sudo systemctl start docker').")
-        }
+        io::ErrorKind::ConnectionRefused => match fs::metadata(socket) {
+            Ok(found) if !found.file_type().is_socket() => {
+                format!("{shown} is no socket: DOCKER_HOST names something else.")
+            }
+            _ => format!("Nobody listens on the socket {shown}: the engine has ended ('sudo systemctl start docker')."),
+        },
         _ => String::new(),
     }
 }
@@ -123,7 +132,8 @@ fn group(id: u32) -> String {
 
 /// The name of an id in a file of lines `name:password:id:…`; the id where there is none.
 fn name_in(file: &str, id: u32) -> String {
-    let text = fs::read_to_string(file).unwrap_or_default();
+    let text = regular_file::read(Path::new(file), MAX_NAMES).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
     let number = id.to_string();
     let line = text.lines().find(|line| line.split(':').nth(2) == Some(number.as_str()));
     line.and_then(|line| line.split(':').next()).map_or(number.clone(), str::to_owned)
@@ -142,6 +152,10 @@ mod tests {
         fs::write(&socket, "").unwrap();
         let denied = advice(&socket, &io::ErrorKind::PermissionDenied.into());
         assert!(denied.contains("group") && denied.contains("usermod -aG"), "{denied}");
+        let refused = advice(&socket, &io::ErrorKind::ConnectionRefused.into());
+        assert!(refused.contains("is no socket") && !refused.contains("ended"), "{refused}");
+        fs::remove_file(&socket).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         assert!(advice(&socket, &io::ErrorKind::ConnectionRefused.into()).contains("Nobody listens"));
         assert_eq!(advice(&socket, &io::ErrorKind::TimedOut.into()), "");
     }

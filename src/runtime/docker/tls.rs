@@ -8,6 +8,11 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
+use crate::regular_file;
+
+/// The longest file that is read, in bytes.
+const LONGEST: u64 = 1024 * 1024;
+
 /// Trusts `ca.pem` alone and shows `cert.pem` with `key.pem` if there are any. The engine's name is always checked.
 pub(super) fn client_config(folder: &Path) -> io::Result<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -18,7 +23,7 @@ pub(super) fn client_config(folder: &Path) -> io::Result<ClientConfig> {
     if !cert.exists() && !key.exists() {
         return Ok(builder.with_no_client_auth());
     }
-    let key_der = PrivateKeyDer::from_pem_file(&key).map_err(|error| unreadable(&key, error))?;
+    let key_der = PrivateKeyDer::from_pem_slice(&read(&key)?).map_err(|error| unreadable(&key, error))?;
     builder.with_client_auth_cert(certificates(&cert)?, key_der).map_err(|error| unreadable(&cert, error))
 }
 
@@ -31,11 +36,28 @@ fn authorities(path: &Path) -> io::Result<RootCertStore> {
 }
 
 fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_file_iter(path)
-        .and_then(|certificates| certificates.collect())
-        .map_err(|error| unreadable(path, error))
+    CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<_, _>>().map_err(|error| unreadable(path, error))
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    regular_file::read(path, LONGEST).map_err(|error| unreadable(path, error))
 }
 
 fn unreadable(path: &Path, error: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("cannot use {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_a_pipe_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        mkfifoat(CWD, folder.path().join("ca.pem"), Mode::RUSR).unwrap();
+        let error = client_config(folder.path()).unwrap_err().to_string();
+        assert!(error.ends_with("ca.pem: it is not a regular file"), "{error}");
+    }
 }

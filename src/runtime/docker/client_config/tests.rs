@@ -1,4 +1,9 @@
-use std::{fs, os::unix::fs::PermissionsExt, time::Instant};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
@@ -79,6 +84,47 @@ async fn a_damaged_file_is_none() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("config.json")).unwrap();
     assert!(ClientConfig::at(folder.path(), None).read().await.is_none());
+}
+
+/// What is written to the log on this thread.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_has_the_wrong_type_is_told_by_its_name_and_not_by_its_value() {
+    for (content, name) in [
+        (r#"{"credHelpers": {"r.example": 51737}}"#, "'credHelpers.r.example' is no text"),
+        (r#"{"credHelpers": ["51737"]}"#, "'credHelpers' is no object"),
+        (r#"{"credsStore": {"51737": 1}}"#, "'credsStore' is no text"),
+        (r#"{"auths": {"r.example": "51737"}}"#, "the entry of 'auths' is no object"),
+        (r#"{"auths": {"r.example": {"auth": 51737}}}"#, "'auths.r.example.auth' is no text"),
+        (r#"{"auths": {"r.example": {"username": "a", "password": 51737}}}"#, "'auths.r.example.password' is no text"),
+        (r#"{"proxies": {"default": "51737"}}"#, "'an entry of proxies' is no object"),
+        (r#"{"proxies": {"default": {"httpProxy": 51737}}}"#, "'proxies.httpProxy' is no text"),
+    ] {
+        let (_folder, config) = config(content);
+        let said = Said::default();
+        let log = said.clone();
+        let guard = tracing::subscriber::set_default(
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish(),
+        );
+        assert_eq!(found(&config, "r.example/a").await, None, "{content}");
+        assert_eq!(config.proxies().await, Vec::<String>::new(), "{content}");
+        drop(guard);
+        let text = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains(name) && !text.contains("51737"), "{content}: {text}");
+    }
 }
 
 #[tokio::test]

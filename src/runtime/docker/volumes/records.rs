@@ -19,6 +19,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use ring::digest::{SHA256, digest};
 
 use super::super::creations::lock;
+use crate::regular_file;
 
 /// The longest path of a note, in bytes (`PATH_MAX`).
 const LONGEST: u64 = 4096;
@@ -102,9 +103,9 @@ impl Record {
 
 /// Takes a note over; nothing if somebody holds it or has removed it.
 fn take(note: &Path) -> io::Result<Option<(PathBuf, Record)>> {
-    let file = match File::open(note) {
+    let file = match regular_file::open(note) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
+        opened => opened?.0,
     };
     if !lock(&file)? || !is_still(&file, note)? {
         return Ok(None);
