@@ -152,12 +152,16 @@ impl Table {
         }
         self.warn(now, || {
             let whose = source.map_or_else(String::new, |source| format!(" of {source}"));
+            let setting = match source {
+                None => "server.max_connections",
+                Some(_) => "server.max_connections_per_address; a proxy belongs in FORWARDED_ALLOW_IPS",
+            };
             let then = match (idle.len(), source) {
                 (0, None) => "new ones wait until one ends".to_owned(),
                 (0, Some(_)) => "new ones are closed".to_owned(),
                 (count, _) => format!("{count} without a request gave way to new ones"),
             };
-            format!("the limit of {limit} connections{whose} is reached: {then}")
+            format!("the limit of {limit} connections{whose} is reached ({setting}): {then}")
         });
         idle.len()
     }
