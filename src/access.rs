@@ -37,7 +37,7 @@ pub struct Request {
     pub peer: SocketAddr,
     /// The method.
     pub method: Method,
-    /// The path, without the query: that may hold what is nobody's business.
+    /// The path, without the query: that may hold what is nobody's business. As much of it as [`shown`] leaves.
     pub path: Box<str>,
     /// The protocol's version.
     pub version: Version,
@@ -158,6 +158,12 @@ static BROKEN: RateLimit = RateLimit::new();
 const MAX_CUT: usize = 768;
 const MAX_SHORT: usize = 128;
 
+/// As much of a path as the log can show, and a byte more that tells of a cut. A request that waits for its client keeps no more:
+/// a client can have many of them, and a path costs it a byte each where HTTP/2 compresses.
+pub fn shown(path: &str) -> &str {
+    &path[..path.floor_char_boundary(MAX_CUT + 4)]
+}
+
 /// What is percent-encoded in a [`Cut`], besides what is beyond ASCII.
 const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'\\');
 
@@ -227,6 +233,16 @@ mod tests {
         for long in ["/x".repeat(23_000), "\u{e9}".repeat(23_000), format!("{whole}y"), format!("{whole}\"")] {
             let cut = Cut::of(&long).to_string();
             assert!(cut.ends_with('…') && cut.len() <= MAX_CUT + 3 && cut.len() >= MAX_CUT, "{}", cut.len());
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_path_is_shown_like_all_of_it() {
+        for path in
+            ["/x".repeat(23_000), format!("/{}", "\u{20ac}".repeat(1_000)), "/".repeat(MAX_CUT), "/a".to_owned()]
+        {
+            assert_eq!(Cut::of(shown(&path)).to_string(), Cut::of(&path).to_string());
+            assert!(shown(&path).len() <= MAX_CUT + 4);
         }
     }
 

@@ -67,6 +67,9 @@ impl Rest {
 impl Drop for Body {
     fn drop(&mut self) {
         self.end_report();
+        if self.rest.is_none() {
+            self.let_go();
+        }
     }
 }
 
@@ -149,6 +152,13 @@ impl Body {
         self.report = Some(report);
         self.client = Some(client);
         self
+    }
+
+    /// Lets a backend's connection go whose answer has been handed over.
+    fn let_go(&mut self) {
+        if let Kind::Proxy(proxy) = &mut self.kind {
+            proxy.let_go();
+        }
     }
 
     /// Ends the report, which waits until what was handed over has been written.
@@ -254,6 +264,7 @@ impl http_body::Body for Body {
         if stream.is_some() && this.is_end_stream() {
             // hyper's task, and the body with it, may go on for longer than the answer.
             this.end_report();
+            this.let_go();
         }
         let piece = |bytes| match &stream {
             Some(stream) => Piece::of_http2(bytes, stream),

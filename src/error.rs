@@ -130,6 +130,11 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN", text)
     }
 
+    /// Who is asked is told more than once (RFC 9112 §3.2, RFC 9113 §8.3.1).
+    pub fn several_hosts() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, UNKNOWN, "The request names more than one host.")
+    }
+
     /// Something asks for WebSocket without being a handshake (http-api.md §12.1).
     pub fn no_handshake() -> Self {
         Self::new(StatusCode::BAD_REQUEST, UNKNOWN, "Websocket upgrade is not supported yet")

@@ -7,7 +7,7 @@ pub mod respond;
 
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Instant};
 
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -39,6 +39,9 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Longest id of a client's own that a request keeps, in bytes; a longer one gets a new id like none.
 const MAX_ID: usize = 256;
+
+/// Heads that are no longer, in bytes, are handed over in any case.
+const SHORT_HEAD: u32 = 2 * 1024;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -146,6 +149,8 @@ impl Service {
         let mut is_preflight = false;
         let mut res = if self.gateway.local_only && !origin::is_local(&req) {
             respond::error(ApiError::foreign_origin())
+        } else if !origin::names_one_host(&req) {
+            respond::error(ApiError::several_hosts())
         } else if let Some(preflight) = cors::preflight(req.method(), req.headers()) {
             is_preflight = true;
             preflight
@@ -154,6 +159,17 @@ impl Service {
                 is_gone = error.is_client_gone();
                 respond::error(error)
             })
+        };
+        let id = match client.stream() {
+            Some(stream) => {
+                let mut length = head_length(res.headers());
+                if length > SHORT_HEAD && !stream.has_room(length) {
+                    res = respond::overloaded();
+                    length = 0;
+                }
+                stream.hand_head(id, length)
+            }
+            None => id,
         };
         cors::allow(res.headers_mut(), origin, is_preflight);
         res.headers_mut().insert(REQUEST_ID, id);
@@ -216,7 +232,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
     fn call(&self, req: Request<Incoming>) -> Self::Future {
         let id = request_id(&req);
-        let (method, path) = (req.method().clone(), Box::<str>::from(req.uri().path()));
+        let (method, path) = (req.method().clone(), Box::<str>::from(access::shown(req.uri().path())));
         // Of the highest level, so that whatever line is written has its request's id.
         let span =
             tracing::error_span!("request", request_id = &*String::from_utf8_lossy(id.as_bytes()), %method, path);
@@ -228,6 +244,12 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let report = Report::new(request, &self.entry, &self.gateway.api.drain);
         Box::pin(service.answer(req, id, Box::new(report)).instrument(span))
     }
+}
+
+/// How long a head is, as HTTP/2 counts (RFC 9113 §6.5.2).
+fn head_length(fields: &HeaderMap) -> u32 {
+    let length: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// The client's own id, trimmed, or a new one: 32 lower-case hexadecimal digits (http-api.md §2). Which characters it has is

@@ -14,12 +14,16 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
+use http::HeaderValue;
 
 use crate::{
     access::Report,
     logs::finish::Finish,
     open::{Entry, InFlight, at_ms, now_ms},
 };
+
+/// Most bytes of heads that a connection's client has not taken yet, those apart that are short.
+const MAX_HEADS: u32 = 1024 * 1024;
 
 tokio::task_local! {
     /// The stream whose request the current task works on.
@@ -51,6 +55,29 @@ pub struct Http2Stream {
 pub struct Piece {
     bytes: Bytes,
     stream: Option<Arc<Http2Stream>>,
+}
+
+/// The request's id on its way to the client as the last value of an answer's head, so that the stream learns when h2 has
+/// written that: h2 keeps a head as it is as long as the client's socket takes nothing.
+struct Head {
+    id: HeaderValue,
+    length: u32,
+    stream: Arc<Http2Stream>,
+}
+
+impl AsRef<[u8]> for Head {
+    fn as_ref(&self) -> &[u8] {
+        self.id.as_bytes()
+    }
+}
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        if let Some(request) = &self.stream.request {
+            request.entry().head_written(self.length);
+        }
+        self.stream.is_rid_of();
+    }
 }
 
 impl Http2Stream {
@@ -101,6 +128,26 @@ impl Http2Stream {
         if let Some(request) = &self.request {
             request.entry().cut_stalled();
         }
+    }
+
+    /// Whether there is room for a head of `length` bytes beside those of the connection that wait to be written.
+    pub fn has_room(&self, length: u32) -> bool {
+        self.request
+            .as_ref()
+            .is_none_or(|request| request.entry().unwritten_heads().saturating_add(length) <= MAX_HEADS)
+    }
+
+    /// Hands over a head of `length` bytes, in which `id` is to be replaced by what this returns.
+    pub fn hand_head(self: &Arc<Self>, id: HeaderValue, length: u32) -> HeaderValue {
+        if let Some(request) = &self.request {
+            request.entry().add_head(length);
+        }
+        self.hands();
+        let head = Bytes::from_owner(Head { id, length, stream: Arc::clone(self) });
+        let mut value = HeaderValue::from_maybe_shared(head).expect("it was a value before");
+        // Or it would stay in the table of what h2 has sent (RFC 7541 §7.1.3).
+        value.set_sensitive(true);
+        value
     }
 
     /// Notes that the request comes with a body.

@@ -42,6 +42,8 @@ pub struct Entry {
     acked: AtomicU64,
     /// When it was last seen to acknowledge some, or first seen to owe some, by [`now_ms`]; 0 while it owes nothing.
     moved: AtomicU64,
+    /// Bytes of heads that are on their way to the client's socket, over HTTP/2.
+    heads: AtomicU32,
     /// The connection's task.
     task: AtomicWaker,
 }
@@ -72,6 +74,7 @@ impl Entry {
             written: AtomicU64::new(0),
             acked: AtomicU64::new(0),
             moved: AtomicU64::new(0),
+            heads: AtomicU32::new(0),
             task: AtomicWaker::new(),
         }
     }
@@ -186,6 +189,21 @@ impl Entry {
         let still = now.saturating_sub(moved);
         self.still.store(u32::try_from(still).unwrap_or(u32::MAX), Relaxed);
         still
+    }
+
+    /// Notes that a head of `length` bytes is on its way.
+    pub fn add_head(&self, length: u32) {
+        self.heads.fetch_add(length, Relaxed);
+    }
+
+    /// Notes that a head of `length` bytes was written, or dropped.
+    pub fn head_written(&self, length: u32) {
+        self.heads.fetch_sub(length, Relaxed);
+    }
+
+    /// Bytes of heads that are on their way.
+    pub fn unwritten_heads(&self) -> u32 {
+        self.heads.load(Relaxed)
     }
 
     /// For how long the client had acknowledged nothing of what it owed when it was last looked at.

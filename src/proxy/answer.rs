@@ -4,7 +4,7 @@ pub mod fields;
 
 use std::mem::MaybeUninit;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use httparse::{ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
@@ -15,6 +15,9 @@ use crate::framing::Body;
 
 /// Longest head, in bytes, as it is read and as it is sent on.
 const MAX_HEAD: usize = 128 * 1024;
+
+/// The values of a longer one, in bytes, are copied.
+const LONG: usize = 4 * 1024;
 
 /// What an answer begins with.
 const VERSION: &[u8] = b"HTTP/1.";
@@ -48,7 +51,9 @@ pub fn take(input: &mut BytesMut, seen: usize, method: &Method) -> Result<Option
         return Err(Failure::Malformed("its head is too long"));
     }
     let Some(length) = length else { return Ok(None) };
-    let head = input.split_to(length).freeze();
+    // Copied: a field that shares the buffer of what is read keeps all of it, as long as the client does not take the head.
+    let head = Bytes::copy_from_slice(&input[..length]);
+    input.advance(length);
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     match ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, &head, &mut fields) {
@@ -80,7 +85,8 @@ pub(super) fn length(input: &[u8], seen: usize) -> Option<usize> {
     })
 }
 
-/// The fields as they were parsed from `source`, whose bytes they share.
+/// The fields as they were parsed from `source`, whose bytes they share unless it is long: what is not passed on would be kept
+/// for the sake of what is.
 ///
 /// # Errors
 ///
@@ -90,7 +96,11 @@ pub fn fields_of(source: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<Head
     for field in parsed {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         let name = name.map_err(|_| Failure::Malformed("a field's name is not valid"))?;
-        let value = HeaderValue::from_maybe_shared(source.slice_ref(field.value));
+        let value = if source.len() > LONG {
+            HeaderValue::from_bytes(field.value)
+        } else {
+            HeaderValue::from_maybe_shared(source.slice_ref(field.value))
+        };
         fields.append(name, value.map_err(|_| Failure::Malformed("a field's value is not valid"))?);
     }
     Ok(fields)

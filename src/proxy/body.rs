@@ -35,6 +35,9 @@ enum State {
     Streaming(Stream),
     /// The backend failed: what came before is written first, then the response is broken off.
     Failing { error: Failure, flushes: u64, linger: Option<Pin<Box<Sleep>>> },
+    /// Everything has come. On HTTP/2 the client may be a long time taking it: until it is handed over the backend's connection
+    /// does not rest, so that what waits has the limit that connections have.
+    Whole(Stream),
     /// Nothing more comes from the backend.
     Ended,
 }
@@ -81,7 +84,17 @@ impl ProxyBody {
 
     /// Whether nothing more comes.
     pub fn is_ended(&self) -> bool {
-        matches!(self.state, State::Ended) && self.rest.is_empty()
+        matches!(self.state, State::Ended | State::Whole(_)) && self.rest.is_empty()
+    }
+
+    /// Lets the backend's connection go if all has been handed over.
+    pub fn let_go(&mut self) {
+        if matches!(self.state, State::Whole(_))
+            && self.rest.is_empty()
+            && let State::Whole(stream) = std::mem::replace(&mut self.state, State::Ended)
+        {
+            stream.release();
+        }
     }
 
     /// What is known of the length that is left. Nothing of an answer without a body: one to HEAD says what it would be.
@@ -98,7 +111,7 @@ impl ProxyBody {
             return Poll::Ready(Some(Ok(self.hand())));
         }
         let frame = match &mut self.state {
-            State::Ended => return Poll::Ready(None),
+            State::Ended | State::Whole(_) => return Poll::Ready(None),
             State::Failing { flushes, linger, .. } => {
                 ready!(self.client.poll_flushed(cx, *flushes));
                 if let Some(linger) = linger {
@@ -151,7 +164,10 @@ impl ProxyBody {
     fn end(&mut self) {
         self.finish = Some(Finish::Complete);
         if let State::Streaming(stream) = std::mem::replace(&mut self.state, State::Ended) {
-            stream.release();
+            self.state = State::Whole(stream);
+            if self.client.stream().is_none() {
+                self.let_go();
+            }
         }
     }
 
@@ -167,7 +183,7 @@ impl ProxyBody {
     fn fail<T>(&mut self) -> Poll<Option<Result<T, BodyError>>> {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Failing { error, .. } => Poll::Ready(Some(Err(BodyError::Backend(error)))),
-            State::Streaming(_) | State::Ended => Poll::Ready(None),
+            State::Streaming(_) | State::Whole(_) | State::Ended => Poll::Ready(None),
         }
     }
 }

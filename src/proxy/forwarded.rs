@@ -23,7 +23,8 @@ impl Forwarded {
         let authority = || uri.authority().and_then(|authority| HeaderValue::try_from(authority.as_str()).ok());
         Self {
             proto: if peer.is_https { "https" } else { "http" },
-            host: headers.get(header::HOST).cloned().or_else(authority),
+            // A target that names it counts more (RFC 9112 §3.2.2).
+            host: authority().or_else(|| headers.get(header::HOST).cloned()),
             client: peer.ip.clone(),
         }
     }

@@ -76,6 +76,10 @@ pub(super) fn request(
     frame(&source.headers, &source.method, shape, out);
     for (name, value) in &backend.headers {
         let name = HeaderName::try_from(name).map_err(|_| ProxyError::BadBackend)?;
+        let is_alias = |other: &&HeaderName| hyphenated(other).is_some_and(|text| text == name.as_str());
+        for alias in out.keys().filter(is_alias).cloned().collect::<Vec<_>>() {
+            out.remove(alias);
+        }
         out.insert(name, HeaderValue::try_from(value).map_err(|_| ProxyError::BadBackend)?);
     }
     forwarded.tell(out);
@@ -87,7 +91,7 @@ pub(super) fn request(
 fn copy(from: &HeaderMap, out: &mut HeaderMap) {
     let named = named(from);
     for (name, value) in from {
-        let ends = HOP_BY_HOP.contains(&name.as_str()) || name == RENEW || named.contains(name);
+        let ends = ends_here(name) || named.contains(name);
         if !ends && name != header::COOKIE {
             out.append(name, value.clone());
         }
@@ -97,15 +101,34 @@ fn copy(from: &HeaderMap, out: &mut HeaderMap) {
     }
 }
 
+/// A name with underscores as it would be with hyphens.
+fn hyphenated(name: &HeaderName) -> Option<String> {
+    let text = name.as_str();
+    text.contains('_').then(|| text.replace('_', "-"))
+}
+
+/// Whether a field ends here, or is written anew. So does one that a server takes for such a field: CGI and WSGI make both
+/// `X-Forwarded-For` and `X_Forwarded_For` an `HTTP_X_FORWARDED_FOR`.
+fn ends_here(name: &HeaderName) -> bool {
+    let ends = |text: &str| HOP_BY_HOP.contains(&text) || text == RENEW.as_str();
+    match hyphenated(name) {
+        None => ends(name.as_str()),
+        Some(text) => ends(&text) || text == hops::CDN_LOOP.as_str(),
+    }
+}
+
 /// Whether a field may come behind a body: none that a backend would have had to know before (RFC 9110 §6.5.1), and none
-/// that ends here or says who asks, for some servers take a trailer for a field of the head.
+/// that ends here or says who asks, for some servers take a trailer for a field of the head. Which field that is where there are
+/// underscores is the server's affair, so those do not pass.
 pub(super) fn may_trail(name: &HeaderName) -> bool {
     let is_of_the_head = match name.as_str() {
         "content-digest" | "content-md5" | "etag" => false,
         "cdn-loop" | "max-forwards" | "trailer" | "user-agent" | "via" => true,
-        text => is_end_to_end(name) || text.starts_with("accept-") || text.starts_with("x-forwarded-"),
+        text => {
+            is_end_to_end(name) || text.starts_with("accept-") || text.starts_with("x-forwarded-") || text.contains('_')
+        }
     };
-    !is_of_the_head && !HOP_BY_HOP.contains(&name.as_str()) && *name != RENEW
+    !is_of_the_head && !ends_here(name)
 }
 
 /// The client's cookies as HTTP/1.1 has them: in one field (RFC 9113 §8.2.3).

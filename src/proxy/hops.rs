@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// How many times one request may pass the proxy of this process.
 const MAX_PASSES: usize = 5;
 
-const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+pub(super) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 
 /// This process, told from every other. Never freed, so that its copies need not be counted.
 static OWN: LazyLock<HeaderValue> = LazyLock::new(|| {

@@ -38,10 +38,13 @@ const BUFFER: usize = 48 * 1024;
 /// Most bytes that a client may have sent of an HTTP/2 request's body and nobody has read.
 ///
 /// What is lost by its being small is the speed of one upload over a long way: so much a round trip.
-const STREAM_WINDOW: u32 = 128 * 1024;
+const STREAM_WINDOW: u32 = 64 * 1024;
 
 /// As many bytes for all streams of a connection together: bodies that nobody reads take nothing from the others, however many
 /// they are. hyper's own is as large as that of one stream, which one such body fills.
+///
+/// No larger, since of this h2 takes half for what it notes of each small DATA frame that nobody has read, some 256 bytes; who
+/// sends more of those loses the connection (`ENHANCE_YOUR_CALM`). hyper lets nobody set that bound itself.
 const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 
 /// Most bytes of an HTTP/2 stream that are held for writing.
@@ -50,8 +53,10 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// Most bytes of an HTTP/2 request's headers.
 const MAX_HEADER_LIST: u32 = 32 * 1024;
 
-/// Most streams of an HTTP/2 connection at a time: a load balancer may send all its clients' requests over one.
-const MAX_STREAMS: u32 = 1024;
+/// Most streams of an HTTP/2 connection at a time. A load balancer may send all its clients' requests over one, and opens another
+/// where they are more. Each is some kilobytes as long as its client makes no room for the answer, and costs that client a few
+/// bytes.
+const MAX_STREAMS: u32 = 256;
 
 /// How often a silent HTTP/2 connection is asked whether it is still there, and how long it may take to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, Request, header, uri::Authority};
+use http::{HeaderMap, HeaderName, Request, Version, header, uri::Authority};
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -25,6 +25,25 @@ pub fn is_local<B>(req: &Request<B>) -> bool {
             Some(origin) => is_local_origin(origin),
             None => headers.get_all(FETCH_SITE).iter().all(|site| is_near(site.as_bytes())),
         }
+}
+
+/// Whether the request names no more than one host: what stands before this program may take another of several than what is
+/// behind it. Over HTTP/2 `Host` may say again what `:authority` does.
+pub fn names_one_host<B>(req: &Request<B>) -> bool {
+    let mut hosts = req.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next(), req.uri().authority()) {
+        (_, Some(_), _) => false,
+        (Some(host), None, Some(authority)) if req.version() == Version::HTTP_2 => {
+            let host = without_port(host.as_bytes());
+            host.eq_ignore_ascii_case(without_port(authority.as_str().as_bytes()))
+        }
+        _ => true,
+    }
+}
+
+/// A name and its port, the latter only if it is not its scheme's own.
+fn without_port(host: &[u8]) -> &[u8] {
+    host.strip_suffix(b":80").or_else(|| host.strip_suffix(b":443")).unwrap_or(host)
 }
 
 /// The value of a header that may be there once. One that is not text names no place at all.

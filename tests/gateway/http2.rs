@@ -10,7 +10,7 @@ use http::Method;
 use crate::{
     Pair,
     support::{
-        client::request,
+        client::{Client, request},
         engine::{Gate, Script, Step},
         h2::H2,
     },
@@ -101,4 +101,26 @@ async fn a_connection_that_is_used_again_and_again_is_not_idle() {
     };
     assert!(asked > 5, "{asked} requests");
     ends_a_second_after(since, busy, "no longer used").await;
+}
+
+/// Who is asked must be told once: what stands before the gateway may have read another of two names.
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let pair = Pair::start();
+    let asked = async |lines: &str| {
+        let mut client = Client::connect(pair.address()).await;
+        client.send(format!("GET /health HTTP/1.1\r\n{lines}\r\n")).await;
+        client.head().await.status.as_u16()
+    };
+    assert_eq!(asked("Host: a\r\n").await, 200);
+    for lines in ["Host: a\r\nHost: b\r\n", "Host: a\r\nX: 1\r\nhost: a\r\n"] {
+        assert_eq!(asked(lines).await, 400, "{lines}");
+    }
+    let connection = H2::connect(pair.address(), 65_535).await;
+    for (hosts, status) in
+        [(&["localhost"][..], 200), (&["LOCALHOST:80"], 200), (&["other"], 400), (&["localhost", "localhost"], 400)]
+    {
+        let fields: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+        assert_eq!(connection.get_with("/health", &fields).await.head.status, status, "{hosts:?}");
+    }
 }

@@ -19,6 +19,7 @@ mod execd;
 mod faults;
 mod first_contact;
 mod floods;
+mod hoards;
 mod http2;
 mod hung_engine;
 mod kubernetes_only;

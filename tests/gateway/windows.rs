@@ -151,7 +151,7 @@ async fn trailers_come_after_the_body_however_small_the_window() {
     assert_ne!(last.kind, DATA, "the trailers end it");
 }
 
-async fn upload(connection: &H2, target: &str, key: &str, body: Bytes) -> h2::client::ResponseFuture {
+pub(crate) async fn upload(connection: &H2, target: &str, key: &str, body: Bytes) -> h2::client::ResponseFuture {
     let request = Request::post(format!("http://localhost{target}"));
     let request = request.header("open-sandbox-api-key", key).body(()).unwrap();
     let (answer, mut send) = connection.ready().await.send_request(request, false).unwrap();
@@ -161,7 +161,7 @@ async fn upload(connection: &H2, target: &str, key: &str, body: Bytes) -> h2::cl
 }
 
 /// A server that takes connections and reads nothing from them; its port.
-fn deaf() -> (u16, tokio::task::JoinHandle<()>) {
+pub(crate) fn deaf() -> (u16, tokio::task::JoinHandle<()>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
@@ -179,7 +179,7 @@ fn deaf() -> (u16, tokio::task::JoinHandle<()>) {
 /// As many as a connection may have streams but one, each of more than all the buffers on its way take.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn uploads_that_nobody_reads_do_not_hold_up_another() {
-    const STALLED: usize = 1_023;
+    const STALLED: usize = 255;
     let (deaf, _serving) = deaf();
     let mirror = Backend::mirror().await;
     let limits = "[proxy]\nmax_connections = 4000\nmax_connections_per_sandbox = 2000";
@@ -190,7 +190,7 @@ async fn uploads_that_nobody_reads_do_not_hold_up_another() {
     let mut stalled = Vec::new();
     for turn in 0..STALLED {
         stalled.push(upload(&connection, &proxied.target(deaf, "/"), "", long.clone()).await);
-        if turn % 200 == 10 || turn == STALLED - 1 {
+        if turn % 50 == 10 || turn == STALLED - 1 {
             // Until their windows are used up.
             tokio::time::sleep(Duration::from_millis(500)).await;
             let start = Instant::now();
@@ -201,7 +201,7 @@ async fn uploads_that_nobody_reads_do_not_hold_up_another() {
             assert!(start.elapsed() < Duration::from_secs(9), "{:?} beside {turn}", start.elapsed());
         }
     }
-    // 128 KiB of each on the way from the client, and what a link holds for its backend.
+    // 64 KiB of each on the way from the client, and what a link holds for its backend.
     let grown = proxied.gateway.resident().saturating_sub(before);
     assert!(grown < STALLED as u64 * 400 * 1024, "{grown} bytes");
     drop(stalled);
@@ -210,13 +210,13 @@ async fn uploads_that_nobody_reads_do_not_hold_up_another() {
 /// Refused ones, on one connection: twice the connection's window in all, so that the last could not be sent otherwise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_that_are_refused_give_their_window_back() {
-    const WINDOW: usize = 128 << 20;
+    const WINDOW: usize = 16 << 20;
     let pair = Pair::with(|setup| setup.api_key("k-test"));
     let connection = H2::connect(pair.address(), 1 << 20).await;
     let id = pair.engine.log(Script::silent());
     let body = Bytes::from(vec![b'x'; 2 << 20]);
     // What a stream's own window takes at least, before anybody says no.
-    let (mut sent, each) = (0, 100 << 10);
+    let (mut sent, each) = (0, 50 << 10);
     while sent < 2 * WINDOW {
         let mut answers = Vec::new();
         for (target, key, status) in [

@@ -150,6 +150,15 @@ pub fn head(method: &str, target: &str) -> Vec<u8> {
     head
 }
 
+/// The header block of a request that leaves its target in the connection's table, and that of the same request again.
+pub fn until_indexed(target: &str) -> (Vec<u8>, Vec<u8>) {
+    let mut first = vec![0x82, 0x86];
+    literal(&mut first, 0x44, target);
+    // The second that is added, which makes the target's place the one behind it.
+    literal(&mut first, 0x41, "localhost");
+    (first, vec![0x82, 0x86, 0xbf, 0xbe])
+}
+
 fn literal(to: &mut Vec<u8>, name: u8, value: &str) {
     to.push(name);
     let length = value.len();

@@ -43,6 +43,28 @@ fn all<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h str> {
     headers.get_all(name).iter().map(|value| value.to_str().expect("text")).collect()
 }
 
+/// For servers that make underscores of hyphens, as CGI does.
+#[test]
+fn a_field_with_underscores_does_not_pass_for_one_that_ends_here() {
+    for name in [
+        "x_forwarded_for",
+        "X_Forwarded-Host",
+        "x-forwarded_proto",
+        "open_sandbox_api_key",
+        "opensandbox_secure_access",
+        "opensandbox_access_renew",
+        "content_length",
+        "transfer_encoding",
+        "cdn_loop",
+        "opensandbox_ingress_to",
+    ] {
+        let sent = sent(&[(name, "1.2.3.4"), ("x_own", "1")]);
+        assert!(!sent.contains_key(name.to_ascii_lowercase()), "{name}: {sent:?}");
+        assert_eq!((all(&sent, "x_own"), all(&sent, "x-forwarded-for")), (vec!["1"], vec!["9.9.9.9"]));
+    }
+    assert!(!may_trail(&HeaderName::from_static("x_forwarded_for")));
+}
+
 #[test]
 fn what_speaks_of_the_connection_or_of_rights_is_dropped() {
     let dropped = [
