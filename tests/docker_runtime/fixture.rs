@@ -297,6 +297,12 @@ impl Proxy {
         self.shared.faults.lock().unwrap().push(fault);
     }
 
+    /// The next request like this one is answered as if the engine knew no such thing.
+    pub(crate) fn deny(&self, method: &'static str, text: &str) {
+        let fault = Fault { method, text: text.to_owned(), times: 1, status: 404, message: "no such thing" };
+        self.shared.faults.lock().unwrap().push(fault);
+    }
+
     /// Requests with this text in their target are answered by the engine again.
     pub(crate) fn forgive(&self, text: &str) {
         self.shared.faults.lock().unwrap().retain(|fault| fault.text != text);

@@ -2,15 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, os::unix::net::UnixStream, process::Command, time::Duration};
 
 use opensandbox_gateway::{
     model::create::CreateRequest,
     runtime::{ErrorKind, Runtime, docker::DockerOptions},
 };
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    net::sockopt::socket_peercred,
+    process::{Pid, Signal, kill_process},
+};
 
-use crate::fixture::{Fixture, eventually, options, request};
+use crate::fixture::{Fixture, eventually, options, request, socket};
 
 fn impatient() -> DockerOptions {
     DockerOptions { api_timeout: Duration::from_secs(2), ..options() }
@@ -48,6 +52,62 @@ async fn a_container_that_appears_after_its_creation_timed_out_is_removed() {
         assert_eq!(fixture.containers_with(&label).await, 0);
         eventually("its note is gone", async || notes(&fixture).is_empty()).await;
     }
+}
+
+/// An engine that goes on with a creation lists the container before it knows it by its id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_is_listed_before_it_can_be_removed_is_removed_later() {
+    let fixture = Fixture::start_behind_proxy_with(impatient()).await;
+    let warm = fixture.docker.create(request(&["true"])).await.unwrap().id;
+    fixture.docker.delete(&warm).await.unwrap();
+    let proxy = fixture.proxy.as_ref().unwrap();
+    let gate = proxy.hold("POST", "/containers/create?name=sandbox-");
+    fixture.docker.create(endless(&fixture.run)).await.unwrap_err();
+    let before = proxy.count("DELETE", "/containers/");
+    proxy.deny("DELETE", "/containers/");
+    gate.open();
+    let label = format!("run={}", fixture.run);
+    eventually("it is removed", async || history(&label).iter().any(|action| action == "destroy")).await;
+    assert!(proxy.count("DELETE", "/containers/") > before + 1);
+    eventually("its note is gone", async || notes(&fixture).is_empty()).await;
+    assert_eq!(fixture.containers_with(&label).await, 0);
+}
+
+/// Its process id, if this is its own server and no socket's unit.
+fn engine_process() -> Option<Pid> {
+    let credentials = socket_peercred(UnixStream::connect(socket()).unwrap()).unwrap();
+    let pid = credentials.pid;
+    let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap();
+    (name.trim() == "dockerd").then_some(pid)
+}
+
+/// The engine is stopped at many places of a creation, for longer than the gateway waits.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "stops the whole engine: not beside other tests"]
+async fn an_engine_that_stands_still_during_a_creation_keeps_nothing_of_it() {
+    let engine = engine_process().expect("these tests need an engine of their own");
+    let fixture = Fixture::start_with(impatient()).await;
+    let warm = fixture.docker.create(request(&["true"])).await.unwrap().id;
+    fixture.docker.delete(&warm).await.unwrap();
+    let label = format!("run={}", fixture.run);
+    let mut made = Vec::new();
+    for millis in (0..240).step_by(8) {
+        let pause = async {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            kill_process(engine, Signal::STOP).unwrap();
+            tokio::time::sleep(Duration::from_millis(2500 + millis * 37 % 1000)).await;
+            kill_process(engine, Signal::CONT).unwrap();
+        };
+        let (created, ()) = tokio::join!(fixture.docker.create(endless(&fixture.run)), pause);
+        made.extend(created.ok().map(|created| created.id));
+    }
+    for id in &made {
+        fixture.docker.delete(id).await.unwrap();
+    }
+    eventually("nothing is left", async || fixture.containers_with(&label).await == 0).await;
+    // What could appear late has had its time.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(fixture.containers_with(&label).await, 0, "{made:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

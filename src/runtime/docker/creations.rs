@@ -8,7 +8,7 @@
 //! its name, and is unlocked after it has lost that.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fs::{self, DirBuilder, File},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
@@ -24,13 +24,7 @@ use rustix::{
 };
 use tokio::{sync::Notify, task::spawn_blocking};
 
-use super::{
-    Inner,
-    describe::container_name,
-    engine::{is_missing, text},
-    find::is_plausible_id,
-    labels, leftovers, sidecar,
-};
+use super::{Inner, describe::container_name, engine::text, find::is_plausible_id, labels, leftovers, sidecar};
 use crate::regular_file;
 
 /// How long a container may take to appear.
@@ -195,33 +189,37 @@ impl Inner {
         }
         // A part of all names that servers give, which the engine's filter finds.
         let containers = self.engine.containers("name", "sandbox-".to_owned()).await?;
-        let found: Vec<(&str, &str)> = containers.iter().filter_map(of_creation).collect();
-        let there: HashSet<&str> = found.iter().map(|(id, _)| *id).filter(|id| given_up.contains_key(*id)).collect();
-        for id in there {
-            let own = found.iter().filter(|(known, _)| *known == id).map(|(_, container)| *container);
-            self.remove_unwanted(id, own).await;
+        let mut there: HashMap<&str, Vec<Appeared<'_>>> = HashMap::new();
+        for (id, appeared) in containers.iter().filter_map(of_creation).filter(|(id, _)| given_up.contains_key(*id)) {
+            there.entry(id).or_default().push(appeared);
         }
-        for (id, _) in given_up.iter().filter(|(_, since)| age(**since) >= KEEP) {
+        for (id, appeared) in &there {
+            self.remove_unwanted(id, appeared).await;
+        }
+        for (id, _) in given_up.iter().filter(|(id, since)| age(**since) >= KEEP && !there.contains_key(id.as_str())) {
             self.remove_orphaned(id).await;
             self.forget_creation(id).await;
         }
         Ok(())
     }
 
-    async fn remove_unwanted(&self, id: &str, containers: impl Iterator<Item = &str>) {
+    /// Removes what has appeared of one creation. It is forgotten when the engine says that it has removed the sandbox's own
+    /// container, which is the last that a creation makes. An engine that is about to make a container lists it and knows
+    /// nothing of it yet when it is to be removed.
+    async fn remove_unwanted(&self, id: &str, containers: &[Appeared<'_>]) {
         let _turn = self.turns.turn(id).await;
-        for container in containers {
-            match self.engine.remove(container).await {
-                Err(error) if !is_missing(&error) => {
-                    let error = text(&error);
-                    tracing::warn!(sandbox = id, error, "a container that nobody wants any more stays for now");
-                    return;
-                }
-                _ => self.cache.forget(container),
+        for Appeared { container, .. } in containers {
+            if let Err(error) = self.engine.remove(container).await {
+                let error = text(&error);
+                tracing::warn!(sandbox = id, error, "a container that nobody wants any more stays for now");
+                return;
             }
+            self.cache.forget(container);
         }
         self.remove_orphaned(id).await;
-        self.forget_creation(id).await;
+        if containers.iter().any(|appeared| !appeared.is_sidecar) {
+            self.forget_creation(id).await;
+        }
         tracing::info!(sandbox = id, "removed what the engine had made of a creation that was given up");
     }
 
@@ -232,13 +230,21 @@ impl Inner {
     }
 }
 
-/// The sandbox that a container belongs to by its name and its label, and the container's id.
-fn of_creation(container: &ContainerSummary) -> Option<(&str, &str)> {
+/// A container of a creation that was given up.
+#[derive(Debug, PartialEq)]
+struct Appeared<'a> {
+    container: &'a str,
+    is_sidecar: bool,
+}
+
+/// The sandbox that a container belongs to by its name and its label.
+fn of_creation(container: &ContainerSummary) -> Option<(&str, Appeared<'_>)> {
     let labels = container.labels.as_ref()?;
     let id = labels::value(labels, labels::ID).or_else(|| labels::value(labels, labels::SIDECAR_FOR))?;
-    let names = [container_name(id), sidecar::name(id)];
-    let is_own = |name: &String| names.iter().any(|own| name.strip_prefix('/') == Some(own));
-    container.names.iter().flatten().any(is_own).then_some((id, container.id.as_deref()?))
+    let is_named = |own: &str| container.names.iter().flatten().any(|name| name.strip_prefix('/') == Some(own));
+    let is_sidecar = is_named(&sidecar::name(id));
+    let appeared = Appeared { container: container.id.as_deref()?, is_sidecar };
+    (is_sidecar || is_named(&container_name(id))).then_some((id, appeared))
 }
 
 /// The sandbox that a container with this name would belong to.
@@ -378,8 +384,9 @@ mod tests {
             labels: Some([(label.to_owned(), id.to_owned())].into()),
             ..Default::default()
         };
-        assert_eq!(of_creation(&container("/sandbox-x", labels::ID, "x")), Some(("x", "c")));
-        assert_eq!(of_creation(&container("/sandbox-egress-x", labels::SIDECAR_FOR, "x")), Some(("x", "c")));
+        let appeared = |is_sidecar| Some(("x", Appeared { container: "c", is_sidecar }));
+        assert_eq!(of_creation(&container("/sandbox-x", labels::ID, "x")), appeared(false));
+        assert_eq!(of_creation(&container("/sandbox-egress-x", labels::SIDECAR_FOR, "x")), appeared(true));
         assert_eq!(of_creation(&container("/sandbox-y", labels::ID, "x")), None);
         assert_eq!(of_creation(&container("/sandbox-x", "other", "x")), None);
         assert_eq!(
