@@ -225,6 +225,43 @@ async fn a_new_home_is_a_visitor_where_others_have_sandboxes() {
     assert!(heir.docker.list().await.unwrap().iter().all(|sandbox| !sandbox.id.contains("osb-test-owner")));
 }
 
+/// Before, both owned the engine, and the copy ended what the first had renewed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copied_home_is_another_home() {
+    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
+    let first = Gateway::heir(mark.with(None)).await;
+    assert!(!first.settled().await);
+    let renewed = first.docker.create(short(600)).await.unwrap().id;
+    first.docker.renew(&renewed, in_seconds(5)).await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let args = ["-a".to_owned(), format!("{}/.", first.home.path().display()), home.path().display().to_string()];
+    assert!(Command::new("cp").args(args).output().unwrap().status.success());
+    first.docker.renew(&renewed, in_seconds(3600)).await.unwrap();
+    let is_told = |gateway: &Gateway| gateway.docker.notes().iter().any(|note| note.contains("is a copy of another"));
+
+    let copy = Gateway::at(home, mark.with(None)).await;
+    assert!(copy.settled().await && is_told(&copy), "{:?}", copy.docker.notes());
+    let own = copy.docker.create(short(3)).await.unwrap().id;
+    eventually("it ends what it created", async || !copy.has(&own).await).await;
+    sleep(4).await;
+    assert!(first.has(&renewed).await, "the copy ended it by its own, older time");
+    assert!(!first.settled().await && !is_told(&first));
+    // What the copy renews, it tells the first.
+    copy.docker.renew(&renewed, in_seconds(7200)).await.unwrap();
+    assert_eq!(told(&fixture, &renewed).await, 1);
+    let copy = Gateway::at(copy.stop().await, mark.with(None)).await;
+    assert!(copy.settled().await && is_told(&copy), "a restart changes nothing");
+
+    // It was moved: its operator says so, once.
+    first.stop().await;
+    let before = mark.labels(&fixture).await;
+    let copy = Gateway::at(copy.stop().await, mark.all()).await;
+    eventually("it takes the mark", async || mark.labels(&fixture).await != before).await;
+    let copy = Gateway::at(copy.stop().await, mark.with(None)).await;
+    assert!(!copy.settled().await && copy.docker.notes().is_empty(), "{:?}", copy.docker.notes());
+    copy.docker.delete(&renewed).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_that_start_at_once_one_owns_the_engine() {
     let (_fixture, mark) = (Fixture::start().await, Mark::new().await);

@@ -24,7 +24,9 @@ use rustix::{
 };
 use tokio::{sync::Notify, task::spawn_blocking};
 
-use super::{Inner, describe::container_name, engine::text, find::is_plausible_id, labels, leftovers, sidecar};
+use super::{
+    Inner, describe::container_name, engine::text, find::is_plausible_id, labels, leftovers, owner::Identity, sidecar,
+};
 use crate::regular_file;
 
 /// How long a container may take to appear.
@@ -92,8 +94,8 @@ impl Creations {
         }
     }
 
-    /// Takes over what earlier servers noted and nobody holds. Blocks.
-    fn recover(&self) -> io::Result<()> {
+    /// Takes over what earlier servers of this home noted and nobody holds. Blocks.
+    fn recover(&self, home: &Identity) -> io::Result<()> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries?,
@@ -108,6 +110,8 @@ impl Creations {
                 continue;
             }
             match left(&entry.path()) {
+                // The home that this one is a copy of may have made the sandbox meanwhile.
+                Ok(Some(since)) if home.is_before(since) => remove(&entry.path())?,
                 Ok(Some(since)) => drop(self.given_up().insert(id, since)),
                 Ok(None) => {}
                 Err(error) => tracing::warn!(sandbox = id, %error, "the note of a creation cannot be taken over"),
@@ -159,9 +163,7 @@ impl Note {
 
 /// Looks after what creations and removals leave, for as long as the process lives.
 pub(super) async fn run(inner: Arc<Inner>) {
-    let recovering = inner.clone();
-    let recovered = spawn_blocking(move || recovering.creations.recover()).await.map_err(io::Error::other).flatten();
-    if let Err(error) = recovered {
+    if let Err(error) = inner.recover_creations().await {
         tracing::warn!(%error, "what earlier servers did not finish to create cannot be told");
     }
     let mut tidied = tokio::time::Instant::now();
@@ -181,6 +183,11 @@ pub(super) async fn run(inner: Arc<Inner>) {
 }
 
 impl Inner {
+    async fn recover_creations(&self) -> io::Result<()> {
+        let (home, creations) = (self.find_identity().await?, self.creations.clone());
+        spawn_blocking(move || creations.recover(&home)).await.map_err(io::Error::other).flatten()
+    }
+
     /// Removes what has appeared of creations that were given up.
     async fn sweep(&self) -> Result<(), Error> {
         let given_up: HashMap<String, SystemTime> = self.creations.given_up().clone();
@@ -303,18 +310,32 @@ mod tests {
 
     use super::*;
 
+    fn own_home() -> Identity {
+        serde_json::from_str(r#"{"id":"x","is_heir":false}"#).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_copied_note_is_not_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let creations = Creations::new(folder.path());
+        drop(creations.begin("left").await.unwrap());
+        let copy = serde_json::from_str(r#"{"id":"x","is_heir":false,"copied":99999999999999}"#).unwrap();
+        creations.recover(&copy).unwrap();
+        assert!(!creations.has_given_up("left") && fs::read_dir(&creations.folder).unwrap().count() == 0);
+    }
+
     #[tokio::test]
     async fn a_note_is_taken_over_when_nobody_holds_it() {
         let home = tempfile::tempdir().unwrap();
         let creations = Creations::new(home.path());
-        creations.recover().unwrap();
+        creations.recover(&own_home()).unwrap();
         let held = creations.begin("held").await.unwrap();
         drop(creations.begin("left").await.unwrap());
         creations.begin("ended").await.unwrap().end().await.unwrap();
         // What cannot be opened is in nobody's way.
         std::os::unix::fs::symlink("loop", creations.folder.join("loop")).unwrap();
         let next = Creations::new(home.path());
-        next.recover().unwrap();
+        next.recover(&own_home()).unwrap();
         assert!(next.has_given_up("left") && !next.has_given_up("held") && !next.has_given_up("ended"));
         next.forget("left");
         next.forget("loop");
@@ -331,7 +352,7 @@ mod tests {
                 let (other, is_done) = (Creations::new(home.path()), is_done.clone());
                 spawn_blocking(move || {
                     while !is_done.load(Ordering::Relaxed) {
-                        other.recover().unwrap();
+                        other.recover(&own_home()).unwrap();
                     }
                     other.given_up().len()
                 })
@@ -358,10 +379,10 @@ mod tests {
         assert!(!is_left(&opened).unwrap());
         let abandoned = creations.folder.join(format!("{BESIDE}x"));
         fs::write(&abandoned, "").unwrap();
-        creations.recover().unwrap();
+        creations.recover(&own_home()).unwrap();
         assert!(abandoned.exists(), "it may be in use");
         File::open(&abandoned).unwrap().set_modified(SystemTime::now() - ABANDONED).unwrap();
-        creations.recover().unwrap();
+        creations.recover(&own_home()).unwrap();
         assert!(!abandoned.exists() && creations.given_up().is_empty());
     }
 

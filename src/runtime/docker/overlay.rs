@@ -7,6 +7,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use serde_json::{Map, Value};
@@ -52,6 +53,14 @@ impl Files {
     /// There may be one, and it cannot be read now. It is told, now and then.
     pub(super) fn expiry(&self, id: &str) -> io::Result<Option<Timestamp>> {
         self.expiry_by(id, state_file::read)
+    }
+
+    /// When a sandbox's expiry was moved last.
+    ///
+    /// # Errors
+    /// It was never, or that cannot be told now.
+    pub(super) fn moved_at(&self, id: &str) -> io::Result<SystemTime> {
+        fs::metadata(path(&self.expirations, id))?.modified()
     }
 
     fn expiry_by(&self, id: &str, open: Open) -> io::Result<Option<Timestamp>> {

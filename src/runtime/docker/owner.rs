@@ -15,6 +15,10 @@
 //! has seen it to be another's remembers that, and does not. Where the calls for all this are refused ([`permits`]), a gateway
 //! goes by what it would be without a mark.
 //!
+//! A copy of a home is not that home: it gets an id of its own, and what it has of the other, its renewals above all, is the
+//! other's ([`home`]). So of a home and its copies one owns the engine. A home that was moved by being copied is told apart
+//! by nobody but its operator, who says `"all"`.
+//!
 //! What one gateway renews and another would end is told to the other by [`super::shared_expiry`].
 
 mod home;
@@ -31,10 +35,8 @@ use tokio::sync::Notify;
 
 use crate::config::ExpiryScope;
 
-use self::{
-    home::{Home, Identity},
-    permits::Permits,
-};
+pub(super) use self::home::Identity;
+use self::{home::Home, permits::Permits};
 use super::{Inner, engine::text, labels, shared_expiry};
 
 /// The name of the volume that says which home owns the engine.
@@ -155,6 +157,7 @@ impl Owner {
     pub(super) fn notes(&self) -> Vec<String> {
         let state = self.state();
         let mut notes: Vec<String> = scope_note(self.scope, &state.standing).map(str::to_owned).into_iter().collect();
+        notes.extend(copy_note(self.scope, &state).map(str::to_owned));
         if state.identity.is_none() {
             notes.push(UNSTORED.to_owned());
         } else if state.is_lost {
@@ -181,6 +184,9 @@ const FOREIGN: &str = "Sandboxes that this gateway neither created nor renewed d
 const VISITOR: &str = "Sandboxes that this gateway neither created nor renewed do not end by their time here: its home \
                        directory is new and they were there before. Set docker.expiry to say what is wanted.";
 
+const COPIED: &str = "This gateway's home directory is a copy of another: what that created or renewed does not end by its \
+                      time here. If the other home is given up, stop its gateway and set docker.expiry = \"all\" once.";
+
 const UNMARKED: &str = "Calls on volumes are refused here, so gateways on this engine do not know of each other: all \
                         sandboxes end by their time as this gateway knows it.";
 
@@ -202,6 +208,13 @@ fn scope_note(scope: Option<ExpiryScope>, standing: &Standing) -> Option<&'stati
         (None, Standing::Visitor) => Some(VISITOR),
         (None, Standing::Unknown(_)) => Some(UNKNOWN),
     }
+}
+
+/// What is to be said of a home that began as a copy, and does not end all sandboxes.
+fn copy_note(scope: Option<ExpiryScope>, state: &State) -> Option<&'static str> {
+    let is_copy = state.identity.as_ref().is_some_and(Identity::is_copy);
+    let ends_some = matches!(scope, None | Some(ExpiryScope::Own)) && !state.standing.ends_all();
+    (is_copy && ends_some).then_some(COPIED)
 }
 
 impl Inner {
@@ -249,13 +262,13 @@ impl Inner {
     }
 
     /// Whether a sandbox whose time is up, as far as this home knows, is to be removed here. `signed` is its
-    /// [`labels::CREATED_BY`]; `is_renewed`: this home has moved its expiry.
-    pub(super) async fn may_end(&self, id: &str, signed: Option<&str>, is_renewed: bool) -> Verdict {
+    /// [`labels::CREATED_BY`]; `is_moved`: this home has a file of its expiry.
+    pub(super) async fn may_end(&self, id: &str, signed: Option<&str>, is_moved: bool) -> Verdict {
         let owner = &self.owner;
         if owner.scope == Some(ExpiryScope::Off) {
             return Verdict::Leave;
         }
-        let is_own = is_renewed || owner.has_created(id, signed);
+        let is_own = owner.has_created(id, signed) || is_moved && self.has_moved(id).await;
         let may = match owner.scope {
             _ if is_own => Verdict::Remove,
             Some(ExpiryScope::All) => Verdict::Remove,
@@ -273,6 +286,17 @@ impl Inner {
             Verdict::Remove if !self.is_at_home().await => Verdict::NotNow,
             may => may,
         }
+    }
+
+    /// Whether it was this home that moved a sandbox's expiry, of which there is a file: not the one that it is a copy of.
+    pub(super) async fn has_moved(&self, id: &str) -> bool {
+        let Ok(identity) = self.find_identity().await else { return false };
+        if !identity.is_copy() {
+            return true;
+        }
+        let (files, id) = (self.files.clone(), id.to_owned());
+        let moved = self.reads.run(move || files.moved_at(&id)).await.flatten();
+        moved.is_ok_and(|moved| !identity.is_before(moved))
     }
 
     /// What this gateway is to the engine now. Changes are told.
@@ -373,7 +397,8 @@ impl Inner {
                 continue;
             }
             let moved = self.moved_expiry(id).await;
-            if moved.map_err(|error| format!("a file cannot be read: {error}"))?.is_none() {
+            let moved = moved.map_err(|error| format!("a file cannot be read: {error}"))?;
+            if moved.is_none() || !self.has_moved(id).await {
                 return Ok(true);
             }
         }
@@ -383,6 +408,9 @@ impl Inner {
     fn tell(&self, standing: &Standing) {
         let mark = &self.owner.mark;
         let is_explicit = self.owner.scope.is_some();
+        if let Some(note) = copy_note(self.owner.scope, &self.owner.state()) {
+            tracing::warn!(home = self.owner.home.shown(), "THIS HOME IS A COPY. {note}");
+        }
         match standing {
             _ if self.owner.scope == Some(ExpiryScope::Off) => tracing::warn!("{OFF}"),
             Standing::Visitor if is_explicit => tracing::info!("{OWN}"),

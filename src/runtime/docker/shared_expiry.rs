@@ -189,6 +189,7 @@ impl Inner {
             let _turn = self.turns.turn(&id).await;
             // Gone with the sandbox, if that was removed meanwhile.
             if let Ok(Some(time)) = self.moved_expiry(&id).await
+                && self.has_moved(&id).await
                 && self.make_told(&id, AGAIN, time).await.map_err(query_failed)?
             {
                 tracing::info!(sandbox = id, "told the sandbox's moved expiry again, which was gone from the engine");

@@ -1,18 +1,26 @@
 //! The id of a home directory, in a file that only its user can read.
+//!
+//! The file says which inode it is ([`Seal`]), which a copy of it is not: a copied home gets an id of its own.
 
 use std::{
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, File},
     io::{self, ErrorKind, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
+
+use rustix::fs::{FsWord, fstatfs};
 
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
-use crate::state_file::{self, Complaints};
+use crate::{
+    regular_file,
+    state_file::{self, Complaints},
+};
 
 /// The file's name.
 const FILE: &str = "gateway.json";
@@ -25,6 +33,9 @@ const BESIDE: &str = ".gateway-";
 
 /// The most bytes of it.
 const LARGEST: u64 = 4096;
+
+/// File systems that may give a file another inode whenever they are mounted: `FUSE_SUPER_MAGIC` and `V9FS_MAGIC` (statfs(2)).
+const FLEETING: [FsWord; 2] = [0x6573_5546, 0x0102_1997];
 
 /// How many engines of other homes are remembered, the last that were seen.
 const ENGINES: usize = 16;
@@ -47,9 +58,57 @@ pub(in crate::runtime::docker) struct Identity {
     /// this home that makes it again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) foreign: Vec<String>,
+    /// The file that it was written to; nothing in files of releases before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seal: Option<Seal>,
+    /// When it was found that the home is a copy of another, in Unix milliseconds: what is older in it is that one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    copied: Option<u64>,
+}
+
+/// What tells a file from its copies, also after a restart of the machine. Not so where inodes change: nothing is sealed there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Seal {
+    inode: u64,
+    /// When it was made, in nanoseconds, where the file system says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    born: Option<u64>,
+}
+
+impl Seal {
+    fn of(file: &File) -> io::Result<Option<Self>> {
+        if FLEETING.contains(&fstatfs(file)?.f_type) {
+            return Ok(None);
+        }
+        let found = file.metadata()?;
+        let born = found.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        Ok(Some(Self { inode: found.ino(), born: born.and_then(|born| born.as_nanos().try_into().ok()) }))
+    }
+
+    /// A kernel may tell more than the one before.
+    fn is_of(&self, file: Option<&Self>) -> bool {
+        file.is_some_and(|file| {
+            let are_known = self.born.is_some() && file.born.is_some();
+            self.inode == file.inode && (!are_known || self.born == file.born)
+        })
+    }
 }
 
 impl Identity {
+    fn new(id: &str, is_heir: bool) -> Self {
+        Self { id: id.to_owned(), is_heir, foreign: Vec::new(), seal: None, copied: None }
+    }
+
+    /// Whether the home began as a copy of another.
+    pub(in crate::runtime::docker) fn is_copy(&self) -> bool {
+        self.copied.is_some()
+    }
+
+    /// Whether what was written at `time` is of the home that this one is a copy of.
+    pub(in crate::runtime::docker) fn is_before(&self, time: SystemTime) -> bool {
+        self.copied.is_some_and(|copied| millis(time) < copied)
+    }
+
     pub(super) fn is_foreign_to(&self, engine: &str) -> bool {
         self.foreign.iter().any(|known| known == engine)
     }
@@ -78,20 +137,44 @@ impl Home {
         Ok(Some(identity))
     }
 
-    /// The home's identity, which is made with the id `fresh` if there is none; another server's that was first stays.
+    /// The home's identity, which is made with the id `fresh` if there is none, or only that of a home that this one is a copy
+    /// of; another server's that was first stays.
     ///
     /// # Errors
     /// It cannot be read, or not be made.
     pub(super) fn find_or_make(&self, fresh: &str) -> io::Result<Identity> {
-        if let Some(identity) = self.find()? {
-            return Ok(identity);
+        if let Some(found) = self.find()? {
+            return self.own(found, fresh);
         }
-        let identity = Identity { id: fresh.to_owned(), is_heir: self.was_used()?, foreign: Vec::new() };
+        let identity = Identity::new(fresh, self.was_used()?);
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         match self.written(&identity)?.persist_noclobber(self.folder.join(FILE)) {
             Err(error) if error.error.kind() != ErrorKind::AlreadyExists => return Err(error.error),
-            _ => fs::File::open(&self.folder)?.sync_all()?,
+            _ => File::open(&self.folder)?.sync_all()?,
         }
+        self.find()?.ok_or_else(|| io::Error::other("it is gone at once"))
+    }
+
+    /// What was found, if it is this home's; in a copy an identity of its own.
+    fn own(&self, found: Identity, fresh: &str) -> io::Result<Identity> {
+        let (file, _) = regular_file::open(&self.folder.join(FILE))?;
+        match &found.seal {
+            Some(seal) if seal.is_of(Seal::of(&file)?.as_ref()) => Ok(found),
+            Some(_) => {
+                let copied = Some(millis(SystemTime::now()));
+                self.replace(&Identity { foreign: found.foreign, copied, ..Identity::new(fresh, false) })
+            }
+            None => Ok(self.replace(&found).unwrap_or_else(|error| {
+                self.complain(&error, "a copy of this home could not be told from it");
+                found
+            })),
+        }
+    }
+
+    /// Puts another identity into the file's place.
+    fn replace(&self, identity: &Identity) -> io::Result<Identity> {
+        self.written(identity)?.persist(self.folder.join(FILE))?;
+        File::open(&self.folder)?.sync_all()?;
         self.find()?.ok_or_else(|| io::Error::other("it is gone at once"))
     }
 
@@ -107,15 +190,14 @@ impl Home {
             identity.foreign.truncate(ENGINES - 1);
             identity.foreign.insert(0, engine.to_owned());
         }
-        self.written(&identity)?.persist(self.folder.join(FILE))?;
-        fs::File::open(&self.folder)?.sync_all()?;
-        Ok(identity)
+        self.replace(&identity)
     }
 
     /// A file beside the identity's, to be put in its place: whole or not at all, and only this user can read it.
     fn written(&self, identity: &Identity) -> io::Result<NamedTempFile> {
         let mut file = tempfile::Builder::new().prefix(BESIDE).tempfile_in(&self.folder)?;
-        file.write_all(&serde_json::to_vec(identity)?)?;
+        let sealed = Identity { seal: Seal::of(file.as_file())?, ..identity.clone() };
+        file.write_all(&serde_json::to_vec(&sealed)?)?;
         file.as_file().sync_all()?;
         Ok(file)
     }
@@ -139,6 +221,10 @@ impl Home {
     }
 }
 
+fn millis(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).ok().and_then(|since| since.as_millis().try_into().ok()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -152,7 +238,7 @@ mod tests {
         assert_eq!(home.find().unwrap(), None);
         let (first, second) = (Uuid::new_v4().to_string(), Uuid::new_v4().to_string());
         let made = home.find_or_make(&first).unwrap();
-        assert_eq!(made, Identity { id: first, is_heir: false, foreign: Vec::new() });
+        assert_eq!(made, Identity { seal: made.seal.clone(), ..Identity::new(&first, false) });
         assert_eq!(home.find_or_make(&second).unwrap(), made);
         assert_eq!(home.find().unwrap(), Some(made));
         let file = fs::metadata(home.folder.join(FILE)).unwrap();
@@ -179,14 +265,52 @@ mod tests {
         for number in 0..100 {
             home.note_foreign(&id, &format!("{number}{}", "x".repeat(128)), true).unwrap();
         }
+        let once = home.note_foreign(&id, "a", true).unwrap();
         let noted = home.note_foreign(&id, "a", true).unwrap();
-        assert_eq!(home.note_foreign(&id, "a", true).unwrap(), noted);
+        assert_eq!(noted.foreign, once.foreign);
         assert_eq!(home.find().unwrap(), Some(noted.clone()));
         assert!(noted.is_heir && noted.is_foreign_to("a") && !noted.is_foreign_to("b"));
         assert_eq!(noted.foreign.len(), ENGINES);
         assert!(!home.note_foreign(&id, "a", false).unwrap().is_foreign_to("a"));
         assert!(home.note_foreign(&Uuid::new_v4().to_string(), "a", true).is_err(), "another home's file");
         assert_eq!(fs::read_dir(&home.folder).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_copy_of_a_home_has_an_id_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = |name: &str| Home::new(&folder.path().join(name));
+        let fresh = || Uuid::new_v4().to_string();
+        let (first, copy) = (home("first"), home("copy"));
+        let made = first.find_or_make(&fresh()).unwrap();
+        // Of a release before: it becomes the one that it is.
+        let unsealed = format!(r#"{{"id":"{}","is_heir":true}}"#, made.id);
+        fs::write(first.folder.join(FILE), unsealed).unwrap();
+        let made = first.find_or_make(&fresh()).unwrap();
+        assert!(made.is_heir && made.seal.is_some() && !made.is_copy());
+        let noted = first.note_foreign(&made.id, "a", true).unwrap();
+        assert_eq!(first.find_or_make(&fresh()).unwrap(), noted);
+
+        fs::create_dir(&copy.folder).unwrap();
+        fs::copy(first.folder.join(FILE), copy.folder.join(FILE)).unwrap();
+        let before = SystemTime::now() - std::time::Duration::from_secs(1);
+        let copied = copy.find_or_make(&fresh()).unwrap();
+        assert!(copied.id != made.id && copied.is_copy() && !copied.is_heir && copied.is_foreign_to("a"));
+        assert!(copied.is_before(before) && !copied.is_before(SystemTime::now()) && !made.is_before(before));
+        assert_eq!(copy.find_or_make(&fresh()).unwrap(), copied, "it stays");
+        assert_eq!(first.find_or_make(&fresh()).unwrap(), noted);
+        // Moved as a whole it is the same.
+        fs::rename(&first.folder, folder.path().join("moved")).unwrap();
+        assert_eq!(home("moved").find_or_make(&fresh()).unwrap(), noted);
+    }
+
+    #[test]
+    fn a_seal_is_of_one_file() {
+        let seal = |inode, born| Seal { inode, born };
+        assert!(seal(1, Some(2)).is_of(Some(&seal(1, Some(2)))));
+        assert!(!seal(1, Some(2)).is_of(Some(&seal(1, Some(3)))) && !seal(1, Some(2)).is_of(Some(&seal(2, Some(2)))));
+        assert!(seal(1, None).is_of(Some(&seal(1, Some(3)))) && seal(1, Some(2)).is_of(Some(&seal(1, None))));
+        assert!(!seal(1, None).is_of(None), "it is elsewhere now");
     }
 
     /// Another id in its place would make a stranger of this home.
