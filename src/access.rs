@@ -7,8 +7,9 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tracing::{Level, Span};
 
 use crate::{
-    causes, drain,
-    logs::finish::Finish,
+    drain,
+    end_reason::EndReason,
+    error_chain,
     metrics::streams::StreamGuard,
     open::{Entry, InFlight},
     telemetry::rate_limit::{Due, RateLimit},
@@ -22,7 +23,7 @@ pub struct Report {
     status: Option<StatusCode>,
     bytes: u64,
     error: Option<Box<str>>,
-    end: Finish,
+    end: EndReason,
     follow: bool,
     quiet: bool,
     stream: Option<StreamGuard>,
@@ -56,7 +57,7 @@ impl Report {
             status: None,
             bytes: 0,
             error: None,
-            end: Finish::ClientGone,
+            end: EndReason::ClientGone,
             follow: false,
             quiet: false,
             stream: None,
@@ -97,11 +98,11 @@ impl Report {
 
     /// Keeps why the body broke off, with its causes.
     pub fn note(&mut self, error: &dyn Error) {
-        self.error = Some(causes::chain(error).into());
+        self.error = Some(error_chain::text(error).into());
     }
 
     /// Notes how the body ended.
-    pub fn ended(&mut self, end: Finish) {
+    pub fn ended(&mut self, end: EndReason) {
         self.end = end;
     }
 }
@@ -132,7 +133,7 @@ impl Report {
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = status.map_or(0, |status| status.as_u16());
         match (*end, error) {
-            (Finish::BackendLost | Finish::BackendFailed, Some(error)) => tracing::warn!(
+            (EndReason::BackendLost | EndReason::BackendFailed, Some(error)) => tracing::warn!(
                 target: "access", bytes, ms, %end, follow, error, left_out, "{peer} - \"{method} {path} {version:?}\" {status}"
             ),
             _ => {
@@ -195,9 +196,9 @@ impl fmt::Display for Cut<'_> {
 
 impl Drop for Report {
     fn drop(&mut self) {
-        if matches!(self.end, Finish::ClientGone | Finish::Cut) && self.drain.is_cut() {
+        if matches!(self.end, EndReason::ClientGone | EndReason::Cut) && self.drain.is_cut() {
             // It was not the client that left.
-            self.end = Finish::Cut;
+            self.end = EndReason::Cut;
             self.drain.note_cut(|| self.name());
         }
         if let Some(stream) = self.stream.take() {

@@ -23,10 +23,8 @@ use self::pieces::PiecesBody;
 use crate::{
     access::Report,
     client::{ClientWatch, Http2Stream, Piece},
-    logs::{
-        body::{BodyError, LogBody},
-        finish::Finish,
-    },
+    end_reason::EndReason,
+    logs::body::{BodyError, LogBody},
     metrics::streams::StreamGuard,
     proxy::{self, body::ProxyBody, tunnel::Tunnel},
 };
@@ -167,20 +165,20 @@ impl Body {
         let finish = self.finish();
         report.ended(finish);
         match &self.client {
-            Some(client) if matches!(finish, Finish::Complete | Finish::Drained) => client.settle(report),
+            Some(client) if matches!(finish, EndReason::Complete | EndReason::Drained) => client.settle(report),
             _ => drop(report),
         }
     }
 
     /// How the body has ended, if it ends here.
-    fn finish(&self) -> Finish {
+    fn finish(&self) -> EndReason {
         let finish = self.kind.finish();
-        if !matches!(finish, Finish::Complete | Finish::Drained) {
+        if !matches!(finish, EndReason::Complete | EndReason::Drained) {
             return finish;
         }
         match &self.client {
-            Some(client) if client.has_stalled() => Finish::SlowClient,
-            _ if self.rest.is_some() => Finish::ClientGone,
+            Some(client) if client.has_stalled() => EndReason::SlowClient,
+            _ if self.rest.is_some() => EndReason::ClientGone,
             _ => finish,
         }
     }
@@ -290,14 +288,14 @@ impl http_body::Body for Body {
 
 impl Kind {
     /// How the body has ended, if it ends here.
-    fn finish(&self) -> Finish {
+    fn finish(&self) -> EndReason {
         match self {
-            Self::Full(None) => Finish::Complete,
-            Self::Full(Some(_)) => Finish::ClientGone,
+            Self::Full(None) => EndReason::Complete,
+            Self::Full(Some(_)) => EndReason::ClientGone,
             Self::Log(log) => log.finish(),
             Self::Proxy(proxy) => proxy.finish(),
             Self::Pieces(pieces) => pieces.finish(),
-            Self::Tunnel(_) => Finish::Complete,
+            Self::Tunnel(_) => EndReason::Complete,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
-use crate::{config::Secret, init_config};
+use crate::{init_config, secret::Secret};
 
 /// The name of the program that this one stands in for. Called by it, help and usage show it.
 const PREDECESSOR: &str = "opensandbox-server";

@@ -30,7 +30,7 @@ use tokio_util::io::poll_read_buf;
 
 use self::blocked::Blocked;
 pub use self::stream::{Http2Stream, Piece};
-use crate::{access::Report, logs::finish::Finish, open::Entry};
+use crate::{access::Report, end_reason::EndReason, open::Entry};
 
 /// Most bytes that a client may send ahead while a log response is under way, in bytes.
 const MAX_SIDE: usize = 16 * 1024;
@@ -138,7 +138,7 @@ impl Shared {
     pub(crate) fn set_closed(&self) {
         let report = lock(&self.on_flush).report.take();
         if let Some(mut report) = report {
-            report.ended(if self.entry.is_stalled() { Finish::SlowClient } else { Finish::ClientGone });
+            report.ended(if self.entry.is_stalled() { EndReason::SlowClient } else { EndReason::ClientGone });
         }
     }
 

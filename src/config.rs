@@ -11,7 +11,6 @@
 //! that exists is right: nothing later has to check it again.
 
 pub mod env;
-pub mod secret;
 
 mod coerce;
 mod docker;
@@ -55,7 +54,6 @@ pub use self::renew::{Redis, RenewIntent};
 pub use self::report::ConfigError;
 use self::report::Report;
 pub use self::runtime::{Runtime, RuntimeKind, SecureKind, SecureRuntime};
-pub use self::secret::{Secret, SecretBytes};
 use self::section::Section;
 pub use self::server::{Proxy, Server};
 pub use self::storage::{Postgresql, Storage, Store, StoreBackend};

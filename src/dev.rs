@@ -6,8 +6,9 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    config::{Config, Loaded, Secret, env},
+    config::{Config, Loaded, env},
     keys::{Keys, is_sendable},
+    secret::Secret,
 };
 
 /// Who may call.

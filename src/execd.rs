@@ -41,7 +41,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{command::Command, error::ExecdError, session::Session};
-use crate::{children::environment::Environment, config::Secret, keys::KeyRing};
+use crate::{children::environment::Environment, keys::KeyRing, secret::Secret};
 
 /// The port at which clients look for execd.
 pub const PORT: u16 = 44_772;

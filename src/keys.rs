@@ -7,7 +7,7 @@ use std::{
 
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use crate::config::Secret;
+use crate::secret::Secret;
 
 /// Most keys: each is compared with what every request presents.
 pub const MAX_KEYS: usize = 64;

@@ -4,7 +4,6 @@ pub mod body;
 pub mod count;
 pub mod demux;
 pub mod engine;
-pub mod finish;
 pub mod framed;
 pub mod frames;
 pub mod head;

@@ -19,9 +19,9 @@ use crate::{
     api::{self, Api, Caller},
     body::Body,
     client::{ClientWatch, Http2Stream},
+    end_reason::EndReason,
     error::ApiError,
     keys::KeyRing,
-    logs::finish::Finish,
     open::Entry,
     peer::{Peer, trusted::TrustedProxies},
     proxy::tunnel::TunnelSlot,
@@ -181,7 +181,7 @@ impl Service {
         if is_gone {
             // A report without an answer says that the client left before it.
             if client.has_stalled() {
-                report.ended(Finish::SlowClient);
+                report.ended(EndReason::SlowClient);
             }
             return Ok(res);
         }

@@ -16,11 +16,12 @@ use std::{
 };
 
 use opensandbox_gateway::{
-    config::{Postgresql, Secret, StoreBackend},
+    config::{Postgresql, StoreBackend},
     model::{
         snapshot::{Snapshot, SnapshotQuery, SnapshotState, SnapshotStatus},
         timestamp::Timestamp,
     },
+    secret::Secret,
     store::{self, Change, Record, SnapshotStore, migrate},
 };
 use postgres::Database;

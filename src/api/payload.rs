@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::extract::{self, Invalid};
-use crate::{causes, error::ApiError};
+use crate::{error::ApiError, error_chain};
 
 /// Longest body that is accepted, in bytes. The existing server has no limit; a creation with all its fields is some KiB.
 const MAX_BODY: usize = 1024 * 1024;
@@ -31,7 +31,7 @@ pub async fn read(body: Incoming) -> Result<Bytes, ApiError> {
         Err(_) => Err(ApiError::body_unreadable(format_args!("it did not arrive within {} s", DEADLINE.as_secs()))),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large(MAX_BODY)),
-        Ok(Err(error)) => Err(ApiError::body_unreadable(causes::chain(&*error))),
+        Ok(Err(error)) => Err(ApiError::body_unreadable(error_chain::text(&*error))),
     }
 }
 

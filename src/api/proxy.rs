@@ -115,7 +115,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::config::secret::Secret;
+    use crate::secret::Secret;
 
     #[test]
     fn the_prefix_is_what_the_client_asked_for() {

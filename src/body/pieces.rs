@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::{client::ClientWatch, drain, logs::finish::Finish};
+use crate::{client::ClientWatch, drain, end_reason::EndReason};
 
 /// What a body is made of. Dropped with the body, also when the client leaves.
 pub trait Pieces: Send {
@@ -28,7 +28,7 @@ pub struct PiecesBody {
     drain: drain::Watch,
     /// What the last piece was too long for.
     rest: Bytes,
-    finish: Option<Finish>,
+    finish: Option<EndReason>,
 }
 
 /// Why such a body is broken off.
@@ -47,15 +47,15 @@ impl PiecesBody {
     }
 
     /// Why it ended. Dropped before its end it was the client that left, unless we have cut it.
-    pub fn finish(&self) -> Finish {
+    pub fn finish(&self) -> EndReason {
         let left = self.left();
         match self.finish {
             Some(finish) if self.rest.is_empty() => finish,
             // hyper does not ask once more when all bytes have come that were promised.
-            None if left == Some(0) => Finish::Complete,
-            _ if self.client.has_stalled() => Finish::SlowClient,
-            _ if self.drain.has_cut() => Finish::Cut,
-            _ => Finish::ClientGone,
+            None if left == Some(0) => EndReason::Complete,
+            _ if self.client.has_stalled() => EndReason::SlowClient,
+            _ if self.drain.has_cut() => EndReason::Cut,
+            _ => EndReason::ClientGone,
         }
     }
 
@@ -85,11 +85,11 @@ impl PiecesBody {
                 self.rest = piece;
                 return Poll::Ready(Some(Ok(self.hand())));
             }
-            Poll::Ready(Some(Err(error))) => (Finish::BackendFailed, Some(BodyError::Io(error))),
-            Poll::Ready(None) => (Finish::Complete, None),
+            Poll::Ready(Some(Err(error))) => (EndReason::BackendFailed, Some(BodyError::Io(error))),
+            Poll::Ready(None) => (EndReason::Complete, None),
             Poll::Pending => {
                 ready!(self.client.poll_gone(cx));
-                (Finish::ClientGone, Some(BodyError::ClientGone))
+                (EndReason::ClientGone, Some(BodyError::ClientGone))
             }
         };
         self.pieces = None;

@@ -18,7 +18,7 @@ use http::HeaderValue;
 
 use crate::{
     access::Report,
-    logs::finish::Finish,
+    end_reason::EndReason,
     open::{Entry, InFlight, at_ms, now_ms},
 };
 
@@ -212,7 +212,7 @@ impl Drop for Http2Stream {
     fn drop(&mut self) {
         let report = self.report().take();
         if let Some(mut report) = report {
-            report.ended(if self.is_stalled() { Finish::SlowClient } else { Finish::ClientGone });
+            report.ended(if self.is_stalled() { EndReason::SlowClient } else { EndReason::ClientGone });
         }
     }
 }

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::model::env;
+use crate::{model::env, secret::Secret};
 
 use super::log_driver;
-use super::secret::Secret;
 use super::section::Section;
 
 /// The capabilities a sandbox loses when the file has no list of its own.

@@ -9,8 +9,8 @@ use http::uri::Authority;
 use super::kubernetes::Resources;
 use super::names::{is_dns_subdomain, quoted};
 use super::quantity::{is_resource_name, parse_quantity};
-use super::secret::Secret;
 use super::section::{Floor, Section};
+use crate::secret::Secret;
 
 /// `[egress]`.
 #[derive(Debug, Clone)]

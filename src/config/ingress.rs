@@ -8,8 +8,8 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::names::is_dns_subdomain;
-use super::secret::SecretBytes;
 use super::section::Section;
+use crate::secret::SecretBytes;
 
 /// `[ingress]`.
 #[derive(Debug, Clone)]

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{secret::Secret, section::Section};
+use super::section::Section;
+use crate::secret::Secret;
 
 /// The most options, and the most bytes of a name or a value.
 const MOST: usize = 64;

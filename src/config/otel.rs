@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::secret::Secret;
 use super::section::Section;
+use crate::secret::Secret;
 
 /// `[otel]`.
 #[derive(Debug, Clone)]

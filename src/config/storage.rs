@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::secret::Secret;
 use super::section::{Floor, Section};
+use crate::secret::Secret;
 
 /// `[storage]`: the volumes sandboxes may mount.
 #[derive(Debug, Clone)]

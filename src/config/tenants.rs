@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::secret::Secret;
 use super::section::{Floor, Section};
+use crate::secret::Secret;
 
 /// `[tenants]`.
 #[derive(Debug, Clone)]

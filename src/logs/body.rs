@@ -16,10 +16,11 @@ use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{LogError, LogSource, finish::Finish, limits::StreamPermit};
+use super::{LogError, LogSource, limits::StreamPermit};
 use crate::{
     client::ClientWatch,
     drain,
+    end_reason::EndReason,
     metrics::streams::{StreamGuard, StreamHandle},
 };
 
@@ -38,7 +39,7 @@ pin_project! {
         // What the last piece was too long for.
         rest: Bytes,
         permit: StreamPermit,
-        finish: Option<Finish>,
+        finish: Option<EndReason>,
         live: Option<StreamHandle>,
         // Until the report on the response takes it.
         listed: Option<StreamGuard>,
@@ -115,13 +116,13 @@ impl LogBody {
     }
 
     /// Why it ended. Dropped before its end it was the client that left, unless it was cut off.
-    pub fn finish(&self) -> Finish {
+    pub fn finish(&self) -> EndReason {
         match self.finish {
             Some(finish) => finish,
-            None if self.live.as_ref().is_some_and(StreamHandle::is_ended) => Finish::EndedByAdmin,
-            None if self.client.has_stalled() => Finish::SlowClient,
-            None if self.watch.has_cut() => Finish::Cut,
-            None => Finish::ClientGone,
+            None if self.live.as_ref().is_some_and(StreamHandle::is_ended) => EndReason::EndedByAdmin,
+            None if self.client.has_stalled() => EndReason::SlowClient,
+            None if self.watch.has_cut() => EndReason::Cut,
+            None => EndReason::ClientGone,
         }
     }
 
@@ -146,7 +147,7 @@ impl LogBody {
                 *this.rest = Bytes::new();
                 break_off(this.state, this.client, BodyError::EndedByAdmin);
                 live.released(None);
-                *this.finish = Some(Finish::EndedByAdmin);
+                *this.finish = Some(EndReason::EndedByAdmin);
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -158,7 +159,7 @@ impl LogBody {
             *this.draining = true;
         }
         if *this.draining && *this.at_line_start && matches!(this.state, State::Streaming(_)) {
-            return end(this.state, this.live.as_ref(), this.finish, Finish::Drained, None);
+            return end(this.state, this.live.as_ref(), this.finish, EndReason::Drained, None);
         }
         let source = match this.state {
             State::Ended => return Poll::Ready(None),
@@ -187,10 +188,10 @@ impl LogBody {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Poll::Ready(None) => end(this.state, this.live.as_ref(), this.finish, Finish::Complete, None),
+            Poll::Ready(None) => end(this.state, this.live.as_ref(), this.finish, EndReason::Complete, None),
             Poll::Pending => {
                 ready!(this.client.poll_gone(cx));
-                let how = if this.client.has_stalled() { Finish::SlowClient } else { Finish::ClientGone };
+                let how = if this.client.has_stalled() { EndReason::SlowClient } else { EndReason::ClientGone };
                 end(this.state, this.live.as_ref(), this.finish, how, Some(BodyError::ClientGone))
             }
         }
@@ -201,8 +202,8 @@ impl LogBody {
 fn end<T>(
     state: &mut State,
     live: Option<&StreamHandle>,
-    finish: &mut Option<Finish>,
-    how: Finish,
+    finish: &mut Option<EndReason>,
+    how: EndReason,
     error: Option<BodyError>,
 ) -> Poll<Option<Result<T, BodyError>>> {
     release(state, live, how);
@@ -211,8 +212,8 @@ fn end<T>(
 }
 
 /// Lets go of the source, of which `live` is told.
-fn release(state: &mut State, live: Option<&StreamHandle>, how: Finish) {
-    let left = live.filter(|_| how == Finish::ClientGone).map(|_| Instant::now());
+fn release(state: &mut State, live: Option<&StreamHandle>, how: EndReason) {
+    let left = live.filter(|_| how == EndReason::ClientGone).map(|_| Instant::now());
     *state = State::Ended;
     if let Some(live) = live {
         live.released(left.map(|left| left.elapsed()));
@@ -233,10 +234,10 @@ fn fail<T>(state: &mut State) -> Poll<Option<Result<T, BodyError>>> {
     }
 }
 
-fn cause(error: &LogError) -> Finish {
+fn cause(error: &LogError) -> EndReason {
     match error {
-        LogError::Disconnected(_) => Finish::BackendLost,
-        LogError::Protocol(_) | LogError::Backend(_) => Finish::BackendFailed,
+        LogError::Disconnected(_) => EndReason::BackendLost,
+        LogError::Protocol(_) | LogError::Backend(_) => EndReason::BackendFailed,
     }
 }
 

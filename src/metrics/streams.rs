@@ -32,7 +32,7 @@ use prometheus_client::{
 use uuid::Uuid;
 
 use super::labels::{OfEnd, OfEnded, OfRuntime, OfSource, OfStream};
-use crate::{client::ClientWatch, keys::KeyName, logs::finish::Finish};
+use crate::{client::ClientWatch, end_reason::EndReason, keys::KeyName};
 
 /// How long a client has taken nothing when its stream counts as stalled.
 const STALLED: Duration = Duration::from_secs(1);
@@ -179,7 +179,7 @@ impl LiveStreams {
             release: Histogram::new(RELEASE),
         });
         // Rates need a beginning: a series that starts at 1 has not risen.
-        for finish in Finish::ALL {
+        for finish in EndReason::ALL {
             drop(streams.ended.get_or_create(&streams.of_ended(finish)));
         }
         registry.register("log_streams", "Log streams that have ended, by why", Family::clone(&streams.ended));
@@ -248,7 +248,7 @@ impl LiveStreams {
         sums
     }
 
-    fn of_ended(&self, finish: Finish) -> OfEnded {
+    fn of_ended(&self, finish: EndReason) -> OfEnded {
         OfEnded { runtime: self.runtime, format: TEXT, end: finish.name() }
     }
 
@@ -288,10 +288,10 @@ impl StreamGuard {
     }
 
     /// The stream has ended like this; answers how it counts: who was to be ended did not leave by itself.
-    pub fn ended(self, finish: Finish) -> Finish {
+    pub fn ended(self, finish: EndReason) -> EndReason {
         let LiveStream { streams, info, .. } = &*self.0.0;
         let finish = match finish {
-            Finish::ClientGone | Finish::SlowClient if self.0.is_ended() => Finish::EndedByAdmin,
+            EndReason::ClientGone | EndReason::SlowClient if self.0.is_ended() => EndReason::EndedByAdmin,
             other => other,
         };
         streams.ended.get_or_create(&streams.of_ended(finish)).inc();
@@ -421,7 +421,7 @@ mod tests {
         second.handle().released(None);
         let sums = Sums { following: 1, others: 1, backends: 1, stalled: 0, sent: 25, read: 42 };
         assert_eq!(streams.sums(), sums);
-        assert_eq!(first.ended(Finish::ClientGone), Finish::ClientGone);
+        assert_eq!(first.ended(EndReason::ClientGone), EndReason::ClientGone);
         assert_eq!(streams.sums(), Sums { following: 0, backends: 0, ..sums });
         let listed: Vec<_> = streams.list().iter().map(|stream| (stream.id, stream.sent)).collect();
         assert_eq!(listed, [(second.id(), 5)]);
@@ -446,7 +446,7 @@ mod tests {
         assert!(!stream.handle().is_ended() && streams.end(7).is_none());
         assert_eq!(streams.end(stream.id()).unwrap().info.client.to_string(), "192.0.2.1:5");
         assert!(stream.handle().is_ended() && streams.is_open(stream.id()));
-        assert_eq!(stream.ended(Finish::ClientGone), Finish::EndedByAdmin);
+        assert_eq!(stream.ended(EndReason::ClientGone), EndReason::EndedByAdmin);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{read, violation::Report};
 use crate::{
-    config::secret::Secret,
     runtime::{ErrorKind, RuntimeError},
+    secret::Secret,
 };
 
 /// The address that a client is told.

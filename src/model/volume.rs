@@ -3,7 +3,7 @@
 pub mod check;
 pub mod mount_path;
 
-use crate::config::secret::Secret;
+use crate::secret::Secret;
 
 /// A volume in the right form. Whether it may be mounted is [`check::check`]'s and the runtime's to say.
 #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@ use super::{
     link::Link,
     pool::{Key, Pool},
 };
-use crate::{client::ClientWatch, drain, logs::finish::Finish};
+use crate::{client::ClientWatch, drain, end_reason::EndReason};
 
 /// A backend's answer. Dropping it before its end closes the backend's connection at once.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct ProxyBody {
     drain: drain::Watch,
     /// What the last piece was too long for.
     rest: Bytes,
-    finish: Option<Finish>,
+    finish: Option<EndReason>,
 }
 
 #[derive(Debug)]
@@ -73,12 +73,12 @@ impl ProxyBody {
     }
 
     /// Why it ended. Dropped before its end it was the client that left, or the gateway.
-    pub fn finish(&self) -> Finish {
-        let is_whole = self.rest.is_empty() || self.finish != Some(Finish::Complete);
+    pub fn finish(&self) -> EndReason {
+        let is_whole = self.rest.is_empty() || self.finish != Some(EndReason::Complete);
         self.finish.filter(|_| is_whole).unwrap_or_else(|| match self.client.has_stalled() {
-            true => Finish::SlowClient,
-            false if self.drain.has_cut() => Finish::Cut,
-            false => Finish::ClientGone,
+            true => EndReason::SlowClient,
+            false if self.drain.has_cut() => EndReason::Cut,
+            false => EndReason::ClientGone,
         })
     }
 
@@ -162,7 +162,7 @@ impl ProxyBody {
     }
 
     fn end(&mut self) {
-        self.finish = Some(Finish::Complete);
+        self.finish = Some(EndReason::Complete);
         if let State::Streaming(stream) = std::mem::replace(&mut self.state, State::Ended) {
             self.state = State::Whole(stream);
             if self.client.stream().is_none() {
@@ -206,11 +206,11 @@ impl Stream {
     }
 }
 
-fn cause(failure: &Failure) -> Finish {
+fn cause(failure: &Failure) -> EndReason {
     match failure {
-        Failure::Client(_) => Finish::ClientGone,
-        Failure::SlowUpload => Finish::SlowClient,
-        Failure::Malformed(_) => Finish::BackendFailed,
-        Failure::Io(_) | Failure::Closed(_) => Finish::BackendLost,
+        Failure::Client(_) => EndReason::ClientGone,
+        Failure::SlowUpload => EndReason::SlowClient,
+        Failure::Malformed(_) => EndReason::BackendFailed,
+        Failure::Io(_) | Failure::Closed(_) => EndReason::BackendLost,
     }
 }

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, io, time::Duration};
 
 use super::limits::LimitReached;
-use crate::{causes, framing};
+use crate::{error_chain, framing};
 
 /// Why there is no answer of the backend.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl ProxyError {
         match failure {
             Failure::Client(_) => Self::ClientGone,
             Failure::SlowUpload => Self::SlowUpload,
-            failure => Self::response(authority, causes::chain(failure)),
+            failure => Self::response(authority, error_chain::text(failure)),
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::io::BackendIo;
-use crate::{access::Report, client::ClientWatch, drain, logs::finish::Finish};
+use crate::{access::Report, client::ClientWatch, drain, end_reason::EndReason};
 
 /// What is read at a time, in bytes, each way.
 const BUFFER: usize = 16 * 1024;
@@ -49,7 +49,7 @@ struct Record {
     client: ClientWatch,
     drain: drain::Watch,
     sent: Arc<AtomicU64>,
-    finish: Option<Finish>,
+    finish: Option<EndReason>,
 }
 
 impl Tunnel {
@@ -105,11 +105,11 @@ impl TunnelSlot {
 
 impl Record {
     /// An end is an end, whichever side began with it; a connection that broke is most often the client's.
-    fn how(&self, result: &io::Result<()>) -> Finish {
+    fn how(&self, result: &io::Result<()>) -> EndReason {
         match result {
-            Ok(()) => Finish::Complete,
-            Err(_) if self.client.has_stalled() => Finish::SlowClient,
-            Err(_) => Finish::ClientGone,
+            Ok(()) => EndReason::Complete,
+            Err(_) if self.client.has_stalled() => EndReason::SlowClient,
+            Err(_) => EndReason::ClientGone,
         }
     }
 }
@@ -119,9 +119,9 @@ impl Drop for Record {
         let Some(report) = &mut self.report else { return };
         report.add(usize::try_from(self.sent.load(Ordering::Relaxed)).unwrap_or(usize::MAX));
         let unfinished = match self.client.has_stalled() {
-            true => Finish::SlowClient,
-            false if self.drain.has_cut() => Finish::Cut,
-            false => Finish::ClientGone,
+            true => EndReason::SlowClient,
+            false if self.drain.has_cut() => EndReason::Cut,
+            false => EndReason::ClientGone,
         };
         report.ended(self.finish.unwrap_or(unfinished));
     }

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::{
-    config::{Redis, Secret},
+    config::Redis,
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
@@ -21,6 +21,7 @@ use crate::{
         timestamp::Timestamp,
     },
     runtime::RuntimeError,
+    secret::Secret,
 };
 
 const QUEUE: &str = "test:intents";

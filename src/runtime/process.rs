@@ -52,7 +52,6 @@ use crate::{
         leader::{Leader, Pipes, is_shortage},
         notes::Note,
     },
-    config::Secret,
     execd::{self, Execd, Places},
     keys::KeyRing,
     logs::{LogQuery, LogSource},
@@ -62,6 +61,7 @@ use crate::{
         sandbox::{CreatedSandbox, Sandbox as Shown},
         timestamp::Timestamp as ShownTime,
     },
+    secret::Secret,
 };
 
 /// What a shell gives for a program that it cannot start.

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::{io::WatchedIo, listen, stall::StreamExecutor, timer::ConnectionTimer};
 use crate::{
-    causes, drain,
+    drain, error_chain,
     metrics::{Metrics, labels::Protocol},
     open::Entry,
     peer::Peer,
@@ -106,7 +106,7 @@ impl Connections {
         let peer = entry.peer();
         match served {
             Ok(()) => tracing::trace!(%peer, "connection ended"),
-            Err(error) => tracing::debug!(%peer, error = causes::chain(&*error), "connection ended with an error"),
+            Err(error) => tracing::debug!(%peer, error = error_chain::text(&*error), "connection ended with an error"),
         }
     }
 

@@ -74,9 +74,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::Secret,
         keys::Keys,
         router::{self, decoded_path},
+        secret::Secret,
     };
 
     fn checked(path: &str, presented: Option<&'static str>) -> Result<(), &'static str> {

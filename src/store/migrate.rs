@@ -9,7 +9,7 @@ use super::{
     postgres::{connect, make_schema},
     sqlite,
 };
-use crate::{config::Secret, model::timestamp::Timestamp};
+use crate::{model::timestamp::Timestamp, secret::Secret};
 
 /// How long the database may take to answer at first.
 const PATIENCE: Duration = Duration::from_secs(10);

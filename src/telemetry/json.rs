@@ -14,7 +14,7 @@ use tracing_subscriber::{
 };
 
 use super::escape::{Escaped, Place};
-use crate::causes;
+use crate::error_chain;
 
 /// Writes a span's fields as the members of an object, each with a comma behind it.
 pub(super) struct Members;
@@ -112,7 +112,7 @@ impl Visit for WriteMembers<'_> {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.text(field, format_args!("{}", causes::chain(value)));
+        self.text(field, format_args!("{}", error_chain::text(value)));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

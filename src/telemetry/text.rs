@@ -16,7 +16,7 @@ use tracing_subscriber::{
 };
 
 use super::escape::{Beginning, Escaped, Place};
-use crate::causes;
+use crate::error_chain;
 
 /// Longest request id in a line, in bytes.
 const MAX_ID: usize = 128;
@@ -143,7 +143,7 @@ impl Visit for WriteFields<'_> {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.record_str(field, &causes::chain(value));
+        self.record_str(field, &error_chain::text(value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

@@ -5,12 +5,12 @@
 use std::{collections::HashMap, future::poll_fn, time::Duration};
 
 use opensandbox_gateway::{
-    config::secret::Secret,
     logs::LogQuery,
     runtime::{
         ErrorKind, Runtime,
         docker::{Docker, DockerOptions, endpoint::Endpoint},
     },
+    secret::Secret,
 };
 
 use crate::{

@@ -10,12 +10,12 @@ use std::{
 
 use bollard::query_parameters::RemoveVolumeOptions;
 use opensandbox_gateway::{
-    config::secret::Secret,
     model::{
         create::{CreateRequest, ImageSource},
         volume::{Claim, Ossfs, OssfsVersion, Source, Volume, VolumeFault},
     },
     runtime::{ErrorKind, Runtime, docker::DockerOptions},
+    secret::Secret,
 };
 use tempfile::TempDir;
 

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use super::{Context, blocking};
 use crate::{
     body::Body,
-    causes,
     error::ApiError,
+    error_chain,
     execd::{
         error::ExecdError,
         files::{change::Wish, write::Upload},
@@ -50,7 +50,7 @@ pub(super) async fn receive(context: &Context, head: &Parts, body: Incoming) -> 
     let boundary = multer::parse_boundary(content_type)
         .map_err(|_| ExecdError::invalid("Content-Type: it must be multipart/form-data with a boundary."))?;
     let limits = SizeLimit::new().whole_stream(MAX_UPLOAD).for_field("metadata", MAX_METADATA);
-    let stream = BodyDataStream::new(body).map(|piece| piece.map_err(|error| causes::chain(&error)));
+    let stream = BodyDataStream::new(body).map(|piece| piece.map_err(|error| error_chain::text(&error)));
     let mut parts = Multipart::with_constraints(stream, boundary, Constraints::new().size_limit(limits));
     let (mut metadata, mut count) = (None, 0);
     while let Some(part) = in_time(parts.next_field()).await? {

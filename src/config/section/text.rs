@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use toml::Value;
 
 use super::Section;
-use crate::config::{env::expand_home, names::quoted, secret::Secret};
+use crate::{
+    config::{env::expand_home, names::quoted},
+    secret::Secret,
+};
 
 impl Section<'_> {
     /// Text, exactly as written.

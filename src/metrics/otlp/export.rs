@@ -22,7 +22,7 @@ use percent_encoding::percent_decode_str;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio::runtime::Handle;
 
-use crate::{causes, config};
+use crate::{config, error_chain};
 
 /// How long one delivery may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -116,7 +116,7 @@ impl HttpClient for Client {
         self.note(match &answer {
             Ok(answer) if answer.status().is_success() => Ok(()),
             Ok(answer) => Err(format!("the collector answered {}", answer.status())),
-            Err(error) => Err(causes::chain(&**error)),
+            Err(error) => Err(error_chain::text(&**error)),
         });
         answer
     }

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use crate::{
-    config::secret::Secret,
     model::{
         read::{self, Members},
         violation::Report,
         volume::{Claim, Ossfs, OssfsVersion, Source, Volume},
     },
+    secret::Secret,
 };
 
 const NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";

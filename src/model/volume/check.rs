@@ -248,7 +248,7 @@ fn invalid(text: impl Into<String>) -> RuntimeError {
 #[cfg(test)]
 mod tests {
     use super::{super::OssfsVersion, *};
-    use crate::config::secret::Secret;
+    use crate::secret::Secret;
 
     fn host(path: &str, sub_path: Option<&str>) -> Volume {
         volume("v", sub_path, Source::Host(path.to_owned()))

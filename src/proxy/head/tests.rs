@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Request;
 
 use super::*;
-use crate::{config::secret::Secret, model::endpoint::Backend, proxy::forwarded::Forwarded};
+use crate::{model::endpoint::Backend, proxy::forwarded::Forwarded, secret::Secret};
 
 fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();

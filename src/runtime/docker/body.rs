@@ -202,8 +202,8 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use crate::{
-        config::secret::Secret,
         model::create::{CreateRequest, ImageSource},
+        secret::Secret,
     };
 
     use super::{

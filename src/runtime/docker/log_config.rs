@@ -115,7 +115,7 @@ fn driver(info: &SystemInfo, options: &DockerOptions) -> Result<String, String> 
 
 /// What follows from a driver and its options that may come as a surprise.
 fn warnings(driver: &str, options: &DockerOptions, api_version: &str) -> Vec<&'static str> {
-    let opt = |name: &str| options.log_opts.get(name).map(crate::config::secret::Secret::expose);
+    let opt = |name: &str| options.log_opts.get(name).map(crate::secret::Secret::expose);
     let is_on = |name: &str| opt(name).and_then(log_driver::boolean) == Some(true);
     let mut warnings = Vec::new();
     let keeps_copy = !is_on("cache-disabled") && is_at_least(api_version, DUAL_LOGGING);
@@ -146,7 +146,7 @@ mod tests {
     use bollard::models::PluginsInfo;
 
     use super::*;
-    use crate::config::secret::Secret;
+    use crate::secret::Secret;
 
     fn options(driver: Option<&str>, opts: &[(&str, &str)]) -> DockerOptions {
         let opts = opts.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value))).collect();

@@ -5,8 +5,9 @@ use std::{
 };
 
 use crate::{
-    config::{DROPPED_CAPABILITIES, Egress, ExpiryScope, SecureKind, secret::Secret},
+    config::{DROPPED_CAPABILITIES, Egress, ExpiryScope, SecureKind},
     metrics::backend::BackendCalls,
+    secret::Secret,
 };
 
 use super::{client_config::ClientConfig, owner::MARK};

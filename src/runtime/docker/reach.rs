@@ -6,8 +6,8 @@ use bollard::models::ContainerInspectResponse;
 
 use super::labels;
 use crate::{
-    config::secret::Secret,
     runtime::{ErrorKind, RuntimeError},
+    secret::Secret,
 };
 
 /// The port of a sandbox's own service that has a host port of its own.

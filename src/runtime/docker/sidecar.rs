@@ -4,9 +4,10 @@ mod probe;
 mod start;
 
 use crate::{
-    config::{Egress, EgressMode, SecureKind, secret::Secret},
+    config::{Egress, EgressMode, SecureKind},
     model::{create::CreateRequest, env::Variable},
     runtime::{ErrorKind, RuntimeError},
+    secret::Secret,
 };
 
 use super::DockerOptions;

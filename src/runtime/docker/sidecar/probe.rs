@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use crate::config::secret::Secret;
+use crate::secret::Secret;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -10,8 +10,9 @@ use bollard::{
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::{
-    config::{Egress, secret::Secret},
+    config::Egress,
     runtime::{ErrorKind, RuntimeError},
+    secret::Secret,
 };
 
 use super::{

@@ -127,7 +127,7 @@ fn make(path: &Path) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use crate::config::secret::Secret;
+    use crate::secret::Secret;
 
     use super::*;
 

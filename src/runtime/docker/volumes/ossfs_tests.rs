@@ -1,6 +1,6 @@
 use std::{os::unix::fs::PermissionsExt, sync::mpsc, time::Duration};
 
-use crate::{config::secret::Secret, model::volume::Source, runtime::ErrorKind};
+use crate::{model::volume::Source, runtime::ErrorKind, secret::Secret};
 
 use super::*;
 

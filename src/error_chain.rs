@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// An error's text with those of its causes.
-pub fn chain(error: &dyn Error) -> String {
+pub fn text(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why a response's body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finish {
+pub enum EndReason {
     /// All of it was handed over.
     Complete,
     /// The client left before.
@@ -23,7 +23,7 @@ pub enum Finish {
     EndedByAdmin,
 }
 
-impl Finish {
+impl EndReason {
     /// All of them.
     pub const ALL: [Self; 8] = [
         Self::Complete,
@@ -51,7 +51,7 @@ impl Finish {
     }
 }
 
-impl fmt::Display for Finish {
+impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
