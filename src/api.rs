@@ -5,7 +5,6 @@ pub mod docs;
 pub mod endpoints;
 pub mod execd;
 pub mod extract;
-pub mod failure;
 pub mod json_error;
 pub mod lifecycle;
 pub mod log_query;
@@ -36,16 +35,16 @@ use crate::{
     body::Body,
     client::ClientWatch,
     drain,
-    error::ApiError,
     keys::KeyName,
     logs::limits::Streams,
     metrics::Metrics,
     peer::Peer,
+    problem::ApiError,
     proxy::Proxy,
     renew::Renewer,
+    response,
     router::{PortOf, Route},
     runtime::Runtime,
-    service::respond,
     snapshots::Snapshots,
 };
 
@@ -100,14 +99,14 @@ pub fn handle<'a>(api: &'a Api, route: Route, req: Request<Incoming>, caller: Ca
         Route::CreateSandbox => Box::pin(create(api, req)),
         Route::ListSandboxes => Box::pin(async move {
             let page = sandboxes::list(&*api.runtime, req.uri().query().unwrap_or_default()).await?;
-            Ok(respond::json(StatusCode::OK, &page))
+            Ok(response::json(StatusCode::OK, &page))
         }),
         Route::GetSandbox(id) => {
-            Box::pin(async move { Ok(respond::json(StatusCode::OK, &sandboxes::get(&*api.runtime, &id).await?)) })
+            Box::pin(async move { Ok(response::json(StatusCode::OK, &sandboxes::get(&*api.runtime, &id).await?)) })
         }
         Route::DeleteSandbox(id) => Box::pin(async move {
             sandboxes::delete(&*api.runtime, &id).await?;
-            Ok(respond::empty(StatusCode::NO_CONTENT))
+            Ok(response::empty(StatusCode::NO_CONTENT))
         }),
         Route::PatchMetadata(id) => Box::pin(patch_metadata(api, id, req)),
         // Whatever the request's body and its type are, they mean nothing.
@@ -121,14 +120,14 @@ pub fn handle<'a>(api: &'a Api, route: Route, req: Request<Incoming>, caller: Ca
         Route::CreateSnapshot(id) => Box::pin(async move { snapshots::create(&api.snapshots, &id, req).await }),
         Route::ListSnapshots => Box::pin(async move {
             let page = snapshots::list(&api.snapshots, req.uri().query().unwrap_or_default()).await?;
-            Ok(respond::json(StatusCode::OK, &page))
+            Ok(response::json(StatusCode::OK, &page))
         }),
         Route::GetSnapshot(id) => {
-            Box::pin(async move { Ok(respond::json(StatusCode::OK, &api.snapshots.get(&id).await?)) })
+            Box::pin(async move { Ok(response::json(StatusCode::OK, &api.snapshots.get(&id).await?)) })
         }
         Route::DeleteSnapshot(id) => Box::pin(async move {
             api.snapshots.delete(&id).await?;
-            Ok(respond::empty(StatusCode::NO_CONTENT))
+            Ok(response::empty(StatusCode::NO_CONTENT))
         }),
         Route::Pools(asked) => Box::pin(pools::answer(asked, req)),
         Route::Templates(asked) => Box::pin(templates::answer(asked, req)),
@@ -145,21 +144,21 @@ async fn create(api: &Api, req: Request<Incoming>) -> Result<Response<Body>, Api
     let (head, body) = req.into_parts();
     let body = payload::read(body).await?;
     let created = sandboxes::create(&*api.runtime, &api.snapshots, content_type(&head), &body).await?;
-    Ok(respond::json(StatusCode::ACCEPTED, &created))
+    Ok(response::json(StatusCode::ACCEPTED, &created))
 }
 
 async fn patch_metadata(api: &Api, id: String, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
     let (head, body) = req.into_parts();
     let body = payload::read(body).await?;
     let sandbox = metadata::patch(&*api.runtime, &id, content_type(&head), &body).await?;
-    Ok(respond::json(StatusCode::OK, &sandbox))
+    Ok(response::json(StatusCode::OK, &sandbox))
 }
 
 async fn renew(api: &Api, id: String, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
     let (head, body) = req.into_parts();
     let body = payload::read(body).await?;
     let renewed = lifecycle::renew(&*api.runtime, &id, content_type(&head), &body).await?;
-    Ok(respond::json(StatusCode::OK, &renewed))
+    Ok(response::json(StatusCode::OK, &renewed))
 }
 
 async fn endpoint(api: &Api, of: &PortOf, req: &Request<Incoming>) -> Result<Response<Body>, ApiError> {
@@ -167,7 +166,7 @@ async fn endpoint(api: &Api, of: &PortOf, req: &Request<Incoming>) -> Result<Res
     let host = host.or(req.uri().authority().map(Authority::as_str));
     let query = req.uri().query().unwrap_or_default();
     let endpoint = endpoints::get(&*api.runtime, of, query, api.proxy_base.as_deref(), host).await?;
-    let mut res = respond::json(StatusCode::OK, &endpoint);
+    let mut res = response::json(StatusCode::OK, &endpoint);
     if endpoints::is_of_template(&of.id) {
         res.headers_mut().insert(TEMPLATE_ORIGIN, HeaderValue::from_static("template"));
     }
@@ -176,7 +175,7 @@ async fn endpoint(api: &Api, of: &PortOf, req: &Request<Incoming>) -> Result<Res
 
 /// A 202 without a body, and with a length that says so.
 fn accepted() -> Response<Body> {
-    respond::empty(StatusCode::ACCEPTED)
+    response::empty(StatusCode::ACCEPTED)
 }
 
 fn content_type(head: &Parts) -> Option<&str> {

@@ -1,254 +1,165 @@
-//! The one table from what went wrong to status, code and message. Nothing else chooses a status for an error.
-//!
-//! Every error's body is `{"code","message"}` (http-api.md §3); 404, 405 and 422 of the service itself carry `detail`
-//! besides, where clients of the existing server look for it.
+//! What can go wrong in a runtime: below the model and everything else that has to tell of it. `crate::problem` chooses the
+//! status, the code and the body of the answer.
 
-mod proxied;
-mod table;
+use std::fmt;
 
-pub use self::proxied::CONNECTION_LIMIT;
+/// The most bytes of an id that are told in an error; one that a sandbox can have is shorter.
+const MAX_SHOWN_ID: usize = 256;
 
-use http::StatusCode;
-use serde::Serialize;
-use serde_json::Value;
-
-use crate::{
-    api::{
-        extract::{Invalid, Violation},
-        failure::Failure,
-    },
-    execd::error::ExecdError,
-    logs::limits::LimitReached,
-    runtime::{ErrorKind, RuntimeError},
-    snapshots::SnapshotError,
-    store::StoreError,
-};
-
-/// The code of errors that have none of their own.
-const UNKNOWN: &str = "GENERAL::UNKNOWN_ERROR";
-
-/// The code of the answer that nobody is there to read.
-const CLIENT_GONE: &str = "CLIENT_GONE";
-
-/// An error on its way to a client.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ApiError {
-    /// The status.
-    pub status: StatusCode,
-    /// The body.
-    pub body: ErrorBody,
-    /// `Allow` of a 405.
-    pub allow: Option<&'static str>,
-    /// `Retry-After` in seconds.
-    pub retry_after: Option<u32>,
-    /// The connection cannot be used for another request.
-    pub close: bool,
-    /// What the log says besides, and clients are not told: addresses, another program's words.
-    pub internal: Option<Box<str>>,
-}
-
-/// An error's JSON body.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ErrorBody {
-    /// What a program matches on.
-    pub code: &'static str,
-    /// What a person reads; free of secrets.
+/// What went wrong in a runtime, for a program (`kind`) and for a person (`message`).
+#[derive(Debug, Clone)]
+pub struct RuntimeError {
+    /// Which row of [`crate::problem`]'s table it is.
+    pub kind: ErrorKind,
+    /// Text for the client: free of secrets.
     pub message: String,
-    /// What the existing server answers in its place.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<Box<Value>>,
 }
 
-impl ApiError {
-    /// An error of this status, code and message.
-    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        let body = ErrorBody { code, message: message.into(), detail: None };
-        Self { status, body, allow: None, retry_after: None, close: false, internal: None }
+impl RuntimeError {
+    /// An error of `kind` with a text for the client.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
     }
 
-    /// The same error with another message for the client; what it said before is for the log alone.
-    pub fn with_internal(mut self, message: &str) -> Self {
-        self.internal = Some(std::mem::replace(&mut self.body.message, message.to_owned()).into());
-        self
+    /// The sandbox does not exist.
+    ///
+    /// Of what is far too long to be an id only the beginning is told.
+    pub fn not_found(id: &str) -> Self {
+        let shown = &id[..id.floor_char_boundary(MAX_SHOWN_ID)];
+        let cut = if shown.len() < id.len() { "…" } else { "" };
+        Self::new(ErrorKind::SandboxNotFound, format!("Sandbox {shown}{cut} not found."))
     }
 
-    fn with_detail(mut self, detail: Value) -> Self {
-        self.body.detail = Some(Box::new(detail));
-        self
-    }
-
-    /// The key is missing (http-api.md §4).
-    pub fn missing_key() -> Self {
-        let text = "Authentication credentials are missing. Provide API key via OPEN-SANDBOX-API-KEY header.";
-        Self::new(StatusCode::UNAUTHORIZED, "MISSING_API_KEY", text)
-    }
-
-    /// The key is wrong (http-api.md §4).
-    pub fn invalid_key() -> Self {
-        let text = "Authentication credentials are invalid. Check your API key and try again.";
-        Self::new(StatusCode::UNAUTHORIZED, "INVALID_API_KEY", text)
-    }
-
-    /// There is no such route.
-    pub fn no_route() -> Self {
-        Self::no_route_of("There is no such route; /docs describes those that there are.")
-    }
-
-    /// The same of another listener, with what it has.
-    pub fn no_route_of(text: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", text).with_detail("Not Found".into())
-    }
-
-    /// The route has no such method.
-    pub fn method_not_allowed(allow: &'static str) -> Self {
-        let message = format!("The method is not allowed here; allowed: {allow}.");
-        let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message);
-        Self { allow: Some(allow), ..error.with_detail("Method Not Allowed".into()) }
-    }
-
-    /// A log request has a body, which hides the client's leaving (log-pitfalls A1).
-    pub fn log_request_with_body() -> Self {
-        let text = "A request for logs must not have a body.";
-        Self { close: true, ..Self::new(StatusCode::BAD_REQUEST, "LOGS::BODY_NOT_ALLOWED", text) }
-    }
-
-    /// The client left before there was an answer; nobody is there to read this one.
-    pub fn client_gone() -> Self {
-        Self { close: true, ..Self::new(StatusCode::BAD_REQUEST, CLIENT_GONE, "The client left.") }
-    }
-
-    /// Whether this is [`Self::client_gone`].
-    pub fn is_client_gone(&self) -> bool {
-        self.body.code == CLIENT_GONE
-    }
-
-    /// A page of another origin, or under another name, calls a server that only this machine's user should.
-    pub fn foreign_origin() -> Self {
-        let text = "The process runtime answers only requests from this machine's own pages and names: \
-                    Origin and Host must be loopback ones, each once, and a request without Origin must not be \
-                    cross-site (Sec-Fetch-Site).";
-        Self::new(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN", text)
-    }
-
-    /// Who is asked is told more than once (RFC 9112 §3.2, RFC 9113 §8.3.1).
-    pub fn several_hosts() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, UNKNOWN, "The request names more than one host.")
-    }
-
-    /// Something asks for WebSocket without being a handshake (http-api.md §12.1).
-    pub fn no_handshake() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, UNKNOWN, "Websocket upgrade is not supported yet")
-    }
-
-    /// The caller may not use a secured sandbox (http-api.md §12.1).
-    pub fn secure_access() -> Self {
-        let text = "This sandbox requires the OpenSandbox-Secure-Access header for access.";
-        Self::new(StatusCode::UNAUTHORIZED, "MISSING_OR_INVALID_SECURE_ACCESS", text)
-    }
-
-    /// The id is one of a backend that is not there (http-api.md §13).
-    pub fn fsb_not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, UNKNOWN, "Fsb sandbox not found.")
-    }
-
-    /// The request's body is longer than `limit` bytes.
-    pub fn body_too_large(limit: usize) -> Self {
-        let message = format!("The request body is larger than {limit} bytes.");
-        Self { close: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "REQUEST_BODY_TOO_LARGE", message) }
-    }
-
-    /// The request's body broke off, or did not come in time.
-    pub fn body_unreadable(why: impl std::fmt::Display) -> Self {
-        let message = format!("The request body could not be read: {why}.");
-        Self { close: true, ..Self::new(StatusCode::BAD_REQUEST, "REQUEST_BODY_UNREADABLE", message) }
+    /// The runtime has no such thing.
+    pub fn not_supported(what: &str) -> Self {
+        Self::new(ErrorKind::NotSupported, format!("{what} is not supported by this runtime."))
     }
 }
 
-impl From<Failure> for ApiError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Invalid(invalid) => invalid.into(),
-            Failure::Runtime(error) => error.into(),
-            Failure::Snapshot(error) => error.into(),
-            Failure::BadRequest { code, message } => Self::new(StatusCode::BAD_REQUEST, code, message),
-        }
+impl fmt::Display for RuntimeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 
-impl From<RuntimeError> for ApiError {
-    fn from(error: RuntimeError) -> Self {
-        let (status, code) = table::row(error.kind);
-        let is_passing = matches!(
-            error.kind,
-            ErrorKind::LogEngineUnavailable | ErrorKind::LogEngineTimedOut | ErrorKind::QueryOverloaded
-        );
-        let retry_after = is_passing.then_some(5);
-        Self { retry_after, ..Self::new(status, code, error.message) }
-    }
+impl std::error::Error for RuntimeError {}
+
+/// Kinds of runtime errors; [`crate::problem`] gives each its status and code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// No such sandbox.
+    SandboxNotFound,
+    /// A parameter of the request is not acceptable.
+    InvalidParameter,
+    /// A metadata key or value breaks the label rules.
+    InvalidMetadata,
+    /// A metadata key is the gateway's own, so it cannot be changed.
+    ReservedMetadata,
+    /// The entrypoint is missing.
+    InvalidEntrypoint,
+    /// A volume cannot be mounted.
+    Volume(VolumeFault),
+    /// Pool references need Kubernetes.
+    UnsupportedPoolRef,
+    /// This build or this runtime cannot do it (501).
+    NotSupported,
+    /// Pools of sandboxes need Kubernetes (501).
+    PoolsNotSupported,
+    /// Templates need Kubernetes (501).
+    TemplatesNotSupported,
+    /// The engine could not be asked.
+    QueryFailed,
+    /// The engine took the question and did not answer in time.
+    QueryTimedOut,
+    /// So many questions wait for the engine that no more are taken.
+    QueryOverloaded,
+    /// The image could not be pulled or inspected.
+    ImagePullFailed,
+    /// The container could not be created or started.
+    StartFailed,
+    /// The container could not be removed.
+    DeleteFailed,
+    /// The sandbox is not running, so it cannot be paused.
+    NotRunning,
+    /// The sandbox is not paused, so it cannot be resumed.
+    NotPaused,
+    /// The container could not be paused.
+    PauseFailed,
+    /// The container could not be resumed.
+    ResumeFailed,
+    /// A change could not be stored.
+    StoreFailed,
+    /// The new expiry is in the past.
+    ExpirationInPast,
+    /// The sandbox never ends by itself, or it is not known when.
+    NoExpiration,
+    /// The port is no port.
+    InvalidPort,
+    /// A request that this runtime never serves (400).
+    UnsupportedRequest,
+    /// The sandbox has no address under which the port could be reached.
+    EndpointUnavailable,
+    /// The container that carries execd could not be started.
+    ExecdStartFailed,
+    /// execd could not be read from its image or put into the sandbox.
+    ExecdDistributionFailed,
+    /// A sandbox could not be copied to an image.
+    SnapshotFailed,
+    /// A sandbox was not copied to an image in time.
+    SnapshotTimeout,
+    /// A sandbox needs the snapshot's image.
+    SnapshotInUse,
+    /// The snapshot's image could not be removed.
+    SnapshotRemoveFailed,
+    /// The runtime could not be reached at start-up.
+    Initialization,
+    /// The engine lacks the runtime that sandboxes are to have; found at start-up.
+    RuntimeUnavailable,
+    /// The sandbox's log driver cannot be read.
+    LogDriverUnreadable,
+    /// The sandbox is being removed, so its log cannot be read.
+    LogSandboxRemoving,
+    /// The engine that holds the log cannot be reached.
+    LogEngineUnavailable,
+    /// The engine that holds the log took the question and did not answer in time.
+    LogEngineTimedOut,
+    /// The engine refused or failed to open the log.
+    LogQueryFailed,
 }
 
-impl From<ExecdError> for ApiError {
-    fn from(error: ExecdError) -> Self {
-        let (status, code) = table::execd_row(error.kind);
-        let retry_after = (status == StatusCode::TOO_MANY_REQUESTS).then_some(5);
-        Self { retry_after, ..Self::new(status, code, error.message) }
-    }
-}
-
-impl From<SnapshotError> for ApiError {
-    fn from(error: SnapshotError) -> Self {
-        match error {
-            SnapshotError::Runtime(error) => error.into(),
-            SnapshotError::Store(error) => error.into(),
-            SnapshotError::Refused { kind, message } => {
-                let (status, code) = table::snapshot_row(kind);
-                Self::new(status, code, message)
-            }
-        }
-    }
-}
-
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
-        let message = format!("The snapshot store cannot be used: {error}.");
-        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "SNAPSHOT::STORE_UNAVAILABLE", message);
-        Self { retry_after: Some(5), ..error }
-    }
-}
-
-impl From<LimitReached> for ApiError {
-    fn from(limit: LimitReached) -> Self {
-        let message = match limit {
-            LimitReached::Total(limit) => format!("All {limit} log streams are in use ([logs] max_streams)."),
-            LimitReached::PerSandbox(limit) => {
-                format!("All {limit} log streams of this sandbox are in use ([logs] max_streams_per_sandbox).")
-            }
-        };
-        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "LOGS::STREAM_LIMIT_REACHED", message);
-        Self { retry_after: Some(5), ..error }
-    }
-}
-
-impl From<Invalid> for ApiError {
-    fn from(Invalid(violations): Invalid) -> Self {
-        let first = violations.first().map_or_else(String::new, |violation| {
-            let place: Vec<String> = violation.loc.iter().map(|part| part.to_string().replace('"', "")).collect();
-            format!("{}: {}", place.join("."), violation.msg)
-        });
-        let more = match violations.len() {
-            0 | 1 => String::new(),
-            n => format!(" (and {} more)", n - 1),
-        };
-        let hint = if violations.first().is_some_and(is_no_json_object) { WANTS_JSON } else { "" };
-        let detail = serde_json::to_value(&violations).unwrap_or_default();
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_ERROR", first + &more + hint).with_detail(detail)
-    }
-}
-
-/// What most of those forget whose body is not taken as an object: curl's `-d` calls it a form.
-const WANTS_JSON: &str = "; send a JSON object, with the header Content-Type: application/json";
-
-/// Whether a body as a whole is no object, or does not call itself JSON (http-api.md §2).
-fn is_no_json_object(violation: &Violation) -> bool {
-    violation.loc.len() == 1 && ["model_attributes_type", "dict_type"].contains(&violation.rule)
+/// What can be wrong with a volume; [`crate::problem`] gives each its status and code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VolumeFault {
+    /// Two volumes of one request have the same name.
+    DuplicateName,
+    /// The place in the sandbox is the server's own, or the engine's.
+    InvalidMountPath,
+    /// The part is no path inside the volume.
+    InvalidSubPath,
+    /// The host's path is not in its plain form.
+    InvalidHostPath,
+    /// The host's path is not below one of those that the operator allows.
+    HostPathNotAllowed,
+    /// The host's directory could not be made.
+    HostPathCreateFailed,
+    /// What others could exchange cannot be mounted safely here: the server is not root, or not on the engine's host.
+    MountUnavailable,
+    /// The engine has no such volume.
+    ClaimNotFound,
+    /// The engine could not be asked about a volume, or could not make it.
+    ClaimInspectFailed,
+    /// Parts of such a volume cannot be mounted.
+    SubPathUnsupportedDriver,
+    /// The bucket is blank.
+    InvalidOssfsBucket,
+    /// The store's address is blank.
+    InvalidOssfsEndpoint,
+    /// An option is blank, or has a dash.
+    InvalidOssfsOption,
+    /// The operator's place for mounted buckets is no absolute path.
+    InvalidOssfsMountRoot,
+    /// The bucket could not be mounted.
+    OssfsMountFailed,
+    /// The bucket is mounted already for other credentials or with other options.
+    OssfsMountConflict,
 }

@@ -3,7 +3,6 @@
 pub mod auth;
 pub mod cors;
 pub mod origin;
-pub mod respond;
 
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Instant};
 
@@ -20,11 +19,12 @@ use crate::{
     body::Body,
     client::{ClientWatch, Http2Stream},
     end_reason::EndReason,
-    error::ApiError,
     keys::KeyRing,
     open::Entry,
     peer::{Peer, trusted::TrustedProxies},
+    problem::ApiError,
     proxy::tunnel::TunnelSlot,
+    response,
     router::{self, NoRoute, PortOf, Route},
 };
 
@@ -148,23 +148,23 @@ impl Service {
         }
         let mut is_preflight = false;
         let mut res = if self.gateway.local_only && !origin::is_local(&req) {
-            respond::error(ApiError::foreign_origin())
+            response::error(ApiError::foreign_origin())
         } else if !origin::names_one_host(&req) {
-            respond::error(ApiError::several_hosts())
+            response::error(ApiError::several_hosts())
         } else if let Some(preflight) = cors::preflight(req.method(), req.headers()) {
             is_preflight = true;
             preflight
         } else {
             self.routed(req, client.clone()).await.unwrap_or_else(|error| {
                 is_gone = error.is_client_gone();
-                respond::error(error)
+                response::error(error)
             })
         };
         let id = match client.stream() {
             Some(stream) => {
                 let mut length = head_length(res.headers());
                 if length > SHORT_HEAD && !stream.has_room(length) {
-                    res = respond::overloaded();
+                    res = response::overloaded();
                     length = 0;
                 }
                 stream.hand_head(id, length)
@@ -193,7 +193,7 @@ impl Service {
             timer.answered(res.status());
         }
         if is_head {
-            respond::without_body(&mut res);
+            response::without_body(&mut res);
         }
         if let (Some(tunnel), Some(tunnels)) = (res.body_mut().take_tunnel(), tunnels) {
             tunnels.put(Box::new(tunnel.reporting(report)));
@@ -209,7 +209,7 @@ impl Service {
         let asked = route.as_ref().ok();
         let permit = gateway.room(asked).map(Semaphore::try_acquire).transpose();
         if permit.is_err() && !gateway.is_at_hand(asked) {
-            return Ok(respond::overloaded());
+            return Ok(response::overloaded());
         }
         let key = if gateway.keys.is_open() {
             None
@@ -220,7 +220,7 @@ impl Service {
             Ok(route) => api::handle(&gateway.api, route, req, Caller { peer, key, client }).await,
             Err(NoRoute::NotFound) => Err(ApiError::no_route()),
             Err(NoRoute::MethodNotAllowed { allow }) => Err(ApiError::method_not_allowed(allow)),
-            Err(NoRoute::TrailingSlash) => Ok(respond::without_slash(req.uri())),
+            Err(NoRoute::TrailingSlash) => Ok(response::without_slash(req.uri())),
         }
     }
 }

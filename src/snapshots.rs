@@ -24,6 +24,7 @@ use tracing::Instrument;
 pub use self::error::{ErrorKind, SnapshotError};
 use self::keyed::Keyed;
 use crate::{
+    error::RuntimeError,
     model::{
         create::{CreateRequest, ImageSource},
         extensions::Extensions,
@@ -32,7 +33,7 @@ use crate::{
         snapshot::{Snapshot, SnapshotPage, SnapshotQuery, SnapshotState, SnapshotStatus},
         timestamp::Timestamp,
     },
-    runtime::{self, Runtime, RuntimeError},
+    runtime::Runtime,
     store::{Record, SnapshotStore},
 };
 
@@ -197,7 +198,8 @@ impl Shared {
     ) -> Result<T, SnapshotError> {
         self.tasks.spawn(work.in_current_span()).await.unwrap_or_else(|error| {
             tracing::error!(%error, "work on a snapshot broke off");
-            Err(RuntimeError::new(runtime::ErrorKind::SnapshotFailed, "The work on the snapshot broke off.").into())
+            Err(RuntimeError::new(crate::error::ErrorKind::SnapshotFailed, "The work on the snapshot broke off.")
+                .into())
         })
     }
 

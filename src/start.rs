@@ -11,6 +11,7 @@ use crate::{
     config::{self, Config, Lookup, RuntimeKind},
     dev,
     drain::{self, Drain},
+    error::{ErrorKind, RuntimeError},
     keys::KeyRing,
     logs::limits::{StreamLimits, Streams},
     metrics::{Metrics, otlp::Otlp, prometheus::Prometheus},
@@ -18,7 +19,7 @@ use crate::{
     proxy::{self, Proxy, limits::Limits},
     renew::Renewer,
     runtime::{
-        ErrorKind, Runtime, RuntimeError,
+        Runtime,
         docker::{Docker, DockerOptions},
         process::{Process, ProcessOptions},
     },

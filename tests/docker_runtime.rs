@@ -47,12 +47,13 @@ use std::time::Duration;
 
 use bollard::query_parameters::RemoveImageOptions;
 use opensandbox_gateway::{
+    error::ErrorKind,
     model::{
         create::{CreateRequest, ImageSource, RegistryAuth},
         sandbox::State,
     },
     runtime::{
-        ErrorKind, Runtime,
+        Runtime,
         docker::{Docker, DockerOptions, endpoint::Endpoint},
     },
 };

@@ -13,13 +13,14 @@ use std::{
 };
 
 use opensandbox_gateway::{
+    error::ErrorKind,
     logs::{LogQuery, LogSource},
     model::{
         create::{CreateRequest, ImageSource},
         sandbox::State,
     },
     runtime::{
-        ErrorKind, Runtime,
+        Runtime,
         process::{Process, ProcessOptions},
     },
 };

@@ -14,11 +14,12 @@ use tokio::{sync::Mutex, time::timeout};
 use super::Admin;
 use crate::{
     body::Body,
-    error::ApiError,
     keys::KeyName,
     metrics::{prometheus::Format, streams::StreamState},
     model::timestamp::Timestamp as WireTime,
-    service::{auth, origin, respond},
+    problem::ApiError,
+    response,
+    service::{auth, origin},
 };
 
 /// How long a scrape waits for the runtime to tell its sandboxes.
@@ -89,10 +90,10 @@ impl Admin {
                 _ => Err(ApiError::no_route_of(NO_ROUTE)),
             },
         };
-        let mut res = answered.unwrap_or_else(respond::error);
+        let mut res = answered.unwrap_or_else(response::error);
         res.headers_mut().insert(header::CACHE_CONTROL, UNKEPT);
         if method == Method::HEAD {
-            respond::without_body(&mut res);
+            response::without_body(&mut res);
         }
         res
     }
@@ -146,7 +147,7 @@ impl Admin {
         let (now, here) = (Timestamp::now(), Instant::now());
         let streams =
             self.prometheus.streams().list().into_iter().map(|stream| Stream::of(stream, now, here)).collect();
-        respond::json(StatusCode::OK, &Listed { streams })
+        response::json(StatusCode::OK, &Listed { streams })
     }
 
     /// Ends a stream, and waits until it has ended.
@@ -164,7 +165,7 @@ impl Admin {
             }
         });
         // It was told to end; that it takes long is for the caller to see.
-        Ok(respond::empty(if ended.await.is_ok() { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED }))
+        Ok(response::empty(if ended.await.is_ok() { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED }))
     }
 }
 

@@ -30,14 +30,14 @@ use super::{Api, Caller, logs, payload};
 use crate::{
     body::Body,
     client::ClientWatch,
-    error::ApiError,
+    error::{ErrorKind, RuntimeError},
     keys::KeyName,
     logs::{LogError, LogQuery, LogSource, body::LogBody, framed::Framed},
     metrics::streams::StreamInfo,
     model::diagnostics::{Descriptor, Kind},
+    problem::ApiError,
+    response,
     router::Diagnostics,
-    runtime::{ErrorKind, RuntimeError},
-    service::respond,
 };
 
 /// How many lines of a log a descriptor has.
@@ -117,7 +117,7 @@ async fn events(api: &Api, id: &str, query: EventsQuery) -> Result<Response<Body
     let all = api.runtime.events(id, EVENT_LINES + 1).await?;
     let content: String = all.split_inclusive('\n').take(EVENT_LINES).collect();
     let truncated = content.len() < all.len();
-    Ok(respond::json(StatusCode::OK, &Descriptor::new(Kind::Events, id, scope, content, truncated)))
+    Ok(response::json(StatusCode::OK, &Descriptor::new(Kind::Events, id, scope, content, truncated)))
 }
 
 async fn summary(api: &Api, id: &str, query: SummaryQuery, reader: Reader) -> Result<Response<Body>, ApiError> {
@@ -192,7 +192,7 @@ async fn described(id: String, scope: &'static str, tail: Tail) -> Response<Body
             (content, _) if content.is_empty() => (NO_LOGS.to_owned(), false),
             last => last,
         };
-        respond::json(StatusCode::OK, &Descriptor::new(Kind::Logs, &id, scope, content, truncated))
+        response::json(StatusCode::OK, &Descriptor::new(Kind::Logs, &id, scope, content, truncated))
     };
     let described = tokio::task::spawn_blocking(describe).await;
     described.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()))

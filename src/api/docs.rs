@@ -10,7 +10,7 @@ use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use self::assets::Asset;
-use crate::{body::Body, error::ApiError, router::DocsFile};
+use crate::{body::Body, problem::ApiError, router::DocsFile};
 
 /// What the pages may do: load from here, and nothing else. Both set styles of their own; ReDoc searches in a worker.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \

@@ -2,18 +2,17 @@
 
 use http::uri::Authority;
 
-use super::{
-    extract::{Invalid, Query},
-    failure::Failure,
-};
+use super::extract::{Invalid, Query};
 use crate::{
+    error::{ErrorKind, RuntimeError},
     model::{
         endpoint::{Endpoint, read_port},
         read,
         violation::Report,
     },
+    problem::failure::Failure,
     router::PortOf,
-    runtime::{ErrorKind, Runtime, RuntimeError},
+    runtime::Runtime,
 };
 
 /// The header that routes a request through a gateway before the sandboxes; the server's own proxy needs none.

@@ -20,12 +20,12 @@ use crate::{
     body::Body,
     client::ClientWatch,
     drain,
-    error::ApiError,
     execd::{
         self, Execd,
         error::{ErrorKind, ExecdError},
     },
-    service::respond,
+    problem::ApiError,
+    response,
 };
 
 /// The index of the last line of a command's output; where a client reads on.
@@ -89,7 +89,7 @@ pub async fn answer(
     let (head, body) = req.into_parts();
     let is = |wanted: Method| method == wanted;
     match place {
-        Place::Ping => Ok(respond::empty(StatusCode::OK)),
+        Place::Ping => Ok(response::empty(StatusCode::OK)),
         Place::Metrics => streams::metrics().await,
         Place::MetricsWatch => Ok(streams::watch(context)),
         Place::Command if is(Method::DELETE) => commands::interrupt(&context, &head),

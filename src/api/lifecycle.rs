@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::{
     extract::{self, Invalid},
-    failure::Failure,
     payload,
 };
 use crate::{
     model::{read, timestamp::Timestamp, violation::Report},
+    problem::failure::Failure,
     runtime::Runtime,
 };
 

@@ -9,9 +9,9 @@ use hyper::body::Incoming;
 use super::{Api, Caller, log_query};
 use crate::{
     body::Body,
-    error::ApiError,
     logs::{body::LogBody, limits::StreamPermit},
     metrics::streams::StreamInfo,
+    problem::ApiError,
 };
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");

@@ -7,7 +7,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
 use super::Api;
-use crate::{body::Body, service::respond};
+use crate::{body::Body, response};
 
 /// The API version that is spoken: that of the server this one replaces, which clients compare with.
 const API_VERSION: &str = "1.1.1";
@@ -23,7 +23,7 @@ static OPENAPI: LazyLock<Bytes> = LazyLock::new(|| {
 
 /// `GET /health`: the process answers. Asks no runtime.
 pub fn health() -> Response<Body> {
-    respond::json_bytes(Bytes::from_static(br#"{"status":"healthy"}"#))
+    response::json_bytes(Bytes::from_static(br#"{"status":"healthy"}"#))
 }
 
 /// `GET /ready`: whether requests should be sent here. 503 while the gateway is ending and while its backend has been out of
@@ -40,7 +40,7 @@ pub fn ready(api: &Api) -> Response<Body> {
     let status = if why.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let code = why.is_some().then_some("NOT_READY");
     let body = Readiness { status: state, code, message: why, notes: api.runtime.notes() };
-    let mut res = respond::json(status, &body);
+    let mut res = response::json(status, &body);
     res.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     res
 }
@@ -59,10 +59,10 @@ struct Readiness {
 
 /// `GET /version`.
 pub fn version() -> Response<Body> {
-    respond::json_bytes(Bytes::from(format!(r#"{{"version":"{API_VERSION}"}}"#)))
+    response::json_bytes(Bytes::from(format!(r#"{{"version":"{API_VERSION}"}}"#)))
 }
 
 /// `GET /openapi.json`.
 pub fn openapi() -> Response<Body> {
-    respond::json_bytes(OPENAPI.clone())
+    response::json_bytes(OPENAPI.clone())
 }

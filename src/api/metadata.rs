@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use super::{
     extract::{self, Invalid},
-    failure::Failure,
     payload,
 };
 use crate::{
     model::{read, sandbox::Sandbox, violation::Report},
+    problem::failure::Failure,
     runtime::Runtime,
 };
 

@@ -6,10 +6,10 @@ use hyper::body::Incoming;
 use super::payload;
 use crate::{
     body::Body,
-    error::ApiError,
     metrics::Metrics,
     model::metrics::{CreateEvent, Sdk},
-    service::respond,
+    problem::ApiError,
+    response,
 };
 
 /// Takes a client's measurement. Without a collector it is checked all the same, and forgotten.
@@ -21,5 +21,5 @@ pub async fn ingest(metrics: &Metrics, req: Request<Incoming>) -> Result<Respons
     let sdk = Sdk::from_user_agent(agent.unwrap_or_default());
     let event = payload::read_json(req, CreateEvent::from_json).await?;
     metrics.created(event, sdk);
-    Ok(respond::empty(StatusCode::NO_CONTENT))
+    Ok(response::empty(StatusCode::NO_CONTENT))
 }

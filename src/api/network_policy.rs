@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     body::Body,
-    error::ApiError,
     model::{create::network, read, violation::Report},
+    problem::ApiError,
     proxy::{Forward, forwarded::Forwarded, head::EGRESS_AUTH, upload::Upload},
 };
 

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::extract::{self, Invalid};
-use crate::{error::ApiError, error_chain};
+use crate::{error_chain, problem::ApiError};
 
 /// Longest body that is accepted, in bytes. The existing server has no limit; a creation with all its fields is some KiB.
 const MAX_BODY: usize = 1024 * 1024;

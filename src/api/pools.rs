@@ -6,10 +6,10 @@ use hyper::body::Incoming;
 use super::payload;
 use crate::{
     body::Body,
-    error::ApiError,
+    error::{ErrorKind, RuntimeError},
     model::pool,
+    problem::ApiError,
     router::Collection,
-    runtime::{ErrorKind, RuntimeError},
 };
 
 /// Answers whatever is asked about pools.

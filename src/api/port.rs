@@ -1,9 +1,11 @@
 //! A port in a path.
 
-use super::failure::Failure;
-use crate::model::{
-    endpoint::{check_port, read_port},
-    violation::Report,
+use crate::{
+    model::{
+        endpoint::{check_port, read_port},
+        violation::Report,
+    },
+    problem::failure::Failure,
 };
 
 /// Reads a port.
@@ -29,7 +31,7 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::error::ApiError;
+    use crate::problem::ApiError;
 
     #[test]
     fn junk_is_one_fault_and_a_number_out_of_range_another() {

@@ -7,8 +7,9 @@ use super::{Api, Caller, execd, port};
 use crate::{
     body::Body,
     client::ClientWatch,
-    error::ApiError,
+    error::{ErrorKind, RuntimeError},
     model::endpoint::Backend,
+    problem::ApiError,
     proxy::{
         Forward,
         answer::fields::Public,
@@ -17,7 +18,6 @@ use crate::{
         upload::Upload,
     },
     router::{PortOf, ProxyPath},
-    runtime::{ErrorKind, RuntimeError},
 };
 
 /// Forwards a request, or a WebSocket's handshake.

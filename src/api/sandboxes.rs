@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::{
     extract::{self, Invalid, Query},
-    failure::Failure,
     payload,
 };
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
         sandbox::{CreatedSandbox, Sandbox},
         violation::Report,
     },
+    problem::failure::Failure,
     runtime::Runtime,
     snapshots::Snapshots,
 };

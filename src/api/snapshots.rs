@@ -5,18 +5,17 @@ use hyper::body::Incoming;
 
 use super::{
     extract::{self, Invalid, Query},
-    failure::Failure,
     payload,
 };
 use crate::{
     body::Body,
-    error::ApiError,
     model::{
         read,
         snapshot::{NewSnapshot, SnapshotPage, SnapshotQuery},
         violation::Report,
     },
-    service::respond,
+    problem::{ApiError, failure::Failure},
+    response,
     snapshots::Snapshots,
 };
 
@@ -36,7 +35,7 @@ pub async fn create(snapshots: &Snapshots, sandbox: &str, req: Request<Incoming>
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let new = payload::parsed(content_type, &body, new_snapshot).await?;
     let snapshot = snapshots.create(sandbox, new.name).await.map_err(Failure::from)?;
-    let mut res = respond::json(StatusCode::ACCEPTED, &snapshot);
+    let mut res = response::json(StatusCode::ACCEPTED, &snapshot);
     // A UUID, which is visible ASCII.
     if let Ok(location) = HeaderValue::try_from(format!("/v1/snapshots/{}", snapshot.id)) {
         res.headers_mut().insert(header::LOCATION, location);

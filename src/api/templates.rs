@@ -7,10 +7,10 @@ use super::{payload, sandboxes};
 use crate::{
     api::extract::Query,
     body::Body,
-    error::ApiError,
+    error::{ErrorKind, RuntimeError},
     model::template,
+    problem::ApiError,
     router::Collection,
-    runtime::{ErrorKind, RuntimeError},
 };
 
 /// Answers whatever is asked about templates.

@@ -8,13 +8,13 @@ const MAX_SHOWN: usize = 1024;
 /// An error of execd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecdError {
-    /// Which row of [`crate::error`]'s table it is.
+    /// Which row of [`crate::problem`]'s table it is.
     pub kind: ErrorKind,
     /// Text for the client: free of secrets.
     pub message: String,
 }
 
-/// Kinds of errors; [`crate::error`] gives each its status and code.
+/// Kinds of errors; [`crate::problem`] gives each its status and code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The token is missing or wrong.

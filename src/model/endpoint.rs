@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{read, violation::Report};
 use crate::{
-    runtime::{ErrorKind, RuntimeError},
+    error::{ErrorKind, RuntimeError},
     secret::Secret,
 };
 

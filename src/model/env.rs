@@ -1,6 +1,6 @@
 //! Which environment variables a client may set, and whom they are for (http-api.md §6.5).
 
-use crate::runtime::{ErrorKind, RuntimeError};
+use crate::error::{ErrorKind, RuntimeError};
 
 /// Carries the lifecycle hooks into a sandbox; a client cannot set it.
 pub const LIFECYCLE: &str = "OPENSANDBOX_LIFECYCLE";

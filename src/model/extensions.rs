@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
-use crate::runtime::{ErrorKind, RuntimeError};
+use crate::error::{ErrorKind, RuntimeError};
 
 /// Names the pool to take a sandbox from.
 pub const POOL_REF: &str = "poolRef";

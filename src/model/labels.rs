@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::runtime::{ErrorKind, RuntimeError};
+use crate::error::{ErrorKind, RuntimeError};
 
 /// The prefix of the labels that the gateway sets itself.
 pub const RESERVED_PREFIX: &str = "opensandbox.io/";

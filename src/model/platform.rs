@@ -1,7 +1,7 @@
 //! Which platforms a client may ask for (http-api.md §6.1).
 
 use super::sandbox::Platform;
-use crate::runtime::{ErrorKind, RuntimeError};
+use crate::error::{ErrorKind, RuntimeError};
 
 impl Platform {
     /// The platform in the spelling of the engines: trimmed and in lower case.

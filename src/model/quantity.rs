@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::runtime::{ErrorKind, RuntimeError};
+use crate::error::{ErrorKind, RuntimeError};
 
 /// A refused value is repeated to the client up to this many characters.
 const PREVIEW: usize = 80;

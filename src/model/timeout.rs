@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::timestamp::Timestamp;
-use crate::runtime::{ErrorKind, RuntimeError};
+use crate::error::{ErrorKind, RuntimeError};
 
 /// When a sandbox created at `created` ends: never without a timeout. All lengths are in seconds.
 ///

@@ -14,13 +14,13 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::{
     config::Redis,
+    error::RuntimeError,
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
         sandbox::{CreatedSandbox, Sandbox},
         timestamp::Timestamp,
     },
-    runtime::RuntimeError,
     secret::Secret,
 };
 

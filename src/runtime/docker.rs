@@ -80,6 +80,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
+    error::{ErrorKind, RuntimeError},
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
@@ -87,7 +88,7 @@ use crate::{
         sandbox::{CreatedSandbox, Sandbox},
         timestamp::Timestamp,
     },
-    runtime::{ErrorKind, Runtime, RuntimeError},
+    runtime::Runtime,
 };
 
 pub use self::options::DockerOptions;

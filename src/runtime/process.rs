@@ -45,13 +45,14 @@ use self::{
     sandbox::{Exit, Sandbox},
     state_dir::{SandboxDir, StateDir},
 };
-use super::{ErrorKind, Runtime, RuntimeError};
+use super::Runtime;
 use crate::{
     children::{
         environment::Environment,
         leader::{Leader, Pipes, is_shortage},
         notes::Note,
     },
+    error::{ErrorKind, RuntimeError},
     execd::{self, Execd, Places},
     keys::KeyRing,
     logs::{LogQuery, LogSource},

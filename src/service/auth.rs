@@ -3,8 +3,8 @@
 use http::HeaderMap;
 
 use crate::{
-    error::ApiError,
     keys::{KeyName, KeyRing, Presented},
+    problem::ApiError,
     router::{NoRoute, Route},
 };
 

@@ -3,7 +3,6 @@
 use super::{ErrorKind, Shared, SnapshotError};
 use crate::{
     model::snapshot::{Snapshot, SnapshotState, SnapshotStatus},
-    runtime,
     store::{Change, Record},
 };
 
@@ -22,7 +21,7 @@ impl Shared {
                 tracing::info!(snapshot = id, "removed a snapshot");
                 Ok(self.store.remove(id).await?)
             }
-            Err(error) if error.kind == runtime::ErrorKind::SnapshotInUse => {
+            Err(error) if error.kind == crate::error::ErrorKind::SnapshotInUse => {
                 self.put_back(snapshot).await;
                 Err(error.into())
             }

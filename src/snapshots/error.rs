@@ -1,13 +1,13 @@
 //! What can be wrong with a request about snapshots.
 
-use crate::{runtime::RuntimeError, store::StoreError};
+use crate::{error::RuntimeError, store::StoreError};
 
 /// Why something about a snapshot could not be done.
 #[derive(Debug)]
 pub enum SnapshotError {
     /// By a rule of snapshots.
     Refused {
-        /// Which row of [`crate::error`]'s table it is.
+        /// Which row of [`crate::problem`]'s table it is.
         kind: ErrorKind,
         /// Text for the client.
         message: String,
@@ -18,7 +18,7 @@ pub enum SnapshotError {
     Store(StoreError),
 }
 
-/// Kinds of refusals; [`crate::error`] gives each its status and code.
+/// Kinds of refusals; [`crate::problem`] gives each its status and code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// No such snapshot.

@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use super::Shared;
 use crate::{
+    error::{ErrorKind, RuntimeError},
     model::{
         sandbox::State,
         snapshot::{Snapshot, SnapshotState, SnapshotStatus},
         timestamp::Timestamp,
     },
-    runtime::{ErrorKind, RuntimeError},
     store::{Change, Record, StoreError},
 };
 

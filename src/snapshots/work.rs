@@ -7,8 +7,8 @@ use tracing::Instrument;
 
 use super::{Shared, SnapshotError};
 use crate::{
+    error::{ErrorKind, RuntimeError},
     model::snapshot::{Snapshot, SnapshotState, SnapshotStatus},
-    runtime::{ErrorKind, RuntimeError},
     store::{Change, Record, StoreError},
 };
 

@@ -9,12 +9,13 @@ use std::{
 };
 
 use opensandbox_gateway::{
+    error::ErrorKind,
     model::{
         create::{CreateRequest, ImageSource},
         sandbox::Platform,
         volume::{Claim, Source, Volume},
     },
-    runtime::{ErrorKind, Runtime},
+    runtime::Runtime,
 };
 
 use crate::fixture::{Fixture, request};

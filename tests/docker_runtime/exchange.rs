@@ -18,11 +18,12 @@ use std::{
 use bollard::query_parameters::RemoveVolumeOptions;
 use futures_util::future::join_all;
 use opensandbox_gateway::{
+    error::{ErrorKind, VolumeFault},
     model::{
         create::{CreateRequest, ImageSource},
-        volume::{Claim, Source, Volume, VolumeFault},
+        volume::{Claim, Source, Volume},
     },
-    runtime::{ErrorKind, Runtime, docker::DockerOptions},
+    runtime::{Runtime, docker::DockerOptions},
 };
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 

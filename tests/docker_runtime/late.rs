@@ -5,8 +5,9 @@
 use std::{fs, os::unix::net::UnixStream, process::Command, time::Duration};
 
 use opensandbox_gateway::{
+    error::ErrorKind,
     model::create::CreateRequest,
-    runtime::{ErrorKind, Runtime, docker::DockerOptions},
+    runtime::{Runtime, docker::DockerOptions},
 };
 use rustix::{
     fs::{FlockOperation, flock},

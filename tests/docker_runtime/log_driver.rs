@@ -5,9 +5,10 @@
 use std::{collections::HashMap, future::poll_fn, time::Duration};
 
 use opensandbox_gateway::{
+    error::ErrorKind,
     logs::LogQuery,
     runtime::{
-        ErrorKind, Runtime,
+        Runtime,
         docker::{Docker, DockerOptions, endpoint::Endpoint},
     },
     secret::Secret,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use opensandbox_gateway::runtime::{ErrorKind, Runtime};
+use opensandbox_gateway::{error::ErrorKind, runtime::Runtime};
 
 use crate::{
     by_hand,

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use opensandbox_gateway::{
-    model::sandbox::State,
-    runtime::{ErrorKind, Runtime},
-};
+use opensandbox_gateway::{error::ErrorKind, model::sandbox::State, runtime::Runtime};
 
 use crate::{
     by_hand,

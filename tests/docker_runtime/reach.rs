@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bollard::models::{NetworkConnectRequest, NetworkDisconnectRequest};
 use opensandbox_gateway::{
+    error::ErrorKind,
     model::sandbox::State,
-    runtime::{ErrorKind, Runtime, docker::DockerOptions},
+    runtime::{Runtime, docker::DockerOptions},
 };
 
 use crate::{

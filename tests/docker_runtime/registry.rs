@@ -15,9 +15,10 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use opensandbox_gateway::{
+    error::ErrorKind,
     model::create::{CreateRequest, ImageSource, RegistryAuth},
     runtime::{
-        ErrorKind, Runtime,
+        Runtime,
         docker::{DockerOptions, client_config::ClientConfig},
     },
 };

@@ -3,8 +3,9 @@
 use std::{fs, time::Duration};
 
 use opensandbox_gateway::{
+    error::ErrorKind,
     model::{sandbox::State, timestamp::Timestamp},
-    runtime::{ErrorKind, Runtime},
+    runtime::Runtime,
 };
 
 use crate::{

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use opensandbox_gateway::{
     config::{Egress, EgressMode, Resources},
+    error::{ErrorKind, VolumeFault},
     model::{
         create::CreateRequest,
         network::{NetworkPolicy, NetworkRule},
-        volume::{Claim, Source, Volume, VolumeFault},
+        volume::{Claim, Source, Volume},
     },
-    runtime::{ErrorKind, Runtime, docker::DockerOptions},
+    runtime::{Runtime, docker::DockerOptions},
 };
 
 use crate::fixture::{self, Fixture, eventually, options, request};

@@ -9,11 +9,12 @@ use bollard::{
     query_parameters::{CommitContainerOptions, RemoveImageOptions},
 };
 use opensandbox_gateway::{
+    error::ErrorKind,
     model::{
         create::{CreateRequest, ImageSource},
         sandbox::{Sandbox, State},
     },
-    runtime::{ErrorKind, Runtime},
+    runtime::Runtime,
 };
 
 use crate::fixture::{Fixture, request};

@@ -6,12 +6,13 @@ use std::{process::Command, time::Duration};
 
 use bollard::query_parameters::RemoveImageOptions;
 use opensandbox_gateway::{
+    error::ErrorKind,
     logs::LogQuery,
     model::{
         create::{CreateRequest, ImageSource},
         timestamp::Timestamp,
     },
-    runtime::{ErrorKind, Runtime},
+    runtime::Runtime,
 };
 
 use crate::{

@@ -4,9 +4,12 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use opensandbox_gateway::runtime::{
-    ErrorKind, Runtime,
-    docker::{Docker, endpoint::Endpoint},
+use opensandbox_gateway::{
+    error::ErrorKind,
+    runtime::{
+        Runtime,
+        docker::{Docker, endpoint::Endpoint},
+    },
 };
 use rustls::{
     RootCertStore, ServerConfig,

@@ -10,8 +10,9 @@ use std::{
 };
 
 use opensandbox_gateway::{
+    error::ErrorKind,
     model::{create::CreateRequest, timestamp::Timestamp},
-    runtime::{ErrorKind, Runtime},
+    runtime::Runtime,
 };
 
 use crate::{

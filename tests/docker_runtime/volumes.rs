@@ -10,11 +10,12 @@ use std::{
 
 use bollard::query_parameters::RemoveVolumeOptions;
 use opensandbox_gateway::{
+    error::{ErrorKind, VolumeFault},
     model::{
         create::{CreateRequest, ImageSource},
-        volume::{Claim, Ossfs, OssfsVersion, Source, Volume, VolumeFault},
+        volume::{Claim, Ossfs, OssfsVersion, Source, Volume},
     },
-    runtime::{ErrorKind, Runtime, docker::DockerOptions},
+    runtime::{Runtime, docker::DockerOptions},
     secret::Secret,
 };
 use tempfile::TempDir;

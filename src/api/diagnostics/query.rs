@@ -4,10 +4,11 @@ use std::num::NonZeroU64;
 
 use jiff::Timestamp;
 
-use super::super::{extract::Query, failure::Failure};
+use super::super::extract::Query;
 use crate::{
     logs::LogQuery,
     model::{diagnostics::Kind, read, violation::Report},
+    problem::failure::Failure,
 };
 
 /// Most lines of a log that can be asked for.

@@ -10,14 +10,14 @@ use super::{CURSOR, Context, blocking, json, parsed, query, streams};
 use crate::{
     api::{extract::Query, payload},
     body::Body,
-    error::ApiError,
     execd::{
         Execd,
         command::{Order, Program},
         error::ExecdError,
     },
     model::timestamp::Timestamp,
-    service::respond,
+    problem::ApiError,
+    response,
 };
 
 /// How many lines after a client's cursor are no longer there. Ours.
@@ -97,7 +97,7 @@ pub(super) fn interrupt(context: &Context, head: &Parts) -> Result<Response<Body
     let query = Query::parse(query(head));
     let id = query.last("id").filter(|id| !id.is_empty()).ok_or_else(|| ExecdError::invalid("id: it is missing."))?;
     context.execd.command(id)?.interrupt();
-    Ok(respond::empty(StatusCode::OK))
+    Ok(response::empty(StatusCode::OK))
 }
 
 /// How a command goes.
@@ -113,7 +113,7 @@ pub(super) fn status(context: &Context, id: &str) -> Result<Response<Body>, ApiE
         started_at: command.started().into(),
         finished_at: finished.map(|finished| finished.at.into()),
     };
-    Ok(respond::json(StatusCode::OK, &status))
+    Ok(response::json(StatusCode::OK, &status))
 }
 
 /// What a command in the background has printed so far, after the line of the cursor.
@@ -143,7 +143,7 @@ pub(super) async fn create_session(context: &Context, body: Incoming) -> Result<
     let wish: CreateSession = if body.trim_ascii().is_empty() { CreateSession::default() } else { parsed(&body)? };
     check_cwd(wish.cwd.as_deref())?;
     let session_id = blocking(context, move |execd| execd.create_session(wish.cwd.as_deref())).await?;
-    Ok(respond::json(StatusCode::OK, &Session { session_id }))
+    Ok(response::json(StatusCode::OK, &Session { session_id }))
 }
 
 /// Runs a line in a session.
@@ -164,7 +164,7 @@ pub(super) async fn run_in_session(context: Context, id: String, body: Incoming)
 /// Removes a session.
 pub(super) async fn delete_session(context: &Context, id: &str) -> Result<Response<Body>, ApiError> {
     context.execd.delete_session(id).await?;
-    Ok(respond::empty(StatusCode::OK))
+    Ok(response::empty(StatusCode::OK))
 }
 
 fn checked_line(line: String) -> Result<String, ExecdError> {

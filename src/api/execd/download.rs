@@ -20,12 +20,12 @@ use crate::{
         Body,
         pieces::{Pieces, PiecesBody},
     },
-    error::ApiError,
     execd::{
         error::{ErrorKind, ExecdError},
         files::read::{Content, Opened},
     },
-    service::respond,
+    problem::ApiError,
+    response,
 };
 
 /// The most that one read takes, in bytes.
@@ -100,7 +100,7 @@ pub(super) async fn send(context: Context, head: &Parts) -> Result<Response<Body
 /// Tells how long the file is when no byte of it is in the range (RFC 9110 §15.5.17).
 fn outside(error: ExecdError) -> Result<Response<Body>, ApiError> {
     let ErrorKind::OutOfRange(length) = error.kind else { return Err(error.into()) };
-    let mut res = respond::error(error.into());
+    let mut res = response::error(error.into());
     let text = HeaderValue::try_from(format!("bytes */{length}"));
     res.headers_mut().extend(text.ok().map(|text| (header::CONTENT_RANGE, text)));
     Ok(res)

@@ -9,13 +9,13 @@ use super::{Context, blocking, parsed, query};
 use crate::{
     api::{extract::Query, payload},
     body::Body,
-    error::ApiError,
     execd::{
         Execd,
         error::ExecdError,
         files::{change::Wish, info::Info, owner::Names, replace::Replacement},
     },
-    service::respond,
+    problem::ApiError,
+    response,
 };
 
 /// How many paths a request may name.
@@ -38,7 +38,7 @@ pub(super) async fn info(context: &Context, head: &Parts) -> Result<Response<Bod
         let info = |path: String| Ok((path.clone(), to_value(execd.info(&path, &mut names)?)));
         paths.into_iter().map(info).collect::<Result<Map<_, _>, ExecdError>>()
     });
-    Ok(respond::json(StatusCode::OK, &Value::from(found.await?)))
+    Ok(response::json(StatusCode::OK, &Value::from(found.await?)))
 }
 
 /// Removes files or directories, one after the other, up to the first that cannot be.
@@ -49,7 +49,7 @@ pub(super) async fn remove(
 ) -> Result<Response<Body>, ApiError> {
     let paths = paths(head)?;
     blocking(context, move |execd| paths.iter().try_for_each(|path| remove(execd, path))).await?;
-    Ok(respond::empty(StatusCode::OK))
+    Ok(response::empty(StatusCode::OK))
 }
 
 /// Does something with paths and what is wanted of their permissions.
@@ -64,7 +64,7 @@ pub(super) async fn with_wishes(
         wishes.iter().try_for_each(|(path, wish)| act(execd, path, wish))
     });
     done.await?;
-    Ok(respond::empty(StatusCode::OK))
+    Ok(response::empty(StatusCode::OK))
 }
 
 /// Moves files and directories, one after the other, up to the first that cannot be.
@@ -76,7 +76,7 @@ pub(super) async fn rename(context: &Context, body: Incoming) -> Result<Response
         moves.iter().try_for_each(|Move { src, dest }| execd.rename(src, dest))
     });
     done.await?;
-    Ok(respond::empty(StatusCode::OK))
+    Ok(response::empty(StatusCode::OK))
 }
 
 /// Replaces texts in files. With `verbose` it tells how often each was there.
@@ -96,7 +96,7 @@ pub(super) async fn replace(context: &Context, head: &Parts, body: Incoming) -> 
         replacements.iter().map(replace).collect::<Result<Map<_, _>, ExecdError>>()
     });
     let counts = counts.await?;
-    Ok(if is_verbose { respond::json(StatusCode::OK, &Value::from(counts)) } else { respond::empty(StatusCode::OK) })
+    Ok(if is_verbose { response::json(StatusCode::OK, &Value::from(counts)) } else { response::empty(StatusCode::OK) })
 }
 
 /// Files below a directory whose names fit a pattern.
@@ -105,7 +105,7 @@ pub(super) async fn search(context: &Context, head: &Parts) -> Result<Response<B
     let path = one_path(&query)?;
     let pattern = query.last("pattern").filter(|pattern| !pattern.is_empty()).unwrap_or("**").to_owned();
     let found: Vec<Info> = blocking(context, move |execd| execd.search(&path, &pattern)).await?;
-    Ok(respond::json(StatusCode::OK, &found))
+    Ok(response::json(StatusCode::OK, &found))
 }
 
 /// What is in a directory.
@@ -115,14 +115,14 @@ pub(super) async fn list(context: &Context, head: &Parts) -> Result<Response<Bod
     let malformed = |_| ExecdError::invalid("depth: it must be a whole number from 0 on.");
     let depth = query.last("depth").map_or(Ok(1), str::parse::<u32>).map_err(malformed)?;
     let found: Vec<Info> = blocking(context, move |execd| execd.list(&path, depth as usize)).await?;
-    Ok(respond::json(StatusCode::OK, &found))
+    Ok(response::json(StatusCode::OK, &found))
 }
 
 /// That there is no isolation, and why.
 pub(super) fn capabilities(why: &str) -> Response<Body> {
     let told = json!({"available": false, "isolator": "none", "message": why, "setpriv_available": false,
                       "userns_available": false, "commit_supported": false, "diff_supported": false});
-    respond::json(StatusCode::OK, &told)
+    response::json(StatusCode::OK, &told)
 }
 
 /// The path of a query.

@@ -19,13 +19,13 @@ use crate::{
         Body,
         pieces::{Pieces, PiecesBody},
     },
-    error::ApiError,
     execd::{
         command::{Finished, Started},
         error::{ErrorKind, ExecdError},
         load::{BETWEEN, Load, Ticks},
     },
-    service::respond,
+    problem::ApiError,
+    response,
 };
 
 /// How often a stream says that it is alive.
@@ -106,7 +106,7 @@ pub(super) async fn metrics() -> Result<Response<Body>, ApiError> {
     let before = Ticks::now().map_err(unknown)?;
     tokio::time::sleep(BETWEEN).await;
     let (load, _) = Load::since(before).map_err(unknown)?;
-    Ok(respond::json(StatusCode::OK, &load))
+    Ok(response::json(StatusCode::OK, &load))
 }
 
 /// The machine's load each second, until the client leaves or the gateway ends.

@@ -13,13 +13,13 @@ use serde::Deserialize;
 use super::{Context, blocking};
 use crate::{
     body::Body,
-    error::ApiError,
     error_chain,
     execd::{
         error::ExecdError,
         files::{change::Wish, write::Upload},
     },
-    service::respond,
+    problem::ApiError,
+    response,
 };
 
 /// The longest upload, in bytes: all files of a request together.
@@ -74,7 +74,7 @@ pub(super) async fn receive(context: &Context, head: &Parts, body: Incoming) -> 
     match (metadata, count) {
         (Some(_), _) => Err(ExecdError::invalid("metadata: its file is missing.").into()),
         (None, 0) => Err(ExecdError::invalid("There is no file in the request.").into()),
-        (None, _) => Ok(respond::empty(StatusCode::OK)),
+        (None, _) => Ok(response::empty(StatusCode::OK)),
     }
 }
 

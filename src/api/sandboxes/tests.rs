@@ -7,12 +7,12 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::{
+    error::{ErrorKind, RuntimeError},
     logs::{LogQuery, LogSource},
     model::{
         sandbox::{State, Status},
         timestamp::Timestamp,
     },
-    runtime::{ErrorKind, RuntimeError},
 };
 
 /// Remembers what it was asked to create.
@@ -112,7 +112,7 @@ async fn where_there_are_no_snapshots_none_can_be_restored() {
     {
         let body = format!(r#"{{"snapshotId":"nope","resourceLimits":{{}},"extensions":{extensions}}}"#);
         let refused = create(&runtime, &none(), Some("application/json"), body.as_bytes()).await.unwrap_err();
-        assert_eq!(crate::error::ApiError::from(refused).body.code, code);
+        assert_eq!(crate::problem::ApiError::from(refused).body.code, code);
     }
     assert!(runtime.created.lock().unwrap().is_empty());
 }

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::{Ossfs, Source, Volume, VolumeFault, mount_path};
+use super::{Ossfs, Source, Volume, mount_path};
 use crate::{
+    error::{ErrorKind, RuntimeError, VolumeFault},
     model::env::shown,
-    runtime::{ErrorKind, RuntimeError},
 };
 
 /// What would mean something to a shell.

@@ -1,7 +1,7 @@
 //! Where in a sandbox a volume may be: not where the server itself writes or the kernel tells of itself.
 
-use super::{VolumeFault, check::fault};
-use crate::runtime::RuntimeError;
+use super::check::fault;
+use crate::error::{RuntimeError, VolumeFault};
 
 /// Where the engine and the kernel put what is not a sandbox's to replace: at and below these nothing is mounted.
 const SYSTEM: [&str; 3] = ["/proc", "/sys", "/dev"];
@@ -71,7 +71,7 @@ fn is_within(path: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::ErrorKind;
+    use crate::error::ErrorKind;
 
     #[test]
     fn nothing_is_mounted_at_above_or_below_what_the_server_uses() {

@@ -15,11 +15,11 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
+    error::{ErrorKind, RuntimeError},
     model::{
         create::{CreateRequest, ImageSource},
         sandbox::{CreatedSandbox, Platform, State, Status},
     },
-    runtime::{ErrorKind, RuntimeError},
 };
 
 use super::{

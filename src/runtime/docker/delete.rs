@@ -5,7 +5,7 @@ use std::time::Duration;
 use bollard::{errors::Error, models::ContainerInspectResponse};
 use futures_util::future::join_all;
 
-use crate::runtime::{ErrorKind, RuntimeError};
+use crate::error::{ErrorKind, RuntimeError};
 
 use super::{
     Inner,

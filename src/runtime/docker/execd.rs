@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
+    error::{ErrorKind, RuntimeError},
     model::{create::ImageSource, sandbox::Platform},
-    runtime::{ErrorKind, RuntimeError},
 };
 
 use super::{

@@ -13,7 +13,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 use tokio_util::time::{DelayQueue, delay_queue::Key};
 
-use crate::{model::timestamp::Timestamp, runtime::ErrorKind};
+use crate::{error::ErrorKind, model::timestamp::Timestamp};
 
 use super::{
     Inner,

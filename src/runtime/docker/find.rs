@@ -3,7 +3,7 @@
 use bollard::models::ContainerInspectResponse;
 
 use crate::{
-    runtime::{ErrorKind, RuntimeError},
+    error::{ErrorKind, RuntimeError},
     telemetry::rate_limit::{Due, RateLimit},
 };
 

@@ -6,11 +6,11 @@ use bollard::{auth::DockerCredentials, errors::Error, models::ImageInspect, quer
 use futures_util::StreamExt;
 
 use crate::{
+    error::{ErrorKind, RuntimeError},
     model::{
         create::{ImageSource, RegistryAuth},
         sandbox::Platform,
     },
-    runtime::{ErrorKind, RuntimeError},
 };
 
 use super::{

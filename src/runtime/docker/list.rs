@@ -7,8 +7,8 @@ use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 
 use crate::{
+    error::RuntimeError,
     model::sandbox::Sandbox,
-    runtime::RuntimeError,
     telemetry::rate_limit::{Due, RateLimit},
 };
 

@@ -9,7 +9,7 @@ use bollard::{
 use super::{DockerOptions, engine::Engine, mask::Mask};
 use crate::{
     config::log_driver,
-    runtime::{ErrorKind, RuntimeError},
+    error::{ErrorKind, RuntimeError},
 };
 
 /// Drivers that the engine always reads.

@@ -10,12 +10,12 @@ use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
 use jiff::Timestamp;
 
 use crate::{
+    error::{ErrorKind, RuntimeError},
     logs::{
         LogQuery, LogSource,
         engine::{self, Answer, OpenError},
     },
     metrics::backend::BackendCalls,
-    runtime::{ErrorKind, RuntimeError},
 };
 
 use self::source::{EngineLog, Nothing, answered_or_alive, within};

@@ -10,11 +10,11 @@ use super::{
     find::{find, is_plausible_id},
 };
 use crate::{
+    error::{ErrorKind, RuntimeError},
     model::{
         endpoint::{Backend, Endpoint, check_port},
         sandbox::State,
     },
-    runtime::{ErrorKind, RuntimeError},
 };
 
 /// The port of the egress sidecar.

@@ -13,7 +13,7 @@ use bollard::errors::Error;
 use tokio::sync::Semaphore;
 
 use super::{describe::Described, find::query_failed, locks::Locks};
-use crate::runtime::{ErrorKind, RuntimeError};
+use crate::error::{ErrorKind, RuntimeError};
 
 /// How many are asked for at the same time.
 const AT_ONCE: usize = 16;

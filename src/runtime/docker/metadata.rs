@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::Inner;
 use crate::{
+    error::{ErrorKind, RuntimeError},
     model::{labels, sandbox::Sandbox},
-    runtime::{ErrorKind, RuntimeError},
 };
 
 impl Inner {

@@ -12,7 +12,7 @@ use super::{
     find::query_failed,
     look::not_running,
 };
-use crate::runtime::{ErrorKind, RuntimeError};
+use crate::error::{ErrorKind, RuntimeError};
 
 /// Which way it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

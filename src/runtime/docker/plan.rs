@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
+    error::{ErrorKind, RuntimeError},
     model::{
         create::{CreateRequest, ImageSource},
         env::{self, Split, Variable},
@@ -15,7 +16,6 @@ use crate::{
         timestamp::Timestamp,
         volume::{self, Volume},
     },
-    runtime::{ErrorKind, RuntimeError},
 };
 
 use super::{

@@ -6,7 +6,7 @@ use bollard::models::ContainerInspectResponse;
 
 use super::labels;
 use crate::{
-    runtime::{ErrorKind, RuntimeError},
+    error::{ErrorKind, RuntimeError},
     secret::Secret,
 };
 

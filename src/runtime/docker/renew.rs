@@ -6,8 +6,8 @@ use jiff::SignedDuration;
 
 use super::{Inner, describe::Described};
 use crate::{
+    error::{ErrorKind, RuntimeError},
     model::{sandbox::State, timestamp::Timestamp},
-    runtime::{ErrorKind, RuntimeError},
 };
 
 impl Inner {

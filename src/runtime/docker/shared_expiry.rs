@@ -29,8 +29,8 @@ use super::{
     owner::permits::Call,
 };
 use crate::{
+    error::{ErrorKind, RuntimeError},
     model::timestamp::Timestamp,
-    runtime::{ErrorKind, RuntimeError},
 };
 
 /// The beginning of the names of these volumes.

@@ -5,8 +5,8 @@ mod start;
 
 use crate::{
     config::{Egress, EgressMode, SecureKind},
+    error::{ErrorKind, RuntimeError},
     model::{create::CreateRequest, env::Variable},
-    runtime::{ErrorKind, RuntimeError},
     secret::Secret,
 };
 

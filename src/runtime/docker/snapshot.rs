@@ -12,8 +12,8 @@ use bollard::{
 };
 
 use crate::{
+    error::{ErrorKind, RuntimeError},
     model::sandbox::{Sandbox, State},
-    runtime::{ErrorKind, RuntimeError},
 };
 
 use super::{

@@ -12,8 +12,8 @@ use super::{
     engine::{self, Engine, is_missing, text},
 };
 use crate::{
+    error::{ErrorKind, RuntimeError},
     regular_file,
-    runtime::{ErrorKind, RuntimeError},
 };
 
 /// The most bytes of a file with the names of users or groups.

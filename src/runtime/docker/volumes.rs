@@ -24,11 +24,11 @@ use std::{
 use bollard::models::Mount;
 
 use crate::{
+    error::{RuntimeError, VolumeFault},
     model::volume::{
-        Source, Volume, VolumeFault,
+        Source, Volume,
         check::{fault, joined, not_allowed},
     },
-    runtime::RuntimeError,
 };
 
 use super::{

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use bollard::models::{ContainerCreateBody, DeviceMapping};
 
-use crate::runtime::{ErrorKind, RuntimeError};
+use crate::error::{ErrorKind, RuntimeError};
 
 /// Devices of the host that the virtual machine needs.
 const DEVICES: [&str; 2] = ["/dev/kvm", "/dev/net/tun"];

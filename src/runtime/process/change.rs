@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use super::sandbox::{Moved, Sandbox};
 use crate::{
     children::group::Refused,
+    error::{ErrorKind, RuntimeError},
     execd,
     model::{
         endpoint::{Backend, Endpoint, check_port},
@@ -14,7 +15,6 @@ use crate::{
         sandbox::{Sandbox as Shown, State},
         timestamp::Timestamp,
     },
-    runtime::{ErrorKind, RuntimeError},
 };
 
 /// Where a sandbox's processes listen: they are this machine's own.

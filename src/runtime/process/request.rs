@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{ErrorKind, RuntimeError};
-use crate::model::{
-    create::CreateRequest,
-    env::{self, Split, Variable},
-    extensions::Extensions,
-    labels, quantity,
-    sandbox::Platform,
-    timeout,
-    timestamp::Timestamp,
+use crate::{
+    error::{ErrorKind, RuntimeError},
+    model::{
+        create::CreateRequest,
+        env::{self, Split, Variable},
+        extensions::Extensions,
+        labels, quantity,
+        sandbox::Platform,
+        timeout,
+        timestamp::Timestamp,
+    },
 };
 
 /// A request that can be run. Without a `Debug` form: its environment may hold secrets.

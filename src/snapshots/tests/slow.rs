@@ -10,13 +10,14 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::{
+    error::RuntimeError,
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
         sandbox::{CreatedSandbox, Sandbox, State, Status},
         timestamp::Timestamp,
     },
-    runtime::{self, Runtime, RuntimeError},
+    runtime::{self, Runtime},
 };
 
 /// A runtime whose copies take as long as the test wants.

@@ -20,8 +20,8 @@ use super::{
     discard, download, helper_name, idle, inject,
 };
 use crate::{
+    error::{ErrorKind, RuntimeError},
     model::{create::ImageSource, sandbox::Platform},
-    runtime::{ErrorKind, RuntimeError},
 };
 
 /// Where the probe is in the container.

@@ -1,6 +1,6 @@
-use crate::model::{
-    network::NetworkPolicy,
-    volume::{Source, VolumeFault},
+use crate::{
+    error::VolumeFault,
+    model::{network::NetworkPolicy, volume::Source},
 };
 
 use super::*;

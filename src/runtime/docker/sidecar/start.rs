@@ -11,7 +11,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::{
     config::Egress,
-    runtime::{ErrorKind, RuntimeError},
+    error::{ErrorKind, RuntimeError},
     secret::Secret,
 };
 

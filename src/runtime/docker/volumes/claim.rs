@@ -10,8 +10,8 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::{
-    model::volume::{Claim, Source, Volume, VolumeFault, check::fault},
-    runtime::RuntimeError,
+    error::{RuntimeError, VolumeFault},
+    model::volume::{Claim, Source, Volume, check::fault},
 };
 
 use super::{

@@ -13,8 +13,8 @@ use bollard::{
 };
 
 use crate::{
-    model::volume::{VolumeFault, check::fault, mount_path},
-    runtime::{ErrorKind, RuntimeError},
+    error::{ErrorKind, RuntimeError, VolumeFault},
+    model::volume::{check::fault, mount_path},
 };
 
 use super::super::{

@@ -17,8 +17,8 @@ use tempfile::NamedTempFile;
 use tokio::{sync::Mutex as AsyncMutex, task::spawn_blocking};
 
 use crate::{
-    model::volume::{Ossfs, OssfsVersion, Volume, VolumeFault, check::fault},
-    runtime::RuntimeError,
+    error::{RuntimeError, VolumeFault},
+    model::volume::{Ossfs, OssfsVersion, Volume, check::fault},
 };
 
 use super::{

@@ -1,6 +1,6 @@
 use std::{os::unix::fs::PermissionsExt, sync::mpsc, time::Duration};
 
-use crate::{model::volume::Source, runtime::ErrorKind, secret::Secret};
+use crate::{error::ErrorKind, model::volume::Source, secret::Secret};
 
 use super::*;
 

@@ -14,8 +14,8 @@ use bollard::{
 };
 
 use crate::{
-    model::volume::{Volume, VolumeFault, check::fault, mount_path},
-    runtime::{ErrorKind, RuntimeError},
+    error::{ErrorKind, RuntimeError, VolumeFault},
+    model::volume::{Volume, check::fault, mount_path},
 };
 
 use super::{

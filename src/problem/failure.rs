@@ -1,7 +1,7 @@
 //! Why a handler gives no answer of its own.
 
-use super::extract::Invalid;
-use crate::{runtime::RuntimeError, snapshots::SnapshotError};
+use crate::model::violation::Invalid;
+use crate::{error::RuntimeError, snapshots::SnapshotError};
 
 /// What went wrong with a request, before it is given a status.
 #[derive(Debug)]

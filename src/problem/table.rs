@@ -2,7 +2,10 @@
 
 use http::StatusCode;
 
-use crate::{execd, model::volume::VolumeFault, runtime::ErrorKind, snapshots};
+use crate::{
+    error::{ErrorKind, VolumeFault},
+    execd, snapshots,
+};
 
 /// The status and the code of each kind of runtime error.
 pub(super) fn row(kind: ErrorKind) -> (StatusCode, &'static str) {

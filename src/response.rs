@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     body::Body,
-    error::{ApiError, CONNECTION_LIMIT},
+    problem::{ApiError, CONNECTION_LIMIT},
     telemetry::rate_limit::{Due, RateLimit},
 };
 
