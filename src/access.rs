@@ -7,6 +7,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tracing::{Level, Span};
 
 use crate::{
+    client::Settle,
     drain,
     end_reason::EndReason,
     error_chain,
@@ -191,6 +192,12 @@ impl fmt::Display for Cut<'_> {
             f.write_str(piece)?;
         }
         Ok(())
+    }
+}
+
+impl Settle for Report {
+    fn ended(&mut self, reason: EndReason) {
+        Report::ended(self, reason);
     }
 }
 

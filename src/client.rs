@@ -9,6 +9,7 @@ mod blocked;
 mod stream;
 
 use std::{
+    fmt,
     io::{self, Read},
     pin::Pin,
     sync::{
@@ -30,7 +31,7 @@ use tokio_util::io::poll_read_buf;
 
 use self::blocked::Blocked;
 pub use self::stream::{Http2Stream, Piece};
-use crate::{access::Report, end_reason::EndReason, open::Entry};
+use crate::{end_reason::EndReason, open::Entry};
 
 /// Most bytes that a client may send ahead while a log response is under way, in bytes.
 const MAX_SIDE: usize = 16 * 1024;
@@ -41,6 +42,12 @@ const MAX_HTTP2_FRAME: usize = 16 * 1024;
 /// How long a stream that is to be broken off stays open for what was handed over before. hyper resets it with its body's
 /// error, and h2 then drops what it still holds, down to the head; neither tells when it holds nothing any more.
 const LINGER: Duration = Duration::from_millis(250);
+
+/// What waits until an answer has been written: dropped then, without a word.
+pub trait Settle: fmt::Debug + Send {
+    /// The client left, or was cut off, before it was.
+    fn ended(&mut self, reason: EndReason);
+}
 
 /// The view that a response body has of its client.
 #[derive(Debug, Clone)]
@@ -78,7 +85,7 @@ pub(crate) struct Shared {
 struct OnFlush {
     waker: Option<Waker>,
     /// On an answer whose body hyper has taken to its end.
-    report: Option<Box<Report>>,
+    report: Option<Box<dyn Settle>>,
 }
 
 #[derive(Debug)]
@@ -341,7 +348,7 @@ impl ClientWatch {
     }
 
     /// Takes the report on an answer that was handed over to its end, until it has been written.
-    pub fn settle(&self, report: Box<Report>) {
+    pub fn settle(&self, report: Box<dyn Settle>) {
         match self {
             Self::Http1(Http1Watch { shared }) => {
                 // The one before was of a request behind which this one was waiting.

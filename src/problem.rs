@@ -14,10 +14,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    api::extract::{Invalid, Violation},
     error::{ErrorKind, RuntimeError},
     execd::error::ExecdError,
     logs::limits::LimitReached,
+    model::violation::{Invalid, Violation},
     problem::failure::Failure,
     snapshots::SnapshotError,
     store::StoreError,

@@ -2,13 +2,13 @@
 
 use http::uri::Authority;
 
-use super::extract::{Invalid, Query};
+use super::extract::Query;
 use crate::{
     error::{ErrorKind, RuntimeError},
     model::{
         endpoint::{Endpoint, read_port},
         read,
-        violation::Report,
+        violation::{Invalid, Report},
     },
     problem::failure::Failure,
     router::PortOf,

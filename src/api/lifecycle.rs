@@ -4,12 +4,13 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
-    extract::{self, Invalid},
-    payload,
-};
+use super::{extract, payload};
 use crate::{
-    model::{read, timestamp::Timestamp, violation::Report},
+    model::{
+        read,
+        timestamp::Timestamp,
+        violation::{Invalid, Report},
+    },
     problem::failure::Failure,
     runtime::Runtime,
 };

@@ -4,12 +4,12 @@ mod time;
 
 use std::num::NonZeroU64;
 
-use super::extract::{Invalid, Query};
+use super::extract::Query;
 use crate::{
     logs::LogQuery,
     model::{
         read::{boolean, integer, literal},
-        violation::Report,
+        violation::{Invalid, Report},
     },
 };
 

@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
-use super::{
-    extract::{self, Invalid},
-    payload,
-};
+use super::{extract, payload};
 use crate::{
-    model::{read, sandbox::Sandbox, violation::Report},
+    model::{
+        read,
+        sandbox::Sandbox,
+        violation::{Invalid, Report},
+    },
     problem::failure::Failure,
     runtime::Runtime,
 };

@@ -4,15 +4,14 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use super::{
-    Api, Caller,
-    extract::{self, Invalid},
-    payload,
-    proxy::check_access,
-};
+use super::{Api, Caller, extract, payload, proxy::check_access};
 use crate::{
     body::Body,
-    model::{create::network, read, violation::Report},
+    model::{
+        create::network,
+        read,
+        violation::{Invalid, Report},
+    },
     problem::ApiError,
     proxy::{Forward, forwarded::Forwarded, head::EGRESS_AUTH, upload::Upload},
 };

@@ -8,8 +8,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use super::extract::{self, Invalid};
-use crate::{error_chain, problem::ApiError};
+use super::extract;
+use crate::{error_chain, model::violation::Invalid, problem::ApiError};
 
 /// Longest body that is accepted, in bytes. The existing server has no limit; a creation with all its fields is some KiB.
 const MAX_BODY: usize = 1024 * 1024;

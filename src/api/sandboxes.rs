@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    extract::{self, Invalid, Query},
+    extract::{self, Query},
     payload,
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         page::{ListQuery, Page},
         read,
         sandbox::{CreatedSandbox, Sandbox},
-        violation::Report,
+        violation::{Invalid, Report},
     },
     problem::failure::Failure,
     runtime::Runtime,

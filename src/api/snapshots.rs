@@ -4,7 +4,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::{
-    extract::{self, Invalid, Query},
+    extract::{self, Query},
     payload,
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     model::{
         read,
         snapshot::{NewSnapshot, SnapshotPage, SnapshotQuery},
-        violation::Report,
+        violation::{Invalid, Report},
     },
     problem::{ApiError, failure::Failure},
     response,

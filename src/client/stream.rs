@@ -16,8 +16,8 @@ use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
 use http::HeaderValue;
 
+use super::Settle;
 use crate::{
-    access::Report,
     end_reason::EndReason,
     open::{Entry, InFlight, at_ms, now_ms},
 };
@@ -45,7 +45,7 @@ pub struct Http2Stream {
     /// The request came with a body.
     has_upload: AtomicBool,
     /// On an answer that was handed over to its end.
-    report: Mutex<Option<Box<Report>>>,
+    report: Mutex<Option<Box<dyn Settle>>>,
     /// Who waits until nothing is held.
     on_taken: AtomicWaker,
 }
@@ -161,7 +161,7 @@ impl Http2Stream {
     }
 
     /// Takes the report on an answer that was handed over to its end, until it has been written.
-    pub fn park(&self, report: Box<Report>) {
+    pub fn park(&self, report: Box<dyn Settle>) {
         *self.report() = Some(report);
     }
 
@@ -171,7 +171,7 @@ impl Http2Stream {
         let _report = self.report().take();
     }
 
-    fn report(&self) -> MutexGuard<'_, Option<Box<Report>>> {
+    fn report(&self) -> MutexGuard<'_, Option<Box<dyn Settle>>> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
