@@ -26,7 +26,7 @@ use crate::{
     end_reason::EndReason,
     logs::body::{BodyError, LogBody},
     metrics::streams::StreamGuard,
-    proxy::{self, body::ProxyBody, tunnel::Tunnel},
+    proxy::{self, Outcome, body::ProxyBody, tunnel::Tunnel},
 };
 
 /// A response's body: nothing, some bytes, a log, a backend's answer, or what is made piece by piece. Reports to the access log when it ends or is dropped.
@@ -109,19 +109,9 @@ impl Body {
         Self { kind: Kind::Log(Box::pin(log)), report: None, client: None, rest: None }
     }
 
-    /// A body that passes on a backend's answer.
-    pub fn proxy(proxy: ProxyBody) -> Self {
-        Self { kind: Kind::Proxy(proxy), report: None, client: None, rest: None }
-    }
-
     /// A body that is made piece by piece.
     pub fn pieces(pieces: PiecesBody) -> Self {
         Self { kind: Kind::Pieces(pieces), report: None, client: None, rest: None }
-    }
-
-    /// No body; the connection is to become `tunnel`.
-    pub fn tunnel(tunnel: Tunnel) -> Self {
-        Self { kind: Kind::Tunnel(Some(Box::new(tunnel))), report: None, client: None, rest: None }
     }
 
     /// The place in the list of open streams, if this is a log.
@@ -283,6 +273,16 @@ impl http_body::Body for Body {
             Kind::Pieces(pieces) => pieces.size_hint(),
             Kind::Tunnel(_) => SizeHint::with_exact(0),
         }
+    }
+}
+
+impl From<Outcome> for Body {
+    fn from(outcome: Outcome) -> Self {
+        let kind = match outcome {
+            Outcome::Body(proxy) => Kind::Proxy(proxy),
+            Outcome::Tunnel(tunnel) => Kind::Tunnel(Some(tunnel)),
+        };
+        Self { kind, report: None, client: None, rest: None }
     }
 }
 

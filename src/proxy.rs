@@ -50,7 +50,7 @@ use self::{
     tunnel::Tunnel,
     upload::Upload,
 };
-use crate::{body::Body, client::ClientWatch, drain, model::endpoint::Backend};
+use crate::{client::ClientWatch, drain, model::endpoint::Backend};
 
 /// How long a connection to a backend may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -151,7 +151,7 @@ impl Proxy {
         upload: Upload,
         upgrade: Option<OnUpgrade>,
         client: ClientWatch,
-    ) -> Result<Response<Body>, ProxyError> {
+    ) -> Result<Response<Outcome>, ProxyError> {
         let id = std::mem::take(&mut forward.id);
         let key = Key { id, authority: forward.backend.authority.clone(), runtime: Handle::current().id() };
         let target = target::target(&forward.backend.path_prefix, &forward.path, forward.head.uri.query())?;
@@ -175,9 +175,9 @@ impl Proxy {
         Ok(self.answer(link, answer, key, client))
     }
 
-    fn answer(&self, link: Box<Link>, answer: Response<()>, key: Key, client: ClientWatch) -> Response<Body> {
+    fn answer(&self, link: Box<Link>, answer: Response<()>, key: Key, client: ClientWatch) -> Response<Outcome> {
         let home = Home { pool: Arc::clone(&self.pool), key };
-        answer.map(|()| Body::proxy(ProxyBody::new(link, home, client, self.drain.clone())))
+        answer.map(|()| Outcome::Body(ProxyBody::new(link, home, client, self.drain.clone())))
     }
 
     /// Answers a handshake, and lets the connections become a tunnel.
@@ -188,7 +188,7 @@ impl Proxy {
         upgrade: Option<OnUpgrade>,
         key: &Key,
         client: ClientWatch,
-    ) -> Result<Response<Body>, ProxyError> {
+    ) -> Result<Response<Outcome>, ProxyError> {
         let Some(upgrade) = upgrade else {
             return Err(ProxyError::response(&key.authority, "it switched protocols unasked"));
         };
@@ -198,8 +198,17 @@ impl Proxy {
         let (io, early) = link.into_io();
         head::mark_upgrade(answer.headers_mut());
         let tunnel = Tunnel::new(upgrade, io, early, client, self.drain.clone());
-        Ok(answer.map(|()| Body::tunnel(tunnel)))
+        Ok(answer.map(|()| Outcome::Tunnel(Box::new(tunnel))))
     }
+}
+
+/// What a backend's answer comes with.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A body, which may be empty.
+    Body(ProxyBody),
+    /// The connections are to become a tunnel.
+    Tunnel(Box<Tunnel>),
 }
 
 /// Whether a request may be sent once more when nothing is known of the first time (RFC 9110 §9.2.2).

@@ -52,7 +52,7 @@ pub async fn forward(
     }
     let forwarded = Forwarded::of(&peer, &head.uri, &head.headers);
     let forward = Box::new(Forward { id, backend, path: "/policy".to_owned(), head, forwarded, public: None });
-    Ok(api.proxy.forward(forward, upload, None, client).await?)
+    Ok(api.proxy.forward(forward, upload, None, client).await?.map(Body::from))
 }
 
 fn content_type(headers: &HeaderMap) -> Option<&str> {

@@ -43,7 +43,7 @@ pub async fn forward(
     let upload = Upload::of_client(body, &head, api.proxy.times());
     let forwarded = Forwarded::of(&peer, &head.uri, &head.headers);
     let forward = Box::new(Forward { id, backend, path, head, forwarded, public });
-    Ok(api.proxy.forward(forward, upload, upgrade, client).await?)
+    Ok(api.proxy.forward(forward, upload, upgrade, client).await?.map(Body::from))
 }
 
 /// The engine's own words are not for who has no key: they name its address and what it runs.
