@@ -25,8 +25,8 @@
 //!
 //! # Modules
 //!
-//! A step imports from the steps after it and from what has no number. Two things look back: handlers build their plain
-//! answers with [`service::respond`], and [`error`] knows the kinds of failure that [`api`] has.
+//! A step imports from the steps after it and from what has no number. The whole order, in which nothing looks back, is in
+//! `tests/architecture.rs`, which keeps it.
 //!
 //! | Module | Step | What it is |
 //! |---|---|---|
@@ -34,7 +34,6 @@
 //! | [`admin`] | | the operator's listener: metrics for Prometheus, and the log streams that are open |
 //! | [`api`] | 4 | handlers, one file a resource; query and body to typed values, or the list of what is wrong |
 //! | [`body`] | | the one response body: nothing, some bytes, a log, or a backend's answer |
-//! | [`causes`] | | an error's text with those of its causes |
 //! | [`children`] | | programs that the gateway starts for sandboxes: process groups, their signals, what is left of them |
 //! | [`cli`] | | the command line |
 //! | [`client`] | | what a body can know of its client: left, stalled, has taken everything |
@@ -42,7 +41,9 @@
 //! | [`deadline`] | | a time that is moved often and reached seldom |
 //! | [`dev`] | | what `dev` does besides serving: its key, and what it says to try |
 //! | [`drain`] | | ending gracefully: one `Drain`, a `Watch` for whoever must notice |
-//! | [`error`] | | the one table from what went wrong to status, code and message |
+//! | [`end_reason`] | | why an answer ended |
+//! | [`error`] | | what can go wrong in a runtime: a kind and a text |
+//! | [`error_chain`] | | an error's text with those of its causes |
 //! | [`execd`] | | commands and files in sandboxes that are local processes; its HTTP is [`api::execd`] |
 //! | [`framing`] | | where a message's body is in what was read: chunks, a length, or up to the end |
 //! | [`guard`] | | the start-up guard for a missing API key |
@@ -56,12 +57,15 @@
 //! | [`own_listeners`] | | the addresses that the process itself listens on |
 //! | [`open`] | | the open connections: how many, whose, and which give way to new ones |
 //! | [`peer`] | | a client's address, which trusted proxies may tell |
+//! | [`problem`] | | the one table from what went wrong to status, code and message |
 //! | [`proxy`] | 6 | the proxy path: rules for heads, connections to backends, the answer's body, tunnels |
 //! | [`regular_file`] | | opening files whose names come from elsewhere, so that nothing in their place hangs |
 //! | [`reload`] | | SIGHUP: log files and keys |
 //! | [`renew`] | | sandboxes that live longer while they are used |
+//! | [`response`] | | answers with a plain body, errors among them |
 //! | [`router`] | 3 | method and path to a route; the table of routes is in its doc |
 //! | [`runtime`] | 5 | the seam: the trait [`runtime::Runtime`], and its implementations `docker` and `process` |
+//! | [`secret`] | | text that no log and no debug output shows |
 //! | [`server`] | 1 | accept loop, a runtime for each thread of connections, socket options, watched IO, write deadlines |
 //! | [`service`] | 2 | a request's frame: id, span, CORS, key, errors to responses; never fails |
 //! | [`signal`] | | what signals ask for |
@@ -82,8 +86,8 @@
 //! - [`router`], [`model`] and the decoders ([`framing`], [`logs::frames`], [`logs::whole`], [`logs::tty`],
 //!   [`logs::prefix`], [`logs::skip`], [`logs::count`], [`logs::demux`], [`proxy::input`],
 //!   [`proxy::answer`], [`proxy::target`]) do no IO.
-//! - [`error`] alone chooses the status of an error. Answers that are no errors of ours have fixed ones where they are
-//!   made: the redirect and the overload of [`service::respond`], the preflight of [`service::cors`], the unchanged file
+//! - [`problem`] alone chooses the status of an error. Answers that are no errors of ours have fixed ones where they are
+//!   made: the redirect and the overload of [`response`], the preflight of [`service::cors`], the unchanged file
 //!   of [`api::docs`].
 //! - The log path spawns no task for a stream (for one of HTTP/2 hyper does, and nothing more), puts no channel between
 //!   the sockets, and allocates nothing a line. The proxy path spawns none either: see [`proxy`].
