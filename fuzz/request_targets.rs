@@ -5,10 +5,10 @@
 use http::{HeaderMap, Method};
 use opensandbox_gateway::{
     api::extract::json_body,
-    config::secret::Secret,
     keys::{KeyRing, Keys},
     model::create::CreateRequest,
     router::{self, PortOf, ProxyPath, Route},
+    secret::Secret,
     service::auth,
 };
 

@@ -36,6 +36,7 @@ const ORDER: &[&str] = &[
     "netlink",
     "store",
     "state_file",
+    "regular_file",
     "children",
     "metrics",
     "client",

@@ -11,6 +11,7 @@ use tokio::{
 
 use super::*;
 use crate::{
+    body::Body,
     drain::Drain,
     peer::{Peer, trusted::TrustedProxies},
 };
@@ -33,7 +34,7 @@ fn request(backend: Backend, path: &str) -> Box<Forward> {
 async fn forward(proxy: &Proxy, forward: Box<Forward>, upload: Upload) -> Result<(StatusCode, Bytes), ProxyError> {
     let answer = proxy.forward(forward, upload, None, ClientWatch::Http2(Arc::default())).await?;
     let status = answer.status();
-    Ok((status, answer.into_body().collect().await.unwrap().to_bytes()))
+    Ok((status, Body::from(answer.into_body()).collect().await.unwrap().to_bytes()))
 }
 
 async fn listener() -> (TcpListener, String) {
@@ -109,7 +110,7 @@ async fn only_a_whole_answer_gives_its_connection_back() {
     let asked = request(Backend::plain(authority.clone()), "/long");
     let answer = proxy.forward(asked, Upload::empty(), None, ClientWatch::Http2(Arc::default())).await.unwrap();
     assert!(proxy.pool.is_empty(), "in use");
-    let mut body = Box::pin(answer.into_body());
+    let mut body = Box::pin(Body::from(answer.into_body()));
     assert!(body.frame().await.unwrap().is_ok());
     drop(body);
     assert!(proxy.pool.is_empty(), "closed");

@@ -98,8 +98,8 @@ async fn a_snapshot_that_is_being_made_cannot_be_deleted() {
 async fn failures_are_told_apart() {
     let f = fixture().await;
     f.stage(|s| {
-        s.failure.insert("late".to_owned(), runtime::ErrorKind::SnapshotTimeout);
-        s.failure.insert("bad".to_owned(), runtime::ErrorKind::SnapshotFailed);
+        s.failure.insert("late".to_owned(), crate::error::ErrorKind::SnapshotTimeout);
+        s.failure.insert("bad".to_owned(), crate::error::ErrorKind::SnapshotFailed);
     });
     f.runtime.ends.0.add_permits(2);
     for (sandbox, expected) in [("late", "snapshot_runtime_timeout"), ("bad", "snapshot_runtime_failed")] {
@@ -117,7 +117,7 @@ async fn a_snapshot_in_use_stays_ready_and_can_be_deleted_later() {
     f.stage(|s| s.in_use = true);
     for _ in 0..2 {
         let Err(SnapshotError::Runtime(error)) = f.snapshots.delete(&before.id).await else { panic!("in use") };
-        assert_eq!(error.kind, runtime::ErrorKind::SnapshotInUse);
+        assert_eq!(error.kind, crate::error::ErrorKind::SnapshotInUse);
         assert_eq!(f.snapshots.get(&before.id).await.unwrap(), before);
     }
     f.stage(|s| s.in_use = false);

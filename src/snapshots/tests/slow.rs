@@ -17,7 +17,7 @@ use crate::{
         sandbox::{CreatedSandbox, Sandbox, State, Status},
         timestamp::Timestamp,
     },
-    runtime::{self, Runtime},
+    runtime::Runtime,
 };
 
 /// A runtime whose copies take as long as the test wants.
@@ -48,7 +48,7 @@ pub(super) struct Stage {
     pub(super) paused: bool,
     /// Nothing can be told of any sandbox.
     pub(super) unreachable: bool,
-    pub(super) failure: HashMap<String, runtime::ErrorKind>,
+    pub(super) failure: HashMap<String, crate::error::ErrorKind>,
 }
 
 #[async_trait]
@@ -62,7 +62,7 @@ impl Runtime for Slow {
             return Err(RuntimeError::not_found(id));
         }
         if self.state.lock().unwrap().unreachable {
-            return Err(RuntimeError::new(runtime::ErrorKind::QueryFailed, "the engine is gone"));
+            return Err(RuntimeError::new(crate::error::ErrorKind::QueryFailed, "the engine is gone"));
         }
         let state = if self.state.lock().unwrap().paused { State::Paused } else { State::Running };
         Ok(Sandbox {
@@ -119,8 +119,10 @@ impl Runtime for Slow {
     async fn remove_snapshot(&self, snapshot: &str, _: Option<&str>) -> Result<(), RuntimeError> {
         let mut state = self.state.lock().unwrap();
         match *state {
-            Stage { broken: true, .. } => Err(RuntimeError::new(runtime::ErrorKind::SnapshotRemoveFailed, "broken")),
-            Stage { in_use: true, .. } => Err(RuntimeError::new(runtime::ErrorKind::SnapshotInUse, "in use")),
+            Stage { broken: true, .. } => {
+                Err(RuntimeError::new(crate::error::ErrorKind::SnapshotRemoveFailed, "broken"))
+            }
+            Stage { in_use: true, .. } => Err(RuntimeError::new(crate::error::ErrorKind::SnapshotInUse, "in use")),
             _ => {
                 state.images.remove(snapshot);
                 Ok(())
