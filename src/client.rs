@@ -73,7 +73,7 @@ pub(crate) struct Shared {
     blocked: Blocked,
     /// To be given up if it is blocked.
     cut: AtomicBool,
-    /// A request came with a body.
+    /// The last request came with a body.
     had_upload: AtomicBool,
     /// How often everything that hyper held was written.
     flushes: AtomicU64,
@@ -126,7 +126,7 @@ impl Shared {
         self.cut.load(Ordering::Acquire)
     }
 
-    /// Whether a request came with a body.
+    /// Whether the last request came with a body.
     pub(crate) fn had_upload(&self) -> bool {
         self.had_upload.load(Ordering::Relaxed)
     }
@@ -331,11 +331,11 @@ impl ClientWatch {
         }
     }
 
-    /// Notes that the request comes with a body: its client may still be sending when the answer has been written.
-    pub fn set_upload(&self) {
+    /// Notes whether the request comes with a body: its client may then still be sending when the answer has been written.
+    pub fn set_upload(&self, has_upload: bool) {
         match self {
-            Self::Http1(Http1Watch { shared }) => shared.had_upload.store(true, Ordering::Relaxed),
-            Self::Http2(stream) => stream.set_upload(),
+            Self::Http1(Http1Watch { shared }) => shared.had_upload.store(has_upload, Ordering::Relaxed),
+            Self::Http2(stream) => stream.set_upload(has_upload),
         }
     }
 

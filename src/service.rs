@@ -143,9 +143,7 @@ impl Service {
         let (is_http1, drain) = (self.http1.is_some(), self.gateway.api.drain.clone());
         let tunnels = self.http1.as_ref().map(|http1| Arc::clone(&http1.tunnels));
         let client = self.client();
-        if !req.body().is_end_stream() {
-            client.set_upload();
-        }
+        client.set_upload(!req.body().is_end_stream());
         let mut is_preflight = false;
         let mut res = if self.gateway.local_only && !origin::is_local(&req) {
             response::error(ApiError::foreign_origin())

@@ -150,9 +150,9 @@ impl Http2Stream {
         value
     }
 
-    /// Notes that the request comes with a body.
-    pub fn set_upload(&self) {
-        self.has_upload.store(true, Relaxed);
+    /// Notes whether the request comes with a body.
+    pub fn set_upload(&self, has_upload: bool) {
+        self.has_upload.store(has_upload, Relaxed);
     }
 
     /// Whether the request came with a body.

@@ -25,6 +25,9 @@ use crate::{
 /// unread is reset, and a reset takes from the client what it has not read of the answer (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(5);
 
+/// How long it may send nothing in that time: whether it has sent everything is not known here.
+const LINGER_SILENCE: Duration = Duration::from_secs(1);
+
 /// Most bytes that are read from it and thrown away in that time.
 const MAX_DISCARDED: usize = 16 << 20;
 
@@ -43,24 +46,27 @@ pub struct WatchedIo {
 #[derive(Debug)]
 struct Linger {
     left: usize,
-    deadline: Deadline,
+    end: Instant,
+    silence: Deadline,
 }
 
 impl Linger {
     fn begin() -> Box<Self> {
-        Box::new(Self { left: MAX_DISCARDED, deadline: Deadline::at(Instant::now() + LINGER) })
+        let now = Instant::now();
+        Box::new(Self { left: MAX_DISCARDED, end: now + LINGER, silence: Deadline::at(now + LINGER_SILENCE) })
     }
 
-    /// Polls until the client has sent everything and closed, or for as long, or as much, as it is waited for.
+    /// Polls until the client has closed, or for as long, or as much, as it is waited for.
     fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared) -> Poll<()> {
         let mut scrap = [0; 4096];
-        while self.left > 0 && self.deadline.poll(cx).is_pending() {
+        while self.left > 0 && self.silence.poll(cx).is_pending() {
             let mut buf = ReadBuf::new(&mut scrap);
             let read = ready!(shared.poll_read(cx, &mut buf));
             if read.is_err() || buf.filled().is_empty() {
                 break;
             }
             self.left = self.left.saturating_sub(buf.filled().len());
+            self.silence.set(self.end.min(Instant::now() + LINGER_SILENCE));
         }
         Poll::Ready(())
     }
