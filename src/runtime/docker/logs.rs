@@ -108,12 +108,13 @@ impl Container {
     /// it `may_wait`.
     async fn ask(&self, target: &str, may_wait: bool) -> Result<Answer<Socket>, OpenError> {
         let call = self.calls.begin_log();
-        let asked = async {
-            // Boxed, so that it takes no room in the wait for an engine that may say nothing for hours.
+        // Each boxed by itself, so that the wait for an engine that may say nothing for hours has no room for the others.
+        let asked = Box::pin(async {
             let io = Box::pin(self.endpoint.connect()).await?;
             engine::ask(io, target).await
-        };
-        let answer = if may_wait { answered_or_alive(self, asked).await } else { within(self.timeout, asked).await };
+        });
+        let answer =
+            if may_wait { answered_or_alive(self, asked).await } else { Box::pin(within(self.timeout, asked)).await };
         match &answer {
             Ok(_) => call.answered(200),
             Err(OpenError::Refused { status, .. }) => call.answered(*status),

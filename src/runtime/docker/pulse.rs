@@ -14,17 +14,21 @@ use super::endpoint::Endpoint;
 
 /// The engine's ping, one at a time for however many streams ask.
 #[derive(Debug, Clone)]
-pub(super) struct Pulse {
+pub(super) struct Pulse(Arc<Shared>);
+
+/// Shared as a whole: each stream has a clone for as long as it waits.
+#[derive(Debug)]
+struct Shared {
     endpoint: Endpoint,
     timeout: Duration,
     /// When the last ping began, and whether it was answered.
-    last: Arc<Mutex<Option<(Instant, bool)>>>,
+    last: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Pulse {
     /// The pulse of the engine at `endpoint`, which must answer within `timeout`.
     pub(super) fn new(endpoint: Endpoint, timeout: Duration) -> Self {
-        Self { endpoint, timeout, last: Arc::default() }
+        Self(Arc::new(Shared { endpoint, timeout, last: Mutex::default() }))
     }
 
     /// Asks the engine, or learns what another caller's ping found that was begun after this call.
@@ -33,7 +37,7 @@ impl Pulse {
     /// The engine does not answer.
     pub(super) async fn check(&self) -> io::Result<()> {
         let asked = Instant::now();
-        let mut last = self.last.lock().await;
+        let mut last = self.0.last.lock().await;
         let is_alive = match *last {
             Some((begun, is_alive)) if begun >= asked => is_alive,
             _ => {
@@ -52,9 +56,9 @@ impl Pulse {
 
     async fn ping(&self) -> bool {
         let ping = async {
-            let io = self.endpoint.connect().await?;
+            let io = self.0.endpoint.connect().await?;
             engine::ask(io, "/_ping").await
         };
-        matches!(tokio::time::timeout(self.timeout, ping).await, Ok(Ok(_)))
+        matches!(tokio::time::timeout(self.0.timeout, ping).await, Ok(Ok(_)))
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     io,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -169,11 +169,10 @@ pub(super) async fn within<T, E: From<io::Error>>(
 /// long as there is none is whether the engine itself still answers.
 pub(super) async fn answered_or_alive<T>(
     container: &Container,
-    asked: impl Future<Output = Result<T, OpenError>>,
+    mut asked: impl Future<Output = Result<T, OpenError>> + Unpin,
 ) -> Result<T, OpenError> {
-    let mut asked = pin!(asked);
     loop {
-        if let Ok(answer) = tokio::time::timeout(container.timeout, asked.as_mut()).await {
+        if let Ok(answer) = tokio::time::timeout(container.timeout, &mut asked).await {
             return answer;
         }
         Box::pin(container.pulse.check()).await?;
