@@ -92,12 +92,13 @@ pub struct Answer<T> {
 /// # Errors
 ///
 /// The engine cannot be talked to, or refuses.
-pub async fn ask<T: Transport>(mut io: T, target: &str) -> Result<Answer<T>, OpenError> {
+pub async fn ask<T: Transport>(mut io: T, target: String) -> Result<Answer<T>, OpenError> {
     // The engine looks at no host; a name is needed because HTTP/1.1 demands one (RFC 9112 §3.2).
     let request = format!("GET {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n");
     io.write_all(request.as_bytes()).await?;
     io.flush().await?;
-    drop(request);
+    // Nothing of the question is kept in the wait for the answer.
+    drop((request, target));
     let mut buf = BytesMut::with_capacity(FIRST_HEAD);
     let head = loop {
         if io.read_buf(&mut buf).await? == 0 {

@@ -4,7 +4,7 @@ mod ask;
 mod source;
 mod tail;
 
-use std::{io, pin::Pin, time::Duration};
+use std::{future::Future, io, pin::Pin, time::Duration};
 
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
 use jiff::Timestamp;
@@ -105,22 +105,32 @@ impl Container {
     }
 
     /// Sends a request for `target` on a connection of its own and reads the answer's head, within the engine's limit unless
-    /// it `may_wait`.
-    async fn ask(&self, target: &str, may_wait: bool) -> Result<Answer<Socket>, OpenError> {
-        let call = self.calls.begin_log();
-        // Each boxed by itself, so that the wait for an engine that may say nothing for hours has no room for the others.
-        let asked = Box::pin(async {
-            let io = Box::pin(self.endpoint.connect()).await?;
-            engine::ask(io, target).await
-        });
-        let answer =
-            if may_wait { answered_or_alive(self, asked).await } else { Box::pin(within(self.timeout, asked)).await };
-        match &answer {
-            Ok(_) => call.answered(200),
-            Err(OpenError::Refused { status, .. }) => call.answered(*status),
-            Err(OpenError::Io(_) | OpenError::Protocol(_)) => call.failed(),
+    /// it `may_wait`. Keeps nothing of this container but what the wait for an engine needs that may say nothing for hours;
+    /// each future is boxed by itself, so that none has room for the others.
+    fn ask(
+        &self,
+        target: String,
+        may_wait: bool,
+    ) -> impl Future<Output = Result<Answer<Socket>, OpenError>> + Send + use<> {
+        let Self { endpoint, calls, timeout, pulse, .. } = self;
+        let (endpoint, call, timeout, pulse) = (endpoint.clone(), calls.begin_log(), *timeout, pulse.clone());
+        async move {
+            let asked = Box::pin(async move {
+                let io = Box::pin(async move { endpoint.connect().await }).await?;
+                engine::ask(io, target).await
+            });
+            let answer = if may_wait {
+                answered_or_alive(timeout, &pulse, asked).await
+            } else {
+                Box::pin(within(timeout, asked)).await
+            };
+            match &answer {
+                Ok(_) => call.answered(200),
+                Err(OpenError::Refused { status, .. }) => call.answered(*status),
+                Err(OpenError::Io(_) | OpenError::Protocol(_)) => call.failed(),
+            }
+            answer
         }
-        answer
     }
 }
 

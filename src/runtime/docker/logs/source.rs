@@ -20,7 +20,7 @@ use crate::{
         demux::Mode,
         engine::{Exchange, OpenError},
     },
-    runtime::docker::endpoint::Socket,
+    runtime::docker::{endpoint::Socket, pulse::Pulse},
 };
 
 /// How long after its `until` a followed log is ended: records of that time may still be under way.
@@ -151,7 +151,9 @@ async fn open(container: Container, mut query: LogQuery) -> Result<Exchange<Sock
         query = window.narrow(query);
     }
     let target = ask::target(&container, &query, window.map(|window| window.records));
-    let answer = container.ask(&target, query.follow).await?;
+    let asked = container.ask(target, query.follow);
+    drop(container);
+    let answer = asked.await?;
     let mode = Mode { tty, timestamps: query.timestamps, record_limit: RECORD_LIMIT };
     let (skip, counted) = window.map(|window| (window.skip, window.read)).unwrap_or_default();
     Ok(Exchange::new(answer, mode, skip, buffer, counted))
@@ -168,14 +170,15 @@ pub(super) async fn within<T, E: From<io::Error>>(
 /// The answer to a log that is followed. An engine of version 20.10 has none before the first line, so what is asked as
 /// long as there is none is whether the engine itself still answers.
 pub(super) async fn answered_or_alive<T>(
-    container: &Container,
+    limit: Duration,
+    pulse: &Pulse,
     mut asked: impl Future<Output = Result<T, OpenError>> + Unpin,
 ) -> Result<T, OpenError> {
     loop {
-        if let Ok(answer) = tokio::time::timeout(container.timeout, &mut asked).await {
+        if let Ok(answer) = tokio::time::timeout(limit, &mut asked).await {
             return answer;
         }
-        Box::pin(container.pulse.check()).await?;
+        Box::pin(pulse.check()).await?;
     }
 }
 

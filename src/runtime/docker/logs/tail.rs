@@ -75,7 +75,7 @@ pub(super) async fn window(container: &Container, query: &LogQuery, lines: NonZe
     let mut records = lines.get().saturating_add(1).min(MAX_RECORDS);
     let mut read = 0;
     loop {
-        let answer = container.ask(&ask::counting_target(container, records), false).await?;
+        let answer = container.ask(ask::counting_target(container, records), false).await?;
         let count = count(container, answer, wanted.clone(), &mut read).await?;
         match count.place(records) {
             // A terminal's records are told apart by their lengths, which is too little to rely on their times.
