@@ -184,6 +184,13 @@ async fn a_sandbox_that_is_paused_or_has_ended_runs_nothing() {
     let pid = sandbox.output("echo $PPID; pgrep -f 'tail -f /dev/null' | head -1").await;
     assert!(!pid.is_empty());
     sandbox.run(&format!("for p in /proc/[0-9]*; do grep -qz 'OPENSANDBOX_ID={}' $p/environ && grep -qz tail $p/cmdline && kill ${{p#/proc/}}; done 2>/dev/null; sleep 5", sandbox.id)).await;
+    // Its end is noticed a moment later on a busy machine.
+    for _ in 0..50 {
+        if sandbox.get("/ping").await.status() == 409 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     assert_eq!(sandbox.get("/ping").await.status(), 409);
     let before = fs::read(&ticks).unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
