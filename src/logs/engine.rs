@@ -4,6 +4,7 @@
 //! times more a line (log-performance.md §1). Dropping the exchange closes the socket.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -99,6 +100,8 @@ pub async fn ask<T: Transport>(mut io: T, target: String) -> Result<Answer<T>, O
     io.flush().await?;
     // Nothing of the question is kept in the wait for the answer.
     drop((request, target));
+    // An engine that has nothing to say yet may be waited for for hours: without a buffer.
+    poll_fn(|cx| io.poll_readable(cx)).await?;
     let mut buf = BytesMut::with_capacity(FIRST_HEAD);
     let head = loop {
         if io.read_buf(&mut buf).await? == 0 {
@@ -110,7 +113,7 @@ pub async fn ask<T: Transport>(mut io: T, target: String) -> Result<Answer<T>, O
     };
     match head.status {
         200 => Ok(Answer { io, body: head.body(), early: buf.freeze() }),
-        status => Err(OpenError::Refused { status, message: refusal(io, buf, &head).await }),
+        status => Err(OpenError::Refused { status, message: Box::pin(refusal(io, buf, &head)).await }),
     }
 }
 

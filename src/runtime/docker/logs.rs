@@ -112,13 +112,11 @@ impl Container {
         target: String,
         may_wait: bool,
     ) -> impl Future<Output = Result<Answer<Socket>, OpenError>> + Send + use<> {
-        let Self { endpoint, calls, timeout, pulse, .. } = self;
-        let (endpoint, call, timeout, pulse) = (endpoint.clone(), calls.begin_log(), *timeout, pulse.clone());
+        let (call, timeout, pulse) = (self.calls.begin_log(), self.timeout, self.pulse.clone());
+        let endpoint = self.endpoint.clone();
+        let connected = Box::pin(async move { endpoint.connect().await });
+        let asked = Box::pin(async move { engine::ask(connected.await?, target).await });
         async move {
-            let asked = Box::pin(async move {
-                let io = Box::pin(async move { endpoint.connect().await }).await?;
-                engine::ask(io, target).await
-            });
             let answer = if may_wait {
                 answered_or_alive(timeout, &pulse, asked).await
             } else {

@@ -18,7 +18,8 @@ use crate::{
     logs::{
         LogError, LogQuery, LogSource,
         demux::Mode,
-        engine::{Exchange, OpenError},
+        engine::{Answer, Exchange, OpenError},
+        skip::Skip,
     },
     runtime::docker::{endpoint::Socket, pulse::Pulse},
 };
@@ -140,9 +141,30 @@ impl LogSource for EngineLog {
     }
 }
 
-/// Boxes what is soon over, so that it takes no room in the wait for an engine that may say nothing for hours.
-async fn open(container: Container, mut query: LogQuery) -> Result<Exchange<Socket>, OpenError> {
-    let Container { tty, buffer, .. } = container;
+/// Opens the log of `container` when it is polled. Each step is a future of its own, so that the wait for an engine that may
+/// say nothing for hours keeps nothing of the steps before it.
+fn open(container: Container, query: LogQuery) -> Opening {
+    let sent = Box::pin(send(container, query));
+    Box::pin(async move {
+        let Sent { answer, mode, skip, buffer, counted } = sent.await?;
+        Ok(Exchange::new(answer.await?, mode, skip, buffer, counted))
+    })
+}
+
+/// A request that is under way, and how its answer is to be decoded.
+struct Sent<F> {
+    answer: Pin<Box<F>>,
+    mode: Mode,
+    skip: Skip,
+    buffer: usize,
+    /// Bytes that were read to count.
+    counted: u64,
+}
+
+async fn send(
+    container: Container,
+    mut query: LogQuery,
+) -> Result<Sent<impl Future<Output = Result<Answer<Socket>, OpenError>> + Send>, OpenError> {
     let window = match query.tail {
         Some(lines) => Some(Box::pin(tail::window(&container, &query, lines)).await?),
         None => None,
@@ -151,12 +173,10 @@ async fn open(container: Container, mut query: LogQuery) -> Result<Exchange<Sock
         query = window.narrow(query);
     }
     let target = ask::target(&container, &query, window.map(|window| window.records));
-    let asked = container.ask(target, query.follow);
-    drop(container);
-    let answer = asked.await?;
-    let mode = Mode { tty, timestamps: query.timestamps, record_limit: RECORD_LIMIT };
+    let mode = Mode { tty: container.tty, timestamps: query.timestamps, record_limit: RECORD_LIMIT };
     let (skip, counted) = window.map(|window| (window.skip, window.read)).unwrap_or_default();
-    Ok(Exchange::new(answer, mode, skip, buffer, counted))
+    let answer = Box::pin(container.ask(target, query.follow));
+    Ok(Sent { answer, mode, skip, buffer: container.buffer, counted })
 }
 
 /// What `asked` gives, or an error once the engine takes longer than `limit`.
