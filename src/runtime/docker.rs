@@ -12,55 +12,20 @@
 //! the engine answers at all by `pulse`. `mask` keeps what the engine is given out of its words, `client_config` has Docker's
 //! own logins and proxies, and `startup` looks once at what the configuration names. bollard's types stop in this folder.
 
-pub mod endpoint;
-
-mod address;
-mod body;
-mod cache;
-pub mod client_config;
 mod create;
-mod creations;
-mod delete;
-mod describe;
 mod diagnostics;
 mod engine;
 mod events;
-mod execd;
-mod expiry;
-mod find;
-mod image;
-mod known;
-mod labels;
-mod leftovers;
-mod list;
+mod lifecycle;
 mod locks;
-mod log_config;
 mod logs;
-mod look;
-mod lookups;
-mod mask;
-mod metadata;
-mod operation;
 mod options;
-mod outage;
-mod overlay;
-mod owner;
-mod pause;
-mod plan;
 mod ports;
-mod provenance;
-mod published;
-mod pulse;
-mod reach;
-mod renew;
-mod shared_expiry;
 mod sidecar;
 mod snapshot;
 mod startup;
-mod status;
-mod tls;
+mod state;
 mod volumes;
-mod windows;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -91,23 +56,33 @@ use crate::{
     runtime::Runtime,
 };
 
-pub use self::options::DockerOptions;
 use self::{
-    cache::Cache,
-    create::Preparing,
-    creations::Creations,
+    create::{Preparing, execd::Execd},
     endpoint::Endpoint,
-    engine::Engine,
-    execd::Execd,
-    expiry::{Commands, Expiry},
+    engine::{
+        Engine,
+        outage::{self, Outage},
+    },
+    lifecycle::{
+        creations::{self, Creations},
+        expiry::{self, Commands, Expiry},
+        owner::Owner,
+    },
     locks::Locks,
-    lookups::Lookups,
-    outage::Outage,
-    overlay::{Files, Overlay},
-    owner::Owner,
-    ports::Ports,
+    logs::log_config,
+    ports::{Ports, address},
     snapshot::Copies,
+    state::{
+        cache::Cache,
+        list,
+        lookups::Lookups,
+        overlay::{Files, Overlay},
+    },
     volumes::{Checks, Volumes},
+};
+pub use self::{
+    engine::{client_config, endpoint},
+    options::DockerOptions,
 };
 
 /// How many creations and removals may be under way; the rest wait.

@@ -1,5 +1,12 @@
 //! Creation, from a checked plan to a started container, or to nothing at all (docker-runtime.md §3).
 
+pub(super) mod body;
+pub(super) mod execd;
+pub(super) mod image;
+pub(super) mod links;
+pub(super) mod plan;
+pub(super) mod windows;
+
 use std::{
     collections::HashMap,
     future::Future,
@@ -22,20 +29,22 @@ use crate::{
     },
 };
 
-use super::{
-    Inner,
+use self::{
     body::{Parts, body, execd_bind, has_foreign_mounts, has_runtime_volume},
-    describe::container_name,
-    engine::{Created, is_missing, is_refusal, status, text},
-    execd::{self, Deposit},
-    find::query_failed,
-    image, log_config, mask,
+    execd::Deposit,
     plan::{Draft, Plan},
-    ports::{Reservation, is_clash, named},
-    published::{EGRESS, EXECD, HTTP, HostPorts, WINDOWS},
+};
+use crate::runtime::docker::{
+    Inner,
+    engine::{Created, is_missing, is_refusal, mask, status, text},
+    logs::log_config,
+    ports::{
+        Reservation, is_clash, named,
+        published::{EGRESS, EXECD, HTTP, HostPorts, WINDOWS},
+    },
     sidecar,
+    state::{describe::container_name, find::query_failed},
     volumes::Mounts,
-    windows,
 };
 
 /// How often creation is tried with other host ports when the engine found one taken.

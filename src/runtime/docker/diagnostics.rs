@@ -7,7 +7,7 @@ use bollard::models::{
     ContainerInspectResponse, ContainerState, Health, HealthcheckResult, HostConfig, NetworkSettings, PortBinding,
 };
 
-use super::mask::Mask;
+use crate::runtime::docker::engine::{labels::CREATED_BY, mask::Mask};
 
 /// What stands for a secret.
 const MASK: &str = "***";
@@ -134,7 +134,7 @@ fn labels(labels: Option<&HashMap<String, String>>) -> Option<String> {
     Some(section(
         "Labels:",
         // Who created it is the gateways' own affair, and the existing server has no such label.
-        labels.iter().filter(|(key, _)| *key != super::labels::CREATED_BY).map(|(key, value)| {
+        labels.iter().filter(|(key, _)| *key != CREATED_BY).map(|(key, value)| {
             let shown = if is_secret(key, &SECRET_LABELS) { MASK } else { value };
             format!("  {key}={shown}")
         }),

@@ -1,5 +1,15 @@
 //! The engine's API: bollard over our own connections, with a time limit on every call.
 
+pub mod client_config;
+pub mod endpoint;
+pub(super) mod labels;
+pub(super) mod mask;
+pub(super) mod operation;
+pub(super) mod outage;
+pub(super) mod provenance;
+pub(super) mod pulse;
+pub(super) mod tls;
+
 use std::{
     future::Future,
     sync::{Arc, OnceLock},
@@ -19,9 +29,7 @@ use tokio::sync::{OnceCell, watch};
 
 use crate::{metrics::backend::BackendCalls, model::sandbox::Platform};
 
-use super::{
-    client_config::ClientConfig, endpoint::Endpoint, labels, mask::Mask, operation, provenance::Images, pulse::Pulse,
-};
+use self::{client_config::ClientConfig, endpoint::Endpoint, mask::Mask, provenance::Images, pulse::Pulse};
 
 /// The longest text of the engine's that is quoted, in bytes: it goes into answers and into the log.
 const MAX_WORDS: usize = 1024;

@@ -15,7 +15,12 @@ use bollard::{
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
-use super::{Inner, cache::Cache, describe, expiry::Expiry, labels, shared_expiry};
+use crate::runtime::docker::{
+    Inner,
+    engine::labels,
+    lifecycle::{expiry::Expiry, shared_expiry},
+    state::{cache::Cache, describe},
+};
 
 /// What can change the picture of a container, or concerns a volume; the rest (exec, archive, health) is much and means
 /// nothing here.

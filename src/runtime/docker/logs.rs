@@ -1,5 +1,7 @@
 //! Reading a sandbox's log: what to ask the engine for, and what its refusals mean.
 
+pub(super) mod log_config;
+
 mod ask;
 mod source;
 mod tail;
@@ -19,11 +21,13 @@ use crate::{
 };
 
 use self::source::{EngineLog, Nothing, answered_or_alive, within};
-use super::{
+use crate::runtime::docker::{
     Inner,
-    endpoint::{Endpoint, Socket},
-    engine::Engine,
-    pulse::Pulse,
+    engine::{
+        Engine,
+        endpoint::{Endpoint, Socket},
+        pulse::Pulse,
+    },
 };
 
 /// How long the engine may take to refuse before the answer begins without it. An engine that has nothing to say yet

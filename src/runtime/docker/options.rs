@@ -10,9 +10,9 @@ use crate::{
     secret::Secret,
 };
 
-use super::{client_config::ClientConfig, owner::MARK};
+use crate::runtime::docker::{engine::client_config::ClientConfig, lifecycle::owner::MARK};
 
-use super::volumes::STAGE_ROOT;
+use crate::runtime::docker::volumes::STAGE_ROOT;
 
 /// The settings of the Docker runtime (config.md, `[docker]`, `[runtime]` and `[server]`). Without a `Debug` form, since
 /// the environment may hold secrets.

@@ -1,5 +1,9 @@
 //! Host ports for sandboxes (docker-runtime.md §4).
 
+pub(super) mod address;
+pub(super) mod published;
+pub(super) mod reach;
+
 use std::{
     collections::HashSet,
     io,

@@ -10,7 +10,7 @@ use crate::{
     secret::Secret,
 };
 
-use super::DockerOptions;
+use crate::runtime::docker::DockerOptions;
 
 /// The sidecar inspects TLS as a proxy that programs do not know of.
 const TRANSPARENT: &str = "OPENSANDBOX_EGRESS_MITMPROXY_TRANSPARENT";

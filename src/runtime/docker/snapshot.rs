@@ -16,11 +16,10 @@ use crate::{
     model::sandbox::{Sandbox, State},
 };
 
-use super::{
+use crate::runtime::docker::{
     Inner,
-    engine::{is_missing, status, text},
-    mask::Mask,
-    status,
+    engine::{is_missing, mask::Mask, status, text},
+    state::status,
 };
 
 /// The name of all snapshots' images; the tag is the snapshot's id.

@@ -6,10 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    Inner, address,
-    endpoint::Endpoint,
-    engine::{self, Engine, is_missing, text},
+use crate::runtime::docker::{
+    Inner,
+    engine::{self, Engine, endpoint::Endpoint, is_missing, text},
+    ports::address,
 };
 use crate::{
     error::{ErrorKind, RuntimeError},

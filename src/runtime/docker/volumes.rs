@@ -5,7 +5,6 @@
 mod checks;
 mod claim;
 mod fixed;
-mod links;
 mod marks;
 mod ossfs;
 mod pin;
@@ -31,7 +30,7 @@ use crate::{
     },
 };
 
-use super::{
+use crate::runtime::docker::{
     DockerOptions, Inner,
     locks::{Locks, Turn},
 };

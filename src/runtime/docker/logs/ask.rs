@@ -60,7 +60,7 @@ mod tests {
     use super::*;
     use crate::{
         metrics::backend::BackendCalls,
-        runtime::docker::{endpoint::Endpoint, pulse::Pulse},
+        runtime::docker::engine::{endpoint::Endpoint, pulse::Pulse},
     };
 
     fn container() -> Container {

@@ -21,7 +21,7 @@ use crate::{
         engine::{Answer, Exchange, OpenError},
         skip::Skip,
     },
-    runtime::docker::{endpoint::Socket, pulse::Pulse},
+    runtime::docker::engine::{endpoint::Socket, pulse::Pulse},
 };
 
 /// How long after its `until` a followed log is ended: records of that time may still be under way.

@@ -14,7 +14,7 @@ use crate::{
         engine::{Answer, OpenError},
         skip::Skip,
     },
-    runtime::docker::endpoint::Socket,
+    runtime::docker::engine::endpoint::Socket,
 };
 
 /// The largest number that the engine takes for `tail` (Go's `strconv.Atoi` on 64 bits).

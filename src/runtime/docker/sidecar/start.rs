@@ -15,15 +15,15 @@ use crate::{
     secret::Secret,
 };
 
-use super::{
-    super::{
-        DockerOptions, Inner, address,
-        engine::text,
-        labels,
-        log_config::log_config,
+use super::{Sidecar, UPSTREAM_CA, Wanted, name, probe, runtime_volume};
+use crate::runtime::docker::{
+    DockerOptions, Inner,
+    engine::{is_missing, labels, text},
+    logs::log_config::log_config,
+    ports::{
+        address,
         published::{EGRESS, HostPorts},
     },
-    Sidecar, UPSTREAM_CA, Wanted, name, probe, runtime_volume,
 };
 
 /// What switches IPv6 off in the network, since the filter does not cover it.
@@ -91,7 +91,7 @@ impl Inner {
 }
 
 fn unless_missing(error: Error) -> Result<(), Error> {
-    if super::super::engine::is_missing(&error) { Ok(()) } else { Err(error) }
+    if is_missing(&error) { Ok(()) } else { Err(error) }
 }
 
 pub(super) fn body(

@@ -5,13 +5,13 @@ use crate::{
     model::network::NetworkPolicy,
 };
 
-use super::{
-    super::{
-        labels,
-        ports::Ports,
+use super::*;
+use crate::runtime::docker::{
+    engine::labels,
+    ports::{
+        Ports,
         published::{EGRESS, EXECD, HTTP, HostPorts},
     },
-    *,
 };
 
 fn options(change: impl FnOnce(&mut DockerOptions, &mut Egress)) -> DockerOptions {

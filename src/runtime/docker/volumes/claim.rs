@@ -15,16 +15,16 @@ use crate::{
 };
 
 use super::{
-    super::{
-        Inner,
-        create::ROLLBACK,
-        engine::{is_missing, text},
-        labels, shared_expiry,
-    },
     Mounts, bind,
     fixed::is_below,
     place::{Refusal, plain},
     table::MountTable,
+};
+use crate::runtime::docker::{
+    Inner,
+    create::ROLLBACK,
+    engine::{is_missing, labels, text},
+    lifecycle::shared_expiry,
 };
 
 /// The value of [`labels::MANAGED_BY`] on a volume that a server created.

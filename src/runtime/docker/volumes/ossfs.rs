@@ -22,16 +22,15 @@ use crate::{
 };
 
 use super::{
-    super::{
-        DockerOptions,
-        engine::{Engine, text},
-        labels,
-    },
     checks::Checks,
     marks::{Marks, Use},
     place::{Place, Refusal, plain, resolved_roots},
     records::{Record, Records},
     tools::Tools,
+};
+use crate::runtime::docker::{
+    DockerOptions,
+    engine::{Engine, labels, text},
 };
 
 /// The mounted buckets and who uses them.

@@ -19,17 +19,15 @@ use crate::{
 };
 
 use super::{
-    super::{
-        Inner,
-        endpoint::Endpoint,
-        engine::{status, text},
-        labels,
-    },
     Found, Mounts, bind,
     claim::bound_device,
     fixed::{is_below, is_fixed},
     place::{Place, Refusal, plain},
     table::MountTable,
+};
+use crate::runtime::docker::{
+    Inner,
+    engine::{endpoint::Endpoint, labels, status, text},
 };
 
 /// A mount that only an engine on this host sees, and the name of what is in it.

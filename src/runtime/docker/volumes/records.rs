@@ -18,8 +18,8 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use ring::digest::{SHA256, digest};
 
-use super::super::creations::lock;
 use crate::regular_file;
+use crate::runtime::docker::lifecycle::creations::lock;
 
 /// The longest path of a note, in bytes (`PATH_MAX`).
 const LONGEST: u64 = 4096;

@@ -33,10 +33,10 @@ use rustix::{
 use uuid::Uuid;
 
 use super::{
-    super::find::is_plausible_id,
     place::{Place, walk_to},
     table::MountTable,
 };
+use crate::runtime::docker::state::find::is_plausible_id;
 
 /// Where the mounts are on a host. `/run` is root's and in memory on every Linux (FHS 3.0, 3.15).
 pub(in crate::runtime::docker) const ROOT: &str = "/run/opensandbox-gateway/mounts";

@@ -1,0 +1,100 @@
+//! Whether the engine answers, so that whoever asks the gateway whether it is ready costs the engine nothing.
+//!
+//! A ping every few seconds also finds an engine that takes connections and answers nothing, of which a silent event stream
+//! tells nothing.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bollard::errors::Error;
+use tokio::sync::Notify;
+
+use super::text;
+use crate::runtime::docker::Inner;
+
+/// How long the engine may be out of reach before requests should go elsewhere: a restart of it takes less.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often the engine is asked.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// How long it may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Since when the engine has been out of reach, if it is.
+#[derive(Debug, Default)]
+pub(in crate::runtime::docker) struct Outage {
+    since: Mutex<Option<Instant>>,
+    look: Notify,
+}
+
+impl Outage {
+    /// Why requests cannot be served at `now`, if they cannot.
+    pub(in crate::runtime::docker) fn fault(&self, now: Instant) -> Option<String> {
+        let since = (*self.since.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let time = now.saturating_duration_since(since);
+        (time >= PATIENCE).then(|| format!("The Docker Engine has been out of reach for {} s.", time.as_secs()))
+    }
+
+    /// Lets the engine be asked now.
+    pub(in crate::runtime::docker) fn look(&self) {
+        self.look.notify_one();
+    }
+
+    /// Notes what came of asking at `began`; says it when it is news.
+    fn note(&self, began: Instant, answered: &Result<(), Error>) {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        match answered {
+            Ok(()) => {
+                if let Some(since) = since.take() {
+                    tracing::info!("the engine answers again, after {} s", since.elapsed().as_secs());
+                }
+            }
+            Err(error) => {
+                let out = *since.get_or_insert_with(|| {
+                    tracing::warn!(error = text(error), "the engine is out of reach");
+                    began
+                });
+                let (before, now) = (began.saturating_duration_since(out), out.elapsed());
+                if before < PATIENCE && now >= PATIENCE {
+                    tracing::error!(error = text(error), "the engine stays out of reach: not ready");
+                }
+            }
+        }
+    }
+}
+
+/// Asks the engine for as long as the process lives.
+pub(in crate::runtime::docker) async fn watch(inner: Arc<Inner>) {
+    loop {
+        let began = Instant::now();
+        let answer = tokio::time::timeout(ANSWER, inner.engine.api.ping()).await;
+        inner.outage.note(began, &answer.unwrap_or(Err(Error::RequestTimeoutError)).map(drop));
+        // An error is the end of the time.
+        let _ = tokio::time::timeout(PERIOD, inner.outage.look.notified()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_is_out_of_reach_for_half_a_minute_is_a_fault_until_it_answers() {
+        let (outage, start) = (Outage::default(), Instant::now());
+        let failed = || Err(Error::RequestTimeoutError);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        outage.note(start, &Ok(()));
+        assert_eq!(outage.fault(at(100)), None);
+        outage.note(start, &failed());
+        outage.note(at(5), &failed());
+        assert_eq!(outage.fault(at(29)), None);
+        assert_eq!(outage.fault(at(42)).unwrap(), "The Docker Engine has been out of reach for 42 s.");
+        outage.note(at(43), &Ok(()));
+        assert_eq!(outage.fault(at(44)), None);
+        outage.note(at(45), &failed());
+        assert_eq!(outage.fault(at(46)), None, "each outage has its own time");
+    }
+}

@@ -1,0 +1,174 @@
+//! Pausing and resuming a sandbox with its egress sidecar (docker-runtime.md §12).
+//!
+//! Either all of a sandbox's containers change or, as far as the engine lets them, none: what was done is taken back. A
+//! sidecar that should be there and is not is noticed before anything is done.
+
+use bollard::errors::Error;
+
+use crate::error::{ErrorKind, RuntimeError};
+use crate::runtime::docker::{
+    Inner,
+    engine::{is_missing, status, text},
+    state::{
+        describe::{Described, state_name},
+        find::query_failed,
+        look::not_running,
+    },
+};
+
+/// Which way it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Pause,
+    Resume,
+}
+
+impl Way {
+    fn back(self) -> Self {
+        match self {
+            Self::Pause => Self::Resume,
+            Self::Resume => Self::Pause,
+        }
+    }
+
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
+    }
+
+    fn failed(self, message: String) -> RuntimeError {
+        let kind = match self {
+            Self::Pause => ErrorKind::PauseFailed,
+            Self::Resume => ErrorKind::ResumeFailed,
+        };
+        RuntimeError::new(kind, message)
+    }
+
+    /// The error for a sandbox that is not in the state that this starts from.
+    fn refused(self) -> RuntimeError {
+        match self {
+            Self::Pause => not_running(),
+            Self::Resume => RuntimeError::new(ErrorKind::NotPaused, "Sandbox is not in a paused state."),
+        }
+    }
+
+    /// The engine's name for the state that this starts from, and the words for one that is not in it.
+    fn start(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Pause => ("running", "is not in a running state."),
+            Self::Resume => ("paused", "is not in a paused state."),
+        }
+    }
+}
+
+/// A sidecar by its container and the engine's name for its state.
+struct Sidecar {
+    container: String,
+    state: String,
+}
+
+impl Inner {
+    /// Pauses a sandbox. To be run to its end.
+    pub(in crate::runtime::docker) async fn pause(&self, id: &str) -> Result<(), RuntimeError> {
+        self.go(id, Way::Pause).await
+    }
+
+    /// Resumes a sandbox. To be run to its end.
+    pub(in crate::runtime::docker) async fn resume(&self, id: &str) -> Result<(), RuntimeError> {
+        self.go(id, Way::Resume).await
+    }
+
+    async fn go(&self, id: &str, way: Way) -> Result<(), RuntimeError> {
+        // The engine stops it while it is copied to a snapshot, and nobody else may end that.
+        if self.copies.has(id) {
+            return Err(way.refused());
+        }
+        // A lock of its own: an engine that cannot freeze a container must not hold up the removal of its sandbox.
+        let _turn = self.pauses.turn(id).await;
+        if self.copies.has(id) {
+            return Err(way.refused());
+        }
+        let sandbox = self.look_anew(id).await?;
+        if sandbox.engine_state != way.start().0 {
+            return Err(way.refused());
+        }
+        let sidecars = self.sidecars(id, &sandbox, way).await?;
+        let main = sandbox.container.as_str();
+        let mut order: Vec<&str> = sidecars.iter().map(|sidecar| sidecar.container.as_str()).collect();
+        // The sandbox is never running while its sidecar is not.
+        match way {
+            Way::Pause => order.insert(0, main),
+            Way::Resume => order.push(main),
+        }
+        let done = self.go_all(id, &order, main, way).await;
+        self.cache.stale(main);
+        done?;
+        tracing::info!(sandbox = id, "{}d", way.verb());
+        Ok(())
+    }
+
+    /// The sidecars that have to follow. Those that cannot are an error, before anything is done.
+    async fn sidecars(&self, id: &str, sandbox: &Described, way: Way) -> Result<Vec<Sidecar>, RuntimeError> {
+        let found = self.engine.sidecars(Some(id)).await;
+        let sidecars: Vec<Sidecar> = found.map_err(query_failed)?.into_iter().filter_map(Sidecar::of).collect();
+        if sidecars.is_empty() && sandbox.reach.egress_token.is_some() {
+            let verb = way.verb();
+            return Err(way.failed(format!("The expected egress sidecar was not found; nothing was {verb}d.")));
+        }
+        let (start, words) = way.start();
+        // One that was left in the state that is wanted, by whomever, is as well.
+        let wanted = way.back().start().0;
+        match sidecars.iter().find(|sidecar| ![start, wanted].contains(&sidecar.state.as_str())) {
+            Some(Sidecar { container, .. }) => {
+                let verb = way.verb();
+                Err(way.failed(format!("Failed to {verb} egress sidecar: Egress sidecar {container} {words}")))
+            }
+            None => Ok(sidecars.into_iter().filter(|sidecar| sidecar.state == start).collect()),
+        }
+    }
+
+    async fn go_all(&self, id: &str, order: &[&str], main: &str, way: Way) -> Result<(), RuntimeError> {
+        for (index, container) in order.iter().copied().enumerate() {
+            let Err(error) = self.go_one(container, way).await else { continue };
+            tracing::warn!(sandbox = id, container, %error, "could not {} a container", way.verb());
+            self.take_back(id, &order[..index], way).await;
+            return Err(failure(id, container == main, way, &error));
+        }
+        Ok(())
+    }
+
+    async fn take_back(&self, id: &str, done: &[&str], way: Way) {
+        for container in done.iter().copied().rev() {
+            if let Err(error) = self.go_one(container, way.back()).await {
+                tracing::error!(sandbox = id, container, %error, "could not take a {} back", way.verb());
+            }
+        }
+    }
+
+    async fn go_one(&self, container: &str, way: Way) -> Result<(), Error> {
+        match way {
+            Way::Pause => self.engine.pause(container).await,
+            Way::Resume => self.engine.unpause(container).await,
+        }
+    }
+}
+
+impl Sidecar {
+    fn of(summary: bollard::models::ContainerSummary) -> Option<Self> {
+        let state = state_name(&summary);
+        Some(Self { container: summary.id?, state })
+    }
+}
+
+/// The sandbox may have gone, or changed its state, since it was looked at.
+fn failure(id: &str, is_main: bool, way: Way, error: &Error) -> RuntimeError {
+    let verb = way.verb();
+    match status(error) {
+        _ if is_main && is_missing(error) => RuntimeError::not_found(id),
+        Some(409) if is_main => way.refused(),
+        _ if is_main => way.failed(format!("Failed to {verb} sandbox container: {}", text(error))),
+        _ => way.failed(format!("Failed to {verb} egress sidecar: {}", text(error))),
+    }
+}

@@ -1,0 +1,238 @@
+//! Moved expiries that other gateways must know of, on the engine.
+//!
+//! Usually a moved expiry is in a file of this home, and nobody else ends the sandbox. Where somebody else would, because
+//! the engine is another home's ([`super::owner`]) or because another home created or renewed the sandbox, it is told
+//! there too: by a volume without content, whose labels have the sandbox and the time. A gateway that is about to end a
+//! sandbox looks for those, and lets it live to the latest time that it knows of. The Python server does not look.
+//!
+//! These volumes can be pruned: whoever told by one that is gone tells it again, see [`Inner::tell_again`]. Where the calls for
+//! them are refused, there is nobody to tell and nothing to be told ([`super::owner::permits`]).
+//!
+//! Each renewal makes a volume of its own before it removes those of renewals before, so that there is one at any time.
+
+use std::collections::HashMap;
+
+use bollard::{
+    errors::Error,
+    models::{Volume, VolumeCreateRequest},
+    query_parameters::ListVolumesOptions,
+};
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+use super::owner::permits::Call;
+use crate::runtime::docker::{
+    Inner,
+    engine::{is_missing, labels, text},
+    state::{describe::expiry_time, find::query_failed},
+};
+use crate::{
+    error::{ErrorKind, RuntimeError},
+    model::timestamp::Timestamp,
+};
+
+/// The beginning of the names of these volumes.
+pub(in crate::runtime::docker) const PREFIX: &str = "opensandbox-expiry-";
+
+/// In the place of the time of what is told again: when that was told first is not known any more.
+const AGAIN: i64 = 0;
+
+/// What stands between the sandbox and a random id in the name of such a volume.
+const NAMED_AGAIN: &str = "-again-";
+
+/// What one of the volumes says.
+#[derive(Debug, PartialEq)]
+struct Told {
+    volume: String,
+    /// When it was told first, in Unix milliseconds; or [`AGAIN`].
+    at: i64,
+    expires_at: Timestamp,
+}
+
+impl Told {
+    fn of(volume: &Volume) -> Option<Self> {
+        Some(Self {
+            volume: volume.name.clone(),
+            at: labels::value(&volume.labels, labels::MOVED_AT)?.parse().ok()?,
+            expires_at: expiry_time(labels::value(&volume.labels, labels::EXPIRES_AT)?)?,
+        })
+    }
+
+    /// Whether this counts, and not `other`. What was told again counts less than any renewal.
+    fn counts_before(&self, other: &Self) -> bool {
+        (self.at, self.expires_at) > (other.at, other.expires_at)
+    }
+}
+
+/// Whether a volume of this name is one that tells again.
+pub(in crate::runtime::docker) fn is_again(volume: &str) -> bool {
+    volume.starts_with(PREFIX) && volume.contains(NAMED_AGAIN)
+}
+
+impl Inner {
+    /// The latest time that was told of a sandbox by any gateway.
+    ///
+    /// # Errors
+    /// The engine cannot be asked, or what was told cannot be understood.
+    pub(in crate::runtime::docker) async fn told_expiry(&self, id: &str) -> Result<Option<Timestamp>, Error> {
+        let mut newest: Option<Told> = None;
+        for volume in self.told_volumes(Some(id)).await? {
+            let told = Told::of(&volume).ok_or_else(|| {
+                std::io::Error::other(format!("the labels of the volume '{}' cannot be understood", volume.name))
+            })?;
+            if newest.as_ref().is_none_or(|newest| told.counts_before(newest)) {
+                newest = Some(told);
+            }
+        }
+        Ok(newest.map(|told| told.expires_at))
+    }
+
+    /// Tells other gateways when a sandbox ends, if one of them might end it before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreFailed`]: the engine cannot be asked, or cannot make the volume.
+    pub(in crate::runtime::docker) async fn tell_expiry(
+        &self,
+        id: &str,
+        created_by: Option<&str>,
+        time: Timestamp,
+    ) -> Result<(), RuntimeError> {
+        let failed = |error: Error| {
+            let text = format!(
+                "The expiry of sandbox {id} could not be told to other gateways, so it was not moved: {}",
+                text(&error)
+            );
+            RuntimeError::new(ErrorKind::StoreFailed, text)
+        };
+        let (before, is_alone) = tokio::join!(self.told_volumes(Some(id)), self.is_alone_with(id, created_by));
+        let before = before.map_err(failed)?;
+        if is_alone && before.is_empty() {
+            return Ok(());
+        }
+        let at = jiff::Timestamp::now().as_millisecond();
+        // Later than any before, whatever other machines' clocks say.
+        let at = before.iter().filter_map(Told::of).map(|told| told.at.saturating_add(1)).fold(at, i64::max);
+        if self.make_told(id, at, time).await.map_err(failed)? {
+            self.remove_told(id, &before).await;
+        } else if self.owner.is_foreign() {
+            let text = format!(
+                "The expiry of sandbox {id} was not moved: another gateway's home owns the engine, and cannot be told since \
+                 new volumes are refused here."
+            );
+            return Err(RuntimeError::new(ErrorKind::StoreFailed, text));
+        }
+        Ok(())
+    }
+
+    /// Whether no other gateway ends this sandbox: this home owns the engine, and no other created the sandbox.
+    async fn is_alone_with(&self, id: &str, created_by: Option<&str>) -> bool {
+        !self.is_another_s(id, created_by) && self.stand().await.ends_all()
+    }
+
+    fn is_another_s(&self, id: &str, created_by: Option<&str>) -> bool {
+        created_by.is_some() && !self.owner.has_created(id, created_by)
+    }
+
+    /// Makes the volume that tells of an expiry; `at` is [`AGAIN`] for one that was told before. Answers whether it may.
+    async fn make_told(&self, id: &str, at: i64, time: Timestamp) -> Result<bool, Error> {
+        let name = match at {
+            AGAIN => format!("{PREFIX}{id}{NAMED_AGAIN}{}", Uuid::new_v4()),
+            at => format!("{PREFIX}{id}-{at}"),
+        };
+        let told = [
+            (labels::EXPIRY_OF, id.to_owned()),
+            (labels::EXPIRES_AT, time.to_label()),
+            (labels::MOVED_AT, at.to_string()),
+        ];
+        let request = VolumeCreateRequest {
+            name: Some(name),
+            labels: Some(told.map(|(key, value)| (key.to_owned(), value)).into()),
+            ..Default::default()
+        };
+        let made = self.engine.within(self.engine.api.create_volume(request)).await;
+        Ok(self.owner.permits.judge(Call::Create, made)?.is_some())
+    }
+
+    /// Tells again what this home has moved and nothing on the engine tells any more. Of several homes that moved the expiry of
+    /// one sandbox, the latest time then counts.
+    ///
+    /// # Errors
+    /// The engine cannot be asked, or a sandbox could not be told of.
+    pub(in crate::runtime::docker) async fn tell_again(&self) -> Result<(), RuntimeError> {
+        let Some(volumes) = self.listed(None).await.map_err(query_failed)? else { return Ok(()) };
+        let mut told: HashMap<&str, Told> = HashMap::new();
+        for volume in &volumes {
+            if let (Some(id), Some(next)) = (labels::value(&volume.labels, labels::EXPIRY_OF), Told::of(volume))
+                && told.get(id).is_none_or(|before| next.counts_before(before))
+            {
+                told.insert(id, next);
+            }
+        }
+        let ends_all = self.stand().await.ends_all();
+        for (id, overlay) in self.overlays().await {
+            let told = told.get(id.as_str());
+            let is_due = |time: Timestamp| told.is_none_or(|told| told.at == AGAIN && told.expires_at < time);
+            let is_moved = overlay.expires_at.is_some_and(|time| time > Timestamp::now() && is_due(time));
+            if !is_moved || self.cache.lacks(&id) {
+                continue;
+            }
+            let created_by = match self.look(&id).await {
+                Ok(picture) => picture.created_by.clone(),
+                Err(error) if error.kind == ErrorKind::SandboxNotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if told.is_none() && ends_all && !self.is_another_s(&id, created_by.as_deref()) {
+                continue;
+            }
+            let _turn = self.turns.turn(&id).await;
+            // Gone with the sandbox, if that was removed meanwhile.
+            if let Ok(Some(time)) = self.moved_expiry(&id).await
+                && self.has_moved(&id).await
+                && self.make_told(&id, AGAIN, time).await.map_err(query_failed)?
+            {
+                tracing::info!(sandbox = id, "told the sandbox's moved expiry again, which was gone from the engine");
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what was told of a sandbox that is gone. Trouble is only logged.
+    pub(in crate::runtime::docker) async fn forget_told(&self, id: &str) {
+        match self.told_volumes(Some(id)).await {
+            Ok(volumes) => self.remove_told(id, &volumes).await,
+            Err(error) => {
+                tracing::warn!(sandbox = id, %error, "volumes that tell of a removed sandbox's expiry may stay")
+            }
+        }
+    }
+
+    async fn remove_told(&self, id: &str, volumes: &[Volume]) {
+        let removals = volumes.iter().map(|volume| async {
+            match self.engine.remove_volume(&volume.name).await {
+                Err(error) if !is_missing(&error) => {
+                    tracing::warn!(sandbox = id, volume = volume.name, %error, "a volume that tells of an expiry stays");
+                }
+                _ => {}
+            }
+        });
+        join_all(removals).await;
+    }
+
+    /// The volumes that tell of one sandbox, or of all; none where they are not to be had.
+    pub(in crate::runtime::docker) async fn told_volumes(&self, id: Option<&str>) -> Result<Vec<Volume>, Error> {
+        Ok(self.listed(id).await?.unwrap_or_default())
+    }
+
+    /// The same; nothing where they are not to be had.
+    async fn listed(&self, id: Option<&str>) -> Result<Option<Vec<Volume>>, Error> {
+        let key = labels::EXPIRY_OF;
+        let filter = id.map_or_else(|| key.to_owned(), |id| format!("{key}={id}"));
+        let options = ListVolumesOptions { filters: Some([("label".to_owned(), vec![filter])].into()) };
+        let found = self.engine.within(self.engine.api.list_volumes(Some(options))).await;
+        let Some(found) = self.owner.permits.judge(Call::List, found)? else { return Ok(None) };
+        let mut volumes = found.volumes.unwrap_or_default();
+        // A volume of another name is not a gateway's.
+        volumes.retain(|volume| volume.name.starts_with(PREFIX));
+        Ok(Some(volumes))
+    }
+}

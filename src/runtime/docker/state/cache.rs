@@ -1,0 +1,373 @@
+//! Inspected containers, kept so that listing does not inspect each of them each time, and showing one or proxying to it
+//! asks the engine nothing.
+//!
+//! A list uses a picture only while the event stream is asked for ([`Cache::set_live`]) and only if its own summary shows
+//! the same state. For one sandbox ([`Cache::of`]) there is no summary, so the stream must be open
+//! ([`Cache::subscribed`]): a picture is then as late as the engine's events are. Our own changes are told at once
+//! ([`Cache::stale`]). An inspection that was under way when its container changed is not kept.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    describe::Described,
+    known::{self, Known},
+};
+
+/// Pictures by container id.
+#[derive(Debug, Default)]
+pub(in crate::runtime::docker) struct Cache {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    is_live: bool,
+    is_subscribed: bool,
+    /// How often what was known was thrown away.
+    epoch: u64,
+    /// Changes whenever any container does.
+    last_ticket: u64,
+    slots: HashMap<String, Slot>,
+    /// Containers by the sandbox whose name they bear.
+    named: HashMap<String, String>,
+    /// All containers of sandboxes, pictured or not.
+    known: Known,
+}
+
+#[derive(Debug)]
+struct Slot {
+    ticket: u64,
+    /// The container was started while an inspection was under way.
+    is_started: bool,
+    picture: Option<Arc<Described>>,
+    /// The sandbox under which this container is found in [`Inner::named`].
+    named_after: Option<String>,
+}
+
+impl Slot {
+    fn empty(ticket: u64) -> Self {
+        Self { ticket, is_started: false, picture: None, named_after: None }
+    }
+}
+
+impl Inner {
+    fn next_ticket(&mut self) -> u64 {
+        self.last_ticket += 1;
+        self.last_ticket
+    }
+
+    fn keep(&mut self, container: &str, picture: Arc<Described>) {
+        let Some(slot) = self.slots.get_mut(container) else { return };
+        if slot.is_started && !is_running(&picture) {
+            return;
+        }
+        if picture.is_named {
+            slot.named_after = Some(picture.sandbox.id.clone());
+            self.named.insert(picture.sandbox.id.clone(), container.to_owned());
+        }
+        slot.picture = Some(picture);
+    }
+}
+
+/// Permission to keep the outcome of one inspection, unless the container changes before.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::runtime::docker) struct Ticket(u64);
+
+/// A census that is under way.
+#[derive(Debug)]
+pub(in crate::runtime::docker) struct Census {
+    epoch: u64,
+    ticket: u64,
+    census: known::Census,
+}
+
+impl Cache {
+    /// The picture of a container whose state is `engine_state`.
+    pub(in crate::runtime::docker) fn picture(&self, container: &str, engine_state: &str) -> Option<Arc<Described>> {
+        let inner = self.lock();
+        let picture = inner.slots.get(container).filter(|_| inner.is_live)?.picture.as_ref()?;
+        (picture.engine_state == engine_state).then(|| picture.clone())
+    }
+
+    /// The picture of the container that bears the name of the sandbox `id`, if it is right but for the events' delay.
+    pub(in crate::runtime::docker) fn of(&self, id: &str) -> Option<Arc<Described>> {
+        let inner = self.lock();
+        let slot = inner.slots.get(inner.named.get(id)?).filter(|_| inner.is_subscribed)?;
+        slot.picture.as_ref().filter(|picture| picture.is_named && picture.sandbox.id == id).cloned()
+    }
+
+    /// Whether there surely is no sandbox `id`, but for the events' delay.
+    pub(in crate::runtime::docker) fn lacks(&self, id: &str) -> bool {
+        let inner = self.lock();
+        inner.is_subscribed && inner.known.lacks(id)
+    }
+
+    /// There is a container of the sandbox `id`.
+    pub(in crate::runtime::docker) fn learn(&self, container: &str, id: &str) {
+        self.lock().known.learn(container, id);
+    }
+
+    /// To be called before the engine is asked for all containers of sandboxes.
+    pub(in crate::runtime::docker) fn begin_census(&self) -> Census {
+        let mut inner = self.lock();
+        let is_told = inner.is_subscribed;
+        let ticket = inner.last_ticket;
+        Census { epoch: inner.epoch, ticket, census: inner.known.begin(is_told) }
+    }
+
+    /// Takes over what a census found, as container, sandbox and the engine's name for the state; nothing if it failed.
+    /// Answers how much of it is not what the events told.
+    pub(in crate::runtime::docker) fn end_census(
+        &self,
+        census: &Census,
+        found: Option<Vec<(String, String, String)>>,
+    ) -> usize {
+        let mut inner = self.lock();
+        if inner.epoch != census.epoch {
+            return 0;
+        }
+        let Some(found) = found else { return inner.known.end(&census.census, None) };
+        let is_stale = |inner: &Inner, (container, _, state): &(String, String, String)| {
+            let picture = inner.slots.get(container).filter(|slot| slot.ticket <= census.ticket);
+            picture.and_then(|slot| slot.picture.as_ref()).is_some_and(|picture| picture.engine_state != *state)
+        };
+        let stale: Vec<String> =
+            found.iter().filter(|found| is_stale(&inner, found)).map(|(container, ..)| container.clone()).collect();
+        let pairs: Vec<_> = found.into_iter().map(|(container, id, _)| (container, id)).collect();
+        let surprises = inner.known.end(&census.census, Some(&pairs));
+        drop(inner);
+        stale.iter().for_each(|container| self.stale(container));
+        surprises + stale.len()
+    }
+
+    /// Whether this container was ever of interest: only sandboxes' are.
+    pub(in crate::runtime::docker) fn knows(&self, container: &str) -> bool {
+        self.lock().slots.contains_key(container)
+    }
+
+    /// Whether a container's picture shows it in a network; nothing without a picture.
+    pub(in crate::runtime::docker) fn shows(&self, container: &str, network: &str) -> Option<bool> {
+        let inner = self.lock();
+        Some(inner.slots.get(container)?.picture.as_ref()?.reach.is_in(network))
+    }
+
+    /// To be called before an inspection begins.
+    pub(in crate::runtime::docker) fn begin(&self, container: &str) -> Ticket {
+        let mut inner = self.lock();
+        let fresh = inner.next_ticket();
+        let slot = inner.slots.entry(container.to_owned()).or_insert(Slot::empty(fresh));
+        Ticket(slot.ticket)
+    }
+
+    /// Keeps what an inspection found, if nothing happened to the container since `ticket` was given.
+    pub(in crate::runtime::docker) fn keep(&self, container: &str, ticket: Ticket, picture: Arc<Described>) {
+        let mut inner = self.lock();
+        if inner.slots.get(container).is_some_and(|slot| slot.ticket == ticket.0) {
+            inner.keep(container, picture);
+        }
+    }
+
+    /// To be called before a container is inspected of which only the name is known.
+    pub(in crate::runtime::docker) fn begin_any(&self) -> Ticket {
+        Ticket(self.lock().last_ticket)
+    }
+
+    /// Keeps what an inspection by name found, if nothing happened to any container since `ticket` was given.
+    pub(in crate::runtime::docker) fn keep_found(&self, container: &str, ticket: Ticket, picture: Arc<Described>) {
+        let mut inner = self.lock();
+        if inner.last_ticket == ticket.0 {
+            let fresh = inner.next_ticket();
+            inner.slots.entry(container.to_owned()).or_insert(Slot::empty(fresh));
+            inner.keep(container, picture);
+        }
+    }
+
+    /// The container changed.
+    pub(in crate::runtime::docker) fn stale(&self, container: &str) {
+        let mut inner = self.lock();
+        let ticket = inner.next_ticket();
+        if let Some(slot) = inner.slots.get_mut(container) {
+            *slot = Slot { named_after: slot.named_after.take(), ..Slot::empty(ticket) };
+        }
+    }
+
+    /// The container was started. A picture that shows it running is of after that: only what ended before can be
+    /// started, and its end made the picture before stale. Answers whether an inspection is still to be begun.
+    pub(in crate::runtime::docker) fn started(&self, container: &str) -> bool {
+        let mut inner = self.lock();
+        let Some(slot) = inner.slots.get_mut(container) else {
+            inner.next_ticket();
+            return true;
+        };
+        let is_right = slot.picture.as_ref().is_none_or(|picture| is_running(picture));
+        slot.is_started = true;
+        drop(inner);
+        if !is_right {
+            self.stale(container);
+        }
+        !is_right
+    }
+
+    /// The container is gone.
+    pub(in crate::runtime::docker) fn forget(&self, container: &str) {
+        let mut inner = self.lock();
+        inner.next_ticket();
+        inner.known.forget(container);
+        let id = inner.slots.remove(container).and_then(|slot| slot.named_after);
+        if let Some(id) = id.filter(|id| inner.named.get(id).is_some_and(|named| named == container)) {
+            inner.named.remove(&id);
+        }
+    }
+
+    /// Whether changes are being told from now on. What was known before counts no more.
+    pub(in crate::runtime::docker) fn set_live(&self, is_live: bool) {
+        let mut inner = self.lock();
+        inner.next_ticket();
+        *inner = Inner { is_live, last_ticket: inner.last_ticket, epoch: inner.epoch + 1, ..Inner::default() };
+    }
+
+    /// The engine has begun to tell changes.
+    pub(in crate::runtime::docker) fn subscribed(&self) {
+        self.lock().is_subscribed = true;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_running(picture: &Described) -> bool {
+    picture.engine_state == "running"
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+
+    use super::*;
+    use crate::runtime::docker::engine::labels;
+
+    fn picture() -> Arc<Described> {
+        in_state(ContainerSummaryStateEnum::RUNNING)
+    }
+
+    fn in_state(state: ContainerSummaryStateEnum) -> Arc<Described> {
+        let summary = ContainerSummary {
+            labels: Some([(labels::ID.to_owned(), "x".to_owned())].into()),
+            state: Some(state),
+            ..Default::default()
+        };
+        Arc::new(Described::from_summary(&summary).unwrap())
+    }
+
+    #[test]
+    fn keeps_pictures_of_the_same_state_while_live() {
+        let cache = Cache::default();
+        cache.set_live(true);
+        let ticket = cache.begin("c");
+        cache.keep("c", ticket, picture());
+        assert!(cache.picture("c", "running").is_some());
+        assert!(cache.picture("c", "exited").is_none());
+        cache.set_live(false);
+        assert!(cache.picture("c", "running").is_none());
+    }
+
+    #[test]
+    fn drops_an_inspection_that_a_change_overtook() {
+        let cache = Cache::default();
+        cache.set_live(true);
+        let ticket = cache.begin("c");
+        cache.stale("c");
+        cache.keep("c", ticket, picture());
+        assert!(cache.picture("c", "running").is_none());
+        let ticket = cache.begin("c");
+        cache.forget("c");
+        cache.keep("c", ticket, picture());
+        assert!(cache.picture("c", "running").is_none());
+    }
+
+    #[test]
+    fn a_start_that_is_told_late_costs_no_picture() {
+        let cache = Cache::default();
+        cache.set_live(true);
+        assert!(cache.started("c"), "nobody is about to inspect it");
+        let ticket = cache.begin("c");
+        assert!(!cache.started("c"));
+        cache.keep("c", ticket, in_state(ContainerSummaryStateEnum::CREATED));
+        assert!(cache.picture("c", "created").is_none(), "that was before the start");
+        cache.keep("c", ticket, picture());
+        assert!(!cache.started("c"));
+        assert!(cache.picture("c", "running").is_some());
+        cache.stale("c");
+        let ticket = cache.begin("c");
+        cache.keep("c", ticket, in_state(ContainerSummaryStateEnum::EXITED));
+        assert!(cache.started("c"));
+        assert!(cache.picture("c", "exited").is_none());
+    }
+
+    fn named() -> Arc<Described> {
+        Arc::new(Described { is_named: true, ..Described::clone(&picture()) })
+    }
+
+    #[test]
+    fn a_sandbox_is_found_by_its_id_once_the_engine_tells_changes() {
+        let cache = Cache::default();
+        cache.set_live(true);
+        let ticket = cache.begin_any();
+        cache.keep_found("c", ticket, named());
+        assert!(cache.of("x").is_none(), "a change might not be told yet");
+        cache.subscribed();
+        assert!(cache.of("x").is_some() && cache.of("y").is_none());
+        cache.stale("c");
+        assert!(cache.of("x").is_none());
+        let ticket = cache.begin("c");
+        cache.keep("c", ticket, picture());
+        assert!(cache.of("x").is_none(), "a container of another name is not the sandbox's");
+        let ticket = cache.begin("c");
+        cache.keep("c", ticket, named());
+        assert!(cache.of("x").is_some());
+        cache.forget("c");
+        assert!(cache.of("x").is_none() && cache.lock().named.is_empty());
+    }
+
+    #[test]
+    fn an_inspection_by_name_is_kept_unless_anything_changed() {
+        let cache = Cache::default();
+        cache.set_live(true);
+        cache.subscribed();
+        let changes: [fn(&Cache); 3] =
+            [|cache| cache.stale("other"), |cache| cache.forget("other"), |cache| assert!(cache.started("c"))];
+        for change in changes {
+            let ticket = cache.begin_any();
+            change(&cache);
+            cache.keep_found("c", ticket, named());
+            assert!(cache.of("x").is_none());
+        }
+    }
+
+    #[test]
+    fn a_new_container_of_the_same_name_outlives_the_old_one_s_end() {
+        let cache = Cache::default();
+        cache.set_live(true);
+        cache.subscribed();
+        for container in ["old", "new"] {
+            let ticket = cache.begin(container);
+            cache.keep(container, ticket, named());
+        }
+        cache.forget("old");
+        assert!(cache.of("x").is_some());
+    }
+
+    #[test]
+    fn two_inspections_at_once_are_both_welcome() {
+        let cache = Cache::default();
+        cache.set_live(true);
+        let (first, second) = (cache.begin("c"), cache.begin("c"));
+        cache.keep("c", second, picture());
+        cache.keep("c", first, picture());
+        assert!(cache.picture("c", "running").is_some());
+    }
+}

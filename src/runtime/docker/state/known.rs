@@ -1,0 +1,161 @@
+//! Which sandboxes the engine has, by their ids alone: what tells without an engine call that there is none.
+//!
+//! Containers are learnt from the engine's events, from creations here, and from censuses: lists of all containers that
+//! have a sandbox's label. A census that began after the engine had begun to tell its events makes the knowledge complete.
+//! What happens while a census is under way counts more than what it finds, which may be older.
+
+use std::collections::HashMap;
+
+/// Containers and the sandboxes that they belong to.
+#[derive(Debug, Default)]
+pub(in crate::runtime::docker) struct Known {
+    /// Counts what happens.
+    clock: u64,
+    is_complete: bool,
+    containers: HashMap<String, Container>,
+    /// How many containers a sandbox has.
+    ids: HashMap<String, usize>,
+    /// Containers that went while a census was under way, and when.
+    gone: HashMap<String, u64>,
+    /// How many censuses are under way.
+    under_way: usize,
+}
+
+#[derive(Debug)]
+struct Container {
+    id: String,
+    since: u64,
+}
+
+/// A census that is under way.
+#[derive(Debug)]
+pub(in crate::runtime::docker) struct Census {
+    began: u64,
+    is_of_all: bool,
+}
+
+impl Known {
+    /// Whether there surely is no such sandbox.
+    pub(in crate::runtime::docker) fn lacks(&self, id: &str) -> bool {
+        self.is_complete && !self.ids.contains_key(id)
+    }
+
+    /// There is a container of the sandbox `id`.
+    pub(in crate::runtime::docker) fn learn(&mut self, container: &str, id: &str) {
+        self.clock += 1;
+        self.gone.remove(container);
+        let since = self.clock;
+        let old = self.containers.insert(container.to_owned(), Container { id: id.to_owned(), since });
+        *self.ids.entry(id.to_owned()).or_default() += 1;
+        old.into_iter().for_each(|old| self.lose(&old.id));
+    }
+
+    /// The container is gone.
+    pub(in crate::runtime::docker) fn forget(&mut self, container: &str) {
+        self.clock += 1;
+        if self.under_way > 0 {
+            self.gone.insert(container.to_owned(), self.clock);
+        }
+        if let Some(old) = self.containers.remove(container) {
+            self.lose(&old.id);
+        }
+    }
+
+    /// To be called before the engine is asked for all. `is_told` tells that it tells its changes already.
+    pub(in crate::runtime::docker) fn begin(&mut self, is_told: bool) -> Census {
+        self.under_way += 1;
+        Census { began: self.clock, is_of_all: is_told }
+    }
+
+    /// Takes over what a census found, as containers and sandboxes; nothing if it failed. Answers how many containers it
+    /// found of which the events had said nothing. What it misses is no surprise: a container that has a sandbox's label
+    /// from its image is created like any other, and no sandbox.
+    pub(in crate::runtime::docker) fn end(&mut self, census: &Census, found: Option<&[(String, String)]>) -> usize {
+        self.under_way = self.under_way.saturating_sub(1);
+        let surprises = found.map_or(0, |found| self.take_over(census, found));
+        if self.under_way == 0 {
+            self.gone.clear();
+        }
+        surprises
+    }
+
+    fn take_over(&mut self, census: &Census, found: &[(String, String)]) -> usize {
+        let mut surprises = 0;
+        for (container, id) in found {
+            let went = self.gone.get(container).is_some_and(|at| *at > census.began);
+            if !went && self.containers.get(container).is_none_or(|known| known.id != *id) {
+                surprises += 1;
+                self.learn(container, id);
+            }
+        }
+        let found: std::collections::HashSet<&str> = found.iter().map(|(container, _)| container.as_str()).collect();
+        let is_missing = |(container, known): &(&String, &Container)| {
+            known.since <= census.began && !found.contains(container.as_str())
+        };
+        let missing: Vec<String> = self.containers.iter().filter(is_missing).map(|(name, _)| name.clone()).collect();
+        missing.iter().for_each(|container| self.forget(container));
+        let is_first = !self.is_complete;
+        self.is_complete |= census.is_of_all;
+        if is_first { 0 } else { surprises }
+    }
+
+    fn lose(&mut self, id: &str) {
+        if let Some(count) = self.ids.get_mut(id) {
+            *count -= 1;
+            if *count == 0 {
+                self.ids.remove(id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(container, id)| ((*container).to_owned(), (*id).to_owned())).collect()
+    }
+
+    fn complete(pairs: &[(&str, &str)]) -> Known {
+        let mut known = Known::default();
+        let census = known.begin(true);
+        known.end(&census, Some(&found(pairs)));
+        known
+    }
+
+    #[test]
+    fn nothing_is_surely_missing_before_a_census_that_began_while_changes_were_told() {
+        let mut known = Known::default();
+        assert!(!known.lacks("x"));
+        let (early, failed) = (known.begin(false), known.begin(true));
+        known.end(&early, Some(&[]));
+        known.end(&failed, None);
+        assert!(!known.lacks("x"));
+        let census = known.begin(true);
+        known.end(&census, Some(&found(&[("c", "x")])));
+        assert!(!known.lacks("x") && known.lacks("y"));
+    }
+
+    #[test]
+    fn what_happens_meanwhile_counts_more_than_a_census() {
+        let mut known = complete(&[("old", "a"), ("lost", "b")]);
+        let census = known.begin(true);
+        known.learn("new", "c");
+        known.forget("old");
+        assert_eq!(known.end(&census, Some(&found(&[("old", "a"), ("late", "d")]))), 1, "'late'");
+        assert!(known.lacks("a") && known.lacks("b") && !known.lacks("c") && !known.lacks("d"));
+        assert!(known.gone.is_empty());
+    }
+
+    #[test]
+    fn a_sandbox_is_there_as_long_as_one_of_its_containers() {
+        let mut known = complete(&[("one", "x"), ("two", "x")]);
+        known.learn("one", "x");
+        known.forget("two");
+        assert!(!known.lacks("x"));
+        known.forget("one");
+        known.forget("one");
+        assert!(known.lacks("x") && known.ids.is_empty() && known.containers.is_empty());
+    }
+}

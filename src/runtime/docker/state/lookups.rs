@@ -1,0 +1,151 @@
+//! Engine calls for sandboxes that the cache does not know, shared and bounded: requests that need no key cause them.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bollard::errors::Error;
+use tokio::sync::Semaphore;
+
+use super::{describe::Described, find::query_failed};
+use crate::error::{ErrorKind, RuntimeError};
+use crate::runtime::docker::locks::Locks;
+
+/// How many are asked for at the same time.
+const AT_ONCE: usize = 16;
+
+/// How many requests may wait for an answer; more are refused at once.
+const WAITING: usize = 2048;
+
+type Outcome = Result<Arc<Described>, RuntimeError>;
+
+/// What is being asked for, by sandbox.
+#[derive(Debug)]
+pub(in crate::runtime::docker) struct Lookups {
+    /// The latest outcome and when it was begun to be asked for, as long as somebody waits.
+    turns: Locks<Option<(Instant, Outcome)>>,
+    at_once: Semaphore,
+    waiting: AtomicUsize,
+}
+
+impl Default for Lookups {
+    fn default() -> Self {
+        Self { turns: Locks::default(), at_once: Semaphore::new(AT_ONCE), waiting: AtomicUsize::new(0) }
+    }
+}
+
+/// Counts a request for as long as it waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Lookups {
+    /// What `cached` gives once it is this caller's turn, else what a look gives that was begun after this call: that of
+    /// another caller, or `look`'s. So at most two are made however many ask, and none is older than the question.
+    ///
+    /// # Errors
+    /// Those of `look`, or that it took longer than `timeout`, or that too many wait.
+    pub(in crate::runtime::docker) async fn share<F: Future<Output = Outcome>>(
+        &self,
+        id: &str,
+        timeout: Duration,
+        cached: impl Fn() -> Option<Arc<Described>>,
+        look: impl FnOnce() -> F,
+    ) -> Outcome {
+        let asked = Instant::now();
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            let text = "Failed to query sandbox containers: too many requests wait for the engine. Try again.";
+            return Err(RuntimeError::new(ErrorKind::QueryOverloaded, text));
+        }
+        let _waiting = Waiting(&self.waiting);
+        let shared = async {
+            let mut turn = self.turns.turn(id).await;
+            if let Some(picture) = cached() {
+                return Ok(picture);
+            }
+            if let Some((_, outcome)) = turn.kept().as_ref().filter(|(begun, _)| *begun >= asked) {
+                return outcome.clone();
+            }
+            // It is never closed.
+            let _permit = self.at_once.acquire().await;
+            let begun = Instant::now();
+            let outcome = look().await;
+            *turn.kept() = Some((begun, outcome.clone()));
+            outcome
+        };
+        let late = |_| Err(query_failed(Error::RequestTimeoutError));
+        tokio::time::timeout(timeout, shared).await.unwrap_or_else(late)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    async fn missing(count: &AtomicUsize) -> Outcome {
+        count.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Err(RuntimeError::not_found("x"))
+    }
+
+    #[tokio::test]
+    async fn however_many_ask_for_a_sandbox_two_calls_are_made_at_most() {
+        let (lookups, count) = (Lookups::default(), AtomicUsize::new(0));
+        let all = (0..500).map(|_| lookups.share("x", LONG, || None, || missing(&count)));
+        assert!(join_all(all).await.iter().all(Result::is_err));
+        assert!(count.load(Ordering::SeqCst) <= 2, "{count:?}");
+    }
+
+    #[tokio::test]
+    async fn nobody_is_told_what_was_asked_before_the_question() {
+        let (lookups, begun) = (Arc::new(Lookups::default()), Arc::new(Mutex::new(Vec::new())));
+        let look = |begun: Arc<Mutex<Vec<Instant>>>| async move {
+            begun.lock().unwrap().push(Instant::now());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Err(RuntimeError::not_found("x"))
+        };
+        let first = lookups.share("x", LONG, || None, || look(begun.clone()));
+        let second = async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let asked = Instant::now();
+            let _ = lookups.share("x", LONG, || None, || look(begun.clone())).await;
+            asked
+        };
+        let (_, asked) = tokio::join!(first, second);
+        assert!(*begun.lock().unwrap().last().unwrap() >= asked);
+    }
+
+    #[tokio::test]
+    async fn calls_waiters_and_time_are_bounded() {
+        let (lookups, running, most) = (Lookups::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+        let look = async || -> Outcome {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            running.fetch_sub(1, Ordering::SeqCst);
+            Err(RuntimeError::not_found("x"))
+        };
+        let ids: Vec<String> = (0..WAITING + 10).map(|n| n.to_string()).collect();
+        let all = join_all(ids.iter().map(|id| lookups.share(id, LONG, || None, &look))).await;
+        let refused = all.iter().filter(|one| one.as_ref().is_err_and(|e| e.kind == ErrorKind::QueryOverloaded));
+        assert_eq!((refused.count(), most.into_inner()), (10, AT_ONCE));
+        assert_eq!(lookups.waiting.load(Ordering::SeqCst), 0);
+        let hangs = lookups.share("x", Duration::from_millis(20), || None, std::future::pending);
+        assert_eq!(hangs.await.unwrap_err().kind, ErrorKind::QueryTimedOut);
+    }
+}
