@@ -10,7 +10,10 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::OFlags;
+use rustix::{
+    fs::{FlockOperation, OFlags, flock},
+    io::Errno,
+};
 
 /// Makes opening a pipe or a terminal return at once.
 pub fn at_once(options: &mut OpenOptions) -> &mut OpenOptions {
@@ -33,6 +36,19 @@ pub fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<(File, Me
 /// It cannot be opened, or is not a regular file.
 pub fn open(path: &Path) -> io::Result<(File, Metadata)> {
     open_with(OpenOptions::new().read(true), path)
+}
+
+/// Takes an open file's lock (`flock(2)`), which is given back when the file is closed. `false` if another program or another
+/// open file has it.
+///
+/// # Errors
+/// The file system has no locks, or does not answer.
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// All of a regular file.
@@ -78,5 +94,14 @@ mod tests {
             assert_eq!(read(&path, 3).unwrap_err().to_string(), "it is not a regular file", "{}", path.display());
         }
         assert!(open_with(OpenOptions::new().append(true), &at("pipe")).is_err());
+    }
+
+    #[test]
+    fn one_open_file_at_a_time_has_the_lock() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let (first, second) = (open(path.path()).unwrap().0, open(path.path()).unwrap().0);
+        assert!(try_lock(&first).unwrap() && !try_lock(&second).unwrap());
+        drop(first);
+        assert!(try_lock(&second).unwrap());
     }
 }

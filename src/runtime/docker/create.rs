@@ -36,14 +36,13 @@ use self::{
 };
 use crate::runtime::docker::{
     Inner,
-    engine::{Created, is_missing, is_refusal, mask, status, text},
+    engine::{Created, is_missing, is_refusal, mask, names, status, text},
     logs::log_config,
     ports::{
         Reservation, is_clash, named,
         published::{EGRESS, EXECD, HTTP, HostPorts, WINDOWS},
     },
-    sidecar,
-    state::{describe::container_name, find::query_failed},
+    state::find::query_failed,
     volumes::Mounts,
 };
 
@@ -55,7 +54,7 @@ const ROLLBACKS: usize = 3;
 
 /// The longest that one such removal is waited for, with a client that waits. What stays is looked after by `creations` and
 /// `leftovers`.
-pub(super) const ROLLBACK: Duration = Duration::from_secs(10);
+const ROLLBACK: Duration = Duration::from_secs(10);
 
 /// How long a creation waits for its sandbox's entry in the list's cache.
 const LOOK: Duration = Duration::from_secs(1);
@@ -277,7 +276,7 @@ impl Inner {
         }
         let created_by = &self.owner.signature(id);
         let body = body(&Parts { plan, id, inherited, ports, mounts, sidecar: sidecar.as_ref(), options, created_by });
-        let container = self.engine.create(&container_name(id), plan.pinned(), body).await?;
+        let container = self.engine.create(&names::sandbox(id), plan.pinned(), body).await?;
         // A request for it that comes next must not be told that there is no such sandbox.
         self.cache.learn(&container.id, id);
         if !is_deposited {
@@ -294,7 +293,7 @@ impl Inner {
     async fn deposit(&self, making: &Making<'_>) -> Result<(), Failure> {
         let Making { plan, id, platform, archive, mounts, .. } = making;
         if has_runtime_volume(plan, &self.options) {
-            self.create_volume(&sidecar::runtime_volume(id)).await?;
+            self.create_volume(&names::runtime_volume(id)).await?;
         }
         let probe = self.probe(id, mounts).await?;
         let deposit = Deposit {
@@ -339,15 +338,15 @@ impl Inner {
     /// Removes what a failed attempt left. By name, since the engine may have made things and not said so. Tells whether the
     /// engine can make nothing more of it.
     async fn roll_back(&self, plan: &Plan, id: &str, failure: &Failure) -> bool {
-        let names = (container_name(id), sidecar::name(id));
+        let names = (names::sandbox(id), names::sidecar(id));
         let sandbox = self.insist(id, || self.engine.remove(&names.0)).await;
         let sidecar = match &plan.sidecar {
             Some(_) => self.insist(id, || self.engine.remove(&names.1)).await,
             None => Removal::Missing,
         };
         let volumes = [
-            has_runtime_volume(plan, &self.options).then(|| sidecar::runtime_volume(id)),
-            plan.windows.as_ref().map(|_| windows::oem_volume(id)),
+            has_runtime_volume(plan, &self.options).then(|| names::runtime_volume(id)),
+            plan.windows.as_ref().map(|_| names::oem_volume(id)),
         ];
         let mut stays = [&sandbox, &sidecar].contains(&&Removal::Stays);
         for name in volumes.into_iter().flatten() {

@@ -4,6 +4,7 @@ pub mod client_config;
 pub mod endpoint;
 pub(super) mod labels;
 pub(super) mod mask;
+pub(super) mod names;
 pub(super) mod operation;
 pub(super) mod outage;
 pub(super) mod provenance;

@@ -10,9 +10,10 @@ use crate::{
     secret::Secret,
 };
 
-use crate::runtime::docker::{engine::client_config::ClientConfig, lifecycle::owner::MARK};
+use crate::runtime::docker::engine::{client_config::ClientConfig, names::OWNER_MARK};
 
-use crate::runtime::docker::volumes::STAGE_ROOT;
+/// Where volumes are staged on a host. `/run` is root's and in memory on every Linux (FHS 3.0, 3.15).
+const STAGE_ROOT: &str = "/run/opensandbox-gateway/mounts";
 
 /// The settings of the Docker runtime (config.md, `[docker]`, `[runtime]` and `[server]`). Without a `Debug` form, since
 /// the environment may hold secrets.
@@ -123,7 +124,7 @@ impl Default for DockerOptions {
             state_dir: env::home_dir().unwrap_or_default().join(".opensandbox"),
             calls: BackendCalls::default(),
             expiry: None,
-            owner_mark: MARK.to_owned(),
+            owner_mark: OWNER_MARK.to_owned(),
             log_driver: None,
             log_opts: BTreeMap::new(),
         }

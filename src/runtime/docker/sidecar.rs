@@ -40,16 +40,6 @@ pub(super) struct Sidecar {
     pub(super) token: Secret,
 }
 
-/// The name of a sandbox's sidecar.
-pub(super) fn name(id: &str) -> String {
-    format!("sandbox-egress-{id}")
-}
-
-/// The engine's volume that a sandbox shares with its sidecar.
-pub(super) fn runtime_volume(id: &str) -> String {
-    format!("opensandbox-runtime-{id}")
-}
-
 /// Whether a request's network policy can be enforced.
 ///
 /// # Errors

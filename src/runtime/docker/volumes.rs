@@ -39,7 +39,6 @@ pub(super) use self::{
     checks::Checks,
     pin::{Probe, is_unseen, unseen},
     place::plain,
-    stage::ROOT as STAGE_ROOT,
 };
 use self::{
     ossfs::Buckets,

@@ -10,10 +10,10 @@ use crate::model::{labels::RESERVED_PREFIX, quantity::Gpus};
 use super::{plan::Plan, windows};
 use crate::runtime::docker::{
     DockerOptions,
-    engine::labels,
+    engine::{labels, names},
     logs::log_config::log_config,
     ports::published::{EXECD, HTTP, HostPorts},
-    sidecar::{self, Sidecar},
+    sidecar::Sidecar,
     volumes::{Mounts, plain},
 };
 
@@ -74,7 +74,7 @@ fn all_labels(parts: &Parts<'_>) -> HashMap<String, String> {
     set(labels::HTTP_PORT, port(HTTP));
     set(labels::EGRESS_TOKEN, parts.sidecar.map(|sidecar| sidecar.token.expose().to_owned()));
     let list = |list: Vec<String>| (!list.is_empty()).then(|| json!(list).to_string());
-    let runtime_volume = has_runtime_volume(parts.plan, parts.options).then(|| sidecar::runtime_volume(parts.id));
+    let runtime_volume = has_runtime_volume(parts.plan, parts.options).then(|| names::runtime_volume(parts.id));
     set(labels::MANAGED_BY, list(parts.mounts.managed.iter().cloned().chain(runtime_volume).collect()));
     set(labels::BUCKETS, list(parts.mounts.buckets.clone()));
     set(labels::BUCKET_MARKS, list(parts.mounts.marks.clone()));
@@ -153,7 +153,7 @@ pub(in crate::runtime::docker) fn execd_bind(plan: &Plan, options: &DockerOption
 }
 
 fn runtime_bind(id: &str) -> String {
-    format!("{}:{FOLDER}:rw", sidecar::runtime_volume(id))
+    format!("{}:{FOLDER}:rw", names::runtime_volume(id))
 }
 
 fn is_at_folder(bind: &str) -> bool {
@@ -208,7 +208,7 @@ mod tests {
 
     use super::super::plan::Draft;
     use super::*;
-    use crate::runtime::docker::ports::Ports;
+    use crate::runtime::docker::{ports::Ports, sidecar};
 
     fn plan(change: impl FnOnce(&mut CreateRequest)) -> Plan {
         let mut request = CreateRequest {

@@ -27,12 +27,9 @@ use crate::{
 };
 
 use super::image;
-use crate::runtime::docker::engine::{Created, Engine, is_missing, platform_text, text};
+use crate::runtime::docker::engine::{Created, Engine, is_missing, names::EXECD_PREFIX, platform_text, text};
 
 pub(in crate::runtime::docker) use self::deposit::Deposit;
-
-/// The name of a container that execd is read from or brought by, before a random UUID.
-pub(in crate::runtime::docker) const NAME_PREFIX: &str = "sandbox-execd-";
 
 /// The longest wait for the removal of such a container. What it does not end in is a leftover.
 const DISCARD: Duration = Duration::from_secs(10);
@@ -159,7 +156,7 @@ async fn fetch(
 
 /// A name for a container that is made for a moment and never started.
 pub(in crate::runtime::docker) fn helper_name() -> String {
-    format!("{NAME_PREFIX}{}", Uuid::new_v4())
+    format!("{EXECD_PREFIX}{}", Uuid::new_v4())
 }
 
 /// What such a container would run.

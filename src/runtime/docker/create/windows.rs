@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use bollard::models::{ContainerCreateBody, DeviceMapping};
 
 use crate::error::{ErrorKind, RuntimeError};
+use crate::runtime::docker::engine::names;
 
 /// Devices of the host that the virtual machine needs.
 const DEVICES: [&str; 2] = ["/dev/kvm", "/dev/net/tun"];
@@ -93,12 +94,7 @@ pub(in crate::runtime::docker) fn adapt(body: &mut ContainerCreateBody, id: &str
 
 /// The volume at its place, in the engine's form.
 pub(in crate::runtime::docker) fn oem_bind(id: &str) -> String {
-    format!("{}:{FOLDER}:rw", oem_volume(id))
-}
-
-/// The engine's volume that hands files over to the installation.
-pub(in crate::runtime::docker) fn oem_volume(id: &str) -> String {
-    format!("opensandbox-win-oem-{id}")
+    format!("{}:{FOLDER}:rw", names::oem_volume(id))
 }
 
 fn device(path: &str) -> DeviceMapping {

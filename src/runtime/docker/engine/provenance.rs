@@ -23,8 +23,7 @@ use futures_util::{StreamExt, stream};
 
 use crate::model::labels::RESERVED_PREFIX;
 
-use super::{Engine, is_missing, labels};
-use crate::runtime::docker::{sidecar, state::describe::container_name};
+use super::{Engine, is_missing, labels, names};
 
 /// The labels that make a container a sandbox or a sidecar, or have a deletion remove more than the container. The rest of
 /// what an image brings only shows. `manual-cleanup` is not among them: a restored sandbox may have asked for it again.
@@ -178,10 +177,10 @@ fn disown(labels: &mut HashMap<String, String>, image: Option<&HashMap<String, S
         return;
     }
     let is_called = |name: String| names.iter().any(|known| known.strip_prefix('/') == Some(name.as_str()));
-    if !labels.get(labels::ID).is_some_and(|id| is_called(container_name(id))) {
+    if !labels.get(labels::ID).is_some_and(|id| is_called(names::sandbox(id))) {
         labels.remove(labels::ID);
     }
-    if !labels.get(labels::SIDECAR_FOR).is_some_and(|id| is_called(sidecar::name(id))) {
+    if !labels.get(labels::SIDECAR_FOR).is_some_and(|id| is_called(names::sidecar(id))) {
         labels.remove(labels::SIDECAR_FOR);
     }
 }

@@ -18,19 +18,13 @@ use std::{
 };
 
 use bollard::{errors::Error, models::ContainerSummary};
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
-};
 use tokio::{sync::Notify, task::spawn_blocking};
 
 use super::{leftovers, owner::Identity};
 use crate::regular_file;
 use crate::runtime::docker::{
     Inner,
-    engine::{labels, text},
-    sidecar,
-    state::{describe::container_name, find::is_plausible_id},
+    engine::{labels, names, text},
 };
 
 /// How long a container may take to appear.
@@ -93,7 +87,7 @@ impl Creations {
 
     /// The engine has made or started a container of this name.
     pub(in crate::runtime::docker) fn appeared(&self, container: &str) {
-        if sandbox_of(container).is_some_and(|id| self.has_given_up(id)) {
+        if names::sandbox_of(container).is_some_and(|id| self.has_given_up(id)) {
             self.woken.notify_one();
         }
     }
@@ -107,7 +101,7 @@ impl Creations {
         for entry in entries {
             let entry = entry?;
             let Ok(id) = entry.file_name().into_string() else { continue };
-            if !is_plausible_id(&id) {
+            if !names::is_plausible_id(&id) {
                 if id.starts_with(BESIDE) {
                     remove_abandoned(&entry.path())?;
                 }
@@ -148,7 +142,7 @@ impl Note {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let path = folder.join(id);
         let file = tempfile::Builder::new().prefix(BESIDE).tempfile_in(folder)?;
-        if !lock(file.as_file())? {
+        if !regular_file::try_lock(file.as_file())? {
             return Err(io::Error::other("another program has locked it"));
         }
         let file = file.persist_noclobber(&path).map_err(|error| error.error)?;
@@ -253,14 +247,9 @@ fn of_creation(container: &ContainerSummary) -> Option<(&str, Appeared<'_>)> {
     let labels = container.labels.as_ref()?;
     let id = labels::value(labels, labels::ID).or_else(|| labels::value(labels, labels::SIDECAR_FOR))?;
     let is_named = |own: &str| container.names.iter().flatten().any(|name| name.strip_prefix('/') == Some(own));
-    let is_sidecar = is_named(&sidecar::name(id));
+    let is_sidecar = is_named(&names::sidecar(id));
     let appeared = Appeared { container: container.id.as_deref()?, is_sidecar };
-    (is_sidecar || is_named(&container_name(id))).then_some((id, appeared))
-}
-
-/// The sandbox that a container with this name would belong to.
-fn sandbox_of(container: &str) -> Option<&str> {
-    container.strip_prefix("sandbox-egress-").or_else(|| container.strip_prefix("sandbox-"))
+    (is_sidecar || is_named(&names::sandbox(id))).then_some((id, appeared))
 }
 
 /// Since when there is a note that nobody holds; nothing if somebody does, or its creation has ended.
@@ -275,7 +264,7 @@ fn left(note: &Path) -> io::Result<Option<SystemTime>> {
 /// Whether an opened note is held by nobody, so that this holds it now. One that has lost its name meanwhile has ended, and the
 /// sandbox is somebody's.
 fn is_left(file: &File) -> io::Result<bool> {
-    Ok(lock(file)? && file.metadata()?.nlink() > 0)
+    Ok(regular_file::try_lock(file)? && file.metadata()?.nlink() > 0)
 }
 
 /// Removes a file that was to become a note, of a server that was killed before.
@@ -285,15 +274,6 @@ fn remove_abandoned(path: &Path) -> io::Result<()> {
         found => found?.modified()?,
     };
     if age(since) >= ABANDONED { remove(path) } else { Ok(()) }
-}
-
-/// Takes a note's lock; not if another server has it.
-pub(in crate::runtime::docker) fn lock(file: &File) -> io::Result<bool> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(true),
-        Err(Errno::WOULDBLOCK) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -415,7 +395,7 @@ mod tests {
         assert_eq!(of_creation(&container("/sandbox-y", labels::ID, "x")), None);
         assert_eq!(of_creation(&container("/sandbox-x", "other", "x")), None);
         assert_eq!(
-            (sandbox_of("sandbox-x"), sandbox_of("sandbox-egress-x"), sandbox_of("x")),
+            (names::sandbox_of("sandbox-x"), names::sandbox_of("sandbox-egress-x"), names::sandbox_of("x")),
             (Some("x"), Some("x"), None)
         );
     }

@@ -9,13 +9,8 @@ use crate::error::{ErrorKind, RuntimeError};
 
 use crate::runtime::docker::{
     Inner,
-    create::windows,
-    engine::{is_missing, labels, status, text},
-    sidecar,
-    state::{
-        describe::container_name,
-        find::{find, is_named, is_plausible_id, label},
-    },
+    engine::{is_missing, labels, names, status, text},
+    state::find::{find, is_named, label},
 };
 
 /// The longest wait for a removal that another caller began.
@@ -32,7 +27,7 @@ impl Inner {
         match find(&self.engine, id).await {
             Ok(container) => self.remove(id, &container).await,
             Err(error) => {
-                if error.kind == ErrorKind::SandboxNotFound && is_plausible_id(id) {
+                if error.kind == ErrorKind::SandboxNotFound && names::is_plausible_id(id) {
                     self.remove_orphaned(id).await;
                 }
                 Err(error)
@@ -45,7 +40,7 @@ impl Inner {
     pub(in crate::runtime::docker) async fn remove_orphaned(&self, id: &str) {
         self.remove_sidecar(id).await;
         self.remove_runtime_volume(id).await;
-        warn_unless_missing(id, "OEM volume", self.engine.remove_volume(&windows::oem_volume(id)).await);
+        warn_unless_missing(id, "OEM volume", self.engine.remove_volume(&names::oem_volume(id)).await);
         self.forget_told(id).await;
         self.unstage(id).await;
         self.remove_files(id).await;
@@ -67,7 +62,7 @@ impl Inner {
             let text = format!(
                 "Failed to delete sandbox container: the container '{name}' carries the sandbox's label, but not the \
                  name '{}', so it may be somebody else's. Remove it by hand, or give it that name.",
-                container_name(id)
+                names::sandbox(id)
             );
             return Err(RuntimeError::new(ErrorKind::DeleteFailed, text));
         }
@@ -93,11 +88,11 @@ impl Inner {
             self.remove_runtime_volume(id).await;
         }
         if belongings.windows {
-            warn_unless_missing(id, "OEM volume", self.engine.remove_volume(&windows::oem_volume(id)).await);
+            warn_unless_missing(id, "OEM volume", self.engine.remove_volume(&names::oem_volume(id)).await);
         }
         self.unstage(id).await;
         self.release_buckets(id, &belongings.buckets).await;
-        let is_gone = |name: &String| belongings.sidecar && *name == sidecar::runtime_volume(id);
+        let is_gone = |name: &String| belongings.sidecar && *name == names::runtime_volume(id);
         let volumes = belongings.volumes.iter().filter(|name| !is_gone(name));
         join_all(volumes.map(|name| self.remove_managed_volume(id, name))).await;
     }
@@ -126,7 +121,7 @@ impl Inner {
 
     /// Removes the container with a sidecar's name, if it is this sandbox's sidecar.
     async fn remove_sidecar(&self, id: &str) {
-        let name = sidecar::name(id);
+        let name = names::sidecar(id);
         let removed = match self.engine.inspect(&name).await {
             Ok(container) if label(&container, labels::SIDECAR_FOR) == Some(id) => self.engine.remove(&name).await,
             Ok(_) => Ok(()),
@@ -136,7 +131,7 @@ impl Inner {
     }
 
     pub(in crate::runtime::docker) async fn remove_runtime_volume(&self, id: &str) {
-        let removed = self.engine.remove_volume(&sidecar::runtime_volume(id)).await;
+        let removed = self.engine.remove_volume(&names::runtime_volume(id)).await;
         warn_unless_missing(id, "runtime volume", removed);
     }
 }

@@ -13,10 +13,7 @@ use uuid::Uuid;
 
 use crate::runtime::docker::{
     Inner,
-    create::{execd, windows},
-    engine::{is_missing, is_refusal, labels, status},
-    sidecar,
-    state::find::is_plausible_id,
+    engine::{is_missing, is_refusal, labels, names, status},
 };
 
 /// How old a container or a volume must be: another server may be making a younger one's sandbox right now.
@@ -48,7 +45,7 @@ async fn find_volumes(inner: &Inner) -> Result<Vec<OwnVolume>, Error> {
     let engine = &inner.engine;
     let Some(now) = engine.now().await? else { return Ok(Vec::new()) };
     // Parts of names, which the engine's filter finds.
-    let names = [sidecar::runtime_volume(""), windows::oem_volume("")];
+    let names = [names::runtime_volume(""), names::oem_volume("")];
     let filters = Some([("name".to_owned(), names.to_vec())].into());
     let volumes = engine.within(engine.api.list_volumes(Some(ListVolumesOptions { filters }))).await?;
     let volumes = volumes.volumes.unwrap_or_default();
@@ -80,7 +77,7 @@ struct OwnVolume {
 impl OwnVolume {
     /// By the whole name that servers give it.
     fn of(volume: &Volume) -> Option<Self> {
-        let prefixes = [sidecar::runtime_volume(""), windows::oem_volume("")];
+        let prefixes = [names::runtime_volume(""), names::oem_volume("")];
         let sandbox = prefixes.iter().find_map(|prefix| volume.name.strip_prefix(prefix.as_str()))?;
         Uuid::try_parse(sandbox).ok()?;
         Some(Self { name: volume.name.clone(), sandbox: sandbox.to_owned() })
@@ -125,7 +122,7 @@ struct Leftover {
 async fn find(inner: &Inner) -> Result<Vec<Leftover>, Error> {
     let engine = &inner.engine;
     let Some(now) = engine.now().await? else { return Ok(Vec::new()) };
-    let execd = engine.containers("name", format!("^/{}", execd::NAME_PREFIX)).await?;
+    let execd = engine.containers("name", format!("^/{}", names::EXECD_PREFIX)).await?;
     // Sidecars first: a sandbox that is created meanwhile is then in the second list.
     let sidecars = engine.sidecars(None).await?;
     let sandboxes = engine.sandboxes(None).await?;
@@ -143,7 +140,7 @@ fn is_old(container: &ContainerSummary, now: i64) -> bool {
 /// A container by the whole name that servers give it, since the engine's filter finds others too.
 fn of_execd(container: &ContainerSummary) -> Option<Leftover> {
     let is_ours = |name: &String| {
-        let random = name.strip_prefix('/').and_then(|name| name.strip_prefix(execd::NAME_PREFIX));
+        let random = name.strip_prefix('/').and_then(|name| name.strip_prefix(names::EXECD_PREFIX));
         random.is_some_and(|random| Uuid::try_parse(random).is_ok())
     };
     let is_ours = container.names.iter().flatten().any(is_ours) && label(container, labels::ID).is_none();
@@ -151,7 +148,8 @@ fn of_execd(container: &ContainerSummary) -> Option<Leftover> {
 }
 
 fn of_sidecar(container: &ContainerSummary, sandboxes: &HashSet<&str>) -> Option<Leftover> {
-    let sandbox = label(container, labels::SIDECAR_FOR).filter(|id| is_plausible_id(id) && !sandboxes.contains(id))?;
+    let sandbox =
+        label(container, labels::SIDECAR_FOR).filter(|id| names::is_plausible_id(id) && !sandboxes.contains(id))?;
     Some(Leftover { container: container.id.clone()?, sandbox: Some(sandbox.to_owned()) })
 }
 

@@ -37,14 +37,10 @@ use crate::config::ExpiryScope;
 
 pub(in crate::runtime::docker) use self::home::Identity;
 use self::{home::Home, permits::Permits};
-use super::shared_expiry;
 use crate::runtime::docker::{
     Inner,
-    engine::{labels, text},
+    engine::{labels, names, text},
 };
-
-/// The name of the volume that says which home owns the engine.
-pub(in crate::runtime::docker) const MARK: &str = "opensandbox-gateway-owner";
 
 /// Whose sandboxes end here, and what is known of that.
 #[derive(Debug)]
@@ -144,7 +140,7 @@ impl Owner {
 
     /// Whether gateways know of each other by the volume of this name.
     pub(in crate::runtime::docker) fn is_own(&self, volume: &str) -> bool {
-        volume == self.mark || volume.starts_with(shared_expiry::PREFIX)
+        volume == self.mark || volume.starts_with(names::EXPIRY_PREFIX)
     }
 
     /// Such a volume may be gone.

@@ -23,16 +23,13 @@ use uuid::Uuid;
 use super::owner::permits::Call;
 use crate::runtime::docker::{
     Inner,
-    engine::{is_missing, labels, text},
+    engine::{is_missing, labels, names::EXPIRY_PREFIX, text},
     state::{describe::expiry_time, find::query_failed},
 };
 use crate::{
     error::{ErrorKind, RuntimeError},
     model::timestamp::Timestamp,
 };
-
-/// The beginning of the names of these volumes.
-pub(in crate::runtime::docker) const PREFIX: &str = "opensandbox-expiry-";
 
 /// In the place of the time of what is told again: when that was told first is not known any more.
 const AGAIN: i64 = 0;
@@ -66,7 +63,7 @@ impl Told {
 
 /// Whether a volume of this name is one that tells again.
 pub(in crate::runtime::docker) fn is_again(volume: &str) -> bool {
-    volume.starts_with(PREFIX) && volume.contains(NAMED_AGAIN)
+    volume.starts_with(EXPIRY_PREFIX) && volume.contains(NAMED_AGAIN)
 }
 
 impl Inner {
@@ -136,8 +133,8 @@ impl Inner {
     /// Makes the volume that tells of an expiry; `at` is [`AGAIN`] for one that was told before. Answers whether it may.
     async fn make_told(&self, id: &str, at: i64, time: Timestamp) -> Result<bool, Error> {
         let name = match at {
-            AGAIN => format!("{PREFIX}{id}{NAMED_AGAIN}{}", Uuid::new_v4()),
-            at => format!("{PREFIX}{id}-{at}"),
+            AGAIN => format!("{EXPIRY_PREFIX}{id}{NAMED_AGAIN}{}", Uuid::new_v4()),
+            at => format!("{EXPIRY_PREFIX}{id}-{at}"),
         };
         let told = [
             (labels::EXPIRY_OF, id.to_owned()),
@@ -232,7 +229,7 @@ impl Inner {
         let Some(found) = self.owner.permits.judge(Call::List, found)? else { return Ok(None) };
         let mut volumes = found.volumes.unwrap_or_default();
         // A volume of another name is not a gateway's.
-        volumes.retain(|volume| volume.name.starts_with(PREFIX));
+        volumes.retain(|volume| volume.name.starts_with(EXPIRY_PREFIX));
         Ok(Some(volumes))
     }
 }

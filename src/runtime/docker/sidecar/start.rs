@@ -15,10 +15,10 @@ use crate::{
     secret::Secret,
 };
 
-use super::{Sidecar, UPSTREAM_CA, Wanted, name, probe, runtime_volume};
+use super::{Sidecar, UPSTREAM_CA, Wanted, probe};
 use crate::runtime::docker::{
     DockerOptions, Inner,
-    engine::{is_missing, labels, text},
+    engine::{is_missing, labels, names, text},
     logs::log_config::log_config,
     ports::{
         address,
@@ -41,7 +41,7 @@ impl Inner {
         wanted: &Wanted,
         ports: &HostPorts,
     ) -> Result<Sidecar, Error> {
-        self.create_volume(&runtime_volume(id)).await?;
+        self.create_volume(&names::runtime_volume(id)).await?;
         let token = token()?;
         let mut body = body(id, wanted, &token, ports, &self.options);
         let started = match self.run(id, body.clone()).await {
@@ -52,7 +52,7 @@ impl Inner {
                     error,
                     "the engine cannot switch IPv6 off for a sidecar; going on with it"
                 );
-                self.engine.remove(&name(id)).await.or_else(unless_missing)?;
+                self.engine.remove(&names::sidecar(id)).await.or_else(unless_missing)?;
                 if let Some(host) = &mut body.host_config {
                     host.sysctls = None;
                 }
@@ -84,7 +84,7 @@ impl Inner {
     }
 
     async fn run(&self, id: &str, body: ContainerCreateBody) -> Result<String, Error> {
-        let container = self.engine.create(&name(id), None, body).await?;
+        let container = self.engine.create(&names::sidecar(id), None, body).await?;
         self.engine.start(&container).await?;
         Ok(container.id)
     }
@@ -126,7 +126,7 @@ pub(super) fn body(
 fn binds(id: &str, egress: Option<&Egress>) -> Vec<String> {
     let ca = egress.and_then(|egress| egress.upstream_proxy.as_ref()?.ca_cert_path.as_ref());
     let ca = ca.map(|path| format!("{}:{UPSTREAM_CA}:ro", path.display()));
-    [format!("{}:/opt/opensandbox:rw", runtime_volume(id))].into_iter().chain(ca).collect()
+    [format!("{}:/opt/opensandbox:rw", names::runtime_volume(id))].into_iter().chain(ca).collect()
 }
 
 /// Whether an engine refused a sidecar for its sysctls: kernels without IPv6 have none of these.

@@ -37,11 +37,6 @@ pub(in crate::runtime::docker) struct Described {
     pub(in crate::runtime::docker) created_by: Option<String>,
 }
 
-/// The name of a sandbox's container.
-pub(in crate::runtime::docker) fn container_name(id: &str) -> String {
-    format!("sandbox-{id}")
-}
-
 impl Described {
     /// All that an inspection tells; nothing for a container without an id label.
     pub(in crate::runtime::docker) fn from_inspected(container: &ContainerInspectResponse) -> Option<Self> {

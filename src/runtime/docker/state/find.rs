@@ -7,14 +7,7 @@ use crate::{
     telemetry::rate_limit::{Due, RateLimit},
 };
 
-use super::describe::container_name;
-use crate::runtime::docker::engine::{Engine, is_missing, labels, text};
-
-/// Whether a container may carry this id: such ids are safe in a path, a filter and a file's name.
-pub(in crate::runtime::docker) fn is_plausible_id(id: &str) -> bool {
-    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    id.len() <= 128 && id.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) && id.bytes().all(is_word)
-}
+use crate::runtime::docker::engine::{Engine, is_missing, labels, names, text};
 
 /// The sandbox's container, inspected: the one with its name, else any with its label. A label that came with an image
 /// counts for nothing.
@@ -24,10 +17,10 @@ pub(in crate::runtime::docker) async fn find(
     engine: &Engine,
     id: &str,
 ) -> Result<ContainerInspectResponse, RuntimeError> {
-    if !is_plausible_id(id) {
+    if !names::is_plausible_id(id) {
         return Err(RuntimeError::not_found(id));
     }
-    if let Some(container) = inspect(engine, &container_name(id)).await?
+    if let Some(container) = inspect(engine, &names::sandbox(id)).await?
         && label(&container, labels::ID) == Some(id)
     {
         return Ok(container);
@@ -42,7 +35,7 @@ pub(in crate::runtime::docker) async fn find(
 
 /// Whether the container bears the name that servers give to the container of the sandbox `id`.
 pub(in crate::runtime::docker) fn is_named(container: &ContainerInspectResponse, id: &str) -> bool {
-    container.name.as_deref().and_then(|name| name.strip_prefix('/')) == Some(container_name(id).as_str())
+    container.name.as_deref().and_then(|name| name.strip_prefix('/')) == Some(names::sandbox(id).as_str())
 }
 
 /// One label of an inspected container.
@@ -69,21 +62,5 @@ async fn inspect(engine: &Engine, container: &str) -> Result<Option<ContainerIns
         Ok(container) => Ok(Some(container)),
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(query_failed(error)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_words_are_plausible() {
-        for id in ["a", "c06b280d-c896-4ce5-8bc5-69f52e8b885e", "A_b.c-9", &"x".repeat(128)] {
-            assert!(is_plausible_id(id), "{id}");
-        }
-        for id in ["", ".", "..", "../x", "a/b", "-a", "a\"", "a b", "a\n", "a%2f", "é", "a?b", "a#", &"x".repeat(129)]
-        {
-            assert!(!is_plausible_id(id), "{id}");
-        }
     }
 }

@@ -4,11 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bollard::models::ContainerInspectResponse;
 
-use super::{
-    describe::Described,
-    find::{find, is_plausible_id},
-};
-use crate::runtime::docker::{Inner, ports::address};
+use super::{describe::Described, find::find};
+use crate::runtime::docker::{Inner, engine::names, ports::address};
 use crate::{
     error::{ErrorKind, RuntimeError},
     model::{
@@ -56,7 +53,7 @@ impl Inner {
 
     /// Fails for what surely is no sandbox.
     async fn check_known(&self, id: &str) -> Result<(), RuntimeError> {
-        if !is_plausible_id(id) {
+        if !names::is_plausible_id(id) {
             return Err(RuntimeError::not_found(id));
         }
         if self.cache.lacks(id) {

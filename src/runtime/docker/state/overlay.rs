@@ -17,7 +17,8 @@ use crate::{
     state_file::{self, Complaints},
 };
 
-use super::{describe::expiry_time, find::is_plausible_id};
+use super::describe::expiry_time;
+use crate::runtime::docker::engine::names;
 
 /// The most bytes of an expiry's file.
 const LARGEST_EXPIRY: u64 = 64 * 1024;
@@ -87,7 +88,7 @@ impl Files {
     /// What there is to show of one sandbox; nothing for ids that no file may be named after. What cannot be read is told,
     /// and left to the labels.
     pub(in crate::runtime::docker) fn overlay(&self, id: &str) -> Overlay {
-        if !is_plausible_id(id) {
+        if !names::is_plausible_id(id) {
             return Overlay::default();
         }
         let told = |error: &io::Error| {
@@ -103,7 +104,7 @@ impl Files {
     /// Whether there surely is nothing to show of a sandbox, as far as the system knows that without asking a disk or a server:
     /// so this does not block, and most sandboxes are never renewed nor patched.
     pub(in crate::runtime::docker) fn surely_none(&self, id: &str) -> bool {
-        !is_plausible_id(id)
+        !names::is_plausible_id(id)
             || [&self.metadata, &self.expirations]
                 .into_iter()
                 .all(|folder| state_file::is_known_missing(&path(folder, id)))

@@ -1,6 +1,9 @@
 //! Volumes of the engine, by name.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bollard::{
     errors::Error,
@@ -22,10 +25,11 @@ use super::{
 };
 use crate::runtime::docker::{
     Inner,
-    create::ROLLBACK,
-    engine::{is_missing, labels, text},
-    lifecycle::shared_expiry,
+    engine::{is_missing, labels, names, text},
 };
+
+/// The longest that the removal of a volume is waited for, with a client that waits.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The value of [`labels::MANAGED_BY`] on a volume that a server created.
 const SERVER: &str = "server";
@@ -46,7 +50,7 @@ impl Inner {
         claim: &Claim,
         mounts: &mut Mounts,
     ) -> Result<(), RuntimeError> {
-        if claim.name == self.options.owner_mark || claim.name.starts_with(shared_expiry::PREFIX) {
+        if claim.name == self.options.owner_mark || claim.name.starts_with(names::EXPIRY_PREFIX) {
             let text = format!("Volume '{}': the name '{}' is the gateway's own.", volume.name, claim.name);
             return Err(fault(VolumeFault::ClaimNotFound, text));
         }
@@ -98,7 +102,7 @@ impl Inner {
                 Some(_) => None,
                 None => Some(self.volumes.fillings.turn(name).await),
             };
-            if timeout(ROLLBACK, self.remove_managed_volume(id, name)).await.is_err() {
+            if timeout(REMOVE_TIMEOUT, self.remove_managed_volume(id, name)).await.is_err() {
                 tracing::warn!(sandbox = id, name, "a volume may stay: the engine did not answer in time");
             }
         });

@@ -19,7 +19,6 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use ring::digest::{SHA256, digest};
 
 use crate::regular_file;
-use crate::runtime::docker::lifecycle::creations::lock;
 
 /// The longest path of a note, in bytes (`PATH_MAX`).
 const LONGEST: u64 = 4096;
@@ -59,7 +58,7 @@ impl Records {
         let held = || io::Error::other(format!("another server has noted {}", place.display()));
         for _ in 0..ATTEMPTS {
             let mut file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&note)?;
-            if !lock(&file)? {
+            if !regular_file::try_lock(&file)? {
                 return Err(held());
             }
             if is_still(&file, &note)? {
@@ -107,7 +106,7 @@ fn take(note: &Path) -> io::Result<Option<(PathBuf, Record)>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?.0,
     };
-    if !lock(&file)? || !is_still(&file, note)? {
+    if !regular_file::try_lock(&file)? || !is_still(&file, note)? {
         return Ok(None);
     }
     let mut place = Vec::new();

@@ -36,10 +36,7 @@ use super::{
     place::{Place, walk_to},
     table::MountTable,
 };
-use crate::runtime::docker::state::find::is_plausible_id;
-
-/// Where the mounts are on a host. `/run` is root's and in memory on every Linux (FHS 3.0, 3.15).
-pub(in crate::runtime::docker) const ROOT: &str = "/run/opensandbox-gateway/mounts";
+use crate::runtime::docker::engine::names;
 
 /// What the probe of a sandbox's stage is called; [`Stage::put`] makes it.
 const PROBE: &str = "probe";
@@ -165,7 +162,7 @@ impl Stage {
         for entry in entries {
             names.extend(entry?.file_name().into_string());
         }
-        names.retain(|name| is_plausible_id(name));
+        names.retain(|name| names::is_plausible_id(name));
         Ok(names)
     }
 
