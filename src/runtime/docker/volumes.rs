@@ -5,14 +5,11 @@
 mod checks;
 mod claim;
 mod fixed;
-mod marks;
 mod ossfs;
 mod pin;
 mod place;
-mod records;
 mod stage;
 mod table;
-mod tools;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

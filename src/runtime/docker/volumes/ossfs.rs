@@ -1,11 +1,15 @@
 //! Buckets of an object store, mounted on the host by ossfs's programs and shared by the sandboxes that use the same
 //! part with the same credentials (docker-runtime.md §8.1).
 
+mod marks;
+mod mount;
+mod records;
+mod tools;
+mod users;
+
 use std::{
     collections::{HashMap, HashSet},
-    ffi::{OsStr, OsString},
-    fs,
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -13,25 +17,24 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bollard::errors::Error;
 use ring::digest::{SHA256, digest};
-use tempfile::NamedTempFile;
 use tokio::{sync::Mutex as AsyncMutex, task::spawn_blocking};
 
 use crate::{
     error::{RuntimeError, VolumeFault},
-    model::volume::{Ossfs, OssfsVersion, Volume, check::fault},
+    model::volume::{Ossfs, Volume, check::fault},
 };
 
+use self::{
+    marks::{Marks, Use},
+    records::{Record, Records},
+    tools::{Tools, url},
+    users::{User, Users, of_path},
+};
 use super::{
     checks::Checks,
-    marks::{Marks, Use},
-    place::{Place, Refusal, plain, resolved_roots},
-    records::{Record, Records},
-    tools::Tools,
+    place::{plain, resolved_roots},
 };
-use crate::runtime::docker::{
-    DockerOptions,
-    engine::{Engine, labels, text},
-};
+use crate::runtime::docker::{DockerOptions, engine::text};
 
 /// The mounted buckets and who uses them.
 #[derive(Debug)]
@@ -58,32 +61,6 @@ struct Mounted {
     mount: Option<String>,
     /// Says to the next server that something is mounted.
     record: Option<Record>,
-}
-
-/// A sandbox that uses mounted buckets, by its labels.
-#[derive(Debug, Clone)]
-pub(super) struct User {
-    id: String,
-    paths: Vec<PathBuf>,
-    /// Of all its buckets, in no order.
-    marks: Vec<String>,
-}
-
-/// Who tells of all sandboxes, also those of other servers.
-pub(super) trait Users {
-    fn users(&self) -> impl Future<Output = Result<Vec<User>, Error>> + Send;
-}
-
-impl Users for Engine {
-    async fn users(&self) -> Result<Vec<User>, Error> {
-        let labels = self.sandboxes(None).await?.into_iter().filter_map(|sandbox| sandbox.labels);
-        let user = |labels: HashMap<String, String>| {
-            let id = labels::value(&labels, labels::ID)?.to_owned();
-            let paths = labels::list(&labels, labels::BUCKETS).into_iter().map(PathBuf::from).collect();
-            Some(User { id, paths, marks: labels::list(&labels, labels::BUCKET_MARKS) })
-        };
-        Ok(labels.filter_map(user).collect())
-    }
 }
 
 impl Buckets {
@@ -146,44 +123,6 @@ impl Buckets {
                     tracing::warn!(sandbox = id, ?path, %error, "a bucket stays mounted: its other users are not known");
                 }
             }
-        }
-        drop(mounted);
-        self.tidy(path, entry);
-    }
-
-    /// Unmounts what is noted and nobody uses. Trouble is only logged.
-    pub(super) async fn clear(&self, users: &impl Users) {
-        let records = self.records.clone();
-        let left = spawn_blocking(move || records.left()).await.map_err(io::Error::other).flatten();
-        match left {
-            Ok(left) => {
-                for (path, record) in left {
-                    self.clear_one(users, &path, record).await;
-                }
-            }
-            Err(error) => tracing::warn!(%error, "the buckets that earlier servers mounted are not known"),
-        }
-    }
-
-    async fn clear_one(&self, users: &impl Users, path: &Path, record: Record) {
-        let entry = self.entry(path);
-        let mut mounted = entry.lock().await;
-        let is_old = record.is_old().unwrap_or_default();
-        mounted.record = Some(record);
-        let cleared = match of_path(users, path).await {
-            Ok(others) if others.is_empty() && mounted.pending.is_empty() => {
-                let cleared = match self.identity(path).await {
-                    // The tool may be about to mount it.
-                    Ok(None) if !is_old => Ok(()),
-                    _ => self.clear_left_over(path, &mut mounted).await,
-                };
-                *mounted = Mounted::default();
-                cleared
-            }
-            others => others.map(drop).map_err(|error| text(&error)),
-        };
-        if let Err(cause) = cleared {
-            tracing::warn!(?path, cause, "a bucket that nobody uses stays mounted");
         }
         drop(mounted);
         self.tidy(path, entry);
@@ -328,82 +267,6 @@ impl Buckets {
         unless_failed(spawn_blocking(prove).await.map_err(io::Error::other).flatten()).flatten()
     }
 
-    /// Mounts a part. Nothing is left of one that could not be mounted, but for a note for the next server if need be.
-    async fn mount(
-        &self,
-        path: &Path,
-        mounted: &mut Mounted,
-        volume: &Volume,
-        ossfs: &Ossfs,
-    ) -> Result<(), RuntimeError> {
-        let failed = |cause: &str| {
-            let secrets = [&ossfs.access_key_secret, &ossfs.access_key_id];
-            let cause = secrets.iter().fold(cause.to_owned(), |cause, secret| cause.replace(secret.expose(), "***"));
-            tracing::warn!(?path, cause, "a bucket could not be mounted");
-            let text = format!("Volume '{}': failed to mount OSSFS bucket '{}': {cause}", volume.name, ossfs.bucket);
-            fault(VolumeFault::OssfsMountFailed, text)
-        };
-        // Nobody uses what is mounted there: it is left over, with credentials that nobody knows. It goes first, since a
-        // store that does not answer any more would make the check of the folder hang.
-        self.clear_left_over(path, mounted).await.map_err(|cause| failed(&cause))?;
-        let (root, folder) = (self.root.clone(), path.to_owned());
-        let made = self.checks.run(move || make_folder(&root, &folder)).await;
-        made.map_err(|error| error.to_string()).flatten().map_err(|cause| failed(&cause))?;
-        let prefix = part(volume.sub_path.as_deref());
-        let (source, handed) = (ossfs.clone(), prefix.clone());
-        let file = spawn_blocking(move || hand_over(&source, handed.as_deref())).await;
-        let file = file.map_err(io::Error::other).flatten().map_err(|error| failed(&error.to_string()))?;
-        if mounted.record.is_none() {
-            mounted.record = self.record(path).await;
-        }
-        let (program, args) = command(ossfs, prefix.as_deref(), path, file.path());
-        let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
-        let ran = self.tools.run(program, &args).await;
-        // Whatever comes of it, the file is gone.
-        let _ = spawn_blocking(move || drop(file)).await;
-        let Err(cause) = ran else {
-            mounted.mount = unless_failed(self.identity(path).await).flatten();
-            mounted.source = Some(ossfs.clone());
-            return Ok(());
-        };
-        // A tool that was stopped may have mounted all the same.
-        if let Err(error) = self.clear_left_over(path, mounted).await {
-            tracing::warn!(?path, error, "a bucket that could not be mounted in time stays mounted");
-        }
-        if mounted.pending.is_empty() {
-            *mounted = Mounted::default();
-        }
-        Err(failed(&cause))
-    }
-
-    /// Unmounts what is mounted at a path that nobody uses.
-    async fn clear_left_over(&self, path: &Path, mounted: &mut Mounted) -> Result<(), String> {
-        match self.identity(path).await {
-            Ok(Some(_)) => self.unmount(path, mounted).await,
-            Ok(None) => {
-                end(mounted.record.take()).await;
-                Ok(())
-            }
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    async fn unmount(&self, path: &Path, mounted: &mut Mounted) -> Result<(), String> {
-        if let Err(first) = self.tools.run("fusermount", &["-u".as_ref(), path.as_os_str()]).await {
-            let second = self.tools.run("umount", &[path.as_os_str()]).await;
-            second.map_err(|second| format!("{first}; {second}"))?;
-        }
-        end(mounted.record.take()).await;
-        Ok(())
-    }
-
-    /// Notes for the next server that something is mounted. A note that cannot be written is only missed after a kill.
-    async fn record(&self, path: &Path) -> Option<Record> {
-        let (records, place) = (self.records.clone(), path.to_owned());
-        let noted = spawn_blocking(move || records.put(&place)).await.map_err(io::Error::other).flatten();
-        noted.inspect_err(|error| tracing::warn!(?path, %error, "a mounted bucket could not be noted")).ok()
-    }
-
     fn entry(&self, path: &Path) -> Arc<AsyncMutex<Mounted>> {
         self.lock().entry(path.to_owned()).or_default().clone()
     }
@@ -423,13 +286,6 @@ impl Buckets {
     fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<AsyncMutex<Mounted>>>> {
         self.mounted.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The sandboxes that use the part at a path.
-async fn of_path(users: &impl Users, path: &Path) -> Result<Vec<User>, Error> {
-    let mut all = users.users().await?;
-    all.retain(|user| user.paths.iter().any(|used| used == path));
-    Ok(all)
 }
 
 fn unknown_users(volume: &Volume, error: &Error) -> RuntimeError {
@@ -468,11 +324,6 @@ fn is_same(mounted: &Ossfs, asked: &Ossfs) -> bool {
     is_key && is_secret && said(mounted) == said(asked)
 }
 
-/// The endpoint with its scheme.
-pub(super) fn url(endpoint: &str) -> String {
-    if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") }
-}
-
 /// The root without links on its way. Only of the root: what is below it may hang. Blocks.
 fn real(root: &Path) -> PathBuf {
     root.canonicalize().unwrap_or_else(|_| plain(root))
@@ -483,65 +334,6 @@ fn as_mounted(root: &Path, path: &Path) -> PathBuf {
     path.strip_prefix(root).map_or_else(|_| path.to_owned(), |rest| real(root).join(rest))
 }
 
-/// Removes a note, since nothing is mounted any more.
-async fn end(record: Option<Record>) {
-    let Some(record) = record else { return };
-    if let Err(error) = spawn_blocking(move || record.end()).await.map_err(io::Error::other).flatten() {
-        tracing::warn!(%error, "the note of a bucket that is unmounted stays");
-    }
-}
-
-/// Makes the folder to mount at. Not through a link, which a sandbox may have put into a bucket that is mounted above.
-/// Blocks.
-fn make_folder(root: &Path, path: &Path) -> Result<(), String> {
-    fs::create_dir_all(root).map_err(|error| format!("{}: {error}", root.display()))?;
-    match Place::find(path, &[root.to_owned()]) {
-        Ok(place) if place.path().is_dir() => Ok(()),
-        Ok(_) => Err(format!("{} is not a directory", path.display())),
-        Err(Refusal::Outside(_)) => Err(format!("{} leads out of the mount root", path.display())),
-        Err(Refusal::Unusable(error)) => Err(format!("{}: {error}", path.display())),
-    }
-}
-
-/// The part of the bucket in plain form; nothing for the whole of it.
-fn part(sub_path: Option<&str>) -> Option<String> {
-    let part = plain(Path::new(sub_path?));
-    part.to_str().filter(|part| !part.is_empty()).map(str::to_owned)
-}
-
-/// The file that hands the credentials over; only this user can read it, and it is gone with its value. Blocks.
-fn hand_over(ossfs: &Ossfs, prefix: Option<&str>) -> io::Result<NamedTempFile> {
-    let mut file = tempfile::Builder::new().prefix("opensandbox-ossfs-").tempfile()?;
-    let (id, secret) = (ossfs.access_key_id.expose(), ossfs.access_key_secret.expose());
-    match ossfs.version {
-        OssfsVersion::V1 => write!(file, "{}:{id}:{secret}", ossfs.bucket)?,
-        OssfsVersion::V2 => {
-            writeln!(file, "--oss_endpoint={}\n--oss_bucket={}", url(&ossfs.endpoint), ossfs.bucket)?;
-            writeln!(file, "--oss_access_key_id={id}\n--oss_access_key_secret={secret}")?;
-            if let Some(prefix) = prefix {
-                writeln!(file, "--oss_bucket_prefix={prefix}/")?;
-            }
-            ossfs.options.iter().try_for_each(|option| writeln!(file, "--{option}"))?;
-        }
-    }
-    Ok(file)
-}
-
-fn command(ossfs: &Ossfs, prefix: Option<&str>, path: &Path, file: &Path) -> (&'static str, Vec<OsString>) {
-    match ossfs.version {
-        OssfsVersion::V1 => {
-            let what = prefix.map_or_else(|| ossfs.bucket.clone(), |prefix| format!("{}:/{prefix}", ossfs.bucket));
-            let mut passwd = OsString::from("passwd_file=");
-            passwd.push(file);
-            let own = [OsString::from(format!("url={}", url(&ossfs.endpoint))), passwd];
-            let options = own.into_iter().chain(ossfs.options.iter().map(OsString::from));
-            let options = options.flat_map(|option| [OsString::from("-o"), option]);
-            ("ossfs", [what.into(), path.into()].into_iter().chain(options).collect())
-        }
-        OssfsVersion::V2 => ("ossfs2", vec!["mount".into(), path.into(), "-c".into(), file.into()]),
-    }
-}
-
 /// The outcome of what is only for marks; trouble with it is logged.
 fn unless_failed<T>(done: io::Result<T>) -> Option<T> {
     let failed =
@@ -550,5 +342,4 @@ fn unless_failed<T>(done: io::Result<T>) -> Option<T> {
 }
 
 #[cfg(test)]
-#[path = "ossfs_tests.rs"]
 mod tests;

@@ -1,17 +1,22 @@
-//! The programs that mount and unmount buckets, which are not ours.
+//! The programs that mount and unmount buckets, which are not ours, and what the two ossfs versions are given.
 
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::Path,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
 
+use tempfile::NamedTempFile;
 use tokio::{
     process::{Child, Command},
     task::spawn_blocking,
 };
+
+use super::super::place::plain;
+use crate::model::volume::{Ossfs, OssfsVersion};
 
 /// The longest that one program may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -88,4 +93,49 @@ fn last_words(mut output: File) -> io::Result<String> {
     let mut words = Vec::new();
     output.take(LAST_WORDS).read_to_end(&mut words)?;
     Ok(String::from_utf8_lossy(&words).trim().to_owned())
+}
+
+/// The endpoint with its scheme.
+pub(super) fn url(endpoint: &str) -> String {
+    if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") }
+}
+
+/// The part of the bucket in plain form; nothing for the whole of it.
+pub(super) fn part(sub_path: Option<&str>) -> Option<String> {
+    let part = plain(Path::new(sub_path?));
+    part.to_str().filter(|part| !part.is_empty()).map(str::to_owned)
+}
+
+/// The file that hands the credentials over; only this user can read it, and it is gone with its value. Blocks.
+pub(super) fn hand_over(ossfs: &Ossfs, prefix: Option<&str>) -> io::Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new().prefix("opensandbox-ossfs-").tempfile()?;
+    let (id, secret) = (ossfs.access_key_id.expose(), ossfs.access_key_secret.expose());
+    match ossfs.version {
+        OssfsVersion::V1 => write!(file, "{}:{id}:{secret}", ossfs.bucket)?,
+        OssfsVersion::V2 => {
+            writeln!(file, "--oss_endpoint={}\n--oss_bucket={}", url(&ossfs.endpoint), ossfs.bucket)?;
+            writeln!(file, "--oss_access_key_id={id}\n--oss_access_key_secret={secret}")?;
+            if let Some(prefix) = prefix {
+                writeln!(file, "--oss_bucket_prefix={prefix}/")?;
+            }
+            ossfs.options.iter().try_for_each(|option| writeln!(file, "--{option}"))?;
+        }
+    }
+    Ok(file)
+}
+
+/// The program that mounts a bucket at `path`, and its arguments; `file` has the credentials.
+pub(super) fn command(ossfs: &Ossfs, prefix: Option<&str>, path: &Path, file: &Path) -> (&'static str, Vec<OsString>) {
+    match ossfs.version {
+        OssfsVersion::V1 => {
+            let what = prefix.map_or_else(|| ossfs.bucket.clone(), |prefix| format!("{}:/{prefix}", ossfs.bucket));
+            let mut passwd = OsString::from("passwd_file=");
+            passwd.push(file);
+            let own = [OsString::from(format!("url={}", url(&ossfs.endpoint))), passwd];
+            let options = own.into_iter().chain(ossfs.options.iter().map(OsString::from));
+            let options = options.flat_map(|option| [OsString::from("-o"), option]);
+            ("ossfs", [what.into(), path.into()].into_iter().chain(options).collect())
+        }
+        OssfsVersion::V2 => ("ossfs2", vec!["mount".into(), path.into(), "-c".into(), file.into()]),
+    }
 }

@@ -1,6 +1,10 @@
-use std::{os::unix::fs::PermissionsExt, sync::mpsc, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, sync::mpsc, time::Duration};
 
-use crate::{error::ErrorKind, model::volume::Source, secret::Secret};
+use crate::{
+    error::ErrorKind,
+    model::volume::{OssfsVersion, Source},
+    secret::Secret,
+};
 
 use super::*;
 
