@@ -5,6 +5,7 @@ pub(super) mod log_config;
 mod ask;
 mod source;
 mod tail;
+mod wait;
 
 use std::{future::Future, io, pin::Pin, time::Duration};
 
@@ -20,7 +21,10 @@ use crate::{
     metrics::backend::BackendCalls,
 };
 
-use self::source::{EngineLog, Nothing, answered_or_alive, within};
+use self::{
+    source::{EngineLog, Nothing},
+    wait::{answered_or_alive, within},
+};
 use crate::runtime::docker::{
     Inner,
     engine::{

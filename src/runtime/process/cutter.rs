@@ -2,10 +2,7 @@
 
 use memchr::memchr;
 
-use super::record::{Stream, encode};
-
-/// The longest text of one record in bytes; longer lines are cut, as the engine does.
-pub(super) const PIECE: usize = 16_384;
+use super::record::{PIECE, Stream, encode};
 
 /// Cuts one stream of bytes into records, wherever the reads happened to end.
 #[derive(Debug)]

@@ -9,8 +9,11 @@
 
 use memchr::{memchr, memrchr};
 
+/// The longest text of one record in bytes; longer lines are cut, as the engine does.
+pub(super) const PIECE: usize = 16_384;
+
 /// The longest record: a whole piece of control characters (six bytes each), and its surroundings.
-pub(super) const MAX_RECORD: usize = 6 * super::cutter::PIECE + 256;
+pub(super) const MAX_RECORD: usize = 6 * PIECE + 256;
 
 const HEAD: &[u8] = b"{\"log\":\"";
 
@@ -182,6 +185,6 @@ mod tests {
 
     #[test]
     fn the_longest_record_fits() {
-        assert!(encoded(&[0; super::super::cutter::PIECE]).len() < MAX_RECORD);
+        assert!(encoded(&[0; PIECE]).len() < MAX_RECORD);
     }
 }

@@ -7,7 +7,10 @@ use serde_json::json;
 
 use crate::model::{labels::RESERVED_PREFIX, quantity::Gpus};
 
-use super::{plan::Plan, windows};
+use super::{
+    plan::{FOLDER, ISOLATION, Plan},
+    windows,
+};
 use crate::runtime::docker::{
     DockerOptions,
     engine::{labels, names},
@@ -16,12 +19,6 @@ use crate::runtime::docker::{
     sidecar::Sidecar,
     volumes::{Mounts, plain},
 };
-
-/// Where execd is in a sandbox.
-pub(in crate::runtime::docker) const FOLDER: &str = "/opt/opensandbox";
-
-/// What execd's isolation writes to: memory of the sandbox's own.
-pub(in crate::runtime::docker) const ISOLATION: &str = "/var/lib/execd/isolation";
 
 /// What the create request of a sandbox is made of.
 pub(in crate::runtime::docker) struct Parts<'a> {

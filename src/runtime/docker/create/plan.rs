@@ -18,11 +18,14 @@ use crate::{
     },
 };
 
-use super::{
-    body,
-    windows::{self, Windows},
-};
+use super::windows::{self, Windows};
 use crate::runtime::docker::{DockerOptions, engine::labels, sidecar};
+
+/// Where execd is in a sandbox.
+pub(super) const FOLDER: &str = "/opt/opensandbox";
+
+/// What execd's isolation writes to: memory of the sandbox's own.
+pub(super) const ISOLATION: &str = "/var/lib/execd/isolation";
 
 /// What is to be created, checked. Without a `Debug` form, since the environment may hold secrets.
 pub(in crate::runtime::docker) struct Plan {
@@ -117,12 +120,12 @@ impl Draft {
 
 /// The places in a sandbox that are the server's own.
 fn reserved(is_windows: bool, is_isolated: bool) -> Vec<&'static str> {
-    let mut reserved = vec![body::FOLDER];
+    let mut reserved = vec![FOLDER];
     if is_windows {
         reserved.push(windows::FOLDER);
     }
     if is_isolated {
-        reserved.push(body::ISOLATION);
+        reserved.push(ISOLATION);
     }
     reserved
 }

@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    io,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -12,7 +11,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{Container, RECORD_LIMIT, ask, tail};
+use super::{Container, RECORD_LIMIT, ask, tail, wait::timed_out};
 use crate::{
     deadline::Deadline,
     logs::{
@@ -21,7 +20,7 @@ use crate::{
         engine::{Answer, Exchange, OpenError},
         skip::Skip,
     },
-    runtime::docker::engine::{endpoint::Socket, pulse::Pulse},
+    runtime::docker::engine::endpoint::Socket,
 };
 
 /// How long after its `until` a followed log is ended: records of that time may still be under way.
@@ -125,7 +124,7 @@ impl LogSource for EngineLog {
                     return polled;
                 }
                 ready!(silence.poll(cx));
-                return Poll::Ready(Some(Err(LogError::Disconnected(late(silence.limit)))));
+                return Poll::Ready(Some(Err(LogError::Disconnected(timed_out(silence.limit)))));
             }
             let Some(deadline) = deadline.as_mut().filter(|_| polled.is_pending()) else { return polled };
             ready!(deadline.as_mut().poll(cx));
@@ -177,33 +176,6 @@ async fn send(
     let (skip, counted) = window.map(|window| (window.skip, window.read)).unwrap_or_default();
     let answer = Box::pin(container.ask(target, query.follow));
     Ok(Sent { answer, mode, skip, buffer: container.buffer, counted })
-}
-
-/// What `asked` gives, or an error once the engine takes longer than `limit`.
-pub(super) async fn within<T, E: From<io::Error>>(
-    limit: Duration,
-    asked: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
-    tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| Err(late(limit).into()))
-}
-
-/// The answer to a log that is followed. An engine of version 20.10 has none before the first line, so what is asked as
-/// long as there is none is whether the engine itself still answers.
-pub(super) async fn answered_or_alive<T>(
-    limit: Duration,
-    pulse: &Pulse,
-    mut asked: impl Future<Output = Result<T, OpenError>> + Unpin,
-) -> Result<T, OpenError> {
-    loop {
-        if let Ok(answer) = tokio::time::timeout(limit, &mut asked).await {
-            return answer;
-        }
-        Box::pin(pulse.check()).await?;
-    }
-}
-
-fn late(limit: Duration) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("it has sent nothing for {} s", limit.as_secs()))
 }
 
 /// What a refusal is to a client that has its answer's head already.

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use tokio::io::AsyncReadExt;
 
-use super::{Container, RECORD_LIMIT, ask, source::within};
+use super::{Container, RECORD_LIMIT, ask, wait::within};
 use crate::{
     logs::{
         LogError, LogQuery,
