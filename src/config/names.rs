@@ -13,24 +13,9 @@ pub(super) fn quoted(key: &str) -> String {
 /// The known key that `key` is probably a slip of: at most two letters away,
 /// and not for names so short that two letters make any of them.
 pub(super) fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
-    let near = known.iter().map(|&name| (distance(key, name), name));
+    let near = known.iter().map(|&name| (strsim::levenshtein(key, name), name));
     let (distance, name) = near.min()?;
     (distance <= 2 && name.len() > 3).then_some(name)
-}
-
-/// How many letters have to be put in, taken out or changed.
-fn distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.bytes().enumerate() {
-            let changed = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
 }
 
 /// Whether the name is a DNS-1123 subdomain: lower-case labels joined by dots.

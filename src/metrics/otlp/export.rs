@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -21,11 +21,12 @@ use opentelemetry_otlp::{MetricExporter, Protocol, WithExportConfig, WithHttpCon
 use percent_encoding::percent_decode_str;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio::runtime::Handle;
+use url::Url;
 
 use crate::{config, error_chain};
 
 /// How long one delivery may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest answer of a collector that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -41,7 +42,7 @@ pub(super) fn exporter(otel: &config::Otel) -> Result<MetricExporter, String> {
     let mut builder = MetricExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)
-        .with_timeout(TIMEOUT)
+        .with_timeout(DELIVERY_TIMEOUT)
         .with_http_client(Client::new());
     if let Some(endpoint) = &otel.endpoint {
         let Endpoint { url, headers } =
@@ -63,19 +64,25 @@ struct Endpoint {
 impl Endpoint {
     /// An address without a path gets that of OTLP.
     fn read(text: &str) -> Option<Self> {
-        let uri: Uri = text.trim().parse().ok()?;
-        let (scheme, authority) = (uri.scheme_str()?, uri.authority()?.as_str());
-        if !matches!(scheme, "http" | "https") {
-            return None;
+        let mut url = Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        if url.path() == "/" && url.query().is_none() {
+            url.set_path(PATH);
         }
-        let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
-        let path = uri.path_and_query().map(|path| path.as_str()).filter(|path| *path != "/").unwrap_or(PATH);
-        let basic = |user: &str| {
-            let decoded: Vec<u8> = percent_decode_str(user).collect();
-            ("authorization".to_owned(), format!("Basic {}", BASE64_STANDARD.encode(decoded)))
-        };
-        Some(Self { url: format!("{scheme}://{host}{path}"), headers: user.map(basic).into_iter().collect() })
+        let headers = basic(&url).map(|value| ("authorization".to_owned(), value)).into_iter().collect();
+        // Both fail only without a host.
+        url.set_username("").and_then(|()| url.set_password(None)).ok()?;
+        Some(Self { url: url.into(), headers })
     }
+}
+
+/// The credentials in a URL, as the value of a header.
+fn basic(url: &Url) -> Option<String> {
+    let mut user = url.username().to_owned();
+    if let Some(password) = url.password() {
+        user.extend([":", password]);
+    }
+    let decoded: Vec<u8> = percent_decode_str(&user).collect();
+    (!user.is_empty()).then(|| format!("Basic {}", BASE64_STANDARD.encode(decoded)))
 }
 
 /// The client under the exporter. The exporter's thread has no runtime, so the exchange is a task of ours.
@@ -110,8 +117,9 @@ impl Client {
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let exchange = exchange(self.http.clone(), request);
-        let done =
-            self.runtime.spawn(async { tokio::time::timeout(TIMEOUT, exchange).await.map_err(HttpError::from)? });
+        let done = self
+            .runtime
+            .spawn(async { tokio::time::timeout(DELIVERY_TIMEOUT, exchange).await.map_err(HttpError::from)? });
         let answer = done.await.map_err(HttpError::from).flatten();
         self.note(match &answer {
             Ok(answer) if answer.status().is_success() => Ok(()),
