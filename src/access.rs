@@ -23,7 +23,8 @@ pub struct Report {
     /// None as long as there is no answer.
     status: Option<StatusCode>,
     bytes: u64,
-    error: Option<Box<str>>,
+    /// Boxed as a whole: few have one, and each follower that waits holds a report.
+    cause: Option<Box<Cause>>,
     end: EndReason,
     follow: bool,
     quiet: bool,
@@ -31,6 +32,10 @@ pub struct Report {
     drain: drain::Request,
     _in_flight: InFlight,
 }
+
+/// Why a body broke off, with the errors behind it.
+#[derive(Debug)]
+struct Cause(String);
 
 /// What is known of a request when it arrives.
 #[derive(Debug)]
@@ -57,7 +62,7 @@ impl Report {
             request,
             status: None,
             bytes: 0,
-            error: None,
+            cause: None,
             end: EndReason::ClientGone,
             follow: false,
             quiet: false,
@@ -99,7 +104,7 @@ impl Report {
 
     /// Keeps why the body broke off, with its causes.
     pub fn note(&mut self, error: &dyn Error) {
-        self.error = Some(error_chain::text(error).into());
+        self.cause = Some(Box::new(Cause(error_chain::text(error))));
     }
 
     /// Notes how the body ended.
@@ -122,7 +127,7 @@ impl Report {
             request: Request { peer, method, path, version, start, span },
             status,
             bytes,
-            error,
+            cause,
             end,
             follow,
             ..
@@ -133,8 +138,8 @@ impl Report {
         let (method, path) = (Cut::of(method.as_str()), Cut::of(path));
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = status.map_or(0, |status| status.as_u16());
-        match (*end, error) {
-            (EndReason::BackendLost | EndReason::BackendFailed, Some(error)) => tracing::warn!(
+        match (*end, cause.as_deref()) {
+            (EndReason::BackendLost | EndReason::BackendFailed, Some(Cause(error))) => tracing::warn!(
                 target: "access", bytes, ms, %end, follow, error, left_out, "{peer} - \"{method} {path} {version:?}\" {status}"
             ),
             _ => {
@@ -214,7 +219,7 @@ impl Drop for Report {
         // To enter the span for nothing would cost more than all else here.
         if !self.quiet && tracing::enabled!(target: "access", Level::INFO) {
             self.write(None);
-        } else if self.error.is_some()
+        } else if self.cause.is_some()
             && let Some(Due { left_out }) = BROKEN.due("broken")
         {
             self.write(left_out);

@@ -4,28 +4,30 @@ use std::{
     future::{Future, poll_fn},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Poll, ready},
     time::Duration,
 };
 
 use tokio::{runtime::Handle, sync::Notify, task::JoinSet};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::{
+    sync::{CancellationToken, WaitForCancellationFutureOwned},
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
-/// How long what is cut may take to notice.
-const CUT: Duration = Duration::from_secs(1);
-
-/// How often that is looked at.
-const LOOK: Duration = Duration::from_millis(5);
+/// How long the connections and requests that are cut may take to end.
+const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many of the requests that are cut are named.
-const NAMED: usize = 20;
+const MAX_NAMES: usize = 20;
 
 /// The server's end: triggers the drain and waits for its connections.
 #[derive(Debug, Default)]
 pub struct Drain {
     shared: Arc<Shared>,
+    /// Not a [`TaskTracker`], whose tasks cannot be aborted: to watch a token instead would cost each turn of each connection a
+    /// lock that all of them share.
     connections: Mutex<JoinSet<()>>,
     /// There is one more.
     added: Notify,
@@ -43,8 +45,8 @@ struct Shared {
     begun: CancellationToken,
     /// Cancelled when the grace is over, and whatever is still there is ended.
     cut: CancellationToken,
-    /// How many requests are under way.
-    requests: AtomicUsize,
+    /// The requests under way. The streams of HTTP/2 are tasks of their own, and outlast their connection's.
+    requests: TaskTracker,
     cut_requests: Mutex<CutRequests>,
 }
 
@@ -56,7 +58,10 @@ struct CutRequests {
 
 /// A request that the drain waits for, as long as this lives.
 #[derive(Debug)]
-pub struct Request(Watch);
+pub struct Request {
+    watch: Watch,
+    _tracked: TaskTrackerToken,
+}
 
 /// What was still there when the grace was over.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -116,14 +121,11 @@ impl Drain {
         connections.abort_all();
         let all_ended = async {
             ended(&mut connections).await;
-            // The streams of HTTP/2 are tasks of their own, and learn of their connection's end from it.
-            while self.shared.requests.load(Ordering::Acquire) > 0 {
-                tokio::time::sleep(LOOK).await;
-            }
+            self.shared.requests.wait().await;
         };
-        if tokio::time::timeout(CUT, all_ended).await.is_err() {
-            let requests = self.shared.requests.load(Ordering::Acquire);
-            tracing::warn!("{} connections and {requests} requests hang", connections.len());
+        self.shared.requests.close();
+        if tokio::time::timeout(CUT_TIMEOUT, all_ended).await.is_err() {
+            tracing::warn!("{} connections and {} requests hang", connections.len(), self.shared.requests.len());
         }
         let CutRequests { count, names } = std::mem::take(&mut *self.shared.cut_requests());
         Cut { connections: left, requests: count, names }
@@ -164,30 +166,23 @@ impl Watch {
 
     /// A request begins.
     pub fn request(&self) -> Request {
-        self.0.requests.fetch_add(1, Ordering::Relaxed);
-        Request(self.clone())
+        Request { watch: self.clone(), _tracked: self.0.requests.token() }
     }
 }
 
 impl Request {
     /// Whether the grace is over, so that the request was cut if it ends now.
     pub fn is_cut(&self) -> bool {
-        self.0.has_cut()
+        self.watch.has_cut()
     }
 
     /// Notes that the request was cut, and what it was.
     pub fn note_cut(&self, name: impl FnOnce() -> String) {
-        let mut cut = self.0.0.cut_requests();
+        let mut cut = self.watch.0.cut_requests();
         cut.count += 1;
-        if cut.names.len() < NAMED {
+        if cut.names.len() < MAX_NAMES {
             cut.names.push(name());
         }
-    }
-}
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        self.0.0.requests.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -238,7 +233,7 @@ mod tests {
         let drain = Drain::default();
         let watch = drain.watch();
         drain.spawn_on(pending(), &Handle::current());
-        let requests: Vec<_> = (0..NAMED + 3).map(|number| (number, watch.request())).collect();
+        let requests: Vec<_> = (0..MAX_NAMES + 3).map(|number| (number, watch.request())).collect();
         let cutting = async {
             watch.0.cut.cancelled().await;
             for (number, request) in requests {
@@ -247,7 +242,7 @@ mod tests {
             }
         };
         let (cut, ()) = tokio::join!(drain.finish(Duration::from_millis(10)), cutting);
-        assert_eq!((cut.connections, cut.requests, cut.names.len()), (1, NAMED + 3, NAMED));
+        assert_eq!((cut.connections, cut.requests, cut.names.len()), (1, MAX_NAMES + 3, MAX_NAMES));
         assert_eq!(cut.names.first().unwrap(), "GET /0");
     }
 }

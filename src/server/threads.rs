@@ -8,24 +8,23 @@
 use std::{
     io,
     num::NonZeroUsize,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc::{self, Receiver, Sender},
-    },
+    sync::mpsc::{self, Receiver, Sender},
     thread,
     time::{Duration, Instant},
 };
 
 use tokio::runtime::{Builder, Handle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 /// How many turns of a thread's tasks go by before it looks at its sockets. A busy stream's turn may move megabytes; with
 /// the runtime's own 61 others would wait for all of them.
-const TURNS: u32 = 8;
+const EVENT_INTERVAL: u32 = 8;
 
 /// How long the threads may take to end.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The threads. They outlive the server: what a request has begun, such as a creation, may outlast its connection.
 #[derive(Debug)]
@@ -39,12 +38,12 @@ pub struct Threads {
 #[derive(Debug)]
 struct Thread {
     runtime: Handle,
-    open: Arc<AtomicUsize>,
+    connections: TaskTracker,
 }
 
 /// A connection's place on a thread, until this is dropped.
 #[derive(Debug)]
-pub struct Place(Arc<AtomicUsize>);
+pub struct Place(#[expect(dead_code, reason = "its drop counts")] TaskTrackerToken);
 
 /// Tells whether all the threads still turn.
 #[derive(Debug)]
@@ -83,16 +82,15 @@ impl Threads {
 
     /// A place on the thread with the fewest connections, and its runtime.
     pub fn place(&self) -> (Place, &Handle) {
-        let least = self.all.iter().min_by_key(|thread| thread.open.load(Ordering::Relaxed));
+        let least = self.all.iter().min_by_key(|thread| thread.connections.len());
         let thread = least.expect("there is at least one processor");
-        thread.open.fetch_add(1, Ordering::Relaxed);
-        (Place(Arc::clone(&thread.open)), &thread.runtime)
+        (Place(thread.connections.token()), &thread.runtime)
     }
 
     /// Ends the threads, and waits until their tasks are dropped, so that each has said its last; not for long.
     pub fn end(self) {
         self.end.cancel();
-        let due = Instant::now() + PATIENCE;
+        let due = Instant::now() + SHUTDOWN_TIMEOUT;
         // An error is a thread that hangs, which the end of the process ends.
         let _ = self.all.iter().try_for_each(|_| self.ended.recv_timeout(due - Instant::now()));
     }
@@ -100,21 +98,15 @@ impl Threads {
 
 impl Thread {
     fn start(end: CancellationToken, done: Sender<()>) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().event_interval(TURNS).build()?;
+        let runtime = Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()?;
         let handle = runtime.handle().clone();
         thread::Builder::new().name("connections".to_owned()).spawn(move || {
             runtime.block_on(end.cancelled());
-            runtime.shutdown_timeout(PATIENCE / 2);
+            runtime.shutdown_timeout(SHUTDOWN_TIMEOUT / 2);
             // Nobody may be waiting any more.
             let _ = done.send(());
         })?;
-        Ok(Self { runtime: handle, open: Arc::default() })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        Ok(Self { runtime: handle, connections: TaskTracker::new() })
     }
 }
 
@@ -130,9 +122,9 @@ mod tests {
         homes.sort();
         homes.dedup();
         assert_eq!(homes.len(), 3);
-        assert!(threads.all.iter().all(|thread| thread.open.load(Ordering::Relaxed) == 2));
+        assert!(threads.all.iter().all(|thread| thread.connections.len() == 2));
         drop(places);
-        assert!(threads.all.iter().all(|thread| thread.open.load(Ordering::Relaxed) == 0));
+        assert!(threads.all.iter().all(|thread| thread.connections.len() == 0));
     }
 
     #[tokio::test]
