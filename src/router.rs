@@ -1,15 +1,16 @@
 //! STEP 3: from a method and a path to a route. Pure.
 //!
-//! The table of routes is [`ROUTES`]; http-api.md §1 is where it comes from.
+//! What exists is in the table of routes, [`ROUTES`].
 
-mod place;
+mod table;
 
 use std::borrow::Cow;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use place::Place;
+use table::Place;
+pub use table::{HEALTH_CHECKS, LOGS, Mounts, ROUTES, Row};
 
 /// A request's destination. Names in paths are percent-decoded, unless a variant says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,58 +134,10 @@ pub enum NoRoute {
     TrailingSlash,
 }
 
-/// Where a route is mounted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mounts {
-    /// At the root only.
-    Root,
-    /// Below `/v1` only.
-    V1,
-    /// At both.
-    Both,
-}
-
-/// Every route: its methods, its path template as `specs/sandbox-lifecycle.yml` writes it, and its mounts. The spec
-/// check compares the two.
-pub const ROUTES: [(&str, &str, Mounts); 31] = [
-    ("GET HEAD", "/health", Mounts::Root),
-    ("GET HEAD", "/ready", Mounts::Root),
-    ("GET HEAD", "/version", Mounts::Root),
-    ("GET HEAD", "/openapi.json", Mounts::Root),
-    ("GET HEAD", "/docs", Mounts::Root),
-    ("GET HEAD", "/docs/oauth2-redirect", Mounts::Root),
-    ("GET HEAD", "/docs/assets/{file}", Mounts::Root),
-    ("GET HEAD", "/redoc", Mounts::Root),
-    ("GET POST", "/sandboxes", Mounts::Both),
-    ("DELETE GET", "/sandboxes/{sandboxId}", Mounts::Both),
-    ("GET", "/sandboxes/{sandboxId}/logs", Mounts::Both),
-    ("PATCH", "/sandboxes/{sandboxId}/metadata", Mounts::Both),
-    ("POST", "/sandboxes/{sandboxId}/pause", Mounts::Both),
-    ("POST", "/sandboxes/{sandboxId}/resume", Mounts::Both),
-    ("POST", "/sandboxes/{sandboxId}/renew-expiration", Mounts::Both),
-    ("GET", "/sandboxes/{sandboxId}/endpoints/{port}", Mounts::Both),
-    ("DELETE GET HEAD OPTIONS PATCH POST PUT", "/sandboxes/{sandboxId}/proxy/{port}", Mounts::Both),
-    ("DELETE GET HEAD OPTIONS PATCH POST PUT", "/sandboxes/{sandboxId}/proxy/{port}/{path}", Mounts::Both),
-    ("DELETE GET PATCH PUT", "/sandboxes/{sandboxId}/networkpolicy", Mounts::Both),
-    ("GET", "/sandboxes/{sandboxId}/diagnostics/logs", Mounts::Both),
-    ("GET", "/sandboxes/{sandboxId}/diagnostics/events", Mounts::Both),
-    ("GET", "/sandboxes/{sandboxId}/diagnostics/inspect", Mounts::Both),
-    ("GET", "/sandboxes/{sandboxId}/diagnostics/summary", Mounts::Both),
-    ("POST", "/sandboxes/{sandboxId}/snapshots", Mounts::Both),
-    ("GET", "/snapshots", Mounts::Both),
-    ("DELETE GET", "/snapshots/{snapshotId}", Mounts::Both),
-    ("GET POST", "/pools", Mounts::Both),
-    ("DELETE GET PUT", "/pools/{poolName}", Mounts::Both),
-    ("GET POST", "/templates", Mounts::Both),
-    ("DELETE GET", "/templates/{templateId}", Mounts::Both),
-    ("POST", "/metrics/events", Mounts::V1),
-];
-
 /// Finds the route of a request with this `method` and raw (still percent-encoded) `path`.
 pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
     if let Some(place) = Place::find(path) {
-        let allow = place.allow();
-        return place.route(method).ok_or(NoRoute::MethodNotAllowed { allow });
+        return place.route(method).ok_or_else(|| NoRoute::MethodNotAllowed { allow: place.allow() });
     }
     let shorter = path.trim_end_matches('/');
     if shorter.len() < path.len() && Place::find(shorter).is_some() {
@@ -193,9 +146,9 @@ pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
     Err(NoRoute::NotFound)
 }
 
-/// The template of the path's route, whatever the method; `unknown` for a path that leads nowhere.
+/// The path's template in the table, whatever the method; `unknown` for a path that leads nowhere.
 pub fn template(path: &str) -> &'static str {
-    Place::find(path).map_or("unknown", |place| place.template())
+    Place::find(path).map_or("unknown", |place| place.row().path)
 }
 
 /// The path with its percent-encoding removed, as the rules for authentication read it (http-api.md §4).

@@ -137,7 +137,7 @@ impl Service {
         let timer = metrics.request(req.method(), || router::template(req.uri().path()), report.request().start);
         drop(metrics);
         let is_head = req.method() == Method::HEAD;
-        let is_quiet = !self.gateway.log_health_checks && matches!(req.uri().path(), "/health" | "/ready");
+        let is_quiet = !self.gateway.log_health_checks && router::HEALTH_CHECKS.contains(&req.uri().path());
         let origin = req.headers().get(header::ORIGIN).cloned();
         let mut is_gone = false;
         let (is_http1, drain) = (self.http1.is_some(), self.gateway.api.drain.clone());

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use opensandbox_gateway::router::{Mounts, ROUTES};
+use opensandbox_gateway::router::{ROUTES, Row};
 use serde_json::{Map, Value};
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
@@ -88,7 +88,7 @@ fn the_router_and_the_spec_have_the_same_routes() {
     let spec = spec();
     let described: BTreeSet<_> =
         operations(&spec).iter().map(|(path, method, ..)| (method.to_uppercase(), place(path))).collect();
-    let known: Vec<_> = ROUTES.iter().flat_map(|(methods, path, mounts)| listed(methods, path, *mounts)).collect();
+    let known: Vec<_> = ROUTES.iter().flat_map(listed).collect();
     let listed = known.len();
     let known: BTreeSet<_> = known.into_iter().collect();
     let missing: Vec<_> = known.difference(&described).collect();
@@ -99,17 +99,9 @@ fn the_router_and_the_spec_have_the_same_routes() {
 }
 
 /// A row of the router's table as operations.
-fn listed(methods: &str, path: &str, mounts: Mounts) -> Vec<(String, String)> {
-    let prefixes = match mounts {
-        Mounts::Root => &[""][..],
-        Mounts::V1 => &["/v1"],
-        Mounts::Both => &["", "/v1"],
-    };
-    let mut all = Vec::new();
-    for method in methods.split(' ') {
-        all.extend(prefixes.iter().map(|prefix| (method.to_owned(), place(&format!("{prefix}{path}")))));
-    }
-    all
+fn listed(row: &Row) -> Vec<(String, String)> {
+    let places: Vec<_> = row.mounts.prefixes().iter().map(|mount| place(&format!("{mount}{}", row.path))).collect();
+    row.methods().flat_map(|method| places.iter().map(move |place| (method.to_owned(), place.clone()))).collect()
 }
 
 #[test]

@@ -15,16 +15,16 @@ use super::{
     process::ProcessCollector,
     streams::LiveStreams,
 };
-use crate::model::sandbox::{Sandbox, State};
+use crate::{
+    model::sandbox::{Sandbox, State},
+    router::LOGS,
+};
 
 /// What stands in front of all names.
 const PREFIX: &str = "opensandbox_gateway";
 
 /// Bounds of the buckets for requests, in seconds.
 const REQUESTS: [f64; 10] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 180.0];
-
-/// The template of the route whose answers are streams.
-const LOGS: &str = "/sandboxes/{sandbox_id}/logs";
 
 /// A form in which metrics are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

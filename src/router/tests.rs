@@ -2,40 +2,44 @@
 
 use super::*;
 
-/// Every listed route with each of its methods and mounts.
-fn listed() -> impl Iterator<Item = (Method, String)> {
-    ROUTES.into_iter().flat_map(|(methods, template, mounts)| {
-        let prefixes = match mounts {
-            Mounts::Root => &[""][..],
-            Mounts::V1 => &["/v1"],
-            Mounts::Both => &["", "/v1"],
-        };
-        methods.split(' ').flat_map(move |method| {
-            prefixes.iter().map(move |prefix| (method.parse().expect("a method"), format!("{prefix}{template}")))
-        })
-    })
-}
-
 #[test]
 fn every_listed_route_is_found() {
-    for (method, template) in listed() {
-        let path = template.replace("{sandboxId}", "a%2Fb").replace("{port}", "80");
-        let found = route(&method, &path).expect(&template);
-        if let Route::GetSandbox(id) | Route::DeleteSandbox(id) | Route::Logs(id) | Route::Pause(id) = found {
-            assert_eq!(id, "a/b");
+    for row in &ROUTES {
+        let path = row.path.replace("{sandbox_id}", "a%2Fb").replace("{port}", "80");
+        for (method, mount) in row.methods().flat_map(|method| row.mounts.prefixes().iter().map(move |m| (method, m))) {
+            let method = method.parse().expect("a method");
+            let found = route(&method, &format!("{mount}{path}")).expect(&path);
+            if let Route::GetSandbox(id) | Route::DeleteSandbox(id) | Route::Logs(id) | Route::Pause(id) = found {
+                assert_eq!(id, "a/b");
+            }
         }
     }
 }
 
 #[test]
-fn every_listed_method_is_allowed_and_no_other() {
-    for (methods, template, mounts) in ROUTES {
-        let prefix = if mounts == Mounts::V1 { "/v1" } else { "" };
-        let Err(NoRoute::MethodNotAllowed { allow }) = route(&Method::TRACE, &format!("{prefix}{template}")) else {
-            panic!("{template} has TRACE");
+fn a_path_without_the_method_tells_which_it_has_in_order() {
+    for row in &ROUTES {
+        let mount = row.mounts.prefixes()[0];
+        let Err(NoRoute::MethodNotAllowed { allow }) = route(&Method::TRACE, &format!("{mount}{}", row.path)) else {
+            panic!("{} has TRACE", row.path);
         };
-        assert_eq!(allow.replace(", ", " "), methods, "{template}");
+        let mut methods: Vec<_> = row.methods().collect();
+        assert_eq!(allow, methods.join(", "), "{}", row.path);
+        methods.sort_unstable();
+        methods.dedup();
+        assert_eq!(allow, methods.join(", "), "{}", row.path);
     }
+}
+
+#[test]
+fn a_sandboxs_own_server_may_know_other_methods() {
+    for path in ["/sandboxes/x/proxy/80", "/v1/sandboxes/x/proxy/80/a"] {
+        for (method, is_forwarded) in [("PROPFIND", true), ("QUERY", true), ("CONNECT", false), ("TRACE", false)] {
+            let found = route(&method.parse().expect("a method"), path);
+            assert_eq!(matches!(found, Ok(Route::Proxy(..))), is_forwarded, "{method}");
+        }
+    }
+    assert!(route(&"PROPFIND".parse().expect("a method"), "/v1/sandboxes/x").is_err());
 }
 
 #[test]
@@ -67,16 +71,29 @@ fn only_a_known_path_is_redirected_from_its_slash() {
 }
 
 #[test]
-fn templates_are_those_of_the_table_in_the_existing_servers_words() {
-    for (_, listed, mounts) in ROUTES {
-        let prefix = if mounts == Mounts::V1 { "/v1" } else { "" };
-        let words = listed.replace("{sandboxId}", "{sandbox_id}").replace("{snapshotId}", "{snapshot_id}");
-        let words = words.replace("{poolName}", "{pool_name}").replace("{templateId}", "{template_id}");
-        let words = words.replace("{path}", "{full_path:path}");
-        assert_eq!(template(&format!("{prefix}{listed}")), words);
+fn a_path_has_the_template_of_its_row_at_each_mount() {
+    for row in &ROUTES {
+        for mount in row.mounts.prefixes() {
+            assert_eq!(template(&format!("{mount}{}", row.path)), row.path);
+        }
     }
-    for path in ["/", "/nope", "/v1/health", "/sandboxes/"] {
+    for path in ["/", "", "*", "/nope", "/v1/health", "/sandboxes/", "x/sandboxes"] {
         assert_eq!(template(path), "unknown", "{path}");
     }
-    assert_eq!(template("/v1/sandboxes/x/logs"), "/sandboxes/{sandbox_id}/logs");
+    assert_eq!(template("/v1/sandboxes/x/logs"), LOGS);
+}
+
+#[test]
+fn no_row_hides_another() {
+    let shape = |path: &str| {
+        path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect::<Vec<_>>().join("/")
+    };
+    for (index, row) in ROUTES.iter().enumerate() {
+        let is_hidden = ROUTES[..index].iter().any(|before| {
+            let matches = |(a, b): (&str, &str)| a == b || a.starts_with('{');
+            let (a, b) = (shape(before.path), shape(row.path));
+            a.split('/').count() == b.split('/').count() && a.split('/').zip(b.split('/')).all(matches)
+        });
+        assert!(!is_hidden, "{}", row.path);
+    }
 }
