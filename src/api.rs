@@ -15,7 +15,6 @@ pub mod metrics;
 pub mod network_policy;
 pub mod payload;
 pub mod pools;
-pub mod port;
 pub mod proxy;
 pub mod sandboxes;
 pub mod snapshots;
@@ -28,9 +27,10 @@ use std::{
     sync::Arc,
 };
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts, uri::Authority};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header, uri::Authority};
 use hyper::body::Incoming;
 
+use self::{endpoints::PublicAddress, extract::content_type};
 use crate::{
     body::Body,
     client::ClientWatch,
@@ -61,14 +61,12 @@ pub struct Api {
     pub streams: Arc<Streams>,
     /// Tells log streams that the gateway is ending.
     pub drain: drain::Watch,
-    /// The base of this server's addresses that clients are told, from `server.eip`; by their `Host` header without.
-    pub proxy_base: Option<String>,
+    /// This server's address that clients are told, from `server.eip`; by their `Host` header without.
+    pub public: Option<PublicAddress>,
     /// Forwards requests to sandboxes' own servers.
     pub proxy: Proxy,
     /// Renews sandboxes that are used.
     pub renewer: Renewer,
-    /// The path at which the gateway is reached from outside, if `server.eip` tells it.
-    pub public_path: Option<String>,
     /// What is measured.
     pub metrics: Metrics,
 }
@@ -143,21 +141,21 @@ fn at_once<'a>(answer: Result<Response<Body>, ApiError>) -> Answer<'a> {
 async fn create(api: &Api, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
     let (head, body) = req.into_parts();
     let body = payload::read(body).await?;
-    let created = sandboxes::create(&*api.runtime, &api.snapshots, content_type(&head), &body).await?;
+    let created = sandboxes::create(&*api.runtime, &api.snapshots, content_type(&head.headers), &body).await?;
     Ok(response::json(StatusCode::ACCEPTED, &created))
 }
 
 async fn patch_metadata(api: &Api, id: String, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
     let (head, body) = req.into_parts();
     let body = payload::read(body).await?;
-    let sandbox = metadata::patch(&*api.runtime, &id, content_type(&head), &body).await?;
+    let sandbox = metadata::patch(&*api.runtime, &id, content_type(&head.headers), &body).await?;
     Ok(response::json(StatusCode::OK, &sandbox))
 }
 
 async fn renew(api: &Api, id: String, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
     let (head, body) = req.into_parts();
     let body = payload::read(body).await?;
-    let renewed = lifecycle::renew(&*api.runtime, &id, content_type(&head), &body).await?;
+    let renewed = lifecycle::renew(&*api.runtime, &id, content_type(&head.headers), &body).await?;
     Ok(response::json(StatusCode::OK, &renewed))
 }
 
@@ -165,7 +163,7 @@ async fn endpoint(api: &Api, of: &PortOf, req: &Request<Incoming>) -> Result<Res
     let host = req.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
     let host = host.or(req.uri().authority().map(Authority::as_str));
     let query = req.uri().query().unwrap_or_default();
-    let endpoint = endpoints::get(&*api.runtime, of, query, api.proxy_base.as_deref(), host).await?;
+    let endpoint = endpoints::get(&*api.runtime, of, query, api.public.as_ref(), host).await?;
     let mut res = response::json(StatusCode::OK, &endpoint);
     if endpoints::is_of_template(&of.id) {
         res.headers_mut().insert(TEMPLATE_ORIGIN, HeaderValue::from_static("template"));
@@ -176,10 +174,6 @@ async fn endpoint(api: &Api, of: &PortOf, req: &Request<Incoming>) -> Result<Res
 /// A 202 without a body, and with a length that says so.
 fn accepted() -> Response<Body> {
     response::empty(StatusCode::ACCEPTED)
-}
-
-fn content_type(head: &Parts) -> Option<&str> {
-    head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
 }
 
 impl fmt::Debug for Api {

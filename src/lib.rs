@@ -47,6 +47,7 @@
 //! | [`execd`] | | commands and files in sandboxes that are local processes; its HTTP is [`api::execd`] |
 //! | [`framing`] | | where a message's body is in what was read: chunks, a length, or up to the end |
 //! | [`guard`] | | the start-up guard for a missing API key |
+//! | [`host`] | | hosts in settings, URLs and `Host`: brackets, loopback |
 //! | [`init_config`] | | the configuration files that the program can write to start from |
 //! | [`keys`] | | the API keys, which can be exchanged while requests are served |
 //! | [`logs`] | 6 | the log path: engine exchange, chunks, frames, lines, limits, the log's body |
@@ -63,7 +64,7 @@
 //! | [`reload`] | | SIGHUP: log files and keys |
 //! | [`renew`] | | sandboxes that live longer while they are used |
 //! | [`response`] | | answers with a plain body, errors among them |
-//! | [`router`] | 3 | method and path to a route; the table of routes is in its doc |
+//! | [`router`] | 3 | method and path to a route, by one table of routes: [`router::ROUTES`] |
 //! | [`runtime`] | 5 | the seam: the trait [`runtime::Runtime`], and its implementations `docker` and `process` |
 //! | [`secret`] | | text that no log and no debug output shows |
 //! | [`server`] | 1 | accept loop, a runtime for each thread of connections, socket options, watched IO, write deadlines |
@@ -117,6 +118,7 @@ pub mod error_chain;
 pub mod execd;
 pub mod framing;
 pub mod guard;
+pub mod host;
 pub mod init_config;
 pub mod keys;
 pub mod logs;

@@ -28,9 +28,9 @@ use crate::{
     model::{
         create::{CreateRequest, ImageSource},
         extensions::Extensions,
-        page::Pagination,
+        page::Page,
         sandbox::State,
-        snapshot::{Snapshot, SnapshotPage, SnapshotQuery, SnapshotState, SnapshotStatus},
+        snapshot::{Snapshot, SnapshotQuery, SnapshotState, SnapshotStatus},
         timestamp::Timestamp,
     },
     runtime::Runtime,
@@ -57,7 +57,7 @@ pub struct SnapshotOptions {
     /// Between two recoveries, and between two tries to write down how a snapshot ended.
     pub interval: Duration,
     /// The longest that the runtime works on one snapshot: before that, one of an earlier server may still be finished.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 /// What requests, workers and recovery share.
@@ -119,12 +119,12 @@ impl Snapshots {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn page(&self, query: &SnapshotQuery) -> Result<SnapshotPage, SnapshotError> {
+    pub async fn page(&self, query: &SnapshotQuery) -> Result<Page<Snapshot>, SnapshotError> {
         let (items, total) = match &self.shared {
             Some(shared) => shared.store.page(query).await?,
             None => (Vec::new(), 0),
         };
-        Ok(SnapshotPage { items, pagination: Pagination::new(query.page, query.page_size, total) })
+        Ok(query.page.with(items, total))
     }
 
     /// One snapshot.

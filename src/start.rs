@@ -7,7 +7,7 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 
 use crate::{
     admin::Admin,
-    api::{self, Api, proxy::public_path},
+    api::{Api, endpoints::PublicAddress},
     config::{self, Config, Lookup, RuntimeKind},
     dev,
     drain::{self, Drain},
@@ -125,7 +125,7 @@ pub async fn snapshots(config: &Config, runtime: Arc<dyn Runtime>) -> Result<Sna
     }
     let store = store::open(&config.store.backend).await?;
     let options =
-        SnapshotOptions { interval: config.store.snapshot_recovery_interval, patience: config.docker.api_timeout };
+        SnapshotOptions { interval: config.store.snapshot_recovery_interval, timeout: config.docker.api_timeout };
     Ok(Snapshots::start(runtime, store, options))
 }
 
@@ -146,9 +146,8 @@ pub fn server(
         snapshots,
         streams: Streams::new(stream_limits(&config.logs)),
         drain: drain.watch(),
-        proxy_base: config.server.eip.as_deref().map(api::endpoints::base_of),
+        public: config.server.eip.as_deref().map(PublicAddress::of),
         proxy: Proxy::new(drain.watch(), proxy_options(config)),
-        public_path: public_path(config.server.eip.as_deref()),
         metrics: metrics.clone(),
     };
     let concurrency = || config.server.limit_concurrency.map(|limit| Semaphore::new(limit.get() as usize));

@@ -49,6 +49,7 @@ const ORDER: &[&str] = &[
     "error",
     "framing",
     "router",
+    "host",
     "deadline",
     "regular_file",
     "drain",

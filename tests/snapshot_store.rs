@@ -18,6 +18,7 @@ use std::{
 use opensandbox_gateway::{
     config::{Postgresql, StoreBackend},
     model::{
+        page::PageRequest,
         snapshot::{Snapshot, SnapshotQuery, SnapshotState, SnapshotStatus},
         timestamp::Timestamp,
     },
@@ -79,7 +80,7 @@ fn ready(image: &str) -> Change {
 }
 
 fn all() -> SnapshotQuery {
-    SnapshotQuery { sandbox_id: None, name: None, states: Vec::new(), page: 1, page_size: 20 }
+    SnapshotQuery { sandbox_id: None, name: None, states: Vec::new(), page: PageRequest::default() }
 }
 
 async fn ids(store: &dyn SnapshotStore, query: SnapshotQuery) -> (Vec<String>, u64) {
@@ -102,8 +103,14 @@ async fn behaves(store: &dyn SnapshotStore) {
     assert_eq!(store.get("nope").await.unwrap(), None);
 
     assert_eq!(ids(store, all()).await, (words("c a b"), 3), "newest first, of one instant by id, greatest first");
-    assert_eq!(ids(store, SnapshotQuery { page: 2, page_size: 2, ..all() }).await, (words("b"), 3));
-    assert_eq!(ids(store, SnapshotQuery { page: u64::MAX, page_size: 200, ..all() }).await, (Vec::new(), 3));
+    assert_eq!(
+        ids(store, SnapshotQuery { page: PageRequest { page: 2, page_size: 2 }, ..all() }).await,
+        (words("b"), 3)
+    );
+    assert_eq!(
+        ids(store, SnapshotQuery { page: PageRequest { page: u64::MAX, page_size: 200 }, ..all() }).await,
+        (Vec::new(), 3)
+    );
     let of_sandbox = SnapshotQuery { sandbox_id: Some("s1".to_owned()), ..all() };
     assert_eq!(ids(store, of_sandbox).await, (words("a b"), 2));
     assert_eq!(ids(store, SnapshotQuery { name: Some("it's".to_owned()), ..all() }).await, (words("a"), 1));

@@ -66,8 +66,8 @@ async fn loaded(asset: &'static Asset, asked: &HeaderMap) -> Response<Body> {
     res
 }
 
-/// A file is unpacked once, since whoever asks without gzip asks again, and by no thread that serves, since it takes some
-/// milliseconds.
+/// The body of a file. It is decompressed once, since a client without gzip will ask for it again, and on a blocking thread,
+/// since that takes some milliseconds.
 async fn body(asset: &'static Asset, zipped: bool) -> Body {
     if zipped {
         return Body::full(asset.zipped);

@@ -1,10 +1,9 @@
 //! `GET /sandboxes/{sandbox_id}/endpoints/{port}` (http-api.md §11).
 
-use http::uri::Authority;
-
 use super::extract::Query;
 use crate::{
     error::{ErrorKind, RuntimeError},
+    host,
     model::{
         endpoint::{Endpoint, read_port},
         read,
@@ -21,16 +20,20 @@ const ROUTING_HEADER: &str = "OpenSandbox-Ingress-To";
 /// What sandbox ids begin with that come from a template; clients look for that in a response header.
 const TEMPLATE_PREFIX: &str = "fsb-";
 
+/// The address by which clients reach this server, as the configuration has it: `host[:port][/path]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicAddress(String);
+
 /// What a client asks for.
 #[derive(Debug, PartialEq)]
-struct Wish {
+struct EndpointQuery {
     port: u16,
     through_server: bool,
     expires: Option<i64>,
 }
 
-/// Tells where a port of a sandbox is reached. `query` is what stands after the `?`; `configured` is the base that the
-/// configuration has for addresses of this server, `host` what the client called it.
+/// Tells where a port of a sandbox is reached. `query` is what stands after the `?`; `public` is this
+/// server's own address if the configuration has it, `host` what the client called it.
 ///
 /// # Errors
 /// A path or query that breaks a rule, or the runtime's failure.
@@ -38,35 +41,30 @@ pub async fn get(
     runtime: &dyn Runtime,
     of: &PortOf,
     query: &str,
-    configured: Option<&str>,
+    public: Option<&PublicAddress>,
     host: Option<&str>,
 ) -> Result<Endpoint, Failure> {
-    let wish = read_wish(&of.port, &Query::parse(query))?;
-    if wish.through_server && wish.expires.is_some() {
+    let wanted = read_query(&of.port, &Query::parse(query))?;
+    if wanted.through_server && wanted.expires.is_some() {
         return Err(invalid(
             "use_server_proxy cannot be combined with expires; signed endpoints require the gateway route.",
         ));
     }
     // Also when the server's own address is what counts: a port that cannot be reached is an error either way.
-    let direct = runtime.endpoint(&of.id, wish.port, wish.expires).await?;
+    let direct = runtime.endpoint(&of.id, wanted.port, wanted.expires).await?;
     // What this server answers itself has no other address.
-    if !wish.through_server && !runtime.serves(wish.port) {
+    if !wanted.through_server && !runtime.serves(wanted.port) {
         return Ok(direct);
     }
-    let base = match (configured, host) {
-        (Some(base), _) => base.to_owned(),
-        (None, Some(host)) if is_authority(host) => format!("{host}{}", of.mount),
+    let base = match (public, host) {
+        (Some(PublicAddress(base)), _) => base.clone(),
+        (None, Some(host)) if host::authority(host).is_some() => format!("{host}{}", of.mount),
         (None, _) => return Err(invalid("An address of this server needs the Host header, or server.eip configured.")),
     };
     let PortOf { id, .. } = of;
     let mut headers = direct.headers;
     headers.retain(|name, _| !name.eq_ignore_ascii_case(ROUTING_HEADER));
-    Ok(Endpoint { endpoint: format!("{base}/sandboxes/{id}/proxy/{}", wish.port), headers })
-}
-
-/// Whether a client's name for this server is a host with or without a port, and nothing else (RFC 9110 §7.2).
-fn is_authority(host: &str) -> bool {
-    !host.contains('@') && host.parse::<Authority>().is_ok()
+    Ok(Endpoint { endpoint: format!("{base}/sandboxes/{id}/proxy/{}", wanted.port), headers })
 }
 
 /// Whether clients are to be told that the sandbox comes from a template.
@@ -74,14 +72,21 @@ pub fn is_of_template(id: &str) -> bool {
     id.starts_with(TEMPLATE_PREFIX)
 }
 
-/// The base of this server's addresses for a `server.eip`: without scheme, blanks and slashes at its end.
-pub fn base_of(eip: &str) -> String {
-    let eip = eip.trim().trim_end_matches('/');
-    eip.split_once("://").map_or(eip, |(_, rest)| rest).to_owned()
+impl PublicAddress {
+    /// Reads a `server.eip`: without scheme, blanks and slashes at its end.
+    pub fn of(eip: &str) -> Self {
+        let eip = eip.trim().trim_end_matches('/');
+        Self(eip.split_once("://").map_or(eip, |(_, rest)| rest).to_owned())
+    }
+
+    /// The path at which this server is reached from outside; empty at the root.
+    pub fn path(&self) -> &str {
+        self.0.find('/').map_or("", |at| &self.0[at..])
+    }
 }
 
 /// Path and query are parts of their own, whose mistakes are told together.
-fn read_wish(port: &str, query: &Query<'_>) -> Result<Wish, Invalid> {
+fn read_query(port: &str, query: &Query<'_>) -> Result<EndpointQuery, Invalid> {
     let mut report = Report::new("path");
     let port = report.within("port", |report| read_port(report, port));
     let path = report.finish(port.unwrap_or_default());
@@ -89,7 +94,7 @@ fn read_wish(port: &str, query: &Query<'_>) -> Result<Wish, Invalid> {
     let through_server = query.read(&mut report, "use_server_proxy", read::boolean).unwrap_or(false);
     let expires = query.read(&mut report, "expires", read::any_integer);
     match (path, report.finish((through_server, expires))) {
-        (Ok(port), Ok((through_server, expires))) => Ok(Wish { port, through_server, expires }),
+        (Ok(port), Ok((through_server, expires))) => Ok(EndpointQuery { port, through_server, expires }),
         (Err(Invalid(mut violations)), Err(Invalid(more))) => {
             violations.extend(more);
             Err(Invalid(violations))
@@ -106,16 +111,16 @@ fn invalid(text: &str) -> Failure {
 mod tests {
     use super::*;
 
-    fn read(port: &str, query: &str) -> Result<Wish, Vec<String>> {
+    fn read(port: &str, query: &str) -> Result<EndpointQuery, Vec<String>> {
         let place = |violation: &super::super::extract::Violation| format!("{} {:?}", violation.rule, violation.loc);
-        read_wish(port, &Query::parse(query)).map_err(|invalid| invalid.0.iter().map(place).collect())
+        read_query(port, &Query::parse(query)).map_err(|invalid| invalid.0.iter().map(place).collect())
     }
 
     #[test]
-    fn a_wish_is_lenient() {
-        assert_eq!(read("8080", ""), Ok(Wish { port: 8080, through_server: false, expires: None }));
-        let wish = read("+8080", "use_server_proxy=Yes&expires=-5").unwrap();
-        assert_eq!(wish, Wish { port: 8080, through_server: true, expires: Some(-5) });
+    fn a_query_is_lenient() {
+        assert_eq!(read("8080", ""), Ok(EndpointQuery { port: 8080, through_server: false, expires: None }));
+        let wanted = read("+8080", "use_server_proxy=Yes&expires=-5").unwrap();
+        assert_eq!(wanted, EndpointQuery { port: 8080, through_server: true, expires: Some(-5) });
         assert!(!read("0", "use_server_proxy=1&use_server_proxy=0").unwrap().through_server);
     }
 
@@ -132,19 +137,11 @@ mod tests {
     }
 
     #[test]
-    fn only_a_host_is_one() {
-        for host in ["localhost", "gw.example:8080", "127.0.0.1:1", "[::1]:8080"] {
-            assert!(is_authority(host), "{host}");
-        }
-        for host in ["", "a b", "evil.example/x", "evil.example?x", "u@evil.example", "evil.example#", "a:b:c"] {
-            assert!(!is_authority(host), "{host}");
-        }
-    }
-
-    #[test]
-    fn the_base_has_neither_scheme_nor_slash() {
+    fn a_public_address_has_neither_scheme_nor_slash_at_its_end() {
         for eip in ["gate.example:9/x", " https://gate.example:9/x/ ", "http://gate.example:9/x//"] {
-            assert_eq!(base_of(eip), "gate.example:9/x");
+            let address = PublicAddress::of(eip);
+            assert_eq!((address.0.as_str(), address.path()), ("gate.example:9/x", "/x"));
         }
+        assert_eq!(PublicAddress::of("gate.example/").path(), "");
     }
 }

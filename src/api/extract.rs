@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use http::{HeaderMap, header};
 use serde_json::{Value, json};
 
 use super::json_error;
-use crate::model::violation::Report;
 pub use crate::model::violation::{Invalid, Violation};
+use crate::model::{page::PageRequest, read, violation::Report};
 
 /// A decoded query string.
 #[derive(Debug)]
@@ -38,6 +39,19 @@ impl<'a> Query<'a> {
         let value = Value::from(self.last(name)?);
         report.within(name, |report| read(report, &value))
     }
+
+    /// Which page is asked for, and how long pages are.
+    pub fn page(&self, report: &mut Report) -> PageRequest {
+        let default = PageRequest::default();
+        let page = self.read(report, "page", |r, v| read::integer(r, v, 1..=u64::MAX));
+        let page_size = self.read(report, "pageSize", |r, v| read::integer(r, v, 1..=PageRequest::MAX_SIZE));
+        PageRequest { page: page.unwrap_or(default.page), page_size: page_size.unwrap_or(default.page_size) }
+    }
+}
+
+/// What a request says that its body is, if that is text.
+pub fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
 }
 
 /// Parses a request's body.
@@ -108,7 +122,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::read;
 
     fn refused(content_type: Option<&str>, body: &[u8]) -> Value {
         let invalid = json_body(content_type, body).unwrap_err();

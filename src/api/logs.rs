@@ -16,7 +16,7 @@ use crate::{
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// Nobody may keep, change or hold back what is streamed.
+/// Proxies must neither cache a stream nor change it.
 const UNCHANGED: HeaderValue = HeaderValue::from_static("no-cache, no-transform");
 
 /// Tells nginx not to collect the stream (its `proxy_buffering`).

@@ -1,6 +1,6 @@
 //! `/sandboxes/{sandboxId}/networkpolicy`: the egress sidecar's policy, checked and forwarded (http-api.md §13).
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{Method, Request, Response, header};
 use hyper::body::Incoming;
 use serde_json::Value;
 
@@ -8,8 +8,7 @@ use super::{Api, Caller, extract, payload, proxy::check_access};
 use crate::{
     body::Body,
     model::{
-        create::network,
-        read,
+        network, read,
         violation::{Invalid, Report},
     },
     problem::ApiError,
@@ -35,7 +34,8 @@ pub async fn forward(
     } else {
         let body = payload::read(body).await?;
         let method = head.method.clone();
-        payload::parsed(content_type(&head.headers), &body, move |kind, body| check(&method, kind, body)).await?;
+        payload::parsed(extract::content_type(&head.headers), &body, move |kind, body| check(&method, kind, body))
+            .await?;
         Upload::full(body)
     };
     if id.starts_with(FOREIGN) {
@@ -43,7 +43,7 @@ pub async fn forward(
     }
     let mut backend = api.runtime.backend(&id, PORT).await?;
     check_access(&backend, &head.headers)?;
-    // The body is here: nobody has to be told to send it.
+    // The body has been read: the sidecar need not ask for it.
     head.headers.remove(header::EXPECT);
     head.headers.remove(EGRESS_AUTH);
     backend.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(EGRESS_AUTH.as_str()));
@@ -53,10 +53,6 @@ pub async fn forward(
     let forwarded = Forwarded::of(&peer, &head.uri, &head.headers);
     let forward = Box::new(Forward { id, backend, path: "/policy".to_owned(), head, forwarded, public: None });
     Ok(api.proxy.forward(forward, upload, None, client).await?.map(Body::from))
-}
-
-fn content_type(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str).and_then(Result::ok)
 }
 
 /// Checks the form of a body; what its words mean is the sidecar's.

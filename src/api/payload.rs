@@ -3,7 +3,7 @@
 use std::{panic::resume_unwind, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, header};
+use http::Request;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -15,10 +15,10 @@ use crate::{error_chain, model::violation::Invalid, problem::ApiError};
 const MAX_BODY: usize = 1024 * 1024;
 
 /// Longest body that is parsed at once, in bytes.
-const SHORT_BODY: usize = 64 * 1024;
+const MAX_INLINE_BODY: usize = 64 * 1024;
 
 /// How long a body may take to arrive.
-const DEADLINE: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Reads a request's body.
 ///
@@ -26,9 +26,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 ///
 /// It is too long, too slow, or broke off.
 pub async fn read(body: Incoming) -> Result<Bytes, ApiError> {
-    let collected = tokio::time::timeout(DEADLINE, Limited::new(body, MAX_BODY).collect()).await;
+    let collected = tokio::time::timeout(READ_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
     match collected {
-        Err(_) => Err(ApiError::body_unreadable(format_args!("it did not arrive within {} s", DEADLINE.as_secs()))),
+        Err(_) => Err(ApiError::body_unreadable(format_args!("it did not arrive within {} s", READ_TIMEOUT.as_secs()))),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large(MAX_BODY)),
         Ok(Err(error)) => Err(ApiError::body_unreadable(error_chain::text(&*error))),
@@ -46,7 +46,7 @@ pub async fn parsed<T: Send + 'static>(
     body: &[u8],
     parse: impl FnOnce(Option<&str>, &[u8]) -> Result<T, Invalid> + Send + 'static,
 ) -> Result<T, Invalid> {
-    if body.len() <= SHORT_BODY {
+    if body.len() <= MAX_INLINE_BODY {
         return parse(content_type, body);
     }
     let (content_type, body) = (content_type.map(str::to_owned), body.to_vec());
@@ -65,7 +65,6 @@ pub async fn read_json<T: Send + 'static>(
 ) -> Result<T, ApiError> {
     let (head, body) = req.into_parts();
     let body = read(body).await?;
-    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let check = move |content_type: Option<&str>, body: &[u8]| check(&extract::json_body(content_type, body)?);
-    Ok(parsed(content_type, &body, check).await?)
+    Ok(parsed(extract::content_type(&head.headers), &body, check).await?)
 }

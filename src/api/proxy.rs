@@ -3,13 +3,16 @@
 use http::{HeaderMap, Method, Request, Response, Version, header};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
-use super::{Api, Caller, execd, port};
+use super::{Api, Caller, endpoints::PublicAddress, execd};
 use crate::{
     body::Body,
     client::ClientWatch,
     error::{ErrorKind, RuntimeError},
-    model::endpoint::Backend,
-    problem::ApiError,
+    model::{
+        endpoint::{Backend, check_port, read_port},
+        violation::Report,
+    },
+    problem::{ApiError, failure::Failure},
     proxy::{
         Forward,
         answer::fields::Public,
@@ -28,7 +31,7 @@ pub async fn forward(
     mut req: Request<Incoming>,
     Caller { peer, client, .. }: Caller,
 ) -> Result<Response<Body>, ApiError> {
-    let port = port::parse(&port)?;
+    let port = read_path_port(&port)?;
     if api.runtime.serves(port) {
         return to_execd(api, &id, &path, req, client).await;
     }
@@ -37,13 +40,31 @@ pub async fn forward(
     let backend = api.runtime.backend(&id, port).await.map_err(without_engine)?;
     check_access(&backend, req.headers())?;
     touch(api, &id, req.headers());
-    let prefix = public_prefix(api.public_path.as_deref(), mount, &path, req.uri().path());
+    let prefix = public_prefix(api.public.as_ref(), mount, &path, req.uri().path());
     let public = Some(Public { prefix, is_root: path.is_empty() });
     let (head, body) = req.into_parts();
     let upload = Upload::of_client(body, &head, api.proxy.times());
     let forwarded = Forwarded::of(&peer, &head.uri, &head.headers);
     let forward = Box::new(Forward { id, backend, path, head, forwarded, public });
     Ok(api.proxy.forward(forward, upload, upgrade, client).await?.map(Body::from))
+}
+
+/// Reads the port of a path.
+///
+/// # Errors
+///
+/// It is no number (422), or none that a port has (400).
+fn read_path_port(port: &str) -> Result<u16, Failure> {
+    if port.len() <= 5
+        && let Ok(port @ 1..) = port.parse()
+    {
+        return Ok(port);
+    }
+    let mut report = Report::new("path");
+    let number = report.within("port", |report| read_port(report, port));
+    let port = report.finish(number)?.unwrap_or(0);
+    check_port(port)?;
+    Ok(port)
 }
 
 /// The engine's own words are not for who has no key: they name its address and what it runs.
@@ -95,24 +116,17 @@ pub(super) fn check_access(backend: &Backend, headers: &HeaderMap) -> Result<(),
 
 /// Where the client finds the root of the sandbox's server: the request's own path without what was forwarded, below the
 /// path by which the gateway is reached from outside if it is known.
-fn public_prefix(public_path: Option<&str>, mount: &str, path: &str, whole: &str) -> String {
+fn public_prefix(public: Option<&PublicAddress>, mount: &str, path: &str, whole: &str) -> String {
     let prefix = whole.strip_suffix(path).unwrap_or(whole);
-    match public_path {
-        Some(public) => format!("{public}{}", prefix.strip_prefix(mount).unwrap_or(prefix)),
+    match public {
+        Some(public) => format!("{}{}", public.path(), prefix.strip_prefix(mount).unwrap_or(prefix)),
         None => prefix.to_owned(),
     }
 }
 
-/// The path part of `server.eip`, without a slash at its end; `None` if there is no such address.
-pub fn public_path(eip: Option<&str>) -> Option<String> {
-    let eip = eip?.trim().trim_end_matches('/');
-    let host = eip.split_once("://").map_or(eip, |(_, host)| host);
-    Some(host.find('/').map_or_else(String::new, |at| host[at..].to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderValue, StatusCode};
 
     use super::*;
     use crate::secret::Secret;
@@ -120,7 +134,7 @@ mod tests {
     #[test]
     fn the_prefix_is_what_the_client_asked_for() {
         let prefix = |public: Option<&str>, whole: &str, path: &str, mount: &str| {
-            public_prefix(public_path(public).as_deref(), mount, path, whole)
+            public_prefix(public.map(PublicAddress::of).as_ref(), mount, path, whole)
         };
         let whole = "/v1/sandboxes/a%20b/proxy/80/x/y";
         assert_eq!(prefix(None, whole, "/x/y", "/v1"), "/v1/sandboxes/a%20b/proxy/80");
@@ -145,5 +159,22 @@ mod tests {
             assert_eq!(checked(wrong), Err((401, "MISSING_OR_INVALID_SECURE_ACCESS")), "{wrong:?}");
         }
         assert!(check_access(&Backend::plain("x:1".to_owned()), &HeaderMap::new()).is_ok());
+    }
+
+    #[test]
+    fn junk_is_one_fault_and_a_number_out_of_range_another() {
+        assert_eq!(read_path_port("1").ok(), Some(1));
+        assert_eq!(read_path_port("65535").ok(), Some(65_535));
+        let zeros = format!("{}8000", "0".repeat(40_000));
+        for port in ["0", "65536", "-1", "99999999999999999999999999999999999999999999", "008000", &zeros] {
+            let error = ApiError::from(read_path_port(port).unwrap_err());
+            assert_eq!((error.status, error.body.code), (StatusCode::BAD_REQUEST, "DOCKER::INVALID_PORT"), "{port}");
+        }
+        for port in ["", "abc", "8a", "80.5", "0x50", "\u{0668}"] {
+            let error = ApiError::from(read_path_port(port).unwrap_err());
+            assert_eq!(error.status, StatusCode::UNPROCESSABLE_ENTITY, "{port}");
+            let detail = error.body.detail.unwrap();
+            assert_eq!((&detail[0]["type"], &detail[0]["loc"][1]), (&"int_parsing".into(), &"port".into()), "{port}");
+        }
     }
 }

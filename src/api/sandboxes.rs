@@ -10,7 +10,6 @@ use crate::{
     model::{
         create::CreateRequest,
         page::{ListQuery, Page},
-        read,
         sandbox::{CreatedSandbox, Sandbox},
         violation::{Invalid, Report},
     },
@@ -18,12 +17,6 @@ use crate::{
     runtime::Runtime,
     snapshots::Snapshots,
 };
-
-/// How many sandboxes a page has when the client does not say.
-const DEFAULT_PAGE_SIZE: u64 = 20;
-
-/// How many sandboxes a page has at most.
-const MAX_PAGE_SIZE: u64 = 200;
 
 /// `POST /sandboxes`. The rules of a request's form are checked here (422); those of its meaning (400) by the runtime,
 /// since their order is a runtime's own (http-api.md §6.3).
@@ -49,7 +42,7 @@ fn read(content_type: Option<&str>, body: &[u8]) -> Result<CreateRequest, Invali
 ///
 /// # Errors
 /// A query that breaks a rule, or the runtime's failure.
-pub async fn list(runtime: &dyn Runtime, query: &str) -> Result<Page, Failure> {
+pub async fn list(runtime: &dyn Runtime, query: &str) -> Result<Page<Sandbox>, Failure> {
     let query = list_query(&Query::parse(query))?;
     Ok(query.page_of(runtime.list().await?))
 }
@@ -72,21 +65,14 @@ pub async fn delete(runtime: &dyn Runtime, id: &str) -> Result<(), Failure> {
 
 /// The form is checked before the metadata, so a 422 goes before a 400.
 fn list_query(query: &Query<'_>) -> Result<ListQuery, Failure> {
-    let (page, page_size) = page(query)?;
+    let mut report = Report::new("query");
+    let page = query.page(&mut report);
+    let page = report.finish(page)?;
     Ok(ListQuery {
         states: query.all("state").map(str::to_owned).collect(),
         metadata: query.last("metadata").map(metadata).transpose()?.unwrap_or_default(),
         page,
-        page_size,
     })
-}
-
-/// Which page is asked for, and how long pages are.
-pub(super) fn page(query: &Query<'_>) -> Result<(u64, u64), Invalid> {
-    let mut report = Report::new("query");
-    let page = query.read(&mut report, "page", |r, v| read::integer(r, v, 1..=u64::MAX));
-    let page_size = query.read(&mut report, "pageSize", |r, v| read::integer(r, v, 1..=MAX_PAGE_SIZE));
-    report.finish((page.unwrap_or(1), page_size.unwrap_or(DEFAULT_PAGE_SIZE)))
 }
 
 /// The parameter's value is itself a form: `k=v&k2=v2`. Every part needs its `=`; the last of one key counts.

@@ -10,20 +10,14 @@ use super::{
 use crate::{
     body::Body,
     model::{
-        read,
-        snapshot::{NewSnapshot, SnapshotPage, SnapshotQuery},
+        page::Page,
+        snapshot::{NewSnapshot, Snapshot, SnapshotQuery},
         violation::{Invalid, Report},
     },
     problem::{ApiError, failure::Failure},
     response,
     snapshots::Snapshots,
 };
-
-/// How many snapshots a page has when the client does not say.
-const DEFAULT_PAGE_SIZE: u64 = 20;
-
-/// How many snapshots a page has at most.
-const MAX_PAGE_SIZE: u64 = 200;
 
 /// `POST /sandboxes/{id}/snapshots`. Its body may be missing.
 ///
@@ -32,8 +26,7 @@ const MAX_PAGE_SIZE: u64 = 200;
 pub async fn create(snapshots: &Snapshots, sandbox: &str, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
     let (head, body) = req.into_parts();
     let body = payload::read(body).await?;
-    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let new = payload::parsed(content_type, &body, new_snapshot).await?;
+    let new = payload::parsed(extract::content_type(&head.headers), &body, new_snapshot).await?;
     let snapshot = snapshots.create(sandbox, new.name).await.map_err(Failure::from)?;
     let mut res = response::json(StatusCode::ACCEPTED, &snapshot);
     // A UUID, which is visible ASCII.
@@ -47,7 +40,7 @@ pub async fn create(snapshots: &Snapshots, sandbox: &str, req: Request<Incoming>
 ///
 /// # Errors
 /// A query that breaks a rule, or the store's failure.
-pub async fn list(snapshots: &Snapshots, query: &str) -> Result<SnapshotPage, Failure> {
+pub async fn list(snapshots: &Snapshots, query: &str) -> Result<Page<Snapshot>, Failure> {
     Ok(snapshots.page(&list_query(&Query::parse(query))?).await?)
 }
 
@@ -60,26 +53,28 @@ fn new_snapshot(content_type: Option<&str>, body: &[u8]) -> Result<NewSnapshot, 
 
 fn list_query(query: &Query<'_>) -> Result<SnapshotQuery, Invalid> {
     let mut report = Report::new("query");
-    let page = query.read(&mut report, "page", |r, v| read::integer(r, v, 1..=u64::MAX));
-    let page_size = query.read(&mut report, "pageSize", |r, v| read::integer(r, v, 1..=MAX_PAGE_SIZE));
+    let page = query.page(&mut report);
     report.finish(SnapshotQuery {
         sandbox_id: query.last("sandboxId").filter(|id| !id.is_empty()).map(str::to_owned),
         name: query.last("name").map(str::to_owned),
         states: query.all("state").map(str::to_owned).collect(),
-        page: page.unwrap_or(1),
-        page_size: page_size.unwrap_or(DEFAULT_PAGE_SIZE),
+        page,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::page::PageRequest;
 
     #[test]
     fn an_empty_sandbox_is_no_filter_and_an_empty_name_is_one() {
         let query = list_query(&Query::parse("sandboxId=a&sandboxId=&name=&state=Ready&state=x&pageSize=3")).unwrap();
         assert_eq!((query.sandbox_id, query.name.as_deref()), (None, Some("")));
-        assert_eq!((query.states, query.page, query.page_size), (vec!["Ready".to_owned(), "x".to_owned()], 1, 3));
+        assert_eq!(
+            (query.states, query.page),
+            (vec!["Ready".to_owned(), "x".to_owned()], PageRequest { page: 1, page_size: 3 })
+        );
     }
 
     #[test]

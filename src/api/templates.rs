@@ -3,12 +3,11 @@
 use http::{Request, Response};
 use hyper::body::Incoming;
 
-use super::{payload, sandboxes};
+use super::{extract::Query, payload};
 use crate::{
-    api::extract::Query,
     body::Body,
     error::{ErrorKind, RuntimeError},
-    model::template,
+    model::{template, violation::Report},
     problem::ApiError,
     router::Collection,
 };
@@ -21,7 +20,9 @@ pub async fn answer(asked: Collection, req: Request<Incoming>) -> Result<Respons
     match asked {
         Collection::Create => payload::read_json(req, template::check_create).await?,
         Collection::List => {
-            sandboxes::page(&Query::parse(req.uri().query().unwrap_or_default()))?;
+            let mut report = Report::new("query");
+            let page = Query::parse(req.uri().query().unwrap_or_default()).page(&mut report);
+            report.finish(page)?;
         }
         Collection::Get(_) | Collection::Update(_) | Collection::Delete(_) => {}
     }

@@ -1,11 +1,11 @@
 //! `[server]` and `[proxy]`: the listener and its limits.
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::keys;
 use super::section::{Floor, Section};
+use crate::host::is_loopback;
 use crate::keys::Keys;
 use crate::peer::trusted::TrustedProxies;
 
@@ -108,8 +108,7 @@ impl Server {
 
     /// Whether only this machine can reach the listener.
     pub fn is_loopback(&self) -> bool {
-        let named = self.host.eq_ignore_ascii_case("localhost");
-        named || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        is_loopback(&self.host)
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 /// Between two looks at what the processors did, whose difference is their load.
-pub const BETWEEN: Duration = Duration::from_millis(100);
+pub const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What is told of the machine (execd's description, `Metrics`).
 #[derive(Debug, Serialize)]

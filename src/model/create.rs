@@ -1,7 +1,6 @@
 //! The request to create a sandbox (http-api.md §6), parsed, with the rules that need no runtime.
 
 mod lifecycle;
-pub(crate) mod network;
 mod source;
 mod volume;
 
@@ -11,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     env, extensions,
-    network::NetworkPolicy,
+    network::{self, NetworkPolicy},
     read::{self, Members},
     sandbox::Platform,
     violation::{Invalid, Report},

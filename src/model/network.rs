@@ -1,8 +1,9 @@
 //! What a sandbox may reach (http-api.md §6.1). The words for actions are the egress sidecar's to understand.
 
 use serde::Serialize;
+use serde_json::Value;
 
-use super::spelling::spelled;
+use super::{read, spelling::spelled, violation::Report};
 
 /// A sandbox's network policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -32,6 +33,32 @@ impl NetworkPolicy {
     pub fn to_json(&self) -> serde_json::Result<String> {
         spelled(self)
     }
+}
+
+/// Reads `networkPolicy`.
+pub(crate) fn policy(report: &mut Report, value: &Value) -> Option<NetworkPolicy> {
+    let members = read::object(report, value)?;
+    let default_action = read::optional(report, members, "defaultAction", read::string);
+    // Unlike most lists this one must not be null.
+    let egress = match members.get("egress") {
+        Some(rules) => report.within("egress", |report| read::list(report, rules, 0, rule))?,
+        None => Vec::new(),
+    };
+    Some(NetworkPolicy { default_action, egress })
+}
+
+/// Reads `credentialProxy`: whether it is enabled.
+pub(crate) fn credential_proxy(report: &mut Report, value: &Value) -> Option<bool> {
+    let members = read::object(report, value)?;
+    read::flag(report, members, "enabled", false)
+}
+
+/// Reads one of its rules.
+pub(crate) fn rule(report: &mut Report, value: &Value) -> Option<NetworkRule> {
+    let members = read::object(report, value)?;
+    let action = read::required(report, members, "action", read::string);
+    let target = read::required(report, members, "target", |r, v| read::string_of(r, v, 1..=usize::MAX));
+    Some(NetworkRule { action: action?, target: target? })
 }
 
 #[cfg(test)]

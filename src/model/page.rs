@@ -6,6 +6,18 @@ use serde::Serialize;
 
 use super::sandbox::Sandbox;
 
+/// How many items a page has when the client does not say.
+const DEFAULT_PAGE_SIZE: u64 = 20;
+
+/// Which page of a list a client asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Which page, from 1.
+    pub page: u64,
+    /// How many items a page has, 1 to [`PageRequest::MAX_SIZE`].
+    pub page_size: u64,
+}
+
 /// What a client asked to see of the list of sandboxes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListQuery {
@@ -13,17 +25,15 @@ pub struct ListQuery {
     pub states: Vec<String>,
     /// Metadata that a sandbox must have, key and value.
     pub metadata: BTreeMap<String, String>,
-    /// Which page, from 1.
-    pub page: u64,
-    /// How many sandboxes a page has, 1 to 200.
-    pub page_size: u64,
+    /// Which page of the list.
+    pub page: PageRequest,
 }
 
 /// One page of a list.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Page {
-    /// The sandboxes of this page, newest first.
-    pub items: Vec<Sandbox>,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Page<T> {
+    /// The items of this page, newest first.
+    pub items: Vec<T>,
     /// Where this page is in the list.
     pub pagination: Pagination,
 }
@@ -44,34 +54,48 @@ pub struct Pagination {
     pub has_next_page: bool,
 }
 
+impl Default for PageRequest {
+    /// What a client gets that does not ask for a page.
+    fn default() -> Self {
+        Self { page: 1, page_size: DEFAULT_PAGE_SIZE }
+    }
+}
+
+impl PageRequest {
+    /// How many items a page has at most.
+    pub const MAX_SIZE: u64 = 200;
+
+    /// How many items the pages before this one have.
+    pub fn skipped(&self) -> u64 {
+        self.page.saturating_sub(1).saturating_mul(self.page_size)
+    }
+
+    /// This page, with its items, of a list of `total_items`.
+    pub fn with<T>(&self, items: Vec<T>, total_items: u64) -> Page<T> {
+        let Self { page, page_size } = *self;
+        let total_pages = total_items.div_ceil(page_size.max(1));
+        Page {
+            items,
+            pagination: Pagination { page, page_size, total_items, total_pages, has_next_page: page < total_pages },
+        }
+    }
+}
+
 impl ListQuery {
     /// Chooses, sorts and cuts. Newest first; of one instant, by id.
-    pub fn page_of(&self, sandboxes: Vec<Sandbox>) -> Page {
+    pub fn page_of(&self, sandboxes: Vec<Sandbox>) -> Page<Sandbox> {
         let mut items: Vec<_> = sandboxes.into_iter().filter(|sandbox| self.matches(sandbox)).collect();
         items.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
-        let pagination = self.pagination(items.len() as u64);
-        let skipped = self.page.saturating_sub(1).saturating_mul(self.page_size);
-        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
-        let items = items.into_iter().skip(skipped).take(self.page_size as usize).collect();
-        Page { items, pagination }
+        let total = items.len() as u64;
+        let skipped = usize::try_from(self.page.skipped()).unwrap_or(usize::MAX);
+        let items = items.into_iter().skip(skipped).take(self.page.page_size as usize).collect();
+        self.page.with(items, total)
     }
 
     fn matches(&self, sandbox: &Sandbox) -> bool {
         let state = sandbox.status.state.name();
         let has_state = self.states.is_empty() || self.states.iter().any(|name| name.eq_ignore_ascii_case(state));
         has_state && self.metadata.iter().all(|(key, value)| sandbox.metadata.get(key) == Some(value))
-    }
-
-    fn pagination(&self, total_items: u64) -> Pagination {
-        Pagination::new(self.page, self.page_size, total_items)
-    }
-}
-
-impl Pagination {
-    /// Page `page` of a list of `total_items`, `page_size` to a page.
-    pub fn new(page: u64, page_size: u64, total_items: u64) -> Self {
-        let total_pages = total_items.div_ceil(page_size.max(1));
-        Self { page, page_size, total_items, total_pages, has_next_page: page < total_pages }
     }
 }
 
@@ -107,10 +131,10 @@ mod tests {
     }
 
     fn query() -> ListQuery {
-        ListQuery { states: Vec::new(), metadata: BTreeMap::new(), page: 1, page_size: 20 }
+        ListQuery { states: Vec::new(), metadata: BTreeMap::new(), page: PageRequest::default() }
     }
 
-    fn ids(page: &Page) -> Vec<&str> {
+    fn ids(page: &Page<Sandbox>) -> Vec<&str> {
         page.items.iter().map(|sandbox| sandbox.id.as_str()).collect()
     }
 
@@ -138,10 +162,10 @@ mod tests {
 
     #[test]
     fn pages_are_cut_after_sorting() {
-        let second = ListQuery { page: 2, page_size: 2, ..query() }.page_of(all());
+        let second = ListQuery { page: PageRequest { page: 2, page_size: 2 }, ..query() }.page_of(all());
         assert_eq!(ids(&second), ["b"]);
         assert!(!second.pagination.has_next_page);
-        let beyond = ListQuery { page: u64::MAX, page_size: 200, ..query() }.page_of(all());
+        let beyond = ListQuery { page: PageRequest { page: u64::MAX, page_size: 200 }, ..query() }.page_of(all());
         assert!(beyond.items.is_empty());
         assert_eq!((beyond.pagination.total_items, beyond.pagination.total_pages), (3, 1));
     }

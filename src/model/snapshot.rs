@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    page::Pagination,
+    page::PageRequest,
     read,
     timestamp::Timestamp,
     violation::{Invalid, Report},
@@ -73,19 +73,8 @@ pub struct SnapshotQuery {
     pub name: Option<String>,
     /// The states to show, in exactly the wire's spelling; all when empty. Unknown names match nothing.
     pub states: Vec<String>,
-    /// Which page, from 1.
-    pub page: u64,
-    /// How many snapshots a page has, 1 to 200.
-    pub page_size: u64,
-}
-
-/// One page of the list of snapshots.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SnapshotPage {
-    /// The snapshots of this page, newest first.
-    pub items: Vec<Snapshot>,
-    /// Where this page is in the list.
-    pub pagination: Pagination,
+    /// Which page of the list.
+    pub page: PageRequest,
 }
 
 impl SnapshotState {

@@ -12,26 +12,26 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::own_listeners;
+use crate::{host::without_brackets, own_listeners};
 
-/// When a connection has been silent for so long, the client's host is asked whether it is still there …
+/// TCP keep-alive: how long a connection may be silent before the first probe.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
-/// … again and again after so long …
+/// TCP keep-alive: the time between two probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// … and given up after so many questions without an answer: 60 s in all (log-pitfalls A2).
+/// TCP keep-alive: how many probes without an answer end the connection: after 60 s in all (log-pitfalls A2).
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// How much later than [`super::stalled`], which is an eighth late at most, the kernel gives a connection up.
-const AFTER_STALL: Duration = Duration::from_secs(10);
+/// How much later than [`super::stalled`], which is an eighth late at most, the kernel ends a stalled connection.
+const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
 
 /// The longest `TCP_USER_TIMEOUT` that Linux takes.
 const MAX_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// Most bytes that the kernel holds for a client that has not been sent them yet, per socket. Without it the queue grows
 /// to `tcp_wmem` (4 MiB), and some 560 clients that take nothing use up the TCP memory of the whole host.
-const UNSENT: u32 = 128 * 1024;
+const MAX_UNSENT: u32 = 128 * 1024;
 
 /// Most connections that are accepted at the end: clients may come faster than they are.
 const MAX_LAST: usize = 4096;
@@ -53,7 +53,7 @@ impl Listeners {
     ///
     /// The name has no address, this machine has none of them, or the port is taken on one that it has.
     pub fn bind(host: &str, port: u16, backlog: u32) -> io::Result<Self> {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let host = without_brackets(host);
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for address in (host, port).to_socket_addrs()? {
             if !addresses.contains(&address) {
@@ -158,9 +158,9 @@ pub fn tune(stream: &TcpStream, write_stall: Duration, is_blind: bool) -> io::Re
         TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES);
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_notsent_lowat(UNSENT)?;
+    socket.set_tcp_notsent_lowat(MAX_UNSENT)?;
     let vanished = KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_RETRIES;
-    let later = write_stall.saturating_add(write_stall / 4).saturating_add(AFTER_STALL);
+    let later = write_stall.saturating_add(write_stall / 4).saturating_add(USER_TIMEOUT_MARGIN);
     let timeout = if is_blind { write_stall } else { vanished.max(later) };
     socket.set_tcp_user_timeout(Some(timeout.min(MAX_USER_TIMEOUT)))
 }

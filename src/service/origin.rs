@@ -5,30 +5,30 @@
 //! `Host` tells the name by which this machine was reached, which a page may have made point here itself (DNS rebinding).
 //! No page can choose any of the three. A program that is no browser sends `Host` alone.
 
-use std::net::IpAddr;
-
 use http::{HeaderMap, HeaderName, Request, Version, header, uri::Authority};
+
+use crate::host;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Whether neither the page nor the name, as far as the request tells them, is another machine's.
 pub fn is_local<B>(req: &Request<B>) -> bool {
     let headers = req.headers();
-    // Which of two is meant is the reader's choice, and what stands before this program may choose otherwise.
+    // Of two values a proxy before this program may take the other one.
     let (Ok(origin), Ok(host)) = (single(headers, &header::ORIGIN), single(headers, &header::HOST)) else {
         return false;
     };
     let names = [host, req.uri().authority().map(Authority::as_str)];
     names.into_iter().flatten().all(is_local_name)
         && match origin {
-            // A page of this machine may be of another site: localhost is one, 127.0.0.1 is another.
+            // `Sec-Fetch-Site` is not asked here: localhost and 127.0.0.1 are two sites, and both are this machine.
             Some(origin) => is_local_origin(origin),
             None => headers.get_all(FETCH_SITE).iter().all(|site| is_near(site.as_bytes())),
         }
 }
 
-/// Whether the request names no more than one host: what stands before this program may take another of several than what is
-/// behind it. Over HTTP/2 `Host` may say again what `:authority` does.
+/// Whether the request names no more than one host. Of several, a proxy before this program may take another than a server
+/// behind it. Over HTTP/2 `Host` may repeat `:authority`.
 pub fn names_one_host<B>(req: &Request<B>) -> bool {
     let mut hosts = req.headers().get_all(header::HOST).iter();
     match (hosts.next(), hosts.next(), req.uri().authority()) {
@@ -58,9 +58,8 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h st
 /// A header is there more than once.
 struct Several;
 
-/// Whether a page of this relation to the name that was called is this machine's, or there is none: `none` is an address that
-/// was typed or a bookmark. The same site as a name of this machine is that very name, at any port, since none of these names has
-/// others below it.
+/// Whether a value of `Sec-Fetch-Site` excludes a page of another machine. `none` is an address that was typed, or a bookmark.
+/// `same-site` is the very same name at any port here, since the names of this machine have no names below them.
 fn is_near(site: &[u8]) -> bool {
     matches!(site, b"same-origin" | b"same-site" | b"none")
 }
@@ -72,12 +71,7 @@ fn is_local_origin(origin: &str) -> bool {
 }
 
 fn is_local_name(name: &str) -> bool {
-    // What stands before an `@` is no name.
-    let Ok(authority) = name.parse::<Authority>() else { return false };
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let is_local =
-        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    is_local && !name.contains('@')
+    host::authority(name).is_some_and(|authority| host::is_loopback(authority.host()))
 }
 
 #[cfg(test)]

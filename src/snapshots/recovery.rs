@@ -71,12 +71,12 @@ impl Shared {
 
     /// Whether the snapshot is no living server's: begun before this one, or so long ago that its time is over.
     fn is_left_over(&self, snapshot: &Snapshot) -> bool {
-        snapshot.created_at < self.started || age(snapshot) > self.options.patience
+        snapshot.created_at < self.started || age(snapshot) > self.options.timeout
     }
 
     /// Whether the runtime may still be making what an earlier server asked for: it keeps the sandbox paused meanwhile.
     async fn may_be_under_way(&self, snapshot: &Snapshot) -> bool {
-        if age(snapshot) > self.options.patience {
+        if age(snapshot) > self.options.timeout {
             return false;
         }
         match self.runtime.get(&snapshot.sandbox_id).await {

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use self::slow::{Slow, Stage};
 use super::*;
-use crate::{config::StoreBackend, store};
+use crate::{config::StoreBackend, model::page::PageRequest, store};
 
 struct Fixture {
     runtime: Arc<Slow>,
@@ -16,7 +16,7 @@ struct Fixture {
 }
 
 const OPTIONS: SnapshotOptions =
-    SnapshotOptions { interval: Duration::from_millis(20), patience: Duration::from_secs(180) };
+    SnapshotOptions { interval: Duration::from_millis(20), timeout: Duration::from_secs(180) };
 
 async fn fixture() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
@@ -221,7 +221,7 @@ async fn a_copy_that_never_ends_is_given_up_after_its_time() {
     let snapshot = accepted("a".to_owned(), None);
     store.insert(&Record { snapshot: snapshot.clone(), image: None }).await.unwrap();
     f.stage(|s| s.paused = true);
-    let options = SnapshotOptions { patience: Duration::from_millis(200), ..OPTIONS };
+    let options = SnapshotOptions { timeout: Duration::from_millis(200), ..OPTIONS };
     let (_, snapshots) = start(&f.folder, &f.runtime, options).await;
     let f = Fixture { snapshots, ..f };
     assert_eq!(reason(&f.reaches(&snapshot.id, SnapshotState::Failed).await), "snapshot_recovery_missing_image");
@@ -241,7 +241,12 @@ async fn a_creation_goes_on_without_its_client() {
     let left = tokio::time::timeout(Duration::ZERO, f.snapshots.create("a", None)).await;
     if left.is_err() {
         f.runtime.ends.0.add_permits(1);
-        let query = SnapshotQuery { sandbox_id: None, name: None, states: Vec::new(), page: 1, page_size: 1 };
+        let query = SnapshotQuery {
+            sandbox_id: None,
+            name: None,
+            states: Vec::new(),
+            page: PageRequest { page: 1, page_size: 1 },
+        };
         let snapshot = loop {
             if let Some(snapshot) = f.snapshots.page(&query).await.unwrap().items.pop() {
                 break snapshot;

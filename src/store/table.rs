@@ -91,8 +91,7 @@ where
     DB: Database,
     for<'t> i64: Encode<'t, DB> + Type<DB>,
 {
-    let skipped = query.page.saturating_sub(1).saturating_mul(query.page_size);
     let bounded = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    builder.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(bounded(query.page_size));
-    builder.push(" OFFSET ").push_bind(bounded(skipped));
+    builder.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(bounded(query.page.page_size));
+    builder.push(" OFFSET ").push_bind(bounded(query.page.skipped()));
 }

@@ -18,7 +18,7 @@ const MAX_TAIL: u64 = 10_000;
 const MAX_EVENTS: u64 = 500;
 
 /// What a `since` that is not understood means, in seconds. Clients of the existing server rely on an answer.
-const GUESS: u64 = 600;
+const DEFAULT_SINCE: u64 = 600;
 
 /// `Warning` of an answer to a `since` that was not understood.
 pub(super) const GUESSED_SINCE: &str =
@@ -103,14 +103,14 @@ fn log(tail: u64, since: Option<Timestamp>) -> LogQuery {
     LogQuery { follow: false, tail, timestamps: true, since, until: None, stdout: true, stderr: true }
 }
 
-/// `<digits><blanks?><s|m|h|d>` before now; and whether it was guessed, because it is something else. Before 1970 is
-/// from the beginning, and so is an empty text.
+/// Reads `<digits><blanks?><s|m|h|d>` as a time before now. The second value tells whether the text was something else, so that
+/// the default applies. A time before 1970 means the beginning of the log, and so does an empty text.
 fn since(text: &str, now: Timestamp) -> (Option<Timestamp>, bool) {
     if text.is_empty() {
         return (None, false);
     }
     let understood = seconds(text);
-    let second = now.as_second().saturating_sub_unsigned(understood.unwrap_or(GUESS)).max(0);
+    let second = now.as_second().saturating_sub_unsigned(understood.unwrap_or(DEFAULT_SINCE)).max(0);
     (Timestamp::new(second, now.subsec_nanosecond()).ok(), understood.is_none())
 }
 

@@ -140,9 +140,9 @@ pub(super) fn logs(context: &Context, id: &str, head: &Parts) -> Result<Response
 /// Makes a session. A body is not needed.
 pub(super) async fn create_session(context: &Context, body: Incoming) -> Result<Response<Body>, ApiError> {
     let body = payload::read(body).await?;
-    let wish: CreateSession = if body.trim_ascii().is_empty() { CreateSession::default() } else { parsed(&body)? };
-    check_cwd(wish.cwd.as_deref())?;
-    let session_id = blocking(context, move |execd| execd.create_session(wish.cwd.as_deref())).await?;
+    let session: CreateSession = if body.trim_ascii().is_empty() { CreateSession::default() } else { parsed(&body)? };
+    check_cwd(session.cwd.as_deref())?;
+    let session_id = blocking(context, move |execd| execd.create_session(session.cwd.as_deref())).await?;
     Ok(response::json(StatusCode::OK, &Session { session_id }))
 }
 

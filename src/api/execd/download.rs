@@ -29,14 +29,14 @@ use crate::{
 };
 
 /// The most that one read takes, in bytes.
-const READ: usize = 64 * 1024;
+const READ_SIZE: usize = 64 * 1024;
 
 /// What stands for itself in a file's name (RFC 8187 §3.2.1, `attr-char`).
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Which part of a file is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Wish {
+enum Part {
     All,
     /// `Range`, to be read when the length is known.
     Bytes(String),
@@ -47,11 +47,11 @@ enum Wish {
 /// Sends a file.
 pub(super) async fn send(context: Context, head: &Parts) -> Result<Response<Body>, ApiError> {
     let asked = Query::parse(query(head));
-    let (path, wish) = (one_path(&asked)?, wish(&asked, &head.headers)?);
-    let by_lines = matches!(wish, Wish::Lines(..));
+    let (path, wanted) = (one_path(&asked)?, wanted_part(&asked, &head.headers)?);
+    let by_lines = matches!(wanted, Part::Lines(..));
     let found = blocking(&context, move |execd| {
         let mut opened = execd.open(&path)?;
-        let range = part(&mut opened, wish)?;
+        let range = range_of(&mut opened, wanted)?;
         if let Content::File(file, _) = &mut opened.content {
             let at = SeekFrom::Start(range.as_ref().map_or(0, |range| range.start));
             file.seek(at).map_err(|error| failed(&error))?;
@@ -106,7 +106,7 @@ fn outside(error: ExecdError) -> Result<Response<Body>, ApiError> {
     Ok(res)
 }
 
-fn wish(query: &Query<'_>, headers: &HeaderMap) -> Result<Wish, ExecdError> {
+fn wanted_part(query: &Query<'_>, headers: &HeaderMap) -> Result<Part, ExecdError> {
     let number = |name: &str| {
         let malformed = |_| ExecdError::invalid(format!("{name}: it must be a whole number from 1 on."));
         query.last(name).map(str::parse::<u64>).transpose().map_err(malformed)
@@ -119,19 +119,19 @@ fn wish(query: &Query<'_>, headers: &HeaderMap) -> Result<Wish, ExecdError> {
             Err(ExecdError::invalid("Range and offset or limit exclude each other."))
         }
         (None, Some(0), _) => Err(ExecdError::invalid("offset: lines are counted from 1.")),
-        (None, None, None) => Ok(Wish::All),
-        (None, offset, limit) => Ok(Wish::Lines(offset.unwrap_or(1), limit)),
-        (Some(range), None, None) => Ok(range.to_str().map_or(Wish::All, |range| Wish::Bytes(range.to_owned()))),
+        (None, None, None) => Ok(Part::All),
+        (None, offset, limit) => Ok(Part::Lines(offset.unwrap_or(1), limit)),
+        (Some(range), None, None) => Ok(range.to_str().map_or(Part::All, |range| Part::Bytes(range.to_owned()))),
     }
 }
 
 /// The part that is wanted; none is all of it.
-fn part(opened: &mut Opened, wish: Wish) -> Result<Option<Range<u64>>, ExecdError> {
+fn range_of(opened: &mut Opened, wanted: Part) -> Result<Option<Range<u64>>, ExecdError> {
     let length = opened.content.length();
-    match wish {
-        Wish::All => Ok(None),
-        Wish::Lines(first, count) => Ok(Some(opened.content.lines(first, count).map_err(|error| failed(&error))?)),
-        Wish::Bytes(text) => match bytes(&text, length) {
+    match wanted {
+        Part::All => Ok(None),
+        Part::Lines(first, count) => Ok(Some(opened.content.lines(first, count).map_err(|error| failed(&error))?)),
+        Part::Bytes(text) => match bytes(&text, length) {
             Asked::Ignored => Ok(None),
             Asked::Range(range) => Ok(Some(range)),
             Asked::Nothing => {
@@ -180,7 +180,7 @@ impl Pieces for FilePieces {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let mut piece = BytesMut::with_capacity(READ);
+        let mut piece = BytesMut::with_capacity(READ_SIZE);
         match ready!(poll_read_buf(Pin::new(&mut self.file), cx, &mut piece)) {
             // It was cut short meanwhile: what was promised cannot be sent.
             Ok(0) => Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),

@@ -12,7 +12,7 @@ use crate::{
     execd::{
         Execd,
         error::ExecdError,
-        files::{change::Wish, info::Info, owner::Names, replace::Replacement},
+        files::{change::Attributes, info::Info, owner::Names, replace::Replacement},
     },
     problem::ApiError,
     response,
@@ -53,15 +53,15 @@ pub(super) async fn remove(
 }
 
 /// Does something with paths and what is wanted of their permissions.
-pub(super) async fn with_wishes(
+pub(super) async fn set_attributes(
     context: &Context,
     body: Incoming,
-    act: fn(&Execd, &str, &Wish) -> Result<(), ExecdError>,
+    act: fn(&Execd, &str, &Attributes) -> Result<(), ExecdError>,
 ) -> Result<Response<Body>, ApiError> {
     let body = payload::read(body).await?;
     let done = blocking(context, move |execd| {
-        let wishes: Paths<Wish> = map(&body)?;
-        wishes.iter().try_for_each(|(path, wish)| act(execd, path, wish))
+        let wanted: Paths<Attributes> = map(&body)?;
+        wanted.iter().try_for_each(|(path, attributes)| act(execd, path, attributes))
     });
     done.await?;
     Ok(response::empty(StatusCode::OK))

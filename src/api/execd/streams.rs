@@ -22,17 +22,17 @@ use crate::{
     execd::{
         command::{Finished, Started},
         error::{ErrorKind, ExecdError},
-        load::{BETWEEN, Load, Ticks},
+        load::{Load, SAMPLE_INTERVAL, Ticks},
     },
     problem::ApiError,
     response,
 };
 
 /// How often a stream says that it is alive.
-const PING: Duration = Duration::from_secs(15);
+const PING_INTERVAL: Duration = Duration::from_secs(15);
 
 /// How often the load is told (execd's description).
-const WATCH: Duration = Duration::from_secs(1);
+const LOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The events of a command that its client waits for.
 struct CommandEvents {
@@ -58,7 +58,7 @@ pub(super) fn command(context: Context, started: Started) -> Response<Body> {
         events::left_running(&started.command, &mut out);
         return stream(Body::full(out));
     }
-    let ping = every(PING);
+    let ping = every(PING_INTERVAL);
     let events = CommandEvents { started, ping, drain: Box::pin(drain.begun()), stage: Stage::Begin };
     stream(Body::pieces(PiecesBody::new(events, client, drain)))
 }
@@ -104,7 +104,7 @@ impl Pieces for CommandEvents {
 /// The machine's load now.
 pub(super) async fn metrics() -> Result<Response<Body>, ApiError> {
     let before = Ticks::now().map_err(unknown)?;
-    tokio::time::sleep(BETWEEN).await;
+    tokio::time::sleep(SAMPLE_INTERVAL).await;
     let (load, _) = Load::since(before).map_err(unknown)?;
     Ok(response::json(StatusCode::OK, &load))
 }
@@ -112,7 +112,7 @@ pub(super) async fn metrics() -> Result<Response<Body>, ApiError> {
 /// The machine's load each second, until the client leaves or the gateway ends.
 pub(super) fn watch(context: Context) -> Response<Body> {
     let Context { client, drain, .. } = context;
-    let loads = Loads { before: Ticks::default(), tick: every(WATCH), drain: Box::pin(drain.begun()) };
+    let loads = Loads { before: Ticks::default(), tick: every(LOAD_INTERVAL), drain: Box::pin(drain.begun()) };
     stream(Body::pieces(PiecesBody::new(loads, client, drain)))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use http::{Response, StatusCode, header, request::Parts};
+use http::{Response, StatusCode, request::Parts};
 use http_body_util::BodyDataStream;
 use hyper::body::Incoming;
 use multer::{Constraints, Field, Multipart, SizeLimit};
@@ -12,11 +12,12 @@ use serde::Deserialize;
 
 use super::{Context, blocking};
 use crate::{
+    api::extract::content_type,
     body::Body,
     error_chain,
     execd::{
         error::ExecdError,
-        files::{change::Wish, write::Upload},
+        files::{change::Attributes, write::Upload},
     },
     problem::ApiError,
     response,
@@ -32,21 +33,21 @@ const MAX_METADATA: u64 = 64 * 1024;
 const MAX_FILES: usize = 1000;
 
 /// How long a client may send nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How much is gathered before it is written, in bytes.
-const GATHERED: usize = 256 * 1024;
+const WRITE_BUFFER: usize = 256 * 1024;
 
 #[derive(Deserialize)]
 struct Metadata {
     path: String,
     #[serde(flatten)]
-    wish: Wish,
+    attributes: Attributes,
 }
 
 /// Receives files. Each is put into its place when it is whole; those before one that fails stay.
 pub(super) async fn receive(context: &Context, head: &Parts, body: Incoming) -> Result<Response<Body>, ApiError> {
-    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = content_type(&head.headers).unwrap_or_default();
     let boundary = multer::parse_boundary(content_type)
         .map_err(|_| ExecdError::invalid("Content-Type: it must be multipart/form-data with a boundary."))?;
     let limits = SizeLimit::new().whole_stream(MAX_UPLOAD).for_field("metadata", MAX_METADATA);
@@ -83,12 +84,16 @@ async fn read_metadata(part: Field<'_>) -> Result<Metadata, ApiError> {
     Ok(serde_json::from_slice(&bytes).map_err(|error| ExecdError::invalid(format!("metadata: {error}.")))?)
 }
 
-async fn store(context: &Context, Metadata { path, wish }: Metadata, mut part: Field<'_>) -> Result<(), ApiError> {
-    let mut upload = blocking(context, move |execd| Upload::begin(&execd.path(&path)?, wish.rights()?)).await?;
+async fn store(
+    context: &Context,
+    Metadata { path, attributes }: Metadata,
+    mut part: Field<'_>,
+) -> Result<(), ApiError> {
+    let mut upload = blocking(context, move |execd| Upload::begin(&execd.path(&path)?, attributes.rights()?)).await?;
     let mut gathered = BytesMut::new();
     while let Some(piece) = in_time(part.chunk()).await? {
         gathered.extend_from_slice(&piece);
-        if gathered.len() >= GATHERED {
+        if gathered.len() >= WRITE_BUFFER {
             upload = write(context, upload, gathered.split().freeze()).await?;
         }
     }
@@ -102,10 +107,10 @@ async fn write(context: &Context, mut upload: Upload, bytes: Bytes) -> Result<Up
 
 /// Waits for more of the request, but not for ever.
 async fn in_time<T>(more: impl Future<Output = multer::Result<T>>) -> Result<T, ApiError> {
-    match tokio::time::timeout(PATIENCE, more).await {
+    match tokio::time::timeout(IDLE_TIMEOUT, more).await {
         Ok(Ok(more)) => Ok(more),
         Ok(Err(multer::Error::StreamReadFailed(error))) => Err(ApiError::body_unreadable(error)),
         Ok(Err(error)) => Err(ExecdError::invalid(format!("The request's body: {error}.")).into()),
-        Err(_) => Err(ApiError::body_unreadable(format_args!("nothing came for {} s", PATIENCE.as_secs()))),
+        Err(_) => Err(ApiError::body_unreadable(format_args!("nothing came for {} s", IDLE_TIMEOUT.as_secs()))),
     }
 }

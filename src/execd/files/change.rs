@@ -18,7 +18,7 @@ use crate::execd::{
 
 /// What a client wants of a file's or directory's permissions.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub struct Wish {
+pub struct Attributes {
     /// Octal digits, read as a decimal number; 755 without.
     pub mode: Option<u32>,
     /// A user's name or number; without, the present one.
@@ -40,7 +40,7 @@ const MAX_WHY: u64 = 4096;
 /// The permissions when a client names none (execd's description).
 const DEFAULT_MODE: u32 = 755;
 
-impl Wish {
+impl Attributes {
     /// Looks up what is wanted.
     ///
     /// # Errors
@@ -55,17 +55,17 @@ impl Execd {
     /// Changes permissions; a link is followed.
     ///
     /// # Errors
-    /// The wish cannot be fulfilled.
-    pub fn set_rights(&self, path: &str, wish: &Wish) -> Result<(), ExecdError> {
-        set(&self.path(path)?, wish.rights()?)
+    /// The attributes cannot be set.
+    pub fn set_rights(&self, path: &str, attributes: &Attributes) -> Result<(), ExecdError> {
+        set(&self.path(path)?, attributes.rights()?)
     }
 
     /// Makes a directory, and those above it that are missing. One that is there gets the permissions.
     ///
     /// # Errors
     /// Something else is there, or it cannot be made.
-    pub fn make_directory(&self, path: &str, wish: &Wish) -> Result<(), ExecdError> {
-        let (path, rights) = (self.path(path)?, wish.rights()?);
+    pub fn make_directory(&self, path: &str, attributes: &Attributes) -> Result<(), ExecdError> {
+        let (path, rights) = (self.path(path)?, attributes.rights()?);
         fs::create_dir_all(&path).map_err(|error| ExecdError::io("made", &path, &error))?;
         set(&path, rights)
     }

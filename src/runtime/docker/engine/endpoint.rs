@@ -21,7 +21,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::tls;
-use crate::logs::engine::Transport;
+use crate::{host::without_brackets, logs::engine::Transport};
 
 /// The longest that a connection may take to be made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -132,7 +132,7 @@ fn host_and_port(address: &str, default_port: u16) -> io::Result<(String, u16)> 
         }
         _ => (address, default_port),
     };
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let host = without_brackets(host);
     Ok((if host.is_empty() { "127.0.0.1" } else { host }.to_owned(), port))
 }
 

@@ -2,11 +2,14 @@
 
 use std::{
     env,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, UdpSocket},
     path::Path,
 };
 
-use crate::runtime::docker::DockerOptions;
+use crate::{
+    host::{is_loopback, with_brackets},
+    runtime::docker::DockerOptions,
+};
 
 /// Files that container engines put into their containers.
 const MARKER_FILES: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
@@ -30,7 +33,7 @@ pub(in crate::runtime::docker) fn public(options: &DockerOptions, is_contained: 
     match &options.host_ip {
         Some(host_ip) if is_contained && (is_wildcard || is_loopback(host)) => host_ip.clone(),
         _ if is_wildcard => primary_address().unwrap_or(Ipv4Addr::LOCALHOST).to_string(),
-        _ => bracketed(host),
+        _ => with_brackets(host),
     }
 }
 
@@ -64,16 +67,6 @@ pub(in crate::runtime::docker) fn is_contained() -> bool {
     let is_engine = |value: String| ENGINES.contains(&value.as_str());
     let is_told = MARKER_VARIABLES.iter().any(|name| env::var(name).is_ok_and(is_engine));
     is_told || MARKER_FILES.iter().any(|file| Path::new(file).exists())
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// An IPv6 address as it stands before a port.
-fn bracketed(host: &str) -> String {
-    if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() }
 }
 
 /// The address from which this machine would speak to the world. Asked anew each time, since it may change.
