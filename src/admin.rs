@@ -1,7 +1,7 @@
 //! The listener of the operator (`[metrics] listen`): metrics for Prometheus, and the log streams that are open.
 //!
 //! It is apart from the API's: what the API does under load does not keep a scrape waiting, and it stays until the end of a
-//! drain. Each connection carries one request and has `LIFE` for it; when `MAX_CONNECTIONS` are open, the oldest gives way
+//! drain. Each connection carries one request and has `CONNECTION_TIMEOUT` for it; when `MAX_CONNECTIONS` are open, the oldest gives way
 //! to a new one, so that nobody can hold the places. HTTP/1.1 only.
 
 mod answer;
@@ -23,16 +23,16 @@ use self::answer::Sandboxes;
 const MAX_CONNECTIONS: usize = 64;
 
 /// How long a request's head may take.
-const HEAD: Duration = Duration::from_secs(5);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a connection may last.
-const LIFE: Duration = Duration::from_secs(15);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Most bytes of a request's head, about.
 const MAX_HEAD: usize = 16 * 1024;
 
 /// How long the loop rests when the process has run out of descriptors or memory.
-const REST: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What is answered from.
 pub struct Admin {
@@ -69,7 +69,7 @@ impl Admin {
                     Ok(accepted) => accepted,
                     Err(error) => {
                         tracing::debug!(%error, "a client of metrics.listen cannot be accepted");
-                        tokio::time::sleep(REST).await;
+                        tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
                         continue;
                     }
                 },
@@ -84,7 +84,7 @@ impl Admin {
             let connection = Arc::clone(&admin).connection(stream, peer);
             oldest.push_back(connections.spawn(async move {
                 // The client has had its time.
-                let _ = tokio::time::timeout(LIFE, connection).await;
+                let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
             }));
         }
     }
@@ -96,7 +96,7 @@ impl Admin {
             async move { Ok::<_, std::convert::Infallible>(admin.answer(req, peer, is_local).await) }
         });
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(MAX_HEAD).keep_alive(false);
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD).keep_alive(false);
         if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
             tracing::debug!(%peer, %error, "a connection of metrics.listen ended with an error");
         }

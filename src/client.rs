@@ -41,7 +41,7 @@ const MAX_HTTP2_FRAME: usize = 16 * 1024;
 
 /// How long a stream that is to be broken off stays open for what was handed over before. hyper resets it with its body's
 /// error, and h2 then drops what it still holds, down to the head; neither tells when it holds nothing any more.
-const LINGER: Duration = Duration::from_millis(250);
+const LINGER_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// What waits until an answer has been written: dropped then, without a word.
 pub trait Settle: fmt::Debug + Send {
@@ -317,7 +317,7 @@ impl ClientWatch {
     pub fn linger(&self) -> Option<Duration> {
         match self {
             Self::Http1(_) => None,
-            Self::Http2(_) => Some(LINGER),
+            Self::Http2(_) => Some(LINGER_TIMEOUT),
         }
     }
 

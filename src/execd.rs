@@ -55,10 +55,10 @@ pub const MAX_RUNNING: u32 = 64;
 
 /// How long the end of a sandbox waits for what was killed. A program that hangs in the kernel (a dead file server) dies later,
 /// and so does one that hangs at its start.
-pub const LAST: Duration = Duration::from_secs(5);
+pub const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a pause waits for programs that are being started. One that takes longer hangs, and is stopped when it is there.
-const STARTING: Duration = Duration::from_secs(1);
+const START_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many commands of which nothing is left are remembered.
 const MAX_FINISHED: usize = 100;
@@ -167,7 +167,7 @@ impl Execd {
 
     /// Waits until each program whose start was under way can be stopped, and is if the sandbox is paused.
     pub async fn starts_are_over(&self) {
-        let over = timeout(STARTING, self.starts.write()).await;
+        let over = timeout(START_TIMEOUT, self.starts.write()).await;
         if over.is_err() {
             tracing::warn!(
                 sandbox = self.environment.id,
@@ -183,10 +183,10 @@ impl Execd {
         state.commands.values().for_each(|command| drop(command.group.resume()));
     }
 
-    /// Kills all commands, and waits until nothing is left of them, or for [`LAST`]. No other starts afterwards.
+    /// Kills all commands, and waits until nothing is left of them, or for [`END_TIMEOUT`]. No other starts afterwards.
     pub async fn end(&self) {
         self.ended.cancel();
-        if timeout(LAST, self.room.acquire_many(MAX_RUNNING)).await.is_err() {
+        if timeout(END_TIMEOUT, self.room.acquire_many(MAX_RUNNING)).await.is_err() {
             let sandbox = &self.environment.id;
             tracing::warn!(sandbox, "programs of the sandbox hang, and die when they no longer do");
         }

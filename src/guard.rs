@@ -8,7 +8,7 @@ use std::{
 };
 
 /// How long a person has to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PROMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Lets the start go on without a key only when someone takes the responsibility: by the environment
 /// (`OPENSANDBOX_INSECURE_SERVER=YES`, `is_acknowledged`), or by typing `YES` at a terminal.
@@ -52,5 +52,5 @@ fn answer() -> Option<String> {
             let _ = tx.send(line);
         }
     });
-    rx.recv_timeout(PATIENCE).ok()
+    rx.recv_timeout(PROMPT_TIMEOUT).ok()
 }

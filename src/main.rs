@@ -33,26 +33,26 @@ use tokio::{runtime::Builder, sync::Notify};
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// The exit code of a start-up that failed (config.md §4).
-const FAILED: u8 = 1;
+const EXIT_FAILED: u8 = 1;
 
 /// The exit code when what the machine must give is not there: the port, or the secure runtime (config.md §4).
-const MISSING: u8 = 3;
+const EXIT_UNAVAILABLE: u8 = 3;
 
 /// How long the files of the configuration may take until it is said that they hang.
-const READING: Duration = Duration::from_secs(3);
+const CONFIG_READ_WARNING: Duration = Duration::from_secs(3);
 
 /// How long a second signal may still take to end local processes.
-const HURRY: Duration = Duration::from_secs(2);
+const SECOND_SIGNAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long creations, removals and snapshots that are under way may still take, if that is more than the clients' grace: what
 /// is cut leaves containers and volumes behind.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WORK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the last delivery of metrics may take.
-const FLUSH: Duration = Duration::from_secs(3);
+const METRICS_FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long the runtime's threads may take to drop what they hold. A blocking task that hangs is not waited for longer.
-const THREADS: Duration = Duration::from_millis(500);
+const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What the task that obeys signals shares with the program.
 #[derive(Default)]
@@ -75,12 +75,12 @@ fn main() -> ExitCode {
     }
     let tasks = match Builder::new_multi_thread().enable_all().build() {
         Ok(tasks) => tasks,
-        Err(error) => return fail(FAILED, &format!("The program's threads cannot be started: {error}")),
+        Err(error) => return fail(EXIT_FAILED, &format!("The program's threads cannot be started: {error}")),
     };
     let program = Arc::<Program>::default();
     let code = tasks.block_on(run(&cli, &program));
     // Merely dropped, the runtime would wait for a file on a dead server, or a volume's tool, for as long as that hangs.
-    tasks.shutdown_timeout(THREADS);
+    tasks.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);
     program.flush();
     code
 }
@@ -91,16 +91,16 @@ async fn run(cli: &Cli, program: &Arc<Program>) -> ExitCode {
     // First of all: a signal that comes while a file of the start hangs must end the program.
     match Signals::new() {
         Ok(signals) => drop(tokio::spawn(obey(signals, Arc::clone(program), is_dev))),
-        Err(error) => return fail(FAILED, &format!("Signals cannot be received: {error}")),
+        Err(error) => return fail(EXIT_FAILED, &format!("Signals cannot be received: {error}")),
     }
     let (loaded, dev_key) = match &cli.command {
         Some(Command::Dev(dev)) => match dev::Key::choose(dev.no_key, &env::of_process) {
             Ok(key) => (Ok(dev::configuration(dev.port, &key, &env::of_process)), Some(key)),
-            Err(error) => return fail(FAILED, &format!("There is no key: {error}")),
+            Err(error) => return fail(EXIT_FAILED, &format!("There is no key: {error}")),
         },
         _ => {
             let told = tokio::spawn(async {
-                tokio::time::sleep(READING).await;
+                tokio::time::sleep(CONFIG_READ_WARNING).await;
                 eprintln!("opensandbox-gateway: a file of the configuration hangs; still waiting for it");
             });
             let loaded = Config::load(cli.config.as_deref(), &env::of_process);
@@ -110,20 +110,20 @@ async fn run(cli: &Cli, program: &Arc<Program>) -> ExitCode {
     };
     let Loaded { config, warnings, .. } = loaded.unwrap_or_else(|error| refuse(&error));
     if let Some(gap) = config.fatal_gaps().first() {
-        return fail(FAILED, gap);
+        return fail(EXIT_FAILED, gap);
     }
     if dev_key.is_none()
         && config.server.keys.is_empty()
         && let Err(text) = guard::confirm_open_server(env::insecure_server_acknowledged(&env::of_process))
     {
-        return fail(FAILED, &text);
+        return fail(EXIT_FAILED, &text);
     }
     if let Err(text) = start::check_certificates(&env::of_process) {
-        return fail(FAILED, &text);
+        return fail(EXIT_FAILED, &text);
     }
     let outputs = match telemetry::init(&config.log) {
         Ok(outputs) => Arc::clone(program.outputs.get_or_init(|| Arc::new(outputs))),
-        Err(error) => return fail(FAILED, &format!("The log cannot be set up: {error}")),
+        Err(error) => return fail(EXIT_FAILED, &format!("The log cannot be set up: {error}")),
     };
     for warning in &warnings {
         tracing::warn!("{warning}");
@@ -162,7 +162,7 @@ impl Program {
             Asked::AtOnce => {
                 // Local processes are not left behind, unless that takes longer.
                 if let Some(sandboxes) = self.sandboxes.get() {
-                    let _ = tokio::time::timeout(HURRY, sandboxes.shutdown()).await;
+                    let _ = tokio::time::timeout(SECOND_SIGNAL_TIMEOUT, sandboxes.shutdown()).await;
                 }
                 self.flush();
                 exit(caught.exit_code());
@@ -200,7 +200,7 @@ fn write_config(options: &init_config::Options) -> ExitCode {
         }
         Err(error) => {
             println!("Failed to write config template: {error}\n");
-            ExitCode::from(FAILED)
+            ExitCode::from(EXIT_FAILED)
         }
     }
 }
@@ -210,29 +210,31 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
     start::raise_descriptor_limit();
     let listeners = match start::listeners(&config.server, dev_key.is_some()) {
         Ok(listeners) => listeners,
-        Err(text) => return fail(MISSING, &text),
+        Err(text) => return fail(EXIT_UNAVAILABLE, &text),
     };
     if let Err(text) = start::check_reach(&config, &listeners) {
-        return fail(FAILED, &text);
+        return fail(EXIT_FAILED, &text);
     }
     let admin_listeners = match start::admin_listeners(&config, dev_key.is_some()) {
         Ok(listeners) => listeners,
-        Err(text) => return fail(MISSING, &text),
+        Err(text) => return fail(EXIT_UNAVAILABLE, &text),
     };
     let threads = match Threads::start() {
         Ok(threads) => threads,
-        Err(error) => return fail(FAILED, &format!("The threads that serve connections cannot be started: {error}")),
+        Err(error) => {
+            return fail(EXIT_FAILED, &format!("The threads that serve connections cannot be started: {error}"));
+        }
     };
     let metrics = start::metrics(&config, admin_listeners.is_some());
     let sandboxes = match start::runtime(&config, &metrics, &reload.keys).await {
         Ok(sandboxes) => sandboxes,
-        Err(error) if error.kind == ErrorKind::RuntimeUnavailable => return fail(MISSING, &error.to_string()),
-        Err(error) => return fail(FAILED, &error.to_string()),
+        Err(error) if error.kind == ErrorKind::RuntimeUnavailable => return fail(EXIT_UNAVAILABLE, &error.to_string()),
+        Err(error) => return fail(EXIT_FAILED, &error.to_string()),
     };
     let _ = program.sandboxes.set(Arc::clone(&sandboxes));
     let snapshots = match start::snapshots(&config, Arc::clone(&sandboxes)).await {
         Ok(snapshots) => snapshots,
-        Err(error) => return fail(FAILED, &error.to_string()),
+        Err(error) => return fail(EXIT_FAILED, &error.to_string()),
     };
     start::announce(&config, &listeners, dev_key.as_ref());
     let keys = Arc::clone(&reload.keys);
@@ -242,7 +244,7 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
     // Until the program ends, so that the last scrape sees that it does.
     let watch = settings.drain.watch();
     let _admin = admin_listeners.and_then(|of| start::admin(of, &metrics, Arc::clone(&sandboxes), keys, watch));
-    let patience = settings.grace.max(PATIENCE);
+    let work_timeout = settings.grace.max(WORK_TIMEOUT);
     let notifier = Arc::clone(&reload.notifier);
     program.is_serving.store(true, Ordering::Relaxed);
     tokio::spawn(reload.run(Arc::clone(&program.reload)));
@@ -251,15 +253,15 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
     let served = server::run(listeners, settings, program.stop.clone());
     let told = async {
         program.stop.asked().await;
-        notifier.stopping(config.server.shutdown_delay + patience + FLUSH);
+        notifier.stopping(config.server.shutdown_delay + work_timeout + METRICS_FLUSH_TIMEOUT);
     };
     let (Ended { threads, draining }, ()) = tokio::join!(served, told);
     let ended = async { tokio::join!(sandboxes.shutdown(), snapshots.shutdown()) };
-    let left = patience.saturating_sub(draining.elapsed()).max(HURRY);
+    let left = work_timeout.saturating_sub(draining.elapsed()).max(SECOND_SIGNAL_TIMEOUT);
     if tokio::time::timeout(left, ended).await.is_err() {
         tracing::warn!("what was under way in the runtime was given up after {} s", draining.elapsed().as_secs());
     }
-    metrics.shutdown(FLUSH).await;
+    metrics.shutdown(METRICS_FLUSH_TIMEOUT).await;
     threads.end();
     ExitCode::SUCCESS
 }
@@ -274,7 +276,7 @@ async fn migrate(options: &cli::MigrateSnapshots) -> ExitCode {
         }
         Err(error) => {
             println!("Failed to migrate snapshots: {error}\n");
-            ExitCode::from(FAILED)
+            ExitCode::from(EXIT_FAILED)
         }
     }
 }

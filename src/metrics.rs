@@ -95,9 +95,9 @@ impl Metrics {
         self.prometheus.as_ref().map(|prometheus| prometheus.backend().clone()).unwrap_or_default()
     }
 
-    /// Sends what has not been sent, for at most `patience`.
-    pub async fn shutdown(&self, patience: Duration) {
-        self.otlp.shutdown(patience).await;
+    /// Sends what has not been sent, for at most `timeout`.
+    pub async fn shutdown(&self, timeout: Duration) {
+        self.otlp.shutdown(timeout).await;
     }
 }
 

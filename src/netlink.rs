@@ -20,7 +20,7 @@ const HEADER: usize = 16;
 const SEQUENCE_AT: usize = 8;
 
 /// The longest answer that is read, in bytes.
-const LONGEST: usize = 1024;
+const MAX_ANSWER: usize = 1024;
 
 /// A socket on which the kernel is asked.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Netlink {
     socket: OwnedFd,
     sequence: u32,
     question: Vec<u8>,
-    answer: [u8; LONGEST],
+    answer: [u8; MAX_ANSWER],
 }
 
 /// What the kernel said.
@@ -59,7 +59,7 @@ impl Netlink {
     pub(crate) fn open(protocol: Option<Protocol>) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
-        Ok(Self { socket, sequence: 0, question: Vec::new(), answer: [0; LONGEST] })
+        Ok(Self { socket, sequence: 0, question: Vec::new(), answer: [0; MAX_ANSWER] })
     }
 
     /// Asks a question of the type `kind`.

@@ -26,7 +26,7 @@ pub use self::entry::{Entry, InFlight};
 const FRESH_MS: u64 = 1_000;
 
 /// One in so many connections gives way at a time, so that under a flood not every new connection looks at all the others.
-const BATCH: usize = 64;
+const EVICTION_BATCH: usize = 64;
 
 /// How often a warning about the limits is repeated at most, in milliseconds.
 const WARN_MS: u64 = 10_000;
@@ -140,7 +140,7 @@ impl Table {
         let of_source = |entry: &&Arc<Entry>| source.is_none_or(|source| entry.source() == Some(source));
         let mut idle: Vec<_> =
             state.open.values().filter(of_source).filter_map(|entry| Some((rank(entry, now)?, entry.id()))).collect();
-        let count = (limit / BATCH).clamp(1, idle.len().max(1));
+        let count = (limit / EVICTION_BATCH).clamp(1, idle.len().max(1));
         if count < idle.len() {
             idle.select_nth_unstable(count - 1);
             idle.truncate(count);

@@ -12,16 +12,16 @@ use crate::{
 };
 
 /// How long files must have said the same before it counts: an editor that empties one and writes it anew takes less.
-const REST: Duration = Duration::from_millis(100);
+const SETTLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How often they are read until they do.
-const READINGS: usize = 50;
+const MAX_READINGS: usize = 50;
 
-/// How long the files may take; those that are written all the time take `REST * READINGS`.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the files may take; those that are written all the time take `SETTLE_INTERVAL * MAX_READINGS`.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many readings may hang at the same time, each with a thread.
-const HANGING: usize = 4;
+const MAX_HANGING: usize = 4;
 
 /// What is read and opened again.
 #[derive(Debug)]
@@ -39,14 +39,14 @@ pub struct Reload {
 impl Reload {
     /// Reloads whenever it is asked to; requests that come while it does are one. Lives as long as the process.
     pub async fn run(self, asked: Arc<Notify>) {
-        let places = Arc::new(Semaphore::new(HANGING));
+        let places = Arc::new(Semaphore::new(MAX_HANGING));
         loop {
             asked.notified().await;
             self.notifier.reloading();
             self.outputs.iter().for_each(Output::reopen);
             let file = self.config.clone();
             let load = move || Config::load(file.as_deref(), &env::of_process).map(|loaded| loaded.config.server.keys);
-            match read(&places, PATIENCE, move || settled(load, || thread::sleep(REST))).await {
+            match read(&places, READ_TIMEOUT, move || settled(load, || thread::sleep(SETTLE_INTERVAL))).await {
                 Ok(read) => self.change_keys(read),
                 Err(why) => tracing::error!("SIGHUP: the keys stay as they were: {why}"),
             }
@@ -83,25 +83,25 @@ impl Reload {
 /// Reads on a thread that may hang with the files, and is not waited for for ever then: what it reads later counts for nothing.
 async fn read<T: Send + 'static>(
     places: &Arc<Semaphore>,
-    patience: Duration,
+    timeout: Duration,
     read: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
     let place = Arc::clone(places).try_acquire_owned();
-    let place = place.map_err(|_| format!("their files still hang, at {HANGING} readings"))?;
+    let place = place.map_err(|_| format!("their files still hang, at {MAX_HANGING} readings"))?;
     let reading = tokio::task::spawn_blocking(move || {
         let _place = place;
         read()
     });
-    match tokio::time::timeout(patience, reading).await {
+    match tokio::time::timeout(timeout, reading).await {
         Ok(read) => read.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("their files hang; they could not be read within {} s", patience.as_secs())),
+        Err(_) => Err(format!("their files hang; they could not be read within {} s", timeout.as_secs())),
     }
 }
 
 /// What two readings, one after the other with a `rest` between them, agree on; nothing if they never do.
 fn settled<T: PartialEq>(mut read: impl FnMut() -> T, rest: impl Fn()) -> Option<T> {
     let mut last = read();
-    for _ in 1..READINGS {
+    for _ in 1..MAX_READINGS {
         rest();
         let next = read();
         if next == last {
@@ -139,23 +139,23 @@ mod tests {
             },
             || {},
         );
-        assert_eq!((endless, count), (None, READINGS));
+        assert_eq!((endless, count), (None, MAX_READINGS));
     }
     #[tokio::test]
     async fn readings_that_hang_are_few_and_hold_up_no_later_one() {
-        let places = Arc::new(Semaphore::new(HANGING));
+        let places = Arc::new(Semaphore::new(MAX_HANGING));
         let (let_go, hangs) = std::sync::mpsc::channel::<()>();
         let hangs = Arc::new(std::sync::Mutex::new(hangs));
-        for _ in 0..HANGING {
+        for _ in 0..MAX_HANGING {
             let hangs = Arc::clone(&hangs);
             let hung = read(&places, Duration::from_millis(10), move || hangs.lock().unwrap().recv()).await;
             assert!(hung.unwrap_err().contains("could not be read within"));
         }
-        assert!(read(&places, PATIENCE, || ()).await.unwrap_err().contains("at 4 readings"));
+        assert!(read(&places, READ_TIMEOUT, || ()).await.unwrap_err().contains("at 4 readings"));
         drop(let_go);
-        while places.available_permits() < HANGING {
+        while places.available_permits() < MAX_HANGING {
             thread::sleep(Duration::from_millis(1));
         }
-        assert_eq!(read(&places, PATIENCE, || 7).await, Ok(7));
+        assert_eq!(read(&places, READ_TIMEOUT, || 7).await, Ok(7));
     }
 }

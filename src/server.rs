@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long the loop rests when the process has run out of descriptors or memory.
-const REST: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the server needs besides its socket.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub async fn run(mut listeners: Listeners, settings: Settings, stop: Stop) -> En
     let Settings { connections, threads, stalls, limits, drain, grace, delay } = settings;
     let (connections, table) = (Arc::new(connections), Table::new(limits));
     let watching = tokio::spawn(stalls.watch(Arc::clone(&table)));
-    let door = Door { connections, threads: &threads, table: &table, drain: &drain };
+    let acceptor = Acceptor { connections, threads: &threads, table: &table, drain: &drain };
     let ending = async {
         stop.asked().await;
         drain.announce();
@@ -70,10 +70,10 @@ pub async fn run(mut listeners: Listeners, settings: Settings, stop: Stop) -> En
     };
     tokio::select! {
         () = ending => {}
-        () = door.accept(&mut listeners) => {}
+        () = acceptor.accept(&mut listeners) => {}
         () = drain.reap() => {}
     }
-    door.accept_last(listeners);
+    acceptor.accept_last(listeners);
     let draining = Instant::now();
     tracing::info!("no new connections; ending within {} s", grace.as_secs());
     match drain.finish(grace).await {
@@ -84,15 +84,15 @@ pub async fn run(mut listeners: Listeners, settings: Settings, stop: Stop) -> En
     Ended { threads, draining }
 }
 
-/// What connections come in through.
-struct Door<'s> {
+/// What accepted connections are given to.
+struct Acceptor<'s> {
     connections: Arc<Connections>,
     threads: &'s Threads,
     table: &'s Arc<Table>,
     drain: &'s Drain,
 }
 
-impl Door<'_> {
+impl Acceptor<'_> {
     /// Accepts for ever.
     async fn accept(&self, listeners: &mut Listeners) {
         loop {
@@ -156,7 +156,7 @@ async fn recover(error: &std_io::Error) {
     }
     static WRITTEN: RateLimit = RateLimit::new();
     if let Some(Due { left_out }) = WRITTEN.due("accept") {
-        tracing::warn!(%error, left_out, "cannot accept connections; trying again every {} ms", REST.as_millis());
+        tracing::warn!(%error, left_out, "cannot accept connections; trying again every {} ms", ACCEPT_RETRY_INTERVAL.as_millis());
     }
-    tokio::time::sleep(REST).await;
+    tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
 }

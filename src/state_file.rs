@@ -24,10 +24,10 @@ use rustix::{
 use crate::regular_file;
 
 /// How long nothing more is said of a file that was complained of.
-const SILENCE: Duration = Duration::from_mins(10);
+const WARN_INTERVAL: Duration = Duration::from_mins(10);
 
 /// Of how many files something is said in that time.
-const FILES: usize = 32;
+const MAX_WARNED_FILES: usize = 32;
 
 /// The whole content of a regular file of at most `limit` bytes; nothing if there is no such file. Blocks.
 ///
@@ -111,17 +111,17 @@ impl Complaints {
 
     fn about_at(&self, path: &Path, now: Instant) -> Complaint {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.get(path).is_some_and(|last| now.duration_since(*last) < SILENCE) {
+        if told.get(path).is_some_and(|last| now.duration_since(*last) < WARN_INTERVAL) {
             return Complaint::Hold;
         }
-        if told.len() >= FILES {
-            told.retain(|_, last| now.duration_since(*last) < SILENCE);
+        if told.len() >= MAX_WARNED_FILES {
+            told.retain(|_, last| now.duration_since(*last) < WARN_INTERVAL);
         }
-        if told.len() >= FILES {
+        if told.len() >= MAX_WARNED_FILES {
             return Complaint::Hold;
         }
         told.insert(path.to_owned(), now);
-        if told.len() == FILES { Complaint::TellLast } else { Complaint::Tell }
+        if told.len() == MAX_WARNED_FILES { Complaint::TellLast } else { Complaint::Tell }
     }
 
     /// A warning that a file cannot be read, and what follows from that, unless it was given lately.
@@ -182,12 +182,12 @@ mod tests {
         let (complaints, now) = (Complaints::default(), Instant::now());
         let about = |name: usize, now| complaints.about_at(Path::new(&name.to_string()), now);
         assert_eq!((about(0, now), about(0, now)), (Complaint::Tell, Complaint::Hold));
-        let later = now + SILENCE;
+        let later = now + WARN_INTERVAL;
         assert_eq!(about(0, later), Complaint::Tell);
         let told: Vec<Complaint> = (1..1000).map(|name| about(name, later)).collect();
-        assert_eq!(told.iter().filter(|told| **told == Complaint::Tell).count(), FILES - 2);
-        assert_eq!(told[FILES - 2], Complaint::TellLast);
-        assert!(told[FILES - 1..].iter().all(|told| *told == Complaint::Hold));
-        assert_eq!(about(2000, later + SILENCE), Complaint::Tell);
+        assert_eq!(told.iter().filter(|told| **told == Complaint::Tell).count(), MAX_WARNED_FILES - 2);
+        assert_eq!(told[MAX_WARNED_FILES - 2], Complaint::TellLast);
+        assert!(told[MAX_WARNED_FILES - 1..].iter().all(|told| *told == Complaint::Hold));
+        assert_eq!(about(2000, later + WARN_INTERVAL), Complaint::Tell);
     }
 }

@@ -10,8 +10,8 @@ use super::section::Section;
 use crate::secret::Secret;
 
 /// The most options, and the most bytes of a name or a value.
-const MOST: usize = 64;
-const LONGEST: usize = 4096;
+const MAX_OPTIONS: usize = 64;
+const MAX_OPTION_LENGTH: usize = 4096;
 
 /// Options of every driver.
 const COMMON: [&str; 6] =
@@ -25,7 +25,7 @@ const JSON_FILE: [&str; 8] = ["max-size", "max-file", "compress", "labels", "lab
 const UNITS: &str = "kmgtp";
 
 /// More than any disk has, in bytes.
-const LARGEST: f64 = 1e18;
+const MAX_SIZE: f64 = 1e18;
 
 /// What is wrong with an option: its name and the reason.
 type Fault = (String, String);
@@ -55,8 +55,8 @@ fn is_driver(name: &str) -> bool {
 /// What is wrong with a driver's options. No value is told but that of an option with a fixed form: others may be secrets.
 pub fn faults(driver: &str, opts: &BTreeMap<String, Secret>) -> Vec<Fault> {
     let mut faults = Vec::new();
-    if opts.len() > MOST {
-        faults.push((String::new(), format!("there may be at most {MOST} options")));
+    if opts.len() > MAX_OPTIONS {
+        faults.push((String::new(), format!("there may be at most {MAX_OPTIONS} options")));
     }
     if driver == "none" && !opts.is_empty() {
         faults.push((String::new(), "the driver 'none' has no options".to_owned()));
@@ -78,9 +78,11 @@ fn shown(name: &str) -> String {
 }
 
 fn of_any(name: &str, value: &str) -> Option<String> {
-    let is_printable = |text: &str| text.len() <= LONGEST && !text.chars().any(char::is_control);
+    let is_printable = |text: &str| text.len() <= MAX_OPTION_LENGTH && !text.chars().any(char::is_control);
     if name.is_empty() || !is_printable(name) || !is_printable(value) {
-        return Some(format!("a name or a value is empty, longer than {LONGEST} bytes, or has control characters"));
+        return Some(format!(
+            "a name or a value is empty, longer than {MAX_OPTION_LENGTH} bytes, or has control characters"
+        ));
     }
     match name {
         "mode" if !["blocking", "non-blocking"].contains(&value) => {
@@ -150,7 +152,7 @@ fn size_fault(value: &str) -> Option<String> {
         .ok()
         .filter(|_| is_number)
         .map(|number| (0..power).fold(number, |bytes, _| bytes * 1024.0));
-    let is_size = is_unit && bytes.is_some_and(|bytes| (1.0..LARGEST).contains(&bytes));
+    let is_size = is_unit && bytes.is_some_and(|bytes| (1.0..MAX_SIZE).contains(&bytes));
     (!is_size).then(|| "must be a size with its unit, such as \"10m\"".to_owned())
 }
 

@@ -21,10 +21,10 @@ use super::{
 use crate::children::{group::Group, has_company, leader::Leader, notes::Note};
 
 /// How long a command that is interrupted may take to end by itself.
-const GRACE: Duration = Duration::from_secs(3);
+const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often it is looked whether what a command left behind has ended.
-const LOOK: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What is to be run, and how. Without a `Debug` form: its variables may hold secrets.
 pub struct Order {
@@ -126,8 +126,8 @@ enum Why {
 pub(super) struct Held {
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) note: Option<Note>,
-    /// The turn in its session.
-    pub(super) turn: Option<OwnedMutexGuard<()>>,
+    /// The lock of its session.
+    pub(super) session: Option<OwnedMutexGuard<()>>,
     pub(super) place: Arc<Place>,
 }
 
@@ -264,7 +264,7 @@ impl Execd {
                 code = &mut exited => (code, None),
                 why = early => {
                     let grace = match why {
-                        Why::Interrupted => GRACE,
+                        Why::Interrupted => INTERRUPT_TIMEOUT,
                         Why::Timeout(_) | Why::ClientGone | Why::SandboxEnded => Duration::ZERO,
                     };
                     let code = if grace.is_zero() {
@@ -285,8 +285,8 @@ impl Execd {
         };
         // Nobody listens when the outputs could not be read.
         let _ = exit.send(Finished::new(code, why));
-        let Held { permit, note, turn, place } = held;
-        drop(turn);
+        let Held { permit, note, session, place } = held;
+        drop(session);
         let is_killed = why.is_some() || self.outlast(&command, &leader).await;
         // From here on the group's number may become somebody else's.
         group.clear();
@@ -306,7 +306,7 @@ impl Execd {
             tokio::select! {
                 () = self.ended.cancelled() => return true,
                 () = command.stop.cancelled() => return true,
-                () = sleep(LOOK) => {}
+                () = sleep(POLL_INTERVAL) => {}
             }
         }
         false

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 /// How much is kept, in bytes of text and of what each line costs besides.
-const KEPT: usize = 1024 * 1024;
+const MAX_COST: usize = 1024 * 1024;
 
 /// What a line costs besides its text, in bytes.
-const LINE: usize = 32;
+const LINE_OVERHEAD: usize = 32;
 
 /// The last lines, both streams together in the order in which they came.
 #[derive(Debug, Default)]
@@ -36,11 +36,11 @@ impl Output {
 
     /// Takes a line; lets go of the oldest if there are too many.
     pub fn push(&mut self, line: Vec<u8>) {
-        self.cost += line.len() + LINE;
+        self.cost += line.len() + LINE_OVERHEAD;
         self.lines.push_back(line.into_boxed_slice());
-        while self.cost > KEPT {
+        while self.cost > MAX_COST {
             let Some(oldest) = self.lines.pop_front() else { break };
-            self.cost -= oldest.len() + LINE;
+            self.cost -= oldest.len() + LINE_OVERHEAD;
             self.first += 1;
         }
     }
@@ -81,15 +81,15 @@ mod tests {
 
     #[test]
     fn the_oldest_lines_give_way_and_that_is_told() {
-        let output = output((0..KEPT / 100).map(|number| format!("{number:0199}\n")));
+        let output = output((0..MAX_COST / 100).map(|number| format!("{number:0199}\n")));
         let all = output.after(None);
-        let count = KEPT as u64 / 100;
-        assert!(all.text.len() <= KEPT && all.last == Some(count - 1) && all.lost > 0);
+        let count = MAX_COST as u64 / 100;
+        assert!(all.text.len() <= MAX_COST && all.last == Some(count - 1) && all.lost > 0);
         assert_eq!(all.text.len() as u64 / 200, count - all.lost);
         assert_eq!(output.after(Some(all.lost - 1)).lost, 0);
         assert_eq!(output.after(Some(0)).lost, all.lost - 1);
         let mut empty = Output::default();
-        (0..KEPT).for_each(|_| empty.push(b"\n".to_vec()));
-        assert!(empty.lines.len() < KEPT / LINE, "empty lines cost too");
+        (0..MAX_COST).for_each(|_| empty.push(b"\n".to_vec()));
+        assert!(empty.lines.len() < MAX_COST / LINE_OVERHEAD, "empty lines cost too");
     }
 }

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// The most that one read takes, in bytes. What is made of it for a client may be sixty times as long.
-const READ: usize = 8 * 1024;
+const READ_SIZE: usize = 8 * 1024;
 
 /// The ends of a command's pipes that are read.
 pub(super) enum Pipes {
@@ -171,8 +171,8 @@ impl Pipe {
     /// Waits for bytes. Safe to drop: what was read is in the buffer, and counted only when this returns.
     async fn read(&mut self) -> io::Result<usize> {
         let Some(io) = &mut self.io else { return Ok(0) };
-        self.buffer.reserve(READ);
-        io.take(READ as u64).read_buf(&mut self.buffer).await
+        self.buffer.reserve(READ_SIZE);
+        io.take(READ_SIZE as u64).read_buf(&mut self.buffer).await
     }
 
     /// Cuts what was read into lines.

@@ -25,7 +25,7 @@ pub(super) struct Session {
     directory: PathBuf,
     begin: PathBuf,
     /// Its lines are run one after the other.
-    turn: Arc<Mutex<()>>,
+    lock: Arc<Mutex<()>>,
     deleted: CancellationToken,
 }
 
@@ -53,7 +53,7 @@ impl Execd {
         // Not under the lock, which everyone who asks for the sandbox takes: a disk may be slow.
         self.check_room_for_session(&self.state())?;
         fs::create_dir(&directory).map_err(|error| ExecdError::io("made for the session", &directory, &error))?;
-        let session = Session { directory, begin, turn: Arc::default(), deleted: CancellationToken::new() };
+        let session = Session { directory, begin, lock: Arc::default(), deleted: CancellationToken::new() };
         let mut state = self.state();
         if let Err(refused) = self.check_room_for_session(&state) {
             drop(state);
@@ -79,13 +79,13 @@ impl Execd {
     /// There is no such session (any more), or the line cannot be run.
     pub async fn run_in_session(self: &Arc<Self>, id: &str, line: String, order: Order) -> Result<Started, ExecdError> {
         let session = self.session(id)?;
-        let turn = tokio::select! {
-            turn = Arc::clone(&session.turn).lock_owned() => turn,
+        let lock = tokio::select! {
+            lock = Arc::clone(&session.lock).lock_owned() => lock,
             () = session.deleted.cancelled() => return Err(no_session(id)),
             () = self.ended.cancelled() => return Err(ExecdError::not_running("The sandbox is not running.")),
         };
         let program = Program::InSession { line, state: session.directory.join("state"), begin: session.begin.clone() };
-        self.start_in_turn(Order { program, ..order }, Some((turn, session.deleted.clone()))).await
+        self.start_locked(Order { program, ..order }, Some((lock, session.deleted.clone()))).await
     }
 
     /// Removes a session, and ends the line that runs in it.
@@ -95,9 +95,9 @@ impl Execd {
     pub async fn delete_session(&self, id: &str) -> Result<(), ExecdError> {
         let session = self.state().sessions.remove(id).ok_or_else(|| no_session(id))?;
         session.deleted.cancel();
-        let turn: OwnedMutexGuard<()> = Arc::clone(&session.turn).lock_owned().await;
+        let lock: OwnedMutexGuard<()> = Arc::clone(&session.lock).lock_owned().await;
         let removed = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let _lock = lock;
             session.remove();
         });
         removed.await.map_err(|error| ExecdError::new(ErrorKind::Failed, format!("The session: {error}.")))

@@ -34,13 +34,13 @@ const NO_PROGRAM: i32 = 127;
 const NO_PERMISSION: i32 = 126;
 
 /// How long a command waits for room.
-const ROOM: Duration = Duration::from_millis(500);
+const PERMIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How much a client may be behind, in reads.
-const BEHIND: usize = 4;
+const CHANNEL_CAPACITY: usize = 4;
 
-/// A session's turn, and the word that it is over.
-type Turn = (OwnedMutexGuard<()>, CancellationToken);
+/// A session's lock, and what tells that the session is removed.
+type SessionLock = (OwnedMutexGuard<()>, CancellationToken);
 
 /// What a start needs: room for the command's processes, a place for it, and that no pause waits for starts to be over.
 struct Needed {
@@ -55,13 +55,13 @@ impl Execd {
     /// # Errors
     /// The order cannot be run, there are too many commands, or the machine has no process left.
     pub async fn start(self: &Arc<Self>, order: Order) -> Result<Started, ExecdError> {
-        self.start_in_turn(order, None).await
+        self.start_locked(order, None).await
     }
 
-    pub(super) async fn start_in_turn(
+    pub(super) async fn start_locked(
         self: &Arc<Self>,
         order: Order,
-        turn: Option<Turn>,
+        session: Option<SessionLock>,
     ) -> Result<Started, ExecdError> {
         let too_many = || {
             let text = format!(
@@ -71,14 +71,15 @@ impl Execd {
             ExecdError::new(ErrorKind::TooMany, text)
         };
         // One that has just exited is about to make room.
-        let permits = timeout(ROOM, async { tokio::try_join!(acquire(&self.room), acquire(&self.places)) }).await;
+        let permits =
+            timeout(PERMIT_TIMEOUT, async { tokio::try_join!(acquire(&self.room), acquire(&self.places)) }).await;
         let (permit, place) = permits.ok().and_then(Result::ok).ok_or_else(too_many)?;
         let start = Arc::clone(&self.starts).read_owned().await;
         let needed = Needed { permit, place, start };
         let execd = Arc::clone(self);
         // Starting a process takes milliseconds. A blocking task runs to its end also when the client has gone; what it gives is
         // dropped then, and the command killed.
-        let started = tokio::task::spawn_blocking(move || execd.start_now(order, needed, turn)).await;
+        let started = tokio::task::spawn_blocking(move || execd.start_now(order, needed, session)).await;
         started.unwrap_or_else(|error| Err(failed(error)))
     }
 
@@ -86,14 +87,14 @@ impl Execd {
         self: &Arc<Self>,
         order: Order,
         Needed { permit, place, start }: Needed,
-        turn: Option<Turn>,
+        session: Option<SessionLock>,
     ) -> Result<Started, ExecdError> {
         let variables = self.variables(&order.envs)?;
         let content = content(&order.program);
         let mut spawn = self.spawn(&order, &variables)?;
         let pipes = pump::connect(&mut spawn, order.is_background).map_err(failed)?;
         let command = Arc::new(Command::new(content, order.is_background));
-        let (turn, deleted) = turn.unzip();
+        let (session, deleted) = session.unzip();
         let client = CancellationToken::new();
 
         self.check_running(&self.state())?;
@@ -128,11 +129,11 @@ impl Execd {
             tracing::warn!(%error, "a command is not noted: it would outlive a gateway that is killed");
         }
         let place = Arc::new(Place { execd: Arc::clone(self), id: command.id().to_owned(), _permit: place });
-        let held = Held { permit, note: note.ok(), turn, place: Arc::clone(&place) };
+        let held = Held { permit, note: note.ok(), session, place: Arc::clone(&place) };
         let (exit, exited) = oneshot::channel();
         let (sender, batches) = match order.is_background {
             true => (None, None),
-            false => Some(mpsc::channel(BEHIND)).unzip(),
+            false => Some(mpsc::channel(CHANNEL_CAPACITY)).unzip(),
         };
         let guard = (!order.is_background).then(|| client.clone().drop_guard());
         tokio::spawn(pump::run(pipes, Arc::clone(&command), sender, exited, self.ended.clone(), place));

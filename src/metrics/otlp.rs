@@ -85,8 +85,8 @@ impl Otlp {
         instruments.requests.record(time.as_secs_f64() * 1e3, &attributes);
     }
 
-    /// Sends what has not been sent, for at most `patience`.
-    pub async fn shutdown(&self, patience: Duration) {
+    /// Sends what has not been sent, for at most `timeout`.
+    pub async fn shutdown(&self, timeout: Duration) {
         let Some(instruments) = self.0.clone() else { return };
         let (done, sent) = oneshot::channel();
         // A thread of its own, which the end of the program need not wait for.
@@ -94,10 +94,10 @@ impl Otlp {
             // Nobody waits any more when the answer comes too late.
             let _ = done.send(instruments.provider.shutdown());
         });
-        match tokio::time::timeout(patience, sent).await {
+        match tokio::time::timeout(timeout, sent).await {
             Ok(Ok(Ok(()))) => {}
             Ok(_) => tracing::warn!("the last metrics could not be sent"),
-            Err(_) => tracing::warn!("the last metrics were not sent within {} s", patience.as_secs()),
+            Err(_) => tracing::warn!("the last metrics were not sent within {} s", timeout.as_secs()),
         }
     }
 }

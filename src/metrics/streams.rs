@@ -35,7 +35,7 @@ use super::labels::{OfEnd, OfEnded, OfRuntime, OfSource, OfStream};
 use crate::{client::ClientWatch, end_reason::EndReason, keys::KeyName};
 
 /// How long a client has taken nothing when its stream counts as stalled.
-const STALLED: Duration = Duration::from_secs(1);
+const STALL_THRESHOLD: Duration = Duration::from_secs(1);
 
 /// Longest `User-Agent` that is kept, in characters.
 const MAX_AGENT: usize = 100;
@@ -241,7 +241,7 @@ impl LiveStreams {
         for stream in open.streams.values() {
             *(if stream.info.follow { &mut sums.following } else { &mut sums.others }) += 1;
             sums.backends += i64::from(!stream.is_released.load(Ordering::Relaxed));
-            sums.stalled += i64::from(stream.client.blocked_for() >= STALLED);
+            sums.stalled += i64::from(stream.client.blocked_for() >= STALL_THRESHOLD);
             sums.sent += stream.sent.load(Ordering::Relaxed);
             sums.read += stream.read.load(Ordering::Relaxed);
         }

@@ -8,7 +8,7 @@ use std::{
 
 /// Most sandboxes that are kept in mind. Beyond, the one that was renewed longest ago is forgotten, and may be renewed
 /// sooner than it should.
-const MOST: usize = 8192;
+const MAX_SANDBOXES: usize = 8192;
 
 /// When sandboxes were renewed.
 #[derive(Debug)]
@@ -35,10 +35,10 @@ impl Cooldown {
             }
             return due;
         }
-        if renewed.len() >= MOST {
+        if renewed.len() >= MAX_SANDBOXES {
             renewed.retain(|_, then| !is_due(then));
         }
-        if renewed.len() >= MOST {
+        if renewed.len() >= MAX_SANDBOXES {
             forget_oldest(&mut renewed);
         }
         renewed.insert(id.to_owned(), now);
@@ -71,10 +71,10 @@ mod tests {
     fn the_memory_is_bounded() {
         let cooldown = Cooldown::new(Duration::from_secs(60));
         let start = Instant::now();
-        for number in 0..MOST + 10 {
+        for number in 0..MAX_SANDBOXES + 10 {
             assert!(cooldown.admits(&number.to_string(), start + Duration::from_nanos(number as u64)));
         }
-        assert_eq!(cooldown.renewed.lock().unwrap().len(), MOST);
+        assert_eq!(cooldown.renewed.lock().unwrap().len(), MAX_SANDBOXES);
         assert!(!cooldown.admits("20", start), "kept");
         assert!(cooldown.admits("1", start), "forgotten");
         assert!(cooldown.admits("new", start + Duration::from_secs(61)));

@@ -10,16 +10,16 @@ use tokio::{sync::Semaphore, time::sleep};
 use crate::{config::Redis, renew::renew, runtime::Runtime};
 
 /// How long Redis holds a question when the list is empty, in seconds.
-const POP: u64 = 5;
+const POP_TIMEOUT_SECONDS: u64 = 5;
 
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(POP + 10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(POP_TIMEOUT_SECONDS + 10);
 
 /// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long to wait before Redis is tried again.
-const REST: Duration = Duration::from_secs(2);
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How old an intent may be.
 const MAX_AGE: SignedDuration = SignedDuration::from_secs(300);
@@ -45,7 +45,7 @@ pub async fn consume(config: Redis, runtime: Arc<dyn Runtime>) {
             tracing::warn!("Redis is lost, only requests through the proxy renew until it is back: {}", told(&error));
             was_lost = true;
         }
-        sleep(REST).await;
+        sleep(RETRY_INTERVAL).await;
     }
 }
 
@@ -57,7 +57,9 @@ async fn read(
     room: &Arc<Semaphore>,
     was_lost: &mut bool,
 ) -> RedisResult<std::convert::Infallible> {
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(ANSWER));
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT));
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     if std::mem::take(was_lost) {
         tracing::info!("Redis is back");
@@ -77,7 +79,8 @@ async fn read(
 }
 
 async fn pop(connection: &mut MultiplexedConnection, queue: &str) -> RedisResult<Option<Vec<u8>>> {
-    let popped: Option<(Vec<u8>, Vec<u8>)> = redis::cmd("BRPOP").arg(queue).arg(POP).query_async(connection).await?;
+    let popped: Option<(Vec<u8>, Vec<u8>)> =
+        redis::cmd("BRPOP").arg(queue).arg(POP_TIMEOUT_SECONDS).query_async(connection).await?;
     Ok(popped.map(|(_, intent)| intent))
 }
 

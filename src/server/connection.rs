@@ -28,23 +28,24 @@ use crate::{
 /// What a client that speaks HTTP/2 sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Most bytes of an HTTP/1.1 connection that hyper collects for writing; about as many for reading, so that a request's
+/// Most bytes of an HTTP/1.1 connection that hyper collects for writing. The limit for reading is about the same, so a request's
 /// head may be a little longer.
 ///
-/// Less than what most full reads of a log leave after decoding: so hyper writes each piece before it asks for the next, and
-/// the read after that finds its buffer free and still in the cache.
+/// It is less than what most full reads of a log leave after decoding. So hyper writes each piece before it asks for the next,
+/// and the next read finds its buffer free and still in the processor's cache.
 const BUFFER: usize = 48 * 1024;
 
-/// Most bytes that a client may have sent of an HTTP/2 request's body and nobody has read.
+/// The flow-control window of an HTTP/2 stream: most bytes of a request's body that a client may send ahead of the reader.
 ///
-/// What is lost by its being small is the speed of one upload over a long way: so much a round trip.
+/// A small window limits one upload over a long distance to so many bytes a round trip.
 const STREAM_WINDOW: u32 = 64 * 1024;
 
-/// As many bytes for all streams of a connection together: bodies that nobody reads take nothing from the others, however many
-/// they are. hyper's own is as large as that of one stream, which one such body fills.
+/// The flow-control window of an HTTP/2 connection: the windows of all its streams. Bodies that are not read yet then take
+/// nothing from other streams, however many they are. hyper's default is the window of one stream, which one such body fills.
 ///
-/// No larger, since of this h2 takes half for what it notes of each small DATA frame that nobody has read, some 256 bytes; who
-/// sends more of those loses the connection (`ENHANCE_YOUR_CALM`). hyper lets nobody set that bound itself.
+/// It is no larger, since h2 derives from it how many small DATA frames may wait to be read: each costs some 256 bytes, and
+/// a client that sends more of them than fit into half the window loses the connection (`ENHANCE_YOUR_CALM`). hyper does not
+/// let that bound be set by itself.
 const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 
 /// Most bytes of an HTTP/2 stream that are held for writing.
@@ -53,22 +54,22 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// Most bytes of an HTTP/2 request's headers.
 const MAX_HEADER_LIST: u32 = 32 * 1024;
 
-/// Most streams of an HTTP/2 connection at a time. A load balancer may send all its clients' requests over one, and opens another
-/// where they are more. Each is some kilobytes as long as its client makes no room for the answer, and costs that client a few
-/// bytes.
+/// Most streams of an HTTP/2 connection at a time. A load balancer may send all its clients' requests over one connection, and
+/// opens another one for more. A stream whose client opens no window for the answer costs some kilobytes here, and that client
+/// a few bytes.
 const MAX_STREAMS: u32 = 256;
 
-/// How often a silent HTTP/2 connection is asked whether it is still there, and how long it may take to answer.
+/// When a silent HTTP/2 connection is sent a PING, and how long its acknowledgement may take.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
-/// How long a new connection may be silent: an honest client has something to say, and says it.
-const FIRST_BYTES: Duration = Duration::from_secs(5);
+/// How long a new connection may take to send its first bytes: an honest client connects in order to send a request.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long what a client has sent may take until it is here.
-const UNDER_WAY: Duration = Duration::from_millis(250);
+/// How long a request that a client has sent already may take to arrive.
+const IN_FLIGHT_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// How long a connection that gives way to another may take to end.
-const GIVE_WAY: Duration = Duration::from_secs(1);
+/// How long a connection that is evicted in favour of another may take to end.
+const EVICTION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a connection ended: hyper's error, or the system's, or ours.
 type Failure = Box<dyn Error + Send + Sync>;
@@ -112,11 +113,11 @@ impl Connections {
 
     async fn speak(&self, io: Box<WatchedIo>, entry: &Arc<Entry>) -> Result<(), Failure> {
         let new = self.metrics.connection(Protocol::Unknown);
-        let patience = FIRST_BYTES.min(self.keep_alive);
+        let timeout = FIRST_BYTE_TIMEOUT.min(self.keep_alive);
         let is_http2 = tokio::select! {
-            begun = tokio::time::timeout(patience, io.begins_with(PREFACE)) => begun??,
+            begun = tokio::time::timeout(timeout, io.begins_with(PREFACE)) => begun??,
             // Nothing was asked yet, so there is nothing to finish; but a request may be on its way.
-            () = self.begun_for(UNDER_WAY) => return Ok(()),
+            () = self.begun_for(IN_FLIGHT_TIMEOUT) => return Ok(()),
             () = entry.told() => return Ok(()),
         };
         drop(new);
@@ -189,7 +190,7 @@ impl Connections {
         let overdue = Box::pin(async {
             if gives_way {
                 // Cut short when the client stalls.
-                let _ = tokio::time::timeout(GIVE_WAY, entry.stalled()).await;
+                let _ = tokio::time::timeout(EVICTION_TIMEOUT, entry.stalled()).await;
             } else {
                 entry.told().await;
             }

@@ -21,12 +21,12 @@ use crate::{
     open::Entry,
 };
 
-/// How long a client may go on sending after an answer that ends the connection: a socket that is closed with something
-/// unread is reset, and a reset takes from the client what it has not read of the answer (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_secs(5);
+/// How long a client may go on sending after an answer that ends the connection. A socket that is closed with unread bytes is
+/// reset, and a reset takes from the client what it has not read of the answer (RFC 9112 §9.6).
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long it may send nothing in that time: whether it has sent everything is not known here.
-const LINGER_SILENCE: Duration = Duration::from_secs(1);
+/// How long the client may send nothing meanwhile. Whether its request is complete is not known here.
+const LINGER_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Most bytes that are read from it and thrown away in that time.
 const MAX_DISCARDED: usize = 16 << 20;
@@ -53,7 +53,11 @@ struct Linger {
 impl Linger {
     fn begin() -> Box<Self> {
         let now = Instant::now();
-        Box::new(Self { left: MAX_DISCARDED, end: now + LINGER, silence: Deadline::at(now + LINGER_SILENCE) })
+        Box::new(Self {
+            left: MAX_DISCARDED,
+            end: now + LINGER_TIMEOUT,
+            silence: Deadline::at(now + LINGER_IDLE_TIMEOUT),
+        })
     }
 
     /// Polls until the client has closed, or for as long, or as much, as it is waited for.
@@ -66,7 +70,7 @@ impl Linger {
                 break;
             }
             self.left = self.left.saturating_sub(buf.filled().len());
-            self.silence.set(self.end.min(Instant::now() + LINGER_SILENCE));
+            self.silence.set(self.end.min(Instant::now() + LINGER_IDLE_TIMEOUT));
         }
         Poll::Ready(())
     }
@@ -185,7 +189,7 @@ mod tests {
     use super::*;
     use crate::server::listen;
 
-    /// Where the system does not tell what a client owes, it is the system that cuts it off, and its word is taken for it.
+    /// Where the system does not tell what is unacknowledged, its own time-out ends the connection, and counts as a stall.
     #[tokio::test]
     async fn a_client_that_takes_nothing_is_cut_by_the_system_where_we_are_blind() {
         const PERIOD: Duration = Duration::from_secs(1);

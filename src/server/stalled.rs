@@ -1,22 +1,22 @@
-//! The write deadline of connections: who takes nothing of what was written for him is cut off.
+//! The write deadline of connections: a client that takes nothing of what was written for it is cut off.
 //!
-//! Whether a client takes something is told by its system's acknowledgements. That a socket takes another byte says less: its
-//! buffer may have grown, or the client's system may have had room left. One task looks after all connections, and asks the
-//! system only about those that owe an acknowledgement, so that a silent one costs nothing.
+//! TCP's acknowledgements tell whether a client takes something. That the socket accepts another byte says less: its buffer
+//! may have grown, or the client's system may have had room left. One task checks all connections. It asks the system only
+//! about those with unacknowledged bytes, so a silent connection costs nothing.
 
 use std::{sync::Arc, time::Duration};
 
 use super::unacked::Unacked;
 use crate::open::{Table, now_ms};
 
-/// So many looks a period: a stall is cut at most two of them late, an eighth.
-const LOOKS: u32 = 16;
+/// How many checks there are in the time after which a stall is cut: a stall is cut at most two of them late, an eighth.
+const CHECKS_PER_PERIOD: u32 = 16;
 
-/// The shortest time between two looks.
-const SHORTEST: Duration = Duration::from_millis(20);
+/// The shortest time between two checks.
+const MIN_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How many connections are looked at in one go.
-const TURN: usize = 64;
+/// How many connections are checked before other tasks get their turn.
+const CHECKS_PER_TURN: usize = 64;
 
 /// The watch on the connections of a table.
 #[derive(Debug)]
@@ -35,21 +35,21 @@ impl Stalls {
         Self { timeout, unacked: unacked.ok() }
     }
 
-    /// Whether the system has to cut stalled connections itself, since it does not tell what they owe.
+    /// Whether the system does not tell what is unacknowledged, so that the kernel's own time-out has to cut stalled connections.
     pub fn is_blind(&self) -> bool {
         self.unacked.is_none()
     }
 
     /// Looks after the connections of `table` for ever.
     pub async fn watch(mut self, table: Arc<Table>) {
-        let every = (self.timeout / LOOKS).max(SHORTEST);
+        let every = (self.timeout / CHECKS_PER_PERIOD).max(MIN_INTERVAL);
         let Some(unacked) = &mut self.unacked else { return std::future::pending().await };
         let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
         loop {
             tokio::time::sleep(every).await;
             let owing = table.all().into_iter().filter_map(|entry| entry.owed().map(|written| (entry, written)));
             for (number, (entry, written)) in owing.enumerate() {
-                if number % TURN == TURN - 1 {
+                if number % CHECKS_PER_TURN == CHECKS_PER_TURN - 1 {
                     tokio::task::yield_now().await;
                 }
                 match unacked.of(entry.local(), entry.peer()) {

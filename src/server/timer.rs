@@ -20,8 +20,8 @@ use crate::deadline::Deadline;
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionTimer(Arc<Mutex<Option<Deadline>>>);
 
-/// A turn of waiting.
-struct Turn {
+/// A wait of hyper's for an instant.
+struct Wait {
     timer: ConnectionTimer,
     due: Instant,
 }
@@ -32,11 +32,11 @@ impl Timer for ConnectionTimer {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(Turn { timer: self.clone(), due: deadline })
+        Box::pin(Wait { timer: self.clone(), due: deadline })
     }
 }
 
-impl Future for Turn {
+impl Future for Wait {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -48,7 +48,7 @@ impl Future for Turn {
     }
 }
 
-impl Sleep for Turn {}
+impl Sleep for Wait {}
 
 #[cfg(test)]
 mod tests {

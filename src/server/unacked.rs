@@ -17,10 +17,10 @@ use crate::netlink::{Answer, Netlink, bytes_at};
 const BY_FAMILY: u16 = 20;
 
 /// Bytes of `struct inet_diag_req_v2`.
-const ASKED: usize = 56;
+const REQUEST_LENGTH: usize = 56;
 
 /// Where `idiag_wqueue` is in an answer: behind four bytes, `struct inet_diag_sockid`, the expiry and the receive queue.
-const WQUEUE: usize = 4 + 48 + 4 + 4;
+const WQUEUE_OFFSET: usize = 4 + 48 + 4 + 4;
 
 /// `TCP_LISTEN`.
 const LISTEN: u8 = 10;
@@ -85,8 +85,8 @@ fn witnessed(found: &Found) -> io::Result<()> {
 }
 
 /// A question for the one socket between these addresses.
-fn question(local: SocketAddr, peer: SocketAddr) -> [u8; ASKED] {
-    let mut body = [0; ASKED];
+fn question(local: SocketAddr, peer: SocketAddr) -> [u8; REQUEST_LENGTH] {
+    let mut body = [0; REQUEST_LENGTH];
     let family = if local.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     body[0] = family.as_raw() as u8;
     body[1] = ipproto::TCP.as_raw().get() as u8;
@@ -113,7 +113,7 @@ fn put_ip(to: &mut [u8], ip: IpAddr) {
 fn read(answer: &Answer<'_>) -> io::Result<Found> {
     match answer {
         Answer::Message(BY_FAMILY, body) => {
-            let ([state], wqueue) = (bytes_at(body, 1)?, bytes_at(body, WQUEUE)?);
+            let ([state], wqueue) = (bytes_at(body, 1)?, bytes_at(body, WQUEUE_OFFSET)?);
             Ok(if state == LISTEN { Found::Listening } else { Found::Connected(u32::from_ne_bytes(wqueue)) })
         }
         Answer::Refusal(code) if *code == Errno::NOENT.raw_os_error() => Ok(Found::Nothing),
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_none_is_an_error() {
-        for length in 0..WQUEUE + 4 {
+        for length in 0..WQUEUE_OFFSET + 4 {
             assert!(read(&Answer::Message(BY_FAMILY, &vec![0; length])).is_err(), "{length}");
         }
         assert!(read(&Answer::Message(0, &[0; 128])).is_err());
@@ -176,7 +176,7 @@ mod tests {
         for code in [Errno::NOENT, Errno::PROTONOSUPPORT, Errno::INVAL, Errno::OPNOTSUPP, Errno::PERM] {
             assert!(answered(code).is_err(), "{code}");
         }
-        let mut listening = [0; WQUEUE + 4];
+        let mut listening = [0; WQUEUE_OFFSET + 4];
         listening[1] = LISTEN;
         let found = read(&Answer::Message(BY_FAMILY, &listening)).unwrap();
         assert_eq!(found, Found::Listening);

@@ -12,7 +12,7 @@ use super::{
 use crate::{model::timestamp::Timestamp, secret::Secret};
 
 /// How long the database may take to answer at first.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All columns, in the order of [`INSERT`]. Those of older files are fewer.
 const COLUMNS: [&str; 12] = [
@@ -31,7 +31,7 @@ const COLUMNS: [&str; 12] = [
 ];
 
 /// The columns with times, by their place in [`COLUMNS`].
-const TIMES: [usize; 3] = [9, 10, 11];
+const TIME_COLUMNS: [usize; 3] = [9, 10, 11];
 
 const INSERT: &str = "INSERT INTO snapshots (id, source_sandbox_id, namespace, name, description, restore_config, state, \
                       reason, message, last_transition_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, \
@@ -68,7 +68,7 @@ type Values = Vec<Option<String>>;
 pub async fn run(from: &Path, to: &Secret, dry_run: bool) -> Result<Summary, StoreError> {
     let options = dsn::options(to.expose())?;
     let records = read(from).await?;
-    let mut database = connect(&options, PATIENCE).await?;
+    let mut database = connect(&options, CONNECT_TIMEOUT).await?;
     let total = records.len() as u64;
     let migrated = if dry_run {
         let known = known(&mut database).await?;
@@ -102,7 +102,7 @@ async fn read(path: &Path) -> Result<Vec<Values>, StoreError> {
 fn values(row: &sqlx::sqlite::SqliteRow) -> Result<Values, StoreError> {
     let mut values: Values = (0..COLUMNS.len()).map(|column| row.try_get(column)).collect::<Result<_, _>>()?;
     let id = values[0].clone().unwrap_or_default();
-    for column in TIMES {
+    for column in TIME_COLUMNS {
         if let Some(text) = &values[column] {
             let damaged = || StoreError::new(format!("snapshot {id}: {} is no time: {text}", COLUMNS[column]));
             values[column] = Some(Timestamp::from_iso(text).ok_or_else(damaged)?.to_label());

@@ -80,12 +80,12 @@ impl Postgres {
 }
 
 /// One connection. The error says where to, and nothing else of the DSN.
-pub(super) async fn connect(options: &PgConnectOptions, patience: Duration) -> Result<PgConnection, StoreError> {
+pub(super) async fn connect(options: &PgConnectOptions, timeout: Duration) -> Result<PgConnection, StoreError> {
     let failed = |why: String| StoreError::new(format!("connection to {} failed: {why}", place(options)));
-    match tokio::time::timeout(patience, PgConnection::connect_with(options)).await {
+    match tokio::time::timeout(timeout, PgConnection::connect_with(options)).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(failed(StoreError::from(error).to_string())),
-        Err(_) => Err(failed(format!("no answer within {} s", patience.as_secs()))),
+        Err(_) => Err(failed(format!("no answer within {} s", timeout.as_secs()))),
     }
 }
 

@@ -26,16 +26,16 @@ use crate::{
 };
 
 /// How long a write waits for another process's.
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How soon what did not wait is tried again.
-const AGAIN: Duration = Duration::from_millis(20);
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Connections, each with a thread of its own while it is open.
-const CONNECTIONS: u32 = 4;
+const MAX_CONNECTIONS: u32 = 4;
 
 /// Unused connections but one are closed after this time.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS snapshots (
     id TEXT PRIMARY KEY,
@@ -79,20 +79,21 @@ impl Sqlite {
     pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
         make_private(path).map_err(|error| StoreError::new(error.to_string()))?;
         let options =
-            SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Wal).busy_timeout(BUSY);
+            SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Wal).busy_timeout(BUSY_TIMEOUT);
         prepare(&mut connect(&options).await?).await?;
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).min_connections(1).idle_timeout(IDLE);
-        Ok(Self { table: Table::new(pool.acquire_timeout(BUSY * 2).connect_with(options).await?, SELECT) })
+        let pool =
+            SqlitePoolOptions::new().max_connections(MAX_CONNECTIONS).min_connections(1).idle_timeout(IDLE_TIMEOUT);
+        Ok(Self { table: Table::new(pool.acquire_timeout(BUSY_TIMEOUT * 2).connect_with(options).await?, SELECT) })
     }
 }
 
 /// Connects. The change to a write-ahead log does not wait for another that makes it at the same time, whatever the busy
 /// timeout, so it is tried again.
 async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
-    let due = Instant::now() + BUSY;
+    let due = Instant::now() + BUSY_TIMEOUT;
     loop {
         match SqliteConnection::connect_with(options).await {
-            Err(error) if is_busy(&error) && Instant::now() < due => sleep(AGAIN).await,
+            Err(error) if is_busy(&error) && Instant::now() < due => sleep(RETRY_INTERVAL).await,
             done => return done,
         }
     }

@@ -1,5 +1,9 @@
 //! A log file that is renamed when it is full: `server.log`, then `server.log.1`, `server.log.2` and so on, the oldest
 //! last, as the existing server names them.
+//!
+//! Not the crate file-rotate (0.8): its files outgrow the limit by a line or are cut within one, a rename that fails ends the
+//! thread by an assertion, and a file that cannot be opened loses each line without an error. The tests here and in
+//! `tests/gateway/log_files.rs` show that ours keeps these properties.
 
 use std::{
     ffi::OsString,
@@ -156,6 +160,7 @@ mod tests {
         assert!(file.write(b"bbbb\n").is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "aaaa\nbbbb\n");
     }
+
     #[test]
     fn a_pipe_is_written_if_somebody_reads_it_and_never_renamed() {
         use rustix::fs::{CWD, Mode, mkfifoat};

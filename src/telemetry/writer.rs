@@ -1,4 +1,7 @@
-//! Writing the log on threads of their own: whoever logs never waits for a disk, nor for whoever reads the standard output.
+//! Writing the log on threads of their own: a task that logs never waits for a disk, nor for the reader of the standard output.
+//!
+//! Not the crate tracing-appender (0.2): its queue has no bound in bytes, it drops the errors of the writer, and it writes what
+//! waits only by ending. The tests here show that ours keeps these properties.
 
 use std::{
     fmt,
@@ -24,7 +27,7 @@ const MAX_LINES: usize = 8192;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long the end of the program waits for the lines that are still to be written.
-const PATIENCE: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Hands lines over to the thread that writes them.
 #[derive(Debug, Clone)]
@@ -119,7 +122,7 @@ impl LineWriter {
 impl Output {
     /// Waits until what was logged so far is written; not for long, as a reader or a disk may hang.
     pub fn flush(&self) {
-        let due = Instant::now() + PATIENCE;
+        let due = Instant::now() + FLUSH_TIMEOUT;
         let (done, written) = mpsc::sync_channel(1);
         let mut message = Message::Flush(done);
         while let Err(TrySendError::Full(returned)) = self.lines.try_send(message) {
@@ -235,6 +238,24 @@ mod tests {
         writer.make_writer().write_all(b"a\n").unwrap();
         writer.make_writer().write_all(b"b\n").unwrap();
         output.flush();
+    }
+
+    #[test]
+    fn what_waits_for_a_reader_that_has_stopped_is_bounded_in_bytes_and_the_rest_counted() {
+        use rustix::fs::{CWD, Mode, mkfifoat};
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("x.log");
+        mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        let _reader = fs::File::options().read(true).write(true).open(&path).unwrap();
+        let writer = LineWriter::to_file(&path, 1 << 20, 1, gap).unwrap();
+        let line = [b'x'; 128 * 1024];
+        // Far fewer than `MAX_LINES`.
+        for _ in 0..2 * MAX_BYTES / line.len() {
+            writer.make_writer().write_all(&line).unwrap();
+        }
+        let Counts { left_out, waiting, .. } = &*writer.counts;
+        assert!(waiting.load(Ordering::Relaxed) <= MAX_BYTES);
+        assert!(left_out.load(Ordering::Relaxed) >= (MAX_BYTES / line.len()) as u64);
     }
 
     #[test]

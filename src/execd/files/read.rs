@@ -19,10 +19,10 @@ use crate::execd::{
 };
 
 /// How much is looked through at once, in bytes.
-const PIECE: usize = 64 * 1024;
+const READ_SIZE: usize = 64 * 1024;
 
 /// How long lines are counted.
-const PATIENCE: Duration = Duration::from_secs(30);
+const COUNT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest content that is read at once of a file that does not tell its length, such as those of /proc, in bytes.
 const MAX_UNTOLD: u64 = 16 * 1024 * 1024;
@@ -107,15 +107,16 @@ fn lines(from: impl Read, length: u64, first: u64, count: Option<u64>) -> io::Re
     let (mut seen, mut at) = (0, 0);
     let (mut begin, mut end) = ((before == 0).then_some(0), (last == Some(0)).then_some(0));
     let mut from = from.take(length);
-    let mut piece = vec![0; PIECE];
-    let due = Instant::now() + PATIENCE;
+    let mut piece = vec![0; READ_SIZE];
+    let due = Instant::now() + COUNT_TIMEOUT;
     while begin.is_none() || (end.is_none() && last.is_some()) {
         let read = from.read(&mut piece)?;
         if read == 0 {
             break;
         }
         if Instant::now() > due {
-            let text = format!("its lines cannot be counted in {} s: ask for a range of bytes", PATIENCE.as_secs());
+            let text =
+                format!("its lines cannot be counted in {} s: ask for a range of bytes", COUNT_TIMEOUT.as_secs());
             return Err(io::Error::other(text));
         }
         for newline in memchr_iter(b'\n', &piece[..read]) {

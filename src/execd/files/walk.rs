@@ -21,7 +21,7 @@ const MAX_ENTRIES: usize = 20_000;
 const MAX_TEXT: usize = 16 * 1024 * 1024;
 
 /// How long directories are gone through.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WALK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest pattern, in bytes.
 const MAX_PATTERN: usize = 4096;
@@ -79,7 +79,7 @@ fn check_directory(path: &Path) -> Result<(), ExecdError> {
 
 /// Gathers what fits, in the order of names. Nothing is kept of a directory but what fits and the directories in it.
 fn gather(path: &Path, depth: usize, fits: impl Fn(&Path, FileType) -> bool) -> Result<Vec<Info>, ExecdError> {
-    let due = Instant::now() + PATIENCE;
+    let due = Instant::now() + WALK_TIMEOUT;
     let mut names = Names::default();
     let mut found: Vec<(PathBuf, Info)> = Vec::new();
     let (mut ahead, mut text) = (vec![(path.to_owned(), 0)], 0);
@@ -96,7 +96,7 @@ fn gather(path: &Path, depth: usize, fits: impl Fn(&Path, FileType) -> bool) -> 
         }
         for entry in entries {
             if Instant::now() > due {
-                let seconds = PATIENCE.as_secs();
+                let seconds = WALK_TIMEOUT.as_secs();
                 let text = format!("{} has more in it than can be gone through in {seconds} s.", shown(path));
                 return Err(ExecdError::invalid(text));
             }

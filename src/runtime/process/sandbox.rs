@@ -22,7 +22,7 @@ use crate::{
         leader::{self, Leader, Pipes},
         notes::Note,
     },
-    execd::{Execd, LAST},
+    execd::{END_TIMEOUT, Execd},
     model::{
         sandbox::{CreatedSandbox, Image, Sandbox as Shown, State, Status},
         timestamp::Timestamp as ShownTime,
@@ -147,7 +147,7 @@ impl Sandbox {
         }
         // From here on the group's number may become somebody else's.
         self.group.clear();
-        let code = timeout(LAST, leader.end()).await.unwrap_or_else(|_| {
+        let code = timeout(END_TIMEOUT, leader.end()).await.unwrap_or_else(|_| {
             tracing::warn!(sandbox = self.id, "the sandbox's program hangs, and dies when it no longer does");
             leader::UNKNOWN
         });
