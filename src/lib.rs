@@ -49,6 +49,7 @@
 //! | [`guard`] | | the start-up guard for a missing API key |
 //! | [`host`] | | hosts in settings, URLs and `Host`: brackets, loopback |
 //! | [`init_config`] | | the configuration files that the program can write to start from |
+//! | [`keyed_lock`] | | a lock for each key, for keys that come and go |
 //! | [`keys`] | | the API keys, which can be exchanged while requests are served |
 //! | [`logs`] | 6 | the log path: engine exchange, chunks, frames, lines, limits, the log's body |
 //! | [`metrics`] | | what is measured, sent to a collector and scraped |
@@ -120,6 +121,7 @@ pub mod framing;
 pub mod guard;
 pub mod host;
 pub mod init_config;
+pub mod keyed_lock;
 pub mod keys;
 pub mod logs;
 pub mod metrics;

@@ -11,7 +11,6 @@
 
 mod delete;
 mod error;
-mod keyed;
 mod recovery;
 mod work;
 
@@ -22,9 +21,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
 pub use self::error::{ErrorKind, SnapshotError};
-use self::keyed::Keyed;
 use crate::{
     error::RuntimeError,
+    keyed_lock::KeyedLock,
     model::{
         create::{CreateRequest, ImageSource},
         extensions::Extensions,
@@ -68,9 +67,9 @@ struct Shared {
     started: Timestamp,
     workers: Semaphore,
     /// Held by whoever works on a snapshot, by its id.
-    snapshots: Keyed,
+    snapshots: KeyedLock,
     /// Held while a sandbox is copied: a second copy would be broken by the end of the first one's pause.
-    sources: Keyed,
+    sources: KeyedLock,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -84,8 +83,8 @@ impl Snapshots {
             options,
             started: Timestamp::now(),
             workers: Semaphore::new(WORKERS),
-            snapshots: Keyed::default(),
-            sources: Keyed::default(),
+            snapshots: KeyedLock::default(),
+            sources: KeyedLock::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         });

@@ -17,7 +17,6 @@ mod diagnostics;
 mod engine;
 mod events;
 mod lifecycle;
-mod locks;
 mod logs;
 mod options;
 mod ports;
@@ -46,6 +45,7 @@ use tracing::Instrument;
 
 use crate::{
     error::{ErrorKind, RuntimeError},
+    keyed_lock::KeyedLock,
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
@@ -68,7 +68,6 @@ use self::{
         expiry::{self, Commands, Expiry},
         owner::Owner,
     },
-    locks::Locks,
     logs::log_config,
     ports::{Ports, address},
     snapshot::Copies,
@@ -131,9 +130,9 @@ struct Inner {
     /// The program ends.
     closing: CancellationToken,
     /// Held while a sandbox's files are changed, or the sandbox is removed.
-    turns: Locks,
+    change_locks: KeyedLock,
     /// Held while a sandbox is paused or resumed.
-    pauses: Locks,
+    pause_locks: KeyedLock,
     /// Engine calls for sandboxes that the cache does not know.
     lookups: Lookups,
     /// This server itself runs in a container.
@@ -222,8 +221,8 @@ impl Inner {
             changes: Arc::new(Semaphore::new(CHANGES as usize)),
             preparing: Preparing::default(),
             closing: CancellationToken::new(),
-            turns: Locks::default(),
-            pauses: Locks::default(),
+            change_locks: KeyedLock::default(),
+            pause_locks: KeyedLock::default(),
             lookups: Lookups::default(),
             is_contained: address::is_contained(),
             engine,

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedMutexGuard;
 use tracing::Instrument;
 
 use super::{Shared, SnapshotError};
 use crate::{
     error::{ErrorKind, RuntimeError},
+    keyed_lock::KeyedGuard,
     model::snapshot::{Snapshot, SnapshotState, SnapshotStatus},
     store::{Change, Record, StoreError},
 };
@@ -24,7 +24,7 @@ impl Shared {
     }
 
     /// Makes a snapshot when its turn comes. A shutdown before that leaves it to the recovery.
-    async fn make(self: Arc<Self>, id: String, sandbox: String, _lock: OwnedMutexGuard<()>) {
+    async fn make(self: Arc<Self>, id: String, sandbox: String, _lock: KeyedGuard) {
         let made = {
             // The sandbox first: a second snapshot of it must not keep a worker from others.
             let source = tokio::select! {

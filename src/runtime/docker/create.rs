@@ -104,7 +104,7 @@ impl Inner {
     pub(super) async fn carry_out(&self, plan: Plan) -> Result<CreatedSandbox, RuntimeError> {
         let id = Uuid::new_v4().to_string();
         // Neither a removal nor its own expiry may come in between.
-        let _turn = self.turns.turn(&id).await;
+        let _lock = self.change_locks.lock(&id).await;
         let mut preparing = Some(self.preparing.enter());
         let note = self.creations.begin(&id).await;
         let mut mounts = Mounts::default();

@@ -74,7 +74,7 @@ impl Inner {
     pub(super) async fn commit(&self, id: &str, snapshot: &str) -> Result<String, RuntimeError> {
         // Said first, then waited for pauses that are under way: none begins from here on.
         let _copy = self.copies.begin(id);
-        let _turn = self.pauses.turn(id).await;
+        let _lock = self.pause_locks.lock(id).await;
         let container = self.find(id).await?;
         if !is_running(&container) {
             return Err(RuntimeError::new(ErrorKind::SnapshotFailed, "The sandbox is no longer running."));

@@ -21,16 +21,14 @@ use bollard::models::Mount;
 
 use crate::{
     error::{RuntimeError, VolumeFault},
+    keyed_lock::{KeyedGuard, KeyedLock},
     model::volume::{
         Source, Volume,
         check::{fault, joined, not_allowed},
     },
 };
 
-use crate::runtime::docker::{
-    DockerOptions, Inner,
-    locks::{Locks, Turn},
-};
+use crate::runtime::docker::{DockerOptions, Inner};
 
 pub(super) use self::{
     checks::Checks,
@@ -47,9 +45,9 @@ use self::{
 #[derive(Debug)]
 pub(super) struct Volumes {
     /// Held, by a volume's name, while it is created, so that one of two creators knows that it was the other.
-    creation: Locks,
+    creation: KeyedLock,
     /// Held, by a volume's name, while the engine may fill it from an image: nobody may mount it meanwhile.
-    fillings: Locks,
+    fillings: KeyedLock,
     /// Not those of buckets, which hang more easily.
     checks: Checks,
     buckets: Buckets,
@@ -59,8 +57,8 @@ pub(super) struct Volumes {
 impl Volumes {
     pub(super) fn new(options: &DockerOptions) -> Self {
         Self {
-            creation: Locks::default(),
-            fillings: Locks::default(),
+            creation: KeyedLock::default(),
+            fillings: KeyedLock::default(),
             checks: Checks::default(),
             buckets: Buckets::new(options),
             stage: Stage::new(options.stage_root.clone()),
@@ -88,7 +86,7 @@ pub(super) struct Mounts {
     /// The places of the host.
     pub(super) places: Vec<Found>,
     /// The volumes that the engine may fill from the image.
-    pub(super) fillings: BTreeMap<String, Turn>,
+    pub(super) fillings: BTreeMap<String, KeyedGuard>,
     /// What was mounted on the stage.
     pub(super) staged: Option<Staged>,
 }
@@ -151,18 +149,18 @@ impl Inner {
 
     /// The locks of all volumes of the engine that are wanted, by their names; taken in order, so that no two creations
     /// wait for each other.
-    async fn filling_turns(&self, volumes: &[Volume]) -> BTreeMap<String, Turn> {
+    async fn filling_locks(&self, volumes: &[Volume]) -> BTreeMap<String, KeyedGuard> {
         let name = |volume: &Volume| match &volume.source {
             Source::Claim(claim) => Some(claim.name.clone()),
             Source::Host(_) | Source::Ossfs(_) => None,
         };
         let names: BTreeSet<String> = volumes.iter().filter_map(name).collect();
-        let mut turns = BTreeMap::new();
+        let mut locks = BTreeMap::new();
         for name in names {
-            let turn = self.volumes.fillings.turn(&name).await;
-            turns.insert(name, turn);
+            let lock = self.volumes.fillings.lock(&name).await;
+            locks.insert(name, lock);
         }
-        turns
+        locks
     }
 
     async fn host_place(&self, id: &str, volume: &Volume, path: &str, mounts: &mut Mounts) -> Result<(), RuntimeError> {

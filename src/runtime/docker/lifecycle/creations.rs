@@ -212,7 +212,7 @@ impl Inner {
     /// container, which is the last that a creation makes. An engine that is about to make a container lists it and knows
     /// nothing of it yet when it is to be removed.
     async fn remove_unwanted(&self, id: &str, containers: &[Appeared<'_>]) {
-        let _turn = self.turns.turn(id).await;
+        let _lock = self.change_locks.lock(id).await;
         for Appeared { container, .. } in containers {
             if let Err(error) = self.engine.remove(container).await {
                 let error = text(&error);

@@ -23,7 +23,7 @@ impl Inner {
     /// Removes the sandbox `id`. To be run to its end, so that nothing is left half removed.
     pub(in crate::runtime::docker) async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
         // So that neither a patch nor a renewal writes a file for it after its files were removed.
-        let _turn = self.turns.turn(id).await;
+        let _lock = self.change_locks.lock(id).await;
         match find(&self.engine, id).await {
             Ok(container) => self.remove(id, &container).await,
             Err(error) => {

@@ -258,7 +258,7 @@ async fn restore(inner: &Inner) {
 async fn settle(inner: &Inner, id: String) -> (String, Outcome) {
     // So that a shutdown waits for the removal: of one that is cut, what is left is found by nobody.
     let Ok(_permit) = inner.changes.clone().acquire_owned().await else { return (id, Outcome::Failed) };
-    let _turn = inner.turns.turn(&id).await;
+    let _lock = inner.change_locks.lock(&id).await;
     let container = match find(&inner.engine, &id).await {
         Ok(container) => container,
         Err(error) if error.kind == ErrorKind::SandboxNotFound => {

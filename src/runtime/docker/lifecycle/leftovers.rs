@@ -86,7 +86,7 @@ impl OwnVolume {
 
 async fn remove_volume(inner: &Inner, OwnVolume { name, sandbox }: OwnVolume) {
     // Nobody here creates or removes the sandbox meanwhile; one that was created has the volume in use.
-    let _turn = inner.turns.turn(&sandbox).await;
+    let _lock = inner.change_locks.lock(&sandbox).await;
     match inner.engine.remove_volume(&name).await {
         Ok(()) => tracing::info!(sandbox, name, "removed a volume that was left"),
         Err(error) if is_missing(&error) || status(&error) == Some(409) => {}

@@ -17,7 +17,7 @@ impl Inner {
         id: &str,
         patch: BTreeMap<String, Option<String>>,
     ) -> Result<Sandbox, RuntimeError> {
-        let _turn = self.turns.turn(id).await;
+        let _lock = self.change_locks.lock(id).await;
         // Asked anew, so that no file is written for a sandbox that is gone.
         let mut sandbox = self.look_anew(id).await?.sandbox.clone();
         labels::check_patch(&patch)?;

@@ -86,7 +86,7 @@ impl Inner {
             return Err(way.refused());
         }
         // A lock of its own: an engine that cannot freeze a container must not hold up the removal of its sandbox.
-        let _turn = self.pauses.turn(id).await;
+        let _lock = self.pause_locks.lock(id).await;
         if self.copies.has(id) {
             return Err(way.refused());
         }

@@ -14,7 +14,7 @@ impl Inner {
     /// Moves a sandbox's expiry. To be run to its end, which holds the sandbox's lock until then: the sandbox is either
     /// removed before, and not found, or lives until the new time.
     pub(in crate::runtime::docker) async fn renew(&self, id: &str, time: Timestamp) -> Result<Timestamp, RuntimeError> {
-        let _turn = self.turns.turn(id).await;
+        let _lock = self.change_locks.lock(id).await;
         let picture = self.look_anew(id).await?;
         let refused = |kind, text: &str| Err(RuntimeError::new(kind, text));
         if time <= Timestamp::now() {
@@ -41,7 +41,7 @@ impl Inner {
         if self.look(id).await?.renewal.is_none() {
             return Ok(None);
         }
-        let _turn = self.turns.turn(id).await;
+        let _lock = self.change_locks.lock(id).await;
         let picture = self.look_anew(id).await?;
         let is_at_work = picture.sandbox.status.state == State::Running || self.copies.has(id);
         let is_running = is_at_work && !picture.is_manual;

@@ -181,7 +181,7 @@ impl Inner {
             if told.is_none() && ends_all && !self.is_another_s(&id, created_by.as_deref()) {
                 continue;
             }
-            let _turn = self.turns.turn(&id).await;
+            let _lock = self.change_locks.lock(&id).await;
             // Gone with the sandbox, if that was removed meanwhile.
             if let Ok(Some(time)) = self.moved_expiry(&id).await
                 && self.has_moved(&id).await

@@ -13,8 +13,10 @@ use bollard::errors::Error;
 use tokio::sync::Semaphore;
 
 use super::{describe::Described, find::query_failed};
-use crate::error::{ErrorKind, RuntimeError};
-use crate::runtime::docker::locks::Locks;
+use crate::{
+    error::{ErrorKind, RuntimeError},
+    keyed_lock::KeyedLock,
+};
 
 /// How many are asked for at the same time.
 const AT_ONCE: usize = 16;
@@ -28,14 +30,14 @@ type Outcome = Result<Arc<Described>, RuntimeError>;
 #[derive(Debug)]
 pub(in crate::runtime::docker) struct Lookups {
     /// The latest outcome and when it was begun to be asked for, as long as somebody waits.
-    turns: Locks<Option<(Instant, Outcome)>>,
+    outcomes: KeyedLock<Option<(Instant, Outcome)>>,
     at_once: Semaphore,
     waiting: AtomicUsize,
 }
 
 impl Default for Lookups {
     fn default() -> Self {
-        Self { turns: Locks::default(), at_once: Semaphore::new(AT_ONCE), waiting: AtomicUsize::new(0) }
+        Self { outcomes: KeyedLock::default(), at_once: Semaphore::new(AT_ONCE), waiting: AtomicUsize::new(0) }
     }
 }
 
@@ -69,18 +71,18 @@ impl Lookups {
         }
         let _waiting = Waiting(&self.waiting);
         let shared = async {
-            let mut turn = self.turns.turn(id).await;
+            let mut latest = self.outcomes.lock(id).await;
             if let Some(picture) = cached() {
                 return Ok(picture);
             }
-            if let Some((_, outcome)) = turn.kept().as_ref().filter(|(begun, _)| *begun >= asked) {
+            if let Some((_, outcome)) = latest.as_ref().filter(|(begun, _)| *begun >= asked) {
                 return outcome.clone();
             }
             // It is never closed.
             let _permit = self.at_once.acquire().await;
             let begun = Instant::now();
             let outcome = look().await;
-            *turn.kept() = Some((begun, outcome.clone()));
+            *latest = Some((begun, outcome.clone()));
             outcome
         };
         let late = |_| Err(query_failed(Error::RequestTimeoutError));

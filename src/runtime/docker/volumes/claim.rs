@@ -73,19 +73,19 @@ impl Inner {
         volumes: &[Volume],
         mounts: &mut Mounts,
     ) -> Result<(), RuntimeError> {
-        let mut turns = self.filling_turns(volumes).await;
+        let mut locks = self.filling_locks(volumes).await;
         for volume in volumes {
             let Source::Claim(claim) = &volume.source else { continue };
             let unfilled = bind(&claim.name, volume, UNFILLED);
             let Some(at) = mounts.binds.iter().position(|bind| *bind == unfilled) else { continue };
-            if let Some(turn) = turns.remove(&claim.name)
+            if let Some(lock) = locks.remove(&claim.name)
                 && self.is_idle(volume, claim).await?
             {
                 // Gone with a creation that had made it and failed meanwhile.
                 if claim.create_if_not_exists && !mounts.created.contains(&claim.name) {
                     self.find_or_create(volume, claim, mounts).await?;
                 }
-                mounts.fillings.insert(claim.name.clone(), turn);
+                mounts.fillings.insert(claim.name.clone(), lock);
             }
             if mounts.fillings.contains_key(&claim.name) {
                 mounts.binds[at] = bind(&claim.name, volume, "");
@@ -98,9 +98,9 @@ impl Inner {
     pub(super) async fn remove_created(&self, id: &str, mounts: &Mounts) {
         let removals = mounts.created.iter().map(|name| async move {
             // Another creation may count on it.
-            let _turn = match mounts.fillings.get(name) {
+            let _lock = match mounts.fillings.get(name) {
                 Some(_) => None,
-                None => Some(self.volumes.fillings.turn(name).await),
+                None => Some(self.volumes.fillings.lock(name).await),
             };
             if timeout(REMOVE_TIMEOUT, self.remove_managed_volume(id, name)).await.is_err() {
                 tracing::warn!(sandbox = id, name, "a volume may stay: the engine did not answer in time");
@@ -174,7 +174,7 @@ impl Inner {
         if !claim.create_if_not_exists {
             return Err(missing(volume, claim));
         }
-        let _creation = self.volumes.creation.turn(&claim.name).await;
+        let _creation = self.volumes.creation.lock(&claim.name).await;
         if let Some(found) = inspect().await.map_err(|error| failed(&error))? {
             return Ok(found);
         }
