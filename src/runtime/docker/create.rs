@@ -1,11 +1,11 @@
 //! Creation, from a checked plan to a started container, or to nothing at all (docker-runtime.md §3).
 
-pub(super) mod body;
+mod body;
 pub(super) mod execd;
-pub(super) mod image;
-pub(super) mod links;
-pub(super) mod plan;
-pub(super) mod windows;
+mod image;
+mod links;
+mod plan;
+mod windows;
 
 use std::{
     collections::HashMap,

@@ -5,11 +5,11 @@ pub mod endpoint;
 pub(super) mod labels;
 pub(super) mod mask;
 pub(super) mod names;
-pub(super) mod operation;
+mod operation;
 pub(super) mod outage;
-pub(super) mod provenance;
+mod provenance;
 pub(super) mod pulse;
-pub(super) mod tls;
+mod tls;
 
 use std::{
     future::Future,
@@ -54,7 +54,7 @@ pub(super) struct Engine {
     /// The limit for one call, and for the silence between two pieces of a stream.
     pub(super) timeout: Duration,
     /// What tells the containers' own labels from their images'.
-    pub(super) images: Images,
+    images: Images,
     /// Whether it answers at all.
     pub(super) pulse: Pulse,
     /// How often the engine has begun to tell its events: bollard does not show the head of that answer.

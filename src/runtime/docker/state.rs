@@ -3,7 +3,7 @@
 pub(super) mod cache;
 pub(super) mod describe;
 pub(super) mod find;
-pub(super) mod known;
+mod known;
 pub(super) mod list;
 pub(super) mod look;
 pub(super) mod lookups;

@@ -25,7 +25,7 @@ pub(in crate::runtime::docker) struct Parts<'a> {
     pub(in crate::runtime::docker) plan: &'a Plan,
     pub(in crate::runtime::docker) id: &'a str,
     /// The labels of the image.
-    pub(in crate::runtime::docker) inherited: &'a HashMap<String, String>,
+    pub(super) inherited: &'a HashMap<String, String>,
     /// None where the engine cannot publish.
     pub(in crate::runtime::docker) ports: Option<&'a HostPorts>,
     pub(in crate::runtime::docker) mounts: &'a Mounts,
@@ -131,18 +131,18 @@ fn binds(parts: &Parts<'_>) -> Vec<String> {
 
 /// Whether a sandbox has a volume of its own for execd: with a sidecar, which shares it, and with mounts that execd must be
 /// kept away from while it is put in.
-pub(in crate::runtime::docker) fn has_runtime_volume(plan: &Plan, options: &DockerOptions) -> bool {
+pub(super) fn has_runtime_volume(plan: &Plan, options: &DockerOptions) -> bool {
     plan.sidecar.is_some() || plan.windows.is_none() && has_foreign_mounts(plan, options)
 }
 
 /// Whether a sandbox mounts anything but what the server itself makes for it.
-pub(in crate::runtime::docker) fn has_foreign_mounts(plan: &Plan, options: &DockerOptions) -> bool {
+pub(super) fn has_foreign_mounts(plan: &Plan, options: &DockerOptions) -> bool {
     !plan.volumes.is_empty() || options.sandbox_binds.iter().any(|bind| !is_at_folder(bind))
 }
 
 /// What is at execd's place in a sandbox with other mounts, in the engine's form: what the operator has put there, or the
 /// volume for it.
-pub(in crate::runtime::docker) fn execd_bind(plan: &Plan, options: &DockerOptions, id: &str) -> String {
+pub(super) fn execd_bind(plan: &Plan, options: &DockerOptions, id: &str) -> String {
     if plan.windows.is_some() {
         return windows::oem_bind(id);
     }

@@ -29,7 +29,7 @@ use crate::{
 use super::image;
 use crate::runtime::docker::engine::{Created, Engine, is_missing, names::EXECD_PREFIX, platform_text, text};
 
-pub(in crate::runtime::docker) use self::deposit::Deposit;
+pub(super) use self::deposit::Deposit;
 
 /// The longest wait for the removal of such a container. What it does not end in is a leftover.
 const DISCARD: Duration = Duration::from_secs(10);
@@ -74,7 +74,7 @@ type Shelf = Arc<OnceCell<Bytes>>;
 impl Execd {
     /// The archive for a sandbox image's platform. Several callers share one reading and wait for no other platform's;
     /// after a failure the next tries.
-    pub(in crate::runtime::docker) async fn archive(
+    pub(super) async fn archive(
         &self,
         engine: &Engine,
         execd_image: &str,
@@ -87,7 +87,7 @@ impl Execd {
     }
 
     /// The archive for Windows sandboxes.
-    pub(in crate::runtime::docker) async fn windows_archive(
+    pub(super) async fn windows_archive(
         &self,
         engine: &Engine,
         execd_image: &str,
@@ -103,11 +103,7 @@ impl Execd {
 }
 
 /// Puts execd and the bootstrap script into a container that was not started yet.
-pub(in crate::runtime::docker) async fn inject(
-    engine: &Engine,
-    container: &Created,
-    archive: Bytes,
-) -> Result<(), RuntimeError> {
+pub(super) async fn inject(engine: &Engine, container: &Created, archive: Bytes) -> Result<(), RuntimeError> {
     upload(engine, &container.id, archive).await.map_err(|error| {
         let text = format!("Failed to put execd into the sandbox: {}", text(&container.mask.error(error)));
         RuntimeError::new(ErrorKind::ExecdDistributionFailed, text)
@@ -155,17 +151,17 @@ async fn fetch(
 }
 
 /// A name for a container that is made for a moment and never started.
-pub(in crate::runtime::docker) fn helper_name() -> String {
+pub(super) fn helper_name() -> String {
     format!("{EXECD_PREFIX}{}", Uuid::new_v4())
 }
 
 /// What such a container would run.
-pub(in crate::runtime::docker) fn idle() -> Vec<String> {
+pub(super) fn idle() -> Vec<String> {
     ["tail", "-f", "/dev/null"].map(str::to_owned).to_vec()
 }
 
 /// Removes such a container. If the engine does not, `leftovers` tries again.
-pub(in crate::runtime::docker) async fn discard(engine: &Engine, name: &str) {
+pub(super) async fn discard(engine: &Engine, name: &str) {
     let removed = timeout(DISCARD, engine.remove(name)).await.unwrap_or(Err(Error::RequestTimeoutError));
     match removed {
         Err(error) if !is_missing(&error) => tracing::warn!(%error, name, "a helper's container stays for now"),

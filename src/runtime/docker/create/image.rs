@@ -24,7 +24,7 @@ const MAX_REFERENCE: usize = 1024;
 
 /// What creation needs to know of an image that is there.
 #[derive(Debug)]
-pub(in crate::runtime::docker) struct LocalImage {
+pub(super) struct LocalImage {
     pub(in crate::runtime::docker) labels: HashMap<String, String>,
     /// Its platform, when it says so.
     pub(in crate::runtime::docker) platform: Option<Platform>,

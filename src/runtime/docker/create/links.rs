@@ -32,7 +32,7 @@ const LINK: u32 = 1 << 27;
 impl Inner {
     /// Refuses a volume whose place is the server's own, or the engine's, by a link of the image. What cannot be told is a
     /// failure.
-    pub(in crate::runtime::docker) async fn check_places(&self, plan: &Plan) -> Result<(), RuntimeError> {
+    pub(super) async fn check_places(&self, plan: &Plan) -> Result<(), RuntimeError> {
         if plan.volumes.is_empty() {
             return Ok(());
         }

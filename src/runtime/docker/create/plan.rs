@@ -41,19 +41,19 @@ pub(in crate::runtime::docker) struct Plan {
     pub(in crate::runtime::docker) metadata: BTreeMap<String, String>,
     pub(in crate::runtime::docker) extensions: Extensions,
     pub(in crate::runtime::docker) platform: Option<Platform>,
-    pub(in crate::runtime::docker) limits: Limits,
+    pub(super) limits: Limits,
     /// What is mounted, in the client's order.
     pub(in crate::runtime::docker) volumes: Vec<Volume>,
     /// The sidecar that enforces the network policy.
     pub(in crate::runtime::docker) sidecar: Option<sidecar::Wanted>,
     /// What a Windows sandbox has beyond others.
-    pub(in crate::runtime::docker) windows: Option<Windows>,
+    pub(super) windows: Option<Windows>,
     pub(in crate::runtime::docker) created_at: Timestamp,
     pub(in crate::runtime::docker) expires_at: Option<Timestamp>,
 }
 
 /// A request whose checks passed so far: those that come before the first one that needs the engine.
-pub(in crate::runtime::docker) struct Draft {
+pub(super) struct Draft {
     request: CreateRequest,
     extensions: Extensions,
     platform: Option<Platform>,
@@ -65,10 +65,7 @@ pub(in crate::runtime::docker) struct Draft {
 
 impl Draft {
     /// Checks a request; what this runtime cannot do is refused here, before anything is changed.
-    pub(in crate::runtime::docker) fn new(
-        request: CreateRequest,
-        options: &DockerOptions,
-    ) -> Result<Self, RuntimeError> {
+    pub(super) fn new(request: CreateRequest, options: &DockerOptions) -> Result<Self, RuntimeError> {
         let extensions = Extensions::from_request(&request.extensions)?;
         check_provider(&request)?;
         metadata::check(&request.metadata)?;
@@ -137,7 +134,7 @@ impl Plan {
     }
 
     /// The platform that image and container are pinned to. Images that run Windows are of the engine's own.
-    pub(in crate::runtime::docker) fn pinned(&self) -> Option<&Platform> {
+    pub(super) fn pinned(&self) -> Option<&Platform> {
         self.platform.as_ref().filter(|_| self.windows.is_none())
     }
 

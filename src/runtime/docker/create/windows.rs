@@ -17,7 +17,7 @@ const CAPABILITIES: [&str; 2] = ["NET_ADMIN", "NET_RAW"];
 const PORTS: [&str; 4] = ["44772", "8080", "3389", "8006"];
 
 /// Where the installation looks for what it is handed over.
-pub(in crate::runtime::docker) const FOLDER: &str = "/oem";
+pub(super) const FOLDER: &str = "/oem";
 
 /// The fewest processors.
 const MIN_CORES: u64 = 2;
@@ -33,7 +33,7 @@ const DISK_NAMES: [&str; 3] = ["disk", "storage", "ephemeral-storage"];
 
 /// What a Windows sandbox has beyond others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::runtime::docker) struct Windows {
+pub(super) struct Windows {
     /// The variables that tell the image how large the virtual machine is.
     size: Vec<String>,
 }
@@ -43,7 +43,7 @@ impl Windows {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for a host without the devices, and for a machine that is too small.
-    pub(in crate::runtime::docker) fn new(limits: &BTreeMap<String, String>) -> Result<Self, RuntimeError> {
+    pub(super) fn new(limits: &BTreeMap<String, String>) -> Result<Self, RuntimeError> {
         check_devices(&DEVICES)?;
         Self::sized(limits)
     }
@@ -79,7 +79,7 @@ impl Windows {
 }
 
 /// Makes the create request of an ordinary sandbox one of a Windows sandbox.
-pub(in crate::runtime::docker) fn adapt(body: &mut ContainerCreateBody, id: &str) {
+pub(super) fn adapt(body: &mut ContainerCreateBody, id: &str) {
     body.entrypoint = None;
     let Some(host) = &mut body.host_config else { return };
     // The size is the virtual machine's; the container around it needs room of its own.
@@ -93,7 +93,7 @@ pub(in crate::runtime::docker) fn adapt(body: &mut ContainerCreateBody, id: &str
 }
 
 /// The volume at its place, in the engine's form.
-pub(in crate::runtime::docker) fn oem_bind(id: &str) -> String {
+pub(super) fn oem_bind(id: &str) -> String {
     format!("{}:{FOLDER}:rw", names::oem_volume(id))
 }
 

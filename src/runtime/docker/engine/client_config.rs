@@ -111,7 +111,7 @@ impl ClientConfig {
     }
 
     /// The proxies of containers, as `NAME=value`.
-    pub(in crate::runtime::docker) async fn proxies(&self) -> Vec<String> {
+    pub(super) async fn proxies(&self) -> Vec<String> {
         let Some(file) = self.read().await else { return Vec::new() };
         let own = self.host.as_ref().and_then(|host| file.proxies.get(host));
         let Some(proxies) = own.or_else(|| file.proxies.get("default")) else { return Vec::new() };

@@ -37,7 +37,7 @@ pub(in crate::runtime::docker) struct Mask {
 impl Mask {
     /// What a container's create request holds: variables, labels (but for the gateway's own, tokens excepted), the
     /// command, options of the log driver.
-    pub(in crate::runtime::docker) fn of(body: &ContainerCreateBody) -> Self {
+    pub(super) fn of(body: &ContainerCreateBody) -> Self {
         let labels = body.labels.iter().flatten();
         let labels =
             labels.filter(|(key, _)| key.as_str() == labels::EGRESS_TOKEN || !key.starts_with(RESERVED_PREFIX));

@@ -52,7 +52,7 @@ const INSPECTIONS: usize = 8;
 
 /// What is known of images, by their ids.
 #[derive(Debug, Default)]
-pub(in crate::runtime::docker) struct Images {
+pub(super) struct Images {
     known: Mutex<HashMap<String, Known>>,
 }
 
@@ -89,7 +89,7 @@ impl Images {
 
 impl Engine {
     /// Takes away the decisive labels that an inspected container has only from its image.
-    pub(in crate::runtime::docker) async fn disown_inspected(&self, container: &mut ContainerInspectResponse) {
+    pub(super) async fn disown_inspected(&self, container: &mut ContainerInspectResponse) {
         let Some(labels) = container.config.as_mut().and_then(|config| config.labels.as_mut()) else { return };
         if !is_marked(labels) {
             return;
@@ -100,7 +100,7 @@ impl Engine {
     }
 
     /// The same for the containers of a list.
-    pub(in crate::runtime::docker) async fn disown_listed(&self, containers: &mut [ContainerSummary]) {
+    pub(super) async fn disown_listed(&self, containers: &mut [ContainerSummary]) {
         let marked = |container: &&mut ContainerSummary| container.labels.as_ref().is_some_and(is_marked);
         let image = |container: &ContainerSummary| container.image_id.clone().unwrap_or_default();
         let images: HashSet<String> = containers.iter_mut().filter(marked).map(|container| image(container)).collect();

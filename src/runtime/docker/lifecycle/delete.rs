@@ -37,7 +37,7 @@ impl Inner {
 
     /// Removes what a sandbox leaves whose container another hand has removed, as far as its id tells. The caller holds the
     /// sandbox's lock.
-    pub(in crate::runtime::docker) async fn remove_orphaned(&self, id: &str) {
+    pub(super) async fn remove_orphaned(&self, id: &str) {
         self.remove_sidecar(id).await;
         self.remove_runtime_volume(id).await;
         warn_unless_missing(id, "OEM volume", self.engine.remove_volume(&names::oem_volume(id)).await);
@@ -130,7 +130,7 @@ impl Inner {
         warn_unless_missing(id, "sidecar", removed);
     }
 
-    pub(in crate::runtime::docker) async fn remove_runtime_volume(&self, id: &str) {
+    pub(super) async fn remove_runtime_volume(&self, id: &str) {
         let removed = self.engine.remove_volume(&names::runtime_volume(id)).await;
         warn_unless_missing(id, "runtime volume", removed);
     }

@@ -44,7 +44,7 @@ impl Inner {
     }
 
     /// Writes a sandbox's file; what cannot be stored is refused, since a restart would undo it.
-    pub(in crate::runtime::docker) async fn store(
+    pub(super) async fn store(
         &self,
         id: &str,
         write: impl FnOnce(&Files) -> io::Result<()> + Send + 'static,

@@ -49,7 +49,7 @@ pub(in crate::runtime::docker) struct Owner {
     mark: String,
     home: Home,
     state: Mutex<State>,
-    pub(in crate::runtime::docker) permits: Permits,
+    pub(super) permits: Permits,
     /// The mark, or what was told of an expiry, may be gone from the engine.
     lost: Notify,
 }
@@ -85,14 +85,14 @@ pub(in crate::runtime::docker) enum Standing {
 
 impl Standing {
     /// Whether all sandboxes end here.
-    pub(in crate::runtime::docker) fn ends_all(&self) -> bool {
+    pub(super) fn ends_all(&self) -> bool {
         matches!(self, Self::Owner | Self::Unmarked)
     }
 }
 
 /// Whether a sandbox whose time is up is to be removed.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::runtime::docker) enum Verdict {
+pub(super) enum Verdict {
     /// It is.
     Remove,
     /// That is left to others.
@@ -126,7 +126,7 @@ impl Owner {
     }
 
     /// Whether a sandbox with this value of [`labels::CREATED_BY`] was created by this home.
-    pub(in crate::runtime::docker) fn has_created(&self, id: &str, signed: Option<&str>) -> bool {
+    pub(super) fn has_created(&self, id: &str, signed: Option<&str>) -> bool {
         let Some(signed) = signed else { return false };
         let state = self.state();
         let own = state.identity.as_ref().map(|identity| &identity.id);
@@ -134,7 +134,7 @@ impl Owner {
     }
 
     /// Whether the engine was another home's when it was last looked at.
-    pub(in crate::runtime::docker) fn is_foreign(&self) -> bool {
+    pub(super) fn is_foreign(&self) -> bool {
         matches!(self.state().standing, Standing::Foreign(_))
     }
 
@@ -149,7 +149,7 @@ impl Owner {
     }
 
     /// Waits until one may be gone.
-    pub(in crate::runtime::docker) async fn lost(&self) {
+    pub(super) async fn lost(&self) {
         self.lost.notified().await;
     }
 
@@ -240,7 +240,7 @@ impl Inner {
     }
 
     /// Whether the home is still there: one on a volume that is not mounted has no moved expiries either.
-    pub(in crate::runtime::docker) async fn is_at_home(&self) -> bool {
+    pub(super) async fn is_at_home(&self) -> bool {
         // Without an id from a file there is nothing to compare. Moved expiries that cannot be read are told by their files.
         let Some(identity) = self.owner.state().identity.clone() else { return true };
         let home = self.owner.home.clone();
@@ -263,7 +263,7 @@ impl Inner {
 
     /// Whether a sandbox whose time is up, as far as this home knows, is to be removed here. `signed` is its
     /// [`labels::CREATED_BY`]; `is_moved`: this home has a file of its expiry.
-    pub(in crate::runtime::docker) async fn may_end(&self, id: &str, signed: Option<&str>, is_moved: bool) -> Verdict {
+    pub(super) async fn may_end(&self, id: &str, signed: Option<&str>, is_moved: bool) -> Verdict {
         let owner = &self.owner;
         if owner.scope == Some(ExpiryScope::Off) {
             return Verdict::Leave;
@@ -289,7 +289,7 @@ impl Inner {
     }
 
     /// Whether it was this home that moved a sandbox's expiry, of which there is a file: not the one that it is a copy of.
-    pub(in crate::runtime::docker) async fn has_moved(&self, id: &str) -> bool {
+    pub(super) async fn has_moved(&self, id: &str) -> bool {
         let Ok(identity) = self.find_identity().await else { return false };
         if !identity.is_copy() {
             return true;
@@ -300,7 +300,7 @@ impl Inner {
     }
 
     /// What this gateway is to the engine now. Changes are told.
-    pub(in crate::runtime::docker) async fn stand(&self) -> Standing {
+    pub(super) async fn stand(&self) -> Standing {
         let number = {
             let mut state = self.owner.state();
             state.decisions += 1;

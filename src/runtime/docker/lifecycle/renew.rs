@@ -62,11 +62,7 @@ impl Inner {
     ///
     /// # Errors
     /// There may be a file, and it cannot be read now.
-    pub(in crate::runtime::docker) async fn expiry_of(
-        &self,
-        id: &str,
-        picture: &Described,
-    ) -> io::Result<Option<Timestamp>> {
+    async fn expiry_of(&self, id: &str, picture: &Described) -> io::Result<Option<Timestamp>> {
         Ok(self.moved_expiry(id).await?.or(picture.sandbox.expires_at))
     }
 

@@ -71,7 +71,7 @@ impl Inner {
     ///
     /// # Errors
     /// The engine cannot be asked, or what was told cannot be understood.
-    pub(in crate::runtime::docker) async fn told_expiry(&self, id: &str) -> Result<Option<Timestamp>, Error> {
+    pub(super) async fn told_expiry(&self, id: &str) -> Result<Option<Timestamp>, Error> {
         let mut newest: Option<Told> = None;
         for volume in self.told_volumes(Some(id)).await? {
             let told = Told::of(&volume).ok_or_else(|| {
@@ -88,7 +88,7 @@ impl Inner {
     ///
     /// # Errors
     /// [`ErrorKind::StoreFailed`]: the engine cannot be asked, or cannot make the volume.
-    pub(in crate::runtime::docker) async fn tell_expiry(
+    pub(super) async fn tell_expiry(
         &self,
         id: &str,
         created_by: Option<&str>,
@@ -155,7 +155,7 @@ impl Inner {
     ///
     /// # Errors
     /// The engine cannot be asked, or a sandbox could not be told of.
-    pub(in crate::runtime::docker) async fn tell_again(&self) -> Result<(), RuntimeError> {
+    pub(super) async fn tell_again(&self) -> Result<(), RuntimeError> {
         let Some(volumes) = self.listed(None).await.map_err(query_failed)? else { return Ok(()) };
         let mut told: HashMap<&str, Told> = HashMap::new();
         for volume in &volumes {
@@ -194,7 +194,7 @@ impl Inner {
     }
 
     /// Removes what was told of a sandbox that is gone. Trouble is only logged.
-    pub(in crate::runtime::docker) async fn forget_told(&self, id: &str) {
+    pub(super) async fn forget_told(&self, id: &str) {
         match self.told_volumes(Some(id)).await {
             Ok(volumes) => self.remove_told(id, &volumes).await,
             Err(error) => {
@@ -216,7 +216,7 @@ impl Inner {
     }
 
     /// The volumes that tell of one sandbox, or of all; none where they are not to be had.
-    pub(in crate::runtime::docker) async fn told_volumes(&self, id: Option<&str>) -> Result<Vec<Volume>, Error> {
+    pub(super) async fn told_volumes(&self, id: Option<&str>) -> Result<Vec<Volume>, Error> {
         Ok(self.listed(id).await?.unwrap_or_default())
     }
 

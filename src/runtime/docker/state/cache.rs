@@ -86,7 +86,7 @@ pub(in crate::runtime::docker) struct Census {
 
 impl Cache {
     /// The picture of a container whose state is `engine_state`.
-    pub(in crate::runtime::docker) fn picture(&self, container: &str, engine_state: &str) -> Option<Arc<Described>> {
+    pub(super) fn picture(&self, container: &str, engine_state: &str) -> Option<Arc<Described>> {
         let inner = self.lock();
         let picture = inner.slots.get(container).filter(|_| inner.is_live)?.picture.as_ref()?;
         (picture.engine_state == engine_state).then(|| picture.clone())
@@ -171,12 +171,12 @@ impl Cache {
     }
 
     /// To be called before a container is inspected of which only the name is known.
-    pub(in crate::runtime::docker) fn begin_any(&self) -> Ticket {
+    pub(super) fn begin_any(&self) -> Ticket {
         Ticket(self.lock().last_ticket)
     }
 
     /// Keeps what an inspection by name found, if nothing happened to any container since `ticket` was given.
-    pub(in crate::runtime::docker) fn keep_found(&self, container: &str, ticket: Ticket, picture: Arc<Described>) {
+    pub(super) fn keep_found(&self, container: &str, ticket: Ticket, picture: Arc<Described>) {
         let mut inner = self.lock();
         if inner.last_ticket == ticket.0 {
             let fresh = inner.next_ticket();

@@ -26,7 +26,7 @@ pub(in crate::runtime::docker) struct Described {
     /// The container's id on the engine.
     pub(in crate::runtime::docker) container: String,
     /// When this was learnt.
-    pub(in crate::runtime::docker) seen: Instant,
+    pub(super) seen: Instant,
     /// Where its ports are.
     pub(in crate::runtime::docker) reach: Reach,
     /// The seconds by which an access extends the sandbox's life, if it asked for that.
@@ -67,7 +67,7 @@ impl Described {
     }
 
     /// What a list's summary tells, for a container that cannot be inspected: no command, times to the second.
-    pub(in crate::runtime::docker) fn from_summary(summary: &ContainerSummary) -> Option<Self> {
+    pub(super) fn from_summary(summary: &ContainerSummary) -> Option<Self> {
         let none = HashMap::new();
         let labels = summary.labels.as_ref().unwrap_or(&none);
         let seconds = summary.created.unwrap_or_default();

@@ -29,7 +29,7 @@ struct Container {
 
 /// A census that is under way.
 #[derive(Debug)]
-pub(in crate::runtime::docker) struct Census {
+pub(super) struct Census {
     began: u64,
     is_of_all: bool,
 }

@@ -56,7 +56,7 @@ impl Lookups {
     ///
     /// # Errors
     /// Those of `look`, or that it took longer than `timeout`, or that too many wait.
-    pub(in crate::runtime::docker) async fn share<F: Future<Output = Outcome>>(
+    pub(super) async fn share<F: Future<Output = Outcome>>(
         &self,
         id: &str,
         timeout: Duration,

@@ -27,17 +27,17 @@ const PROBE: &str = "/opensandbox-probe";
 
 /// What is put into a volume, and by which container.
 #[derive(Debug)]
-pub(in crate::runtime::docker) struct Deposit<'a> {
+pub(in crate::runtime::docker::create) struct Deposit<'a> {
     /// The image of the container.
-    pub(in crate::runtime::docker) image: &'a str,
+    pub(in crate::runtime::docker::create) image: &'a str,
     /// What the sandbox's image runs on, as for reading execd.
-    pub(in crate::runtime::docker) platform: Option<&'a Platform>,
+    pub(in crate::runtime::docker::create) platform: Option<&'a Platform>,
     /// The volume at execd's place, in the engine's form.
-    pub(in crate::runtime::docker) bind: &'a str,
+    pub(in crate::runtime::docker::create) bind: &'a str,
     /// What is unpacked at the container's root.
-    pub(in crate::runtime::docker) archive: Bytes,
+    pub(in crate::runtime::docker::create) archive: Bytes,
     /// What the engine must see; nothing to make sure of that.
-    pub(in crate::runtime::docker) probe: Option<&'a Probe>,
+    pub(in crate::runtime::docker::create) probe: Option<&'a Probe>,
 }
 
 impl Deposit<'_> {
@@ -45,7 +45,7 @@ impl Deposit<'_> {
     ///
     /// # Errors
     /// The engine could not do it, or does not see what this server mounts.
-    pub(in crate::runtime::docker) async fn carry_out(self, engine: &Engine) -> Result<(), RuntimeError> {
+    pub(in crate::runtime::docker::create) async fn carry_out(self, engine: &Engine) -> Result<(), RuntimeError> {
         let foreign = self.platform.filter(|platform| **platform != engine.platform);
         let source = ImageSource { uri: self.image.to_owned(), auth: None };
         image::ensure(engine, &source, foreign).await?;

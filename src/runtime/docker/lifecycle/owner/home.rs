@@ -100,12 +100,12 @@ impl Identity {
     }
 
     /// Whether the home began as a copy of another.
-    pub(in crate::runtime::docker) fn is_copy(&self) -> bool {
+    pub(super) fn is_copy(&self) -> bool {
         self.copied.is_some()
     }
 
     /// Whether what was written at `time` is of the home that this one is a copy of.
-    pub(in crate::runtime::docker) fn is_before(&self, time: SystemTime) -> bool {
+    pub(in crate::runtime::docker::lifecycle) fn is_before(&self, time: SystemTime) -> bool {
         self.copied.is_some_and(|copied| millis(time) < copied)
     }
 

@@ -13,7 +13,7 @@ use crate::runtime::docker::engine::{is_refusal, text};
 
 /// A call on volumes.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::runtime::docker) enum Call {
+pub(in crate::runtime::docker::lifecycle) enum Call {
     Inspect,
     List,
     Create,
@@ -21,7 +21,7 @@ pub(in crate::runtime::docker) enum Call {
 
 /// What was seen of the calls.
 #[derive(Debug, Default)]
-pub(in crate::runtime::docker) struct Permits {
+pub(in crate::runtime::docker::lifecycle) struct Permits {
     granted: [AtomicBool; 3],
     /// A refusal was told.
     is_told: AtomicBool,
@@ -32,7 +32,7 @@ impl Permits {
     ///
     /// # Errors
     /// The call failed.
-    pub(in crate::runtime::docker) fn judge<T>(
+    pub(in crate::runtime::docker::lifecycle) fn judge<T>(
         &self,
         call: Call,
         outcome: Result<T, Error>,
