@@ -9,7 +9,7 @@
 //! is in `provenance`; whose of them end here in `owner`, and what other gateways are told of that in `shared_expiry`.
 //!
 //! What is no sandbox costs no engine call, by `known`; what the cache does not know is asked for by `lookups`, and whether
-//! the engine answers at all by `pulse`. `mask` keeps what the engine is given out of its words, `client_config` has Docker's
+//! the engine answers at all by `liveness`. `mask` keeps what the engine is given out of its words, `client_config` has Docker's
 //! own logins and proxies, and `startup` looks once at what the configuration names. bollard's types stop in this folder.
 
 mod create;
@@ -68,16 +68,16 @@ use self::{
         expiry::{self, Commands, Expiry},
         owner::Owner,
     },
-    logs::log_config,
-    ports::{Ports, address},
-    snapshot::Copies,
+    logs::log_driver,
+    ports::{Ports, host_address},
+    snapshot::CommitsInProgress,
     state::{
         cache::Cache,
         list,
         lookups::Lookups,
         overlay::{Files, Overlay},
     },
-    volumes::{Checks, Volumes},
+    volumes::{BlockingTasks, Volumes},
 };
 pub use self::{
     engine::{client_config, endpoint},
@@ -85,22 +85,22 @@ pub use self::{
 };
 
 /// How many creations and removals may be under way; the rest wait.
-const CHANGES: u32 = 1024;
+const MAX_CHANGES: u32 = 1024;
 
 /// How long [`Runtime::shutdown`] waits for creations and removals that are under way.
-const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(30);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long it waits for creations that have started nothing yet, to give back what they have mounted.
-const PREPARATION_PATIENCE: Duration = Duration::from_secs(2);
+const PREPARATION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether they have ended.
-const SHUTDOWN_LOOK: Duration = Duration::from_millis(20);
+const SHUTDOWN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How many looks at files below `~/.opensandbox` may be under way.
-const READS: usize = 64;
+const MAX_READS: usize = 64;
 
 /// The longest that one is waited for.
-const READ_PATIENCE: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The Docker runtime. Dropping it ends its tasks; the sandboxes go on.
 pub struct Docker {
@@ -120,10 +120,10 @@ struct Inner {
     inspections: Semaphore,
     files: Files,
     /// So that a disk that hangs does not take all threads.
-    reads: Checks,
+    reads: BlockingTasks,
     expiry: Expiry,
     owner: Owner,
-    copies: Copies,
+    commits: CommitsInProgress,
     outage: Outage,
     changes: Arc<Semaphore>,
     preparing: Preparing,
@@ -167,7 +167,7 @@ impl Docker {
         if let Some(name) = &options.secure_runtime {
             startup::check_secure_runtime(&engine, name).await?;
         }
-        log_config::check(&engine, &options).await?;
+        log_driver::check(&engine, &options).await?;
         let (inner, commands) = Inner::new(engine, options);
         let inner = Arc::new(inner);
         // So that the first sandbox says who created it. Trouble is told, and tried again when it matters.
@@ -211,20 +211,20 @@ impl Inner {
             creations: Arc::new(Creations::new(&options.state_dir)),
             execd: Execd::default(),
             cache: Cache::default(),
-            inspections: Semaphore::new(list::INSPECTIONS),
+            inspections: Semaphore::new(list::MAX_INSPECTIONS),
             files: Files::new(&options.state_dir),
-            reads: Checks::new(READS, READ_PATIENCE),
+            reads: BlockingTasks::new(MAX_READS, READ_TIMEOUT),
             expiry,
             owner: Owner::new(options.expiry, options.owner_mark.clone(), &options.state_dir),
-            copies: Copies::default(),
+            commits: CommitsInProgress::default(),
             outage: Outage::default(),
-            changes: Arc::new(Semaphore::new(CHANGES as usize)),
+            changes: Arc::new(Semaphore::new(MAX_CHANGES as usize)),
             preparing: Preparing::default(),
             closing: CancellationToken::new(),
             change_locks: KeyedLock::default(),
             pause_locks: KeyedLock::default(),
             lookups: Lookups::default(),
-            is_contained: address::is_contained(),
+            is_contained: host_address::is_contained(),
             engine,
             options,
         };
@@ -232,9 +232,9 @@ impl Inner {
     }
 
     async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
-        let mut sandbox = self.look(id).await?.sandbox.clone();
+        let mut sandbox = self.inspect_cached(id).await?.sandbox.clone();
         self.overlay(id).await.apply(&mut sandbox);
-        self.copies.mask(&mut sandbox);
+        self.commits.mask(&mut sandbox);
         Ok(sandbox)
     }
 
@@ -378,15 +378,15 @@ impl Runtime for Docker {
         inner.closing.cancel();
         let began = Instant::now();
         let is_quiet = || {
-            let under_way = CHANGES as usize - inner.changes.available_permits();
-            under_way == 0 || (began.elapsed() >= PREPARATION_PATIENCE && under_way <= inner.preparing.count())
+            let under_way = MAX_CHANGES as usize - inner.changes.available_permits();
+            under_way == 0 || (began.elapsed() >= PREPARATION_TIMEOUT && under_way <= inner.preparing.count())
         };
         let quiet = async {
             while !is_quiet() {
-                tokio::time::sleep(SHUTDOWN_LOOK).await;
+                tokio::time::sleep(SHUTDOWN_POLL_INTERVAL).await;
             }
         };
-        if tokio::time::timeout(SHUTDOWN_PATIENCE, quiet).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, quiet).await.is_err() {
             tracing::warn!("creations or removals are still under way and are given up");
         }
         if inner.preparing.count() > 0 {

@@ -37,27 +37,28 @@ use self::{
 use crate::runtime::docker::{
     Inner,
     engine::{Created, is_missing, is_refusal, mask, names, status, text},
-    logs::log_config,
+    logs::log_driver,
     ports::{
-        Reservation, is_clash, named,
-        published::{EGRESS, EXECD, HTTP, HostPorts, WINDOWS},
+        Reservation,
+        host_ports::{EGRESS, EXECD, HTTP, HostPorts, WINDOWS},
+        is_clash, named,
     },
     state::find::query_failed,
     volumes::Mounts,
 };
 
 /// How often creation is tried with other host ports when the engine found one taken.
-const ATTEMPTS: usize = 3;
+const PORT_ATTEMPTS: usize = 3;
 
 /// How often the removal of a half-made container is tried.
-const ROLLBACKS: usize = 3;
+const ROLLBACK_ATTEMPTS: usize = 3;
 
 /// The longest that one such removal is waited for, with a client that waits. What stays is looked after by `creations` and
 /// `leftovers`.
-const ROLLBACK: Duration = Duration::from_secs(10);
+const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a creation waits for its sandbox's entry in the list's cache.
-const LOOK: Duration = Duration::from_secs(1);
+const CACHE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Network modes that need no network of that name.
 const BUILT_IN: [&str; 4] = ["host", "bridge", "none", "default"];
@@ -223,7 +224,9 @@ impl Inner {
                 return Err(self.told(failure));
             }
             match failure {
-                Failure::Engine(error) | Failure::Sidecar(error) if attempt < ATTEMPTS && is_clash(&text(&error)) => {
+                Failure::Engine(error) | Failure::Sidecar(error)
+                    if attempt < PORT_ATTEMPTS && is_clash(&text(&error)) =>
+                {
                     tracing::info!(sandbox = making.id, attempt, "a host port was taken");
                     attempt += 1;
                     self.pass_over_taken(ports, &text(&error), &mut taken).await;
@@ -236,7 +239,7 @@ impl Inner {
     /// What the client is told; the operator is named as the one to act where the log driver is the cause.
     fn told(&self, failure: Failure) -> RuntimeError {
         let advice = match &failure {
-            Failure::Engine(error) | Failure::Sidecar(error) => log_config::advice(&text(error), &self.options),
+            Failure::Engine(error) | Failure::Sidecar(error) => log_driver::advice(&text(error), &self.options),
             Failure::Other(_) => None,
         };
         let mut error = RuntimeError::from(failure);
@@ -313,7 +316,7 @@ impl Inner {
         self.cache.begin(container);
         self.engine.start(created).await?;
         // So that a list right after this asks the engine no more than any other; if this fails, it does.
-        let looked = tokio::time::timeout(LOOK, self.inspect_and_keep(container)).await;
+        let looked = tokio::time::timeout(CACHE_TIMEOUT, self.inspect_and_keep(container)).await;
         if !matches!(looked, Ok(Ok(_))) {
             tracing::debug!(sandbox = id, "a new sandbox could not be inspected; the next list will");
         }
@@ -363,8 +366,9 @@ impl Inner {
 
     /// Tries a removal a few times, but only once of an engine that says nothing.
     async fn insist<F: Future<Output = Result<(), Error>>>(&self, id: &str, remove: impl Fn() -> F) -> Removal {
-        for _ in 0..ROLLBACKS {
-            let removed = tokio::time::timeout(ROLLBACK, remove()).await.unwrap_or(Err(Error::RequestTimeoutError));
+        for _ in 0..ROLLBACK_ATTEMPTS {
+            let removed =
+                tokio::time::timeout(ROLLBACK_TIMEOUT, remove()).await.unwrap_or(Err(Error::RequestTimeoutError));
             match removed {
                 Ok(()) => return Removal::Removed,
                 Err(error) if is_missing(&error) => return Removal::Missing,

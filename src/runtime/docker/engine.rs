@@ -3,12 +3,12 @@
 pub mod client_config;
 pub mod endpoint;
 pub(super) mod labels;
+pub(super) mod liveness;
 pub(super) mod mask;
 pub(super) mod names;
 mod operation;
 pub(super) mod outage;
 mod provenance;
-pub(super) mod pulse;
 mod tls;
 
 use std::{
@@ -30,7 +30,7 @@ use tokio::sync::{OnceCell, watch};
 
 use crate::{metrics::backend::BackendCalls, model::sandbox::Platform};
 
-use self::{client_config::ClientConfig, endpoint::Endpoint, mask::Mask, provenance::Images, pulse::Pulse};
+use self::{client_config::ClientConfig, endpoint::Endpoint, liveness::Liveness, mask::Mask, provenance::Images};
 
 /// The longest text of the engine's that is quoted, in bytes: it goes into answers and into the log.
 const MAX_WORDS: usize = 1024;
@@ -56,7 +56,7 @@ pub(super) struct Engine {
     /// What tells the containers' own labels from their images'.
     images: Images,
     /// Whether it answers at all.
-    pub(super) pulse: Pulse,
+    pub(super) liveness: Liveness,
     /// How often the engine has begun to tell its events: bollard does not show the head of that answer.
     event_streams: watch::Sender<u64>,
     /// Counts requests.
@@ -87,7 +87,7 @@ impl Engine {
         let platform = Platform { os: version.os.unwrap_or_default(), arch: version.arch.unwrap_or_default() };
         Ok(Self {
             api,
-            pulse: Pulse::new(endpoint.clone(), timeout),
+            liveness: Liveness::new(endpoint.clone(), timeout),
             endpoint,
             api_version,
             platform,

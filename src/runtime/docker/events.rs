@@ -19,10 +19,10 @@ use crate::runtime::docker::{
     Inner,
     engine::labels,
     lifecycle::{expiry::Expiry, shared_expiry},
-    state::{cache::Cache, describe},
+    state::{cache::Cache, view},
 };
 
-/// What can change the picture of a container, or concerns a volume; the rest (exec, archive, health) is much and means
+/// What can change the view of a container, or concerns a volume; the rest (exec, archive, health) is much and means
 /// nothing here.
 const ACTIONS: [&str; 13] = [
     "create",
@@ -41,12 +41,12 @@ const ACTIONS: [&str; 13] = [
 ];
 
 /// How many changed containers may wait for their new look; the next list looks at the others.
-const REFRESHES: usize = 1024;
+const MAX_REFRESHES: usize = 1024;
 
 /// Between two looks at whether the events tell all that happens, and the longest that one may take. The engine tells nothing
 /// for hours when nothing happens, and drops events that are not read in time; a connection may be dead without a word.
 /// Not longer than the engine's own limit.
-const CENSUS: Duration = Duration::from_secs(30);
+const CENSUS_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The shortest and the longest wait before the stream is opened again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -58,7 +58,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
         let began = Instant::now();
         let error = follow(&inner).await.err();
         inner.cache.set_live(false);
-        inner.outage.look();
+        inner.outage.ping_now();
         tracing::warn!(error = error.map(tracing::field::display), "the engine's event stream ended; opening another");
         if began.elapsed() > BACK_OFF.1 {
             wait = BACK_OFF.0;
@@ -79,7 +79,7 @@ async fn follow(inner: &Inner) -> Result<(), Error> {
     let mut events = pin!(inner.engine.api.events(Some(options(since))));
     let mut refreshes = FuturesUnordered::new();
     refreshes.push(boxed(warm(inner)));
-    let interval = CENSUS.min(inner.engine.timeout);
+    let interval = CENSUS_INTERVAL.min(inner.engine.timeout);
     let mut census = pin!(tokio::time::sleep(interval));
     // None while there is none under way.
     let mut counting = FuturesUnordered::new();
@@ -88,7 +88,7 @@ async fn follow(inner: &Inner) -> Result<(), Error> {
         tokio::select! {
             event = events.next() => match event {
                 Some(event) => {
-                    let changed = note(inner, event?).filter(|_| refreshes.len() < REFRESHES);
+                    let changed = note(inner, event?).filter(|_| refreshes.len() < MAX_REFRESHES);
                     refreshes.extend(changed.map(|container| boxed(refresh(inner, container))));
                 }
                 None => return Ok(()),
@@ -116,8 +116,8 @@ async fn follow(inner: &Inner) -> Result<(), Error> {
 /// answer this tells no events either.
 async fn count(inner: &Inner) -> Result<usize, Error> {
     let census = inner.cache.begin_census();
-    let patience = CENSUS.min(inner.engine.timeout);
-    let listed = tokio::time::timeout(patience, inner.engine.sandboxes(None)).await;
+    let limit = CENSUS_INTERVAL.min(inner.engine.timeout);
+    let listed = tokio::time::timeout(limit, inner.engine.sandboxes(None)).await;
     let listed = listed.unwrap_or(Err(Error::RequestTimeoutError));
     let found = listed.map(|summaries| summaries.iter().filter_map(described).collect());
     match found {
@@ -132,7 +132,7 @@ async fn count(inner: &Inner) -> Result<usize, Error> {
 /// A container, its sandbox and the engine's name for its state.
 fn described(summary: &ContainerSummary) -> Option<(String, String, String)> {
     let id = labels::value(summary.labels.as_ref()?, labels::ID)?;
-    Some((summary.id.clone()?, id.to_owned(), describe::state_name(summary)))
+    Some((summary.id.clone()?, id.to_owned(), view::state_name(summary)))
 }
 
 /// Takes back what an event made wrong; gives the container that is worth a new look.
@@ -219,7 +219,7 @@ fn learn(inner: &Inner, container: &str, attributes: &HashMap<String, String>) {
 /// Sees to it that the sandbox with these labels ends in time.
 fn expires(labels: &HashMap<String, String>, expiry: &Expiry) {
     if let Some(id) = labels::value(labels, labels::ID)
-        && let Some(time) = describe::expiry(labels)
+        && let Some(time) = view::expiry(labels)
     {
         expiry.suggest(id, time);
     }

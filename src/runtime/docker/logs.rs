@@ -1,10 +1,10 @@
 //! Reading a sandbox's log: what to ask the engine for, and what its refusals mean.
 
-pub(super) mod log_config;
+pub(super) mod log_driver;
 
-mod ask;
 mod source;
 mod tail;
+mod target;
 mod wait;
 
 use std::{future::Future, io, pin::Pin, time::Duration};
@@ -30,7 +30,7 @@ use crate::runtime::docker::{
     engine::{
         Engine,
         endpoint::{Endpoint, Socket},
-        pulse::Pulse,
+        liveness::Liveness,
     },
 };
 
@@ -54,7 +54,7 @@ struct Container {
     calls: BackendCalls,
     /// How long the engine may take to send more of what it has.
     timeout: Duration,
-    pulse: Pulse,
+    liveness: Liveness,
 }
 
 impl Inner {
@@ -108,34 +108,34 @@ impl Container {
             buffer,
             calls: engine.calls.clone(),
             timeout: engine.timeout,
-            pulse: engine.pulse.clone(),
+            liveness: engine.liveness.clone(),
         })
     }
 
     /// Sends a request for `target` on a connection of its own and reads the answer's head, within the engine's limit unless
     /// it `may_wait`. Keeps nothing of this container but what the wait for an engine needs that may say nothing for hours;
     /// each future is boxed by itself, so that none has room for the others.
-    fn ask(
+    fn send_request(
         &self,
         target: String,
         may_wait: bool,
     ) -> impl Future<Output = Result<Answer<Socket>, OpenError>> + Send + use<> {
-        let (call, timeout, pulse) = (self.calls.begin_log(), self.timeout, self.pulse.clone());
+        let (call, timeout, liveness) = (self.calls.begin_log(), self.timeout, self.liveness.clone());
         let endpoint = self.endpoint.clone();
         let connected = Box::pin(async move { endpoint.connect().await });
-        let asked = Box::pin(async move { engine::ask(connected.await?, target).await });
+        let answer = Box::pin(async move { engine::ask(connected.await?, target).await });
         async move {
-            let answer = if may_wait {
-                answered_or_alive(timeout, &pulse, asked).await
+            let answered = if may_wait {
+                answered_or_alive(timeout, &liveness, answer).await
             } else {
-                Box::pin(within(timeout, asked)).await
+                Box::pin(within(timeout, answer)).await
             };
-            match &answer {
+            match &answered {
                 Ok(_) => call.answered(200),
                 Err(OpenError::Refused { status, .. }) => call.answered(*status),
                 Err(OpenError::Io(_) | OpenError::Protocol(_)) => call.failed(),
             }
-            answer
+            answered
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Host ports for sandboxes (docker-runtime.md §4).
 
-pub(super) mod address;
-pub(super) mod published;
-pub(super) mod reach;
+pub(super) mod container_addresses;
+pub(super) mod host_address;
+pub(super) mod host_ports;
 
 use std::{
     collections::HashSet,

@@ -30,18 +30,18 @@ const SAFE: &str = "PATH";
 
 /// The sandboxes that are being copied. The engine pauses them meanwhile, which is nobody's business.
 #[derive(Debug, Default)]
-pub(super) struct Copies(Mutex<HashSet<String>>);
+pub(super) struct CommitsInProgress(Mutex<HashSet<String>>);
 
 /// Ends with the copy.
 struct Copy<'a> {
-    copies: &'a Copies,
+    commits: &'a CommitsInProgress,
     id: &'a str,
 }
 
-impl Copies {
+impl CommitsInProgress {
     fn begin<'a>(&'a self, id: &'a str) -> Copy<'a> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
-        Copy { copies: self, id }
+        Copy { commits: self, id }
     }
 
     /// Whether the sandbox is being copied.
@@ -64,7 +64,7 @@ fn is_running(container: &ContainerInspectResponse) -> bool {
 
 impl Drop for Copy<'_> {
     fn drop(&mut self) {
-        self.copies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(self.id);
+        self.commits.0.lock().unwrap_or_else(PoisonError::into_inner).remove(self.id);
     }
 }
 
@@ -73,7 +73,7 @@ impl Inner {
     /// sandbox at a time.
     pub(super) async fn commit(&self, id: &str, snapshot: &str) -> Result<String, RuntimeError> {
         // Said first, then waited for pauses that are under way: none begins from here on.
-        let _copy = self.copies.begin(id);
+        let _copy = self.commits.begin(id);
         let _lock = self.pause_locks.lock(id).await;
         let container = self.find(id).await?;
         if !is_running(&container) {

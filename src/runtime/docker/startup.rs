@@ -9,7 +9,7 @@ use std::{
 use crate::runtime::docker::{
     Inner,
     engine::{self, Engine, endpoint::Endpoint, is_missing, text},
-    ports::address,
+    ports::host_address,
 };
 use crate::{
     error::{ErrorKind, RuntimeError},
@@ -37,7 +37,7 @@ impl Inner {
                 Ok(_) => {}
             }
         }
-        if let Some(warning) = address::unreachable(&self.options, self.is_contained) {
+        if let Some(warning) = host_address::unreachable(&self.options, self.is_contained) {
             tracing::warn!("{warning}");
         }
     }

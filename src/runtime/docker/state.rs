@@ -1,11 +1,11 @@
 //! What the engine's containers are as sandboxes: found, described, and kept until they change.
 
 pub(super) mod cache;
-pub(super) mod describe;
 pub(super) mod find;
-mod known;
+mod id_index;
+pub(super) mod inspect;
 pub(super) mod list;
-pub(super) mod look;
 pub(super) mod lookups;
 pub(super) mod overlay;
 pub(super) mod status;
+pub(super) mod view;

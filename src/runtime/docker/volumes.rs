@@ -2,14 +2,14 @@
 //!
 //! What others could exchange is not mounted by its path: see [`stage`].
 
-mod checks;
+mod blocking;
 mod claim;
 mod fixed;
+mod mount_table;
 mod ossfs;
 mod pin;
 mod place;
 mod stage;
-mod table;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -31,7 +31,7 @@ use crate::{
 use crate::runtime::docker::{DockerOptions, Inner};
 
 pub(super) use self::{
-    checks::Checks,
+    blocking::BlockingTasks,
     pin::{Probe, is_unseen, unseen},
     place::plain,
 };
@@ -49,7 +49,7 @@ pub(super) struct Volumes {
     /// Held, by a volume's name, while the engine may fill it from an image: nobody may mount it meanwhile.
     fillings: KeyedLock,
     /// Not those of buckets, which hang more easily.
-    checks: Checks,
+    blocking: BlockingTasks,
     buckets: Buckets,
     stage: Stage,
 }
@@ -59,7 +59,7 @@ impl Volumes {
         Self {
             creation: KeyedLock::default(),
             fillings: KeyedLock::default(),
-            checks: Checks::default(),
+            blocking: BlockingTasks::default(),
             buckets: Buckets::new(options),
             stage: Stage::new(options.stage_root.clone()),
         }
@@ -171,10 +171,10 @@ impl Inner {
             let text = format!("Volume '{name}': could not ensure host path directory exists at '{path}': {cause}");
             fault(VolumeFault::HostPathCreateFailed, text)
         };
-        let place = match self.volumes.checks.find(PathBuf::from(&path), allowed.clone()).await {
+        let place = match self.volumes.blocking.find(PathBuf::from(&path), allowed.clone()).await {
             Ok(place) => place,
             Err(Refusal::Outside(found)) => {
-                let resolved = self.volumes.checks.run(move || place::resolved_roots(&allowed)).await;
+                let resolved = self.volumes.blocking.run(move || place::resolved_roots(&allowed)).await;
                 let resolved = resolved.map_err(|error| failed(Path::new(&path), &error))?;
                 let allowed: Vec<String> = resolved.iter().map(|root| root.display().to_string()).collect();
                 return Err(not_allowed(&found.display().to_string(), allowed.iter().map(String::as_str)));

@@ -14,8 +14,8 @@ use super::{
 use crate::runtime::docker::{
     DockerOptions,
     engine::{labels, names},
-    logs::log_config::log_config,
-    ports::published::{EXECD, HTTP, HostPorts},
+    logs::log_driver::log_config,
+    ports::host_ports::{EXECD, HTTP, HostPorts},
     sidecar::Sidecar,
     volumes::{Mounts, plain},
 };

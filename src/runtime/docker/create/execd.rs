@@ -32,7 +32,7 @@ use crate::runtime::docker::engine::{Created, Engine, is_missing, names::EXECD_P
 pub(super) use self::deposit::Deposit;
 
 /// The longest wait for the removal of such a container. What it does not end in is a leftover.
-const DISCARD: Duration = Duration::from_secs(10);
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is read from the image.
 #[derive(Debug, Clone, Copy)]
@@ -162,7 +162,7 @@ pub(super) fn idle() -> Vec<String> {
 
 /// Removes such a container. If the engine does not, `leftovers` tries again.
 pub(super) async fn discard(engine: &Engine, name: &str) {
-    let removed = timeout(DISCARD, engine.remove(name)).await.unwrap_or(Err(Error::RequestTimeoutError));
+    let removed = timeout(DISCARD_TIMEOUT, engine.remove(name)).await.unwrap_or(Err(Error::RequestTimeoutError));
     match removed {
         Err(error) if !is_missing(&error) => tracing::warn!(%error, name, "a helper's container stays for now"),
         _ => {}

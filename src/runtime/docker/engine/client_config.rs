@@ -26,10 +26,10 @@ use crate::regular_file;
 const LONGEST: u64 = 1024 * 1024;
 
 /// How long reading the file may take: a home directory may be on a file system that hangs.
-const PATIENCE: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest that a credential helper may take: some ask a service of the cloud.
-const HELPER_PATIENCE: Duration = Duration::from_secs(20);
+const HELPER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The key of Docker Hub's credentials, in files and for helpers.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -99,7 +99,7 @@ impl ClientConfig {
         let key = if registry == HUB { HUB_KEY } else { registry };
         let helper = file.cred_helpers.get(key).and_then(Value::as_str).filter(|name| !name.is_empty());
         if let Some(name) = helper.or(file.creds_store.as_deref()) {
-            match helper::get(self.helpers.as_deref(), name, key, HELPER_PATIENCE).await {
+            match helper::get(self.helpers.as_deref(), name, key, HELPER_TIMEOUT).await {
                 Ok(Some(found)) => return Some(found),
                 Ok(None) => {}
                 Err(why) => {
@@ -135,7 +135,7 @@ impl ClientConfig {
         let read = tokio::task::spawn_blocking(move || {
             files.into_iter().find(|path| path.exists()).map(|path| (regular_file::read(&path, LONGEST), path))
         });
-        let (content, path) = match tokio::time::timeout(PATIENCE, read).await {
+        let (content, path) = match tokio::time::timeout(READ_TIMEOUT, read).await {
             Ok(Ok(found)) => found?,
             Ok(Err(error)) => (Err(io::Error::other(error)), self.files.first().cloned().unwrap_or_default()),
             Err(_) => (Err(io::ErrorKind::TimedOut.into()), self.files.first().cloned().unwrap_or_default()),

@@ -15,19 +15,19 @@ use super::text;
 use crate::runtime::docker::Inner;
 
 /// How long the engine may be out of reach before requests should go elsewhere: a restart of it takes less.
-const PATIENCE: Duration = Duration::from_secs(30);
+const UNREADY_AFTER: Duration = Duration::from_secs(30);
 
 /// How often the engine is asked.
-const PERIOD: Duration = Duration::from_secs(5);
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long it may take to answer.
-const ANSWER: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Since when the engine has been out of reach, if it is.
 #[derive(Debug, Default)]
 pub(in crate::runtime::docker) struct Outage {
     since: Mutex<Option<Instant>>,
-    look: Notify,
+    wake: Notify,
 }
 
 impl Outage {
@@ -35,12 +35,12 @@ impl Outage {
     pub(in crate::runtime::docker) fn fault(&self, now: Instant) -> Option<String> {
         let since = (*self.since.lock().unwrap_or_else(PoisonError::into_inner))?;
         let time = now.saturating_duration_since(since);
-        (time >= PATIENCE).then(|| format!("The Docker Engine has been out of reach for {} s.", time.as_secs()))
+        (time >= UNREADY_AFTER).then(|| format!("The Docker Engine has been out of reach for {} s.", time.as_secs()))
     }
 
     /// Lets the engine be asked now.
-    pub(in crate::runtime::docker) fn look(&self) {
-        self.look.notify_one();
+    pub(in crate::runtime::docker) fn ping_now(&self) {
+        self.wake.notify_one();
     }
 
     /// Notes what came of asking at `began`; says it when it is news.
@@ -58,7 +58,7 @@ impl Outage {
                     began
                 });
                 let (before, now) = (began.saturating_duration_since(out), out.elapsed());
-                if before < PATIENCE && now >= PATIENCE {
+                if before < UNREADY_AFTER && now >= UNREADY_AFTER {
                     tracing::error!(error = text(error), "the engine stays out of reach: not ready");
                 }
             }
@@ -70,10 +70,10 @@ impl Outage {
 pub(in crate::runtime::docker) async fn watch(inner: Arc<Inner>) {
     loop {
         let began = Instant::now();
-        let answer = tokio::time::timeout(ANSWER, inner.engine.api.ping()).await;
+        let answer = tokio::time::timeout(PING_TIMEOUT, inner.engine.api.ping()).await;
         inner.outage.note(began, &answer.unwrap_or(Err(Error::RequestTimeoutError)).map(drop));
         // An error is the end of the time.
-        let _ = tokio::time::timeout(PERIOD, inner.outage.look.notified()).await;
+        let _ = tokio::time::timeout(PING_INTERVAL, inner.outage.wake.notified()).await;
     }
 }
 

@@ -39,13 +39,13 @@ const DECISIVE: [&str; 8] = [
 ];
 
 /// How many images are remembered. An image's labels never change.
-const IMAGES: usize = 4096;
+const MAX_IMAGES: usize = 4096;
 
 /// How long an image that could not be inspected is not asked for again.
-const REST: Duration = Duration::from_secs(10);
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The longest wait for one image.
-const PATIENCE: Duration = Duration::from_secs(5);
+const IMAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many images are inspected at the same time.
 const INSPECTIONS: usize = 8;
@@ -73,14 +73,14 @@ impl Images {
     fn of(&self, image: &str) -> Option<Known> {
         let known = self.lock().get(image)?.clone();
         match known {
-            Known::Nothing(when) if when.elapsed() > REST => None,
+            Known::Nothing(when) if when.elapsed() > RETRY_AFTER => None,
             known => Some(known),
         }
     }
 
     fn keep(&self, image: &str, known: Known) {
         let mut all = self.lock();
-        if all.len() >= IMAGES {
+        if all.len() >= MAX_IMAGES {
             all.clear();
         }
         all.insert(image.to_owned(), known);
@@ -142,7 +142,7 @@ impl Engine {
             }
             self.api.inspect_image(image).await
         };
-        match tokio::time::timeout(PATIENCE.min(self.timeout), inspected)
+        match tokio::time::timeout(IMAGE_TIMEOUT.min(self.timeout), inspected)
             .await
             .unwrap_or(Err(Error::RequestTimeoutError))
         {
@@ -244,14 +244,14 @@ mod tests {
     #[test]
     fn what_is_known_of_images_is_bounded() {
         let images = Images::default();
-        for number in 0..=IMAGES {
+        for number in 0..=MAX_IMAGES {
             images.keep(&number.to_string(), Known::Labels(Arc::default()));
         }
-        assert!(images.lock().len() <= IMAGES && images.of(&IMAGES.to_string()).is_some());
+        assert!(images.lock().len() <= MAX_IMAGES && images.of(&MAX_IMAGES.to_string()).is_some());
         let now = Instant::now();
         images.keep("gone", Known::Nothing(now));
         assert!(images.of("gone").is_some());
-        if let Some(long_ago) = now.checked_sub(REST * 2) {
+        if let Some(long_ago) = now.checked_sub(RETRY_AFTER * 2) {
             images.keep("gone", Known::Nothing(long_ago));
             assert!(images.of("gone").is_none(), "it is asked for again");
         }

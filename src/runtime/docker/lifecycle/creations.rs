@@ -28,17 +28,17 @@ use crate::runtime::docker::{
 };
 
 /// How long a container may take to appear.
-const KEEP: Duration = Duration::from_hours(24);
+const APPEAR_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// How long it is until the next look for the containers of creations that were given up so long ago, at most.
-const LOOKS: [(Duration, Duration); 3] = [
+const SWEEP_INTERVALS: [(Duration, Duration); 3] = [
     (Duration::from_mins(1), Duration::from_secs(2)),
     (Duration::from_mins(10), Duration::from_secs(10)),
-    (KEEP, Duration::from_mins(1)),
+    (APPEAR_TIMEOUT, Duration::from_mins(1)),
 ];
 
 /// How long it is between two looks at what sandboxes leave that other hands removed.
-const TIDY: Duration = Duration::from_mins(10);
+const TIDY_INTERVAL: Duration = Duration::from_mins(10);
 
 /// The beginning of the names of notes that have no lock yet. No sandbox has such an id.
 const BESIDE: &str = ".creation-";
@@ -128,7 +128,7 @@ impl Creations {
     /// How long it is until the next look; nothing if there is nothing to look for.
     fn pause(&self) -> Option<Duration> {
         let youngest = self.given_up().values().map(|since| age(*since)).min()?;
-        LOOKS.iter().find(|(until, _)| youngest < *until).or(LOOKS.last()).map(|(_, pause)| *pause)
+        SWEEP_INTERVALS.iter().find(|(until, _)| youngest < *until).or(SWEEP_INTERVALS.last()).map(|(_, pause)| *pause)
     }
 
     fn given_up(&self) -> MutexGuard<'_, HashMap<String, SystemTime>> {
@@ -169,9 +169,9 @@ pub(in crate::runtime::docker) async fn run(inner: Arc<Inner>) {
         if let Err(error) = inner.sweep().await {
             tracing::debug!(error = text(&error), "containers of creations that were given up could not be looked for");
         }
-        let pause = inner.creations.pause().unwrap_or(TIDY).min(TIDY);
+        let pause = inner.creations.pause().unwrap_or(TIDY_INTERVAL).min(TIDY_INTERVAL);
         let _ = tokio::time::timeout(pause, inner.creations.woken.notified()).await;
-        if tidied.elapsed() >= TIDY {
+        if tidied.elapsed() >= TIDY_INTERVAL {
             inner.clear_stage().await;
             inner.clear_buckets().await;
             leftovers::remove(&inner).await;
@@ -201,7 +201,9 @@ impl Inner {
         for (id, appeared) in &there {
             self.remove_unwanted(id, appeared).await;
         }
-        for (id, _) in given_up.iter().filter(|(id, since)| age(**since) >= KEEP && !there.contains_key(id.as_str())) {
+        for (id, _) in
+            given_up.iter().filter(|(id, since)| age(**since) >= APPEAR_TIMEOUT && !there.contains_key(id.as_str()))
+        {
             self.remove_orphaned(id).await;
             self.forget_creation(id).await;
         }

@@ -14,10 +14,10 @@ use crate::runtime::docker::{
 };
 
 /// The longest wait for a removal that another caller began.
-const REMOVAL: Duration = Duration::from_secs(30);
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Between two looks at such a removal.
-const LOOK: Duration = Duration::from_millis(100);
+const REMOVAL_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Inner {
     /// Removes the sandbox `id`. To be run to its end, so that nothing is left half removed.
@@ -112,11 +112,11 @@ impl Inner {
                 match self.engine.inspect(container).await {
                     Err(error) if is_missing(&error) => return Ok(()),
                     Err(error) => return Err(error),
-                    Ok(_) => tokio::time::sleep(LOOK).await,
+                    Ok(_) => tokio::time::sleep(REMOVAL_POLL_INTERVAL).await,
                 }
             }
         };
-        tokio::time::timeout(REMOVAL, gone).await.unwrap_or(Err(Error::RequestTimeoutError))
+        tokio::time::timeout(REMOVAL_TIMEOUT, gone).await.unwrap_or(Err(Error::RequestTimeoutError))
     }
 
     /// Removes the container with a sidecar's name, if it is this sandbox's sidecar.

@@ -19,28 +19,28 @@ use super::{leftovers, owner::Verdict};
 use crate::runtime::docker::{
     Inner,
     state::{
-        describe::Described,
         find::{find, query_failed},
+        view::ContainerView,
     },
 };
 
 /// The wait after the engine failed to remove a sandbox.
-const RETRY: Duration = Duration::from_secs(30);
+const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// The first and the longest wait after it could not be told whether a sandbox ends; each is twice the one before.
-const NOT_NOW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
+const UNDECIDED_BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
 /// How often it is looked at whether this gateway's home still owns the engine.
-const STAND: Duration = Duration::from_mins(1);
+const OWNER_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How long it is waited after something was lost, and after nobody could be told of it.
-const LOST: Duration = Duration::from_secs(3);
+const LOST_DELAY: Duration = Duration::from_secs(3);
 
 /// The longest single wait. A timer of years would overflow, and a clock that is set is noticed this soon.
-const LONGEST: Duration = Duration::from_secs(3600);
+const MAX_WAIT: Duration = Duration::from_secs(3600);
 
 /// How many sandboxes are removed at the same time.
-const REMOVALS: usize = 8;
+const MAX_REMOVALS: usize = 8;
 
 /// The way to the task: tells it when sandboxes end.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ struct Timers {
 
 impl Timers {
     fn arm(&mut self, id: String, time: Timestamp) {
-        self.wait(id, time, until(time).min(LONGEST));
+        self.wait(id, time, until(time).min(MAX_WAIT));
     }
 
     fn suggest(&mut self, id: String, time: Timestamp) {
@@ -135,10 +135,10 @@ impl Timers {
         match outcome {
             Outcome::Gone => {}
             Outcome::Moved(time) => self.arm(id, time),
-            Outcome::Failed => self.wait(id, Timestamp::now(), RETRY),
+            Outcome::Failed => self.wait(id, Timestamp::now(), RETRY_AFTER),
             Outcome::NotNow => self.not_now(id),
             // A renewal arms it, and who owns the engine may change.
-            Outcome::Left => self.wait(id, Timestamp::now(), LONGEST),
+            Outcome::Left => self.wait(id, Timestamp::now(), MAX_WAIT),
         }
     }
 
@@ -155,7 +155,7 @@ impl Timers {
 
 /// The wait after it could not be told so many times before.
 fn growing(times: u32) -> Duration {
-    NOT_NOW.0.saturating_mul(1 << times.min(16)).min(NOT_NOW.1)
+    UNDECIDED_BACK_OFF.0.saturating_mul(1 << times.min(16)).min(UNDECIDED_BACK_OFF.1)
 }
 
 /// How long it is until `time`; nothing for the past.
@@ -184,7 +184,7 @@ pub(in crate::runtime::docker) async fn run(inner: Arc<Inner>, mut commands: Com
     let mut restoring: Option<BoxFuture<'_, ()>> = Some(Box::pin(restore(&inner)));
     let mut standing: BoxFuture<'_, ()> = Box::pin(stand(&inner));
     loop {
-        while removals.len() < REMOVALS
+        while removals.len() < MAX_REMOVALS
             && let Some(id) = due.pop_front()
         {
             removals.push(Box::pin(settle(&inner, id)));
@@ -226,10 +226,10 @@ async fn stand(inner: &Inner) {
                     tracing::warn!(%error, "what the engine tells of moved expiries could not be made right yet");
                 })
                 .is_err();
-        is_lost |= tokio::time::timeout(STAND, inner.owner.lost()).await.is_ok();
+        is_lost |= tokio::time::timeout(OWNER_CHECK_INTERVAL, inner.owner.lost()).await.is_ok();
         if is_lost {
             // A prune takes many at once, and renewals take theirs.
-            tokio::time::sleep(LOST).await;
+            tokio::time::sleep(LOST_DELAY).await;
         }
     }
 }
@@ -249,7 +249,7 @@ async fn restore(inner: &Inner) {
             }
             Err(error) => tracing::warn!(%error, "the expiry timers could not be restored yet"),
         }
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(RETRY_AFTER).await;
     }
 }
 
@@ -267,8 +267,8 @@ async fn settle(inner: &Inner, id: String) -> (String, Outcome) {
         }
         Err(_) => return (id, Outcome::Failed),
     };
-    let Some(described) = Described::from_inspected(&container) else { return (id, Outcome::Gone) };
-    let outcome = match inner.due(&id, &described).await {
+    let Some(view) = ContainerView::from_inspected(&container) else { return (id, Outcome::Gone) };
+    let outcome = match inner.due(&id, &view).await {
         Ok(()) => {
             tracing::info!(sandbox = id, "expired");
             let removed = inner.remove(&id, &container).await;
@@ -281,15 +281,15 @@ async fn settle(inner: &Inner, id: String) -> (String, Outcome) {
 
 impl Inner {
     /// Whether a sandbox is to be removed now; else what becomes of it.
-    async fn due(&self, id: &str, described: &Described) -> Result<(), Outcome> {
+    async fn due(&self, id: &str, view: &ContainerView) -> Result<(), Outcome> {
         // Under another name it is anybody's container with the sandbox's label.
-        if !described.is_named {
+        if !view.is_named {
             return Err(Outcome::Left);
         }
         let moved = self.moved_expiry(id).await.map_err(|_| Outcome::NotNow)?;
         let not_yet = |time: Timestamp| if time > Timestamp::now() { Err(Outcome::Moved(time)) } else { Ok(()) };
-        not_yet(moved.or(described.sandbox.expires_at).ok_or(Outcome::Gone)?)?;
-        match self.may_end(id, described.created_by.as_deref(), moved.is_some()).await {
+        not_yet(moved.or(view.sandbox.expires_at).ok_or(Outcome::Gone)?)?;
+        match self.may_end(id, view.created_by.as_deref(), moved.is_some()).await {
             Verdict::Remove => {}
             Verdict::Leave => return Err(Outcome::Left),
             Verdict::NotNow => return Err(Outcome::NotNow),

@@ -17,24 +17,24 @@ use crate::runtime::docker::{
 };
 
 /// How old a container or a volume must be: another server may be making a younger one's sandbox right now.
-const AGE: Duration = Duration::from_mins(10);
+const MIN_AGE: Duration = Duration::from_mins(10);
 
 /// How many containers are removed at the same time.
-const REMOVALS: usize = 4;
+const MAX_CONCURRENT: usize = 4;
 
 /// The most that one start removes; the next goes on.
-const MOST: usize = 1000;
+const MAX_REMOVED: usize = 1000;
 
 /// Removes what is left over. Trouble is only logged: it costs nothing but room.
 pub(in crate::runtime::docker) async fn remove(inner: &Inner) {
     remove_told(inner).await;
     match find(inner).await {
-        Ok(found) => stream::iter(found).for_each_concurrent(REMOVALS, |leftover| leftover.remove(inner)).await,
+        Ok(found) => stream::iter(found).for_each_concurrent(MAX_CONCURRENT, |leftover| leftover.remove(inner)).await,
         Err(error) => tracing::warn!(%error, "leftovers of earlier servers could not be looked for"),
     }
     // A container that was left has its volume in use.
     match find_volumes(inner).await {
-        Ok(found) => stream::iter(found).for_each_concurrent(REMOVALS, |found| remove_volume(inner, found)).await,
+        Ok(found) => stream::iter(found).for_each_concurrent(MAX_CONCURRENT, |found| remove_volume(inner, found)).await,
         Err(error) if is_refusal(&error) => tracing::debug!(%error, "volumes that were left are not looked for"),
         Err(error) => tracing::warn!(%error, "volumes of earlier servers could not be looked for"),
     }
@@ -58,13 +58,13 @@ async fn find_volumes(inner: &Inner) -> Result<Vec<OwnVolume>, Error> {
     let users = sidecars.iter().filter_map(|sidecar| label(sidecar, labels::SIDECAR_FOR));
     let users: HashSet<&str> = users.chain(sandboxes.iter().filter_map(|sandbox| label(sandbox, labels::ID))).collect();
     found.retain(|volume| !users.contains(volume.sandbox.as_str()));
-    found.truncate(MOST);
+    found.truncate(MAX_REMOVED);
     Ok(found)
 }
 
 fn is_old_volume(volume: &Volume, now: i64) -> bool {
     let created = volume.created_at.as_deref().and_then(|time| time.parse::<jiff::Timestamp>().ok());
-    created.is_some_and(|created| now.saturating_sub(created.as_second()) >= AGE.as_secs().cast_signed())
+    created.is_some_and(|created| now.saturating_sub(created.as_second()) >= MIN_AGE.as_secs().cast_signed())
 }
 
 /// A volume that the gateway gave to one sandbox.
@@ -106,7 +106,7 @@ async fn remove_told(inner: &Inner) {
     let sandboxes: HashSet<&str> = sandboxes.iter().filter_map(|sandbox| label(sandbox, labels::ID)).collect();
     let of = |volume: &Volume| labels::value(&volume.labels, labels::EXPIRY_OF).map(str::to_owned);
     let gone: HashSet<String> = told.iter().filter_map(of).filter(|id| !sandboxes.contains(id.as_str())).collect();
-    for id in gone.iter().take(MOST) {
+    for id in gone.iter().take(MAX_REMOVED) {
         inner.forget_told(id).await;
     }
 }
@@ -130,11 +130,11 @@ async fn find(inner: &Inner) -> Result<Vec<Leftover>, Error> {
     let is_old = |container: &&ContainerSummary| is_old(container, now.as_second());
     let execd = execd.iter().filter(is_old).filter_map(of_execd);
     let sidecars = sidecars.iter().filter(is_old).filter_map(|sidecar| of_sidecar(sidecar, &sandboxes));
-    Ok(execd.chain(sidecars).take(MOST).collect())
+    Ok(execd.chain(sidecars).take(MAX_REMOVED).collect())
 }
 
 fn is_old(container: &ContainerSummary, now: i64) -> bool {
-    container.created.is_some_and(|created| now.saturating_sub(created) >= AGE.as_secs().cast_signed())
+    container.created.is_some_and(|created| now.saturating_sub(created) >= MIN_AGE.as_secs().cast_signed())
 }
 
 /// A container by the whole name that servers give it, since the engine's filter finds others too.

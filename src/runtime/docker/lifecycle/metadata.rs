@@ -19,7 +19,7 @@ impl Inner {
     ) -> Result<Sandbox, RuntimeError> {
         let _lock = self.change_locks.lock(id).await;
         // Asked anew, so that no file is written for a sandbox that is gone.
-        let mut sandbox = self.look_anew(id).await?.sandbox.clone();
+        let mut sandbox = self.inspect(id).await?.sandbox.clone();
         labels::check_patch(&patch)?;
         let owner = id.to_owned();
         let shown = sandbox.metadata.clone();
@@ -39,7 +39,7 @@ impl Inner {
         })
         .await?;
         self.overlay(id).await.apply(&mut sandbox);
-        self.copies.mask(&mut sandbox);
+        self.commits.mask(&mut sandbox);
         Ok(sandbox)
     }
 

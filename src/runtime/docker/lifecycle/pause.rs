@@ -10,9 +10,9 @@ use crate::runtime::docker::{
     Inner,
     engine::{is_missing, status, text},
     state::{
-        describe::{Described, state_name},
         find::query_failed,
-        look::not_running,
+        inspect::not_running,
+        view::{ContainerView, state_name},
     },
 };
 
@@ -82,15 +82,15 @@ impl Inner {
 
     async fn go(&self, id: &str, way: Way) -> Result<(), RuntimeError> {
         // The engine stops it while it is copied to a snapshot, and nobody else may end that.
-        if self.copies.has(id) {
+        if self.commits.has(id) {
             return Err(way.refused());
         }
         // A lock of its own: an engine that cannot freeze a container must not hold up the removal of its sandbox.
         let _lock = self.pause_locks.lock(id).await;
-        if self.copies.has(id) {
+        if self.commits.has(id) {
             return Err(way.refused());
         }
-        let sandbox = self.look_anew(id).await?;
+        let sandbox = self.inspect(id).await?;
         if sandbox.engine_state != way.start().0 {
             return Err(way.refused());
         }
@@ -110,10 +110,10 @@ impl Inner {
     }
 
     /// The sidecars that have to follow. Those that cannot are an error, before anything is done.
-    async fn sidecars(&self, id: &str, sandbox: &Described, way: Way) -> Result<Vec<Sidecar>, RuntimeError> {
+    async fn sidecars(&self, id: &str, sandbox: &ContainerView, way: Way) -> Result<Vec<Sidecar>, RuntimeError> {
         let found = self.engine.sidecars(Some(id)).await;
         let sidecars: Vec<Sidecar> = found.map_err(query_failed)?.into_iter().filter_map(Sidecar::of).collect();
-        if sidecars.is_empty() && sandbox.reach.egress_token.is_some() {
+        if sidecars.is_empty() && sandbox.addresses.egress_token.is_some() {
             let verb = way.verb();
             return Err(way.failed(format!("The expected egress sidecar was not found; nothing was {verb}d.")));
         }

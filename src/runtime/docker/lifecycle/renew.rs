@@ -4,7 +4,7 @@ use std::io;
 
 use jiff::SignedDuration;
 
-use crate::runtime::docker::{Inner, state::describe::Described};
+use crate::runtime::docker::{Inner, state::view::ContainerView};
 use crate::{
     error::{ErrorKind, RuntimeError},
     model::{sandbox::State, timestamp::Timestamp},
@@ -15,21 +15,21 @@ impl Inner {
     /// removed before, and not found, or lives until the new time.
     pub(in crate::runtime::docker) async fn renew(&self, id: &str, time: Timestamp) -> Result<Timestamp, RuntimeError> {
         let _lock = self.change_locks.lock(id).await;
-        let picture = self.look_anew(id).await?;
+        let view = self.inspect(id).await?;
         let refused = |kind, text: &str| Err(RuntimeError::new(kind, text));
         if time <= Timestamp::now() {
             return refused(ErrorKind::ExpirationInPast, "New expiration time must be in the future.");
         }
-        if picture.is_manual {
+        if view.is_manual {
             let text = format!("Sandbox {id} does not have automatic expiration enabled.");
             return refused(ErrorKind::NoExpiration, &text);
         }
         // One that cannot be read is one: the client's new time takes its place.
-        if matches!(self.expiry_of(id, &picture).await, Ok(None)) {
+        if matches!(self.expiry_of(id, &view).await, Ok(None)) {
             let text = format!("Sandbox {id} is missing expiration metadata and cannot be renewed safely.");
             return refused(ErrorKind::NoExpiration, &text);
         }
-        self.move_expiry(id, &picture, time).await
+        self.move_expiry(id, &view, time).await
     }
 
     /// Moves the expiry of a sandbox that is used and asked for it, never to an earlier time. To be run to its end.
@@ -38,22 +38,22 @@ impl Inner {
         id: &str,
     ) -> Result<Option<Timestamp>, RuntimeError> {
         // Most sandboxes do not ask, and that never changes: the cache is good enough to say so.
-        if self.look(id).await?.renewal.is_none() {
+        if self.inspect_cached(id).await?.renewal.is_none() {
             return Ok(None);
         }
         let _lock = self.change_locks.lock(id).await;
-        let picture = self.look_anew(id).await?;
-        let is_at_work = picture.sandbox.status.state == State::Running || self.copies.has(id);
-        let is_running = is_at_work && !picture.is_manual;
-        let Some(seconds) = picture.renewal.filter(|_| is_running) else { return Ok(None) };
+        let view = self.inspect(id).await?;
+        let is_at_work = view.sandbox.status.state == State::Running || self.commits.has(id);
+        let is_running = is_at_work && !view.is_manual;
+        let Some(seconds) = view.renewal.filter(|_| is_running) else { return Ok(None) };
         let unread = |error: io::Error| {
             let text = format!("The expiry of sandbox {id} cannot be read now, so it was not moved: {error}");
             RuntimeError::new(ErrorKind::StoreFailed, text)
         };
-        let Some(present) = self.expiry_of(id, &picture).await.map_err(unread)? else { return Ok(None) };
+        let Some(present) = self.expiry_of(id, &view).await.map_err(unread)? else { return Ok(None) };
         let moved = jiff::Timestamp::now().saturating_add(SignedDuration::from_secs(seconds));
         match moved.map(Timestamp::from) {
-            Ok(time) if time > present => self.move_expiry(id, &picture, time).await.map(Some),
+            Ok(time) if time > present => self.move_expiry(id, &view, time).await.map(Some),
             _ => Ok(Some(present)),
         }
     }
@@ -62,13 +62,13 @@ impl Inner {
     ///
     /// # Errors
     /// There may be a file, and it cannot be read now.
-    async fn expiry_of(&self, id: &str, picture: &Described) -> io::Result<Option<Timestamp>> {
-        Ok(self.moved_expiry(id).await?.or(picture.sandbox.expires_at))
+    async fn expiry_of(&self, id: &str, view: &ContainerView) -> io::Result<Option<Timestamp>> {
+        Ok(self.moved_expiry(id).await?.or(view.sandbox.expires_at))
     }
 
-    async fn move_expiry(&self, id: &str, picture: &Described, time: Timestamp) -> Result<Timestamp, RuntimeError> {
+    async fn move_expiry(&self, id: &str, view: &ContainerView, time: Timestamp) -> Result<Timestamp, RuntimeError> {
         // First: should the file not be written, others only let the sandbox live longer.
-        self.tell_expiry(id, picture.created_by.as_deref(), time).await?;
+        self.tell_expiry(id, view.created_by.as_deref(), time).await?;
         let owner = id.to_owned();
         self.store(id, move |files| files.store_expiry(&owner, time)).await?;
         self.expiry.arm(id, time);

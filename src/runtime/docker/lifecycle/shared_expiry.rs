@@ -24,7 +24,7 @@ use super::owner::permits::Call;
 use crate::runtime::docker::{
     Inner,
     engine::{is_missing, labels, names::EXPIRY_PREFIX, text},
-    state::{describe::expiry_time, find::query_failed},
+    state::{find::query_failed, view::expiry_time},
 };
 use crate::{
     error::{ErrorKind, RuntimeError},
@@ -173,8 +173,8 @@ impl Inner {
             if !is_moved || self.cache.lacks(&id) {
                 continue;
             }
-            let created_by = match self.look(&id).await {
-                Ok(picture) => picture.created_by.clone(),
+            let created_by = match self.inspect_cached(&id).await {
+                Ok(view) => view.created_by.clone(),
                 Err(error) if error.kind == ErrorKind::SandboxNotFound => continue,
                 Err(error) => return Err(error),
             };

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{Container, RECORD_LIMIT, ask, tail, wait::timed_out};
+use super::{Container, RECORD_LIMIT, tail, target, wait::timed_out};
 use crate::{
     deadline::Deadline,
     logs::{
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long after its `until` a followed log is ended: records of that time may still be under way.
-const LATE: Duration = Duration::from_millis(250);
+const UNTIL_GRACE: Duration = Duration::from_millis(250);
 
 /// A log that the engine gives.
 pub(super) struct EngineLog {
@@ -85,7 +85,7 @@ impl EngineLog {
         Self {
             silence,
             state: State::Opening(Box::pin(open(container, query))),
-            deadline: deadline.map(|left| Box::pin(sleep(left + LATE))),
+            deadline: deadline.map(|left| Box::pin(sleep(left + UNTIL_GRACE))),
         }
     }
 
@@ -113,7 +113,7 @@ impl LogSource for EngineLog {
                         *state = State::Reading(exchange);
                         continue;
                     }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(late_refusal(error)))),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(refusal_after_head(error)))),
                     Poll::Pending => Poll::Pending,
                 },
                 State::Reading(exchange) => Pin::new(exchange).poll_chunk(cx),
@@ -171,15 +171,15 @@ async fn send(
     if let Some(window) = window {
         query = window.narrow(query);
     }
-    let target = ask::target(&container, &query, window.map(|window| window.records));
+    let target = target::reading(&container, &query, window.map(|window| window.records));
     let mode = Mode { tty: container.tty, timestamps: query.timestamps, record_limit: RECORD_LIMIT };
     let (skip, counted) = window.map(|window| (window.skip, window.read)).unwrap_or_default();
-    let answer = Box::pin(container.ask(target, query.follow));
+    let answer = Box::pin(container.send_request(target, query.follow));
     Ok(Sent { answer, mode, skip, buffer: container.buffer, counted })
 }
 
 /// What a refusal is to a client that has its answer's head already.
-fn late_refusal(error: OpenError) -> LogError {
+fn refusal_after_head(error: OpenError) -> LogError {
     match error {
         OpenError::Io(error) => LogError::Disconnected(error),
         OpenError::Protocol(what) => LogError::Protocol(what),

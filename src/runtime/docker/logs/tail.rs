@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use tokio::io::AsyncReadExt;
 
-use super::{Container, RECORD_LIMIT, ask, wait::within};
+use super::{Container, RECORD_LIMIT, target, wait::within};
 use crate::{
     logs::{
         LogError, LogQuery,
@@ -25,7 +25,7 @@ const SLACK: u64 = 2_000;
 
 /// … and as many as the sandbox prints in this time, in milliseconds, at the rate of those that were counted: so late may the
 /// second request come behind the first on a machine with much to do …
-const DELAY: u64 = 1_000;
+const SECOND_REQUEST_DELAY: u64 = 1_000;
 
 /// … up to this many, of which an engine reads some 200 a millisecond.
 const MAX_SLACK: u64 = 100_000;
@@ -52,7 +52,9 @@ impl Window {
         match times {
             // The engine applies `since` to the records of its tail, so that a longer tail costs little and shows no more.
             Some(_) => {
-                let slack = records.saturating_add(SLACK).saturating_add(printed_in(count, DELAY).min(MAX_SLACK));
+                let slack = records
+                    .saturating_add(SLACK)
+                    .saturating_add(printed_in(count, SECOND_REQUEST_DELAY).min(MAX_SLACK));
                 Self { records: records.saturating_add(slack).min(MAX_RECORDS), times, skip: Skip::default(), read }
             }
             None => Self { records, times, skip, read },
@@ -75,7 +77,7 @@ pub(super) async fn window(container: &Container, query: &LogQuery, lines: NonZe
     let mut records = lines.get().saturating_add(1).min(MAX_RECORDS);
     let mut read = 0;
     loop {
-        let answer = container.ask(ask::counting_target(container, records), false).await?;
+        let answer = container.send_request(target::counting(container, records), false).await?;
         let count = count(container, answer, wanted.clone(), &mut read).await?;
         match count.place(records) {
             // A terminal's records are told apart by their lengths, which is too little to rely on their times.

@@ -2,7 +2,7 @@
 
 use std::{future::Future, io, time::Duration};
 
-use crate::{logs::engine::OpenError, runtime::docker::engine::pulse::Pulse};
+use crate::{logs::engine::OpenError, runtime::docker::engine::liveness::Liveness};
 
 /// What `answer` gives, or an error once the engine takes longer than `limit`.
 pub(super) async fn within<T, E: From<io::Error>>(
@@ -16,14 +16,14 @@ pub(super) async fn within<T, E: From<io::Error>>(
 /// none the engine is asked whether it answers at all.
 pub(super) async fn answered_or_alive<T>(
     limit: Duration,
-    pulse: &Pulse,
+    liveness: &Liveness,
     mut answer: impl Future<Output = Result<T, OpenError>> + Unpin,
 ) -> Result<T, OpenError> {
     loop {
         if let Ok(answer) = tokio::time::timeout(limit, &mut answer).await {
             return answer;
         }
-        Box::pin(pulse.check()).await?;
+        Box::pin(liveness.check()).await?;
     }
 }
 

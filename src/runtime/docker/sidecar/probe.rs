@@ -11,10 +11,10 @@ use tokio::{
 use crate::secret::Secret;
 
 /// Between two tries.
-const PAUSE: Duration = Duration::from_millis(100);
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The longest that one try may take.
-const TRY: Duration = Duration::from_secs(2);
+const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How much of an answer is looked at.
 const HEAD: usize = 4096;
@@ -22,23 +22,23 @@ const HEAD: usize = 4096;
 /// Asks until the answer is good.
 ///
 /// # Errors
-/// What the last try found, when `patience` is over.
-pub(super) async fn until_ready(address: &str, token: &Secret, patience: Duration) -> Result<(), String> {
-    let end = Instant::now() + patience;
+/// What the last try found, when `limit` is over.
+pub(super) async fn until_ready(address: &str, token: &Secret, limit: Duration) -> Result<(), String> {
+    let deadline = Instant::now() + limit;
     let mut last = "no answer".to_owned();
     loop {
-        match timeout_at(end.min(Instant::now() + TRY), ask(address, token)).await {
+        match timeout_at(deadline.min(Instant::now() + TRY_TIMEOUT), ask(address, token)).await {
             Ok(Ok(status)) if (200..300).contains(&status) => return Ok(()),
             Ok(Ok(status)) => last = format!("status {status}"),
             Ok(Err(error)) => last = error.to_string(),
-            // The patience may be over in the middle of a try: what was found before says more.
-            Err(_) if Instant::now() < end => last = "no answer in time".to_owned(),
+            // The limit may be over in the middle of a try: what was found before says more.
+            Err(_) if Instant::now() < deadline => last = "no answer in time".to_owned(),
             Err(_) => {}
         }
-        if Instant::now() + PAUSE >= end {
+        if Instant::now() + RETRY_INTERVAL >= deadline {
             return Err(last);
         }
-        sleep(PAUSE).await;
+        sleep(RETRY_INTERVAL).await;
     }
 }
 

@@ -19,10 +19,10 @@ use super::{Sidecar, UPSTREAM_CA, Wanted, probe};
 use crate::runtime::docker::{
     DockerOptions, Inner,
     engine::{is_missing, labels, names, text},
-    logs::log_config::log_config,
+    logs::log_driver::log_config,
     ports::{
-        address,
-        published::{EGRESS, HostPorts},
+        host_address,
+        host_ports::{EGRESS, HostPorts},
     },
 };
 
@@ -74,7 +74,7 @@ impl Inner {
         ports: &HostPorts,
     ) -> Result<(), RuntimeError> {
         let (Some(port), Some(egress)) = (ports.of(EGRESS), &self.options.egress) else { return Ok(()) };
-        let address = format!("{}:{port}", address::own(&self.options, self.is_contained));
+        let address = format!("{}:{port}", host_address::own(&self.options, self.is_contained));
         probe::until_ready(&address, &sidecar.token, egress.readiness_timeout).await.map_err(|last| {
             let seconds = egress.readiness_timeout.as_secs_f64();
             let text = format!("Egress sidecar did not become ready within {seconds}s for sandbox {id}: {last}");

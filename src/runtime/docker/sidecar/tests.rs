@@ -10,7 +10,7 @@ use crate::runtime::docker::{
     engine::labels,
     ports::{
         Ports,
-        published::{EGRESS, EXECD, HTTP, HostPorts},
+        host_ports::{EGRESS, EXECD, HTTP, HostPorts},
     },
 };
 

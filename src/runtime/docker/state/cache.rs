@@ -1,9 +1,9 @@
 //! Inspected containers, kept so that listing does not inspect each of them each time, and showing one or proxying to it
 //! asks the engine nothing.
 //!
-//! A list uses a picture only while the event stream is asked for ([`Cache::set_live`]) and only if its own summary shows
+//! A list uses a view only while the event stream is asked for ([`Cache::set_live`]) and only if its own summary shows
 //! the same state. For one sandbox ([`Cache::of`]) there is no summary, so the stream must be open
-//! ([`Cache::subscribed`]): a picture is then as late as the engine's events are. Our own changes are told at once
+//! ([`Cache::subscribed`]): a view is then as late as the engine's events are. Our own changes are told at once
 //! ([`Cache::stale`]). An inspection that was under way when its container changed is not kept.
 
 use std::{
@@ -12,11 +12,11 @@ use std::{
 };
 
 use super::{
-    describe::Described,
-    known::{self, Known},
+    id_index::{self, IdIndex},
+    view::ContainerView,
 };
 
-/// Pictures by container id.
+/// Views by container id.
 #[derive(Debug, Default)]
 pub(in crate::runtime::docker) struct Cache {
     inner: Mutex<Inner>,
@@ -34,7 +34,7 @@ struct Inner {
     /// Containers by the sandbox whose name they bear.
     named: HashMap<String, String>,
     /// All containers of sandboxes, pictured or not.
-    known: Known,
+    index: IdIndex,
 }
 
 #[derive(Debug)]
@@ -42,14 +42,14 @@ struct Slot {
     ticket: u64,
     /// The container was started while an inspection was under way.
     is_started: bool,
-    picture: Option<Arc<Described>>,
+    view: Option<Arc<ContainerView>>,
     /// The sandbox under which this container is found in [`Inner::named`].
     named_after: Option<String>,
 }
 
 impl Slot {
     fn empty(ticket: u64) -> Self {
-        Self { ticket, is_started: false, picture: None, named_after: None }
+        Self { ticket, is_started: false, view: None, named_after: None }
     }
 }
 
@@ -59,16 +59,16 @@ impl Inner {
         self.last_ticket
     }
 
-    fn keep(&mut self, container: &str, picture: Arc<Described>) {
+    fn keep(&mut self, container: &str, view: Arc<ContainerView>) {
         let Some(slot) = self.slots.get_mut(container) else { return };
-        if slot.is_started && !is_running(&picture) {
+        if slot.is_started && !is_running(&view) {
             return;
         }
-        if picture.is_named {
-            slot.named_after = Some(picture.sandbox.id.clone());
-            self.named.insert(picture.sandbox.id.clone(), container.to_owned());
+        if view.is_named {
+            slot.named_after = Some(view.sandbox.id.clone());
+            self.named.insert(view.sandbox.id.clone(), container.to_owned());
         }
-        slot.picture = Some(picture);
+        slot.view = Some(view);
     }
 }
 
@@ -81,33 +81,33 @@ pub(in crate::runtime::docker) struct Ticket(u64);
 pub(in crate::runtime::docker) struct Census {
     epoch: u64,
     ticket: u64,
-    census: known::Census,
+    census: id_index::Census,
 }
 
 impl Cache {
-    /// The picture of a container whose state is `engine_state`.
-    pub(super) fn picture(&self, container: &str, engine_state: &str) -> Option<Arc<Described>> {
+    /// The view of a container whose state is `engine_state`.
+    pub(super) fn view(&self, container: &str, engine_state: &str) -> Option<Arc<ContainerView>> {
         let inner = self.lock();
-        let picture = inner.slots.get(container).filter(|_| inner.is_live)?.picture.as_ref()?;
-        (picture.engine_state == engine_state).then(|| picture.clone())
+        let view = inner.slots.get(container).filter(|_| inner.is_live)?.view.as_ref()?;
+        (view.engine_state == engine_state).then(|| view.clone())
     }
 
-    /// The picture of the container that bears the name of the sandbox `id`, if it is right but for the events' delay.
-    pub(in crate::runtime::docker) fn of(&self, id: &str) -> Option<Arc<Described>> {
+    /// The view of the container that bears the name of the sandbox `id`, if it is right but for the events' delay.
+    pub(in crate::runtime::docker) fn of(&self, id: &str) -> Option<Arc<ContainerView>> {
         let inner = self.lock();
         let slot = inner.slots.get(inner.named.get(id)?).filter(|_| inner.is_subscribed)?;
-        slot.picture.as_ref().filter(|picture| picture.is_named && picture.sandbox.id == id).cloned()
+        slot.view.as_ref().filter(|view| view.is_named && view.sandbox.id == id).cloned()
     }
 
     /// Whether there surely is no sandbox `id`, but for the events' delay.
     pub(in crate::runtime::docker) fn lacks(&self, id: &str) -> bool {
         let inner = self.lock();
-        inner.is_subscribed && inner.known.lacks(id)
+        inner.is_subscribed && inner.index.lacks(id)
     }
 
     /// There is a container of the sandbox `id`.
     pub(in crate::runtime::docker) fn learn(&self, container: &str, id: &str) {
-        self.lock().known.learn(container, id);
+        self.lock().index.learn(container, id);
     }
 
     /// To be called before the engine is asked for all containers of sandboxes.
@@ -115,7 +115,7 @@ impl Cache {
         let mut inner = self.lock();
         let is_told = inner.is_subscribed;
         let ticket = inner.last_ticket;
-        Census { epoch: inner.epoch, ticket, census: inner.known.begin(is_told) }
+        Census { epoch: inner.epoch, ticket, census: inner.index.begin(is_told) }
     }
 
     /// Takes over what a census found, as container, sandbox and the engine's name for the state; nothing if it failed.
@@ -129,15 +129,15 @@ impl Cache {
         if inner.epoch != census.epoch {
             return 0;
         }
-        let Some(found) = found else { return inner.known.end(&census.census, None) };
+        let Some(found) = found else { return inner.index.end(&census.census, None) };
         let is_stale = |inner: &Inner, (container, _, state): &(String, String, String)| {
-            let picture = inner.slots.get(container).filter(|slot| slot.ticket <= census.ticket);
-            picture.and_then(|slot| slot.picture.as_ref()).is_some_and(|picture| picture.engine_state != *state)
+            let view = inner.slots.get(container).filter(|slot| slot.ticket <= census.ticket);
+            view.and_then(|slot| slot.view.as_ref()).is_some_and(|view| view.engine_state != *state)
         };
         let stale: Vec<String> =
             found.iter().filter(|found| is_stale(&inner, found)).map(|(container, ..)| container.clone()).collect();
         let pairs: Vec<_> = found.into_iter().map(|(container, id, _)| (container, id)).collect();
-        let surprises = inner.known.end(&census.census, Some(&pairs));
+        let surprises = inner.index.end(&census.census, Some(&pairs));
         drop(inner);
         stale.iter().for_each(|container| self.stale(container));
         surprises + stale.len()
@@ -148,10 +148,10 @@ impl Cache {
         self.lock().slots.contains_key(container)
     }
 
-    /// Whether a container's picture shows it in a network; nothing without a picture.
+    /// Whether a container's view shows it in a network; nothing without a view.
     pub(in crate::runtime::docker) fn shows(&self, container: &str, network: &str) -> Option<bool> {
         let inner = self.lock();
-        Some(inner.slots.get(container)?.picture.as_ref()?.reach.is_in(network))
+        Some(inner.slots.get(container)?.view.as_ref()?.addresses.is_in(network))
     }
 
     /// To be called before an inspection begins.
@@ -163,10 +163,10 @@ impl Cache {
     }
 
     /// Keeps what an inspection found, if nothing happened to the container since `ticket` was given.
-    pub(in crate::runtime::docker) fn keep(&self, container: &str, ticket: Ticket, picture: Arc<Described>) {
+    pub(in crate::runtime::docker) fn keep(&self, container: &str, ticket: Ticket, view: Arc<ContainerView>) {
         let mut inner = self.lock();
         if inner.slots.get(container).is_some_and(|slot| slot.ticket == ticket.0) {
-            inner.keep(container, picture);
+            inner.keep(container, view);
         }
     }
 
@@ -176,12 +176,12 @@ impl Cache {
     }
 
     /// Keeps what an inspection by name found, if nothing happened to any container since `ticket` was given.
-    pub(super) fn keep_found(&self, container: &str, ticket: Ticket, picture: Arc<Described>) {
+    pub(super) fn keep_found(&self, container: &str, ticket: Ticket, view: Arc<ContainerView>) {
         let mut inner = self.lock();
         if inner.last_ticket == ticket.0 {
             let fresh = inner.next_ticket();
             inner.slots.entry(container.to_owned()).or_insert(Slot::empty(fresh));
-            inner.keep(container, picture);
+            inner.keep(container, view);
         }
     }
 
@@ -194,15 +194,15 @@ impl Cache {
         }
     }
 
-    /// The container was started. A picture that shows it running is of after that: only what ended before can be
-    /// started, and its end made the picture before stale. Answers whether an inspection is still to be begun.
+    /// The container was started. A view that shows it running is of after that: only what ended before can be
+    /// started, and its end made the view before stale. Answers whether an inspection is still to be begun.
     pub(in crate::runtime::docker) fn started(&self, container: &str) -> bool {
         let mut inner = self.lock();
         let Some(slot) = inner.slots.get_mut(container) else {
             inner.next_ticket();
             return true;
         };
-        let is_right = slot.picture.as_ref().is_none_or(|picture| is_running(picture));
+        let is_right = slot.view.as_ref().is_none_or(|view| is_running(view));
         slot.is_started = true;
         drop(inner);
         if !is_right {
@@ -215,7 +215,7 @@ impl Cache {
     pub(in crate::runtime::docker) fn forget(&self, container: &str) {
         let mut inner = self.lock();
         inner.next_ticket();
-        inner.known.forget(container);
+        inner.index.forget(container);
         let id = inner.slots.remove(container).and_then(|slot| slot.named_after);
         if let Some(id) = id.filter(|id| inner.named.get(id).is_some_and(|named| named == container)) {
             inner.named.remove(&id);
@@ -239,8 +239,8 @@ impl Cache {
     }
 }
 
-fn is_running(picture: &Described) -> bool {
-    picture.engine_state == "running"
+fn is_running(view: &ContainerView) -> bool {
+    view.engine_state == "running"
 }
 
 #[cfg(test)]
@@ -250,17 +250,17 @@ mod tests {
     use super::*;
     use crate::runtime::docker::engine::labels;
 
-    fn picture() -> Arc<Described> {
+    fn view() -> Arc<ContainerView> {
         in_state(ContainerSummaryStateEnum::RUNNING)
     }
 
-    fn in_state(state: ContainerSummaryStateEnum) -> Arc<Described> {
+    fn in_state(state: ContainerSummaryStateEnum) -> Arc<ContainerView> {
         let summary = ContainerSummary {
             labels: Some([(labels::ID.to_owned(), "x".to_owned())].into()),
             state: Some(state),
             ..Default::default()
         };
-        Arc::new(Described::from_summary(&summary).unwrap())
+        Arc::new(ContainerView::from_summary(&summary).unwrap())
     }
 
     #[test]
@@ -268,11 +268,11 @@ mod tests {
         let cache = Cache::default();
         cache.set_live(true);
         let ticket = cache.begin("c");
-        cache.keep("c", ticket, picture());
-        assert!(cache.picture("c", "running").is_some());
-        assert!(cache.picture("c", "exited").is_none());
+        cache.keep("c", ticket, view());
+        assert!(cache.view("c", "running").is_some());
+        assert!(cache.view("c", "exited").is_none());
         cache.set_live(false);
-        assert!(cache.picture("c", "running").is_none());
+        assert!(cache.view("c", "running").is_none());
     }
 
     #[test]
@@ -281,12 +281,12 @@ mod tests {
         cache.set_live(true);
         let ticket = cache.begin("c");
         cache.stale("c");
-        cache.keep("c", ticket, picture());
-        assert!(cache.picture("c", "running").is_none());
+        cache.keep("c", ticket, view());
+        assert!(cache.view("c", "running").is_none());
         let ticket = cache.begin("c");
         cache.forget("c");
-        cache.keep("c", ticket, picture());
-        assert!(cache.picture("c", "running").is_none());
+        cache.keep("c", ticket, view());
+        assert!(cache.view("c", "running").is_none());
     }
 
     #[test]
@@ -297,19 +297,19 @@ mod tests {
         let ticket = cache.begin("c");
         assert!(!cache.started("c"));
         cache.keep("c", ticket, in_state(ContainerSummaryStateEnum::CREATED));
-        assert!(cache.picture("c", "created").is_none(), "that was before the start");
-        cache.keep("c", ticket, picture());
+        assert!(cache.view("c", "created").is_none(), "that was before the start");
+        cache.keep("c", ticket, view());
         assert!(!cache.started("c"));
-        assert!(cache.picture("c", "running").is_some());
+        assert!(cache.view("c", "running").is_some());
         cache.stale("c");
         let ticket = cache.begin("c");
         cache.keep("c", ticket, in_state(ContainerSummaryStateEnum::EXITED));
         assert!(cache.started("c"));
-        assert!(cache.picture("c", "exited").is_none());
+        assert!(cache.view("c", "exited").is_none());
     }
 
-    fn named() -> Arc<Described> {
-        Arc::new(Described { is_named: true, ..Described::clone(&picture()) })
+    fn named() -> Arc<ContainerView> {
+        Arc::new(ContainerView { is_named: true, ..ContainerView::clone(&view()) })
     }
 
     #[test]
@@ -324,7 +324,7 @@ mod tests {
         cache.stale("c");
         assert!(cache.of("x").is_none());
         let ticket = cache.begin("c");
-        cache.keep("c", ticket, picture());
+        cache.keep("c", ticket, view());
         assert!(cache.of("x").is_none(), "a container of another name is not the sandbox's");
         let ticket = cache.begin("c");
         cache.keep("c", ticket, named());
@@ -366,8 +366,8 @@ mod tests {
         let cache = Cache::default();
         cache.set_live(true);
         let (first, second) = (cache.begin("c"), cache.begin("c"));
-        cache.keep("c", second, picture());
-        cache.keep("c", first, picture());
-        assert!(cache.picture("c", "running").is_some());
+        cache.keep("c", second, view());
+        cache.keep("c", first, view());
+        assert!(cache.view("c", "running").is_some());
     }
 }

@@ -12,19 +12,19 @@ use std::{
 use bollard::errors::Error;
 use tokio::sync::Semaphore;
 
-use super::{describe::Described, find::query_failed};
+use super::{find::query_failed, view::ContainerView};
 use crate::{
     error::{ErrorKind, RuntimeError},
     keyed_lock::KeyedLock,
 };
 
 /// How many are asked for at the same time.
-const AT_ONCE: usize = 16;
+const MAX_CALLS: usize = 16;
 
 /// How many requests may wait for an answer; more are refused at once.
-const WAITING: usize = 2048;
+const MAX_WAITING: usize = 2048;
 
-type Outcome = Result<Arc<Described>, RuntimeError>;
+type Outcome = Result<Arc<ContainerView>, RuntimeError>;
 
 /// What is being asked for, by sandbox.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(in crate::runtime::docker) struct Lookups {
 
 impl Default for Lookups {
     fn default() -> Self {
-        Self { outcomes: KeyedLock::default(), at_once: Semaphore::new(AT_ONCE), waiting: AtomicUsize::new(0) }
+        Self { outcomes: KeyedLock::default(), at_once: Semaphore::new(MAX_CALLS), waiting: AtomicUsize::new(0) }
     }
 }
 
@@ -52,19 +52,19 @@ impl Drop for Waiting<'_> {
 
 impl Lookups {
     /// What `cached` gives once it is this caller's turn, else what a look gives that was begun after this call: that of
-    /// another caller, or `look`'s. So at most two are made however many ask, and none is older than the question.
+    /// another caller, or `inspect`'s. So at most two are made however many ask, and none is older than the question.
     ///
     /// # Errors
-    /// Those of `look`, or that it took longer than `timeout`, or that too many wait.
+    /// Those of `inspect`, or that it took longer than `timeout`, or that too many wait.
     pub(super) async fn share<F: Future<Output = Outcome>>(
         &self,
         id: &str,
         timeout: Duration,
-        cached: impl Fn() -> Option<Arc<Described>>,
-        look: impl FnOnce() -> F,
+        cached: impl Fn() -> Option<Arc<ContainerView>>,
+        inspect: impl FnOnce() -> F,
     ) -> Outcome {
-        let asked = Instant::now();
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING {
+        let called_at = Instant::now();
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             let text = "Failed to query sandbox containers: too many requests wait for the engine. Try again.";
             return Err(RuntimeError::new(ErrorKind::QueryOverloaded, text));
@@ -72,21 +72,21 @@ impl Lookups {
         let _waiting = Waiting(&self.waiting);
         let shared = async {
             let mut latest = self.outcomes.lock(id).await;
-            if let Some(picture) = cached() {
-                return Ok(picture);
+            if let Some(view) = cached() {
+                return Ok(view);
             }
-            if let Some((_, outcome)) = latest.as_ref().filter(|(begun, _)| *begun >= asked) {
+            if let Some((_, outcome)) = latest.as_ref().filter(|(begun, _)| *begun >= called_at) {
                 return outcome.clone();
             }
             // It is never closed.
             let _permit = self.at_once.acquire().await;
             let begun = Instant::now();
-            let outcome = look().await;
+            let outcome = inspect().await;
             *latest = Some((begun, outcome.clone()));
             outcome
         };
-        let late = |_| Err(query_failed(Error::RequestTimeoutError));
-        tokio::time::timeout(timeout, shared).await.unwrap_or_else(late)
+        let timed_out = |_| Err(query_failed(Error::RequestTimeoutError));
+        tokio::time::timeout(timeout, shared).await.unwrap_or_else(timed_out)
     }
 }
 
@@ -125,12 +125,12 @@ mod tests {
         let first = lookups.share("x", LONG, || None, || look(begun.clone()));
         let second = async {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            let asked = Instant::now();
+            let called_at = Instant::now();
             let _ = lookups.share("x", LONG, || None, || look(begun.clone())).await;
-            asked
+            called_at
         };
-        let (_, asked) = tokio::join!(first, second);
-        assert!(*begun.lock().unwrap().last().unwrap() >= asked);
+        let (_, called_at) = tokio::join!(first, second);
+        assert!(*begun.lock().unwrap().last().unwrap() >= called_at);
     }
 
     #[tokio::test]
@@ -142,10 +142,10 @@ mod tests {
             running.fetch_sub(1, Ordering::SeqCst);
             Err(RuntimeError::not_found("x"))
         };
-        let ids: Vec<String> = (0..WAITING + 10).map(|n| n.to_string()).collect();
+        let ids: Vec<String> = (0..MAX_WAITING + 10).map(|n| n.to_string()).collect();
         let all = join_all(ids.iter().map(|id| lookups.share(id, LONG, || None, &look))).await;
         let refused = all.iter().filter(|one| one.as_ref().is_err_and(|e| e.kind == ErrorKind::QueryOverloaded));
-        assert_eq!((refused.count(), most.into_inner()), (10, AT_ONCE));
+        assert_eq!((refused.count(), most.into_inner()), (10, MAX_CALLS));
         assert_eq!(lookups.waiting.load(Ordering::SeqCst), 0);
         let hangs = lookups.share("x", Duration::from_millis(20), || None, std::future::pending);
         assert_eq!(hangs.await.unwrap_err().kind, ErrorKind::QueryTimedOut);

@@ -17,7 +17,7 @@ use crate::{
     state_file::{self, Complaints},
 };
 
-use super::describe::expiry_time;
+use super::view::expiry_time;
 use crate::runtime::docker::engine::names;
 
 /// The most bytes of an expiry's file.

@@ -20,8 +20,8 @@ use crate::{
 use super::{
     Mounts, bind,
     fixed::is_below,
+    mount_table::MountTable,
     place::{Refusal, plain},
-    table::MountTable,
 };
 use crate::runtime::docker::{
     Inner,
@@ -119,7 +119,7 @@ impl Inner {
     async fn check_device(&self, volume: &Volume, found: &EngineVolume) -> Result<(), RuntimeError> {
         let Some(device) = bound_device(found) else { return Ok(()) };
         let (allowed, path) = (self.allowed(), device.clone());
-        let is_exposed = self.volumes.checks.run(move || is_below(&path, &allowed, &MountTable::default()));
+        let is_exposed = self.volumes.blocking.run(move || is_below(&path, &allowed, &MountTable::default()));
         let what = match is_exposed.await.flatten() {
             Ok(false) => return Ok(()),
             Ok(true) => {
@@ -212,13 +212,13 @@ impl Inner {
         };
         let root = PathBuf::from(mountpoint);
         let seen = root.clone();
-        let seen = self.volumes.checks.run(move || seen.read_dir().map(drop)).await.flatten();
+        let seen = self.volumes.blocking.run(move || seen.read_dir().map(drop)).await.flatten();
         let path = plain(&Path::new(mountpoint).join(part));
         match seen {
             // An engine that is elsewhere looks itself; what is missing cannot be made there.
             Err(error) if is_engine_s => tracing::debug!(%error, claim, part, "left to the engine to find"),
             Err(error) => return Err(unseen(&error)),
-            Ok(()) => match self.volumes.checks.find(path.clone(), vec![root]).await {
+            Ok(()) => match self.volumes.blocking.find(path.clone(), vec![root]).await {
                 Ok(_) if is_engine_s => {}
                 Ok(place) => {
                     let asked = path.to_str().ok_or_else(|| unseen(&"it is not UTF-8"))?;

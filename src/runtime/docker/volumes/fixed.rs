@@ -7,7 +7,7 @@ use std::{
     slice,
 };
 
-use super::{place::resolved_roots, table::MountTable};
+use super::{mount_table::MountTable, place::resolved_roots};
 
 /// Whether none of `writable`, the directories that sandboxes may write to, contains `path`: by its text, by where its
 /// file system is mounted as well, and by the identity of the directories above it. `path` has no link on its way. Blocks.

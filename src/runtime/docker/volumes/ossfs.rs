@@ -31,7 +31,7 @@ use self::{
     users::{User, Users, of_path},
 };
 use super::{
-    checks::Checks,
+    blocking::BlockingTasks,
     place::{plain, resolved_roots},
 };
 use crate::runtime::docker::{DockerOptions, engine::text};
@@ -41,7 +41,7 @@ use crate::runtime::docker::{DockerOptions, engine::text};
 pub(super) struct Buckets {
     root: PathBuf,
     tools: Tools,
-    checks: Checks,
+    blocking: BlockingTasks,
     marks: Marks,
     records: Records,
     /// The paths of the host that sandboxes may mount.
@@ -69,7 +69,7 @@ impl Buckets {
         Self {
             root: options.ossfs_mount_root.clone(),
             tools: Tools { path: options.tool_path.clone() },
-            checks: Checks::default(),
+            blocking: BlockingTasks::default(),
             marks: Marks::new(&options.state_dir),
             records: Records::new(&options.state_dir),
             allowed,
@@ -149,7 +149,7 @@ impl Buckets {
     /// links.
     async fn check_root(&self, volume: &Volume) -> Result<(), RuntimeError> {
         let (root, allowed, table) = (self.root.clone(), self.allowed.clone(), self.marks.table.clone());
-        let is_exposed = self.checks.run(move || {
+        let is_exposed = self.blocking.run(move || {
             let mounts = table.read()?;
             let meet = |one: &Path, other: &Path| mounts.is_within(one, other) || mounts.is_within(other, one);
             let (roots, resolved) = (resolved_roots(std::slice::from_ref(&root)), resolved_roots(&allowed));
@@ -176,7 +176,7 @@ impl Buckets {
             return Ok((path, entry.clone()));
         }
         let (table, root) = (self.marks.table.clone(), self.root.clone());
-        let mounted = self.checks.run(move || {
+        let mounted = self.blocking.run(move || {
             let real = real(&root);
             let below = table.within(&real)?.into_iter();
             let below = below.filter_map(|point| point.strip_prefix(&real).map(|rest| plain(&root.join(rest))).ok());
@@ -240,7 +240,7 @@ impl Buckets {
     /// What the mount at a path is called; nothing if nothing is mounted.
     async fn identity(&self, path: &Path) -> io::Result<Option<String>> {
         let (marks, root, path) = (self.marks.clone(), self.root.clone(), path.to_owned());
-        self.checks.run(move || marks.identity(&as_mounted(&root, &path))).await.flatten()
+        self.blocking.run(move || marks.identity(&as_mounted(&root, &path))).await.flatten()
     }
 
     /// The mark of a sandbox that uses what is mounted. Without one it is only not shared any more after a restart.

@@ -22,8 +22,8 @@ use super::{
     Found, Mounts, bind,
     claim::bound_device,
     fixed::{is_below, is_fixed},
+    mount_table::MountTable,
     place::{Place, Refusal, plain},
-    table::MountTable,
 };
 use crate::runtime::docker::{
     Inner,
@@ -91,11 +91,11 @@ impl Inner {
             let target = rest.split(':').next().unwrap_or_default();
             let (below, roots) = (path.clone(), allowed.clone());
             let is_below = move || is_below(&below, &roots, &MountTable::default());
-            let is_exposed = self.volumes.checks.run(is_below).await.flatten();
+            let is_exposed = self.volumes.blocking.run(is_below).await.flatten();
             if !is_exposed.map_err(|error| unanswered(target, &error))? {
                 continue;
             }
-            let place = match self.volumes.checks.find(path, allowed.clone()).await {
+            let place = match self.volumes.blocking.find(path, allowed.clone()).await {
                 Ok(place) => Arc::new(place),
                 Err(Refusal::Outside(found)) => return Err(led_out(target, &found)),
                 Err(Refusal::Unusable(error)) => return Err(unanswered(target, &error)),
@@ -116,7 +116,7 @@ impl Inner {
         let engine = self.stage_key().await.map_err(|error| unasked(&first.path, &error))?.to_owned();
         let places = mounts.places.iter().filter(|found| found.is_staged).map(|found| found.place.clone());
         let (stage, id, places) = (self.volumes.stage.clone(), id.to_owned(), places.collect::<Vec<_>>());
-        let staged = self.volumes.checks.run(move || stage.put(&engine, &id, &places)).await.flatten();
+        let staged = self.volumes.blocking.run(move || stage.put(&engine, &id, &places)).await.flatten();
         mounts.staged = Some(staged.map_err(|error| unanswered(&first.path, &error))?);
         Ok(())
     }
@@ -136,7 +136,7 @@ impl Inner {
         let clear = async {
             let engine = self.stage_key().await.map_err(io::Error::other)?.to_owned();
             let (stage, id) = (self.volumes.stage.clone(), id.to_owned());
-            self.volumes.checks.run(move || stage.clear_probe(&engine, &id)).await.flatten()
+            self.volumes.blocking.run(move || stage.clear_probe(&engine, &id)).await.flatten()
         };
         if let Err(error) = clear.await {
             tracing::warn!(sandbox = id, %error, "the probe of a sandbox's mounts stays for now");
@@ -153,12 +153,12 @@ impl Inner {
 
     async fn try_unstage(&self, id: &str) -> io::Result<()> {
         let (stage, id) = (self.volumes.stage.clone(), id.to_owned());
-        if !self.volumes.checks.run(move || stage.is_there()).await? {
+        if !self.volumes.blocking.run(move || stage.is_there()).await? {
             return Ok(());
         }
         let engine = self.stage_key().await.map_err(io::Error::other)?.to_owned();
         let stage = self.volumes.stage.clone();
-        self.volumes.checks.run(move || stage.clear(&engine, &id)).await?
+        self.volumes.blocking.run(move || stage.clear(&engine, &id)).await?
     }
 
     /// Unmounts what sandboxes have on the stage that are gone: another hand removed them, or the server was killed. Trouble
@@ -171,12 +171,12 @@ impl Inner {
 
     async fn try_clear_stage(&self) -> io::Result<()> {
         let stage = self.volumes.stage.clone();
-        if !self.volumes.checks.run(move || stage.is_there()).await? {
+        if !self.volumes.blocking.run(move || stage.is_there()).await? {
             return Ok(());
         }
         let engine = self.stage_key().await.map_err(io::Error::other)?.to_owned();
         let (stage, key) = (self.volumes.stage.clone(), engine.clone());
-        let staged = self.volumes.checks.run(move || stage.ids(&key)).await.flatten()?;
+        let staged = self.volumes.blocking.run(move || stage.ids(&key)).await.flatten()?;
         if staged.is_empty() {
             return Ok(());
         }
@@ -194,13 +194,13 @@ impl Inner {
 
     async fn clear_if_gone(&self, engine: &str, id: &str) -> io::Result<()> {
         let (stage, key, held) = (self.volumes.stage.clone(), engine.to_owned(), id.to_owned());
-        let Some(_lock) = self.volumes.checks.run(move || stage.hold(&key, &held)).await.flatten()? else {
+        let Some(_lock) = self.volumes.blocking.run(move || stage.hold(&key, &held)).await.flatten()? else {
             return Ok(());
         };
         // Its creation may have ended since the list was made; now nobody creates it any more.
         if self.engine.sandboxes(Some(id)).await.map_err(io::Error::other)?.is_empty() {
             let (stage, key, gone) = (self.volumes.stage.clone(), engine.to_owned(), id.to_owned());
-            self.volumes.checks.run(move || stage.clear(&key, &gone)).await.flatten()?;
+            self.volumes.blocking.run(move || stage.clear(&key, &gone)).await.flatten()?;
             tracing::info!(sandbox = id, "unmounted what a sandbox that is gone had left");
         }
         Ok(())
@@ -233,7 +233,7 @@ impl Inner {
             check_mount(&created, wanted)?;
         }
         for found in &mounts.places {
-            match self.volumes.checks.look(&found.place, Place::is_still_there).await {
+            match self.volumes.blocking.check(&found.place, Place::is_still_there).await {
                 Ok(true) => {}
                 Ok(false) => return Err(exchanged(&found.path)),
                 Err(error) => return Err(unanswered(&found.path, &error)),
@@ -245,7 +245,7 @@ impl Inner {
     /// Why nothing can be mounted on the stage; nothing if it can.
     async fn cannot_stage(&self) -> Option<io::Error> {
         let stage = self.volumes.stage.clone();
-        self.volumes.checks.run(move || stage.check()).await.flatten().err()
+        self.volumes.blocking.run(move || stage.check()).await.flatten().err()
     }
 
     /// The path of the next place on the stage.
@@ -290,7 +290,7 @@ impl Inner {
         writable.extend(engine.docker_root_dir.map(PathBuf::from).filter(|path| path.is_absolute()));
         writable.extend(allowed.into_iter().filter(|root| *root != asked));
         let look = move |place: &Place| is_fixed(place.path(), &writable, &MountTable::default());
-        self.volumes.checks.look(place, look).await.map_err(|error| failed(&error))
+        self.volumes.blocking.check(place, look).await.map_err(|error| failed(&error))
     }
 }
 

@@ -33,8 +33,8 @@ use rustix::{
 use uuid::Uuid;
 
 use super::{
+    mount_table::MountTable,
     place::{Place, walk_to},
-    table::MountTable,
 };
 use crate::runtime::docker::engine::names;
 

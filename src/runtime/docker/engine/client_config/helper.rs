@@ -26,7 +26,7 @@ const TOKEN_USER: &str = "<token>";
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
 /// Asks the helper `name`, in `folder` or on the `PATH`, for the credentials of a registry; nothing when it has none.
-/// Killed with its children if it takes longer than `patience`.
+/// Killed with its children if it takes longer than `limit`.
 ///
 /// # Errors
 /// Why it cannot be used, in words that hold nothing of its answer.
@@ -34,7 +34,7 @@ pub(super) async fn get(
     folder: Option<&Path>,
     name: &str,
     registry: &str,
-    patience: Duration,
+    limit: Duration,
 ) -> Result<Option<DockerCredentials>, String> {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_word) {
@@ -47,9 +47,9 @@ pub(super) async fn get(
     let child = command.kill_on_drop(true).process_group(0).spawn();
     let child = child.map_err(|error| format!("'{program}' cannot be started: {error}"))?;
     let mut group = Group { child };
-    let (answer, is_success) = match tokio::time::timeout(patience, group.talk(registry)).await {
+    let (answer, is_success) = match tokio::time::timeout(limit, group.talk(registry)).await {
         Ok(talked) => talked.map_err(|error| format!("'{program}' cannot be talked to: {error}"))?,
-        Err(_) => return Err(format!("'{program}' did not end within {} s", patience.as_secs())),
+        Err(_) => return Err(format!("'{program}' did not end within {} s", limit.as_secs())),
     };
     if !is_success {
         let is_unknown = String::from_utf8_lossy(&answer).contains(NOT_FOUND);

@@ -22,7 +22,7 @@ use rustix::{fs::OFlags, process::geteuid};
 
 use crate::model::volume::{Ossfs, OssfsVersion};
 
-use super::{super::table::MountTable, tools::url};
+use super::{super::mount_table::MountTable, tools::url};
 
 /// How long the key is, in bytes.
 const KEY: usize = 32;

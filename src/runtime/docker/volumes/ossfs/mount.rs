@@ -81,7 +81,7 @@ impl Buckets {
         // store that does not answer any more would make the check of the folder hang.
         self.clear_left_over(path, mounted).await.map_err(|cause| failed(&cause))?;
         let (root, folder) = (self.root.clone(), path.to_owned());
-        let made = self.checks.run(move || make_folder(&root, &folder)).await;
+        let made = self.blocking.run(move || make_folder(&root, &folder)).await;
         made.map_err(|error| error.to_string()).flatten().map_err(|cause| failed(&cause))?;
         let prefix = part(volume.sub_path.as_deref());
         let (source, handed) = (ossfs.clone(), prefix.clone());

@@ -343,9 +343,9 @@ async fn what_a_program_leaves_running_keeps_nobody_waiting() {
 #[tokio::test]
 async fn a_folder_that_does_not_answer_fails_the_mount_in_time() {
     let mut rig = Rig::new();
-    rig.buckets.checks = Checks::new(1, Duration::from_millis(100));
+    rig.buckets.blocking = BlockingTasks::new(1, Duration::from_millis(100));
     let (release, hung) = mpsc::channel::<()>();
-    rig.buckets.checks.run(move || hung.recv()).await.unwrap_err();
+    rig.buckets.blocking.run(move || hung.recv()).await.unwrap_err();
     let error = rig.take("a", None, &ossfs(OssfsVersion::V2)).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::OssfsMountFailed));
     assert!(error.message.contains("the file system did not answer"), "{error}");

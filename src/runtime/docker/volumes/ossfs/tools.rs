@@ -19,7 +19,7 @@ use super::super::place::plain;
 use crate::model::volume::{Ossfs, OssfsVersion};
 
 /// The longest that one program may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TOOL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How much of a program's last words is told, in bytes.
 const LAST_WORDS: u64 = 1024;
@@ -37,9 +37,9 @@ impl Tools {
     /// # Errors
     /// Why it did not succeed, in words for a person. They may repeat what the program was given.
     pub(super) async fn run(&self, program: &str, args: &[&OsStr]) -> Result<(), String> {
-        let ended = tokio::time::timeout(PATIENCE, self.status(program, args)).await;
+        let ended = tokio::time::timeout(TOOL_TIMEOUT, self.status(program, args)).await;
         let (status, output) =
-            ended.unwrap_or_else(|_| Err(format!("{program} did not end within {} s", PATIENCE.as_secs())))?;
+            ended.unwrap_or_else(|_| Err(format!("{program} did not end within {} s", TOOL_TIMEOUT.as_secs())))?;
         if status.success() {
             return Ok(());
         }

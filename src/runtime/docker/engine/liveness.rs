@@ -14,7 +14,7 @@ use super::endpoint::Endpoint;
 
 /// The engine's ping, one at a time for however many streams ask.
 #[derive(Debug, Clone)]
-pub(in crate::runtime::docker) struct Pulse(Arc<Shared>);
+pub(in crate::runtime::docker) struct Liveness(Arc<Shared>);
 
 /// Shared as a whole: each stream has a clone for as long as it waits.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ struct Shared {
     last: Mutex<Option<(Instant, bool)>>,
 }
 
-impl Pulse {
-    /// The pulse of the engine at `endpoint`, which must answer within `timeout`.
+impl Liveness {
+    /// The liveness of the engine at `endpoint`, which must answer within `timeout`.
     pub(in crate::runtime::docker) fn new(endpoint: Endpoint, timeout: Duration) -> Self {
         Self(Arc::new(Shared { endpoint, timeout, last: Mutex::default() }))
     }
@@ -36,10 +36,10 @@ impl Pulse {
     /// # Errors
     /// The engine does not answer.
     pub(in crate::runtime::docker) async fn check(&self) -> io::Result<()> {
-        let asked = Instant::now();
+        let called_at = Instant::now();
         let mut last = self.0.last.lock().await;
         let is_alive = match *last {
-            Some((begun, is_alive)) if begun >= asked => is_alive,
+            Some((begun, is_alive)) if begun >= called_at => is_alive,
             _ => {
                 let begun = Instant::now();
                 let is_alive = self.ping().await;

@@ -7,28 +7,28 @@ use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 use super::place::{Place, Refusal};
 
 /// The longest that one check is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How many checks may be under way. Those that hang count as long as they do: each holds a thread, of which creations
 /// are not to use up all.
-const CHECKS: usize = 64;
+const MAX_TASKS: usize = 64;
 
 /// Lets some checks of the file system run at a time.
 #[derive(Debug)]
-pub(in crate::runtime::docker) struct Checks {
+pub(in crate::runtime::docker) struct BlockingTasks {
     slots: Arc<Semaphore>,
-    patience: Duration,
+    timeout: Duration,
 }
 
-impl Default for Checks {
+impl Default for BlockingTasks {
     fn default() -> Self {
-        Self::new(CHECKS, PATIENCE)
+        Self::new(MAX_TASKS, TIMEOUT)
     }
 }
 
-impl Checks {
-    pub(in crate::runtime::docker) fn new(count: usize, patience: Duration) -> Self {
-        Self { slots: Arc::new(Semaphore::new(count)), patience }
+impl BlockingTasks {
+    pub(in crate::runtime::docker) fn new(count: usize, timeout: Duration) -> Self {
+        Self { slots: Arc::new(Semaphore::new(count)), timeout }
     }
 
     /// Runs a check. One that its caller does not wait for any longer goes on by itself, and its outcome is dropped.
@@ -48,8 +48,8 @@ impl Checks {
             };
             spawn_blocking(check).await.map_err(io::Error::other)
         };
-        timeout(self.patience, checked).await.unwrap_or_else(|_| {
-            let text = format!("the file system did not answer within {} s", self.patience.as_secs());
+        timeout(self.timeout, checked).await.unwrap_or_else(|_| {
+            let text = format!("the file system did not answer within {} s", self.timeout.as_secs());
             Err(io::Error::new(io::ErrorKind::TimedOut, text))
         })
     }
@@ -60,7 +60,7 @@ impl Checks {
     }
 
     /// Asks a place something.
-    pub(super) async fn look(
+    pub(super) async fn check(
         &self,
         place: &Arc<Place>,
         ask: impl FnOnce(&Place) -> io::Result<bool> + Send + 'static,
@@ -78,24 +78,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_check_that_hangs_is_not_waited_for() {
-        let checks = Checks::new(1, Duration::from_millis(50));
+        let tasks = BlockingTasks::new(1, Duration::from_millis(50));
         let (release, hung) = mpsc::channel::<()>();
         let start = Instant::now();
-        let error = checks.run(move || hung.recv()).await.unwrap_err();
+        let error = tasks.run(move || hung.recv()).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         // The only slot is taken as long as it hangs.
-        assert_eq!(checks.run(|| ()).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(tasks.run(|| ()).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed() < Duration::from_secs(10));
         drop(release);
-        while checks.run(|| ()).await.is_err() {}
+        while tasks.run(|| ()).await.is_err() {}
     }
 
     #[tokio::test]
     async fn a_thread_that_serves_is_free_during_a_check() {
         let (release, held) = mpsc::channel();
-        let checks = Checks::default();
+        let tasks = BlockingTasks::default();
         // On this one thread nobody would send if the check held it.
-        let (held, ()) = tokio::join!(checks.run(move || held.recv()), async { release.send(7).unwrap() });
+        let (held, ()) = tokio::join!(tasks.run(move || held.recv()), async { release.send(7).unwrap() });
         assert_eq!(held.unwrap(), Ok(7));
     }
 }

@@ -13,11 +13,11 @@ use crate::{
 };
 
 use super::status;
-use crate::runtime::docker::{engine::labels, ports::reach::Reach};
+use crate::runtime::docker::{engine::labels, ports::container_addresses::ContainerAddresses};
 
-/// A sandbox and what tells whether this picture of it is still right.
+/// A sandbox and what tells whether this view of it is still right.
 #[derive(Debug, Clone)]
-pub(in crate::runtime::docker) struct Described {
+pub(in crate::runtime::docker) struct ContainerView {
     pub(in crate::runtime::docker) sandbox: Sandbox,
     /// The container bears the name that belongs to the sandbox's id.
     pub(in crate::runtime::docker) is_named: bool,
@@ -28,7 +28,7 @@ pub(in crate::runtime::docker) struct Described {
     /// When this was learnt.
     pub(super) seen: Instant,
     /// Where its ports are.
-    pub(in crate::runtime::docker) reach: Reach,
+    pub(in crate::runtime::docker) addresses: ContainerAddresses,
     /// The seconds by which an access extends the sandbox's life, if it asked for that.
     pub(in crate::runtime::docker) renewal: Option<i64>,
     /// The sandbox was made to never end by itself.
@@ -37,7 +37,7 @@ pub(in crate::runtime::docker) struct Described {
     pub(in crate::runtime::docker) created_by: Option<String>,
 }
 
-impl Described {
+impl ContainerView {
     /// All that an inspection tells; nothing for a container without an id label.
     pub(in crate::runtime::docker) fn from_inspected(container: &ContainerInspectResponse) -> Option<Self> {
         let none = HashMap::new();
@@ -58,7 +58,7 @@ impl Described {
             engine_state: state.status.map(|name| name.to_string()).unwrap_or_default(),
             container: container.id.clone().unwrap_or_default(),
             seen: Instant::now(),
-            reach: Reach::of_inspected(container, labels),
+            addresses: ContainerAddresses::of_inspected(container, labels),
             renewal: labels::renewal(labels),
             is_manual: labels::is_manual(labels),
             created_by: labels::value(labels, labels::CREATED_BY).map(str::to_owned),
@@ -88,7 +88,7 @@ impl Described {
             engine_state,
             container: summary.id.clone().unwrap_or_default(),
             seen: Instant::now(),
-            reach: Reach::of_labels(labels),
+            addresses: ContainerAddresses::of_labels(labels),
             renewal: labels::renewal(labels),
             is_manual: labels::is_manual(labels),
             created_by: labels::value(labels, labels::CREATED_BY).map(str::to_owned),
@@ -185,7 +185,7 @@ mod tests {
             config: Some(config),
             ..Default::default()
         };
-        let described = Described::from_inspected(&container).unwrap();
+        let described = ContainerView::from_inspected(&container).unwrap();
         assert!(described.is_named);
         assert_eq!(described.sandbox.image.unwrap().uri, "alias/busybox:9");
         assert_eq!(described.sandbox.entrypoint, ["sleep", "9"]);
@@ -203,10 +203,10 @@ mod tests {
             }),
             ..Default::default()
         };
-        let described = Described::from_inspected(&container).unwrap();
+        let described = ContainerView::from_inspected(&container).unwrap();
         assert_eq!(described.sandbox.expires_at, None);
         assert!(!described.is_named);
-        assert!(Described::from_inspected(&ContainerInspectResponse::default()).is_none());
+        assert!(ContainerView::from_inspected(&ContainerInspectResponse::default()).is_none());
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
             image: Some("sha256:0".to_owned()),
             ..Default::default()
         };
-        let described = Described::from_summary(&summary).unwrap();
+        let described = ContainerView::from_summary(&summary).unwrap();
         assert!(described.is_named && described.sandbox.image.is_none());
         assert_eq!(described.sandbox.status.message.as_deref(), Some("Sandbox container exited with code 3."));
     }

@@ -15,7 +15,7 @@ const HTTP_PORT: u16 = 8080;
 
 /// Where a container's ports are.
 #[derive(Debug, Clone, Default)]
-pub(in crate::runtime::docker) struct Reach {
+pub(in crate::runtime::docker) struct ContainerAddresses {
     /// Its ports are the host's.
     is_host: bool,
     /// Its address in each network that it is in; empty while it does not run.
@@ -35,7 +35,7 @@ pub(in crate::runtime::docker) struct Place {
     pub(in crate::runtime::docker) path: String,
 }
 
-impl Reach {
+impl ContainerAddresses {
     /// All that an inspection tells.
     pub(in crate::runtime::docker) fn of_inspected(
         container: &ContainerInspectResponse,
@@ -122,41 +122,41 @@ mod tests {
     #[test]
     fn published_ports_are_in_the_labels() {
         let labels = labels(&[(labels::EXECD_PORT, "40001"), (labels::HTTP_PORT, "40002")]);
-        let reach = Reach::of_labels(&labels);
-        assert_eq!(reach.on_host(8080).unwrap(), place(40002, ""));
-        assert_eq!(reach.on_host(44772).unwrap(), place(40001, "/proxy/44772"));
-        assert_eq!(reach.on_host(18080).unwrap(), place(40001, "/proxy/18080"));
+        let addresses = ContainerAddresses::of_labels(&labels);
+        assert_eq!(addresses.on_host(8080).unwrap(), place(40002, ""));
+        assert_eq!(addresses.on_host(44772).unwrap(), place(40001, "/proxy/44772"));
+        assert_eq!(addresses.on_host(18080).unwrap(), place(40001, "/proxy/18080"));
     }
 
     #[test]
     fn a_missing_label_is_named() {
-        let reach = Reach::of_labels(&labels(&[(labels::EXECD_PORT, "no port")]));
-        let text = |port| reach.on_host(port).unwrap_err().message;
+        let addresses = ContainerAddresses::of_labels(&labels(&[(labels::EXECD_PORT, "no port")]));
+        let text = |port| addresses.on_host(port).unwrap_err().message;
         assert_eq!(text(8080), "Missing host port mapping for container port 8080.");
         assert_eq!(text(3000), "Missing host port mapping for execd proxy port 44772.");
     }
 
     #[test]
     fn the_host_s_network_needs_no_mapping() {
-        let reach = Reach::of_inspected(&container("host", &[("host", "")]), &HashMap::new());
-        assert_eq!(reach.on_host(8080).unwrap(), place(8080, ""));
-        assert_eq!(reach.internal("host"), Some("127.0.0.1"));
+        let addresses = ContainerAddresses::of_inspected(&container("host", &[("host", "")]), &HashMap::new());
+        assert_eq!(addresses.on_host(8080).unwrap(), place(8080, ""));
+        assert_eq!(addresses.internal("host"), Some("127.0.0.1"));
     }
 
     #[test]
     fn the_configured_network_s_address_is_preferred() {
         let container = container("b", &[("b", "10.0.0.2"), ("a", "10.0.0.1"), ("c", "")]);
-        let reach = Reach::of_inspected(&container, &HashMap::new());
-        assert_eq!(reach.internal("b"), Some("10.0.0.2"));
-        assert_eq!(reach.internal("c"), Some("10.0.0.1"), "an address is better than a name");
-        assert!(reach.is_in("c") && !reach.is_in("d"));
+        let addresses = ContainerAddresses::of_inspected(&container, &HashMap::new());
+        assert_eq!(addresses.internal("b"), Some("10.0.0.2"));
+        assert_eq!(addresses.internal("c"), Some("10.0.0.1"), "an address is better than a name");
+        assert!(addresses.is_in("c") && !addresses.is_in("d"));
     }
 
     #[test]
     fn a_sidecar_s_sandbox_is_reached_through_the_host_and_the_token_is_not_shown() {
         let labels = labels(&[(labels::EGRESS_TOKEN, "s3cret")]);
-        let reach = Reach::of_inspected(&container("bridge", &[("bridge", "10.0.0.1")]), &labels);
-        assert_eq!(reach.internal("bridge"), None);
-        assert!(!format!("{reach:?}").contains("s3cret"));
+        let addresses = ContainerAddresses::of_inspected(&container("bridge", &[("bridge", "10.0.0.1")]), &labels);
+        assert_eq!(addresses.internal("bridge"), None);
+        assert!(!format!("{addresses:?}").contains("s3cret"));
     }
 }

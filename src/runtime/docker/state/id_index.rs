@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 /// Containers and the sandboxes that they belong to.
 #[derive(Debug, Default)]
-pub(in crate::runtime::docker) struct Known {
+pub(in crate::runtime::docker) struct IdIndex {
     /// Counts what happens.
     clock: u64,
     is_complete: bool,
@@ -34,7 +34,7 @@ pub(super) struct Census {
     is_of_all: bool,
 }
 
-impl Known {
+impl IdIndex {
     /// Whether there surely is no such sandbox.
     pub(in crate::runtime::docker) fn lacks(&self, id: &str) -> bool {
         self.is_complete && !self.ids.contains_key(id)
@@ -117,45 +117,45 @@ mod tests {
         pairs.iter().map(|(container, id)| ((*container).to_owned(), (*id).to_owned())).collect()
     }
 
-    fn complete(pairs: &[(&str, &str)]) -> Known {
-        let mut known = Known::default();
-        let census = known.begin(true);
-        known.end(&census, Some(&found(pairs)));
-        known
+    fn complete(pairs: &[(&str, &str)]) -> IdIndex {
+        let mut index = IdIndex::default();
+        let census = index.begin(true);
+        index.end(&census, Some(&found(pairs)));
+        index
     }
 
     #[test]
     fn nothing_is_surely_missing_before_a_census_that_began_while_changes_were_told() {
-        let mut known = Known::default();
-        assert!(!known.lacks("x"));
-        let (early, failed) = (known.begin(false), known.begin(true));
-        known.end(&early, Some(&[]));
-        known.end(&failed, None);
-        assert!(!known.lacks("x"));
-        let census = known.begin(true);
-        known.end(&census, Some(&found(&[("c", "x")])));
-        assert!(!known.lacks("x") && known.lacks("y"));
+        let mut index = IdIndex::default();
+        assert!(!index.lacks("x"));
+        let (early, failed) = (index.begin(false), index.begin(true));
+        index.end(&early, Some(&[]));
+        index.end(&failed, None);
+        assert!(!index.lacks("x"));
+        let census = index.begin(true);
+        index.end(&census, Some(&found(&[("c", "x")])));
+        assert!(!index.lacks("x") && index.lacks("y"));
     }
 
     #[test]
     fn what_happens_meanwhile_counts_more_than_a_census() {
-        let mut known = complete(&[("old", "a"), ("lost", "b")]);
-        let census = known.begin(true);
-        known.learn("new", "c");
-        known.forget("old");
-        assert_eq!(known.end(&census, Some(&found(&[("old", "a"), ("late", "d")]))), 1, "'late'");
-        assert!(known.lacks("a") && known.lacks("b") && !known.lacks("c") && !known.lacks("d"));
-        assert!(known.gone.is_empty());
+        let mut index = complete(&[("old", "a"), ("lost", "b")]);
+        let census = index.begin(true);
+        index.learn("new", "c");
+        index.forget("old");
+        assert_eq!(index.end(&census, Some(&found(&[("old", "a"), ("late", "d")]))), 1, "'late'");
+        assert!(index.lacks("a") && index.lacks("b") && !index.lacks("c") && !index.lacks("d"));
+        assert!(index.gone.is_empty());
     }
 
     #[test]
     fn a_sandbox_is_there_as_long_as_one_of_its_containers() {
-        let mut known = complete(&[("one", "x"), ("two", "x")]);
-        known.learn("one", "x");
-        known.forget("two");
-        assert!(!known.lacks("x"));
-        known.forget("one");
-        known.forget("one");
-        assert!(known.lacks("x") && known.ids.is_empty() && known.containers.is_empty());
+        let mut index = complete(&[("one", "x"), ("two", "x")]);
+        index.learn("one", "x");
+        index.forget("two");
+        assert!(!index.lacks("x"));
+        index.forget("one");
+        index.forget("one");
+        assert!(index.lacks("x") && index.ids.is_empty() && index.containers.is_empty());
     }
 }

@@ -8,7 +8,7 @@ use super::Container;
 use crate::logs::LogQuery;
 
 /// The request target for what `query` asks of `container`, from the last `tail` records on.
-pub(super) fn target(container: &Container, query: &LogQuery, tail: Option<u64>) -> String {
+pub(super) fn reading(container: &Container, query: &LogQuery, tail: Option<u64>) -> String {
     let LogQuery { follow, timestamps, since, until, stdout, stderr, .. } = query;
     let mut target = start(container);
     // A TTY's bytes are all on the standard output, whichever the program wrote them to.
@@ -28,7 +28,7 @@ pub(super) fn target(container: &Container, query: &LogQuery, tail: Option<u64>)
 }
 
 /// The request target for counting: the last `tail` records of both streams and of any time, with timestamps.
-pub(super) fn counting_target(container: &Container, tail: u64) -> String {
+pub(super) fn counting(container: &Container, tail: u64) -> String {
     let mut target = start(container);
     for name in ["stdout", "stderr", "timestamps"] {
         add(&mut target, name, 1);
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
     use crate::{
         metrics::backend::BackendCalls,
-        runtime::docker::engine::{endpoint::Endpoint, pulse::Pulse},
+        runtime::docker::engine::{endpoint::Endpoint, liveness::Liveness},
     };
 
     fn container() -> Container {
@@ -72,7 +72,7 @@ mod tests {
             buffer: 65_536,
             calls: BackendCalls::default(),
             timeout: Duration::from_secs(1),
-            pulse: Pulse::new(Endpoint::Unix("/nowhere".into()), Duration::from_secs(1)),
+            liveness: Liveness::new(Endpoint::Unix("/nowhere".into()), Duration::from_secs(1)),
         }
     }
 
@@ -88,12 +88,9 @@ mod tests {
             stderr: false,
         };
         assert_eq!(
-            target(&container(), &query, Some(6)),
+            reading(&container(), &query, Some(6)),
             "/v1.41/containers/abc/logs?follow=1&stdout=1&stderr=0&timestamps=0&since=1700000000.000000005&tail=6"
         );
-        assert_eq!(
-            counting_target(&container(), 9),
-            "/v1.41/containers/abc/logs?stdout=1&stderr=1&timestamps=1&tail=9"
-        );
+        assert_eq!(counting(&container(), 9), "/v1.41/containers/abc/logs?stdout=1&stderr=1&timestamps=1&tail=9");
     }
 }

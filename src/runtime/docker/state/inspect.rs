@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bollard::models::ContainerInspectResponse;
 
-use super::{describe::Described, find::find};
-use crate::runtime::docker::{Inner, engine::names, ports::address};
+use super::{find::find, view::ContainerView};
+use crate::runtime::docker::{Inner, engine::names, ports::host_address};
 use crate::{
     error::{ErrorKind, RuntimeError},
     model::{
@@ -21,25 +21,28 @@ const EGRESS_PORT: u16 = 18080;
 const EGRESS_HEADER: &str = "OPENSANDBOX-EGRESS-AUTH";
 
 /// How late an event of the engine may be; some milliseconds in truth.
-const DELAY: Duration = Duration::from_millis(25);
+const EVENT_DELAY: Duration = Duration::from_millis(25);
 
 /// How long a sandbox that does not run is believed not to, whatever asks for it.
-const FRESH: Duration = Duration::from_secs(1);
+const STOPPED_FOR: Duration = Duration::from_secs(1);
 
 impl Inner {
     /// A sandbox as the cache or the engine shows it, but for the files. No engine call while the cache knows it; one of
     /// all who ask at the same time makes it otherwise.
-    pub(in crate::runtime::docker) async fn look(&self, id: &str) -> Result<Arc<Described>, RuntimeError> {
+    pub(in crate::runtime::docker) async fn inspect_cached(
+        &self,
+        id: &str,
+    ) -> Result<Arc<ContainerView>, RuntimeError> {
         match self.cache.of(id) {
-            Some(picture) => Ok(picture),
+            Some(view) => Ok(view),
             // Boxed, with the room for an engine call, which a proxied request seldom needs.
-            None => Box::pin(self.look_up(id)).await,
+            None => Box::pin(self.inspect_shared(id)).await,
         }
     }
 
-    async fn look_up(&self, id: &str) -> Result<Arc<Described>, RuntimeError> {
+    async fn inspect_shared(&self, id: &str) -> Result<Arc<ContainerView>, RuntimeError> {
         self.check_known(id).await?;
-        self.lookups.share(id, self.engine.timeout, || self.cache.of(id), || self.look_anew(id)).await
+        self.lookups.share(id, self.engine.timeout, || self.cache.of(id), || self.inspect(id)).await
     }
 
     /// The sandbox's container, inspected now.
@@ -58,7 +61,7 @@ impl Inner {
         }
         if self.cache.lacks(id) {
             // One that another server has just created may be known to its client before the event is here.
-            tokio::time::sleep(DELAY).await;
+            tokio::time::sleep(EVENT_DELAY).await;
             if self.cache.lacks(id) {
                 return Err(RuntimeError::not_found(id));
             }
@@ -67,14 +70,14 @@ impl Inner {
     }
 
     /// A sandbox as the engine shows it now.
-    pub(in crate::runtime::docker) async fn look_anew(&self, id: &str) -> Result<Arc<Described>, RuntimeError> {
+    pub(in crate::runtime::docker) async fn inspect(&self, id: &str) -> Result<Arc<ContainerView>, RuntimeError> {
         self.check_known(id).await?;
         let ticket = self.cache.begin_any();
         let container = find(&self.engine, id).await?;
-        let picture = Described::from_inspected(&container).ok_or_else(|| RuntimeError::not_found(id))?;
-        let picture = Arc::new(picture);
-        self.cache.keep_found(&picture.container, ticket, picture.clone());
-        Ok(picture)
+        let view = ContainerView::from_inspected(&container).ok_or_else(|| RuntimeError::not_found(id))?;
+        let view = Arc::new(view);
+        self.cache.keep_found(&view.container, ticket, view.clone());
+        Ok(view)
     }
 
     /// What a client is told about a port. For any state of the container: the labels are enough.
@@ -90,10 +93,10 @@ impl Inner {
             return Err(RuntimeError::new(ErrorKind::UnsupportedRequest, text));
         }
         check_port(port)?;
-        let picture = self.look(id).await?;
-        let place = picture.reach.on_host(port)?;
-        let host = address::public(&self.options, self.is_contained);
-        let token = picture.reach.egress_token.as_ref().filter(|_| port == EGRESS_PORT);
+        let view = self.inspect_cached(id).await?;
+        let place = view.addresses.on_host(port)?;
+        let host = host_address::public(&self.options, self.is_contained);
+        let token = view.addresses.egress_token.as_ref().filter(|_| port == EGRESS_PORT);
         Ok(Endpoint {
             endpoint: format!("{host}:{}{}", place.port, place.path),
             headers: token.map(|token| (EGRESS_HEADER.to_owned(), token.expose().to_owned())).into_iter().collect(),
@@ -103,40 +106,40 @@ impl Inner {
     /// Where this program connects to for a port.
     pub(in crate::runtime::docker) async fn backend(&self, id: &str, port: u16) -> Result<Backend, RuntimeError> {
         check_port(port)?;
-        let picture = self.with_processes(id).await?;
-        let reach = &picture.reach;
-        let internal = reach.internal(&self.options.network_mode).filter(|_| self.options.resolve_internal);
+        let view = self.with_processes(id).await?;
+        let addresses = &view.addresses;
+        let internal = addresses.internal(&self.options.network_mode).filter(|_| self.options.resolve_internal);
         let (authority, path_prefix) = match internal {
             Some(address) => ([address, ":", &port.to_string()].concat(), String::new()),
             None => {
-                let place = reach.on_host(port)?;
-                (format!("{}:{}", address::own(&self.options, self.is_contained), place.port), place.path)
+                let place = addresses.on_host(port)?;
+                (format!("{}:{}", host_address::own(&self.options, self.is_contained), place.port), place.path)
             }
         };
-        let egress_token = reach.egress_token.clone();
+        let egress_token = addresses.egress_token.clone();
         Ok(Backend { authority, path_prefix, headers: Vec::new(), secure_access: None, egress_token })
     }
 
     /// A sandbox that can be connected to.
-    async fn with_processes(&self, id: &str) -> Result<Arc<Described>, RuntimeError> {
-        let picture = self.look(id).await?;
-        if has_processes(&picture) { Ok(picture) } else { Box::pin(self.started_meanwhile(id)).await }
+    async fn with_processes(&self, id: &str) -> Result<Arc<ContainerView>, RuntimeError> {
+        let view = self.inspect_cached(id).await?;
+        if has_processes(&view) { Ok(view) } else { Box::pin(self.started_meanwhile(id)).await }
     }
 
     /// The same for one that did not run a moment ago: the cache may not have heard of a start yet. Requests without a key
     /// come here, so that they wait for the event, and ask the engine only once in a while.
-    async fn started_meanwhile(&self, id: &str) -> Result<Arc<Described>, RuntimeError> {
-        tokio::time::sleep(DELAY).await;
-        let mut picture = self.look(id).await?;
-        if !has_processes(&picture) && picture.seen.elapsed() >= FRESH {
-            picture = self.lookups.share(id, self.engine.timeout, || None, || self.look_anew(id)).await?;
+    async fn started_meanwhile(&self, id: &str) -> Result<Arc<ContainerView>, RuntimeError> {
+        tokio::time::sleep(EVENT_DELAY).await;
+        let mut view = self.inspect_cached(id).await?;
+        if !has_processes(&view) && view.seen.elapsed() >= STOPPED_FOR {
+            view = self.lookups.share(id, self.engine.timeout, || None, || self.inspect(id)).await?;
         }
-        if has_processes(&picture) { Ok(picture) } else { Err(not_running()) }
+        if has_processes(&view) { Ok(view) } else { Err(not_running()) }
     }
 }
 
-fn has_processes(picture: &Described) -> bool {
-    matches!(picture.sandbox.status.state, State::Running | State::Paused)
+fn has_processes(view: &ContainerView) -> bool {
+    matches!(view.sandbox.status.state, State::Running | State::Paused)
 }
 
 /// The error for a sandbox that does not run and would have to.
