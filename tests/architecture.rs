@@ -74,6 +74,7 @@ const GROUPS: [Groups; 2] = [
         order: &[
             "startup",
             "events",
+            "endpoints",
             "lifecycle",
             "create",
             "snapshot",

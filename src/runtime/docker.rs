@@ -14,6 +14,7 @@
 
 mod create;
 mod diagnostics;
+mod endpoints;
 mod engine;
 mod events;
 mod lifecycle;

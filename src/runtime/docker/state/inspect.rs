@@ -1,24 +1,15 @@
-//! One sandbox as it is now: from the cache when that is right, else from the engine. And where its ports are.
+//! One sandbox as it is now: from the cache when that is right, else from the engine.
 
 use std::{sync::Arc, time::Duration};
 
 use bollard::models::ContainerInspectResponse;
 
 use super::{find::find, view::ContainerView};
-use crate::runtime::docker::{Inner, engine::names, ports::host_address};
+use crate::runtime::docker::{Inner, engine::names};
 use crate::{
     error::{ErrorKind, RuntimeError},
-    model::{
-        endpoint::{Backend, Endpoint, check_port},
-        sandbox::State,
-    },
+    model::sandbox::State,
 };
-
-/// The port of the egress sidecar.
-const EGRESS_PORT: u16 = 18080;
-
-/// The header that carries the egress sidecar's token.
-const EGRESS_HEADER: &str = "OPENSANDBOX-EGRESS-AUTH";
 
 /// How late an event of the engine may be; some milliseconds in truth.
 const EVENT_DELAY: Duration = Duration::from_millis(25);
@@ -80,48 +71,11 @@ impl Inner {
         Ok(view)
     }
 
-    /// What a client is told about a port. For any state of the container: the labels are enough.
-    pub(in crate::runtime::docker) async fn endpoint(
+    /// A sandbox that can be connected to.
+    pub(in crate::runtime::docker) async fn inspect_running(
         &self,
         id: &str,
-        port: u16,
-        expires: Option<i64>,
-    ) -> Result<Endpoint, RuntimeError> {
-        if expires.is_some() {
-            let text = "Signed routes (expires parameter) are not supported when runtime.type='docker'. \
-                        Use the Kubernetes runtime for signed routes.";
-            return Err(RuntimeError::new(ErrorKind::UnsupportedRequest, text));
-        }
-        check_port(port)?;
-        let view = self.inspect_cached(id).await?;
-        let place = view.addresses.on_host(port)?;
-        let host = host_address::public(&self.options, self.is_contained);
-        let token = view.addresses.egress_token.as_ref().filter(|_| port == EGRESS_PORT);
-        Ok(Endpoint {
-            endpoint: format!("{host}:{}{}", place.port, place.path),
-            headers: token.map(|token| (EGRESS_HEADER.to_owned(), token.expose().to_owned())).into_iter().collect(),
-        })
-    }
-
-    /// Where this program connects to for a port.
-    pub(in crate::runtime::docker) async fn backend(&self, id: &str, port: u16) -> Result<Backend, RuntimeError> {
-        check_port(port)?;
-        let view = self.with_processes(id).await?;
-        let addresses = &view.addresses;
-        let internal = addresses.internal(&self.options.network_mode).filter(|_| self.options.resolve_internal);
-        let (authority, path_prefix) = match internal {
-            Some(address) => ([address, ":", &port.to_string()].concat(), String::new()),
-            None => {
-                let place = addresses.on_host(port)?;
-                (format!("{}:{}", host_address::own(&self.options, self.is_contained), place.port), place.path)
-            }
-        };
-        let egress_token = addresses.egress_token.clone();
-        Ok(Backend { authority, path_prefix, headers: Vec::new(), secure_access: None, egress_token })
-    }
-
-    /// A sandbox that can be connected to.
-    async fn with_processes(&self, id: &str) -> Result<Arc<ContainerView>, RuntimeError> {
+    ) -> Result<Arc<ContainerView>, RuntimeError> {
         let view = self.inspect_cached(id).await?;
         if has_processes(&view) { Ok(view) } else { Box::pin(self.started_meanwhile(id)).await }
     }
