@@ -80,7 +80,7 @@
 //! # Invariants
 //!
 //! - [`runtime`] knows no HTTP: it imports nothing of steps 1 to 4, and an error leaves it as a kind and a text. The
-//!   crates `http` and `hyper` occur below it in one file, `runtime/docker/engine.rs`, as a *client* under bollard.
+//!   crates `http` and `hyper` occur below it in one file, `runtime/docker/engine/transport.rs`, as a *client* under bollard.
 //! - bollard's types stop inside `runtime/docker`.
 //! - [`logs`] names no runtime: a runtime hands it a transport or is a [`logs::LogSource`] itself.
 //! - [`execd`] and [`children`] know no HTTP either.

@@ -6,10 +6,10 @@ pub(super) mod labels;
 pub(super) mod liveness;
 pub(super) mod mask;
 pub(super) mod names;
-mod operation;
 pub(super) mod outage;
 mod provenance;
 mod tls;
+mod transport;
 
 use std::{
     future::Future,
@@ -18,19 +18,19 @@ use std::{
 };
 
 use bollard::{
-    API_DEFAULT_VERSION, BollardRequest,
+    API_DEFAULT_VERSION,
     errors::Error,
     models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary, SystemInfo},
     query_parameters::{CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, RemoveVolumeOptions},
 };
-use http::{HeaderValue, Response, Uri, header};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
 use tokio::sync::{OnceCell, watch};
 
 use crate::{metrics::backend::BackendCalls, model::sandbox::Platform};
 
-use self::{client_config::ClientConfig, endpoint::Endpoint, liveness::Liveness, mask::Mask, provenance::Images};
+use self::{
+    client_config::ClientConfig, endpoint::Endpoint, liveness::Liveness, mask::Mask, provenance::Images,
+    transport::transport,
+};
 
 /// The longest text of the engine's that is quoted, in bytes: it goes into answers and into the log.
 const MAX_WORDS: usize = 1024;
@@ -271,59 +271,4 @@ pub(super) fn text(error: &Error) -> String {
 
 async fn bounded<T>(timeout: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     tokio::time::timeout(timeout, call).await.unwrap_or(Err(Error::RequestTimeoutError))
-}
-
-/// Carries bollard's requests over fresh connections of `endpoint`; `prefix` is `/v1.41` once that is known.
-fn transport(
-    endpoint: Endpoint,
-    prefix: Arc<OnceLock<String>>,
-    event_streams: watch::Sender<u64>,
-    calls: BackendCalls,
-) -> impl Fn(BollardRequest) -> futures_util::future::BoxFuture<'static, Result<Response<Incoming>, Error>> + Send + Sync
-{
-    move |mut request| {
-        let (endpoint, prefix) = (endpoint.clone(), prefix.clone());
-        let event_streams = request.uri().path().ends_with("/events").then(|| event_streams.clone());
-        // Before the version is put in front of the path.
-        let call = calls.begin(operation::of(request.method().as_str(), request.uri().path()));
-        Box::pin(async move {
-            prepare(&mut request, prefix.get().map_or("", String::as_str))?;
-            let answer = exchange(&endpoint, request).await;
-            match &answer {
-                Ok(response) => call.answered(response.status().as_u16()),
-                Err(_) => call.failed(),
-            }
-            let response = answer?;
-            if let Some(streams) = event_streams.filter(|_| response.status().is_success()) {
-                streams.send_modify(|count| *count += 1);
-            }
-            Ok(response)
-        })
-    }
-}
-
-/// Makes a request fit to be written: origin form, versioned path, a host, and credentials that the engine can read.
-fn prepare(request: &mut BollardRequest, prefix: &str) -> Result<(), Error> {
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    *request.uri_mut() = Uri::try_from(format!("{prefix}{path}")).map_err(http::Error::from)?;
-    request.headers_mut().insert(header::HOST, HeaderValue::from_static("docker"));
-    // The engine decodes this header as base64url and silently goes on without credentials when that fails; bollard
-    // writes plain base64.
-    if let Some(value) = request.headers_mut().get_mut("x-registry-auth") {
-        let text = value.to_str().unwrap_or_default().replace('+', "-").replace('/', "_");
-        *value = HeaderValue::try_from(text).map_err(http::Error::from)?;
-        value.set_sensitive(true);
-    }
-    Ok(())
-}
-
-async fn exchange(endpoint: &Endpoint, request: BollardRequest) -> Result<Response<Incoming>, Error> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(endpoint.connect().await?)).await?;
-    // Ends by itself: with the response's body, or at once when that or the request's future is dropped.
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection to the engine broke off");
-        }
-    });
-    Ok(sender.send_request(request).await?)
 }
