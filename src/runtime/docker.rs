@@ -1,16 +1,26 @@
 //! Sandboxes as containers of a Docker engine (docker-runtime.md).
 //!
-//! A request goes `plan` → `volumes` → `image` → `execd` → `sidecar` → `body` → `create`; back from the engine's containers to
-//! sandboxes it goes `look` (`cache`, else `find`) or `list` → `describe` → `overlay`. Changes of one sandbox, `metadata`,
-//! `renew`, `pause`, `delete`, go one after the other by its `locks`; where its ports are is in `reach` and `address`. Three
-//! tasks live as long as the runtime: `events` keeps the list's
-//! `cache` right, `expiry` removes sandboxes whose time has come (and first the `leftovers` of servers that were
-//! killed), `creations` removes what the engine makes after its creation was given up. Which containers are sandboxes at all
-//! is in `provenance`; whose of them end here in `owner`, and what other gateways are told of that in `shared_expiry`.
+//! The groups, each of which imports only those below it (`tests/architecture.rs`):
 //!
-//! What is no sandbox costs no engine call, by `known`; what the cache does not know is asked for by `lookups`, and whether
-//! the engine answers at all by `liveness`. `mask` keeps what the engine is given out of its words, `client_config` has Docker's
-//! own logins and proxies, and `startup` looks once at what the configuration names. bollard's types stop in this folder.
+//! | Group | What it does |
+//! |---|---|
+//! | `startup` | checks of the configuration against the engine when the program starts |
+//! | `events` | a task: follows the engine's events, and keeps the cache and the timers right |
+//! | `endpoints` | where a sandbox's port is, for clients and for the proxy |
+//! | `lifecycle` | changes of sandboxes, their expiry, and what is removed after crashes: two tasks, `expiry` and `creations` |
+//! | `create` | request → `plan` → image, execd, sidecar, container |
+//! | `snapshot`, `diagnostics` | sandboxes as images; containers as text |
+//! | `sidecar` | the egress sidecar |
+//! | `volumes` | host paths, named volumes and buckets, pinned so that no sandbox can exchange them |
+//! | `logs` | opens and reads a container's log |
+//! | `state` | containers → sandboxes: found, inspected, listed, cached; the files that overlay labels |
+//! | `ports` | host ports, and the addresses of containers and of this host |
+//! | `options` | the settings |
+//! | `engine` | the API itself: bollard over our own connections, labels and names, liveness, redaction |
+//!
+//! What they share is `Inner`. A creation is `plan` → `volumes` → `image` → `execd` → `sidecar` → container. A sandbox is
+//! shown by `state::inspect` (the cache, else the engine) → `state::view` → `state::overlay`. Changes of one sandbox go one
+//! after the other, by `Inner::change_locks`. bollard's types stop in this folder.
 
 mod create;
 mod diagnostics;
@@ -94,13 +104,13 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it waits for creations that have started nothing yet, to give back what they have mounted.
 const PREPARATION_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether they have ended.
+/// How often [`Runtime::shutdown`] checks whether they have ended.
 const SHUTDOWN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How many looks at files below `~/.opensandbox` may be under way.
+/// How many reads of files below `~/.opensandbox` may be under way.
 const MAX_READS: usize = 64;
 
-/// The longest that one is waited for.
+/// How long such a read may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The Docker runtime. Dropping it ends its tasks; the sandboxes go on.
@@ -120,7 +130,7 @@ struct Inner {
     cache: Cache,
     inspections: Semaphore,
     files: Files,
-    /// So that a disk that hangs does not take all threads.
+    /// Reads of `files`: bounded, so that a disk that hangs does not take all threads.
     reads: BlockingTasks,
     expiry: Expiry,
     owner: Owner,
@@ -128,7 +138,7 @@ struct Inner {
     outage: Outage,
     changes: Arc<Semaphore>,
     preparing: Preparing,
-    /// The program ends.
+    /// Cancelled when the program shuts down.
     closing: CancellationToken,
     /// Held while a sandbox's files are changed, or the sandbox is removed.
     change_locks: KeyedLock,
@@ -171,7 +181,7 @@ impl Docker {
         log_driver::check(&engine, &options).await?;
         let (inner, commands) = Inner::new(engine, options);
         let inner = Arc::new(inner);
-        // So that the first sandbox says who created it. Trouble is told, and tried again when it matters.
+        // So that the first sandbox says who created it. A failure is logged, and it is tried again when the id is needed.
         let _ = inner.find_identity().await;
         let mut tasks = JoinSet::new();
         tasks.spawn(events::run(inner.clone()));
@@ -187,7 +197,7 @@ impl Docker {
     }
 
     /// Runs `work` to its end even if the caller is dropped; [`Runtime::shutdown`] waits for it. Work that still waits
-    /// for its turn goes with its caller, so that callers who leave cannot pile it up.
+    /// for a permit is dropped with its caller, so that callers who disconnect cannot pile it up.
     async fn to_the_end<T: Send + 'static>(
         &self,
         kind: ErrorKind,
@@ -248,10 +258,10 @@ impl Inner {
         self.with_files(move |files| files.overlay(&id)).await
     }
 
-    /// The expiry that a sandbox was moved to.
+    /// The renewed expiry of a sandbox; `None` if it was never renewed.
     ///
     /// # Errors
-    /// There may be one, and it cannot be read now.
+    /// The file cannot be read now.
     async fn moved_expiry(&self, id: &str) -> io::Result<Option<Timestamp>> {
         let (files, id) = (self.files.clone(), id.to_owned());
         self.reads.run(move || files.expiry(&id)).await?

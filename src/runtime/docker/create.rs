@@ -39,16 +39,16 @@ use crate::runtime::docker::{
 /// Network modes that need no network of that name.
 const BUILT_IN: [&str; 4] = ["host", "bridge", "none", "default"];
 
-/// The error of a creation that ends with the program.
+/// The error of a creation that is cut off by the shutdown.
 fn closing() -> RuntimeError {
     RuntimeError::new(ErrorKind::StartFailed, "The server is shutting down.")
 }
 
-/// Counts the creations that have started nothing on the engine so far.
+/// Counts the creations that have made nothing on the engine so far.
 #[derive(Debug, Default)]
 pub(super) struct Preparing(Arc<AtomicUsize>);
 
-/// A creation that is prepared, until this is dropped.
+/// Counts one such creation until it is dropped.
 #[derive(Debug)]
 struct Preparation(Arc<AtomicUsize>);
 
@@ -80,19 +80,19 @@ impl Inner {
     /// Carries out a plan. To be run to its end: a dropped future would leave its container behind.
     pub(super) async fn carry_out(&self, plan: Plan) -> Result<CreatedSandbox, RuntimeError> {
         let id = Uuid::new_v4().to_string();
-        // Neither a removal nor its own expiry may come in between.
+        // Excludes a removal, also by its own expiry, until the creation has ended.
         let _lock = self.change_locks.lock(&id).await;
         let mut preparing = Some(self.preparing.enter());
         let note = self.creations.begin(&id).await;
         let mut mounts = Mounts::default();
         let mut made = self.make(&plan, &id, &mut mounts, &mut preparing).await;
         if made.is_err() && self.creations.has_given_up(&id) {
-            // The note stays until what the engine may yet make of it is gone.
+            // The note stays until what the engine may still make is removed.
         } else if let Some(note) = note
             && let Err(error) = note.end().await
             && made.is_ok()
         {
-            // It would be removed at the next start.
+            // The next start would take the sandbox for an unfinished creation and remove it.
             tracing::error!(sandbox = id, %error, "the note of a creation could not be removed");
             let text = format!("The sandbox could not be recorded as created: {error}");
             let failure = Failure::Other(RuntimeError::new(ErrorKind::StartFailed, text));
@@ -121,13 +121,13 @@ impl Inner {
         preparing: &mut Option<Preparation>,
     ) -> Result<(), RuntimeError> {
         self.mount(id, &plan.volumes, mounts).await?;
-        // Nothing of what is awaited here has to be undone, and pulling an image may take minutes.
+        // Nothing here has to be undone, and pulling an image may take minutes.
         let image = tokio::select! {
             ready = self.images(plan) => ready?,
             () = self.closing.cancelled() => return Err(closing()),
         };
         self.stage(id, mounts).await?;
-        // From here on the engine makes things, which a shutdown waits for.
+        // From here on containers and volumes are made. A shutdown waits for them.
         *preparing = None;
         let archive = self.archive(plan, image.platform.as_ref()).await?;
         self.check_places(plan).await?;
@@ -137,12 +137,12 @@ impl Inner {
         }
         let platform = image.platform.as_ref();
         self.start_anew(&Making { plan, id, inherited: &image.labels, platform, archive, mounts }).await?;
-        // A further attempt would have needed it.
+        // Only now: a further attempt would have needed it.
         self.clear_probe(id, mounts).await;
         Ok(())
     }
 
-    /// Sees to the images of a plan; answers the sandbox's.
+    /// Makes sure that the images of a plan are there; returns the sandbox's.
     async fn images(&self, plan: &Plan) -> Result<image::LocalImage, RuntimeError> {
         let image = match &plan.snapshot_id {
             Some(_) => image::present(&self.engine, &plan.image).await?,
@@ -155,8 +155,8 @@ impl Inner {
         Ok(image)
     }
 
-    /// What is put into the sandbox before it starts. Ends soon when the program does, and leaves nothing; so it is not to be
-    /// cut.
+    /// What is put into the sandbox before it starts. It watches the shutdown itself and cleans up, so its future must not be
+    /// dropped.
     async fn archive(&self, plan: &Plan, platform: Option<&Platform>) -> Result<Bytes, RuntimeError> {
         let image = &self.options.execd_image;
         match plan.windows {
@@ -174,7 +174,7 @@ impl Inner {
         let filters = Some([("name".to_owned(), vec![name.clone()])].into());
         let networks = self.engine.api.list_networks(Some(ListNetworksOptions { filters }));
         let networks = match self.engine.within(networks).await {
-            // Then the engine itself says no when a container is created.
+            // The engine itself refuses then when a container is created.
             Err(error) if is_refusal(&error) => return Ok(()),
             networks => networks.map_err(query_failed)?,
         };

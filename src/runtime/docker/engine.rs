@@ -40,7 +40,7 @@ const MAX_ID: usize = 128;
 
 /// The engine, reached at one endpoint with one API version.
 pub(super) struct Engine {
-    /// For the calls that need no rule of their own here.
+    /// Used directly for calls that need no wrapper here.
     pub(super) api: bollard::Docker,
     pub(super) endpoint: Endpoint,
     /// What was negotiated, such as `1.41`.
@@ -55,9 +55,9 @@ pub(super) struct Engine {
     pub(super) timeout: Duration,
     /// What tells the containers' own labels from their images'.
     images: Images,
-    /// Whether it answers at all.
+    /// Pings for streams that may be silent.
     pub(super) liveness: Liveness,
-    /// How often the engine has begun to tell its events: bollard does not show the head of that answer.
+    /// Counts event streams that the engine has opened: bollard does not show the head of that response.
     event_streams: watch::Sender<u64>,
     /// Counts requests.
     pub(super) calls: BackendCalls,
@@ -100,7 +100,7 @@ impl Engine {
         })
     }
 
-    /// Changes when the engine has begun to tell events that were asked for after this call.
+    /// Changes when the engine has opened an event stream that was requested after this call.
     pub(super) fn event_streams(&self) -> watch::Receiver<u64> {
         self.event_streams.subscribe()
     }
@@ -145,7 +145,7 @@ impl Engine {
         Ok(found)
     }
 
-    /// The present time by the engine's own clock; nothing if that is not to be had.
+    /// The present time by the engine's own clock; `None` if it does not say.
     pub(super) async fn now(&self) -> Result<Option<jiff::Timestamp>, Error> {
         Ok(self.info().await?.system_time.and_then(|time| time.parse().ok()))
     }
@@ -160,7 +160,7 @@ impl Engine {
         Ok(id.await?.as_deref())
     }
 
-    /// What the engine says of itself; nothing of all if that is refused.
+    /// What the engine says of itself; empty if that is refused.
     async fn info(&self) -> Result<SystemInfo, Error> {
         match self.within(self.api.info()).await {
             Err(error) if is_refusal(&error) => Ok(SystemInfo::default()),
@@ -168,8 +168,8 @@ impl Engine {
         }
     }
 
-    /// Creates a container, with the proxies of Docker's client configuration where it has no such variable itself. What
-    /// it is made of is in no error's text.
+    /// Creates a container, with the proxies of Docker's client configuration where it has no such variable itself. Errors
+    /// are redacted: they quote nothing of `body`.
     pub(super) async fn create(
         &self,
         name: &str,
@@ -190,7 +190,7 @@ impl Engine {
         }
     }
 
-    /// Starts a container. What it was made of is in no error's text.
+    /// Starts a container. Errors quote nothing of its create request.
     pub(super) async fn start(&self, container: &Created) -> Result<(), Error> {
         self.within(self.api.start_container(&container.id, None)).await.map_err(|error| container.mask.error(error))
     }
@@ -221,7 +221,7 @@ impl Engine {
 pub(super) struct Created {
     /// The engine's id of it.
     pub(super) id: String,
-    /// What it was made of.
+    /// Redacts its create request in errors.
     pub(super) mask: Mask,
 }
 
@@ -243,13 +243,13 @@ pub(super) fn status(error: &Error) -> Option<u16> {
     }
 }
 
-/// Whether the engine knows no such thing.
+/// Whether the engine answered 404.
 pub(super) fn is_missing(error: &Error) -> bool {
     status(error) == Some(404)
 }
 
-/// Whether a call is not to be had at all: whoever guards the engine, a proxy or a plugin that authorizes, lets it not through.
-/// Where the thing that is asked for may be missing, [`is_missing`] comes first.
+/// Whether a call is not permitted at all, by a proxy before the engine or by an authorization plugin. Where the object may
+/// be missing, check [`is_missing`] first.
 pub(super) fn is_refusal(error: &Error) -> bool {
     matches!(status(error), Some(401 | 403 | 404 | 405 | 501))
 }

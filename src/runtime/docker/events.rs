@@ -22,8 +22,8 @@ use crate::runtime::docker::{
     state::{cache::Cache, view},
 };
 
-/// What can change the view of a container, or concerns a volume; the rest (exec, archive, health) is much and means
-/// nothing here.
+/// The actions that can change the view of a container or concern a volume. Others (exec, archive, health) are frequent and
+/// irrelevant.
 const ACTIONS: [&str; 13] = [
     "create",
     "start",
@@ -40,12 +40,12 @@ const ACTIONS: [&str; 13] = [
     "prune",
 ];
 
-/// How many changed containers may wait for their new look; the next list looks at the others.
+/// How many changed containers may wait to be inspected again. The next list inspects the others.
 const MAX_REFRESHES: usize = 1024;
 
-/// Between two looks at whether the events tell all that happens, and the longest that one may take. The engine tells nothing
-/// for hours when nothing happens, and drops events that are not read in time; a connection may be dead without a word.
-/// Not longer than the engine's own limit.
+/// The time between two censuses, and the longest that one may take. A census compares the engine's containers with what the
+/// events said: the stream is silent for hours when nothing happens, the engine drops events that are not read in time, and
+/// a connection may be dead without an error. Capped by the time limit of engine calls.
 const CENSUS_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The shortest and the longest wait before the stream is opened again.
@@ -70,11 +70,11 @@ pub(super) async fn run(inner: Arc<Inner>) {
 
 /// Follows one event stream to its end.
 async fn follow(inner: &Inner) -> Result<(), Error> {
-    // Events since this moment of the engine's own clock are told again, so none is lost between here and there.
+    // The engine repeats events since this moment of its own clock, so none is lost until the stream is open.
     let since = inner.engine.now().await?.map(unix_time);
     let mut streams = inner.engine.event_streams();
     inner.cache.set_live(true);
-    // Nobody told what was removed before.
+    // Removals while no stream was open went unnoticed.
     inner.owner.look_for_lost();
     let mut events = pin!(inner.engine.api.events(Some(options(since))));
     let mut refreshes = FuturesUnordered::new();
@@ -101,7 +101,7 @@ async fn follow(inner: &Inner) -> Result<(), Error> {
             () = census.as_mut(), if counting.is_empty() => counting.push(count(inner)),
             Some(surprises) = counting.next() => {
                 let is_surprised = surprises? > 0;
-                // One may be an event that is just late.
+                // A single difference may be an event that is still on its way.
                 if is_surprised && was_surprised {
                     return Err(std::io::Error::other("it does not tell all that happens").into());
                 }
@@ -112,8 +112,8 @@ async fn follow(inner: &Inner) -> Result<(), Error> {
     }
 }
 
-/// Learns of all sandboxes that there are; answers how much of that the events should have told. An engine that does not
-/// answer this tells no events either.
+/// Takes a census; returns how many containers the events should have reported and did not. An engine that does not
+/// answer sends no events either.
 async fn count(inner: &Inner) -> Result<usize, Error> {
     let census = inner.cache.begin_census();
     let limit = CENSUS_INTERVAL.min(inner.engine.timeout);
@@ -135,7 +135,7 @@ fn described(summary: &ContainerSummary) -> Option<(String, String, String)> {
     Some((summary.id.clone()?, id.to_owned(), view::state_name(summary)))
 }
 
-/// Takes back what an event made wrong; gives the container that is worth a new look.
+/// Invalidates what an event made stale; returns the container that is to be inspected again.
 fn note(inner: &Inner, event: EventMessage) -> Option<String> {
     let actor = event.actor?;
     let attributes = actor.attributes.unwrap_or_default();
@@ -148,10 +148,10 @@ fn note(inner: &Inner, event: EventMessage) -> Option<String> {
     match event.typ? {
         EventMessageTypeEnum::VOLUME => {
             let volume = actor.id.unwrap_or_default();
-            // Some engines tell a prune as a whole, others each of its volumes.
+            // Some engines report a prune as one event, others each of its volumes.
             match event.action.as_deref()? {
                 "destroy" if inner.owner.is_own(&volume) => inner.owner.look_for_lost(),
-                // Another gateway's, whose time this one may know better.
+                // Made by another gateway; this one may know a later expiry.
                 "create" if shared_expiry::is_again(&volume) => inner.owner.look_for_lost(),
                 "prune" => inner.owner.look_for_lost(),
                 _ => {}
@@ -196,7 +196,7 @@ fn note_container(
         }
         "create" => {
             learn(inner, &container, attributes);
-            // Also of sandboxes that another server made on the same engine, and of those that never start.
+            // This includes sandboxes of other servers on the same engine, and those that never start.
             expires(attributes, &inner.expiry);
             return None;
         }
@@ -216,7 +216,7 @@ fn learn(inner: &Inner, container: &str, attributes: &HashMap<String, String>) {
     }
 }
 
-/// Sees to it that the sandbox with these labels ends in time.
+/// Arms the expiry timer of the sandbox with these labels.
 fn expires(labels: &HashMap<String, String>, expiry: &Expiry) {
     if let Some(id) = labels::value(labels, labels::ID)
         && let Some(time) = view::expiry(labels)
@@ -231,7 +231,7 @@ async fn refresh(inner: &Inner, container: String) {
     }
 }
 
-/// Fills the cache, and learns what was created while nobody listened.
+/// Fills the cache, and learns of sandboxes that were created while no stream was open.
 async fn warm(inner: &Inner) {
     match inner.list().await {
         Ok(sandboxes) => {

@@ -1,4 +1,4 @@
-//! What becomes of a sandbox after its creation: paused, changed, renewed, removed, and whose expiry ends it.
+//! A sandbox after its creation: pause and resume, metadata, renewal, removal, expiry, and which gateway enforces it.
 
 pub(super) mod creations;
 mod delete;

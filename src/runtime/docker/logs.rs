@@ -1,4 +1,4 @@
-//! Reading a sandbox's log: what to ask the engine for, and what its refusals mean.
+//! Reading a sandbox's log: opening it on the engine, and what the engine's refusals mean.
 
 pub(super) mod log_driver;
 

@@ -28,28 +28,28 @@ const REPOSITORY: &str = "opensandbox-snapshots";
 /// What a sandbox keeps of its environment when it cannot be told which of it is its image's.
 const SAFE: &str = "PATH";
 
-/// The sandboxes that are being copied. The engine pauses them meanwhile, which is nobody's business.
+/// The sandboxes that are being committed. The engine pauses them meanwhile, which clients do not see.
 #[derive(Debug, Default)]
 pub(super) struct CommitsInProgress(Mutex<HashSet<String>>);
 
-/// Ends with the copy.
-struct Copy<'a> {
+/// Marks a sandbox as being committed until it is dropped.
+struct CommitGuard<'a> {
     commits: &'a CommitsInProgress,
     id: &'a str,
 }
 
 impl CommitsInProgress {
-    fn begin<'a>(&'a self, id: &'a str) -> Copy<'a> {
+    fn begin<'a>(&'a self, id: &'a str) -> CommitGuard<'a> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
-        Copy { commits: self, id }
+        CommitGuard { commits: self, id }
     }
 
-    /// Whether the sandbox is being copied.
+    /// Whether the sandbox is being committed.
     pub(super) fn has(&self, id: &str) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
-    /// Shows a sandbox that is paused for its copy as running.
+    /// Shows a sandbox that the engine paused for the commit as running.
     pub(super) fn mask(&self, sandbox: &mut Sandbox) {
         if sandbox.status.state == State::Paused && self.has(&sandbox.id) {
             sandbox.status = status::of_name("running", None, sandbox.created_at);
@@ -62,7 +62,7 @@ fn is_running(container: &ContainerInspectResponse) -> bool {
     state.is_some_and(|state| state.running == Some(true) && state.paused != Some(true))
 }
 
-impl Drop for Copy<'_> {
+impl Drop for CommitGuard<'_> {
     fn drop(&mut self) {
         self.commits.0.lock().unwrap_or_else(PoisonError::into_inner).remove(self.id);
     }
@@ -72,8 +72,8 @@ impl Inner {
     /// Copies a sandbox's file system to the image of `snapshot`. The caller takes care that there is one copy of a
     /// sandbox at a time.
     pub(super) async fn commit(&self, id: &str, snapshot: &str) -> Result<String, RuntimeError> {
-        // Said first, then waited for pauses that are under way: none begins from here on.
-        let _copy = self.commits.begin(id);
+        // First the mark, after which no pause begins; then the lock, so that one under way has ended.
+        let _guard = self.commits.begin(id);
         let _lock = self.pause_locks.lock(id).await;
         let container = self.find(id).await?;
         if !is_running(&container) {

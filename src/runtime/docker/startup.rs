@@ -1,4 +1,4 @@
-//! What is looked at once, at the start, so that an operator is told then and not by the first request (config.md §4).
+//! Checks at the start, so that an operator sees a fault then and not with the first request (config.md §4).
 
 use std::{
     env, fs, io,
@@ -20,8 +20,8 @@ use crate::{
 const MAX_NAMES: u64 = 4 * 1024 * 1024;
 
 impl Inner {
-    /// Tells what of the configuration the engine does not have, or what keeps clients from their sandboxes. The start goes
-    /// on: the sandboxes that are there are to be served, and a network may be made later.
+    /// Logs what the engine lacks of the configuration, and what keeps clients from their sandboxes. The start goes on:
+    /// existing sandboxes are served, and a network may be made later.
     pub(super) async fn check_start(&self) {
         if let Err(error) = self.check_network().await {
             let text = error.message.replace("<name>", &self.options.network_mode);

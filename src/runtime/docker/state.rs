@@ -1,4 +1,4 @@
-//! What the engine's containers are as sandboxes: found, described, and kept until they change.
+//! The engine's containers as sandboxes: finding, inspecting and listing them, and the cache of what was found.
 
 pub(super) mod cache;
 pub(super) mod find;

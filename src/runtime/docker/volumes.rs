@@ -1,6 +1,6 @@
 //! The volumes of sandboxes: prepared before the container is created, given back when it goes (docker-runtime.md §8).
 //!
-//! What others could exchange is not mounted by its path: see [`stage`].
+//! A host path that a sandbox could replace between check and mount is not mounted by its path: see [`stage`].
 
 mod blocking;
 mod claim;
@@ -44,11 +44,11 @@ use self::{
 /// What the volumes of all sandboxes share.
 #[derive(Debug)]
 pub(super) struct Volumes {
-    /// Held, by a volume's name, while it is created, so that one of two creators knows that it was the other.
+    /// By a volume's name, held while it is created, so that of two concurrent creators one finds it existing.
     creation: KeyedLock,
-    /// Held, by a volume's name, while the engine may fill it from an image: nobody may mount it meanwhile.
+    /// By a volume's name, held while the engine may fill it from an image. No other sandbox may mount it meanwhile.
     fillings: KeyedLock,
-    /// Not those of buckets, which hang more easily.
+    /// Without those of buckets, which hang more easily and have their own.
     blocking: BlockingTasks,
     buckets: Buckets,
     stage: Stage,
@@ -69,17 +69,17 @@ impl Volumes {
 /// What a sandbox's volumes are to the engine, and what was made for them.
 #[derive(Debug, Default)]
 pub(super) struct Mounts {
-    /// In the engine's form, in the client's order: what is bound by a name or a path that nobody can exchange.
+    /// Binds by a volume's name or by a path that no sandbox can replace, in the engine's form and the client's order.
     pub(super) binds: Vec<String>,
     /// The others.
     pub(super) mounts: Vec<Mount>,
-    /// What stands in the place of configured binds, by their text.
+    /// Replacements for configured binds, by their text.
     pub(super) replaced: HashMap<String, String>,
     /// The engine's volumes that go with the sandbox.
     pub(super) managed: Vec<String>,
     /// The mounted buckets that the sandbox uses, by their paths.
     pub(super) buckets: Vec<String>,
-    /// What tells after a restart which credentials those were mounted with, in no order.
+    /// Marks by which a later server can verify the credentials of those mounts, unordered.
     pub(super) marks: Vec<String>,
     /// The engine's volumes that were created.
     pub(super) created: Vec<String>,
@@ -142,7 +142,7 @@ impl Inner {
         }
     }
 
-    /// Unmounts the buckets that an earlier server mounted, or this one could not unmount, and no sandbox uses. Trouble is only logged.
+    /// Unmounts the buckets that an earlier server mounted, or this one could not unmount, and no sandbox uses. A failure is only logged.
     pub(super) async fn clear_buckets(&self) {
         self.volumes.buckets.clear(&self.engine).await;
     }

@@ -33,8 +33,7 @@ const PORT_ATTEMPTS: usize = 3;
 /// How often the removal of a half-made container is tried.
 const ROLLBACK_ATTEMPTS: usize = 3;
 
-/// The longest that one such removal is waited for, with a client that waits. What stays is looked after by `creations` and
-/// `leftovers`.
+/// How long one such removal may take, while a client waits. What stays is removed later by `creations` and `leftovers`.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a creation waits for its sandbox's entry in the list's cache.
@@ -44,7 +43,7 @@ impl Inner {
     /// Creates and starts the container, with other host ports if the engine says that they clash.
     pub(super) async fn start_anew(&self, making: &Making<'_>) -> Result<(), RuntimeError> {
         let mut attempt = 1;
-        // Not drawn again as long as this is tried.
+        // Kept out of the draw until this creation has ended.
         let mut taken = Taken::default();
         loop {
             let ports = self.host_ports(making.plan)?;
@@ -66,7 +65,7 @@ impl Inner {
         }
     }
 
-    /// What the client is told; the operator is named as the one to act where the log driver is the cause.
+    /// The error for the client; it points to the operator where the log driver is the cause.
     fn told(&self, failure: Failure) -> RuntimeError {
         let advice = match &failure {
             Failure::Engine(error) | Failure::Sidecar(error) => log_driver::advice(&text(error), &self.options),
@@ -80,8 +79,8 @@ impl Inner {
         error
     }
 
-    /// Sees to it that ports are not drawn which the engine says are taken, nor those that it publishes already: where the
-    /// engine is elsewhere, this server cannot try them.
+    /// Keeps ports out of the draw that the engine says are taken, and those that it publishes already: this server cannot
+    /// probe the ports of an engine on another machine.
     async fn pass_over_taken(&self, ports: Option<HostPorts>, words: &str, taken: &mut Taken) {
         match named(words) {
             Some(port) => {
@@ -110,7 +109,7 @@ impl Inner {
         let created_by = &self.owner.signature(id);
         let body = body(&Parts { plan, id, inherited, ports, mounts, sidecar: sidecar.as_ref(), options, created_by });
         let container = self.engine.create(&names::sandbox(id), plan.pinned(), body).await?;
-        // A request for it that comes next must not be told that there is no such sandbox.
+        // So that the next request for it does not find an unknown sandbox.
         self.cache.learn(&container.id, id);
         if !is_deposited {
             execd::inject(&self.engine, &container, archive.clone()).await?;
@@ -142,10 +141,10 @@ impl Inner {
     async fn start(&self, id: &str, created: &Created, mounts: &Mounts) -> Result<(), Failure> {
         let container = created.id.as_str();
         self.check_mounts(container, mounts).await?;
-        // From here on the event of the start knows that an inspection is coming.
+        // So that the event of the start causes no inspection beside the one below.
         self.cache.begin(container);
         self.engine.start(created).await?;
-        // So that a list right after this asks the engine no more than any other; if this fails, it does.
+        // So that the next list needs no inspection for it.
         let looked = tokio::time::timeout(CACHE_TIMEOUT, self.inspect_and_keep(container)).await;
         if !matches!(looked, Ok(Ok(_))) {
             tracing::debug!(sandbox = id, "a new sandbox could not be inspected; the next list will");
@@ -168,8 +167,8 @@ impl Inner {
         })
     }
 
-    /// Removes what a failed attempt left. By name, since the engine may have made things and not said so. Tells whether the
-    /// engine can make nothing more of it.
+    /// Removes what a failed attempt left, by name, since the engine may have made it without answering. Returns whether it
+    /// is certain that nothing is left and nothing will appear later.
     pub(super) async fn roll_back(&self, plan: &Plan, id: &str, failure: &Failure) -> bool {
         let names = (names::sandbox(id), names::sidecar(id));
         let sandbox = self.insist(id, || self.engine.remove(&names.0)).await;
@@ -185,7 +184,7 @@ impl Inner {
         for name in volumes.into_iter().flatten() {
             stays |= self.insist(id, || self.engine.remove_volume(&name)).await == Removal::Stays;
         }
-        // What was asked for without an answer may come later, unless it was there already.
+        // A create call without an answer may take effect later, unless it already has.
         let may_come = match failure {
             Failure::Engine(error) => status(error).is_none() && sandbox != Removal::Removed,
             Failure::Sidecar(error) => status(error).is_none() && sidecar != Removal::Removed,
@@ -194,7 +193,7 @@ impl Inner {
         !stays && !may_come
     }
 
-    /// Tries a removal a few times, but only once of an engine that says nothing.
+    /// Tries a removal a few times, but only once if the engine does not answer.
     async fn insist<F: Future<Output = Result<(), Error>>>(&self, id: &str, remove: impl Fn() -> F) -> Removal {
         for _ in 0..ROLLBACK_ATTEMPTS {
             let removed =
@@ -215,7 +214,7 @@ impl Inner {
     }
 }
 
-/// What became of a removal.
+/// The outcome of a removal.
 #[derive(Debug, PartialEq, Eq)]
 enum Removal {
     Removed,
@@ -232,13 +231,13 @@ struct Taken {
     whole: Vec<HostPorts>,
 }
 
-/// What every attempt has to go by.
+/// What all attempts have in common.
 pub(super) struct Making<'a> {
     pub(super) plan: &'a Plan,
     pub(super) id: &'a str,
     /// The labels of the image.
     pub(super) inherited: &'a HashMap<String, String>,
-    /// What the image says that it runs on.
+    /// The image's platform, if it says one.
     pub(super) platform: Option<&'a Platform>,
     pub(super) archive: Bytes,
     pub(super) mounts: &'a Mounts,

@@ -1,4 +1,4 @@
-//! Whether the engine answers at all, asked for streams that may rightly be silent for hours.
+//! Whether the engine answers at all, for streams that may be silent for hours without being broken.
 
 use std::{
     io,
@@ -12,7 +12,7 @@ use crate::logs::engine;
 
 use super::endpoint::Endpoint;
 
-/// The engine's ping, one at a time for however many streams ask.
+/// Pings the engine, once for all streams that wait at the same time.
 #[derive(Debug, Clone)]
 pub(in crate::runtime::docker) struct Liveness(Arc<Shared>);
 
@@ -26,12 +26,12 @@ struct Shared {
 }
 
 impl Liveness {
-    /// The liveness of the engine at `endpoint`, which must answer within `timeout`.
+    /// For the engine at `endpoint`, which must answer within `timeout`.
     pub(in crate::runtime::docker) fn new(endpoint: Endpoint, timeout: Duration) -> Self {
         Self(Arc::new(Shared { endpoint, timeout, last: Mutex::default() }))
     }
 
-    /// Asks the engine, or learns what another caller's ping found that was begun after this call.
+    /// Pings the engine, or uses another caller's ping that began after this call.
     ///
     /// # Errors
     /// The engine does not answer.

@@ -1,4 +1,4 @@
-//! Keeps what a request or the configuration gave to the engine out of the engine's words about it.
+//! Redacts the engine's error texts: what a request or the configuration sent to the engine must not be quoted back.
 //!
 //! An engine quotes what it refuses: a variable with its value, a label, a command's words. Such a text goes to the client
 //! and to the log, so every value that the gateway sent is replaced there, as it is and as Go or JSON escape it. A value
@@ -10,7 +10,7 @@ use crate::model::labels::RESERVED_PREFIX;
 
 use super::{labels, text};
 
-/// What stands for a value.
+/// The replacement for a value.
 const MASK: &str = "***";
 
 /// The variable with the sandbox's id.

@@ -1,5 +1,5 @@
 //! The names that servers give to what they make on the engine (docker-runtime.md §2). They are shared with the existing
-//! server, and are all that tells of things whose labels came with an image.
+//! server. Unlike labels, a name cannot come from an image.
 
 /// The volume that says which home owns the engine.
 pub(in crate::runtime::docker) const OWNER_MARK: &str = "opensandbox-gateway-owner";

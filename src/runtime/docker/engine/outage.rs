@@ -1,7 +1,6 @@
-//! Whether the engine answers, so that whoever asks the gateway whether it is ready costs the engine nothing.
+//! Whether the engine answers, so that a readiness probe of the gateway costs no engine call.
 //!
-//! A ping every few seconds also finds an engine that takes connections and answers nothing, of which a silent event stream
-//! tells nothing.
+//! The ping also finds an engine that accepts connections and answers nothing; a silent event stream does not show that.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -38,12 +37,12 @@ impl Outage {
         (time >= UNREADY_AFTER).then(|| format!("The Docker Engine has been out of reach for {} s.", time.as_secs()))
     }
 
-    /// Lets the engine be asked now.
+    /// Pings the engine now instead of at the end of the interval.
     pub(in crate::runtime::docker) fn ping_now(&self) {
         self.wake.notify_one();
     }
 
-    /// Notes what came of asking at `began`; says it when it is news.
+    /// Records the outcome of the ping that began at `began`, and logs a change.
     fn note(&self, began: Instant, answered: &Result<(), Error>) {
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         match answered {
@@ -72,7 +71,7 @@ pub(in crate::runtime::docker) async fn watch(inner: Arc<Inner>) {
         let began = Instant::now();
         let answer = tokio::time::timeout(PING_TIMEOUT, inner.engine.api.ping()).await;
         inner.outage.note(began, &answer.unwrap_or(Err(Error::RequestTimeoutError)).map(drop));
-        // An error is the end of the time.
+        // An error is the end of the interval.
         let _ = tokio::time::timeout(PING_INTERVAL, inner.outage.wake.notified()).await;
     }
 }

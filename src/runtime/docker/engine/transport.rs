@@ -1,4 +1,4 @@
-//! How bollard's requests get to the engine: each over a connection of its own, counted by its operation.
+//! Bollard's transport: each request over a connection of its own, counted by its operation.
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,4 +1,4 @@
-//! Creations that did not come to an end: what the engine makes of them afterwards is removed.
+//! Unfinished creations: what the engine makes of them later is removed.
 //!
 //! An engine that was asked to create a container and did not answer in time may still do it. Nobody was told of such a
 //! sandbox, and one without an expiry would stay for ever. So its id is remembered, and its containers are removed as soon as

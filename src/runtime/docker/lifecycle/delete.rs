@@ -16,7 +16,7 @@ use crate::runtime::docker::{
 /// The longest wait for a removal that another caller began.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Between two looks at such a removal.
+/// How often such a removal is checked.
 const REMOVAL_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Inner {
@@ -35,7 +35,7 @@ impl Inner {
         }
     }
 
-    /// Removes what a sandbox leaves whose container another hand has removed, as far as its id tells. The caller holds the
+    /// Removes what is left of a sandbox whose container was removed by somebody else, as far as its id tells. The caller holds the
     /// sandbox's lock.
     pub(super) async fn remove_orphaned(&self, id: &str) {
         self.remove_sidecar(id).await;
@@ -81,7 +81,7 @@ impl Inner {
         Ok(())
     }
 
-    /// What the sandbox had beside its container. Trouble is only logged: the sandbox itself is gone.
+    /// What the sandbox had beside its container. A failure is only logged: the sandbox itself is gone.
     async fn remove_belongings(&self, id: &str, belongings: &Belongings) {
         if belongings.sidecar {
             self.remove_sidecar(id).await;

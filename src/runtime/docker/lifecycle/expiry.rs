@@ -1,7 +1,7 @@
 //! Sandboxes that end by themselves: one task and one timer queue for all (docker-runtime.md §13).
 //!
-//! Before a sandbox is removed, everything that may say otherwise is asked once more: its file, the mark of the engine's
-//! owner, what other gateways told. What cannot be asked counts as a no.
+//! Before a sandbox is removed, its file, the engine's owner mark and the expiries that other gateways have shared are read
+//! again. If one of them cannot be read, the sandbox is not removed.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -30,28 +30,28 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// The first and the longest wait after it could not be told whether a sandbox ends; each is twice the one before.
 const UNDECIDED_BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
-/// How often it is looked at whether this gateway's home still owns the engine.
+/// How often the gateway checks whether its home still owns the engine.
 const OWNER_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
-/// How long it is waited after something was lost, and after nobody could be told of it.
+/// How long to wait after a shared volume was lost, and after it could not be made again.
 const LOST_DELAY: Duration = Duration::from_secs(3);
 
-/// The longest single wait. A timer of years would overflow, and a clock that is set is noticed this soon.
+/// The longest single wait: a timer of years would overflow, and a change of the clock is noticed this soon.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
 /// How many sandboxes are removed at the same time.
 const MAX_REMOVALS: usize = 8;
 
-/// The way to the task: tells it when sandboxes end.
+/// The sender to the task.
 #[derive(Debug)]
 pub(in crate::runtime::docker) struct Expiry {
     tx: mpsc::UnboundedSender<Command>,
 }
 
-/// The task's end of the way.
+/// The task's receiver.
 pub(in crate::runtime::docker) type Commands = mpsc::UnboundedReceiver<Command>;
 
-/// What the task is told.
+/// A message to the task.
 #[derive(Debug)]
 pub(in crate::runtime::docker) enum Command {
     Arm(String, Timestamp),
@@ -65,7 +65,7 @@ impl Expiry {
         (Self { tx }, rx)
     }
 
-    /// The sandbox ends at `time`; whatever was said of it before counts no more.
+    /// The sandbox ends at `time`. This replaces earlier messages.
     pub(in crate::runtime::docker) fn arm(&self, id: &str, time: Timestamp) {
         self.tell(Command::Arm(id.to_owned(), time));
     }
@@ -163,7 +163,7 @@ fn until(time: Timestamp) -> Duration {
     Duration::try_from(jiff::Timestamp::now().duration_until(time.to_jiff())).unwrap_or_default()
 }
 
-/// What became of a sandbox whose time had come.
+/// The outcome for a sandbox whose time had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Gone,
@@ -172,7 +172,7 @@ enum Outcome {
     Failed,
     /// Whether its time has come cannot be told now.
     NotNow,
-    /// It is left to whoever made it.
+    /// Another gateway is to remove it.
     Left,
 }
 
@@ -211,7 +211,7 @@ pub(in crate::runtime::docker) async fn run(inner: Arc<Inner>, mut commands: Com
     }
 }
 
-/// Keeps what is told of the engine's owner, of this gateway's home and of moved expiries right. Never ends.
+/// Keeps the owner mark, the home's identity and the shared expiries on the engine up to date. Never ends.
 async fn stand(inner: &Inner) {
     let mut is_lost = false;
     loop {
@@ -256,7 +256,7 @@ async fn restore(inner: &Inner) {
 /// Removes a sandbox whose time has come, unless its expiry was moved meanwhile. Holds the sandbox's lock from the look
 /// at its expiry to its end, so that no renewal that was promised comes too late.
 async fn settle(inner: &Inner, id: String) -> (String, Outcome) {
-    // So that a shutdown waits for the removal: of one that is cut, what is left is found by nobody.
+    // So that a shutdown waits for the removal: nothing would find what an interrupted one leaves.
     let Ok(_permit) = inner.changes.clone().acquire_owned().await else { return (id, Outcome::Failed) };
     let _lock = inner.change_locks.lock(&id).await;
     let container = match find(&inner.engine, &id).await {

@@ -1,5 +1,5 @@
-//! What servers that were killed left on the engine, and what an engine did not remove when it was asked to: containers that
-//! execd was being read from or brought by, and sidecars and volumes whose sandbox is gone (docker-runtime.md §13).
+//! Orphans on the engine, left by servers that were killed or because a removal failed: helper containers of execd, and
+//! sidecars and volumes whose sandbox is gone (docker-runtime.md §13).
 
 use std::{collections::HashSet, time::Duration};
 
@@ -25,7 +25,7 @@ const MAX_CONCURRENT: usize = 4;
 /// The most that one start removes; the next goes on.
 const MAX_REMOVED: usize = 1000;
 
-/// Removes what is left over. Trouble is only logged: it costs nothing but room.
+/// Removes the orphans. A failure is only logged: they cost disk space and nothing else.
 pub(in crate::runtime::docker) async fn remove(inner: &Inner) {
     remove_told(inner).await;
     match find(inner).await {
@@ -111,7 +111,7 @@ async fn remove_told(inner: &Inner) {
     }
 }
 
-/// A container that nobody will ask for.
+/// A container without an owner.
 #[derive(Debug, PartialEq)]
 struct Leftover {
     container: String,

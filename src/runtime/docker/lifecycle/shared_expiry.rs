@@ -1,12 +1,12 @@
-//! Moved expiries that other gateways must know of, on the engine.
+//! Renewed expiries that other gateways must know of, shared through the engine.
 //!
-//! Usually a moved expiry is in a file of this home, and nobody else ends the sandbox. Where somebody else would, because
-//! the engine is another home's ([`super::owner`]) or because another home created or renewed the sandbox, it is told
-//! there too: by a volume without content, whose labels have the sandbox and the time. A gateway that is about to end a
+//! Usually a moved expiry is in a file of this home, and nobody else ends the sandbox. If another gateway would, because
+//! the engine is another home's ([`super::owner`]) or because another home created or renewed the sandbox, the expiry is
+//! stored there too: as an empty volume whose labels hold the sandbox and the time. A gateway that is about to end a
 //! sandbox looks for those, and lets it live to the latest time that it knows of. The Python server does not look.
 //!
-//! These volumes can be pruned: whoever told by one that is gone tells it again, see [`Inner::tell_again`]. Where the calls for
-//! them are refused, there is nobody to tell and nothing to be told ([`super::owner::permits`]).
+//! These volumes can be pruned. The gateway that made one makes it again, see [`Inner::tell_again`]. Where calls on volumes
+//! are refused, expiries are not shared ([`super::owner::permits`]).
 //!
 //! Each renewal makes a volume of its own before it removes those of renewals before, so that there is one at any time.
 

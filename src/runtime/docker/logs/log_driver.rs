@@ -21,7 +21,7 @@ const READABLE: [&str; 3] = ["json-file", "local", "journald"];
 /// A name that no container can have.
 const NO_NAME: &str = "-";
 
-/// How the engine begins to tell that a container cannot start since its log cannot be kept.
+/// The beginning of the engine's error for a container whose log driver cannot be started.
 const LOG_FAILED: &str = "failed to initialize logging driver";
 
 /// The first API version whose engine (20.10) keeps a copy that can be read of what other drivers send away.
@@ -60,7 +60,7 @@ pub(in crate::runtime::docker) async fn check(engine: &Engine, options: &DockerO
     Ok(())
 }
 
-/// What the engine has against the driver and its options when a container is made with them, if anything.
+/// The engine's error for a container with the driver and its options, if it refuses them.
 ///
 /// No container is made of that: the engine looks at its log first, and then refuses the name. What it says without the driver
 /// is about something else.
@@ -115,7 +115,7 @@ fn driver(info: &SystemInfo, options: &DockerOptions) -> Result<String, String> 
     Err(format!("docker.log_driver: the engine has no log driver '{wanted}'. It has: {}", known.join(", ")))
 }
 
-/// What follows from a driver and its options that may come as a surprise.
+/// Consequences of a driver and its options that an operator may not expect.
 fn warnings(driver: &str, options: &DockerOptions, api_version: &str) -> Vec<&'static str> {
     let opt = |name: &str| options.log_opts.get(name).map(crate::secret::Secret::expose);
     let is_on = |name: &str| opt(name).and_then(log_driver::boolean) == Some(true);

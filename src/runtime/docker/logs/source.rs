@@ -1,4 +1,4 @@
-//! An engine's log as a source: being opened, being read, ended by its own time.
+//! An engine's log as a [`LogSource`]: opened, read, and ended at its `until`.
 
 use std::{
     future::Future,
@@ -178,7 +178,7 @@ async fn send(
     Ok(Sent { answer, mode, skip, buffer: container.buffer, counted })
 }
 
-/// What a refusal is to a client that has its answer's head already.
+/// A refusal as an error of the stream, for a client that already has the response's head.
 fn refusal_after_head(error: OpenError) -> LogError {
     match error {
         OpenError::Io(error) => LogError::Disconnected(error),

@@ -1,4 +1,4 @@
-//! The engine's own query for a log (Engine API, `ContainerLogs`).
+//! The request target of a log on the engine (Engine API, `ContainerLogs`).
 
 use std::fmt::Write as _;
 

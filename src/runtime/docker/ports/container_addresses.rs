@@ -1,4 +1,4 @@
-//! What a container tells about where its ports are (docker-runtime.md §5).
+//! Where a container's ports are, as its inspection and labels say (docker-runtime.md §5).
 
 use std::collections::HashMap;
 
@@ -26,12 +26,12 @@ pub(in crate::runtime::docker) struct ContainerAddresses {
     pub(in crate::runtime::docker) egress_token: Option<Secret>,
 }
 
-/// A place that a port is found at.
+/// Where a port can be connected to.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::runtime::docker) struct Place {
     /// The port to connect to.
     pub(in crate::runtime::docker) port: u16,
-    /// What comes before the path there; often empty.
+    /// The prefix of paths there; often empty.
     pub(in crate::runtime::docker) path: String,
 }
 

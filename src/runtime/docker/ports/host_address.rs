@@ -1,4 +1,4 @@
-//! By which name this machine is reached: by clients, and by this server itself (docker-runtime.md §5).
+//! The address of the engine's host, for clients and for this server's own proxy (docker-runtime.md §5).
 
 use std::{
     env,

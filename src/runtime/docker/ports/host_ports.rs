@@ -1,4 +1,4 @@
-//! The container ports of a sandbox that have a port of the host (docker-runtime.md §4).
+//! Host ports for the container ports of one sandbox (docker-runtime.md §4).
 
 use std::{collections::HashMap, net::Ipv4Addr, sync::Arc};
 

@@ -1,9 +1,9 @@
-//! Inspected containers, kept so that listing does not inspect each of them each time, and showing one or proxying to it
-//! asks the engine nothing.
+//! A cache of inspected containers: a list does not inspect each of them each time, and showing one sandbox or proxying to
+//! it costs no engine call.
 //!
-//! A list uses a view only while the event stream is asked for ([`Cache::set_live`]) and only if its own summary shows
+//! A list uses a view only while the event stream is requested ([`Cache::set_live`]) and only if its own summary shows
 //! the same state. For one sandbox ([`Cache::of`]) there is no summary, so the stream must be open
-//! ([`Cache::subscribed`]): a view is then as late as the engine's events are. Our own changes are told at once
+//! ([`Cache::subscribed`]): a view is then stale for as long as an event is delayed. Our own changes invalidate it at once
 //! ([`Cache::stale`]). An inspection that was under way when its container changed is not kept.
 
 use std::{
@@ -26,14 +26,14 @@ pub(in crate::runtime::docker) struct Cache {
 struct Inner {
     is_live: bool,
     is_subscribed: bool,
-    /// How often what was known was thrown away.
+    /// Counts how often the cache was cleared.
     epoch: u64,
     /// Changes whenever any container does.
     last_ticket: u64,
     slots: HashMap<String, Slot>,
     /// Containers by the sandbox whose name they bear.
     named: HashMap<String, String>,
-    /// All containers of sandboxes, pictured or not.
+    /// All containers of sandboxes, with a view or without.
     index: IdIndex,
 }
 
@@ -92,14 +92,14 @@ impl Cache {
         (view.engine_state == engine_state).then(|| view.clone())
     }
 
-    /// The view of the container that bears the name of the sandbox `id`, if it is right but for the events' delay.
+    /// The view of the container that bears the name of the sandbox `id`, if it is current apart from the delay of events.
     pub(in crate::runtime::docker) fn of(&self, id: &str) -> Option<Arc<ContainerView>> {
         let inner = self.lock();
         let slot = inner.slots.get(inner.named.get(id)?).filter(|_| inner.is_subscribed)?;
         slot.view.as_ref().filter(|view| view.is_named && view.sandbox.id == id).cloned()
     }
 
-    /// Whether there surely is no sandbox `id`, but for the events' delay.
+    /// Whether there certainly is no sandbox `id`, apart from the delay of events.
     pub(in crate::runtime::docker) fn lacks(&self, id: &str) -> bool {
         let inner = self.lock();
         inner.is_subscribed && inner.index.lacks(id)
@@ -118,8 +118,8 @@ impl Cache {
         Census { epoch: inner.epoch, ticket, census: inner.index.begin(is_told) }
     }
 
-    /// Takes over what a census found, as container, sandbox and the engine's name for the state; nothing if it failed.
-    /// Answers how much of it is not what the events told.
+    /// Applies what a census found: container, sandbox and the engine's name for the state; `None` if it failed. Returns how
+    /// many of its entries the events should have reported and did not.
     pub(in crate::runtime::docker) fn end_census(
         &self,
         census: &Census,
@@ -143,7 +143,7 @@ impl Cache {
         surprises + stale.len()
     }
 
-    /// Whether this container was ever of interest: only sandboxes' are.
+    /// Whether the cache has an entry for this container. Only containers of sandboxes have one.
     pub(in crate::runtime::docker) fn knows(&self, container: &str) -> bool {
         self.lock().slots.contains_key(container)
     }
@@ -194,8 +194,8 @@ impl Cache {
         }
     }
 
-    /// The container was started. A view that shows it running is of after that: only what ended before can be
-    /// started, and its end made the view before stale. Answers whether an inspection is still to be begun.
+    /// The container was started. A view that shows it running was taken after the start: a container must have stopped
+    /// before it can be started, and its stop invalidated the view before. Returns whether an inspection is needed.
     pub(in crate::runtime::docker) fn started(&self, container: &str) -> bool {
         let mut inner = self.lock();
         let Some(slot) = inner.slots.get_mut(container) else {
@@ -222,14 +222,14 @@ impl Cache {
         }
     }
 
-    /// Whether changes are being told from now on. What was known before counts no more.
+    /// Sets whether the event stream is requested, and clears the cache.
     pub(in crate::runtime::docker) fn set_live(&self, is_live: bool) {
         let mut inner = self.lock();
         inner.next_ticket();
         *inner = Inner { is_live, last_ticket: inner.last_ticket, epoch: inner.epoch + 1, ..Inner::default() };
     }
 
-    /// The engine has begun to tell changes.
+    /// The engine has opened the event stream.
     pub(in crate::runtime::docker) fn subscribed(&self) {
         self.lock().is_subscribed = true;
     }

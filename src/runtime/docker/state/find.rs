@@ -43,8 +43,8 @@ pub(in crate::runtime::docker) fn label<'a>(container: &'a ContainerInspectRespo
     container.config.as_ref()?.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-/// The error for an engine that could not be asked about its containers. Told once in a while: who has no key can have a
-/// sandbox looked up again and again.
+/// The error for an engine that could not be asked about its containers. The log line is rate-limited: clients without a key
+/// can cause lookups again and again.
 pub(in crate::runtime::docker) fn query_failed(error: bollard::errors::Error) -> RuntimeError {
     static WRITTEN: RateLimit = RateLimit::new();
     if let Some(Due { left_out }) = WRITTEN.due("query") {

@@ -1,15 +1,15 @@
-//! Which sandboxes the engine has, by their ids alone: what tells without an engine call that there is none.
+//! The ids of all sandboxes on the engine, so that a request for an unknown one costs no engine call.
 //!
 //! Containers are learnt from the engine's events, from creations here, and from censuses: lists of all containers that
-//! have a sandbox's label. A census that began after the engine had begun to tell its events makes the knowledge complete.
-//! What happens while a census is under way counts more than what it finds, which may be older.
+//! have a sandbox's label. A census that began after the event stream was open makes the index complete.
+//! Events during a census override what it finds, which may be older.
 
 use std::collections::HashMap;
 
 /// Containers and the sandboxes that they belong to.
 #[derive(Debug, Default)]
 pub(in crate::runtime::docker) struct IdIndex {
-    /// Counts what happens.
+    /// Counts events; orders them with the starts of censuses.
     clock: u64,
     is_complete: bool,
     containers: HashMap<String, Container>,
@@ -35,7 +35,7 @@ pub(super) struct Census {
 }
 
 impl IdIndex {
-    /// Whether there surely is no such sandbox.
+    /// Whether there certainly is no such sandbox.
     pub(in crate::runtime::docker) fn lacks(&self, id: &str) -> bool {
         self.is_complete && !self.ids.contains_key(id)
     }
@@ -61,15 +61,15 @@ impl IdIndex {
         }
     }
 
-    /// To be called before the engine is asked for all. `is_told` tells that it tells its changes already.
+    /// Begins a census, before the engine is asked for all containers. `is_told`: the event stream is open.
     pub(in crate::runtime::docker) fn begin(&mut self, is_told: bool) -> Census {
         self.under_way += 1;
         Census { began: self.clock, is_of_all: is_told }
     }
 
-    /// Takes over what a census found, as containers and sandboxes; nothing if it failed. Answers how many containers it
-    /// found of which the events had said nothing. What it misses is no surprise: a container that has a sandbox's label
-    /// from its image is created like any other, and no sandbox.
+    /// Applies what a census found, as containers and sandboxes; `None` if it failed. Returns how many containers it found
+    /// that no event had reported. Containers that it did not find are not counted: one that has a sandbox's label from its
+    /// image is reported by events, and is no sandbox.
     pub(in crate::runtime::docker) fn end(&mut self, census: &Census, found: Option<&[(String, String)]>) -> usize {
         self.under_way = self.under_way.saturating_sub(1);
         let surprises = found.map_or(0, |found| self.take_over(census, found));

@@ -11,15 +11,15 @@ use crate::{
     model::sandbox::State,
 };
 
-/// How late an event of the engine may be; some milliseconds in truth.
+/// The longest delay of an event that is waited for. It is some milliseconds in practice.
 const EVENT_DELAY: Duration = Duration::from_millis(25);
 
-/// How long a sandbox that does not run is believed not to, whatever asks for it.
+/// For how long a view of a sandbox that does not run is used without another engine call.
 const STOPPED_FOR: Duration = Duration::from_secs(1);
 
 impl Inner {
-    /// A sandbox as the cache or the engine shows it, but for the files. No engine call while the cache knows it; one of
-    /// all who ask at the same time makes it otherwise.
+    /// A sandbox as the cache or the engine shows it, without the overlay of the files. It costs no engine call if the cache
+    /// has it, else one that concurrent callers share.
     pub(in crate::runtime::docker) async fn inspect_cached(
         &self,
         id: &str,
@@ -45,13 +45,13 @@ impl Inner {
         find(&self.engine, id).await
     }
 
-    /// Fails for what surely is no sandbox.
+    /// Fails if there certainly is no such sandbox.
     async fn check_known(&self, id: &str) -> Result<(), RuntimeError> {
         if !names::is_plausible_id(id) {
             return Err(RuntimeError::not_found(id));
         }
         if self.cache.lacks(id) {
-            // One that another server has just created may be known to its client before the event is here.
+            // A client of another server may use its new sandbox before the event has arrived here.
             tokio::time::sleep(EVENT_DELAY).await;
             if self.cache.lacks(id) {
                 return Err(RuntimeError::not_found(id));
@@ -71,7 +71,7 @@ impl Inner {
         Ok(view)
     }
 
-    /// A sandbox that can be connected to.
+    /// The view of a sandbox that can be connected to.
     pub(in crate::runtime::docker) async fn inspect_running(
         &self,
         id: &str,
@@ -80,8 +80,8 @@ impl Inner {
         if has_processes(&view) { Ok(view) } else { Box::pin(self.started_meanwhile(id)).await }
     }
 
-    /// The same for one that did not run a moment ago: the cache may not have heard of a start yet. Requests without a key
-    /// come here, so that they wait for the event, and ask the engine only once in a while.
+    /// The same for a sandbox that did not run a moment ago: the event of its start may be on its way. Requests without an API
+    /// key get here, so it waits for the event first, and asks the engine at most once in [`STOPPED_FOR`].
     async fn started_meanwhile(&self, id: &str) -> Result<Arc<ContainerView>, RuntimeError> {
         tokio::time::sleep(EVENT_DELAY).await;
         let mut view = self.inspect_cached(id).await?;
@@ -96,7 +96,7 @@ fn has_processes(view: &ContainerView) -> bool {
     matches!(view.sandbox.status.state, State::Running | State::Paused)
 }
 
-/// The error for a sandbox that does not run and would have to.
+/// The error for an operation that needs a running sandbox.
 pub(in crate::runtime::docker) fn not_running() -> RuntimeError {
     RuntimeError::new(ErrorKind::NotRunning, "Sandbox is not in a running state.")
 }

@@ -1,4 +1,4 @@
-//! Listing: one engine call, and one more for each container whose view is not at hand (docker-runtime.md §10, §18).
+//! Listing: one engine call, and one more for each container whose view is not cached (docker-runtime.md §10, §18).
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -21,14 +21,14 @@ use crate::runtime::docker::{Inner, engine::is_missing};
 /// How many containers are inspected at the same time, over all lists and events.
 pub(in crate::runtime::docker) const MAX_INSPECTIONS: usize = 16;
 
-/// The longest that the containers of a list are waited for; it then shows their summaries instead. And the longest for one.
+/// How long the inspections of one list may take together; after that it shows summaries. Also the limit of one inspection.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Inner {
     /// All sandboxes of the engine, this server's own or not.
     pub(in crate::runtime::docker) async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
         let summaries = self.engine.sandboxes(None).await.map_err(query_failed)?;
-        // For all of them: an engine that hangs at each would hold a long list up for minutes.
+        // One deadline for all of them: an engine that hangs at each would delay a long list for minutes.
         let deadline = Instant::now() + INSPECT_TIMEOUT;
         let views = stream::iter(summaries).map(|summary| self.view(summary, deadline)).buffered(MAX_INSPECTIONS);
         let mut sandboxes = unique(views.filter_map(std::future::ready).collect().await);
@@ -43,8 +43,8 @@ impl Inner {
         Ok(sandboxes)
     }
 
-    /// A listed container as a sandbox; nothing when it vanished meanwhile. Trouble with it is only logged, once in a while:
-    /// a scrape of the metrics needs no key, and lists.
+    /// The view of a listed container; `None` if it has gone meanwhile. A failure is only logged, and rate-limited: a scrape of
+    /// the metrics needs no key, and lists.
     async fn view(&self, summary: ContainerSummary, deadline: Instant) -> Option<Arc<ContainerView>> {
         static WRITTEN: RateLimit = RateLimit::new();
         let container = summary.id.as_deref()?;
@@ -86,7 +86,7 @@ impl Inner {
     }
 }
 
-/// One sandbox an id: the container with the right name, else the last.
+/// One sandbox for each id: the container with the right name, else the last.
 fn unique(views: Vec<Arc<ContainerView>>) -> Vec<Sandbox> {
     let mut chosen: HashMap<&str, &ContainerView> = HashMap::with_capacity(views.len());
     for view in &views {

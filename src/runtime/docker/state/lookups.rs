@@ -1,4 +1,4 @@
-//! Engine calls for sandboxes that the cache does not know, shared and bounded: requests that need no key cause them.
+//! Engine calls for sandboxes that are not in the cache, shared and bounded: requests without an API key can cause them.
 
 use std::{
     future::Future,
@@ -18,7 +18,7 @@ use crate::{
     keyed_lock::KeyedLock,
 };
 
-/// How many are asked for at the same time.
+/// How many calls are under way at the same time.
 const MAX_CALLS: usize = 16;
 
 /// How many requests may wait for an answer; more are refused at once.
@@ -26,10 +26,10 @@ const MAX_WAITING: usize = 2048;
 
 type Outcome = Result<Arc<ContainerView>, RuntimeError>;
 
-/// What is being asked for, by sandbox.
+/// The lookups that are under way, by sandbox.
 #[derive(Debug)]
 pub(in crate::runtime::docker) struct Lookups {
-    /// The latest outcome and when it was begun to be asked for, as long as somebody waits.
+    /// The latest outcome and when its call began, for as long as a caller waits.
     outcomes: KeyedLock<Option<(Instant, Outcome)>>,
     at_once: Semaphore,
     waiting: AtomicUsize,
@@ -51,8 +51,9 @@ impl Drop for Waiting<'_> {
 }
 
 impl Lookups {
-    /// What `cached` gives once it is this caller's turn, else what a look gives that was begun after this call: that of
-    /// another caller, or `inspect`'s. So at most two are made however many ask, and none is older than the question.
+    /// What `cached` gives once this caller has the lock; else the outcome of an inspection that began after this call, by
+    /// another caller or by `inspect`. So concurrent callers cause at most two inspections, and none gets one that is older
+    /// than its call.
     ///
     /// # Errors
     /// Those of `inspect`, or that it took longer than `timeout`, or that too many wait.

@@ -15,7 +15,7 @@ use crate::{
 use super::status;
 use crate::runtime::docker::{engine::labels, ports::container_addresses::ContainerAddresses};
 
-/// A sandbox and what tells whether this view of it is still right.
+/// A sandbox as its container showed it, and what tells whether that is still current.
 #[derive(Debug, Clone)]
 pub(in crate::runtime::docker) struct ContainerView {
     pub(in crate::runtime::docker) sandbox: Sandbox,
@@ -25,7 +25,7 @@ pub(in crate::runtime::docker) struct ContainerView {
     pub(in crate::runtime::docker) engine_state: String,
     /// The container's id on the engine.
     pub(in crate::runtime::docker) container: String,
-    /// When this was learnt.
+    /// When the engine was asked.
     pub(super) seen: Instant,
     /// Where its ports are.
     pub(in crate::runtime::docker) addresses: ContainerAddresses,

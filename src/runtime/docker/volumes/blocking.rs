@@ -1,4 +1,4 @@
-//! Work on the file system, away from the threads that serve: below a mount that hangs it never ends.
+//! File system work on blocking threads, bounded in number and time: below a mount that hangs a call never returns.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -6,14 +6,14 @@ use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 use super::place::{Place, Refusal};
 
-/// The longest that one check is waited for.
+/// How long a task is waited for.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many checks may be under way. Those that hang count as long as they do: each holds a thread, of which creations
-/// are not to use up all.
+/// How many tasks may be under way. One that hangs counts for as long as it does: it holds a thread, and creations must not
+/// use up all threads.
 const MAX_TASKS: usize = 64;
 
-/// Lets some checks of the file system run at a time.
+/// A limited number of blocking tasks at a time.
 #[derive(Debug)]
 pub(in crate::runtime::docker) struct BlockingTasks {
     slots: Arc<Semaphore>,
@@ -31,10 +31,10 @@ impl BlockingTasks {
         Self { slots: Arc::new(Semaphore::new(count)), timeout }
     }
 
-    /// Runs a check. One that its caller does not wait for any longer goes on by itself, and its outcome is dropped.
+    /// Runs a task. One whose caller has stopped waiting goes on, and its outcome is dropped.
     ///
     /// # Errors
-    /// [`io::ErrorKind::TimedOut`] when there was no outcome in time, or no room for the check.
+    /// [`io::ErrorKind::TimedOut`] when there was no outcome in time, or no room for the task.
     pub(in crate::runtime::docker) async fn run<T: Send + 'static>(
         &self,
         check: impl FnOnce() -> T + Send + 'static,
@@ -59,7 +59,7 @@ impl BlockingTasks {
         self.run(move || Place::find(&path, &roots)).await?
     }
 
-    /// Asks a place something.
+    /// Runs a check of a place.
     pub(super) async fn check(
         &self,
         place: &Arc<Place>,

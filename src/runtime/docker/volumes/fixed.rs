@@ -1,4 +1,4 @@
-//! Whether sandboxes can exchange a part of a path of the host.
+//! Whether sandboxes can replace a part of a host path, for example by a symbolic link.
 
 use std::{
     fs, io,

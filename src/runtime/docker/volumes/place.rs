@@ -1,7 +1,7 @@
 //! Places of the host's file system, found so that what is bound is what was checked.
 //!
-//! Sandboxes write to the directories that they mount, so a symbolic link below an allowed directory is a stranger's
-//! word. A path is first resolved, then compared with the allowed ones, and what it resolved to is walked again, each
+//! Sandboxes write to the directories that they mount, so a symbolic link below an allowed directory is untrusted
+//! input. A path is first resolved, then compared with the allowed ones, and what it resolved to is walked again, each
 //! step from the directory before it and through no link at all. Whatever changed in between ends the walk. The object
 //! at its end is kept open: it is what [`super::stage`] mounts, and tells later whether a path still leads to the same.
 

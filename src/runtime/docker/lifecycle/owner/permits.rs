@@ -1,9 +1,8 @@
-//! Whether gateways can know of each other on this engine: a proxy before it, or a plugin that authorizes, may let calls on
-//! volumes not through.
+//! Whether calls on volumes are permitted, by which gateways know of each other: a proxy before the engine or an
+//! authorization plugin may refuse them.
 //!
-//! A refusal is no failure. What failed is asked again, and no sandbox ends meanwhile; what is refused is not there at all,
-//! and a gateway then goes by its own files, as the Python server does. What was granted once is there: a refusal after that
-//! is a failure like any other.
+//! A refusal is not a failure. After a failure the call is repeated, and no sandbox ends meanwhile. After a refusal the
+//! gateway goes by its own files, as the Python server does. A refusal after a call was permitted once is a failure.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
