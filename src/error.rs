@@ -1,24 +1,49 @@
-//! What can go wrong in a runtime: below the model and everything else that has to tell of it. `crate::problem` chooses the
-//! status, the code and the body of the answer.
+//! What can go wrong, below the model and everything else that has to tell of it. `crate::problem` chooses the status, the
+//! code and the body of the answer.
 
-use std::fmt;
+use std::{error::Error as StdError, sync::Arc};
 
 /// The most bytes of an id that are told in an error; one that a sandbox can have is shorter.
 const MAX_SHOWN_ID: usize = 256;
 
-/// What went wrong in a runtime, for a program (`kind`) and for a person (`message`).
-#[derive(Debug, Clone)]
+/// What went wrong: for a program by its family and kind, for a client by its message, for the log by its source too.
+///
+/// [`ToString`] shows the message alone. A message may quote its source: [`crate::error_chain`] does not repeat that.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
 pub struct RuntimeError {
-    /// Which row of [`crate::problem`]'s table it is.
-    pub kind: ErrorKind,
-    /// Text for the client: free of secrets.
+    /// What was to be done, or what it was about.
+    pub family: Family,
+    /// In which way it went wrong.
+    pub kind: Kind,
+    /// Text for the client: free of secrets and of the backend's addresses.
     pub message: String,
+    /// What lies beneath. Shared, since callers who wait for the same call are told the same.
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl RuntimeError {
-    /// An error of `kind` with a text for the client.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+    /// An error with a text for the client. `crate::problem` has a row for each pair of `family` and `kind` that there is.
+    pub fn new(family: Family, kind: Kind, message: impl Into<String>) -> Self {
+        Self { family, kind, message: message.into(), source: None }
+    }
+
+    /// The same error with what lies beneath it: free of secrets, since the log tells it.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// The same error of another family: an engine that cannot be asked about a sandbox cannot be asked for its log either.
+    #[must_use]
+    pub fn within(self, family: Family) -> Self {
+        Self { family, ..self }
+    }
+
+    /// The family and the kind, by which the answer is chosen.
+    pub fn key(&self) -> (Family, Kind) {
+        (self.family, self.kind)
     }
 
     /// The sandbox does not exist.
@@ -27,139 +52,143 @@ impl RuntimeError {
     pub fn not_found(id: &str) -> Self {
         let shown = &id[..id.floor_char_boundary(MAX_SHOWN_ID)];
         let cut = if shown.len() < id.len() { "…" } else { "" };
-        Self::new(ErrorKind::SandboxNotFound, format!("Sandbox {shown}{cut} not found."))
+        Self::new(Family::Sandbox, Kind::NotFound, format!("Sandbox {shown}{cut} not found."))
     }
 
     /// The runtime has no such thing.
     pub fn not_supported(what: &str) -> Self {
-        Self::new(ErrorKind::NotSupported, format!("{what} is not supported by this runtime."))
+        Self::new(Family::Sandbox, Kind::Unsupported, format!("{what} is not supported by this runtime."))
     }
 }
 
-impl fmt::Display for RuntimeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+/// What was to be done, or what it was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// A sandbox as a whole: whether it exists and runs, and what its runtime can do.
+    Sandbox,
+    /// A parameter of a request that has no family of its own.
+    Parameter,
+    /// The filter of a list by metadata.
+    MetadataFilter,
+    /// The scope of diagnostics.
+    DiagnosticsScope,
+    /// A sandbox's metadata.
+    Metadata,
+    /// What a sandbox is to run.
+    Entrypoint,
+    /// A volume, in one of its parts.
+    Volume(VolumePart),
+    /// Pools of sandboxes.
+    Pool,
+    /// Templates of sandboxes.
+    Template,
+    /// The image that a sandbox is made from.
+    Image,
+    /// Putting execd into a sandbox.
+    ExecdDelivery,
+    /// What a client asks of an execd that is this program's own.
+    Execd,
+    /// Creating and starting a sandbox.
+    Creation,
+    /// What the backend is asked about sandboxes.
+    Query,
+    /// Pausing a sandbox.
+    Pause,
+    /// Resuming a sandbox.
+    Resume,
+    /// A sandbox's expiry.
+    Expiry,
+    /// Where a port of a sandbox is reached.
+    Endpoint,
+    /// A sandbox's log.
+    Logs,
+    /// Removing a sandbox.
+    Deletion,
+    /// A snapshot, and making one.
+    Snapshot,
+    /// Creating a sandbox from a snapshot.
+    Restore,
+    /// Removing a snapshot.
+    SnapshotRemoval,
+    /// The records of snapshots.
+    SnapshotStore,
+    /// The start of the runtime.
+    Startup,
+}
+
+/// Parts of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VolumePart {
+    /// Its name, unique in a request.
+    Name,
+    /// The place in the sandbox.
+    MountPath,
+    /// The part of it that is mounted.
+    SubPath,
+    /// The host's directory.
+    HostPath,
+    /// The volume of the engine.
+    Claim,
+    /// The mount of a place that others could exchange.
+    Mount,
+    /// The bucket's name.
+    OssfsBucket,
+    /// The address of the bucket's store.
+    OssfsEndpoint,
+    /// An option of the bucket's file system.
+    OssfsOption,
+    /// The operator's place for mounted buckets.
+    OssfsMountRoot,
+    /// The mount of a bucket.
+    OssfsMount,
+}
+
+/// In which way something went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// What was asked for cannot be.
+    Invalid,
+    /// It may not be.
+    Denied,
+    /// Who asks has not proved who he is.
+    Unauthenticated,
+    /// There is no such thing.
+    NotFound,
+    /// The thing has no such part.
+    OutOfRange,
+    /// The thing is not in a state for that, or is another than is asked for.
+    Conflict,
+    /// Another thing needs it.
+    InUse,
+    /// This runtime, or this host, cannot do it.
+    Unsupported,
+    /// It cannot be reached.
+    Unavailable,
+    /// Too much is asked for at once.
+    Overloaded,
+    /// It took the question and did not answer in time.
+    TimedOut,
+    /// It was tried and did not succeed.
+    Failed,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn of_a_long_id_the_beginning_is_told() {
+        let error = RuntimeError::not_found(&"ü".repeat(1000));
+        assert_eq!(error.message, format!("Sandbox {}… not found.", "ü".repeat(128)));
     }
-}
 
-impl std::error::Error for RuntimeError {}
-
-/// Kinds of runtime errors; [`crate::problem`] gives each its status and code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// No such sandbox.
-    SandboxNotFound,
-    /// A parameter of the request is not acceptable.
-    InvalidParameter,
-    /// A metadata key or value breaks the label rules.
-    InvalidMetadata,
-    /// A metadata key is the gateway's own, so it cannot be changed.
-    ReservedMetadata,
-    /// The entrypoint is missing.
-    InvalidEntrypoint,
-    /// A volume cannot be mounted.
-    Volume(VolumeFault),
-    /// Pool references need Kubernetes.
-    UnsupportedPoolRef,
-    /// This build or this runtime cannot do it (501).
-    NotSupported,
-    /// Pools of sandboxes need Kubernetes (501).
-    PoolsNotSupported,
-    /// Templates need Kubernetes (501).
-    TemplatesNotSupported,
-    /// The engine could not be asked.
-    QueryFailed,
-    /// The engine took the question and did not answer in time.
-    QueryTimedOut,
-    /// So many questions wait for the engine that no more are taken.
-    QueryOverloaded,
-    /// The image could not be pulled or inspected.
-    ImagePullFailed,
-    /// The container could not be created or started.
-    StartFailed,
-    /// The container could not be removed.
-    DeleteFailed,
-    /// The sandbox is not running, so it cannot be paused.
-    NotRunning,
-    /// The sandbox is not paused, so it cannot be resumed.
-    NotPaused,
-    /// The container could not be paused.
-    PauseFailed,
-    /// The container could not be resumed.
-    ResumeFailed,
-    /// A change could not be stored.
-    StoreFailed,
-    /// The new expiry is in the past.
-    ExpirationInPast,
-    /// The sandbox never ends by itself, or it is not known when.
-    NoExpiration,
-    /// The port is no port.
-    InvalidPort,
-    /// A request that this runtime never serves (400).
-    UnsupportedRequest,
-    /// The sandbox has no address under which the port could be reached.
-    EndpointUnavailable,
-    /// The container that carries execd could not be started.
-    ExecdStartFailed,
-    /// execd could not be read from its image or put into the sandbox.
-    ExecdDistributionFailed,
-    /// A sandbox could not be copied to an image.
-    SnapshotFailed,
-    /// A sandbox was not copied to an image in time.
-    SnapshotTimeout,
-    /// A sandbox needs the snapshot's image.
-    SnapshotInUse,
-    /// The snapshot's image could not be removed.
-    SnapshotRemoveFailed,
-    /// The runtime could not be reached at start-up.
-    Initialization,
-    /// The engine lacks the runtime that sandboxes are to have; found at start-up.
-    RuntimeUnavailable,
-    /// The sandbox's log driver cannot be read.
-    LogDriverUnreadable,
-    /// The sandbox is being removed, so its log cannot be read.
-    LogSandboxRemoving,
-    /// The engine that holds the log cannot be reached.
-    LogEngineUnavailable,
-    /// The engine that holds the log took the question and did not answer in time.
-    LogEngineTimedOut,
-    /// The engine refused or failed to open the log.
-    LogQueryFailed,
-}
-
-/// What can be wrong with a volume; [`crate::problem`] gives each its status and code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VolumeFault {
-    /// Two volumes of one request have the same name.
-    DuplicateName,
-    /// The place in the sandbox is the server's own, or the engine's.
-    InvalidMountPath,
-    /// The part is no path inside the volume.
-    InvalidSubPath,
-    /// The host's path is not in its plain form.
-    InvalidHostPath,
-    /// The host's path is not below one of those that the operator allows.
-    HostPathNotAllowed,
-    /// The host's directory could not be made.
-    HostPathCreateFailed,
-    /// What others could exchange cannot be mounted safely here: the server is not root, or not on the engine's host.
-    MountUnavailable,
-    /// The engine has no such volume.
-    ClaimNotFound,
-    /// The engine could not be asked about a volume, or could not make it.
-    ClaimInspectFailed,
-    /// Parts of such a volume cannot be mounted.
-    SubPathUnsupportedDriver,
-    /// The bucket is blank.
-    InvalidOssfsBucket,
-    /// The store's address is blank.
-    InvalidOssfsEndpoint,
-    /// An option is blank, or has a dash.
-    InvalidOssfsOption,
-    /// The operator's place for mounted buckets is no absolute path.
-    InvalidOssfsMountRoot,
-    /// The bucket could not be mounted.
-    OssfsMountFailed,
-    /// The bucket is mounted already for other credentials or with other options.
-    OssfsMountConflict,
+    #[test]
+    fn a_source_is_kept_by_clones_and_not_shown() {
+        let error = RuntimeError::new(Family::Query, Kind::Unavailable, "no answer").caused_by(io::Error::other("x"));
+        let error = error.clone().within(Family::Logs);
+        assert_eq!((error.to_string().as_str(), error.key()), ("no answer", (Family::Logs, Kind::Unavailable)));
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("x"));
+    }
 }

@@ -40,8 +40,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{command::Command, error::ExecdError, session::Session};
-use crate::{children::environment::Environment, keys::KeyRing, secret::Secret};
+use self::{command::Command, session::Session};
+use crate::{children::environment::Environment, error::RuntimeError, keys::KeyRing, secret::Secret};
 
 /// The port at which clients look for execd.
 pub const PORT: u16 = 44_772;
@@ -129,20 +129,20 @@ impl Execd {
     /// Checks what a client presents, and that the sandbox's processes run.
     ///
     /// # Errors
-    /// [`error::ErrorKind::Unauthorized`] or [`error::ErrorKind::NotRunning`].
-    pub fn admit(&self, presented: Option<&[u8]>) -> Result<(), ExecdError> {
+    /// The token is missing or wrong, or the sandbox does not run.
+    pub fn admit(&self, presented: Option<&[u8]>) -> Result<(), RuntimeError> {
         if let Some(token) = self.token()
             && !presented.is_some_and(|presented| token.matches(presented))
         {
-            return Err(ExecdError::unauthorized());
+            return Err(error::unauthorized());
         }
         self.check_running(&self.state())
     }
 
-    fn check_running(&self, state: &State) -> Result<(), ExecdError> {
+    fn check_running(&self, state: &State) -> Result<(), RuntimeError> {
         match (self.ended.is_cancelled(), state.is_paused) {
-            (true, _) => Err(ExecdError::not_running("The sandbox is not running.")),
-            (false, true) => Err(ExecdError::not_running("The sandbox is paused.")),
+            (true, _) => Err(error::not_running("The sandbox is not running.")),
+            (false, true) => Err(error::not_running("The sandbox is paused.")),
             (false, false) => Ok(()),
         }
     }
@@ -150,9 +150,9 @@ impl Execd {
     /// A command that runs, or is remembered.
     ///
     /// # Errors
-    /// [`error::ErrorKind::NotFound`].
-    pub fn command(&self, id: &str) -> Result<Arc<Command>, ExecdError> {
-        let unknown = || ExecdError::not_found(format!("There is no command {id:?}, or it ended long ago."));
+    /// There is no such command.
+    pub fn command(&self, id: &str) -> Result<Arc<Command>, RuntimeError> {
+        let unknown = || error::not_found(format!("There is no command {id:?}, or it ended long ago."));
         self.state().commands.get(id).cloned().ok_or_else(unknown)
     }
 

@@ -42,7 +42,7 @@
 //! | [`dev`] | | what `dev` does besides serving: its key, and what it says to try |
 //! | [`drain`] | | ending gracefully: one `Drain`, a `Watch` for whoever must notice |
 //! | [`end_reason`] | | why an answer ended |
-//! | [`error`] | | what can go wrong in a runtime: a kind and a text |
+//! | [`error`] | | what can go wrong: a family, a kind, a text and what lies beneath |
 //! | [`error_chain`] | | an error's text with those of its causes |
 //! | [`execd`] | | commands and files in sandboxes that are local processes; its HTTP is [`api::execd`] |
 //! | [`framing`] | | where a message's body is in what was read: chunks, a length, or up to the end |
@@ -79,7 +79,7 @@
 //!
 //! # Invariants
 //!
-//! - [`runtime`] knows no HTTP: it imports nothing of steps 1 to 4, and an error leaves it as a kind and a text. The
+//! - [`runtime`] knows no HTTP: it imports nothing of steps 1 to 4, and an error leaves it as a family, a kind and a text. The
 //!   crates `http` and `hyper` occur below it in one file, `runtime/docker/engine/transport.rs`, as a *client* under bollard.
 //! - bollard's types stop inside `runtime/docker`.
 //! - [`logs`] names no runtime: a runtime hands it a transport or is a [`logs::LogSource`] itself.

@@ -13,7 +13,7 @@ use opensandbox_gateway::{
     cli::{self, Cli, Command},
     config::{Config, ConfigError, Loaded, env},
     dev,
-    error::ErrorKind,
+    error::{Family, Kind},
     guard, init_config,
     keys::KeyRing,
     notify::Notifier,
@@ -228,7 +228,9 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
     let metrics = start::metrics(&config, admin_listeners.is_some());
     let sandboxes = match start::runtime(&config, &metrics, &reload.keys).await {
         Ok(sandboxes) => sandboxes,
-        Err(error) if error.kind == ErrorKind::RuntimeUnavailable => return fail(EXIT_UNAVAILABLE, &error.to_string()),
+        Err(error) if error.key() == (Family::Startup, Kind::Unsupported) => {
+            return fail(EXIT_UNAVAILABLE, &error.to_string());
+        }
         Err(error) => return fail(EXIT_FAILED, &error.to_string()),
     };
     let _ = program.sandboxes.set(Arc::clone(&sandboxes));

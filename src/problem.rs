@@ -3,24 +3,21 @@
 //! Every error's body is `{"code","message"}` (http-api.md §3); 404, 405 and 422 of the service itself carry `detail`
 //! besides, where clients of the existing server look for it.
 
-pub mod failure;
 mod proxied;
 mod table;
 
 pub use self::proxied::CONNECTION_LIMIT;
+use self::table::Row;
 
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    error::{ErrorKind, RuntimeError},
-    execd::error::ExecdError,
+    error::RuntimeError,
+    error_chain,
     logs::limits::LimitReached,
     model::violation::{Invalid, Violation},
-    problem::failure::Failure,
-    snapshots::SnapshotError,
-    store::StoreError,
 };
 
 /// The code of errors that have none of their own.
@@ -66,8 +63,12 @@ impl ApiError {
     }
 
     /// The same error with another message for the client; what it said before is for the log alone.
-    pub fn with_internal(mut self, message: &str) -> Self {
-        self.internal = Some(std::mem::replace(&mut self.body.message, message.to_owned()).into());
+    pub fn with_message(mut self, message: &str) -> Self {
+        let before = std::mem::replace(&mut self.body.message, message.to_owned());
+        self.internal = Some(match self.internal {
+            Some(causes) => format!("{before}: {causes}").into(),
+            None => before.into(),
+        });
         self
     }
 
@@ -163,55 +164,11 @@ impl ApiError {
     }
 }
 
-impl From<Failure> for ApiError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Invalid(invalid) => invalid.into(),
-            Failure::Runtime(error) => error.into(),
-            Failure::Snapshot(error) => error.into(),
-            Failure::BadRequest { code, message } => Self::new(StatusCode::BAD_REQUEST, code, message),
-        }
-    }
-}
-
 impl From<RuntimeError> for ApiError {
     fn from(error: RuntimeError) -> Self {
-        let (status, code) = table::row(error.kind);
-        let is_passing = matches!(
-            error.kind,
-            ErrorKind::LogEngineUnavailable | ErrorKind::LogEngineTimedOut | ErrorKind::QueryOverloaded
-        );
-        let retry_after = is_passing.then_some(5);
-        Self { retry_after, ..Self::new(status, code, error.message) }
-    }
-}
-
-impl From<ExecdError> for ApiError {
-    fn from(error: ExecdError) -> Self {
-        let (status, code) = table::execd_row(error.kind);
-        let retry_after = (status == StatusCode::TOO_MANY_REQUESTS).then_some(5);
-        Self { retry_after, ..Self::new(status, code, error.message) }
-    }
-}
-
-impl From<SnapshotError> for ApiError {
-    fn from(error: SnapshotError) -> Self {
-        match error {
-            SnapshotError::Runtime(error) => error.into(),
-            SnapshotError::Store(error) => error.into(),
-            SnapshotError::Refused { kind, message } => {
-                let (status, code) = table::snapshot_row(kind);
-                Self::new(status, code, message)
-            }
-        }
-    }
-}
-
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
-        let message = format!("The snapshot store cannot be used: {error}.");
-        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "SNAPSHOT::STORE_UNAVAILABLE", message);
-        Self { retry_after: Some(5), ..error }
+        let Row { status, code, retry_after, .. } = table::of(error.family, error.kind);
+        let internal = error_chain::causes(&error).map(String::into_boxed_str);
+        Self { retry_after, internal, ..Self::new(status, code, error.message) }
     }
 }
 
@@ -250,4 +207,24 @@ const WANTS_JSON: &str = "; send a JSON object, with the header Content-Type: ap
 /// Whether a body as a whole is no object, or does not call itself JSON (http-api.md §2).
 fn is_no_json_object(violation: &Violation) -> bool {
     violation.loc.len() == 1 && ["model_attributes_type", "dict_type"].contains(&violation.rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::error::{Family, Kind};
+
+    #[test]
+    fn what_lies_beneath_an_error_is_for_the_log_alone() {
+        let error = RuntimeError::new(Family::Query, Kind::Unavailable, "The engine: gone")
+            .caused_by(io::Error::other("at 10.0.0.1"));
+        let error = ApiError::from(error);
+        assert_eq!(serde_json::to_value(&error.body).unwrap()["message"], "The engine: gone");
+        assert_eq!(error.internal.as_deref(), Some("at 10.0.0.1"));
+        let hidden = error.with_message("Later.");
+        assert_eq!(hidden.body.message, "Later.");
+        assert_eq!(hidden.internal.as_deref(), Some("The engine: gone: at 10.0.0.1"));
+    }
 }

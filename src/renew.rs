@@ -9,7 +9,7 @@ pub mod queue;
 use std::{fmt, sync::Arc, time::Instant};
 
 use self::cooldown::Cooldown;
-use crate::{config::RenewIntent, runtime::Runtime};
+use crate::{config::RenewIntent, error_chain, runtime::Runtime};
 
 /// Renews sandboxes that are used, if the configuration wants it.
 #[derive(Clone)]
@@ -51,7 +51,7 @@ async fn renew(runtime: &dyn Runtime, id: &str) {
     match runtime.renew_on_access(id).await {
         Ok(Some(_)) => tracing::debug!(id, "renewed on access"),
         Ok(None) => {}
-        Err(error) => tracing::warn!(id, %error, "a sandbox in use could not be renewed"),
+        Err(error) => tracing::warn!(id, error = error_chain::text(&error), "a sandbox in use could not be renewed"),
     }
 }
 

@@ -10,7 +10,6 @@
 //! works on a snapshot holds its lock; a change names the state that it starts from.
 
 mod delete;
-mod error;
 mod recovery;
 mod work;
 
@@ -20,9 +19,8 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-pub use self::error::{ErrorKind, SnapshotError};
 use crate::{
-    error::RuntimeError,
+    error::{Family, Kind, RuntimeError},
     keyed_lock::KeyedLock,
     model::{
         create::{CreateRequest, ImageSource},
@@ -101,14 +99,15 @@ impl Snapshots {
     ///
     /// # Errors
     /// The sandbox does not exist or does not run, the runtime makes no snapshots, or the store cannot be written.
-    pub async fn create(&self, sandbox: &str, name: Option<String>) -> Result<Snapshot, SnapshotError> {
+    pub async fn create(&self, sandbox: &str, name: Option<String>) -> Result<Snapshot, RuntimeError> {
         let source = self.runtime.get(sandbox).await?;
         let Some(shared) = self.shared.clone() else {
-            return Err(ErrorKind::NotImplemented.because("Snapshots are not supported by this runtime."));
+            let text = "Snapshots are not supported by this runtime.";
+            return Err(RuntimeError::new(Family::Snapshot, Kind::Unsupported, text));
         };
         if source.status.state != State::Running {
             let text = "Snapshot can only be created from a Running sandbox.";
-            return Err(ErrorKind::InvalidSourceState.because(text));
+            return Err(RuntimeError::new(Family::Snapshot, Kind::Conflict, text));
         }
         let snapshot = accepted(source.id, name);
         shared.clone().to_the_end(async move { shared.begin(snapshot).await }).await
@@ -118,7 +117,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn page(&self, query: &SnapshotQuery) -> Result<Page<Snapshot>, SnapshotError> {
+    pub async fn page(&self, query: &SnapshotQuery) -> Result<Page<Snapshot>, RuntimeError> {
         let (items, total) = match &self.shared {
             Some(shared) => shared.store.page(query).await?,
             None => (Vec::new(), 0),
@@ -130,7 +129,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// There is no such snapshot, or the store cannot be read.
-    pub async fn get(&self, id: &str) -> Result<Snapshot, SnapshotError> {
+    pub async fn get(&self, id: &str) -> Result<Snapshot, RuntimeError> {
         Ok(self.find(id).await?.snapshot)
     }
 
@@ -138,7 +137,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// There is no such snapshot, it is still being made, its image is in use, or runtime or store fail.
-    pub async fn delete(&self, id: &str) -> Result<(), SnapshotError> {
+    pub async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
         let Some(shared) = self.shared.clone() else { return Err(not_found(id)) };
         let id = id.to_owned();
         shared.clone().to_the_end(async move { shared.delete(&id).await }).await
@@ -149,7 +148,7 @@ impl Snapshots {
     /// # Errors
     /// The request's extensions mean nothing (they are checked first, http-api.md §6.3), there is no such snapshot, or it
     /// cannot be restored.
-    pub async fn resolve(&self, request: &mut CreateRequest) -> Result<(), SnapshotError> {
+    pub async fn resolve(&self, request: &mut CreateRequest) -> Result<(), RuntimeError> {
         let Some(id) = request.snapshot_id.take() else { return Ok(()) };
         Extensions::from_request(&request.extensions)?;
         let id = id.trim().to_owned();
@@ -171,7 +170,7 @@ impl Snapshots {
         shared.store.close().await;
     }
 
-    async fn find(&self, id: &str) -> Result<Record, SnapshotError> {
+    async fn find(&self, id: &str) -> Result<Record, RuntimeError> {
         match &self.shared {
             Some(shared) => shared.find(id).await,
             None => Err(not_found(id)),
@@ -179,13 +178,14 @@ impl Snapshots {
     }
 
     /// The image of a snapshot that is ready.
-    async fn restorable(&self, id: &str) -> Result<String, SnapshotError> {
+    async fn restorable(&self, id: &str) -> Result<String, RuntimeError> {
         let Record { snapshot, image } = self.find(id).await?;
         if snapshot.status.state != SnapshotState::Ready {
-            return Err(ErrorKind::NotReady.because(format!("Snapshot {id} is not ready for restore.")));
+            let text = format!("Snapshot {id} is not ready for restore.");
+            return Err(RuntimeError::new(Family::Restore, Kind::Conflict, text));
         }
         let text = || format!("Snapshot {id} has no image to restore from.");
-        image.ok_or_else(|| ErrorKind::InvalidRestoreConfig.because(text()))
+        image.ok_or_else(|| RuntimeError::new(Family::Restore, Kind::Invalid, text()))
     }
 }
 
@@ -193,16 +193,15 @@ impl Shared {
     /// Runs `work` to its end even if the caller is dropped; [`Snapshots::shutdown`] waits for it.
     async fn to_the_end<T: Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T, SnapshotError>> + Send + 'static,
-    ) -> Result<T, SnapshotError> {
+        work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
+    ) -> Result<T, RuntimeError> {
         self.tasks.spawn(work.in_current_span()).await.unwrap_or_else(|error| {
             tracing::error!(%error, "work on a snapshot broke off");
-            Err(RuntimeError::new(crate::error::ErrorKind::SnapshotFailed, "The work on the snapshot broke off.")
-                .into())
+            Err(RuntimeError::new(Family::Snapshot, Kind::Failed, "The work on the snapshot broke off."))
         })
     }
 
-    async fn find(&self, id: &str) -> Result<Record, SnapshotError> {
+    async fn find(&self, id: &str) -> Result<Record, RuntimeError> {
         self.store.get(id).await?.ok_or_else(|| not_found(id))
     }
 }
@@ -214,8 +213,8 @@ fn accepted(sandbox_id: String, name: Option<String>) -> Snapshot {
     Snapshot { id: uuid::Uuid::new_v4().to_string(), sandbox_id, name, status, created_at }
 }
 
-fn not_found(id: &str) -> SnapshotError {
-    ErrorKind::NotFound.because(format!("Snapshot {id} not found"))
+fn not_found(id: &str) -> RuntimeError {
+    RuntimeError::new(Family::Snapshot, Kind::NotFound, format!("Snapshot {id} not found"))
 }
 
 impl fmt::Debug for Snapshots {

@@ -11,7 +11,7 @@ use crate::{
     config::{self, Config, Lookup, RuntimeKind},
     dev,
     drain::{self, Drain},
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     keys::KeyRing,
     logs::limits::{StreamLimits, Streams},
     metrics::{Metrics, otlp::Otlp, prometheus::Prometheus},
@@ -109,7 +109,7 @@ pub async fn runtime(
         RuntimeKind::Process => Ok(Arc::new(Process::start(process_options(config, keys))?)),
         // The configuration names it among its fatal gaps, so the program does not come here.
         RuntimeKind::Kubernetes => {
-            Err(RuntimeError::new(ErrorKind::Initialization, "runtime.type 'kubernetes' is not supported yet."))
+            Err(RuntimeError::new(Family::Startup, Kind::Failed, "runtime.type 'kubernetes' is not supported yet."))
         }
     }
 }

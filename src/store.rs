@@ -12,13 +12,14 @@ mod rows;
 mod sqlite;
 mod table;
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use self::{postgres::Postgres, sqlite::Sqlite};
 use crate::{
     config::StoreBackend,
+    error::{Family, Kind, RuntimeError},
     model::snapshot::{Snapshot, SnapshotQuery, SnapshotState, SnapshotStatus},
 };
 
@@ -67,32 +68,41 @@ pub struct Change {
 }
 
 /// The store could not be used. Its text is for the client: free of secrets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreError(String);
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct StoreError {
+    text: String,
+    source: Option<sqlx::Error>,
+}
 
 impl StoreError {
     fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), source: None }
+    }
+
+    /// The same of the store that the configuration names by `key`.
+    fn not_opened(self, key: &str) -> Self {
+        Self { text: format!("Cannot open the snapshot store {key}: {}", self.text), ..self }
     }
 }
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for StoreError {}
 
 impl From<sqlx::Error> for StoreError {
     /// The database's own words, without sqlx's frame around them.
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::Database(error) => Self::new(error.message()),
-            sqlx::Error::Io(error) => Self::new(error.to_string()),
-            sqlx::Error::PoolTimedOut => Self::new("the database gave no connection in time"),
-            other => Self::new(other.to_string()),
-        }
+        let text = match &error {
+            sqlx::Error::Database(error) => return Self::new(error.message()),
+            sqlx::Error::PoolTimedOut => return Self::new("the database gave no connection in time"),
+            sqlx::Error::Io(error) => error.to_string(),
+            other => other.to_string(),
+        };
+        Self { text, source: Some(error) }
+    }
+}
+
+impl From<StoreError> for RuntimeError {
+    fn from(error: StoreError) -> Self {
+        let text = format!("The snapshot store cannot be used: {error}.");
+        Self::new(Family::SnapshotStore, Kind::Unavailable, text).caused_by(error)
     }
 }
 
@@ -105,15 +115,11 @@ pub async fn open(backend: &StoreBackend) -> Result<Arc<dyn SnapshotStore>, Stor
     match backend {
         StoreBackend::Sqlite { path } => match Sqlite::open(path).await {
             Ok(store) => Ok(Arc::new(store)),
-            Err(StoreError(text)) => {
-                Err(StoreError(format!("Cannot open the snapshot store {} (store.path): {text}", path.display())))
-            }
+            Err(error) => Err(error.not_opened(&format!("{} (store.path)", path.display()))),
         },
         StoreBackend::Postgresql(server) => match Postgres::connect(server).await {
             Ok(store) => Ok(Arc::new(store)),
-            Err(StoreError(text)) => {
-                Err(StoreError(format!("Cannot open the snapshot store (store.postgresql.dsn): {text}")))
-            }
+            Err(error) => Err(error.not_opened("(store.postgresql.dsn)")),
         },
     }
 }

@@ -47,7 +47,7 @@ use std::time::Duration;
 
 use bollard::query_parameters::RemoveImageOptions;
 use opensandbox_gateway::{
-    error::ErrorKind,
+    error::{Family, Kind},
     model::{
         create::{CreateRequest, ImageSource, RegistryAuth},
         sandbox::State,
@@ -95,8 +95,11 @@ async fn a_sandbox_lives_and_goes() {
 
     fixture.docker.delete(&created.id).await.unwrap();
     let gone = fixture.docker.get(&created.id).await.unwrap_err();
-    assert_eq!((gone.kind, gone.message), (ErrorKind::SandboxNotFound, format!("Sandbox {} not found.", created.id)));
-    assert_eq!(fixture.docker.delete(&created.id).await.unwrap_err().kind, ErrorKind::SandboxNotFound);
+    assert_eq!(
+        (gone.key(), gone.message),
+        ((Family::Sandbox, Kind::NotFound), format!("Sandbox {} not found.", created.id))
+    );
+    assert_eq!(fixture.docker.delete(&created.id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
     fixture.docker.shutdown().await;
 }
 
@@ -127,7 +130,7 @@ async fn a_failure_leaves_nothing() {
         let mut request = request(&["sleep", "9"]);
         request.metadata.insert("run".to_owned(), fixture.run.clone());
         let error = fixture.docker.create(request).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::StartFailed);
+        assert_eq!(error.key(), (Family::Creation, Kind::Failed));
         assert!(error.message.starts_with("Failed to create or start container: "), "{error}");
         assert_eq!(fixture.containers_with(&format!("run={}", fixture.run)).await, 0);
     }
@@ -160,7 +163,7 @@ async fn two_deletions_at_once_do_not_fail() {
         let outcomes = [first, second, third];
         assert!(outcomes.iter().any(Result::is_ok), "{outcomes:?}");
         for error in outcomes.into_iter().filter_map(Result::err) {
-            assert_eq!(error.kind, ErrorKind::SandboxNotFound, "{error}");
+            assert_eq!(error.key(), (Family::Sandbox, Kind::NotFound), "{error}");
         }
     }
 }
@@ -199,7 +202,7 @@ async fn a_failed_pull_tells_no_secret() {
     let auth = Some(RegistryAuth { username: "localhost".to_owned(), password: "connection".to_owned() });
     let source = ImageSource { uri: "localhost:1/no/such:1".to_owned(), auth };
     let error = fixture.docker.create(CreateRequest { image: Some(source), ..request(&["x"]) }).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::ImagePullFailed);
+    assert_eq!(error.key(), (Family::Image, Kind::Failed));
     let (start, cause) = error.message.split_at("Failed to pull image localhost:1/no/such:1: ".len());
     assert_eq!(start, "Failed to pull image localhost:1/no/such:1: ");
     assert!(!cause.contains("localhost") && !cause.contains("connection"), "{cause}");
@@ -280,8 +283,8 @@ async fn no_id_reaches_the_engine_s_paths() {
     let fixture = Fixture::start_behind_proxy().await;
     let long = "x".repeat(8192);
     for id in ["../../info", "a/b", "", ".", "a\"],\"x\":[\"", "a\r\nX: y", "a?all=1", "%2e%2e", "a#", long.as_str()] {
-        assert_eq!(fixture.docker.get(id).await.unwrap_err().kind, ErrorKind::SandboxNotFound, "{id}");
-        assert_eq!(fixture.docker.delete(id).await.unwrap_err().kind, ErrorKind::SandboxNotFound, "{id}");
+        assert_eq!(fixture.docker.get(id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound), "{id}");
+        assert_eq!(fixture.docker.delete(id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound), "{id}");
     }
     let proxy = fixture.proxy.as_ref().unwrap();
     assert_eq!(proxy.count("DELETE", ""), 0);
@@ -293,7 +296,7 @@ async fn a_missing_network_is_refused_by_its_own_name() {
     let fixture = Fixture::start_with(DockerOptions { network_mode: "No-Such-Net".to_owned(), ..options() }).await;
     let error = fixture.docker.create(request(&["x"])).await.unwrap_err();
     let text = "Docker network 'No-Such-Net' does not exist. Create it first with 'docker network create <name>'.";
-    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::InvalidParameter, text));
+    assert_eq!((error.key(), error.message.as_str()), ((Family::Parameter, Kind::Invalid), text));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -369,7 +372,7 @@ async fn the_secure_runtime_is_the_engine_s_or_there_is_none() {
 
     let runsc = DockerOptions { secure_runtime: Some("runsc".to_owned()), ..options() };
     let error = Docker::connect(Endpoint::Unix(fixture::socket()), runsc).await.err().unwrap();
-    assert_eq!(error.kind, ErrorKind::RuntimeUnavailable);
+    assert_eq!(error.key(), (Family::Startup, Kind::Unsupported));
     let start = "Configured Docker runtime 'runsc' is not available. Available runtimes: ";
     assert!(error.message.starts_with(start) && error.message.contains("runc"), "{error}");
 }
@@ -378,7 +381,7 @@ async fn the_secure_runtime_is_the_engine_s_or_there_is_none() {
 async fn without_an_engine_there_is_no_runtime() {
     let endpoint = Endpoint::Unix("/nowhere/docker.sock".into());
     let error = Docker::connect(endpoint, options()).await.err().unwrap();
-    assert_eq!(error.kind, ErrorKind::Initialization);
+    assert_eq!(error.key(), (Family::Startup, Kind::Failed));
     assert!(error.message.starts_with("Failed to initialize Docker service: "), "{error}");
     assert!(error.message.contains("(current DOCKER_HOST='"), "{error}");
 }

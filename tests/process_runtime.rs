@@ -13,7 +13,7 @@ use std::{
 };
 
 use opensandbox_gateway::{
-    error::ErrorKind,
+    error::{Family, Kind},
     logs::{LogQuery, LogSource},
     model::{
         create::{CreateRequest, ImageSource},
@@ -142,7 +142,7 @@ async fn a_sandbox_is_shown_as_it_was_asked_for() {
     assert_eq!(shown.image.as_ref().unwrap().uri, "any:1");
     assert_eq!((&shown.metadata, shown.expires_at), (&created.metadata, created.expires_at));
     assert_eq!(fixture.process.list().await.unwrap(), [shown]);
-    assert_eq!(fixture.process.get("nobody").await.unwrap_err().kind, ErrorKind::SandboxNotFound);
+    assert_eq!(fixture.process.get("nobody").await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
 }
 
 #[tokio::test]
@@ -279,7 +279,7 @@ async fn a_removed_sandboxs_followers_end() {
     for pid in pids.lines() {
         assert_dead(pid).await;
     }
-    assert_eq!(fixture.process.delete(&id).await.unwrap_err().kind, ErrorKind::SandboxNotFound);
+    assert_eq!(fixture.process.delete(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
     assert!(fixture.process.list().await.unwrap().is_empty());
 }
 
@@ -333,7 +333,7 @@ async fn shutdown_leaves_nothing() {
     }
     assert_eq!(fixture.files(), 0);
     let refused = fixture.process.create(request(&["true"])).await.unwrap_err();
-    assert_eq!(refused.kind, ErrorKind::StartFailed);
+    assert_eq!(refused.key(), (Family::Creation, Kind::Failed));
 }
 
 #[tokio::test]
@@ -375,16 +375,16 @@ async fn a_paused_sandbox_stands_still_and_goes_on() {
     fixture.process.pause(&id).await.unwrap();
     let status = fixture.process.get(&id).await.unwrap().status;
     assert_eq!((status.state, status.reason), (State::Paused, Some("CONTAINER_PAUSED")));
-    assert_eq!(fixture.process.pause(&id).await.unwrap_err().kind, ErrorKind::NotRunning);
+    assert_eq!(fixture.process.pause(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::Conflict));
     // What was on its way when it was stopped may still come.
     let quiet = async { while tokio::time::timeout(Duration::from_millis(300), next(&mut source)).await.is_ok() {} };
     tokio::time::timeout(Duration::from_secs(10), quiet).await.expect("a stopped process prints nothing");
     fixture.process.resume(&id).await.unwrap();
     read_until(&mut source, "x\n").await;
-    assert_eq!(fixture.process.resume(&id).await.unwrap_err().kind, ErrorKind::NotPaused);
+    assert_eq!(fixture.process.resume(&id).await.unwrap_err().key(), (Family::Resume, Kind::Conflict));
     fixture.process.pause(&id).await.unwrap();
     fixture.process.delete(&id).await.unwrap();
-    assert_eq!(fixture.process.pause(&id).await.unwrap_err().kind, ErrorKind::SandboxNotFound);
+    assert_eq!(fixture.process.pause(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
 }
 
 /// Whoever comes last, a sandbox's own processes and its execd are both paused, or neither.
@@ -412,9 +412,9 @@ async fn pauses_and_resumptions_at_once_leave_nothing_half_paused() {
 async fn what_has_ended_is_neither_paused_nor_reached() {
     let fixture = Fixture::new();
     let id = fixture.ended("exit 3").await;
-    assert_eq!(fixture.process.pause(&id).await.unwrap_err().kind, ErrorKind::NotRunning);
-    assert_eq!(fixture.process.resume(&id).await.unwrap_err().kind, ErrorKind::NotPaused);
-    assert_eq!(fixture.process.backend(&id, 80).await.unwrap_err().kind, ErrorKind::NotRunning);
+    assert_eq!(fixture.process.pause(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::Conflict));
+    assert_eq!(fixture.process.resume(&id).await.unwrap_err().key(), (Family::Resume, Kind::Conflict));
+    assert_eq!(fixture.process.backend(&id, 80).await.unwrap_err().key(), (Family::Sandbox, Kind::Conflict));
     assert_eq!(fixture.process.endpoint(&id, 80, None).await.unwrap().endpoint, "127.0.0.1:80");
 }
 
@@ -428,7 +428,7 @@ async fn a_renewal_moves_the_end_in_both_directions() {
     assert_eq!(fixture.process.renew(&id, later).await.unwrap(), later);
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!(fixture.process.get(&id).await.unwrap().expires_at, Some(later));
-    assert_eq!(fixture.process.renew(&id, in_millis(-1)).await.unwrap_err().kind, ErrorKind::ExpirationInPast);
+    assert_eq!(fixture.process.renew(&id, in_millis(-1)).await.unwrap_err().key(), (Family::Expiry, Kind::Invalid));
     let began = Instant::now();
     fixture.process.renew(&id, in_millis(300)).await.unwrap();
     while fixture.process.get(&id).await.is_ok() {
@@ -436,7 +436,7 @@ async fn a_renewal_moves_the_end_in_both_directions() {
     }
     assert!(began.elapsed() > Duration::from_millis(290) && began.elapsed() < Duration::from_secs(3));
     let manual = fixture.shell("sleep 100").await;
-    assert_eq!(fixture.process.renew(&manual, later).await.unwrap_err().kind, ErrorKind::NoExpiration);
+    assert_eq!(fixture.process.renew(&manual, later).await.unwrap_err().key(), (Family::Expiry, Kind::Conflict));
     assert_eq!(fixture.process.renew_on_access(&manual).await.unwrap(), None);
 }
 
@@ -467,5 +467,5 @@ async fn patches_of_one_process_at_once_lose_nothing() {
     }
     assert_eq!(fixture.process.get(&id).await.unwrap().metadata.len(), 50);
     let bad = BTreeMap::from([("a b".to_owned(), Some("x".to_owned()))]);
-    assert_eq!(fixture.process.patch_metadata(&id, bad).await.unwrap_err().kind, ErrorKind::InvalidMetadata);
+    assert_eq!(fixture.process.patch_metadata(&id, bad).await.unwrap_err().key(), (Family::Metadata, Kind::Invalid));
 }

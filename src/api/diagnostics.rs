@@ -30,7 +30,7 @@ use super::{Api, Caller, logs, payload};
 use crate::{
     body::Body,
     client::ClientWatch,
-    error::{ErrorKind, RuntimeError},
+    error::{self, Family, RuntimeError},
     keys::KeyName,
     logs::{LogError, LogQuery, LogSource, body::LogBody, framed::Framed},
     metrics::streams::StreamInfo,
@@ -199,32 +199,29 @@ async fn described(id: String, scope: &'static str, tail: Tail) -> Response<Body
 }
 
 async fn open(api: &Api, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
-    api.runtime.open_logs(id, query).await.map_err(|error| match error.kind {
-        ErrorKind::LogDriverUnreadable
-        | ErrorKind::LogSandboxRemoving
-        | ErrorKind::LogEngineUnavailable
-        | ErrorKind::LogQueryFailed => unreadable(id, &error.message),
-        ErrorKind::LogEngineTimedOut => {
-            RuntimeError { kind: ErrorKind::QueryTimedOut, ..unreadable(id, &error.message) }
-        }
-        _ => error,
-    })
+    let opened = api.runtime.open_logs(id, query).await;
+    opened.map_err(|error| if error.family == Family::Logs { unreadable(id, error) } else { error })
 }
 
 async fn next(id: &str, source: &mut Pin<Box<dyn LogSource>>) -> Result<Option<Bytes>, RuntimeError> {
     let polled = poll_fn(|cx| source.as_mut().poll_chunk(cx)).await;
     polled.transpose().map_err(|error| {
         let is_late = matches!(&error, LogError::Disconnected(cause) if cause.kind() == io::ErrorKind::TimedOut);
-        let kind = if is_late { ErrorKind::QueryTimedOut } else { ErrorKind::QueryFailed };
-        RuntimeError { kind, ..unreadable(id, &error.to_string()) }
+        let kind = if is_late { error::Kind::TimedOut } else { error::Kind::Failed };
+        unreadable(id, RuntimeError::new(Family::Logs, kind, error.to_string()).caused_by(error))
     })
 }
 
 /// The existing server has one code for every log that cannot be read (logs.md §2.4).
-fn unreadable(id: &str, why: &str) -> RuntimeError {
+fn unreadable(id: &str, mut error: RuntimeError) -> RuntimeError {
     let start = format!("Failed to read logs for sandbox {id}: ");
-    let message = if why.starts_with(&start) { why.to_owned() } else { start + why };
-    RuntimeError::new(ErrorKind::QueryFailed, message)
+    if !error.message.starts_with(&start) {
+        error.message = start + &error.message;
+    }
+    if error.kind != error::Kind::TimedOut {
+        error.kind = error::Kind::Failed;
+    }
+    error.within(Family::Query)
 }
 
 /// What `work` gives, unless its client leaves before: then it is dropped, and with it the engine's connection.

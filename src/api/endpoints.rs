@@ -2,14 +2,14 @@
 
 use super::extract::Query;
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     host,
     model::{
         endpoint::{Endpoint, read_port},
         read,
         violation::{Invalid, Report},
     },
-    problem::failure::Failure,
+    problem::ApiError,
     router::PortOf,
     runtime::Runtime,
 };
@@ -43,7 +43,7 @@ pub async fn get(
     query: &str,
     public: Option<&PublicAddress>,
     host: Option<&str>,
-) -> Result<Endpoint, Failure> {
+) -> Result<Endpoint, ApiError> {
     let wanted = read_query(&of.port, &Query::parse(query))?;
     if wanted.through_server && wanted.expires.is_some() {
         return Err(invalid(
@@ -103,8 +103,8 @@ fn read_query(port: &str, query: &Query<'_>) -> Result<EndpointQuery, Invalid> {
     }
 }
 
-fn invalid(text: &str) -> Failure {
-    RuntimeError::new(ErrorKind::InvalidParameter, text).into()
+fn invalid(text: &str) -> ApiError {
+    RuntimeError::new(Family::Parameter, Kind::Invalid, text).into()
 }
 
 #[cfg(test)]

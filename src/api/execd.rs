@@ -20,10 +20,8 @@ use crate::{
     body::Body,
     client::ClientWatch,
     drain,
-    execd::{
-        self, Execd,
-        error::{ErrorKind, ExecdError},
-    },
+    error::{Family, Kind, RuntimeError},
+    execd::{self, Execd, error},
     problem::ApiError,
     response,
 };
@@ -110,8 +108,8 @@ pub async fn answer(
         Place::Directories if is(Method::DELETE) => files::remove(&context, &head, Execd::remove_directory).await,
         Place::Directories => files::set_attributes(&context, body, Execd::make_directory).await,
         Place::DirectoriesList => files::list(&context, &head).await,
-        Place::Code => Err(ExecdError::not_supported(NO_KERNEL).into()),
-        Place::Isolated => Err(ExecdError::not_supported(NO_ISOLATION).into()),
+        Place::Code => Err(error::not_supported(NO_KERNEL).into()),
+        Place::Isolated => Err(error::not_supported(NO_ISOLATION).into()),
         Place::IsolationCapabilities => Ok(files::capabilities(NO_ISOLATION)),
     }
 }
@@ -192,10 +190,10 @@ pub fn presented(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// Everything is done as the gateway's user: another identity is refused before it is taken for granted.
-fn check_identity(identity: Option<(u32, u32)>) -> Result<(), ExecdError> {
+fn check_identity(identity: Option<(u32, u32)>) -> Result<(), RuntimeError> {
     let own = Execd::identity();
     match identity {
-        Some(wanted) if wanted != own => Err(ExecdError::not_supported(format!(
+        Some(wanted) if wanted != own => Err(error::not_supported(format!(
             "The process runtime does everything as its own user: uid {}, gid {}.",
             own.0, own.1
         ))),
@@ -206,11 +204,13 @@ fn check_identity(identity: Option<(u32, u32)>) -> Result<(), ExecdError> {
 /// Does what blocks, on a thread that serves no connections. It goes on to its end also when the client leaves.
 async fn blocking<T: Send + 'static>(
     context: &Context,
-    work: impl FnOnce(&Arc<Execd>) -> Result<T, ExecdError> + Send + 'static,
-) -> Result<T, ExecdError> {
+    work: impl FnOnce(&Arc<Execd>) -> Result<T, RuntimeError> + Send + 'static,
+) -> Result<T, RuntimeError> {
     let execd = Arc::clone(&context.execd);
     let done = tokio::task::spawn_blocking(move || work(&execd)).await;
-    done.unwrap_or_else(|error| Err(ExecdError::new(ErrorKind::Failed, format!("The work broke off: {error}."))))
+    done.unwrap_or_else(|error| {
+        Err(RuntimeError::new(Family::Execd, Kind::Failed, format!("The work broke off: {error}.")))
+    })
 }
 
 /// Reads a JSON body.
@@ -218,9 +218,9 @@ async fn json<T: DeserializeOwned>(body: Incoming) -> Result<T, ApiError> {
     Ok(parsed(&payload::read(body).await?)?)
 }
 
-fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, ExecdError> {
+fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, RuntimeError> {
     serde_json::from_slice(body)
-        .map_err(|error| ExecdError::invalid(format!("The request's body is not as it must be: {error}.")))
+        .map_err(|error| error::invalid(format!("The request's body is not as it must be: {error}.")))
 }
 
 fn query(head: &Parts) -> &str {

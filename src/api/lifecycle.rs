@@ -11,7 +11,7 @@ use crate::{
         timestamp::Timestamp,
         violation::{Invalid, Report},
     },
-    problem::failure::Failure,
+    problem::ApiError,
     runtime::Runtime,
 };
 
@@ -32,7 +32,7 @@ pub async fn renew(
     id: &str,
     content_type: Option<&str>,
     body: &[u8],
-) -> Result<Renewed, Failure> {
+) -> Result<Renewed, ApiError> {
     let read = |content_type: Option<&str>, body: &[u8]| read_time(&extract::json_body(content_type, body)?);
     let time = payload::parsed(content_type, body, read).await?;
     Ok(Renewed { expires_at: runtime.renew(id, time).await? })

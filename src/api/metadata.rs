@@ -9,7 +9,7 @@ use crate::{
         sandbox::Sandbox,
         violation::{Invalid, Report},
     },
-    problem::failure::Failure,
+    problem::ApiError,
     runtime::Runtime,
 };
 
@@ -23,7 +23,7 @@ pub async fn patch(
     id: &str,
     content_type: Option<&str>,
     body: &[u8],
-) -> Result<Sandbox, Failure> {
+) -> Result<Sandbox, ApiError> {
     let read = |content_type: Option<&str>, body: &[u8]| read_patch(&extract::json_map(content_type, body)?);
     let patch = payload::parsed(content_type, body, read).await?;
     Ok(runtime.patch_metadata(id, patch.into_iter().collect()).await?)

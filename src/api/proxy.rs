@@ -7,12 +7,12 @@ use super::{Api, Caller, endpoints::PublicAddress, execd};
 use crate::{
     body::Body,
     client::ClientWatch,
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     model::{
         endpoint::{Backend, check_port, read_port},
         violation::Report,
     },
-    problem::{ApiError, failure::Failure},
+    problem::ApiError,
     proxy::{
         Forward,
         answer::fields::Public,
@@ -54,7 +54,7 @@ pub async fn forward(
 /// # Errors
 ///
 /// It is no number (422), or none that a port has (400).
-fn read_path_port(port: &str) -> Result<u16, Failure> {
+fn read_path_port(port: &str) -> Result<u16, ApiError> {
     if port.len() <= 5
         && let Ok(port @ 1..) = port.parse()
     {
@@ -69,10 +69,9 @@ fn read_path_port(port: &str) -> Result<u16, Failure> {
 
 /// The engine's own words are not for who has no key: they name its address and what it runs.
 fn without_engine(error: RuntimeError) -> ApiError {
-    let is_engine_s =
-        matches!(error.kind, ErrorKind::QueryFailed | ErrorKind::Initialization | ErrorKind::RuntimeUnavailable);
+    let is_engine_s = matches!(error.key(), (Family::Query, Kind::Unavailable) | (Family::Startup, _));
     let error = ApiError::from(error);
-    if is_engine_s { error.with_internal("The sandbox could not be looked up.") } else { error }
+    if is_engine_s { error.with_message("The sandbox could not be looked up.") } else { error }
 }
 
 /// Answers what is for an execd that is this program's own.

@@ -7,13 +7,14 @@ use super::{
     payload,
 };
 use crate::{
+    error::{Family, Kind, RuntimeError},
     model::{
         create::CreateRequest,
         page::{ListQuery, Page},
         sandbox::{CreatedSandbox, Sandbox},
         violation::{Invalid, Report},
     },
-    problem::failure::Failure,
+    problem::ApiError,
     runtime::Runtime,
     snapshots::Snapshots,
 };
@@ -28,7 +29,7 @@ pub async fn create(
     snapshots: &Snapshots,
     content_type: Option<&str>,
     body: &[u8],
-) -> Result<CreatedSandbox, Failure> {
+) -> Result<CreatedSandbox, ApiError> {
     let mut request = payload::parsed(content_type, body, read).await?;
     snapshots.resolve(&mut request).await?;
     Ok(runtime.create(request).await?)
@@ -42,7 +43,7 @@ fn read(content_type: Option<&str>, body: &[u8]) -> Result<CreateRequest, Invali
 ///
 /// # Errors
 /// A query that breaks a rule, or the runtime's failure.
-pub async fn list(runtime: &dyn Runtime, query: &str) -> Result<Page<Sandbox>, Failure> {
+pub async fn list(runtime: &dyn Runtime, query: &str) -> Result<Page<Sandbox>, ApiError> {
     let query = list_query(&Query::parse(query))?;
     Ok(query.page_of(runtime.list().await?))
 }
@@ -51,7 +52,7 @@ pub async fn list(runtime: &dyn Runtime, query: &str) -> Result<Page<Sandbox>, F
 ///
 /// # Errors
 /// The runtime's, above all that there is no such sandbox.
-pub async fn get(runtime: &dyn Runtime, id: &str) -> Result<Sandbox, Failure> {
+pub async fn get(runtime: &dyn Runtime, id: &str) -> Result<Sandbox, ApiError> {
     Ok(runtime.get(id).await?)
 }
 
@@ -59,12 +60,12 @@ pub async fn get(runtime: &dyn Runtime, id: &str) -> Result<Sandbox, Failure> {
 ///
 /// # Errors
 /// The runtime's, above all that there is no such sandbox.
-pub async fn delete(runtime: &dyn Runtime, id: &str) -> Result<(), Failure> {
+pub async fn delete(runtime: &dyn Runtime, id: &str) -> Result<(), ApiError> {
     Ok(runtime.delete(id).await?)
 }
 
 /// The form is checked before the metadata, so a 422 goes before a 400.
-fn list_query(query: &Query<'_>) -> Result<ListQuery, Failure> {
+fn list_query(query: &Query<'_>) -> Result<ListQuery, ApiError> {
     let mut report = Report::new("query");
     let page = query.page(&mut report);
     let page = report.finish(page)?;
@@ -76,13 +77,13 @@ fn list_query(query: &Query<'_>) -> Result<ListQuery, Failure> {
 }
 
 /// The parameter's value is itself a form: `k=v&k2=v2`. Every part needs its `=`; the last of one key counts.
-fn metadata(form: &str) -> Result<BTreeMap<String, String>, Failure> {
+fn metadata(form: &str) -> Result<BTreeMap<String, String>, ApiError> {
     if form.is_empty() {
         return Ok(BTreeMap::new());
     }
     if let Some(part) = form.split('&').find(|part| !part.contains('=')) {
         let message = format!("Invalid metadata format: bad query field: '{part}'");
-        return Err(Failure::BadRequest { code: "INVALID_METADATA_FORMAT", message });
+        return Err(RuntimeError::new(Family::MetadataFilter, Kind::Invalid, message).into());
     }
     Ok(form_urlencoded::parse(form.as_bytes()).into_owned().collect())
 }

@@ -14,7 +14,7 @@ use crate::{
         snapshot::{NewSnapshot, Snapshot, SnapshotQuery},
         violation::{Invalid, Report},
     },
-    problem::{ApiError, failure::Failure},
+    problem::ApiError,
     response,
     snapshots::Snapshots,
 };
@@ -27,7 +27,7 @@ pub async fn create(snapshots: &Snapshots, sandbox: &str, req: Request<Incoming>
     let (head, body) = req.into_parts();
     let body = payload::read(body).await?;
     let new = payload::parsed(extract::content_type(&head.headers), &body, new_snapshot).await?;
-    let snapshot = snapshots.create(sandbox, new.name).await.map_err(Failure::from)?;
+    let snapshot = snapshots.create(sandbox, new.name).await?;
     let mut res = response::json(StatusCode::ACCEPTED, &snapshot);
     // A UUID, which is visible ASCII.
     if let Ok(location) = HeaderValue::try_from(format!("/v1/snapshots/{}", snapshot.id)) {
@@ -40,7 +40,7 @@ pub async fn create(snapshots: &Snapshots, sandbox: &str, req: Request<Incoming>
 ///
 /// # Errors
 /// A query that breaks a rule, or the store's failure.
-pub async fn list(snapshots: &Snapshots, query: &str) -> Result<Page<Snapshot>, Failure> {
+pub async fn list(snapshots: &Snapshots, query: &str) -> Result<Page<Snapshot>, ApiError> {
     Ok(snapshots.page(&list_query(&Query::parse(query))?).await?)
 }
 

@@ -3,9 +3,10 @@
 
 use std::{ffi::OsStr, path::Path};
 
-use super::error::{ExecdError, shown};
+use super::error::{self, shown};
 use crate::{
     children::environment::{ENVS, Variables},
+    error::RuntimeError,
     regular_file,
 };
 
@@ -31,8 +32,8 @@ pub enum Unreplaced<'t> {
 
 impl Unreplaced<'_> {
     /// The error of a request's `field`.
-    pub fn of(self, field: &str) -> ExecdError {
-        ExecdError::invalid(match self {
+    pub fn of(self, field: &str) -> RuntimeError {
+        error::invalid(match self {
             Self::Unknown(name) => format!("{field}: there is no variable {}.", shown(name)),
             Self::TooLong => format!("{field}: with its variables it is longer than {MAX_TEXT} bytes."),
         })
@@ -43,7 +44,7 @@ impl Unreplaced<'_> {
 ///
 /// # Errors
 /// They are.
-pub fn check(variables: &Variables) -> Result<(), ExecdError> {
+pub fn check(variables: &Variables) -> Result<(), RuntimeError> {
     if length(variables) <= MAX_TEXT { Ok(()) } else { Err(too_long()) }
 }
 
@@ -51,21 +52,21 @@ fn length(variables: &Variables) -> usize {
     variables.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
-fn too_long() -> ExecdError {
+fn too_long() -> RuntimeError {
     let text = format!("The variables (EXECD_ENVS and envs) are longer than {MAX_TEXT} bytes together.");
-    ExecdError::invalid(text)
+    error::invalid(text)
 }
 
 /// Adds the variables of the file that `EXECD_ENVS` names. None is fine: it is made when it is needed.
 ///
 /// # Errors
 /// It is no file, too long, or cannot be read; or the variables become too long.
-pub fn load(variables: &mut Variables) -> Result<(), ExecdError> {
+pub fn load(variables: &mut Variables) -> Result<(), RuntimeError> {
     let Some(path) = variables.get(OsStr::new(ENVS)).map(|path| Path::new(path).to_owned()) else { return Ok(()) };
     let text = match regular_file::read(&path, MAX_FILE) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(ExecdError::io("read for variables (EXECD_ENVS)", &path, &error)),
+        Err(error) => return Err(error::io("read for variables (EXECD_ENVS)", &path, error)),
     };
     let length = length(variables);
     let mut reader = Reader { rest: &text, variables, length, work: 0 };
@@ -86,7 +87,7 @@ struct Reader<'t> {
 
 impl Reader<'_> {
     /// Reads one line, or more if its value goes on; false at the end.
-    fn entry(&mut self) -> Result<bool, ExecdError> {
+    fn entry(&mut self) -> Result<bool, RuntimeError> {
         self.rest = self.rest.trim_start();
         if self.rest.is_empty() {
             return Ok(false);
@@ -117,11 +118,11 @@ impl Reader<'_> {
     }
 
     /// Replaces names; one that is unknown by nothing.
-    fn replaced(&mut self, text: &str) -> Result<String, ExecdError> {
+    fn replaced(&mut self, text: &str) -> Result<String, RuntimeError> {
         let text = replaced(text, self.variables, Some("")).map_err(|_| too_long())?;
         self.work += text.len();
         match self.work > MAX_WORK {
-            true => Err(ExecdError::invalid(format!(
+            true => Err(error::invalid(format!(
                 "The values of EXECD_ENVS are longer than {MAX_WORK} bytes together once names are replaced."
             ))),
             false => Ok(text),
@@ -129,7 +130,7 @@ impl Reader<'_> {
     }
 
     /// A value with escapes, and its length with the quotes; None if it has no end.
-    fn double_quoted(&mut self, text: &str) -> Result<Option<(String, usize)>, ExecdError> {
+    fn double_quoted(&mut self, text: &str) -> Result<Option<(String, usize)>, RuntimeError> {
         let (mut value, mut plain) = (String::new(), String::new());
         let mut characters = text.char_indices().skip(1);
         while let Some((at, character)) = characters.next() {
@@ -311,7 +312,7 @@ mod tests {
         for (begin, line) in [("A=a\n", "A=$A$A\n"), ("A=a\n", "A=\"$A\\\\$A\"\n")] {
             fs::write(&path, format!("{begin}{}", line.repeat(64))).unwrap();
             let refused = load(&mut Variables::from([(ENVS.into(), path.clone().into())])).unwrap_err();
-            assert_eq!(refused, too_long());
+            assert_eq!(refused.message, too_long().message);
             fs::write(&path, format!("{begin}{}", line.repeat(18))).unwrap();
             load(&mut Variables::from([(ENVS.into(), path.clone().into())])).unwrap();
         }

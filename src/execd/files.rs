@@ -10,17 +10,18 @@ pub mod write;
 
 use std::path::PathBuf;
 
-use super::{Execd, error::ExecdError};
+use super::{Execd, error};
+use crate::error::RuntimeError;
 
 impl Execd {
     /// The path that a client means.
     ///
     /// # Errors
     /// It is blank, or holds a NUL.
-    pub fn path(&self, path: &str) -> Result<PathBuf, ExecdError> {
+    pub fn path(&self, path: &str) -> Result<PathBuf, RuntimeError> {
         match path {
-            _ if path.trim().is_empty() => Err(ExecdError::invalid("A path must not be blank.")),
-            _ if path.contains('\0') => Err(ExecdError::invalid("A path must not hold a NUL.")),
+            _ if path.trim().is_empty() => Err(error::invalid("A path must not be blank.")),
+            _ if path.contains('\0') => Err(error::invalid("A path must not hold a NUL.")),
             // An absolute one stays as it is, but for what means nothing: `.` and doubled slashes.
             _ => Ok(self.environment.work.join(path).components().collect()),
         }

@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Execd, MAX_SESSIONS, State,
     command::{Order, Program, Started},
-    error::{ErrorKind, ExecdError},
+    error,
 };
+use crate::error::{Family, Kind, RuntimeError};
 
 /// A session.
 #[derive(Debug)]
@@ -46,13 +47,13 @@ impl Execd {
     ///
     /// # Errors
     /// There is no such directory, or there are too many sessions.
-    pub fn create_session(&self, cwd: Option<&str>) -> Result<String, ExecdError> {
+    pub fn create_session(&self, cwd: Option<&str>) -> Result<String, RuntimeError> {
         let begin = self.directory(cwd, &self.variables(&[])?)?;
         let id = uuid::Uuid::new_v4().simple().to_string();
         let directory = self.sessions.join(&id);
         // Not under the lock, which everyone who asks for the sandbox takes: a disk may be slow.
         self.check_room_for_session(&self.state())?;
-        fs::create_dir(&directory).map_err(|error| ExecdError::io("made for the session", &directory, &error))?;
+        fs::create_dir(&directory).map_err(|error| error::io("made for the session", &directory, error))?;
         let session = Session { directory, begin, lock: Arc::default(), deleted: CancellationToken::new() };
         let mut state = self.state();
         if let Err(refused) = self.check_room_for_session(&state) {
@@ -64,11 +65,11 @@ impl Execd {
         Ok(id)
     }
 
-    fn check_room_for_session(&self, state: &State) -> Result<(), ExecdError> {
+    fn check_room_for_session(&self, state: &State) -> Result<(), RuntimeError> {
         self.check_running(state)?;
         if state.sessions.len() >= MAX_SESSIONS {
             let text = format!("There are {MAX_SESSIONS} sessions, as many as a sandbox may have: delete one.");
-            return Err(ExecdError::new(ErrorKind::TooMany, text));
+            return Err(RuntimeError::new(Family::Execd, Kind::Overloaded, text));
         }
         Ok(())
     }
@@ -77,12 +78,17 @@ impl Execd {
     ///
     /// # Errors
     /// There is no such session (any more), or the line cannot be run.
-    pub async fn run_in_session(self: &Arc<Self>, id: &str, line: String, order: Order) -> Result<Started, ExecdError> {
+    pub async fn run_in_session(
+        self: &Arc<Self>,
+        id: &str,
+        line: String,
+        order: Order,
+    ) -> Result<Started, RuntimeError> {
         let session = self.session(id)?;
         let lock = tokio::select! {
             lock = Arc::clone(&session.lock).lock_owned() => lock,
             () = session.deleted.cancelled() => return Err(no_session(id)),
-            () = self.ended.cancelled() => return Err(ExecdError::not_running("The sandbox is not running.")),
+            () = self.ended.cancelled() => return Err(error::not_running("The sandbox is not running.")),
         };
         let program = Program::InSession { line, state: session.directory.join("state"), begin: session.begin.clone() };
         self.start_locked(Order { program, ..order }, Some((lock, session.deleted.clone()))).await
@@ -92,7 +98,7 @@ impl Execd {
     ///
     /// # Errors
     /// There is no such session.
-    pub async fn delete_session(&self, id: &str) -> Result<(), ExecdError> {
+    pub async fn delete_session(&self, id: &str) -> Result<(), RuntimeError> {
         let session = self.state().sessions.remove(id).ok_or_else(|| no_session(id))?;
         session.deleted.cancel();
         let lock: OwnedMutexGuard<()> = Arc::clone(&session.lock).lock_owned().await;
@@ -100,16 +106,16 @@ impl Execd {
             let _lock = lock;
             session.remove();
         });
-        removed.await.map_err(|error| ExecdError::new(ErrorKind::Failed, format!("The session: {error}.")))
+        removed.await.map_err(|error| RuntimeError::new(Family::Execd, Kind::Failed, format!("The session: {error}.")))
     }
 
-    fn session(&self, id: &str) -> Result<Arc<Session>, ExecdError> {
+    fn session(&self, id: &str) -> Result<Arc<Session>, RuntimeError> {
         self.state().sessions.get(id).cloned().ok_or_else(|| no_session(id))
     }
 }
 
-fn no_session(id: &str) -> ExecdError {
-    ExecdError::not_found(format!("There is no session {id:?}."))
+fn no_session(id: &str) -> RuntimeError {
+    error::not_found(format!("There is no session {id:?}."))
 }
 
 /// A script that runs a line as the session's shell would. `to` is a directory for this line alone.

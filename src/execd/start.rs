@@ -20,13 +20,16 @@ use super::{
     Execd, MAX_RUNNING,
     command::{Command, Finished, Held, Order, Place, Program, Started},
     envs,
-    error::{ErrorKind, ExecdError, shown},
+    error::{self, shown},
     pump, session,
 };
-use crate::children::{
-    environment::Variables,
-    leader::{Leader, is_shortage},
-    notes::Note,
+use crate::{
+    children::{
+        environment::Variables,
+        leader::{Leader, is_shortage},
+        notes::Note,
+    },
+    error::{Family, Kind, RuntimeError},
 };
 
 /// What a shell gives for a program that there is not, and for one that cannot be run.
@@ -54,7 +57,7 @@ impl Execd {
     ///
     /// # Errors
     /// The order cannot be run, there are too many commands, or the machine has no process left.
-    pub async fn start(self: &Arc<Self>, order: Order) -> Result<Started, ExecdError> {
+    pub async fn start(self: &Arc<Self>, order: Order) -> Result<Started, RuntimeError> {
         self.start_locked(order, None).await
     }
 
@@ -62,13 +65,13 @@ impl Execd {
         self: &Arc<Self>,
         order: Order,
         session: Option<SessionLock>,
-    ) -> Result<Started, ExecdError> {
+    ) -> Result<Started, RuntimeError> {
         let too_many = || {
             let text = format!(
                 "{MAX_RUNNING} commands run in the sandbox, or left processes behind: as many as may. Interrupt one \
                  (DELETE /command?id=…)."
             );
-            ExecdError::new(ErrorKind::TooMany, text)
+            RuntimeError::new(Family::Execd, Kind::Overloaded, text)
         };
         // One that has just exited is about to make room.
         let permits =
@@ -88,7 +91,7 @@ impl Execd {
         order: Order,
         Needed { permit, place, start }: Needed,
         session: Option<SessionLock>,
-    ) -> Result<Started, ExecdError> {
+    ) -> Result<Started, RuntimeError> {
         let variables = self.variables(&order.envs)?;
         let content = content(&order.program);
         let mut spawn = self.spawn(&order, &variables)?;
@@ -115,7 +118,7 @@ impl Execd {
         // on, who pauses or ends the sandbox finds it.
         if self.ended.is_cancelled() {
             drop(state);
-            return Err(ExecdError::not_running("The sandbox is not running."));
+            return Err(error::not_running("The sandbox is not running."));
         }
         command.group.set(leader.group());
         if state.is_paused {
@@ -152,13 +155,13 @@ impl Execd {
     }
 
     /// The variables of a command: the sandbox's, those of its file, and the request's.
-    pub(super) fn variables(&self, envs: &[(String, String)]) -> Result<Variables, ExecdError> {
+    pub(super) fn variables(&self, envs: &[(String, String)]) -> Result<Variables, RuntimeError> {
         let mut variables = self.environment.variables();
         envs::load(&mut variables)?;
         for (name, value) in envs {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
                 let text = "envs: a name must be neither empty nor hold '=', and neither name nor value a NUL.";
-                return Err(ExecdError::invalid(text));
+                return Err(error::invalid(text));
             }
             variables.insert(name.into(), value.into());
         }
@@ -167,7 +170,7 @@ impl Execd {
     }
 
     /// A directory to run something in; the sandbox's own without one.
-    pub(super) fn directory(&self, cwd: Option<&str>, variables: &Variables) -> Result<PathBuf, ExecdError> {
+    pub(super) fn directory(&self, cwd: Option<&str>, variables: &Variables) -> Result<PathBuf, RuntimeError> {
         let Some(cwd) = cwd.filter(|cwd| !cwd.is_empty()) else { return Ok(self.environment.work.clone()) };
         let text = envs::replaced(cwd, variables, None).map_err(|error| error.of("cwd"))?;
         let home = || variables.get(OsStr::new("HOME")).map_or_else(|| self.environment.work.clone(), PathBuf::from);
@@ -179,19 +182,18 @@ impl Execd {
         let path = self.environment.work.join(path);
         match path.metadata() {
             Ok(metadata) if metadata.is_dir() => Ok(path),
-            Ok(_) => Err(ExecdError::invalid(format!("cwd: {} is no directory.", shown(&path)))),
-            Err(error) => Err(ExecdError::invalid(format!("cwd: {} cannot be entered: {error}.", shown(&path)))),
+            Ok(_) => Err(error::invalid(format!("cwd: {} is no directory.", shown(&path)))),
+            Err(error) => Err(error::invalid(format!("cwd: {} cannot be entered: {error}.", shown(&path)))),
         }
     }
 
-    fn spawn(&self, order: &Order, variables: &Variables) -> Result<Spawn, ExecdError> {
+    fn spawn(&self, order: &Order, variables: &Variables) -> Result<Spawn, RuntimeError> {
         let shell = || shell(variables.get(OsStr::new("PATH")));
         let directory = || self.directory(order.cwd.as_deref(), variables);
         let (program, arguments, directory): (OsString, Vec<OsString>, PathBuf) = match &order.program {
             Program::Shell(line) => (shell().0, vec!["-c".into(), line.into()], directory()?),
             Program::Argv(argv) => {
-                let (program, arguments) =
-                    argv.split_first().ok_or_else(|| ExecdError::invalid("argv: it is empty."))?;
+                let (program, arguments) = argv.split_first().ok_or_else(|| error::invalid("argv: it is empty."))?;
                 let directory = directory()?;
                 // A relative path is one below the command's directory, not below the gateway's.
                 let program: OsString = match program.contains('/') {
@@ -245,6 +247,6 @@ fn not_started(program: &Program, error: &io::Error) -> Finished {
     Finished::not_started(code, format!("cannot start {name}: {error}"))
 }
 
-fn failed(error: impl std::fmt::Display) -> ExecdError {
-    ExecdError::new(ErrorKind::Failed, format!("The command cannot be started: {error}."))
+fn failed(error: impl std::fmt::Display) -> RuntimeError {
+    RuntimeError::new(Family::Execd, Kind::Failed, format!("The command cannot be started: {error}."))
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{read, violation::Report};
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     secret::Secret,
 };
 
@@ -56,9 +56,9 @@ pub fn read_port(report: &mut Report, text: &str) -> Option<u16> {
 /// Checks a port that was read by [`read_port`].
 ///
 /// # Errors
-/// [`ErrorKind::InvalidPort`] for 0.
+/// ([`Family::Endpoint`], [`Kind::Invalid`]) for 0.
 pub fn check_port(port: u16) -> Result<(), RuntimeError> {
-    let refused = || RuntimeError::new(ErrorKind::InvalidPort, "Port must be between 1 and 65535.");
+    let refused = || RuntimeError::new(Family::Endpoint, Kind::Invalid, "Port must be between 1 and 65535.");
     if port == 0 { Err(refused()) } else { Ok(()) }
 }
 

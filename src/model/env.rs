@@ -1,6 +1,6 @@
 //! Which environment variables a client may set, and whom they are for (http-api.md §6.5).
 
-use crate::error::{ErrorKind, RuntimeError};
+use crate::error::{Family, Kind, RuntimeError};
 
 /// Carries the lifecycle hooks into a sandbox; a client cannot set it.
 pub const LIFECYCLE: &str = "OPENSANDBOX_LIFECYCLE";
@@ -41,7 +41,7 @@ pub struct Split {
 /// Separates the variables for the sandbox from those for the egress sidecar.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidParameter`] for an egress variable that clients may not set.
+/// ([`Family::Parameter`], [`Kind::Invalid`]) for an egress variable that clients may not set.
 pub fn split(env: &[Variable]) -> Result<Split, RuntimeError> {
     let mut split = Split::default();
     for variable in env {
@@ -92,7 +92,7 @@ fn not_allowed(key: &str) -> RuntimeError {
     let key = shown(key);
     let allowed = EGRESS_ALLOWED.map(|key| format!("'{key}'")).join(", ");
     let message = format!("Environment variable '{key}' is not allowed; permitted {EGRESS_PREFIX} keys: [{allowed}]");
-    RuntimeError::new(ErrorKind::InvalidParameter, message)
+    RuntimeError::new(Family::Parameter, Kind::Invalid, message)
 }
 
 #[cfg(test)]
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn unknown_egress_variables_are_refused() {
         let error = split(&[variable("OPENSANDBOX_EGRESS_FOO")]).map(|_| ()).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::InvalidParameter);
+        assert_eq!(error.key(), (Family::Parameter, Kind::Invalid));
         assert!(error.message.starts_with(
             "Environment variable 'OPENSANDBOX_EGRESS_FOO' is not allowed; permitted OPENSANDBOX_EGRESS_ keys: \
              ['OPENSANDBOX_EGRESS_CREDENTIAL_VAULT_REQUIRE_SCOPED_MATCH', "

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
-use crate::error::{ErrorKind, RuntimeError};
+use crate::error::{Family, Kind, RuntimeError};
 
 /// Names the pool to take a sandbox from.
 pub const POOL_REF: &str = "poolRef";
@@ -42,7 +42,7 @@ impl Extensions {
     /// Reads a request's extensions.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] when the time to renew by is no integer in its bounds.
+    /// ([`Family::Parameter`], [`Kind::Invalid`]) when the time to renew by is no integer in its bounds.
     pub fn from_request(extensions: &BTreeMap<String, String>) -> Result<Self, RuntimeError> {
         let echoed = extensions.iter().filter(|(key, _)| key.starts_with(ECHOED_PREFIX));
         Ok(Self {
@@ -56,7 +56,7 @@ impl Extensions {
 /// Reads the value of [`RENEW_SECONDS`], without blanks around it.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidParameter`] when it is no integer from 300 to 86400.
+/// ([`Family::Parameter`], [`Kind::Invalid`]) when it is no integer from 300 to 86400.
 pub fn renewal(text: &str) -> Result<Renewal, RuntimeError> {
     if text.is_empty() {
         return Err(invalid(
@@ -85,7 +85,7 @@ fn integer_digits(text: &str) -> Option<String> {
 }
 
 fn invalid(what: &str) -> RuntimeError {
-    RuntimeError::new(ErrorKind::InvalidParameter, format!("Invalid extensions[\"{RENEW_SECONDS}\"]: {what}"))
+    RuntimeError::new(Family::Parameter, Kind::Invalid, format!("Invalid extensions[\"{RENEW_SECONDS}\"]: {what}"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{ErrorKind, RuntimeError};
+use crate::error::{Family, Kind, RuntimeError};
 
 /// The prefix of the labels that the gateway sets itself.
 pub const RESERVED_PREFIX: &str = "opensandbox.io/";
@@ -16,7 +16,7 @@ const MAX_PREFIX: usize = 253;
 /// Checks a sandbox's metadata.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidMetadata`] for the first key or value that breaks a rule.
+/// ([`Family::Metadata`], [`Kind::Invalid`]) for the first key or value that breaks a rule.
 pub fn check(metadata: &BTreeMap<String, String>) -> Result<(), RuntimeError> {
     metadata.iter().try_for_each(|(key, value)| {
         check_key(key)?;
@@ -28,12 +28,12 @@ pub fn check(metadata: &BTreeMap<String, String>) -> Result<(), RuntimeError> {
 /// image's own label.
 ///
 /// # Errors
-/// [`ErrorKind::ReservedMetadata`] for a key that is the gateway's own, [`ErrorKind::InvalidMetadata`] for the first
+/// Of [`Family::Metadata`]: [`Kind::Denied`] for a key that is the gateway's own, [`Kind::Invalid`] for the first
 /// other key or value that breaks a rule.
 pub fn check_patch(patch: &BTreeMap<String, Option<String>>) -> Result<(), RuntimeError> {
     if let Some(key) = patch.keys().find(|key| key.starts_with(RESERVED_PREFIX)) {
         let message = format!("Metadata key '{key}' is reserved ({RESERVED_PREFIX} prefix).");
-        return Err(RuntimeError::new(ErrorKind::ReservedMetadata, message));
+        return Err(RuntimeError::new(Family::Metadata, Kind::Denied, message));
     }
     patch.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))).try_for_each(|(key, value)| {
         check_key(key)?;
@@ -89,7 +89,7 @@ fn is_framed(text: &str, is_edge: impl Fn(u8) -> bool, is_inner: impl Fn(u8) -> 
 }
 
 fn invalid(message: String) -> RuntimeError {
-    RuntimeError::new(ErrorKind::InvalidMetadata, message)
+    RuntimeError::new(Family::Metadata, Kind::Invalid, message)
 }
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
     fn message(key: &str, value: &str) -> Option<String> {
         let metadata = BTreeMap::from([(key.to_owned(), value.to_owned())]);
         check(&metadata).err().map(|error| {
-            assert_eq!(error.kind, ErrorKind::InvalidMetadata);
+            assert_eq!(error.key(), (Family::Metadata, Kind::Invalid));
             error.message
         })
     }
@@ -131,14 +131,14 @@ mod tests {
     fn a_patch_may_take_away_what_it_could_not_set() {
         let patch = |pairs: &[(&str, Option<&str>)]| {
             let pairs = pairs.iter().map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned))).collect();
-            check_patch(&pairs).map_err(|error| (error.kind, error.message))
+            check_patch(&pairs).map_err(|error| (error.key(), error.message))
         };
         assert_eq!(patch(&[("a b", None), ("a", Some("")), ("b", None)]), Ok(()));
-        assert_eq!(patch(&[("a b", Some("x"))]).unwrap_err().0, ErrorKind::InvalidMetadata);
+        assert_eq!(patch(&[("a b", Some("x"))]).unwrap_err().0, (Family::Metadata, Kind::Invalid));
         let text = "Metadata key 'opensandbox.io/id' is reserved (opensandbox.io/ prefix).";
         for value in [None, Some("x")] {
             let refused = patch(&[("a b", Some("x")), ("opensandbox.io/id", value)]).unwrap_err();
-            assert_eq!(refused, (ErrorKind::ReservedMetadata, text.to_owned()));
+            assert_eq!(refused, ((Family::Metadata, Kind::Denied), text.to_owned()));
         }
     }
 

@@ -1,13 +1,13 @@
 //! Which platforms a client may ask for (http-api.md §6.1).
 
 use super::sandbox::Platform;
-use crate::error::{ErrorKind, RuntimeError};
+use crate::error::{Family, Kind, RuntimeError};
 
 impl Platform {
     /// The platform in the spelling of the engines: trimmed and in lower case.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] for another system or architecture than the known ones.
+    /// ([`Family::Parameter`], [`Kind::Invalid`]) for another system or architecture than the known ones.
     pub fn normalised(&self) -> Result<Self, RuntimeError> {
         Ok(Self {
             os: one_of("os", &self.os, ["linux", "windows"])?,
@@ -23,7 +23,7 @@ fn one_of(member: &str, value: &str, known: [&str; 2]) -> Result<String, Runtime
     }
     let [first, second] = known;
     let message = format!("Unsupported platform.{member} '{value}'. Supported values: ['{first}', '{second}'].");
-    Err(RuntimeError::new(ErrorKind::InvalidParameter, message))
+    Err(RuntimeError::new(Family::Parameter, Kind::Invalid, message))
 }
 
 #[cfg(test)]

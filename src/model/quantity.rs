@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{ErrorKind, RuntimeError};
+use crate::error::{Family, Kind, RuntimeError};
 
 /// A refused value is repeated to the client up to this many characters.
 const PREVIEW: usize = 80;
@@ -33,7 +33,7 @@ pub enum Gpus {
 /// Reads `memory`, `cpu` and `gpu`; other limits are for other runtimes and are passed over.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidParameter`] for a value that is no positive limit.
+/// ([`Family::Parameter`], [`Kind::Invalid`]) for a value that is no positive limit.
 pub fn limits(resource_limits: &BTreeMap<String, String>) -> Result<Limits, RuntimeError> {
     Ok(Limits {
         memory: limit(resource_limits, "memory", memory, "a positive resource limit")?,
@@ -83,7 +83,7 @@ fn limit<T>(
     let error = || {
         let preview: String = text.chars().take(PREVIEW).collect();
         let message = format!("Invalid resourceLimits.{name}: '{preview}'; must resolve to {what}.");
-        RuntimeError::new(ErrorKind::InvalidParameter, message)
+        RuntimeError::new(Family::Parameter, Kind::Invalid, message)
     };
     read(text).ok_or_else(error).map(Some)
 }

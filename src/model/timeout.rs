@@ -3,12 +3,13 @@
 use jiff::SignedDuration;
 
 use super::timestamp::Timestamp;
-use crate::error::{ErrorKind, RuntimeError};
+use crate::error::{Family, Kind, RuntimeError};
 
 /// When a sandbox created at `created` ends: never without a timeout. All lengths are in seconds.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidParameter`] when the end cannot be written as a time, or the timeout is longer than `max`.
+/// ([`Family::Parameter`], [`Kind::Invalid`]) when the end cannot be written as a time, or the timeout is longer than
+/// `max`.
 pub fn expiry(timeout: Option<u64>, max: Option<u64>, created: Timestamp) -> Result<Option<Timestamp>, RuntimeError> {
     let Some(seconds) = timeout else { return Ok(None) };
     let Some(end) = end(seconds, created) else {
@@ -28,7 +29,7 @@ fn end(seconds: u64, created: Timestamp) -> Option<Timestamp> {
 }
 
 fn invalid(message: String) -> RuntimeError {
-    RuntimeError::new(ErrorKind::InvalidParameter, message)
+    RuntimeError::new(Family::Parameter, Kind::Invalid, message)
 }
 
 #[cfg(test)]

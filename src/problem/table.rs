@@ -1,106 +1,130 @@
-//! The rows: status and code of each kind of failure that has a kind.
+//! The rows: status and code of each pair of a family and a kind that there is.
 
 use http::StatusCode;
 
-use crate::{
-    error::{ErrorKind, VolumeFault},
-    execd, snapshots,
+use super::UNKNOWN;
+use crate::error::{
+    Family::{self, *},
+    Kind::{self, *},
+    VolumePart,
 };
 
-/// The status and the code of each kind of runtime error.
-pub(super) fn row(kind: ErrorKind) -> (StatusCode, &'static str) {
-    const BAD: StatusCode = StatusCode::BAD_REQUEST;
-    const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
-    const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
-    match kind {
-        ErrorKind::SandboxNotFound => (StatusCode::NOT_FOUND, "DOCKER::SANDBOX_NOT_FOUND"),
-        ErrorKind::InvalidParameter => (BAD, "SANDBOX::INVALID_PARAMETER"),
-        ErrorKind::InvalidMetadata => (BAD, "SANDBOX::INVALID_METADATA_LABEL"),
-        ErrorKind::ReservedMetadata => (BAD, "INVALID_METADATA_LABEL"),
-        ErrorKind::InvalidEntrypoint => (BAD, "DOCKER::INVALID_ENTRYPOINT"),
-        ErrorKind::Volume(fault) => volume_row(fault),
-        ErrorKind::UnsupportedPoolRef => (BAD, "SANDBOX::UNSUPPORTED_POOL_REF"),
-        ErrorKind::NotSupported => (StatusCode::NOT_IMPLEMENTED, "SANDBOX::API_NOT_SUPPORTED"),
-        ErrorKind::PoolsNotSupported => (StatusCode::NOT_IMPLEMENTED, "KUBERNETES::POOL_NOT_SUPPORTED"),
-        ErrorKind::TemplatesNotSupported => (StatusCode::NOT_IMPLEMENTED, "FSB::API_NOT_SUPPORTED"),
-        ErrorKind::QueryFailed => (FAILED, "DOCKER::SANDBOX_QUERY_FAILED"),
-        ErrorKind::QueryTimedOut => (StatusCode::GATEWAY_TIMEOUT, "DOCKER::SANDBOX_QUERY_FAILED"),
-        ErrorKind::QueryOverloaded => (UNAVAILABLE, "DOCKER::SANDBOX_QUERY_FAILED"),
-        ErrorKind::ImagePullFailed => (FAILED, "DOCKER::SANDBOX_IMAGE_PULL_FAILED"),
-        ErrorKind::StartFailed => (FAILED, "DOCKER::SANDBOX_START_FAILED"),
-        ErrorKind::DeleteFailed => (FAILED, "DOCKER::SANDBOX_DELETE_FAILED"),
-        ErrorKind::NotRunning => (StatusCode::CONFLICT, "DOCKER::SANDBOX_NOT_RUNNING"),
-        ErrorKind::NotPaused => (StatusCode::CONFLICT, "DOCKER::SANDBOX_NOT_PAUSED"),
-        ErrorKind::PauseFailed => (FAILED, "DOCKER::SANDBOX_PAUSE_FAILED"),
-        ErrorKind::ResumeFailed => (FAILED, "DOCKER::SANDBOX_RESUME_FAILED"),
-        ErrorKind::StoreFailed => (FAILED, "SANDBOX::INTERNAL_ERROR"),
-        ErrorKind::ExpirationInPast => (BAD, "DOCKER::INVALID_EXPIRATION"),
-        ErrorKind::NoExpiration => (StatusCode::CONFLICT, "DOCKER::INVALID_EXPIRATION"),
-        ErrorKind::InvalidPort => (BAD, "DOCKER::INVALID_PORT"),
-        ErrorKind::UnsupportedRequest => (BAD, "SANDBOX::API_NOT_SUPPORTED"),
-        ErrorKind::EndpointUnavailable => (FAILED, "DOCKER::NETWORK_MODE_ENDPOINT_UNAVAILABLE"),
-        ErrorKind::ExecdStartFailed => (UNAVAILABLE, "DOCKER::SANDBOX_EXECD_START_FAILED"),
-        ErrorKind::ExecdDistributionFailed => (FAILED, "DOCKER::SANDBOX_EXECD_DISTRIBUTION_FAILED"),
-        ErrorKind::SnapshotFailed | ErrorKind::SnapshotTimeout => (FAILED, "SNAPSHOT::RUNTIME_CREATE_FAILED"),
-        ErrorKind::SnapshotInUse => (StatusCode::CONFLICT, "SNAPSHOT::DELETE_CONFLICT"),
-        ErrorKind::SnapshotRemoveFailed => (FAILED, "DOCKER::SNAPSHOT_IMAGE_REMOVE_FAILED"),
-        ErrorKind::Initialization | ErrorKind::RuntimeUnavailable => (UNAVAILABLE, "DOCKER::INITIALIZATION_ERROR"),
-        ErrorKind::LogDriverUnreadable => (StatusCode::NOT_IMPLEMENTED, "LOGS::DRIVER_NOT_READABLE"),
-        ErrorKind::LogSandboxRemoving => (StatusCode::CONFLICT, "LOGS::SANDBOX_REMOVING"),
-        ErrorKind::LogEngineUnavailable | ErrorKind::LogEngineTimedOut => (UNAVAILABLE, "LOGS::ENGINE_UNAVAILABLE"),
-        ErrorKind::LogQueryFailed => (FAILED, "LOGS::QUERY_FAILED"),
+/// What is answered to one pair.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Row {
+    family: Family,
+    kind: Kind,
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    /// `Retry-After` in seconds, where asking again may help soon.
+    pub(super) retry_after: Option<u32>,
+}
+
+impl Row {
+    const fn again_after(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 }
 
-/// The status and the code of each kind of error of execd. What its clients tell apart is the status.
-pub(super) fn execd_row(kind: execd::error::ErrorKind) -> (StatusCode, &'static str) {
-    use execd::error::ErrorKind;
-    match kind {
-        ErrorKind::Unauthorized => (StatusCode::UNAUTHORIZED, "EXECD::UNAUTHORIZED"),
-        ErrorKind::Invalid => (StatusCode::BAD_REQUEST, "EXECD::INVALID_REQUEST"),
-        ErrorKind::Denied => (StatusCode::BAD_REQUEST, "EXECD::PERMISSION_DENIED"),
-        ErrorKind::NotFound => (StatusCode::NOT_FOUND, "EXECD::NOT_FOUND"),
-        ErrorKind::TooMany => (StatusCode::TOO_MANY_REQUESTS, "EXECD::LIMIT_REACHED"),
-        ErrorKind::NotRunning => (StatusCode::CONFLICT, "DOCKER::SANDBOX_NOT_RUNNING"),
-        ErrorKind::OutOfRange(_) => (StatusCode::RANGE_NOT_SATISFIABLE, "EXECD::RANGE_NOT_SATISFIABLE"),
-        ErrorKind::NotSupported => (StatusCode::NOT_IMPLEMENTED, "EXECD::NOT_SUPPORTED"),
-        ErrorKind::Failed => (StatusCode::INTERNAL_SERVER_ERROR, "EXECD::FAILED"),
-    }
+const fn row(family: Family, kind: Kind, status: StatusCode, code: &'static str) -> Row {
+    Row { family, kind, status, code, retry_after: None }
 }
 
-/// The status and the code of each fault of a volume.
-pub(super) fn volume_row(fault: VolumeFault) -> (StatusCode, &'static str) {
-    const BAD: StatusCode = StatusCode::BAD_REQUEST;
-    const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
-    match fault {
-        VolumeFault::DuplicateName => (BAD, "VOLUME::DUPLICATE_NAME"),
-        VolumeFault::InvalidMountPath => (BAD, "VOLUME::INVALID_MOUNT_PATH"),
-        VolumeFault::InvalidSubPath => (BAD, "VOLUME::INVALID_SUB_PATH"),
-        VolumeFault::InvalidHostPath => (BAD, "VOLUME::INVALID_HOST_PATH"),
-        VolumeFault::HostPathNotAllowed => (BAD, "VOLUME::HOST_PATH_NOT_ALLOWED"),
-        VolumeFault::HostPathCreateFailed => (FAILED, "VOLUME::HOST_PATH_CREATE_FAILED"),
-        VolumeFault::MountUnavailable => (StatusCode::NOT_IMPLEMENTED, "VOLUME::MOUNT_UNAVAILABLE"),
-        VolumeFault::ClaimNotFound => (BAD, "VOLUME::PVC_NOT_FOUND"),
-        VolumeFault::ClaimInspectFailed => (FAILED, "VOLUME::PVC_INSPECT_FAILED"),
-        VolumeFault::SubPathUnsupportedDriver => (BAD, "VOLUME::PVC_SUBPATH_UNSUPPORTED_DRIVER"),
-        VolumeFault::InvalidOssfsBucket => (BAD, "VOLUME::INVALID_OSSFS_BUCKET"),
-        VolumeFault::InvalidOssfsEndpoint => (BAD, "VOLUME::INVALID_OSSFS_ENDPOINT"),
-        VolumeFault::InvalidOssfsOption => (BAD, "VOLUME::INVALID_OSSFS_OPTION"),
-        VolumeFault::InvalidOssfsMountRoot => (FAILED, "VOLUME::INVALID_OSSFS_MOUNT_ROOT"),
-        VolumeFault::OssfsMountFailed => (FAILED, "VOLUME::OSSFS_MOUNT_FAILED"),
-        VolumeFault::OssfsMountConflict => (StatusCode::CONFLICT, "VOLUME::OSSFS_MOUNT_CONFLICT"),
-    }
+const fn volume(part: VolumePart, kind: Kind, status: StatusCode, code: &'static str) -> Row {
+    row(Volume(part), kind, status, code)
 }
 
-/// The status and the code of each kind of refusal about snapshots.
-pub(super) fn snapshot_row(kind: snapshots::ErrorKind) -> (StatusCode, &'static str) {
-    use snapshots::ErrorKind as Kind;
-    match kind {
-        Kind::NotFound => (StatusCode::NOT_FOUND, "SNAPSHOT::NOT_FOUND"),
-        Kind::InvalidSourceState => (StatusCode::CONFLICT, "SNAPSHOT::INVALID_SOURCE_STATE"),
-        Kind::InvalidState => (StatusCode::CONFLICT, "SNAPSHOT::INVALID_STATE"),
-        Kind::NotReady => (StatusCode::CONFLICT, "SNAPSHOT::NOT_READY"),
-        Kind::InvalidRestoreConfig => (StatusCode::CONFLICT, "SNAPSHOT::INVALID_RESTORE_CONFIG"),
-        Kind::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "SNAPSHOT::NOT_IMPLEMENTED"),
-    }
+const BAD: StatusCode = StatusCode::BAD_REQUEST;
+const MISSING: StatusCode = StatusCode::NOT_FOUND;
+const CONFLICT: StatusCode = StatusCode::CONFLICT;
+const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+const NOT_IMPLEMENTED: StatusCode = StatusCode::NOT_IMPLEMENTED;
+const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+const LATE: StatusCode = StatusCode::GATEWAY_TIMEOUT;
+
+/// The codes are those of the existing server, also where another name would fit better.
+pub(super) const ROWS: &[Row] = &[
+    row(Sandbox, NotFound, MISSING, "DOCKER::SANDBOX_NOT_FOUND"),
+    row(Sandbox, Conflict, CONFLICT, "DOCKER::SANDBOX_NOT_RUNNING"),
+    row(Sandbox, Unsupported, NOT_IMPLEMENTED, "SANDBOX::API_NOT_SUPPORTED"),
+    row(Parameter, Invalid, BAD, "SANDBOX::INVALID_PARAMETER"),
+    row(MetadataFilter, Invalid, BAD, "INVALID_METADATA_FORMAT"),
+    row(DiagnosticsScope, Unsupported, BAD, "DIAGNOSTICS_SCOPE_UNSUPPORTED"),
+    row(Metadata, Invalid, BAD, "SANDBOX::INVALID_METADATA_LABEL"),
+    row(Metadata, Denied, BAD, "INVALID_METADATA_LABEL"),
+    row(Metadata, Failed, FAILED, "SANDBOX::INTERNAL_ERROR"),
+    row(Entrypoint, Invalid, BAD, "DOCKER::INVALID_ENTRYPOINT"),
+    volume(VolumePart::Name, Conflict, BAD, "VOLUME::DUPLICATE_NAME"),
+    volume(VolumePart::MountPath, Invalid, BAD, "VOLUME::INVALID_MOUNT_PATH"),
+    volume(VolumePart::SubPath, Invalid, BAD, "VOLUME::INVALID_SUB_PATH"),
+    volume(VolumePart::SubPath, Unsupported, BAD, "VOLUME::PVC_SUBPATH_UNSUPPORTED_DRIVER"),
+    volume(VolumePart::HostPath, Invalid, BAD, "VOLUME::INVALID_HOST_PATH"),
+    volume(VolumePart::HostPath, Denied, BAD, "VOLUME::HOST_PATH_NOT_ALLOWED"),
+    volume(VolumePart::HostPath, Failed, FAILED, "VOLUME::HOST_PATH_CREATE_FAILED"),
+    volume(VolumePart::Mount, Unsupported, NOT_IMPLEMENTED, "VOLUME::MOUNT_UNAVAILABLE"),
+    volume(VolumePart::Claim, NotFound, BAD, "VOLUME::PVC_NOT_FOUND"),
+    volume(VolumePart::Claim, Failed, FAILED, "VOLUME::PVC_INSPECT_FAILED"),
+    volume(VolumePart::OssfsBucket, Invalid, BAD, "VOLUME::INVALID_OSSFS_BUCKET"),
+    volume(VolumePart::OssfsEndpoint, Invalid, BAD, "VOLUME::INVALID_OSSFS_ENDPOINT"),
+    volume(VolumePart::OssfsOption, Invalid, BAD, "VOLUME::INVALID_OSSFS_OPTION"),
+    volume(VolumePart::OssfsMountRoot, Invalid, FAILED, "VOLUME::INVALID_OSSFS_MOUNT_ROOT"),
+    volume(VolumePart::OssfsMount, Failed, FAILED, "VOLUME::OSSFS_MOUNT_FAILED"),
+    volume(VolumePart::OssfsMount, Conflict, CONFLICT, "VOLUME::OSSFS_MOUNT_CONFLICT"),
+    row(Pool, Invalid, BAD, "SANDBOX::UNSUPPORTED_POOL_REF"),
+    row(Pool, Unsupported, NOT_IMPLEMENTED, "KUBERNETES::POOL_NOT_SUPPORTED"),
+    row(Template, Unsupported, NOT_IMPLEMENTED, "FSB::API_NOT_SUPPORTED"),
+    row(Execd, Unauthenticated, StatusCode::UNAUTHORIZED, "EXECD::UNAUTHORIZED"),
+    row(Execd, Invalid, BAD, "EXECD::INVALID_REQUEST"),
+    row(Execd, Denied, BAD, "EXECD::PERMISSION_DENIED"),
+    row(Execd, NotFound, MISSING, "EXECD::NOT_FOUND"),
+    row(Execd, Overloaded, StatusCode::TOO_MANY_REQUESTS, "EXECD::LIMIT_REACHED").again_after(5),
+    row(Execd, OutOfRange, StatusCode::RANGE_NOT_SATISFIABLE, "EXECD::RANGE_NOT_SATISFIABLE"),
+    row(Execd, Unsupported, NOT_IMPLEMENTED, "EXECD::NOT_SUPPORTED"),
+    row(Execd, Failed, FAILED, "EXECD::FAILED"),
+    row(Image, Failed, FAILED, "DOCKER::SANDBOX_IMAGE_PULL_FAILED"),
+    row(ExecdDelivery, Unavailable, UNAVAILABLE, "DOCKER::SANDBOX_EXECD_START_FAILED"),
+    row(ExecdDelivery, Failed, FAILED, "DOCKER::SANDBOX_EXECD_DISTRIBUTION_FAILED"),
+    row(Creation, Failed, FAILED, "DOCKER::SANDBOX_START_FAILED"),
+    row(Query, Unavailable, FAILED, "DOCKER::SANDBOX_QUERY_FAILED"),
+    row(Query, Failed, FAILED, "DOCKER::SANDBOX_QUERY_FAILED"),
+    row(Query, TimedOut, LATE, "DOCKER::SANDBOX_QUERY_FAILED"),
+    row(Query, Overloaded, UNAVAILABLE, "DOCKER::SANDBOX_QUERY_FAILED").again_after(5),
+    row(Pause, Failed, FAILED, "DOCKER::SANDBOX_PAUSE_FAILED"),
+    row(Resume, Conflict, CONFLICT, "DOCKER::SANDBOX_NOT_PAUSED"),
+    row(Resume, Failed, FAILED, "DOCKER::SANDBOX_RESUME_FAILED"),
+    row(Expiry, Invalid, BAD, "DOCKER::INVALID_EXPIRATION"),
+    row(Expiry, Conflict, CONFLICT, "DOCKER::INVALID_EXPIRATION"),
+    row(Expiry, Failed, FAILED, "SANDBOX::INTERNAL_ERROR"),
+    row(Endpoint, Invalid, BAD, "DOCKER::INVALID_PORT"),
+    row(Endpoint, Unsupported, BAD, "SANDBOX::API_NOT_SUPPORTED"),
+    row(Endpoint, Unavailable, FAILED, "DOCKER::NETWORK_MODE_ENDPOINT_UNAVAILABLE"),
+    row(Logs, Unsupported, NOT_IMPLEMENTED, "LOGS::DRIVER_NOT_READABLE"),
+    row(Logs, Conflict, CONFLICT, "LOGS::SANDBOX_REMOVING"),
+    row(Logs, Unavailable, UNAVAILABLE, "LOGS::ENGINE_UNAVAILABLE").again_after(5),
+    row(Logs, Overloaded, UNAVAILABLE, "LOGS::ENGINE_UNAVAILABLE").again_after(5),
+    row(Logs, TimedOut, UNAVAILABLE, "LOGS::ENGINE_UNAVAILABLE").again_after(5),
+    row(Logs, Failed, FAILED, "LOGS::QUERY_FAILED"),
+    row(Deletion, Failed, FAILED, "DOCKER::SANDBOX_DELETE_FAILED"),
+    row(Snapshot, NotFound, MISSING, "SNAPSHOT::NOT_FOUND"),
+    row(Snapshot, Conflict, CONFLICT, "SNAPSHOT::INVALID_SOURCE_STATE"),
+    row(Snapshot, Unsupported, NOT_IMPLEMENTED, "SNAPSHOT::NOT_IMPLEMENTED"),
+    row(Snapshot, TimedOut, FAILED, "SNAPSHOT::RUNTIME_CREATE_FAILED"),
+    row(Snapshot, Failed, FAILED, "SNAPSHOT::RUNTIME_CREATE_FAILED"),
+    row(Restore, Conflict, CONFLICT, "SNAPSHOT::NOT_READY"),
+    row(Restore, Invalid, CONFLICT, "SNAPSHOT::INVALID_RESTORE_CONFIG"),
+    row(SnapshotRemoval, Conflict, CONFLICT, "SNAPSHOT::INVALID_STATE"),
+    row(SnapshotRemoval, InUse, CONFLICT, "SNAPSHOT::DELETE_CONFLICT"),
+    row(SnapshotRemoval, Failed, FAILED, "DOCKER::SNAPSHOT_IMAGE_REMOVE_FAILED"),
+    row(SnapshotStore, Unavailable, UNAVAILABLE, "SNAPSHOT::STORE_UNAVAILABLE").again_after(5),
+    row(Startup, Unsupported, UNAVAILABLE, "DOCKER::INITIALIZATION_ERROR"),
+    row(Startup, Failed, UNAVAILABLE, "DOCKER::INITIALIZATION_ERROR"),
+];
+
+/// The row of a pair. A pair without one is a fault of the program, which its tests look for in the sources.
+pub(super) fn of(family: Family, kind: Kind) -> Row {
+    let found = ROWS.iter().find(|row| (row.family, row.kind) == (family, kind));
+    found.copied().unwrap_or(row(family, kind, FAILED, UNKNOWN))
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     keyed_lock::KeyedLock,
     logs::{LogQuery, LogSource},
     model::{
@@ -154,8 +154,8 @@ impl Docker {
     /// Connects to the engine that the environment names and starts the runtime's tasks.
     ///
     /// # Errors
-    /// [`ErrorKind::Initialization`] when there is no such engine, with the text of config.md §4, or not the network that
-    /// sandboxes are to have.
+    /// ([`Family::Startup`], [`Kind::Failed`]) when there is no such engine, with the text of config.md §4, or not the
+    /// network that sandboxes are to have.
     pub async fn from_env(options: DockerOptions) -> Result<Self, RuntimeError> {
         let endpoint = Endpoint::from_env().map_err(|error| startup::unreachable_engine(&error.to_string(), ""))?;
         let docker = Self::connect(endpoint, options).await?;
@@ -166,8 +166,8 @@ impl Docker {
     /// Connects to the engine at `endpoint` and starts the runtime's tasks.
     ///
     /// # Errors
-    /// [`ErrorKind::Initialization`] when the engine does not answer, [`ErrorKind::RuntimeUnavailable`] when it lacks
-    /// the runtime that sandboxes are to have.
+    /// ([`Family::Startup`], [`Kind::Failed`]) when the engine does not answer, [`Kind::Unsupported`] when it lacks the
+    /// runtime that sandboxes are to have.
     pub async fn connect(endpoint: Endpoint, options: DockerOptions) -> Result<Self, RuntimeError> {
         let (config, calls) = (options.client_config.clone(), options.calls.clone());
         let engine = match Engine::connect(endpoint.clone(), options.api_timeout, config, calls).await {
@@ -200,16 +200,16 @@ impl Docker {
     /// for a permit is dropped with its caller, so that callers who disconnect cannot pile it up.
     async fn to_the_end<T: Send + 'static>(
         &self,
-        kind: ErrorKind,
+        family: Family,
         work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
     ) -> Result<T, RuntimeError> {
-        let closed = |_| RuntimeError::new(kind, "The server is shutting down.");
+        let closed = |_| RuntimeError::new(family, Kind::Failed, "The server is shutting down.");
         let permit = self.inner.changes.clone().acquire_owned().await.map_err(closed)?;
         let work = async move {
             let _permit = permit;
             work.await
         };
-        tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(broken_off(kind, &error)))
+        tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Err(broken_off(family, error)))
     }
 }
 
@@ -292,7 +292,7 @@ impl Runtime for Docker {
     async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
         let inner = self.inner.clone();
         let plan = inner.plan(request).await?;
-        self.to_the_end(ErrorKind::StartFailed, async move { inner.carry_out(plan).await }).await
+        self.to_the_end(Family::Creation, async move { inner.carry_out(plan).await }).await
     }
 
     async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
@@ -309,32 +309,32 @@ impl Runtime for Docker {
 
     async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
         let (inner, id) = (self.inner.clone(), id.to_owned());
-        self.to_the_end(ErrorKind::DeleteFailed, async move { inner.delete(&id).await }).await
+        self.to_the_end(Family::Deletion, async move { inner.delete(&id).await }).await
     }
 
     async fn patch_metadata(&self, id: &str, patch: BTreeMap<String, Option<String>>) -> Result<Sandbox, RuntimeError> {
         let (inner, id) = (self.inner.clone(), id.to_owned());
-        self.to_the_end(ErrorKind::StoreFailed, async move { inner.patch_metadata(&id, patch).await }).await
+        self.to_the_end(Family::Metadata, async move { inner.patch_metadata(&id, patch).await }).await
     }
 
     async fn pause(&self, id: &str) -> Result<(), RuntimeError> {
         let (inner, id) = (self.inner.clone(), id.to_owned());
-        self.to_the_end(ErrorKind::PauseFailed, async move { inner.pause(&id).await }).await
+        self.to_the_end(Family::Pause, async move { inner.pause(&id).await }).await
     }
 
     async fn resume(&self, id: &str) -> Result<(), RuntimeError> {
         let (inner, id) = (self.inner.clone(), id.to_owned());
-        self.to_the_end(ErrorKind::ResumeFailed, async move { inner.resume(&id).await }).await
+        self.to_the_end(Family::Resume, async move { inner.resume(&id).await }).await
     }
 
     async fn renew(&self, id: &str, expires_at: Timestamp) -> Result<Timestamp, RuntimeError> {
         let (inner, id) = (self.inner.clone(), id.to_owned());
-        self.to_the_end(ErrorKind::StoreFailed, async move { inner.renew(&id, expires_at).await }).await
+        self.to_the_end(Family::Expiry, async move { inner.renew(&id, expires_at).await }).await
     }
 
     async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, RuntimeError> {
         let (inner, id) = (self.inner.clone(), id.to_owned());
-        self.to_the_end(ErrorKind::StoreFailed, async move { inner.renew_on_access(&id).await }).await
+        self.to_the_end(Family::Expiry, async move { inner.renew_on_access(&id).await }).await
     }
 
     async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Told, RuntimeError> {
@@ -407,7 +407,7 @@ impl Runtime for Docker {
     }
 }
 
-fn broken_off(kind: ErrorKind, error: &JoinError) -> RuntimeError {
+fn broken_off(family: Family, error: JoinError) -> RuntimeError {
     tracing::error!(%error, "work on a sandbox broke off");
-    RuntimeError::new(kind, "The work on the sandbox broke off.")
+    RuntimeError::new(family, Kind::Failed, "The work on the sandbox broke off.").caused_by(error)
 }

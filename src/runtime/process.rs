@@ -52,7 +52,7 @@ use crate::{
         leader::{Leader, Pipes, is_shortage},
         notes::Note,
     },
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     execd::{self, Execd, Places},
     keys::KeyRing,
     logs::{LogQuery, LogSource},
@@ -101,12 +101,12 @@ impl Process {
     /// Prepares the state directory; ends and removes what gateways that were killed left there.
     ///
     /// # Errors
-    /// [`ErrorKind::Initialization`] if the directory cannot be made, or is not this user's own.
+    /// ([`Family::Startup`], [`Kind::Failed`]) if the directory cannot be made, or is not this user's own.
     pub fn start(options: ProcessOptions) -> Result<Self, RuntimeError> {
         let ProcessOptions { state_dir, max_sandbox_timeout_seconds: max_timeout, keys } = options;
-        let failed = |error| {
+        let failed = |error: io::Error| {
             let message = format!("Failed to prepare the process runtime's state directory: {error}");
-            RuntimeError::new(ErrorKind::Initialization, message)
+            RuntimeError::new(Family::Startup, Kind::Failed, message).caused_by(error)
         };
         let state = StateDir::create(state_dir).map_err(failed)?;
         tracing::warn!("sandboxes are local processes without isolation; resource limits are not enforced");
@@ -154,7 +154,7 @@ impl Runtime for Process {
             Ok(reader) => Ok(Box::pin(reader)),
             Err(error) => {
                 let message = format!("Failed to read logs for sandbox {id}: {error}");
-                Err(RuntimeError::new(ErrorKind::LogQueryFailed, message))
+                Err(RuntimeError::new(Family::Logs, Kind::Failed, message).caused_by(error))
             }
         }
     }
@@ -304,7 +304,11 @@ fn start(plan: &Plan, environment: &Environment, directory: &SandboxDir) -> io::
 }
 
 fn start_failed(error: impl std::fmt::Display) -> RuntimeError {
-    RuntimeError::new(ErrorKind::StartFailed, format!("Failed to create or start the sandbox's process: {error}"))
+    RuntimeError::new(
+        Family::Creation,
+        Kind::Failed,
+        format!("Failed to create or start the sandbox's process: {error}"),
+    )
 }
 
 fn discard(directory: &SandboxDir) {

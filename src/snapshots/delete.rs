@@ -1,14 +1,16 @@
 //! Removing a snapshot: its state first, then its image, then its record.
 
-use super::{ErrorKind, Shared, SnapshotError};
+use super::Shared;
 use crate::{
+    error::{Family, Kind, RuntimeError},
+    error_chain,
     model::snapshot::{Snapshot, SnapshotState, SnapshotStatus},
     store::{Change, Record},
 };
 
 impl Shared {
     /// Removes a snapshot. One whose image is in use becomes again what it was.
-    pub(super) async fn delete(&self, id: &str) -> Result<(), SnapshotError> {
+    pub(super) async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
         // Before the lock: that of a snapshot that is being made is held for long.
         refuse_creating(&self.find(id).await?)?;
         let _lock = self.snapshots.lock(id).await;
@@ -21,16 +23,16 @@ impl Shared {
                 tracing::info!(snapshot = id, "removed a snapshot");
                 Ok(self.store.remove(id).await?)
             }
-            Err(error) if error.kind == crate::error::ErrorKind::SnapshotInUse => {
+            Err(error) if error.key() == (Family::SnapshotRemoval, Kind::InUse) => {
                 self.put_back(snapshot).await;
-                Err(error.into())
+                Err(error)
             }
             // Half of it may be done: the recovery does the rest.
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
-    async fn mark_deleting(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+    async fn mark_deleting(&self, snapshot: &Snapshot) -> Result<(), RuntimeError> {
         let Snapshot { id, status, .. } = snapshot;
         if status.state == SnapshotState::Deleting {
             return Ok(());
@@ -41,7 +43,8 @@ impl Shared {
         if self.store.change(id, status.state, &change).await? {
             return Ok(());
         }
-        Err(ErrorKind::InvalidState.because(format!("Snapshot {id} changed state and cannot be deleted")))
+        let text = format!("Snapshot {id} changed state and cannot be deleted");
+        Err(RuntimeError::new(Family::SnapshotRemoval, Kind::Conflict, text))
     }
 
     /// Makes a snapshot again what it was before its removal was asked for.
@@ -51,15 +54,19 @@ impl Shared {
         }
         let change = Change { status: snapshot.status, image: None };
         if let Err(error) = self.store.change(&snapshot.id, SnapshotState::Deleting, &change).await {
-            tracing::warn!(snapshot = snapshot.id, %error, "a snapshot stays in the state Deleting and is removed later");
+            tracing::warn!(
+                snapshot = snapshot.id,
+                error = error_chain::text(&error),
+                "a snapshot stays in the state Deleting and is removed later"
+            );
         }
     }
 }
 
-fn refuse_creating(Record { snapshot, .. }: &Record) -> Result<(), SnapshotError> {
+fn refuse_creating(Record { snapshot, .. }: &Record) -> Result<(), RuntimeError> {
     if snapshot.status.state != SnapshotState::Creating {
         return Ok(());
     }
     let text = format!("Snapshot {} is still being created and cannot be deleted", snapshot.id);
-    Err(ErrorKind::InvalidState.because(text))
+    Err(RuntimeError::new(Family::SnapshotRemoval, Kind::Conflict, text))
 }

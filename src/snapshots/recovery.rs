@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::Shared;
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind},
+    error_chain,
     model::{
         sandbox::State,
         snapshot::{Snapshot, SnapshotState, SnapshotStatus},
@@ -17,7 +18,10 @@ use crate::{
 pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         if let Err(error) = shared.recover_all().await {
-            tracing::warn!(%error, "unfinished snapshots could not be looked for; trying again");
+            tracing::warn!(
+                error = error_chain::text(&error),
+                "unfinished snapshots could not be looked for; trying again"
+            );
         }
         tokio::select! {
             () = tokio::time::sleep(shared.options.interval) => {}
@@ -61,7 +65,11 @@ impl Shared {
             Ok(None) if is_under_way => return Ok(()),
             Ok(None) => interrupted(),
             Err(error) => {
-                tracing::warn!(snapshot = snapshot.id, %error, "an unfinished snapshot could not be looked at yet");
+                tracing::warn!(
+                    snapshot = snapshot.id,
+                    error = error_chain::text(&error),
+                    "an unfinished snapshot could not be looked at yet"
+                );
                 return Ok(());
             }
         };
@@ -81,10 +89,14 @@ impl Shared {
         }
         match self.runtime.get(&snapshot.sandbox_id).await {
             Ok(source) => source.status.state == State::Paused,
-            Err(error) if error.kind == ErrorKind::SandboxNotFound => false,
+            Err(error) if error.key() == (Family::Sandbox, Kind::NotFound) => false,
             // That it cannot be told now is no reason to give the snapshot up.
             Err(error) => {
-                tracing::warn!(snapshot = snapshot.id, %error, "an unfinished snapshot's sandbox could not be looked at yet");
+                tracing::warn!(
+                    snapshot = snapshot.id,
+                    error = error_chain::text(&error),
+                    "an unfinished snapshot's sandbox could not be looked at yet"
+                );
                 true
             }
         }
@@ -97,12 +109,12 @@ impl Shared {
                 tracing::info!(snapshot = id, "finished the removal of a snapshot");
                 self.store.remove(id).await
             }
-            Err(RuntimeError { kind: ErrorKind::SnapshotInUse, .. }) => {
+            Err(error) if error.key() == (Family::SnapshotRemoval, Kind::InUse) => {
                 tracing::debug!(snapshot = id, "a snapshot that is to be removed is still in use");
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(snapshot = id, %error, "a snapshot could not be removed yet");
+                tracing::warn!(snapshot = id, error = error_chain::text(&error), "a snapshot could not be removed yet");
                 Ok(())
             }
         }

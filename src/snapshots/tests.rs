@@ -54,13 +54,6 @@ impl Fixture {
     }
 }
 
-fn refusal(error: SnapshotError) -> (ErrorKind, String) {
-    match error {
-        SnapshotError::Refused { kind, message } => (kind, message),
-        other => panic!("{other:?}"),
-    }
-}
-
 fn reason(snapshot: &Snapshot) -> &str {
     snapshot.status.reason.as_deref().unwrap()
 }
@@ -85,21 +78,21 @@ async fn a_snapshot_that_is_being_made_cannot_be_deleted() {
     let f = fixture().await;
     let snapshot = f.snapshots.create("a", Some("n".to_owned())).await.unwrap();
     f.runtime.begun.notified().await;
-    let (kind, message) = refusal(f.snapshots.delete(&snapshot.id).await.unwrap_err());
-    assert_eq!(kind, ErrorKind::InvalidState);
-    assert_eq!(message, format!("Snapshot {} is still being created and cannot be deleted", snapshot.id));
+    let error = f.snapshots.delete(&snapshot.id).await.unwrap_err();
+    assert_eq!(error.key(), (Family::SnapshotRemoval, Kind::Conflict));
+    assert_eq!(error.message, format!("Snapshot {} is still being created and cannot be deleted", snapshot.id));
     f.runtime.ends.0.add_permits(1);
     f.reaches(&snapshot.id, SnapshotState::Ready).await;
     f.snapshots.delete(&snapshot.id).await.unwrap();
-    assert_eq!(refusal(f.snapshots.get(&snapshot.id).await.unwrap_err()).0, ErrorKind::NotFound);
+    assert_eq!(f.snapshots.get(&snapshot.id).await.unwrap_err().key(), (Family::Snapshot, Kind::NotFound));
 }
 
 #[tokio::test]
 async fn failures_are_told_apart() {
     let f = fixture().await;
     f.stage(|s| {
-        s.failure.insert("late".to_owned(), crate::error::ErrorKind::SnapshotTimeout);
-        s.failure.insert("bad".to_owned(), crate::error::ErrorKind::SnapshotFailed);
+        s.failure.insert("late".to_owned(), (Family::Snapshot, Kind::TimedOut));
+        s.failure.insert("bad".to_owned(), (Family::Snapshot, Kind::Failed));
     });
     f.runtime.ends.0.add_permits(2);
     for (sandbox, expected) in [("late", "snapshot_runtime_timeout"), ("bad", "snapshot_runtime_failed")] {
@@ -116,8 +109,8 @@ async fn a_snapshot_in_use_stays_ready_and_can_be_deleted_later() {
     let before = f.ready().await;
     f.stage(|s| s.in_use = true);
     for _ in 0..2 {
-        let Err(SnapshotError::Runtime(error)) = f.snapshots.delete(&before.id).await else { panic!("in use") };
-        assert_eq!(error.kind, crate::error::ErrorKind::SnapshotInUse);
+        let error = f.snapshots.delete(&before.id).await.unwrap_err();
+        assert_eq!(error.key(), (Family::SnapshotRemoval, Kind::InUse));
         assert_eq!(f.snapshots.get(&before.id).await.unwrap(), before);
     }
     f.stage(|s| s.in_use = false);
@@ -129,12 +122,13 @@ async fn a_removal_that_broke_off_is_finished_later() {
     let f = fixture().await;
     let snapshot = f.ready().await;
     f.stage(|s| s.broken = true);
-    assert!(matches!(f.snapshots.delete(&snapshot.id).await, Err(SnapshotError::Runtime(_))));
+    let refused = (Family::SnapshotRemoval, Kind::Failed);
+    assert_eq!(f.snapshots.delete(&snapshot.id).await.unwrap_err().key(), refused);
     let deleting = f.snapshots.get(&snapshot.id).await.unwrap();
     assert_eq!(reason(&deleting), "snapshot_delete_requested");
     let mut request = CreateRequest { snapshot_id: Some(snapshot.id.clone()), ..Default::default() };
-    assert_eq!(refusal(f.snapshots.resolve(&mut request).await.unwrap_err()).0, ErrorKind::NotReady);
-    assert!(matches!(f.snapshots.delete(&snapshot.id).await, Err(SnapshotError::Runtime(_))), "can be tried again");
+    assert_eq!(f.snapshots.resolve(&mut request).await.unwrap_err().key(), (Family::Restore, Kind::Conflict));
+    assert_eq!(f.snapshots.delete(&snapshot.id).await.unwrap_err().key(), refused, "can be tried again");
     f.stage(|s| s.broken = false);
     while f.snapshots.get(&snapshot.id).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -149,7 +143,7 @@ async fn two_deletions_at_once_do_not_disturb_each_other() {
     let (one, two) = tokio::join!(f.snapshots.delete(&snapshot.id), f.snapshots.delete(&snapshot.id));
     assert!(one.is_ok() || two.is_ok());
     for lost in [one, two].into_iter().filter_map(Result::err) {
-        assert_eq!(refusal(lost).0, ErrorKind::NotFound);
+        assert_eq!(lost.key(), (Family::Snapshot, Kind::NotFound));
     }
 }
 
@@ -231,7 +225,9 @@ async fn a_copy_that_never_ends_is_given_up_after_its_time() {
 async fn without_a_store_nothing_is_begun() {
     let f = fixture().await;
     f.store.close().await;
-    assert!(matches!(f.snapshots.create("a", None).await, Err(SnapshotError::Store(_))));
+    let error = f.snapshots.create("a", None).await.unwrap_err();
+    assert_eq!(error.key(), (Family::SnapshotStore, Kind::Unavailable));
+    assert!(error.message.starts_with("The snapshot store cannot be used: "), "{error}");
     assert_eq!(f.runtime.state.lock().unwrap().most, 0);
 }
 
@@ -261,18 +257,18 @@ async fn a_creation_goes_on_without_its_client() {
 async fn only_running_sandboxes_are_copied() {
     let f = fixture().await;
     f.stage(|s| s.paused = true);
-    let (kind, message) = refusal(f.snapshots.create("a", None).await.unwrap_err());
-    assert_eq!(kind, ErrorKind::InvalidSourceState);
-    assert_eq!(message, "Snapshot can only be created from a Running sandbox.");
-    assert!(matches!(f.snapshots.create("nope", None).await, Err(SnapshotError::Runtime(_))));
+    let error = f.snapshots.create("a", None).await.unwrap_err();
+    assert_eq!(error.key(), (Family::Snapshot, Kind::Conflict));
+    assert_eq!(error.message, "Snapshot can only be created from a Running sandbox.");
+    assert_eq!(f.snapshots.create("nope", None).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
 }
 
 #[tokio::test]
 async fn a_runtime_without_snapshots_has_none() {
     let snapshots = Snapshots::none(Arc::new(Slow::default()));
-    assert_eq!(refusal(snapshots.create("a", None).await.unwrap_err()).0, ErrorKind::NotImplemented);
-    assert!(matches!(snapshots.create("nope", None).await, Err(SnapshotError::Runtime(_))));
-    assert_eq!(refusal(snapshots.delete("x").await.unwrap_err()).0, ErrorKind::NotFound);
+    assert_eq!(snapshots.create("a", None).await.unwrap_err().key(), (Family::Snapshot, Kind::Unsupported));
+    assert_eq!(snapshots.create("nope", None).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
+    assert_eq!(snapshots.delete("x").await.unwrap_err().key(), (Family::Snapshot, Kind::NotFound));
     snapshots.shutdown().await;
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tracing::Instrument;
 
-use super::{Shared, SnapshotError};
+use super::Shared;
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
+    error_chain,
     keyed_lock::KeyedGuard,
     model::snapshot::{Snapshot, SnapshotState, SnapshotStatus},
     store::{Change, Record, StoreError},
@@ -14,7 +15,7 @@ use crate::{
 
 impl Shared {
     /// Records a snapshot and sets out to make it.
-    pub(super) async fn begin(self: Arc<Self>, snapshot: Snapshot) -> Result<Snapshot, SnapshotError> {
+    pub(super) async fn begin(self: Arc<Self>, snapshot: Snapshot) -> Result<Snapshot, RuntimeError> {
         let lock = self.snapshots.lock(&snapshot.id).await;
         self.store.insert(&Record { snapshot: snapshot.clone(), image: None }).await?;
         tracing::info!(snapshot = snapshot.id, sandbox = snapshot.sandbox_id, "a snapshot was asked for");
@@ -44,7 +45,11 @@ impl Shared {
     /// Writes down how a snapshot ended, however long that takes: until a shutdown, after which the recovery finds out.
     async fn write_down(&self, id: &str, change: &Change) {
         while let Err(error) = self.settle(id, change).await {
-            tracing::warn!(snapshot = id, %error, "how a snapshot ended cannot be recorded yet");
+            tracing::warn!(
+                snapshot = id,
+                error = error_chain::text(&error),
+                "how a snapshot ended cannot be recorded yet"
+            );
             tokio::select! {
                 () = tokio::time::sleep(self.options.interval) => {}
                 () = self.stop.cancelled() => return,
@@ -59,7 +64,11 @@ impl Shared {
         }
         tracing::warn!(snapshot = id, "a snapshot's record vanished while it was made; its image is removed");
         if let Err(error) = self.runtime.remove_snapshot(id, change.image.as_deref()).await {
-            tracing::warn!(snapshot = id, %error, "the image of a snapshot without a record stays");
+            tracing::warn!(
+                snapshot = id,
+                error = error_chain::text(&error),
+                "the image of a snapshot without a record stays"
+            );
         }
         Ok(())
     }
@@ -77,7 +86,7 @@ fn outcome(made: Result<String, RuntimeError>) -> Change {
             let status = SnapshotStatus::now(SnapshotState::Ready, "snapshot_runtime_ready", text);
             Change { status, image: Some(image) }
         }
-        Err(error) if error.kind == ErrorKind::SnapshotTimeout => failed("snapshot_runtime_timeout", error),
+        Err(error) if error.key() == (Family::Snapshot, Kind::TimedOut) => failed("snapshot_runtime_timeout", error),
         Err(error) => failed("snapshot_runtime_failed", error),
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use opensandbox_gateway::{
-    error::ErrorKind,
+    error::{Family, Kind},
     model::{
         create::{CreateRequest, ImageSource},
         sandbox::Platform,
@@ -36,7 +36,7 @@ async fn nobody_waits_for_another_s_pull() {
         gate.open();
     };
     let (slow, ()) = tokio::join!(slow, quick);
-    assert_eq!(slow.unwrap_err().kind, ErrorKind::ImagePullFailed);
+    assert_eq!(slow.unwrap_err().key(), (Family::Image, Kind::Failed));
 }
 
 /// One that was made anew, which only its first user may have filled.
@@ -63,7 +63,7 @@ async fn nobody_waits_for_another_s_pull_before_it_has_a_volume() {
         created.expect("it waits for the other's pull").unwrap().id
     };
     let (slow, id) = tokio::join!(slow, quick);
-    assert_eq!(slow.unwrap_err().kind, ErrorKind::ImagePullFailed);
+    assert_eq!(slow.unwrap_err().key(), (Family::Image, Kind::Failed));
     assert!(fixture.has_volume(&name).await, "it is used");
     fixture.docker.delete(&id).await.unwrap();
     let _ = Command::new("docker").args(["volume", "rm", &name]).output();
@@ -155,16 +155,16 @@ async fn no_step_of_a_creation_leaves_anything_when_it_fails() {
     let fixture = Fixture::start_behind_proxy().await;
     let proxy = fixture.proxy.as_ref().unwrap();
     for (method, text, kind) in [
-        ("GET", "/images/osb-test", ErrorKind::ImagePullFailed),
-        ("POST", "/containers/create?name=sandbox-", ErrorKind::ExecdStartFailed),
-        ("GET", "/archive?path=%2Fexecd", ErrorKind::ExecdDistributionFailed),
-        ("PUT", "/archive", ErrorKind::ExecdDistributionFailed),
-        ("POST", "/containers/create?name=sandbox-", ErrorKind::StartFailed),
-        ("POST", "/start", ErrorKind::StartFailed),
+        ("GET", "/images/osb-test", (Family::Image, Kind::Failed)),
+        ("POST", "/containers/create?name=sandbox-", (Family::ExecdDelivery, Kind::Unavailable)),
+        ("GET", "/archive?path=%2Fexecd", (Family::ExecdDelivery, Kind::Failed)),
+        ("PUT", "/archive", (Family::ExecdDelivery, Kind::Failed)),
+        ("POST", "/containers/create?name=sandbox-", (Family::Creation, Kind::Failed)),
+        ("POST", "/start", (Family::Creation, Kind::Failed)),
     ] {
         proxy.fail(method, text, 1, "a bad day");
         let error = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap_err();
-        assert_eq!(error.kind, kind, "{method} {text}: {error}");
+        assert_eq!(error.key(), kind, "{method} {text}: {error}");
         assert!(error.message.ends_with("a bad day"), "{error}");
         assert!(fixture.left_behind().await.is_empty(), "{method} {text}");
     }
@@ -177,7 +177,7 @@ async fn no_step_of_a_creation_leaves_anything_when_it_fails() {
         gate.open();
     };
     let (created, ()) = tokio::join!(creation, breaking);
-    assert_eq!(created.unwrap_err().kind, ErrorKind::StartFailed);
+    assert_eq!(created.unwrap_err().key(), (Family::Creation, Kind::Failed));
     assert!(fixture.left_behind().await.is_empty());
 }
 
@@ -190,7 +190,7 @@ async fn windows_sandboxes_get_their_machine_or_a_refusal() {
     let created = fixture.docker.create(request).await;
     if ["/dev/kvm", "/dev/net/tun"].iter().any(|device| !std::path::Path::new(device).exists()) {
         let error = created.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::InvalidParameter);
+        assert_eq!(error.key(), (Family::Parameter, Kind::Invalid));
         assert!(error.message.starts_with("Windows profile requires /dev/"), "{error}");
         return;
     }

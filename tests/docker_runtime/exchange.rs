@@ -18,7 +18,7 @@ use std::{
 use bollard::query_parameters::RemoveVolumeOptions;
 use futures_util::future::join_all;
 use opensandbox_gateway::{
-    error::{ErrorKind, VolumeFault},
+    error::{Family, Kind, VolumePart},
     model::{
         create::{CreateRequest, ImageSource},
         volume::{Claim, Source, Volume},
@@ -215,11 +215,11 @@ async fn no_link_of_an_image_leads_a_mount_to_where_the_server_writes() {
         "/data/up/data/up/lnk/opensandbox",
     ] {
         let error = fixture.docker.create(wanted(path)).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidMountPath), "{path}: {error}");
+        assert_eq!(error.key(), (Family::Volume(VolumePart::MountPath), Kind::Invalid), "{path}: {error}");
         assert!(error.message.starts_with(&format!("Mount path '{path}' leads by links of the image to")), "{error}");
     }
     let error = fixture.docker.create(wanted("/loop/x")).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::StartFailed, "{error}");
+    assert_eq!(error.key(), (Family::Creation, Kind::Failed), "{error}");
     for path in ["/fine/x", "/lnk/other/new", "/new/deep"] {
         let id = fixture.docker.create(wanted(path)).await.unwrap().id;
         fixture.docker.delete(&id).await.unwrap();
@@ -273,7 +273,7 @@ async fn no_mount_stands_where_the_server_writes() {
     ] {
         let wanted = CreateRequest { volumes: vec![volume(path, None, claim(&name))], ..request(&["true"]) };
         let error = fixture.docker.create(wanted).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidMountPath), "{path}: {error}");
+        assert_eq!(error.key(), (Family::Volume(VolumePart::MountPath), Kind::Invalid), "{path}: {error}");
     }
     assert!(!fixture.has_volume(&name).await);
     assert_eq!(fixture.proxy.as_ref().unwrap().count("POST", "/containers/create"), 0);
@@ -335,7 +335,7 @@ async fn a_configured_bind_below_an_allowed_path_is_mounted_as_it_was_checked() 
     fs::remove_dir(allowed.join("x")).unwrap();
     symlink(&outside, allowed.join("x")).unwrap();
     let error = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::HostPathNotAllowed), "{error}");
+    assert_eq!(error.key(), (Family::Volume(VolumePart::HostPath), Kind::Denied), "{error}");
     assert!(fixture.left_behind().await.is_empty());
 }
 
@@ -351,7 +351,7 @@ async fn a_volume_that_is_a_bind_below_an_allowed_path_is_refused() {
     docker(&["volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", &device, &name]);
     let wanted = CreateRequest { volumes: vec![volume("/x", None, claim(&name))], ..request(&["true"]) };
     let error = fixture.docker.create(wanted).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::MountUnavailable), "{error}");
+    assert_eq!(error.key(), (Family::Volume(VolumePart::Mount), Kind::Unsupported), "{error}");
     fixture.engine.remove_volume(&name, None::<RemoveVolumeOptions>).await.unwrap();
 }
 
@@ -412,7 +412,7 @@ async fn a_newer_engine_is_asked_for_the_part_by_its_volume() {
     symlink("/etc", root.join("evil")).unwrap();
     let wanted = CreateRequest { volumes: vec![volume("/x", Some("evil"), claim(&name))], ..request(&["true"]) };
     let error = fixture.docker.create(wanted).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidSubPath), "{error}");
+    assert_eq!(error.key(), (Family::Volume(VolumePart::SubPath), Kind::Invalid), "{error}");
     fixture.docker.delete(&id).await.unwrap();
     fixture.engine.remove_volume(&name, None::<RemoveVolumeOptions>).await.unwrap();
 }

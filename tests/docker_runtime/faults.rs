@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use opensandbox_gateway::{error::ErrorKind, model::sandbox::State, runtime::Runtime};
+use opensandbox_gateway::{
+    error::{Family, Kind},
+    model::sandbox::State,
+    runtime::Runtime,
+};
 
 use crate::fixture::{Fixture, eventually, request};
 
@@ -22,8 +26,8 @@ async fn a_taken_port_is_replaced_twice_and_no_more() {
     request.metadata.insert("run".to_owned(), fixture.run.clone());
     let error = fixture.docker.create(request).await.unwrap_err();
     assert_eq!(
-        (error.kind, error.message),
-        (ErrorKind::StartFailed, format!("Failed to create or start container: {CLASH}"))
+        (error.key(), error.message),
+        ((Family::Creation, Kind::Failed), format!("Failed to create or start container: {CLASH}"))
     );
     assert_eq!(fixture.containers_with(&format!("run={}", fixture.run)).await, 0);
 }
@@ -34,7 +38,7 @@ async fn execd_is_read_again_after_a_failure() {
     let proxy = fixture.proxy.as_ref().unwrap();
     proxy.fail("GET", "/archive?path=%2Fbootstrap.sh", 1, "a bad day");
     let error = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::ExecdDistributionFailed);
+    assert_eq!(error.key(), (Family::ExecdDelivery, Kind::Failed));
     assert_eq!(error.message, "Failed to read execd artifacts: a bad day");
     let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
     fixture.docker.delete(&id).await.unwrap();
@@ -61,7 +65,7 @@ async fn a_failed_removal_is_told_and_can_be_repeated() {
     let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
     fixture.proxy.as_ref().unwrap().fail("DELETE", "/containers/", 1, "device busy");
     let error = fixture.docker.delete(&id).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::DeleteFailed);
+    assert_eq!(error.key(), (Family::Deletion, Kind::Failed));
     assert_eq!(error.message, "Failed to delete sandbox container: device busy");
     fixture.docker.delete(&id).await.unwrap();
 }
@@ -72,7 +76,7 @@ async fn a_silent_engine_is_a_failed_query() {
     fixture.proxy.as_ref().unwrap().fail("GET", "/containers/", usize::MAX, "panic");
     let error = fixture.docker.get("some-id").await.unwrap_err();
     assert_eq!(error.message, "Failed to query sandbox containers: panic");
-    assert_eq!(fixture.docker.list().await.unwrap_err().kind, ErrorKind::QueryFailed);
+    assert_eq!(fixture.docker.list().await.unwrap_err().key(), (Family::Query, Kind::Unavailable));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +94,7 @@ async fn a_slow_engine_only_takes_longer() {
     assert_eq!(docker.get(&ids[0]).await.unwrap().status.state, State::Running);
     let (one, other) = tokio::join!(docker.delete(&ids[0]), docker.delete(&ids[1]));
     assert!(one.is_ok() && other.is_ok());
-    assert_eq!(docker.get(&ids[0]).await.unwrap_err().kind, ErrorKind::SandboxNotFound);
+    assert_eq!(docker.get(&ids[0]).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
     assert_eq!(fixture.left_behind().await, [""; 0]);
 }
 

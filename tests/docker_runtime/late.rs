@@ -5,7 +5,7 @@
 use std::{fs, os::unix::net::UnixStream, process::Command, time::Duration};
 
 use opensandbox_gateway::{
-    error::ErrorKind,
+    error::{Family, Kind},
     model::create::CreateRequest,
     runtime::{Runtime, docker::DockerOptions},
 };
@@ -44,7 +44,7 @@ async fn a_container_that_appears_after_its_creation_timed_out_is_removed() {
         fixture.docker.delete(&warm).await.unwrap();
         let gate = fixture.proxy.as_ref().unwrap().hold(method, text);
         let error = fixture.docker.create(endless(&fixture.run)).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::StartFailed);
+        assert_eq!(error.key(), (Family::Creation, Kind::Failed));
         let label = format!("run={}", fixture.run);
         gate.open();
         eventually("it is removed", async || history(&label).iter().any(|action| action == "destroy")).await;

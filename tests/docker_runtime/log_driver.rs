@@ -5,7 +5,7 @@
 use std::{collections::HashMap, future::poll_fn, time::Duration};
 
 use opensandbox_gateway::{
-    error::ErrorKind,
+    error::{Family, Kind},
     logs::LogQuery,
     runtime::{
         Runtime,
@@ -95,7 +95,7 @@ async fn a_driver_that_keeps_nothing_says_so_when_the_log_is_asked_for() {
     assert_eq!(of(&fixture, &format!("sandbox-{id}")).await.0, "none");
     tokio::time::sleep(Duration::from_millis(100)).await;
     let error = fixture.docker.open_logs(&id, &query()).await.err().unwrap();
-    assert_eq!(error.kind, ErrorKind::LogDriverUnreadable);
+    assert_eq!(error.key(), (Family::Logs, Kind::Unsupported));
     fixture.docker.delete(&id).await.unwrap();
 }
 
@@ -110,7 +110,7 @@ async fn what_the_engine_does_not_have_stops_the_start() {
     ] {
         let options = DockerOptions { state_dir: state.path().to_owned(), ..keeping(driver, opts, options()) };
         let error = Docker::connect(Endpoint::Unix(socket()), options).await.err().unwrap();
-        assert_eq!(error.kind, ErrorKind::Initialization);
+        assert_eq!(error.key(), (Family::Startup, Kind::Failed));
         assert!(parts.iter().all(|part| error.message.contains(part)), "{error}");
     }
 }
@@ -127,7 +127,7 @@ async fn what_the_engine_refuses_when_a_container_is_made_stops_the_start() {
     ] {
         let options = DockerOptions { state_dir: state.path().to_owned(), ..keeping(Some(driver), opts, options()) };
         let error = Docker::connect(Endpoint::Unix(socket()), options).await.err().unwrap();
-        assert_eq!(error.kind, ErrorKind::Initialization);
+        assert_eq!(error.key(), (Family::Startup, Kind::Failed));
         assert!(
             ["docker.log_driver", "docker.log_opts", part].iter().all(|part| error.message.contains(part)),
             "{error}"
@@ -142,7 +142,7 @@ async fn a_sandbox_that_its_log_driver_keeps_from_starting_says_so() {
     for (opts, part) in [(("env-regex", "("), "missing closing"), (("tag", "{{.Nope}}"), "can't evaluate field")] {
         let fixture = Fixture::start_with(keeping(Some("json-file"), &[opts], options())).await;
         let error = fixture.docker.create(request(&["sleep", "1000"])).await.err().unwrap();
-        assert_eq!(error.kind, ErrorKind::StartFailed);
+        assert_eq!(error.key(), (Family::Creation, Kind::Failed));
         for part in ["failed to initialize logging driver", part, "change log_driver and log_opts of [docker]"] {
             assert!(error.message.contains(part), "{error}");
         }

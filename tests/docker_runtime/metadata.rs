@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fs};
 
-use opensandbox_gateway::{error::ErrorKind, runtime::Runtime};
+use opensandbox_gateway::{
+    error::{Family, Kind},
+    runtime::Runtime,
+};
 
 use crate::{
     by_hand,
@@ -69,9 +72,9 @@ async fn a_patch_or_renewal_that_races_a_removal_leaves_no_file() {
             tokio::join!(patches, fixture.docker.renew(&id, later), fixture.docker.delete(&id));
         deleted.unwrap();
         let errors = patches.into_iter().filter_map(Result::err).chain(renewed.err());
-        errors.for_each(|error| assert_eq!(error.kind, ErrorKind::SandboxNotFound, "{error}"));
+        errors.for_each(|error| assert_eq!(error.key(), (Family::Sandbox, Kind::NotFound), "{error}"));
         let error = fixture.docker.patch_metadata(&id, patch(&[("n", Some("9"))])).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::SandboxNotFound);
+        assert_eq!(error.key(), (Family::Sandbox, Kind::NotFound));
         for folder in ["metadata", "metadata/_expiration"] {
             let folder = fixture.state.path().join(folder);
             let names = fs::read_dir(folder).map(|entries| entries.map(|entry| entry.unwrap().file_name()).collect());
@@ -86,13 +89,13 @@ async fn a_bad_patch_changes_nothing_and_is_told_after_a_missing_sandbox() {
     let fixture = Fixture::start().await;
     let id = by_hand::sandbox(&fixture, &[("maintainer", "Jö <a b>")], "none").await;
     let kind = async |id: &str, pairs: &[(&str, Option<&str>)]| {
-        fixture.docker.patch_metadata(id, patch(pairs)).await.unwrap_err().kind
+        fixture.docker.patch_metadata(id, patch(pairs)).await.unwrap_err().key()
     };
     let reserved = [("a b", Some("x")), ("opensandbox.io/id", None)];
-    assert_eq!(kind("nope", &reserved).await, ErrorKind::SandboxNotFound);
-    assert_eq!(kind("../x", &[]).await, ErrorKind::SandboxNotFound);
-    assert_eq!(kind(&id, &reserved).await, ErrorKind::ReservedMetadata);
-    assert_eq!(kind(&id, &[("ok", Some("1")), ("a b", Some("x"))]).await, ErrorKind::InvalidMetadata);
+    assert_eq!(kind("nope", &reserved).await, (Family::Sandbox, Kind::NotFound));
+    assert_eq!(kind("../x", &[]).await, (Family::Sandbox, Kind::NotFound));
+    assert_eq!(kind(&id, &reserved).await, (Family::Metadata, Kind::Denied));
+    assert_eq!(kind(&id, &[("ok", Some("1")), ("a b", Some("x"))]).await, (Family::Metadata, Kind::Invalid));
     // An image's own label may break the rules; that is not the patch's fault.
     let sandbox = fixture.docker.patch_metadata(&id, patch(&[("ok", Some("1")), ("a b", None)])).await.unwrap();
     assert_eq!(
@@ -109,11 +112,11 @@ async fn what_cannot_be_stored_is_refused_and_not_done() {
     let id = created.id;
     fs::write(fixture.state.path().join("metadata"), "in the folder's place").unwrap();
     let error = fixture.docker.patch_metadata(&id, patch(&[("a", Some("b"))])).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::StoreFailed);
+    assert_eq!(error.key(), (Family::Expiry, Kind::Failed));
     let start = format!("The change of sandbox {id} could not be stored, so nothing was changed: ");
     assert!(error.message.starts_with(&start), "{error}");
     let later = "2999-01-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap().into();
-    assert_eq!(fixture.docker.renew(&id, later).await.unwrap_err().kind, ErrorKind::StoreFailed);
+    assert_eq!(fixture.docker.renew(&id, later).await.unwrap_err().key(), (Family::Expiry, Kind::Failed));
     let sandbox = fixture.docker.get(&id).await.unwrap();
     assert!(sandbox.metadata.is_empty() && sandbox.expires_at == created.expires_at);
     fixture.docker.delete(&id).await.unwrap();

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use opensandbox_gateway::{error::ErrorKind, model::sandbox::State, runtime::Runtime};
+use opensandbox_gateway::{
+    error::{Family, Kind},
+    model::sandbox::State,
+    runtime::Runtime,
+};
 
 use crate::{
     by_hand,
@@ -20,18 +24,24 @@ async fn a_sandbox_pauses_and_goes_on_and_is_never_shown_otherwise() {
         fixture.docker.pause(&id).await.unwrap();
         assert_eq!(shown().await, State::Paused);
         let again = fixture.docker.pause(&id).await.unwrap_err();
-        assert_eq!((again.kind, again.message.as_str()), (ErrorKind::NotRunning, "Sandbox is not in a running state."));
+        assert_eq!(
+            (again.key(), again.message.as_str()),
+            ((Family::Sandbox, Kind::Conflict), "Sandbox is not in a running state.")
+        );
         fixture.docker.resume(&id).await.unwrap();
         assert_eq!(shown().await, State::Running);
         let again = fixture.docker.resume(&id).await.unwrap_err();
-        assert_eq!((again.kind, again.message.as_str()), (ErrorKind::NotPaused, "Sandbox is not in a paused state."));
+        assert_eq!(
+            (again.key(), again.message.as_str()),
+            ((Family::Resume, Kind::Conflict), "Sandbox is not in a paused state.")
+        );
     }
     let (first, second) = tokio::join!(fixture.docker.pause(&id), fixture.docker.pause(&id));
-    let refused = [first, second].into_iter().filter_map(Result::err).map(|error| error.kind);
-    assert_eq!(refused.collect::<Vec<_>>(), [ErrorKind::NotRunning], "one of two wins");
+    let refused = [first, second].into_iter().filter_map(Result::err).map(|error| error.key());
+    assert_eq!(refused.collect::<Vec<_>>(), [(Family::Sandbox, Kind::Conflict)], "one of two wins");
     fixture.docker.delete(&id).await.unwrap();
-    assert_eq!(fixture.docker.pause(&id).await.unwrap_err().kind, ErrorKind::SandboxNotFound);
-    assert_eq!(fixture.docker.resume(&id).await.unwrap_err().kind, ErrorKind::SandboxNotFound);
+    assert_eq!(fixture.docker.pause(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
+    assert_eq!(fixture.docker.resume(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,8 +61,8 @@ async fn a_sandbox_that_has_ended_cannot_be_paused() {
     let id = fixture.docker.create(request(&["/bin/true"])).await.unwrap().id;
     let state = async || fixture.docker.get(&id).await.unwrap().status.state;
     eventually("the sandbox exits", async || state().await == State::Terminated).await;
-    assert_eq!(fixture.docker.pause(&id).await.unwrap_err().kind, ErrorKind::NotRunning);
-    assert_eq!(fixture.docker.resume(&id).await.unwrap_err().kind, ErrorKind::NotPaused);
+    assert_eq!(fixture.docker.pause(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::Conflict));
+    assert_eq!(fixture.docker.resume(&id).await.unwrap_err().key(), (Family::Resume, Kind::Conflict));
     fixture.docker.delete(&id).await.unwrap();
 }
 
@@ -73,13 +83,13 @@ async fn a_sidecar_follows_its_sandbox() {
     let stopped = async || by_hand::state(&fixture, &sidecar).await == "exited";
     eventually("the sidecar stops", stopped).await;
     let error = fixture.docker.pause(&id).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::PauseFailed);
+    assert_eq!(error.key(), (Family::Pause, Kind::Failed));
     assert!(error.message.starts_with("Failed to pause egress sidecar: Egress sidecar "), "{error}");
     assert_eq!(by_hand::state(&fixture, &main).await, "running");
 
     by_hand::remove(&fixture, &sidecar).await;
     let error = fixture.docker.pause(&id).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::PauseFailed);
+    assert_eq!(error.key(), (Family::Pause, Kind::Failed));
     assert_eq!(error.message, "The expected egress sidecar was not found; nothing was paused.");
     assert_eq!(by_hand::state(&fixture, &main).await, "running", "unlike with the existing server");
     fixture.docker.delete(&id).await.unwrap();
@@ -100,8 +110,8 @@ async fn what_was_done_is_taken_back_when_the_engine_fails() {
     proxy.fail("POST", &format!("{sidecar_id}/pause"), 1, "a bad day");
     let error = fixture.docker.pause(&id).await.unwrap_err();
     assert_eq!(
-        (error.kind, error.message.as_str()),
-        (ErrorKind::PauseFailed, "Failed to pause egress sidecar: a bad day")
+        (error.key(), error.message.as_str()),
+        ((Family::Pause, Kind::Failed), "Failed to pause egress sidecar: a bad day")
     );
     assert_eq!(states().await, both("running"));
     assert_eq!(fixture.docker.get(&id).await.unwrap().status.state, State::Running);
@@ -109,7 +119,7 @@ async fn what_was_done_is_taken_back_when_the_engine_fails() {
     fixture.docker.pause(&id).await.unwrap();
     proxy.fail("POST", &format!("{main_id}/unpause"), 1, "a bad day");
     let error = fixture.docker.resume(&id).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::ResumeFailed);
+    assert_eq!(error.key(), (Family::Resume, Kind::Failed));
     assert_eq!(error.message, "Failed to resume sandbox container: a bad day");
     assert_eq!(states().await, both("paused"));
     fixture.docker.delete(&id).await.unwrap();

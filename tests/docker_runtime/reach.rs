@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bollard::models::{NetworkConnectRequest, NetworkDisconnectRequest};
 use opensandbox_gateway::{
-    error::ErrorKind,
+    error::{Family, Kind},
     model::sandbox::State,
     runtime::{Runtime, docker::DockerOptions},
 };
@@ -31,21 +31,22 @@ async fn an_endpoint_is_where_the_ports_are_published() {
 
     let error = async |id: &str, port, expires| {
         let error = fixture.docker.endpoint(id, port, expires).await.unwrap_err();
-        (error.kind, error.message)
+        (error.key(), error.message)
     };
     let text = "Signed routes (expires parameter) are not supported when runtime.type='docker'. \
                 Use the Kubernetes runtime for signed routes.";
-    assert_eq!(error("nope", 0, Some(5)).await, (ErrorKind::UnsupportedRequest, text.to_owned()));
+    assert_eq!(error("nope", 0, Some(5)).await, ((Family::Endpoint, Kind::Unsupported), text.to_owned()));
     let text = "Port must be between 1 and 65535.";
-    assert_eq!(error("nope", 0, None).await, (ErrorKind::InvalidPort, text.to_owned()));
-    assert_eq!(error("nope", 1, None).await.0, ErrorKind::SandboxNotFound);
+    assert_eq!(error("nope", 0, None).await, ((Family::Endpoint, Kind::Invalid), text.to_owned()));
+    assert_eq!(error("nope", 1, None).await.0, (Family::Sandbox, Kind::NotFound));
     fixture.docker.delete(&id).await.unwrap();
 
     let token = [("opensandbox.io/egress-auth-token", "tok"), PORTS[0]];
     let guarded = by_hand::sandbox(&fixture, &token, "none").await;
     assert_eq!(told(&guarded, 18080).await.headers["OPENSANDBOX-EGRESS-AUTH"], "tok");
     assert!(told(&guarded, 44772).await.headers.is_empty());
-    let missing = (ErrorKind::EndpointUnavailable, "Missing host port mapping for container port 8080.".to_owned());
+    let missing =
+        ((Family::Endpoint, Kind::Unavailable), "Missing host port mapping for container port 8080.".to_owned());
     assert_eq!(error(&guarded, 8080, None).await, missing);
     let backend = fixture.docker.backend(&guarded, 18080).await.unwrap();
     assert_eq!((backend.authority.as_str(), backend.path_prefix.as_str()), ("127.0.0.1:40001", "/proxy/18080"));
@@ -112,7 +113,7 @@ async fn what_is_no_sandbox_costs_the_engine_nothing_and_what_another_made_is_th
     proxy.clear();
     for _ in 0..50 {
         for error in [fixture.docker.get(&unknown).await.err(), fixture.docker.backend(&unknown, 80).await.err()] {
-            assert_eq!(error.unwrap().kind, ErrorKind::SandboxNotFound);
+            assert_eq!(error.unwrap().key(), (Family::Sandbox, Kind::NotFound));
         }
     }
     assert_eq!(asked(), 0);
@@ -167,7 +168,8 @@ async fn a_backend_follows_its_container_s_address() {
     let disconnect = NetworkDisconnectRequest { container: name.clone(), force: Some(true) };
     fixture.engine.disconnect_network("bridge", disconnect).await.unwrap();
     let rival = by_hand::sandbox(&fixture, &[], "bridge").await;
-    let unreachable = async || authority().await.is_err_and(|error| error.kind == ErrorKind::EndpointUnavailable);
+    let unreachable =
+        async || authority().await.is_err_and(|error| error.key() == (Family::Endpoint, Kind::Unavailable));
     eventually("the address is gone", unreachable).await;
     let connect = NetworkConnectRequest { container: name.clone(), ..Default::default() };
     fixture.engine.connect_network("bridge", connect).await.unwrap();
@@ -176,7 +178,7 @@ async fn a_backend_follows_its_container_s_address() {
     eventually("the new address is known", async || authority().await.is_ok_and(|known| known == now)).await;
 
     fixture.engine.kill_container(&name, None).await.unwrap();
-    let stopped = async || authority().await.is_err_and(|error| error.kind == ErrorKind::NotRunning);
+    let stopped = async || authority().await.is_err_and(|error| error.key() == (Family::Sandbox, Kind::Conflict));
     eventually("the end is seen", stopped).await;
     fixture.engine.start_container(&name, None).await.unwrap();
     assert_eq!(authority().await.unwrap(), format!("{}:3000", address().await), "a start is seen at once");

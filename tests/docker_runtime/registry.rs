@@ -15,7 +15,7 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use opensandbox_gateway::{
-    error::ErrorKind,
+    error::{Family, Kind},
     model::create::{CreateRequest, ImageSource, RegistryAuth},
     runtime::{
         Runtime,
@@ -118,11 +118,11 @@ async fn a_login_counts_for_pulls_without_auth_and_execd_s_image_too() {
     for wrong in ["nobody:no-such-password", "joe:wrong-password-of-joe"] {
         registry.login(wrong);
         let refused = fixture.docker.create(of(&image)).await.unwrap_err();
-        assert_eq!(refused.kind, ErrorKind::ImagePullFailed, "{refused}");
+        assert_eq!(refused.key(), (Family::Image, Kind::Failed), "{refused}");
         assert!(!refused.message.contains("password"), "{refused}");
     }
     fs::write(registry.folder.path().join("config.json"), "{damaged").unwrap();
-    assert_eq!(fixture.docker.create(of(&image)).await.unwrap_err().kind, ErrorKind::ImagePullFailed);
+    assert_eq!(fixture.docker.create(of(&image)).await.unwrap_err().key(), (Family::Image, Kind::Failed));
 
     // A login counts at once.
     registry.login("joe:s3cret-of-joe");
@@ -144,7 +144,7 @@ async fn a_login_counts_for_pulls_without_auth_and_execd_s_image_too() {
     let auth = RegistryAuth { username: "joe".to_owned(), password: "wrong-password-of-joe".to_owned() };
     let own = ImageSource { uri: image.clone(), auth: Some(auth) };
     let refused = fixture.docker.create(CreateRequest { image: Some(own), ..of(&image) }).await.unwrap_err();
-    assert!(refused.kind == ErrorKind::ImagePullFailed && !refused.message.contains("wrong-password"), "{refused}");
+    assert!(refused.key() == (Family::Image, Kind::Failed) && !refused.message.contains("wrong-password"), "{refused}");
     registry.docker(&["rmi", &execd]);
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use opensandbox_gateway::{
-    error::ErrorKind,
+    error::{Family, Kind},
     model::{sandbox::State, timestamp::Timestamp},
     runtime::Runtime,
 };
@@ -50,18 +50,18 @@ async fn a_renewal_may_come_earlier_and_is_refused_in_the_contract_s_order() {
     let fixture = Fixture::start().await;
     let refused = async |id: &str, time: Timestamp| {
         let error = fixture.docker.renew(id, time).await.unwrap_err();
-        (error.kind, error.message)
+        (error.key(), error.message)
     };
     let (past, later) = (in_millis(-5), in_millis(60_000));
-    assert_eq!(refused("nope", past).await.0, ErrorKind::SandboxNotFound);
+    assert_eq!(refused("nope", past).await.0, (Family::Sandbox, Kind::NotFound));
     let manual = by_hand::sandbox(&fixture, &[("opensandbox.io/manual-cleanup", "true")], "none").await;
-    let in_past = (ErrorKind::ExpirationInPast, "New expiration time must be in the future.".to_owned());
+    let in_past = ((Family::Expiry, Kind::Invalid), "New expiration time must be in the future.".to_owned());
     assert_eq!(refused(&manual, past).await, in_past);
     let text = format!("Sandbox {manual} does not have automatic expiration enabled.");
-    assert_eq!(refused(&manual, later).await, (ErrorKind::NoExpiration, text));
+    assert_eq!(refused(&manual, later).await, ((Family::Expiry, Kind::Conflict), text));
     let unknown = by_hand::sandbox(&fixture, &[("opensandbox.io/expires-at", "soon")], "none").await;
     let text = format!("Sandbox {unknown} is missing expiration metadata and cannot be renewed safely.");
-    assert_eq!(refused(&unknown, later).await, (ErrorKind::NoExpiration, text));
+    assert_eq!(refused(&unknown, later).await, ((Family::Expiry, Kind::Conflict), text));
     fixture.docker.delete(&manual).await.unwrap();
     fixture.docker.delete(&unknown).await.unwrap();
 
@@ -92,7 +92,7 @@ async fn a_promised_renewal_is_kept() {
                 fixture.docker.delete(&id).await.unwrap();
             }
             Err(error) => {
-                assert_eq!(error.kind, ErrorKind::SandboxNotFound);
+                assert_eq!(error.key(), (Family::Sandbox, Kind::NotFound));
                 assert!(fixture.docker.get(&id).await.is_err());
             }
         }
@@ -117,7 +117,7 @@ async fn use_extends_the_life_of_a_running_sandbox_that_asked_for_it() {
     fixture.docker.pause(&id).await.unwrap();
     assert_eq!(fixture.docker.renew_on_access(&id).await.unwrap(), None);
     fixture.docker.delete(&id).await.unwrap();
-    assert_eq!(fixture.docker.renew_on_access(&id).await.unwrap_err().kind, ErrorKind::SandboxNotFound);
+    assert_eq!(fixture.docker.renew_on_access(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
 
     eventually("the event stream is open", async || proxy.count("GET", "/events") > 0).await;
     let silent = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use opensandbox_gateway::{
     config::{Egress, EgressMode, Resources},
-    error::{ErrorKind, VolumeFault},
+    error::{Family, Kind, VolumePart},
     model::{
         create::CreateRequest,
         network::{NetworkPolicy, NetworkRule},
@@ -81,7 +81,7 @@ async fn a_sidecar_that_is_never_ready_takes_all_with_it() {
     let mut request = filtered(&["sleep", "1000"]);
     request.env = env("OPENSANDBOX_EGRESS_LOG_LEVEL", "never-ready");
     let error = fixture.docker.create(request).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::StartFailed);
+    assert_eq!(error.key(), (Family::Creation, Kind::Failed));
     assert!(error.message.starts_with("Egress sidecar did not become ready within 1.5s for sandbox "), "{error}");
     assert!(fixture.left_behind().await.is_empty());
 }
@@ -158,7 +158,7 @@ async fn a_filtered_sandbox_with_a_volume_shares_the_other_one_with_its_sidecar(
     let request =
         |mount_path: &str| CreateRequest { volumes: vec![volume(mount_path)], ..filtered(&["sleep", "1000"]) };
     let error = fixture.docker.create(request("/opt/opensandbox")).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidMountPath));
+    assert_eq!(error.key(), (Family::Volume(VolumePart::MountPath), Kind::Invalid));
     let id = fixture.docker.create(request("/data")).await.unwrap().id;
     let sandbox = fixture.engine.inspect_container(&format!("sandbox-{id}"), None).await.unwrap();
     let runtime = format!("opensandbox-runtime-{id}:/opt/opensandbox:rw");

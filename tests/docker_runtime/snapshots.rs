@@ -9,7 +9,7 @@ use bollard::{
     query_parameters::{CommitContainerOptions, RemoveImageOptions},
 };
 use opensandbox_gateway::{
-    error::ErrorKind,
+    error::{Family, Kind},
     model::{
         create::{CreateRequest, ImageSource},
         sandbox::{Sandbox, State},
@@ -85,7 +85,7 @@ async fn a_copy_has_the_files_and_nothing_else() {
     assert!(run(&grandchild, &["env"]).contains("SECRET=new"));
 
     let used = fixture.docker.remove_snapshot(&snapshot, Some(&image)).await.unwrap_err();
-    assert_eq!(used.kind, ErrorKind::SnapshotInUse);
+    assert_eq!(used.key(), (Family::SnapshotRemoval, Kind::InUse));
     assert_eq!(used.message, "snapshot image cannot be deleted due to a conflict");
     for id in [&source, &restored, &grandchild] {
         fixture.docker.delete(id).await.unwrap();
@@ -122,7 +122,7 @@ async fn a_lost_copy_is_not_looked_for_elsewhere() {
     let fixture = Fixture::start_behind_proxy().await;
     let image = format!("opensandbox-snapshots:{}", fixture.run);
     let error = fixture.docker.create(restore(&fixture.run, image.clone())).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::ImagePullFailed);
+    assert_eq!(error.key(), (Family::Image, Kind::Failed));
     assert_eq!(
         error.message,
         format!("Failed to pull image {image}: the snapshot's image is no longer on this engine")
@@ -167,11 +167,11 @@ async fn the_engine_s_failure_is_told() {
     let proxy = fixture.proxy.as_ref().unwrap();
     proxy.fail("POST", "/commit", 1, "no space left on device");
     let error = fixture.docker.commit(&source, &fixture.run).await.unwrap_err();
-    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::SnapshotFailed, "no space left on device"));
+    assert_eq!((error.key(), error.message.as_str()), ((Family::Snapshot, Kind::Failed), "no space left on device"));
     proxy.fail("DELETE", "/images/", 1, "a bad day");
     let error = fixture.docker.remove_snapshot(&fixture.run, None).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::SnapshotRemoveFailed);
+    assert_eq!(error.key(), (Family::SnapshotRemoval, Kind::Failed));
     assert!(error.message.ends_with("a bad day"), "{error}");
-    assert_eq!(fixture.docker.commit("nope", &fixture.run).await.unwrap_err().kind, ErrorKind::SandboxNotFound);
+    assert_eq!(fixture.docker.commit("nope", &fixture.run).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
     fixture.docker.delete(&source).await.unwrap();
 }

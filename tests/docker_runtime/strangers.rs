@@ -6,7 +6,7 @@ use std::{process::Command, time::Duration};
 
 use bollard::query_parameters::RemoveImageOptions;
 use opensandbox_gateway::{
-    error::ErrorKind,
+    error::{Family, Kind},
     logs::LogQuery,
     model::{
         create::{CreateRequest, ImageSource},
@@ -108,7 +108,7 @@ async fn a_container_of_a_committed_sandbox_s_image_is_no_sandbox() {
         fixture.docker.commit(&id, "x").await.err(),
     ];
     for (index, error) in kinds.into_iter().enumerate() {
-        assert_eq!(error.map(|error| error.kind), Some(ErrorKind::SandboxNotFound), "{index}");
+        assert_eq!(error.map(|error| error.key()), Some((Family::Sandbox, Kind::NotFound)), "{index}");
     }
     assert!(stranger.is_running());
 }
@@ -123,13 +123,13 @@ async fn a_name_alone_makes_no_sandbox_of_an_image_s_labels() {
     fixture.docker.delete(&id).await.unwrap();
     let named = Stranger { container: name.clone(), image: image.image.clone() };
     named.run();
-    assert_eq!(fixture.docker.delete(&id).await.unwrap_err().kind, ErrorKind::SandboxNotFound);
+    assert_eq!(fixture.docker.delete(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
     assert!(named.is_running() && image.is_running());
     drop(named);
 
     // And an image of such a container's, and one that was built on it.
     let second = Stranger::of(&image.container, &any("second"));
-    assert_eq!(fixture.docker.delete(&id).await.unwrap_err().kind, ErrorKind::SandboxNotFound);
+    assert_eq!(fixture.docker.delete(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
     assert!(second.is_running());
 }
 
@@ -159,8 +159,8 @@ async fn without_its_image_only_the_right_name_is_a_sandbox_s() {
     docker(&["rmi", "-f", &stranger.image]);
     // So that nothing of the image is remembered.
     let fresh = Fixture::start().await;
-    assert_eq!(fresh.docker.get(&id).await.unwrap_err().kind, ErrorKind::SandboxNotFound);
-    assert_eq!(fresh.docker.delete(&id).await.unwrap_err().kind, ErrorKind::SandboxNotFound);
+    assert_eq!(fresh.docker.get(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
+    assert_eq!(fresh.docker.delete(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
     assert_eq!(docker(&["inspect", "-f", "{{.State.Status}}", &stranger.container]), "exited");
 }
 
@@ -215,7 +215,7 @@ async fn a_copy_of_a_live_sandbox_s_labels_is_never_removed() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(by_hand::state(&fixture, &copy).await, "running", "ended by the sandbox's time");
     let error = fixture.docker.delete(&id).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::DeleteFailed);
+    assert_eq!(error.key(), (Family::Deletion, Kind::Failed));
     assert!(error.message.contains(&copy), "{error}");
     assert_eq!(by_hand::state(&fixture, &copy).await, "running");
     by_hand::remove(&fixture, &copy).await;

@@ -5,7 +5,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use opensandbox_gateway::{
-    error::ErrorKind,
+    error::{Family, Kind},
     runtime::{
         Runtime,
         docker::{Docker, endpoint::Endpoint},
@@ -44,7 +44,7 @@ async fn an_engine_of_another_name_is_not_trusted() {
     let port = engine_over_tcp(Some(acceptor())).await;
     let endpoint = Endpoint::parse(&format!("tcp://127.0.0.2:{port}"), true, Some(folder())).unwrap();
     let error = Docker::connect(endpoint, options()).await.err().unwrap();
-    assert_eq!(error.kind, ErrorKind::Initialization);
+    assert_eq!(error.key(), (Family::Startup, Kind::Failed));
     assert!(error.message.contains("certificate"), "{error}");
 }
 

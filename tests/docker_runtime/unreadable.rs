@@ -10,7 +10,7 @@ use std::{
 };
 
 use opensandbox_gateway::{
-    error::ErrorKind,
+    error::{Family, Kind},
     model::{create::CreateRequest, timestamp::Timestamp},
     runtime::Runtime,
 };
@@ -121,7 +121,7 @@ async fn a_renewal_heals_a_damaged_file_and_use_does_not() {
     fixture.docker.renew(&id, in_seconds(90_000)).await.unwrap();
     fs::write(&file, "{").unwrap();
     let error = fixture.docker.renew_on_access(&id).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::StoreFailed);
+    assert_eq!(error.key(), (Family::Expiry, Kind::Failed));
     assert!(error.message.contains("cannot be read now, so it was not moved"), "{error}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "{");
     let time = in_seconds(600);
@@ -142,7 +142,7 @@ async fn metadata_that_cannot_be_read_is_neither_lost_nor_written_over() {
     for (name, break_it) in [FAULTS[3], FAULTS[4], FAULTS[5]] {
         break_it(&file);
         assert_eq!(fixture.docker.get(&id).await.unwrap().metadata["owner"], "alice", "{name}: the labels are shown");
-        assert_eq!(change().await.unwrap_err().kind, ErrorKind::StoreFailed, "{name}");
+        assert_eq!(change().await.unwrap_err().key(), (Family::Expiry, Kind::Failed), "{name}");
         assert!(file.is_dir() || file.is_symlink(), "{name}: it is as it was");
         remove(&file);
     }

@@ -10,7 +10,7 @@ use std::{
 
 use bollard::query_parameters::RemoveVolumeOptions;
 use opensandbox_gateway::{
-    error::{ErrorKind, VolumeFault},
+    error::{Family, Kind, VolumePart},
     model::{
         create::{CreateRequest, ImageSource},
         volume::{Claim, Ossfs, OssfsVersion, Source, Volume},
@@ -85,7 +85,7 @@ async fn no_link_leads_out_of_what_is_allowed() {
     symlink("../secret", allowed.join("evil")).unwrap();
     for (path, sub_path) in [(allowed.join("evil"), None), (allowed.clone(), Some("evil/x"))] {
         let error = fixture.docker.create(with(vec![volume("/x", sub_path, host(&path))], "true")).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::HostPathNotAllowed));
+        assert_eq!(error.key(), (Family::Volume(VolumePart::HostPath), Kind::Denied));
         let start = format!("Host path '{}", folder.path().join("secret").display());
         assert!(error.message.starts_with(&start), "{error}");
     }
@@ -121,7 +121,7 @@ async fn a_directory_that_is_exchanged_meanwhile_is_found_out_or_mounted_all_the
             fixture.docker.delete(&id).await.unwrap();
         } else {
             let error = created.unwrap_err();
-            assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::HostPathNotAllowed), "{text}: {error}");
+            assert_eq!(error.key(), (Family::Volume(VolumePart::HostPath), Kind::Denied), "{text}: {error}");
         }
         assert!(fixture.left_behind().await.is_empty(), "{text}");
         assert_eq!(fs::read_dir(folder.path().join("secret")).unwrap().count(), 0);
@@ -172,7 +172,7 @@ async fn a_missing_volume_is_told_and_what_was_created_before_goes() {
     let (made, none) = (format!("osb-test-made-{}", fixture.run), format!("osb-test-none-{}", fixture.run));
     let volumes = vec![volume("/a", None, claim(&made, true, false)), volume("/b", None, claim(&none, false, false))];
     let error = fixture.docker.create(with(volumes, "true")).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::ClaimNotFound));
+    assert_eq!(error.key(), (Family::Volume(VolumePart::Claim), Kind::NotFound));
     let text = format!(
         "Volume 'b': Docker named volume '{none}' does not exist. Named volumes must be created before sandbox creation \
          (e.g., 'docker volume create <name>')."
@@ -182,14 +182,14 @@ async fn a_missing_volume_is_told_and_what_was_created_before_goes() {
 
     let image = Some(ImageSource { uri: "localhost:1/no:1".to_owned(), auth: None });
     let request = CreateRequest { image, ..with(vec![volume("/a", None, claim(&made, true, false))], "true") };
-    assert_eq!(fixture.docker.create(request).await.unwrap_err().kind, ErrorKind::ImagePullFailed);
+    assert_eq!(fixture.docker.create(request).await.unwrap_err().key(), (Family::Image, Kind::Failed));
     assert!(!fixture.has_volume(&made).await);
 
     for (method, text) in [("GET", "/volumes/"), ("POST", "/volumes/create")] {
         fixture.proxy.as_ref().unwrap().fail(method, text, 1, "a bad day");
         let volumes = vec![volume("/a", None, claim(&made, true, false))];
         let error = fixture.docker.create(with(volumes, "true")).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::ClaimInspectFailed), "{error}");
+        assert_eq!(error.key(), (Family::Volume(VolumePart::Claim), Kind::Failed), "{error}");
         assert!(!fixture.has_volume(&made).await);
     }
 }
@@ -206,7 +206,7 @@ async fn a_part_of_a_volume_is_inside_it() {
     let part = |part| with(vec![volume("/x", Some(part), claim(&name, false, false))], "echo 1 > /x/f; sleep 1000");
     for evil in ["evil", "evil/etc"] {
         let error = fixture.docker.create(part(evil)).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidSubPath));
+        assert_eq!(error.key(), (Family::Volume(VolumePart::SubPath), Kind::Invalid));
         let text = "Volume 'x': resolved subPath escapes the volume mountpoint after symlink resolution.";
         assert_eq!(error.message, text);
     }
@@ -261,7 +261,7 @@ async fn a_bucket_is_unmounted_with_its_last_sandbox() {
     let label = &container.config.unwrap().labels.unwrap()["opensandbox.io/ossfs-mounts"];
     assert_eq!(label, &format!("[\"{}\"]", path.display()));
     let second = create("a").await.unwrap().id;
-    assert_eq!(create("b").await.unwrap_err().kind, ErrorKind::Volume(VolumeFault::OssfsMountConflict));
+    assert_eq!(create("b").await.unwrap_err().key(), (Family::Volume(VolumePart::OssfsMount), Kind::Conflict));
     assert_eq!(calls(&folder), "ossfs2 mount\n");
 
     let image = Some(ImageSource { uri: "localhost:1/no:1".to_owned(), auth: None });
@@ -275,7 +275,7 @@ async fn a_bucket_is_unmounted_with_its_last_sandbox() {
     let other = Fixture::start_with(programs(&folder)).await;
     let stranger = with(vec![volume("/x", Some("p"), bucket("a"))], "sleep 1000");
     let error = other.docker.create(stranger).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::OssfsMountConflict));
+    assert_eq!(error.key(), (Family::Volume(VolumePart::OssfsMount), Kind::Conflict));
     other.docker.delete(&second).await.unwrap();
     assert_eq!(calls(&folder), "fusermount -u\n");
 }
@@ -300,7 +300,7 @@ async fn a_bucket_is_shared_with_equal_credentials_after_a_restart() {
 
     fixture.restart_with(options.clone()).await;
     let error = fixture.docker.create(wanted("b")).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::OssfsMountConflict));
+    assert_eq!(error.key(), (Family::Volume(VolumePart::OssfsMount), Kind::Conflict));
     let second = fixture.docker.create(wanted("a")).await.unwrap().id;
     fixture.docker.delete(&first).await.unwrap();
     fixture.restart_with(options).await;
@@ -328,7 +328,7 @@ async fn a_bucket_that_is_unmounted_during_a_creation_fails_it() {
         gate.open();
     };
     let (created, ()) = tokio::join!(creation, unmount);
-    assert_eq!(created.unwrap_err().kind, ErrorKind::Volume(VolumeFault::OssfsMountFailed));
+    assert_eq!(created.unwrap_err().key(), (Family::Volume(VolumePart::OssfsMount), Kind::Failed));
     assert!(fixture.left_behind().await.is_empty());
 }
 
@@ -338,7 +338,7 @@ async fn a_volume_of_the_gateway_s_own_is_nobody_s_to_mount_or_make() {
     let fixture = Fixture::start().await;
     for name in ["opensandbox-gateway-owner", "opensandbox-expiry-x-1"] {
         let error = fixture.docker.create(with(vec![volume("/x", None, claim(name, true, true))], "true")).await;
-        assert_eq!(error.unwrap_err().kind, ErrorKind::Volume(VolumeFault::ClaimNotFound), "{name}");
+        assert_eq!(error.unwrap_err().key(), (Family::Volume(VolumePart::Claim), Kind::NotFound), "{name}");
         // A gateway that runs on this engine has made its own.
         assert!(!fixture.has_volume(name).await || name == "opensandbox-gateway-owner", "{name}");
     }

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 
 use super::super::extract::Query;
 use crate::{
+    error::{self, Family, RuntimeError},
     logs::LogQuery,
     model::{diagnostics::Kind, read, violation::Report},
-    problem::failure::Failure,
+    problem::ApiError,
 };
 
 /// Most lines of a log that can be asked for.
@@ -52,7 +53,7 @@ pub(super) struct SummaryQuery {
 }
 
 /// Reads the query of `diagnostics/logs`. `container` names nothing here: a sandbox has one.
-pub(super) fn logs(query: &str, now: Timestamp) -> Result<LogsQuery, Failure> {
+pub(super) fn logs(query: &str, now: Timestamp) -> Result<LogsQuery, ApiError> {
     let query = Query::parse(query);
     let mut report = Report::new("query");
     let tail = number(&query, &mut report, "tail", MAX_TAIL, 100);
@@ -63,7 +64,7 @@ pub(super) fn logs(query: &str, now: Timestamp) -> Result<LogsQuery, Failure> {
 }
 
 /// Reads the query of `diagnostics/events`.
-pub(super) fn events(query: &str) -> Result<EventsQuery, Failure> {
+pub(super) fn events(query: &str) -> Result<EventsQuery, ApiError> {
     let query = Query::parse(query);
     let mut report = Report::new("query");
     let limit = number(&query, &mut report, "limit", MAX_EVENTS, 50);
@@ -72,7 +73,7 @@ pub(super) fn events(query: &str) -> Result<EventsQuery, Failure> {
 }
 
 /// Reads the query of `diagnostics/summary`.
-pub(super) fn summary(query: &str) -> Result<SummaryQuery, Failure> {
+pub(super) fn summary(query: &str) -> Result<SummaryQuery, ApiError> {
     let query = Query::parse(query);
     let mut report = Report::new("query");
     let lines = number(&query, &mut report, "tail", MAX_TAIL, 50);
@@ -86,7 +87,7 @@ fn number(query: &Query<'_>, report: &mut Report, name: &'static str, max: u64, 
 }
 
 /// The scope, trimmed and in lower case; the answer to a wrong one has it as it was written.
-fn scope(query: &Query<'_>, kind: Kind) -> Result<Option<&'static str>, Failure> {
+fn scope(query: &Query<'_>, kind: Kind) -> Result<Option<&'static str>, ApiError> {
     let Some(text) = query.last("scope") else { return Ok(None) };
     let scopes = kind.scopes();
     let named = text.trim().to_lowercase();
@@ -95,7 +96,7 @@ fn scope(query: &Query<'_>, kind: Kind) -> Result<Option<&'static str>, Failure>
     }
     let message =
         format!("Unsupported {} diagnostics scope '{text}'. Supported scopes: {}.", kind.name(), scopes.join(", "));
-    Err(Failure::BadRequest { code: "DIAGNOSTICS_SCOPE_UNSUPPORTED", message })
+    Err(RuntimeError::new(Family::DiagnosticsScope, error::Kind::Unsupported, message).into())
 }
 
 fn log(tail: u64, since: Option<Timestamp>) -> LogQuery {
@@ -140,12 +141,10 @@ mod tests {
         Timestamp::new(1_000_000, 5).unwrap()
     }
 
-    fn code(failure: Failure) -> String {
-        match failure {
-            Failure::Invalid(invalid) => format!("{} {}", invalid.0[0].rule, invalid.0[0].loc[1]),
-            Failure::BadRequest { message, .. } => message,
-            Failure::Runtime(error) => error.message,
-            Failure::Snapshot(error) => panic!("{error:?}"),
+    fn code(error: ApiError) -> String {
+        match error.body.detail {
+            Some(detail) => format!("{} {}", detail[0]["type"].as_str().unwrap(), detail[0]["loc"][1]),
+            None => error.body.message,
         }
     }
 

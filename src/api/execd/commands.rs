@@ -10,10 +10,11 @@ use super::{CURSOR, Context, blocking, json, parsed, query, streams};
 use crate::{
     api::{extract::Query, payload},
     body::Body,
+    error::RuntimeError,
     execd::{
         Execd,
         command::{Order, Program},
-        error::ExecdError,
+        error,
     },
     model::timestamp::Timestamp,
     problem::ApiError,
@@ -67,12 +68,12 @@ struct Session {
 }
 
 impl Run {
-    fn order(self) -> Result<Order, ExecdError> {
+    fn order(self) -> Result<Order, RuntimeError> {
         let program = match (self.command, self.argv) {
             (Some(line), None) => Program::Shell(checked_line(line)?),
             (None, Some(argv)) => Program::Argv(checked_argv(argv)?),
-            (None, None) => return Err(ExecdError::invalid("command: it is missing.")),
-            (Some(_), Some(_)) => return Err(ExecdError::invalid("command and argv exclude each other.")),
+            (None, None) => return Err(error::invalid("command: it is missing.")),
+            (Some(_), Some(_)) => return Err(error::invalid("command and argv exclude each other.")),
         };
         check_identity(self.uid, self.gid)?;
         Ok(Order {
@@ -95,7 +96,7 @@ pub(super) async fn run(context: Context, body: Incoming) -> Result<Response<Bod
 /// Interrupts a command. One that has ended is no error.
 pub(super) fn interrupt(context: &Context, head: &Parts) -> Result<Response<Body>, ApiError> {
     let query = Query::parse(query(head));
-    let id = query.last("id").filter(|id| !id.is_empty()).ok_or_else(|| ExecdError::invalid("id: it is missing."))?;
+    let id = query.last("id").filter(|id| !id.is_empty()).ok_or_else(|| error::invalid("id: it is missing."))?;
     context.execd.command(id)?.interrupt();
     Ok(response::empty(StatusCode::OK))
 }
@@ -119,11 +120,11 @@ pub(super) fn status(context: &Context, id: &str) -> Result<Response<Body>, ApiE
 /// What a command in the background has printed so far, after the line of the cursor.
 pub(super) fn logs(context: &Context, id: &str, head: &Parts) -> Result<Response<Body>, ApiError> {
     let query = Query::parse(query(head));
-    let malformed = |_| ExecdError::invalid("cursor: it must be the index of a line, a whole number from 0 on.");
+    let malformed = |_| error::invalid("cursor: it must be the index of a line, a whole number from 0 on.");
     let cursor = query.last("cursor").map(str::parse::<u64>).transpose().map_err(malformed)?;
     let command = context.execd.command(id)?;
     let streamed =
-        || ExecdError::invalid("The command does not run in the background: its output went to who waits for it.");
+        || error::invalid("The command does not run in the background: its output went to who waits for it.");
     let excerpt = command.output(cursor).ok_or_else(streamed)?;
     let mut res = Response::new(Body::full(excerpt.text));
     let headers = res.headers_mut();
@@ -167,38 +168,36 @@ pub(super) async fn delete_session(context: &Context, id: &str) -> Result<Respon
     Ok(response::empty(StatusCode::OK))
 }
 
-fn checked_line(line: String) -> Result<String, ExecdError> {
+fn checked_line(line: String) -> Result<String, RuntimeError> {
     match () {
-        () if line.trim().is_empty() => Err(ExecdError::invalid("command: it must not be blank.")),
-        () if line.contains('\0') => Err(ExecdError::invalid("command: it must not hold a NUL.")),
+        () if line.trim().is_empty() => Err(error::invalid("command: it must not be blank.")),
+        () if line.contains('\0') => Err(error::invalid("command: it must not hold a NUL.")),
         () => Ok(line),
     }
 }
 
-fn checked_argv(argv: Vec<String>) -> Result<Vec<String>, ExecdError> {
+fn checked_argv(argv: Vec<String>) -> Result<Vec<String>, RuntimeError> {
     match argv.first().map(String::as_str) {
-        None | Some("") => Err(ExecdError::invalid("argv: its first, the program, must not be empty.")),
-        Some(_) if argv.iter().any(|word| word.contains('\0')) => {
-            Err(ExecdError::invalid("argv: it must not hold a NUL."))
-        }
+        None | Some("") => Err(error::invalid("argv: its first, the program, must not be empty.")),
+        Some(_) if argv.iter().any(|word| word.contains('\0')) => Err(error::invalid("argv: it must not hold a NUL.")),
         Some(_) => Ok(argv),
     }
 }
 
-fn check_cwd(cwd: Option<&str>) -> Result<(), ExecdError> {
+fn check_cwd(cwd: Option<&str>) -> Result<(), RuntimeError> {
     match cwd {
-        Some(cwd) if cwd.contains('\0') => Err(ExecdError::invalid("cwd: it must not hold a NUL.")),
+        Some(cwd) if cwd.contains('\0') => Err(error::invalid("cwd: it must not hold a NUL.")),
         Some(_) | None => Ok(()),
     }
 }
 
 /// Everything is run as the gateway's own user.
-fn check_identity(uid: Option<u32>, gid: Option<u32>) -> Result<(), ExecdError> {
+fn check_identity(uid: Option<u32>, gid: Option<u32>) -> Result<(), RuntimeError> {
     let own = Execd::identity();
     match (uid, gid) {
-        (None, Some(_)) => Err(ExecdError::invalid("gid: it needs a uid besides.")),
+        (None, Some(_)) => Err(error::invalid("gid: it needs a uid besides.")),
         (uid, gid) if uid.is_none_or(|uid| uid == own.0) && gid.is_none_or(|gid| gid == own.1) => Ok(()),
-        _ => Err(ExecdError::invalid(format!(
+        _ => Err(error::invalid(format!(
             "uid, gid: the process runtime runs everything as its own user: uid {}, gid {}.",
             own.0, own.1
         ))),
@@ -206,10 +205,10 @@ fn check_identity(uid: Option<u32>, gid: Option<u32>) -> Result<(), ExecdError> 
 }
 
 /// A limit in milliseconds; 0 is none.
-fn timeout(milliseconds: Option<i64>) -> Result<Option<Duration>, ExecdError> {
+fn timeout(milliseconds: Option<i64>) -> Result<Option<Duration>, RuntimeError> {
     match milliseconds.map(u64::try_from) {
         None | Some(Ok(0)) => Ok(None),
         Some(Ok(milliseconds)) => Ok(Some(Duration::from_millis(milliseconds))),
-        Some(Err(_)) => Err(ExecdError::invalid("timeout: it must not be negative.")),
+        Some(Err(_)) => Err(error::invalid("timeout: it must not be negative.")),
     }
 }

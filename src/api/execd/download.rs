@@ -20,8 +20,9 @@ use crate::{
         Body,
         pieces::{Pieces, PiecesBody},
     },
+    error::{Family, Kind, RuntimeError},
     execd::{
-        error::{ErrorKind, ExecdError},
+        error,
         files::read::{Content, Opened},
     },
     problem::ApiError,
@@ -51,18 +52,20 @@ pub(super) async fn send(context: Context, head: &Parts) -> Result<Response<Body
     let by_lines = matches!(wanted, Part::Lines(..));
     let found = blocking(&context, move |execd| {
         let mut opened = execd.open(&path)?;
-        let range = range_of(&mut opened, wanted)?;
+        let part = range_of(&mut opened, wanted)?;
         if let Content::File(file, _) = &mut opened.content {
-            let at = SeekFrom::Start(range.as_ref().map_or(0, |range| range.start));
-            file.seek(at).map_err(|error| failed(&error))?;
+            let start = if let Asked::Range(range) = &part { range.start } else { 0 };
+            file.seek(SeekFrom::Start(start)).map_err(failed)?;
         }
-        Ok((opened, range))
+        Ok((opened, part))
     });
-    let (opened, range) = match found.await {
-        Ok(found) => found,
-        Err(error) => return outside(error),
-    };
+    let (opened, part) = found.await?;
     let length = opened.content.length();
+    let range = match part {
+        Asked::Ignored => None,
+        Asked::Range(range) => Some(range),
+        Asked::Nothing => return Ok(outside(length)),
+    };
     let all = 0..length;
     let whole = range.clone().unwrap_or(all);
     let file_name = opened.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -98,17 +101,17 @@ pub(super) async fn send(context: Context, head: &Parts) -> Result<Response<Body
 }
 
 /// Tells how long the file is when no byte of it is in the range (RFC 9110 §15.5.17).
-fn outside(error: ExecdError) -> Result<Response<Body>, ApiError> {
-    let ErrorKind::OutOfRange(length) = error.kind else { return Err(error.into()) };
-    let mut res = response::error(error.into());
+fn outside(length: u64) -> Response<Body> {
+    let text = format!("Range: it lies outside of the {length} bytes of the file.");
+    let mut res = response::error(RuntimeError::new(Family::Execd, Kind::OutOfRange, text).into());
     let text = HeaderValue::try_from(format!("bytes */{length}"));
     res.headers_mut().extend(text.ok().map(|text| (header::CONTENT_RANGE, text)));
-    Ok(res)
+    res
 }
 
-fn wanted_part(query: &Query<'_>, headers: &HeaderMap) -> Result<Part, ExecdError> {
+fn wanted_part(query: &Query<'_>, headers: &HeaderMap) -> Result<Part, RuntimeError> {
     let number = |name: &str| {
-        let malformed = |_| ExecdError::invalid(format!("{name}: it must be a whole number from 1 on."));
+        let malformed = |_| error::invalid(format!("{name}: it must be a whole number from 1 on."));
         query.last(name).map(str::parse::<u64>).transpose().map_err(malformed)
     };
     let (offset, limit) = (number("offset")?, number("limit")?);
@@ -116,35 +119,27 @@ fn wanted_part(query: &Query<'_>, headers: &HeaderMap) -> Result<Part, ExecdErro
     let range = headers.get(header::RANGE).filter(|_| !headers.contains_key(header::IF_RANGE));
     match (range, offset, limit) {
         (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
-            Err(ExecdError::invalid("Range and offset or limit exclude each other."))
+            Err(error::invalid("Range and offset or limit exclude each other."))
         }
-        (None, Some(0), _) => Err(ExecdError::invalid("offset: lines are counted from 1.")),
+        (None, Some(0), _) => Err(error::invalid("offset: lines are counted from 1.")),
         (None, None, None) => Ok(Part::All),
         (None, offset, limit) => Ok(Part::Lines(offset.unwrap_or(1), limit)),
         (Some(range), None, None) => Ok(range.to_str().map_or(Part::All, |range| Part::Bytes(range.to_owned()))),
     }
 }
 
-/// The part that is wanted; none is all of it.
-fn range_of(opened: &mut Opened, wanted: Part) -> Result<Option<Range<u64>>, ExecdError> {
-    let length = opened.content.length();
+/// The part that is wanted.
+fn range_of(opened: &mut Opened, wanted: Part) -> Result<Asked, RuntimeError> {
     match wanted {
-        Part::All => Ok(None),
-        Part::Lines(first, count) => Ok(Some(opened.content.lines(first, count).map_err(|error| failed(&error))?)),
-        Part::Bytes(text) => match bytes(&text, length) {
-            Asked::Ignored => Ok(None),
-            Asked::Range(range) => Ok(Some(range)),
-            Asked::Nothing => {
-                let text = format!("Range: it lies outside of the {length} bytes of the file.");
-                Err(ExecdError::new(ErrorKind::OutOfRange(length), text))
-            }
-        },
+        Part::All => Ok(Asked::Ignored),
+        Part::Lines(first, count) => opened.content.lines(first, count).map(Asked::Range).map_err(failed),
+        Part::Bytes(text) => Ok(bytes(&text, opened.content.length())),
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
-    /// It is no range of bytes, or several: all of the file is the answer (RFC 9110 §14.2).
+    /// No part, or no range of bytes, or several: all of the file is the answer (RFC 9110 §14.2).
     Ignored,
     Range(Range<u64>),
     /// No byte of the file is in it.
@@ -202,8 +197,8 @@ fn place(at: u64) -> usize {
     usize::try_from(at).unwrap_or(usize::MAX)
 }
 
-fn failed(error: &io::Error) -> ExecdError {
-    ExecdError::new(ErrorKind::Failed, format!("The file cannot be read: {error}."))
+fn failed(error: io::Error) -> RuntimeError {
+    RuntimeError::new(Family::Execd, Kind::Failed, format!("The file cannot be read: {error}.")).caused_by(error)
 }
 
 #[cfg(test)]

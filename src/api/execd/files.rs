@@ -9,9 +9,9 @@ use super::{Context, blocking, parsed, query};
 use crate::{
     api::{extract::Query, payload},
     body::Body,
+    error::RuntimeError,
     execd::{
-        Execd,
-        error::ExecdError,
+        Execd, error,
         files::{change::Attributes, info::Info, owner::Names, replace::Replacement},
     },
     problem::ApiError,
@@ -36,7 +36,7 @@ pub(super) async fn info(context: &Context, head: &Parts) -> Result<Response<Bod
     let found = blocking(context, move |execd| {
         let mut names = Names::default();
         let info = |path: String| Ok((path.clone(), to_value(execd.info(&path, &mut names)?)));
-        paths.into_iter().map(info).collect::<Result<Map<_, _>, ExecdError>>()
+        paths.into_iter().map(info).collect::<Result<Map<_, _>, RuntimeError>>()
     });
     Ok(response::json(StatusCode::OK, &Value::from(found.await?)))
 }
@@ -45,7 +45,7 @@ pub(super) async fn info(context: &Context, head: &Parts) -> Result<Response<Bod
 pub(super) async fn remove(
     context: &Context,
     head: &Parts,
-    remove: fn(&Execd, &str) -> Result<(), ExecdError>,
+    remove: fn(&Execd, &str) -> Result<(), RuntimeError>,
 ) -> Result<Response<Body>, ApiError> {
     let paths = paths(head)?;
     blocking(context, move |execd| paths.iter().try_for_each(|path| remove(execd, path))).await?;
@@ -56,7 +56,7 @@ pub(super) async fn remove(
 pub(super) async fn set_attributes(
     context: &Context,
     body: Incoming,
-    act: fn(&Execd, &str, &Attributes) -> Result<(), ExecdError>,
+    act: fn(&Execd, &str, &Attributes) -> Result<(), RuntimeError>,
 ) -> Result<Response<Body>, ApiError> {
     let body = payload::read(body).await?;
     let done = blocking(context, move |execd| {
@@ -85,7 +85,7 @@ pub(super) async fn replace(context: &Context, head: &Parts, body: Incoming) -> 
     let is_verbose = match parsed.last("verbose").map(str::to_ascii_lowercase).as_deref() {
         None | Some("" | "false" | "0") => false,
         Some("true" | "1") => true,
-        Some(_) => return Err(ExecdError::invalid("verbose: it must be true or false.").into()),
+        Some(_) => return Err(error::invalid("verbose: it must be true or false.").into()),
     };
     let body = payload::read(body).await?;
     let counts = blocking(context, move |execd| {
@@ -93,7 +93,7 @@ pub(super) async fn replace(context: &Context, head: &Parts, body: Incoming) -> 
         let replace = |(path, replacement): &(String, Replacement)| {
             Ok((path.clone(), json!({"replacedCount": execd.replace(path, replacement)?})))
         };
-        replacements.iter().map(replace).collect::<Result<Map<_, _>, ExecdError>>()
+        replacements.iter().map(replace).collect::<Result<Map<_, _>, RuntimeError>>()
     });
     let counts = counts.await?;
     Ok(if is_verbose { response::json(StatusCode::OK, &Value::from(counts)) } else { response::empty(StatusCode::OK) })
@@ -112,7 +112,7 @@ pub(super) async fn search(context: &Context, head: &Parts) -> Result<Response<B
 pub(super) async fn list(context: &Context, head: &Parts) -> Result<Response<Body>, ApiError> {
     let query = Query::parse(query(head));
     let path = one_path(&query)?;
-    let malformed = |_| ExecdError::invalid("depth: it must be a whole number from 0 on.");
+    let malformed = |_| error::invalid("depth: it must be a whole number from 0 on.");
     let depth = query.last("depth").map_or(Ok(1), str::parse::<u32>).map_err(malformed)?;
     let found: Vec<Info> = blocking(context, move |execd| execd.list(&path, depth as usize)).await?;
     Ok(response::json(StatusCode::OK, &found))
@@ -126,32 +126,32 @@ pub(super) fn capabilities(why: &str) -> Response<Body> {
 }
 
 /// The path of a query.
-pub(super) fn one_path(query: &Query<'_>) -> Result<String, ExecdError> {
-    query.last("path").map(str::to_owned).ok_or_else(|| ExecdError::invalid("path: it is missing."))
+pub(super) fn one_path(query: &Query<'_>) -> Result<String, RuntimeError> {
+    query.last("path").map(str::to_owned).ok_or_else(|| error::invalid("path: it is missing."))
 }
 
-fn paths(head: &Parts) -> Result<Vec<String>, ExecdError> {
+fn paths(head: &Parts) -> Result<Vec<String>, RuntimeError> {
     let paths: Vec<String> = Query::parse(query(head)).all("path").map(str::to_owned).collect();
     if paths.is_empty() {
-        return Err(ExecdError::invalid("path: it is missing."));
+        return Err(error::invalid("path: it is missing."));
     }
     check_count(paths.len())?;
     Ok(paths)
 }
 
-fn map<T: for<'de> Deserialize<'de>>(body: &bytes::Bytes) -> Result<Paths<T>, ExecdError> {
+fn map<T: for<'de> Deserialize<'de>>(body: &bytes::Bytes) -> Result<Paths<T>, RuntimeError> {
     let map: Map<String, Value> = parsed(body)?;
     check_count(map.len())?;
     let read = |(path, value): (String, Value)| match serde_json::from_value(value) {
         Ok(value) => Ok((path, value)),
-        Err(error) => Err(ExecdError::invalid(format!("{path}: {error}."))),
+        Err(error) => Err(error::invalid(format!("{path}: {error}."))),
     };
     map.into_iter().map(read).collect()
 }
 
-fn check_count(count: usize) -> Result<(), ExecdError> {
+fn check_count(count: usize) -> Result<(), RuntimeError> {
     match count > MAX_PATHS {
-        true => Err(ExecdError::invalid(format!("A request may name at most {MAX_PATHS} paths."))),
+        true => Err(error::invalid(format!("A request may name at most {MAX_PATHS} paths."))),
         false => Ok(()),
     }
 }

@@ -19,9 +19,9 @@ use crate::{
         Body,
         pieces::{Pieces, PiecesBody},
     },
+    error::{Family, Kind, RuntimeError},
     execd::{
         command::{Finished, Started},
-        error::{ErrorKind, ExecdError},
         load::{Load, SAMPLE_INTERVAL, Ticks},
     },
     problem::ApiError,
@@ -153,6 +153,6 @@ fn stream(body: Body) -> Response<Body> {
     res
 }
 
-fn unknown(error: io::Error) -> ExecdError {
-    ExecdError::new(ErrorKind::Failed, format!("The machine does not tell its load: {error}."))
+fn unknown(error: io::Error) -> RuntimeError {
+    RuntimeError::new(Family::Execd, Kind::Failed, format!("The machine does not tell its load: {error}."))
 }

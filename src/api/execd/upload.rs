@@ -14,9 +14,10 @@ use super::{Context, blocking};
 use crate::{
     api::extract::content_type,
     body::Body,
+    error::RuntimeError,
     error_chain,
     execd::{
-        error::ExecdError,
+        error,
         files::{change::Attributes, write::Upload},
     },
     problem::ApiError,
@@ -49,7 +50,7 @@ struct Metadata {
 pub(super) async fn receive(context: &Context, head: &Parts, body: Incoming) -> Result<Response<Body>, ApiError> {
     let content_type = content_type(&head.headers).unwrap_or_default();
     let boundary = multer::parse_boundary(content_type)
-        .map_err(|_| ExecdError::invalid("Content-Type: it must be multipart/form-data with a boundary."))?;
+        .map_err(|_| error::invalid("Content-Type: it must be multipart/form-data with a boundary."))?;
     let limits = SizeLimit::new().whole_stream(MAX_UPLOAD).for_field("metadata", MAX_METADATA);
     let stream = BodyDataStream::new(body).map(|piece| piece.map_err(|error| error_chain::text(&error)));
     let mut parts = Multipart::with_constraints(stream, boundary, Constraints::new().size_limit(limits));
@@ -58,30 +59,30 @@ pub(super) async fn receive(context: &Context, head: &Parts, body: Incoming) -> 
         match part.name() {
             Some("metadata") if metadata.is_none() => metadata = Some(read_metadata(part).await?),
             Some("file") => {
-                let missing = || ExecdError::invalid("file: its metadata must come before it.");
+                let missing = || error::invalid("file: its metadata must come before it.");
                 store(context, metadata.take().ok_or_else(missing)?, part).await?;
                 count += 1;
             }
-            Some("metadata") => return Err(ExecdError::invalid("metadata: its file must come behind it.").into()),
+            Some("metadata") => return Err(error::invalid("metadata: its file must come behind it.").into()),
             name => {
                 let text = format!("The part {:?} is neither metadata nor file.", name.unwrap_or_default());
-                return Err(ExecdError::invalid(text).into());
+                return Err(error::invalid(text).into());
             }
         }
         if count > MAX_FILES {
-            return Err(ExecdError::invalid(format!("A request may have at most {MAX_FILES} files.")).into());
+            return Err(error::invalid(format!("A request may have at most {MAX_FILES} files.")).into());
         }
     }
     match (metadata, count) {
-        (Some(_), _) => Err(ExecdError::invalid("metadata: its file is missing.").into()),
-        (None, 0) => Err(ExecdError::invalid("There is no file in the request.").into()),
+        (Some(_), _) => Err(error::invalid("metadata: its file is missing.").into()),
+        (None, 0) => Err(error::invalid("There is no file in the request.").into()),
         (None, _) => Ok(response::empty(StatusCode::OK)),
     }
 }
 
 async fn read_metadata(part: Field<'_>) -> Result<Metadata, ApiError> {
     let bytes = in_time(part.bytes()).await?;
-    Ok(serde_json::from_slice(&bytes).map_err(|error| ExecdError::invalid(format!("metadata: {error}.")))?)
+    Ok(serde_json::from_slice(&bytes).map_err(|error| error::invalid(format!("metadata: {error}.")))?)
 }
 
 async fn store(
@@ -101,7 +102,7 @@ async fn store(
     Ok(blocking(context, |_| upload.finish()).await?)
 }
 
-async fn write(context: &Context, mut upload: Upload, bytes: Bytes) -> Result<Upload, ExecdError> {
+async fn write(context: &Context, mut upload: Upload, bytes: Bytes) -> Result<Upload, RuntimeError> {
     blocking(context, move |_| upload.write(&bytes).map(|()| upload)).await
 }
 
@@ -110,7 +111,7 @@ async fn in_time<T>(more: impl Future<Output = multer::Result<T>>) -> Result<T, 
     match tokio::time::timeout(IDLE_TIMEOUT, more).await {
         Ok(Ok(more)) => Ok(more),
         Ok(Err(multer::Error::StreamReadFailed(error))) => Err(ApiError::body_unreadable(error)),
-        Ok(Err(error)) => Err(ExecdError::invalid(format!("The request's body: {error}.")).into()),
+        Ok(Err(error)) => Err(error::invalid(format!("The request's body: {error}.")).into()),
         Err(_) => Err(ApiError::body_unreadable(format_args!("nothing came for {} s", IDLE_TIMEOUT.as_secs()))),
     }
 }

@@ -11,9 +11,12 @@ use std::{
 use serde::Deserialize;
 
 use super::{info::mode, owner::Owners};
-use crate::execd::{
-    Execd,
-    error::{ErrorKind, ExecdError, shown},
+use crate::{
+    error::{Family, Kind, RuntimeError},
+    execd::{
+        Execd,
+        error::{self, shown},
+    },
 };
 
 /// What a client wants of a file's or directory's permissions.
@@ -45,7 +48,7 @@ impl Attributes {
     ///
     /// # Errors
     /// There is no such user or group, or the mode has digits that are not octal.
-    pub fn rights(&self) -> Result<Rights, ExecdError> {
+    pub fn rights(&self) -> Result<Rights, RuntimeError> {
         let owners = Owners::find(self.owner.as_deref(), self.group.as_deref())?;
         Ok(Rights { mode: mode(self.mode.unwrap_or(DEFAULT_MODE))?, owners })
     }
@@ -56,7 +59,7 @@ impl Execd {
     ///
     /// # Errors
     /// The attributes cannot be set.
-    pub fn set_rights(&self, path: &str, attributes: &Attributes) -> Result<(), ExecdError> {
+    pub fn set_rights(&self, path: &str, attributes: &Attributes) -> Result<(), RuntimeError> {
         set(&self.path(path)?, attributes.rights()?)
     }
 
@@ -64,9 +67,9 @@ impl Execd {
     ///
     /// # Errors
     /// Something else is there, or it cannot be made.
-    pub fn make_directory(&self, path: &str, attributes: &Attributes) -> Result<(), ExecdError> {
+    pub fn make_directory(&self, path: &str, attributes: &Attributes) -> Result<(), RuntimeError> {
         let (path, rights) = (self.path(path)?, attributes.rights()?);
-        fs::create_dir_all(&path).map_err(|error| ExecdError::io("made", &path, &error))?;
+        fs::create_dir_all(&path).map_err(|error| error::io("made", &path, error))?;
         set(&path, rights)
     }
 
@@ -74,11 +77,11 @@ impl Execd {
     ///
     /// # Errors
     /// It is a directory, or cannot be removed.
-    pub fn remove_file(&self, path: &str) -> Result<(), ExecdError> {
+    pub fn remove_file(&self, path: &str) -> Result<(), RuntimeError> {
         let path = self.path(path)?;
         match fs::symlink_metadata(&path) {
             Ok(metadata) if metadata.is_dir() => {
-                return Err(ExecdError::invalid(format!(
+                return Err(error::invalid(format!(
                     "{} is a directory: DELETE /directories removes it.",
                     shown(&path)
                 )));
@@ -92,20 +95,17 @@ impl Execd {
     ///
     /// # Errors
     /// It is no directory, is the root, or cannot be removed.
-    pub fn remove_directory(&self, path: &str) -> Result<(), ExecdError> {
+    pub fn remove_directory(&self, path: &str) -> Result<(), RuntimeError> {
         let path = self.path(path)?;
         match fs::symlink_metadata(&path) {
             Ok(metadata) if !metadata.is_dir() => {
-                return Err(ExecdError::invalid(format!(
-                    "{} is no directory: DELETE /files removes it.",
-                    shown(&path)
-                )));
+                return Err(error::invalid(format!("{} is no directory: DELETE /files removes it.", shown(&path))));
             }
             Ok(_) | Err(_) => {}
         }
         // Whatever way leads there: `/.`, `/tmp/..`.
         if fs::canonicalize(&path).is_ok_and(|real| real == Path::new("/")) {
-            return Err(ExecdError::invalid("The root of this machine's files is not removed."));
+            return Err(error::invalid("The root of this machine's files is not removed."));
         }
         gone(&path, fs::remove_dir_all(&path))
     }
@@ -114,19 +114,19 @@ impl Execd {
     ///
     /// # Errors
     /// There is nothing to move, or no directory to move it to.
-    pub fn rename(&self, from: &str, to: &str) -> Result<(), ExecdError> {
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), RuntimeError> {
         let (from, to) = (self.path(from)?, self.path(to)?);
         match fs::rename(&from, &to) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => move_across(&from, &to),
-            renamed => renamed.map_err(|error| ExecdError::io(&format!("moved to {}", shown(&to)), &from, &error)),
+            renamed => renamed.map_err(|error| error::io(&format!("moved to {}", shown(&to)), &from, error)),
         }
     }
 }
 
 /// Moves to another file system, which is to copy and to remove: what `mv` is for.
-fn move_across(from: &Path, to: &Path) -> Result<(), ExecdError> {
+fn move_across(from: &Path, to: &Path) -> Result<(), RuntimeError> {
     let verb = format!("moved to {}", shown(to));
-    let failed = |error: io::Error| ExecdError::io(&verb, from, &error);
+    let failed = |error: io::Error| error::io(&verb, from, error);
     let mut command = Command::new("mv");
     command.args(["-f", "-T", "--"]).args([from, to]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut mv = command.spawn().map_err(failed)?;
@@ -141,19 +141,19 @@ fn move_across(from: &Path, to: &Path) -> Result<(), ExecdError> {
     }
     let why = String::from_utf8_lossy(&why);
     let text = format!("{} cannot be {verb}: {}", shown(from), why.lines().next().unwrap_or_default());
-    Err(ExecdError::new(ErrorKind::Failed, text))
+    Err(RuntimeError::new(Family::Execd, Kind::Failed, text))
 }
 
-fn gone(path: &Path, removed: io::Result<()>) -> Result<(), ExecdError> {
+fn gone(path: &Path, removed: io::Result<()>) -> Result<(), RuntimeError> {
     match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ExecdError::io("removed", path, &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error::io("removed", path, error)),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
 /// Gives a path away, if that changes anything, and sets its permissions.
-fn set(path: &Path, rights: Rights) -> Result<(), ExecdError> {
-    let failed = |error: io::Error| ExecdError::io("given these permissions", path, &error);
+fn set(path: &Path, rights: Rights) -> Result<(), RuntimeError> {
+    let failed = |error: io::Error| error::io("given these permissions", path, error);
     let metadata = fs::metadata(path).map_err(failed)?;
     let owners = changed(rights.owners, metadata.uid(), metadata.gid());
     if !owners.is_none() {

@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use super::owner::Names;
 use crate::{
-    execd::{Execd, error::ExecdError},
+    error::RuntimeError,
+    execd::{Execd, error},
     model::timestamp::Timestamp,
 };
 
@@ -54,9 +55,9 @@ impl Execd {
     ///
     /// # Errors
     /// There is nothing, or it may not be looked at.
-    pub fn info(&self, path: &str, names: &mut Names) -> Result<Info, ExecdError> {
+    pub fn info(&self, path: &str, names: &mut Names) -> Result<Info, RuntimeError> {
         let path = self.path(path)?;
-        let metadata = fs::symlink_metadata(&path).map_err(|error| ExecdError::io("looked at", &path, &error))?;
+        let metadata = fs::symlink_metadata(&path).map_err(|error| error::io("looked at", &path, error))?;
         Ok(Info::new(&path, &metadata, names))
     }
 }
@@ -106,11 +107,9 @@ fn digits(mode: u32) -> u32 {
 ///
 /// # Errors
 /// A digit above 7, or more than four digits.
-pub fn mode(digits: u32) -> Result<u32, ExecdError> {
+pub fn mode(digits: u32) -> Result<u32, RuntimeError> {
     let mode = u32::from_str_radix(&digits.to_string(), 8).ok().filter(|mode| *mode <= 0o7777);
-    mode.ok_or_else(|| {
-        ExecdError::invalid(format!("mode: {digits} are no permissions: write octal digits, such as 644."))
-    })
+    mode.ok_or_else(|| error::invalid(format!("mode: {digits} are no permissions: write octal digits, such as 644.")))
 }
 
 fn time(time: io::Result<SystemTime>) -> Timestamp {
@@ -131,7 +130,7 @@ mod tests {
     #[test]
     fn permissions_are_octal_digits() {
         for (text, bits) in [(755, 0o755), (644, 0o644), (0, 0), (4755, 0o4755), (7777, 0o7777)] {
-            assert_eq!((mode(text), digits(bits | 0o100_000)), (Ok(bits), text));
+            assert_eq!((mode(text).unwrap(), digits(bits | 0o100_000)), (bits, text));
         }
         for wrong in [8, 789, 10_000, u32::MAX] {
             assert!(mode(wrong).is_err(), "{wrong}");

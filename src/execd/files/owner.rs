@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use nix::unistd::{Gid, Group, Uid, User};
 
-use crate::execd::error::ExecdError;
+use crate::{error::RuntimeError, execd::error};
 
 /// Names that were looked up already: a listing has thousands of files and few owners.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ impl Owners {
     ///
     /// # Errors
     /// There is no such user or group.
-    pub fn find(user: Option<&str>, group: Option<&str>) -> Result<Self, ExecdError> {
+    pub fn find(user: Option<&str>, group: Option<&str>) -> Result<Self, RuntimeError> {
         let (user, group) = (user.filter(|user| !user.is_empty()), group.filter(|group| !group.is_empty()));
         let uid = |name: &str| User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
         let gid = |name: &str| Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw());
@@ -55,14 +55,14 @@ impl Owners {
     }
 }
 
-fn number(name: Option<&str>, what: &str, find: impl Fn(&str) -> Option<u32>) -> Result<Option<u32>, ExecdError> {
+fn number(name: Option<&str>, what: &str, find: impl Fn(&str) -> Option<u32>) -> Result<Option<u32>, RuntimeError> {
     let Some(name) = name else { return Ok(None) };
     if name.contains('\0') {
-        return Err(ExecdError::invalid(format!("A {what}'s name must not hold a NUL.")));
+        return Err(error::invalid(format!("A {what}'s name must not hold a NUL.")));
     }
     // The highest number means "nobody in particular" to the kernel.
     let numeric = || name.parse().ok().filter(|number| *number != u32::MAX);
-    let unknown = || ExecdError::invalid(format!("There is no {what} {name:?} on this machine."));
+    let unknown = || error::invalid(format!("There is no {what} {name:?} on this machine."));
     find(name).or_else(numeric).map(Some).ok_or_else(unknown)
 }
 
@@ -73,8 +73,8 @@ mod tests {
     #[test]
     fn names_and_numbers_are_understood() {
         let find = |user, group| Owners::find(Some(user), Some(group)).map(|owners| (owners.user, owners.group));
-        assert_eq!(find("root", "root"), Ok((Some(0), Some(0))));
-        assert_eq!(find("12345", ""), Ok((Some(12_345), None)));
+        assert_eq!(find("root", "root").unwrap(), (Some(0), Some(0)));
+        assert_eq!(find("12345", "").unwrap(), (Some(12_345), None));
         for (user, group) in [("no such user", ""), ("", "no such group"), ("4294967295", ""), ("-1", ""), ("a\0", "")]
         {
             assert!(find(user, group).is_err(), "{user:?}, {group:?}");

@@ -13,9 +13,12 @@ use jiff::Timestamp;
 use memchr::memchr_iter;
 use rustix::fs::OFlags;
 
-use crate::execd::{
-    Execd,
-    error::{ExecdError, shown},
+use crate::{
+    error::RuntimeError,
+    execd::{
+        Execd,
+        error::{self, shown},
+    },
 };
 
 /// How much is looked through at once, in bytes.
@@ -52,11 +55,11 @@ impl Execd {
     ///
     /// # Errors
     /// There is no such file, it is none, or may not be read.
-    pub fn open(&self, path: &str) -> Result<Opened, ExecdError> {
+    pub fn open(&self, path: &str) -> Result<Opened, RuntimeError> {
         let path = self.path(path)?;
         open(&path)
-            .map_err(|error| ExecdError::io("read", &path, &error))
-            .and_then(|opened| opened.ok_or_else(|| ExecdError::invalid(format!("{} is no file.", shown(&path)))))
+            .map_err(|error| error::io("read", &path, error))
+            .and_then(|opened| opened.ok_or_else(|| error::invalid(format!("{} is no file.", shown(&path)))))
     }
 }
 

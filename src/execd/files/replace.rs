@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use super::{change::Rights, owner::Owners, write::Upload};
 use crate::{
+    error::RuntimeError,
     execd::{
         Execd,
-        error::{ExecdError, shown},
+        error::{self, shown},
     },
     regular_file,
 };
@@ -32,16 +33,16 @@ impl Execd {
     ///
     /// # Errors
     /// There is no such file, it is too long, or nothing is to be looked for.
-    pub fn replace(&self, path: &str, replacement: &Replacement) -> Result<usize, ExecdError> {
+    pub fn replace(&self, path: &str, replacement: &Replacement) -> Result<usize, RuntimeError> {
         let path = self.path(path)?;
-        let failed = |error: std::io::Error| ExecdError::io("changed", &path, &error);
+        let failed = |error: std::io::Error| error::io("changed", &path, error);
         if replacement.old.is_empty() {
-            return Err(ExecdError::invalid("old: it must not be empty."));
+            return Err(error::invalid("old: it must not be empty."));
         }
-        let too_long = || ExecdError::invalid(format!("{} would be longer than {MAX_FILE} bytes.", shown(&path)));
+        let too_long = || error::invalid(format!("{} would be longer than {MAX_FILE} bytes.", shown(&path)));
         let metadata = fs::metadata(&path).map_err(failed)?;
         if !metadata.is_file() {
-            return Err(ExecdError::invalid(format!("{} is no file.", shown(&path))));
+            return Err(error::invalid(format!("{} is no file.", shown(&path))));
         }
         if metadata.len() > MAX_FILE {
             return Err(too_long());

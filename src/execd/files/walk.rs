@@ -9,9 +9,12 @@ use std::{
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::{info::Info, owner::Names};
-use crate::execd::{
-    Execd,
-    error::{ExecdError, shown},
+use crate::{
+    error::RuntimeError,
+    execd::{
+        Execd,
+        error::{self, shown},
+    },
 };
 
 /// How many entries an answer may have.
@@ -32,7 +35,7 @@ impl Execd {
     ///
     /// # Errors
     /// It is no directory, or there is too much in it.
-    pub fn list(&self, path: &str, depth: usize) -> Result<Vec<Info>, ExecdError> {
+    pub fn list(&self, path: &str, depth: usize) -> Result<Vec<Info>, RuntimeError> {
         let path = self.path(path)?;
         check_directory(&path)?;
         if depth == 0 {
@@ -46,7 +49,7 @@ impl Execd {
     ///
     /// # Errors
     /// It is no directory, too many fit, or the pattern is none.
-    pub fn search(&self, path: &str, pattern: &str) -> Result<Vec<Info>, ExecdError> {
+    pub fn search(&self, path: &str, pattern: &str) -> Result<Vec<Info>, RuntimeError> {
         let path = self.path(path)?;
         let matcher = matcher(pattern)?;
         check_directory(&path)?;
@@ -59,32 +62,32 @@ impl Execd {
     }
 }
 
-fn matcher(pattern: &str) -> Result<GlobMatcher, ExecdError> {
+fn matcher(pattern: &str) -> Result<GlobMatcher, RuntimeError> {
     if pattern.len() > MAX_PATTERN {
-        return Err(ExecdError::invalid(format!("pattern: it is longer than {MAX_PATTERN} bytes.")));
+        return Err(error::invalid(format!("pattern: it is longer than {MAX_PATTERN} bytes.")));
     }
     let relative = pattern.trim_start_matches("./");
     let glob = GlobBuilder::new(relative).literal_separator(true).build();
-    Ok(glob.map_err(|error| ExecdError::invalid(format!("pattern: {error}.")))?.compile_matcher())
+    Ok(glob.map_err(|error| error::invalid(format!("pattern: {error}.")))?.compile_matcher())
 }
 
 /// A link to a directory is none.
-fn check_directory(path: &Path) -> Result<(), ExecdError> {
-    let metadata = fs::symlink_metadata(path).map_err(|error| ExecdError::io("listed", path, &error))?;
+fn check_directory(path: &Path) -> Result<(), RuntimeError> {
+    let metadata = fs::symlink_metadata(path).map_err(|error| error::io("listed", path, error))?;
     match metadata.is_dir() {
         true => Ok(()),
-        false => Err(ExecdError::invalid(format!("{} is no directory (links are not followed).", shown(path)))),
+        false => Err(error::invalid(format!("{} is no directory (links are not followed).", shown(path)))),
     }
 }
 
 /// Gathers what fits, in the order of names. Nothing is kept of a directory but what fits and the directories in it.
-fn gather(path: &Path, depth: usize, fits: impl Fn(&Path, FileType) -> bool) -> Result<Vec<Info>, ExecdError> {
+fn gather(path: &Path, depth: usize, fits: impl Fn(&Path, FileType) -> bool) -> Result<Vec<Info>, RuntimeError> {
     let due = Instant::now() + WALK_TIMEOUT;
     let mut names = Names::default();
     let mut found: Vec<(PathBuf, Info)> = Vec::new();
     let (mut ahead, mut text) = (vec![(path.to_owned(), 0)], 0);
     while let Some((directory, above)) = ahead.pop() {
-        let failed = |error| ExecdError::io("listed", path, &error);
+        let failed = |error| error::io("listed", path, error);
         // What may not be entered, and what has gone meanwhile, is passed over; the directory itself is not.
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
@@ -98,7 +101,7 @@ fn gather(path: &Path, depth: usize, fits: impl Fn(&Path, FileType) -> bool) -> 
             if Instant::now() > due {
                 let seconds = WALK_TIMEOUT.as_secs();
                 let text = format!("{} has more in it than can be gone through in {seconds} s.", shown(path));
-                return Err(ExecdError::invalid(text));
+                return Err(error::invalid(text));
             }
             let entry = match entry {
                 Ok(entry) => entry,
@@ -112,7 +115,7 @@ fn gather(path: &Path, depth: usize, fits: impl Fn(&Path, FileType) -> bool) -> 
                 && let Ok(metadata) = entry.metadata()
             {
                 if found.len() == MAX_ENTRIES {
-                    return Err(ExecdError::invalid(format!("More than {MAX_ENTRIES} entries: ask for less.")));
+                    return Err(error::invalid(format!("More than {MAX_ENTRIES} entries: ask for less.")));
                 }
                 let info = Info::new(&place, &metadata, &mut names);
                 found.push((place.clone(), info));
@@ -124,7 +127,7 @@ fn gather(path: &Path, depth: usize, fits: impl Fn(&Path, FileType) -> bool) -> 
             }
             if text > MAX_TEXT {
                 let text = format!("More than {MAX_TEXT} bytes of paths at once: ask for less.");
-                return Err(ExecdError::invalid(text));
+                return Err(error::invalid(text));
             }
         }
     }
@@ -163,7 +166,7 @@ mod tests {
         let found =
             |fits: &dyn Fn(&Path) -> bool| gather(root.path(), 1, |place, _| fits(place)).map(|found| found.len());
         assert!(found(&|_| true).unwrap_err().message.contains("20000 entries"));
-        assert_eq!(found(&|place| !place.ends_with("0")), Ok(MAX_ENTRIES));
+        assert_eq!(found(&|place| !place.ends_with("0")).unwrap(), MAX_ENTRIES);
     }
 
     /// A pattern is a client's, and costs no more than its length allows.

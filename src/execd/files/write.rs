@@ -13,7 +13,10 @@ use super::{
     change::{Rights, changed},
     info::is_special,
 };
-use crate::execd::error::{ExecdError, shown};
+use crate::{
+    error::RuntimeError,
+    execd::error::{self, shown},
+};
 
 /// How many links are followed: as many as the kernel does.
 const MAX_LINKS: usize = 40;
@@ -31,8 +34,8 @@ impl Upload {
     ///
     /// # Errors
     /// Something other than a file is there, it cannot be written there, or not given such rights.
-    pub fn begin(path: &Path, rights: Rights) -> Result<Self, ExecdError> {
-        let failed = |error: io::Error| ExecdError::io("written", path, &error);
+    pub fn begin(path: &Path, rights: Rights) -> Result<Self, RuntimeError> {
+        let failed = |error: io::Error| error::io("written", path, error);
         let (path, is_linked) = match fs::canonicalize(path) {
             Ok(real) => (real, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => linked(path).map_err(failed)?,
@@ -40,15 +43,15 @@ impl Upload {
         };
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => {
-                return Err(ExecdError::invalid(format!("{} is a directory.", shown(&path))));
+                return Err(error::invalid(format!("{} is a directory.", shown(&path))));
             }
             Ok(metadata) if is_special(&metadata) => {
-                return Err(ExecdError::invalid(format!("{} is no file: a device, a pipe or a socket.", shown(&path))));
+                return Err(error::invalid(format!("{} is no file: a device, a pipe or a socket.", shown(&path))));
             }
             Ok(_) | Err(_) => {}
         }
         let directory = path.file_name().and_then(|_| path.parent());
-        let directory = directory.ok_or_else(|| ExecdError::invalid(format!("{} names no file.", shown(&path))))?;
+        let directory = directory.ok_or_else(|| error::invalid(format!("{} names no file.", shown(&path))))?;
         if !is_linked {
             fs::create_dir_all(directory).map_err(failed)?;
         }
@@ -61,17 +64,17 @@ impl Upload {
     ///
     /// # Errors
     /// There is no room, or the disk fails.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ExecdError> {
-        self.file.write_all(bytes).map_err(|error| ExecdError::io("written", &self.path, &error))
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), RuntimeError> {
+        self.file.write_all(bytes).map_err(|error| error::io("written", &self.path, error))
     }
 
     /// Puts the file into its place.
     ///
     /// # Errors
     /// It cannot be written to its end, or not be put there.
-    pub fn finish(self) -> Result<(), ExecdError> {
+    pub fn finish(self) -> Result<(), RuntimeError> {
         let Self { file, path } = self;
-        let failed = |error: io::Error| ExecdError::io("written", &path, &error);
+        let failed = |error: io::Error| error::io("written", &path, error);
         let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
         file.persist(&path).map_err(|error| failed(error.error))?;
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{Ossfs, Source, Volume, mount_path};
 use crate::{
-    error::{ErrorKind, RuntimeError, VolumeFault},
+    error::{Family, Kind, RuntimeError, VolumePart},
     model::env::shown,
 };
 
@@ -30,7 +30,7 @@ const MAX_NAME: usize = 255;
 /// the places in the sandbox that are the server's own, `taken` those at which its configuration mounts something.
 ///
 /// # Errors
-/// The first fault, as [`ErrorKind::Volume`], or [`ErrorKind::InvalidParameter`] for too many volumes and for what a shell
+/// The first fault, of [`Family::Volume`], or of [`Family::Parameter`] for too many volumes and for what a shell
 /// would understand.
 pub fn check<'a>(
     volumes: &[Volume],
@@ -50,14 +50,14 @@ pub fn check<'a>(
         let name = volume.name.as_str();
         if !names.insert(name) {
             let text = format!("Duplicate volume name '{name}'. Each volume must have a unique name.");
-            return Err(fault(VolumeFault::DuplicateName, text));
+            return Err(fault(VolumePart::Name, Kind::Conflict, text));
         }
-        check_length("Mount path", &volume.mount_path, VolumeFault::InvalidMountPath)?;
+        check_length("Mount path", &volume.mount_path, VolumePart::MountPath)?;
         mount_path::check(&volume.mount_path, reserved)?;
         let place = mount_path::plain(&volume.mount_path);
         if places.contains(&place) {
             let text = format!("Mount path '{place}' is taken: something else is mounted there in the sandbox.");
-            return Err(fault(VolumeFault::InvalidMountPath, text));
+            return Err(fault(VolumePart::MountPath, Kind::Invalid, text));
         }
         places.insert(place);
         check_one(volume, allowed)
@@ -65,8 +65,8 @@ pub fn check<'a>(
 }
 
 /// An error about a volume.
-pub fn fault(fault: VolumeFault, text: impl Into<String>) -> RuntimeError {
-    RuntimeError::new(ErrorKind::Volume(fault), text)
+pub fn fault(part: VolumePart, kind: Kind, text: impl Into<String>) -> RuntimeError {
+    RuntimeError::new(Family::Volume(part), kind, text)
 }
 
 /// The error for a path of the host that the operator does not allow.
@@ -74,7 +74,7 @@ pub fn not_allowed<'a>(path: &str, allowed: impl IntoIterator<Item = &'a str>) -
     let allowed: Vec<String> = allowed.into_iter().map(|prefix| format!("'{prefix}'")).collect();
     let text =
         format!("Host path '{path}' is not under any allowed prefix. Allowed prefixes: [{}]", allowed.join(", "));
-    fault(VolumeFault::HostPathNotAllowed, text)
+    fault(VolumePart::HostPath, Kind::Denied, text)
 }
 
 /// A path of the host with a part of it, in plain form.
@@ -85,8 +85,8 @@ pub fn joined(path: &str, sub_path: Option<&str>) -> String {
 }
 
 /// Refuses a path that no file can have.
-fn check_length(what: &str, path: &str, kind: VolumeFault) -> Result<(), RuntimeError> {
-    let wrong = |rule: &str| Err(fault(kind, format!("{what} '{}' {rule}", shown(path))));
+fn check_length(what: &str, path: &str, part: VolumePart) -> Result<(), RuntimeError> {
+    let wrong = |rule: &str| Err(fault(part, Kind::Invalid, format!("{what} '{}' {rule}", shown(path))));
     if path.len() > MAX_PATH {
         return wrong(&format!("is too long: {} bytes, where at most {MAX_PATH} can be.", path.len()));
     }
@@ -113,14 +113,14 @@ fn check_one(volume: &Volume, allowed: &[String]) -> Result<(), RuntimeError> {
 fn check_claim(volume: &str, name: &str) -> Result<(), RuntimeError> {
     if OWN_VOLUMES.iter().any(|prefix| name.starts_with(prefix)) {
         let text = format!("Volume '{volume}': the name '{name}' is the gateway's own.");
-        return Err(fault(VolumeFault::ClaimNotFound, text));
+        return Err(fault(VolumePart::Claim, Kind::NotFound, text));
     }
     Ok(())
 }
 
 fn check_sub_path(path: &str) -> Result<(), RuntimeError> {
-    check_length("SubPath", path, VolumeFault::InvalidSubPath)?;
-    let wrong = |what: &str| Err(fault(VolumeFault::InvalidSubPath, format!("SubPath '{path}' {what}")));
+    check_length("SubPath", path, VolumePart::SubPath)?;
+    let wrong = |what: &str| Err(fault(VolumePart::SubPath, Kind::Invalid, format!("SubPath '{path}' {what}")));
     if path.starts_with('/') {
         return wrong("must be a relative path, not absolute.");
     }
@@ -134,8 +134,8 @@ fn check_sub_path(path: &str) -> Result<(), RuntimeError> {
 }
 
 fn check_host_path(path: &str, allowed: &[String]) -> Result<(), RuntimeError> {
-    check_length("Host path", path, VolumeFault::InvalidHostPath)?;
-    let wrong = |what: &str| Err(fault(VolumeFault::InvalidHostPath, format!("Host path '{path}' {what}")));
+    check_length("Host path", path, VolumePart::HostPath)?;
+    let wrong = |what: &str| Err(fault(VolumePart::HostPath, Kind::Invalid, format!("Host path '{path}' {what}")));
     let unified = path.replace('\\', "/");
     if unified.contains("/..") {
         return wrong("contains path traversal component '..'.");
@@ -171,20 +171,21 @@ fn is_under(path: &str, prefix: &str) -> bool {
 
 fn check_ossfs(ossfs: &Ossfs, sub_path: Option<&str>) -> Result<(), RuntimeError> {
     if ossfs.bucket.trim().is_empty() {
-        return Err(fault(VolumeFault::InvalidOssfsBucket, "OSSFS bucket cannot be empty."));
+        return Err(fault(VolumePart::OssfsBucket, Kind::Invalid, "OSSFS bucket cannot be empty."));
     }
     if ossfs.endpoint.trim().is_empty() {
-        return Err(fault(VolumeFault::InvalidOssfsEndpoint, "OSSFS endpoint cannot be empty."));
+        return Err(fault(VolumePart::OssfsEndpoint, Kind::Invalid, "OSSFS endpoint cannot be empty."));
     }
     if ossfs.endpoint.len() > MAX_PATH {
         return Err(fault(
-            VolumeFault::InvalidOssfsEndpoint,
+            VolumePart::OssfsEndpoint,
+            Kind::Invalid,
             format!("OSSFS endpoint is longer than {MAX_PATH} bytes."),
         ));
     }
     if ossfs.options.len() > MAX_OPTIONS {
         let text = format!("OSSFS options: at most {MAX_OPTIONS} can be given (received: {}).", ossfs.options.len());
-        return Err(fault(VolumeFault::InvalidOssfsOption, text));
+        return Err(fault(VolumePart::OssfsOption, Kind::Invalid, text));
     }
     ossfs.options.iter().try_for_each(|option| check_option(option))?;
     check_bucket(&ossfs.bucket)?;
@@ -207,15 +208,15 @@ fn check_ossfs(ossfs: &Ossfs, sub_path: Option<&str>) -> Result<(), RuntimeError
 
 fn check_option(option: &str) -> Result<(), RuntimeError> {
     if option.trim().is_empty() {
-        return Err(fault(VolumeFault::InvalidOssfsOption, "OSSFS options must be non-empty strings."));
+        return Err(fault(VolumePart::OssfsOption, Kind::Invalid, "OSSFS options must be non-empty strings."));
     }
     if option.len() > MAX_PATH {
         let text = format!("OSSFS options must be no longer than {MAX_PATH} bytes.");
-        return Err(fault(VolumeFault::InvalidOssfsOption, text));
+        return Err(fault(VolumePart::OssfsOption, Kind::Invalid, text));
     }
     if option.trim_start().starts_with('-') {
         let text = "OSSFS options must be raw option payloads without '-' prefix (e.g. 'allow_other', 'uid=1000').";
-        return Err(fault(VolumeFault::InvalidOssfsOption, text));
+        return Err(fault(VolumePart::OssfsOption, Kind::Invalid, text));
     }
     Ok(())
 }
@@ -242,7 +243,7 @@ fn forbid(what: &str, text: &str, forbidden: &[&[char]], rule: &str) -> Result<(
 }
 
 fn invalid(text: impl Into<String>) -> RuntimeError {
-    RuntimeError::new(ErrorKind::InvalidParameter, text)
+    RuntimeError::new(Family::Parameter, Kind::Invalid, text)
 }
 
 #[cfg(test)]
@@ -272,27 +273,30 @@ mod tests {
         volume("v", None, Source::Ossfs(Box::new(ossfs)))
     }
 
-    fn refused(volumes: &[Volume]) -> (ErrorKind, String) {
+    fn refused(volumes: &[Volume]) -> ((Family, Kind), String) {
         let error = check(volumes, &["/srv/vol".to_owned(), "D:\\data".to_owned()], &[], []).unwrap_err();
-        (error.kind, error.message)
+        (error.key(), error.message)
     }
 
     #[test]
     fn host_paths_are_refused_as_in_transcript_03() {
-        for (path, sub_path, kind, start) in [
-            ("/srv/vol/../x", None, VolumeFault::InvalidHostPath, "Host path '/srv/vol/../x' contains path traversal"),
-            ("/srv/vol/..foo", None, VolumeFault::InvalidHostPath, "Host path '/srv/vol/..foo' contains path traver"),
-            ("/srv/vol/", None, VolumeFault::InvalidHostPath, "Host path '/srv/vol/' is not normalized. Remove redund"),
-            ("/srv//vol", None, VolumeFault::InvalidHostPath, "Host path '/srv//vol' is not normalized."),
-            ("/srv/vol", Some("/a"), VolumeFault::InvalidSubPath, "SubPath '/a' must be a relative path, not absolute"),
-            ("/srv/vol", Some("../a"), VolumeFault::InvalidSubPath, "SubPath '../a' contains path traversal '..' whi"),
-            ("/srv/vol", Some("a/..b"), VolumeFault::InvalidHostPath, "Host path '/srv/vol/a/..b' contains path trave"),
-            ("/srv/vol", Some("a\\..\\b"), VolumeFault::InvalidHostPath, "Host path '/srv/vol/a\\..\\b' contains path"),
-            ("/srv/vol/a\0b", None, VolumeFault::InvalidHostPath, "Host path '/srv/vol/a\0b' contains a NUL"),
-            ("d:/data/x", None, VolumeFault::InvalidHostPath, "Host path 'd:/data/x' is a path of Windows"),
+        for (path, sub_path, part, start) in [
+            ("/srv/vol/../x", None, VolumePart::HostPath, "Host path '/srv/vol/../x' contains path traversal"),
+            ("/srv/vol/..foo", None, VolumePart::HostPath, "Host path '/srv/vol/..foo' contains path traver"),
+            ("/srv/vol/", None, VolumePart::HostPath, "Host path '/srv/vol/' is not normalized. Remove redund"),
+            ("/srv//vol", None, VolumePart::HostPath, "Host path '/srv//vol' is not normalized."),
+            ("/srv/vol", Some("/a"), VolumePart::SubPath, "SubPath '/a' must be a relative path, not absolute"),
+            ("/srv/vol", Some("../a"), VolumePart::SubPath, "SubPath '../a' contains path traversal '..' whi"),
+            ("/srv/vol", Some("a/..b"), VolumePart::HostPath, "Host path '/srv/vol/a/..b' contains path trave"),
+            ("/srv/vol", Some("a\\..\\b"), VolumePart::HostPath, "Host path '/srv/vol/a\\..\\b' contains path"),
+            ("/srv/vol/a\0b", None, VolumePart::HostPath, "Host path '/srv/vol/a\0b' contains a NUL"),
+            ("d:/data/x", None, VolumePart::HostPath, "Host path 'd:/data/x' is a path of Windows"),
         ] {
             let (found, text) = refused(&[host(path, sub_path)]);
-            assert!(found == ErrorKind::Volume(kind) && text.starts_with(start), "{path}: {found:?} {text}");
+            assert!(
+                found == (Family::Volume(part), Kind::Invalid) && text.starts_with(start),
+                "{path}: {found:?} {text}"
+            );
         }
     }
 
@@ -300,7 +304,7 @@ mod tests {
     fn only_what_is_below_an_allowed_path_may_be_mounted() {
         let text = "is not under any allowed prefix. Allowed prefixes: ['/srv/vol', 'D:\\data']";
         for path in ["/a", "/", "/srv", "/srv/volume", "/srv/Vol", "C:\\x"] {
-            let expected = (ErrorKind::Volume(VolumeFault::HostPathNotAllowed), format!("Host path '{path}' {text}"));
+            let expected = ((Family::Volume(VolumePart::HostPath), Kind::Denied), format!("Host path '{path}' {text}"));
             assert_eq!(refused(&[host(path, None)]), expected);
         }
         for (path, prefix) in [("/srv/vol", "/srv/vol"), ("/srv/vol/x", "/srv/vol/"), ("/x", "/"), ("/", "/")] {
@@ -314,19 +318,19 @@ mod tests {
     fn no_path_is_longer_than_a_file_s_can_be() {
         let long = format!("/srv/vol{}", "/a".repeat(300_000));
         let name = "a".repeat(256);
-        for (volume, kind) in [
-            (host(&long, None), VolumeFault::InvalidHostPath),
-            (host("/srv/vol", Some(&long[1..])), VolumeFault::InvalidSubPath),
-            (host("/srv/vol", Some(&name)), VolumeFault::InvalidSubPath),
-            (host(&long[..4095], Some("a")), VolumeFault::InvalidHostPath),
-            (Volume { mount_path: long.clone(), ..host("/srv/vol", None) }, VolumeFault::InvalidMountPath),
-            (Volume { mount_path: format!("/{name}"), ..host("/srv/vol", None) }, VolumeFault::InvalidMountPath),
-            (ossfs(|o| o.endpoint = "x".repeat(4096)), VolumeFault::InvalidOssfsEndpoint),
-            (ossfs(|o| o.options = vec!["x".repeat(4096)]), VolumeFault::InvalidOssfsOption),
-            (ossfs(|o| o.options = vec!["x".to_owned(); 65]), VolumeFault::InvalidOssfsOption),
+        for (volume, part) in [
+            (host(&long, None), VolumePart::HostPath),
+            (host("/srv/vol", Some(&long[1..])), VolumePart::SubPath),
+            (host("/srv/vol", Some(&name)), VolumePart::SubPath),
+            (host(&long[..4095], Some("a")), VolumePart::HostPath),
+            (Volume { mount_path: long.clone(), ..host("/srv/vol", None) }, VolumePart::MountPath),
+            (Volume { mount_path: format!("/{name}"), ..host("/srv/vol", None) }, VolumePart::MountPath),
+            (ossfs(|o| o.endpoint = "x".repeat(4096)), VolumePart::OssfsEndpoint),
+            (ossfs(|o| o.options = vec!["x".repeat(4096)]), VolumePart::OssfsOption),
+            (ossfs(|o| o.options = vec!["x".to_owned(); 65]), VolumePart::OssfsOption),
         ] {
             let (found, text) = refused(&[volume]);
-            assert!(found == ErrorKind::Volume(kind) && text.len() < 5000, "{found:?} {text}");
+            assert!(found == (Family::Volume(part), Kind::Invalid) && text.len() < 5000, "{found:?} {text}");
         }
         check(&[host(&format!("/srv/vol/{}", &name[1..]), None)], &["/".to_owned()], &[], []).unwrap();
     }
@@ -343,7 +347,7 @@ mod tests {
         };
         check(&volumes(64), &["/srv/vol".to_owned()], &[], []).unwrap();
         let text = "A sandbox can have at most 64 volumes (received: 65).".to_owned();
-        assert_eq!(refused(&volumes(65)), (ErrorKind::InvalidParameter, text));
+        assert_eq!(refused(&volumes(65)), ((Family::Parameter, Kind::Invalid), text));
     }
 
     #[test]
@@ -354,7 +358,7 @@ mod tests {
         };
         for path in ["/x", "/x/", "//x", "/./x/.", "/y/../x"] {
             let text = "Mount path '/x' is taken: something else is mounted there in the sandbox.".to_owned();
-            assert_eq!(refused(&two(path)), (ErrorKind::Volume(VolumeFault::InvalidMountPath), text), "{path}");
+            assert_eq!(refused(&two(path)), ((Family::Volume(VolumePart::MountPath), Kind::Invalid), text), "{path}");
         }
         let allowed = ["/srv/vol".to_owned()];
         check(&two("/x/y"), &allowed, &[], ["/y"]).unwrap();
@@ -370,7 +374,7 @@ mod tests {
         };
         for name in ["opensandbox-runtime-x", "opensandbox-win-oem-x"] {
             let text = format!("Volume 'v': the name '{name}' is the gateway's own.");
-            assert_eq!(refused(&claim(name)), (ErrorKind::Volume(VolumeFault::ClaimNotFound), text));
+            assert_eq!(refused(&claim(name)), ((Family::Volume(VolumePart::Claim), Kind::NotFound), text));
         }
         for name in ["opensandbox-runtime", "my-opensandbox-runtime-x"] {
             check(&claim(name), &[], &[], []).unwrap();
@@ -380,9 +384,9 @@ mod tests {
     #[test]
     fn the_first_volume_s_faults_come_first() {
         let (kind, _) = refused(&[host("/srv/vol", Some("/a")), host("/x", None)]);
-        assert_eq!(kind, ErrorKind::Volume(VolumeFault::InvalidSubPath));
+        assert_eq!(kind, (Family::Volume(VolumePart::SubPath), Kind::Invalid));
         let (kind, text) = refused(&[host("/srv/vol", None), host("/x", None)]);
-        assert_eq!(kind, ErrorKind::Volume(VolumeFault::DuplicateName));
+        assert_eq!(kind, (Family::Volume(VolumePart::Name), Kind::Conflict));
         assert_eq!(text, "Duplicate volume name 'v'. Each volume must have a unique name.");
     }
 

@@ -1,7 +1,7 @@
 //! Where in a sandbox a volume may be: not where the server itself writes or the kernel tells of itself.
 
 use super::check::fault;
-use crate::error::{RuntimeError, VolumeFault};
+use crate::error::{Kind, RuntimeError, VolumePart};
 
 /// Where the engine and the kernel put what is not a sandbox's to replace: at and below these nothing is mounted.
 const SYSTEM: [&str; 3] = ["/proc", "/sys", "/dev"];
@@ -15,11 +15,11 @@ const SHARED_MEMORY: &str = "/dev/shm";
 /// The path is compared in the form in which the engine uses it: without `.`, `..` and slashes that say nothing.
 ///
 /// # Errors
-/// [`VolumeFault::InvalidMountPath`].
+/// ([`VolumePart::MountPath`], [`Kind::Invalid`]).
 pub fn check(path: &str, reserved: &[&str]) -> Result<(), RuntimeError> {
     let wrong = |what: &str| {
         let text = format!("Mount path '{}' {what}", path.escape_debug());
-        Err(fault(VolumeFault::InvalidMountPath, text))
+        Err(fault(VolumePart::MountPath, Kind::Invalid, text))
     };
     if path.contains('\0') {
         return wrong("contains a NUL character.");
@@ -30,12 +30,12 @@ pub fn check(path: &str, reserved: &[&str]) -> Result<(), RuntimeError> {
 /// Checks where a volume's place in the sandbox is once every link of the image on its way is followed.
 ///
 /// # Errors
-/// [`VolumeFault::InvalidMountPath`].
+/// ([`VolumePart::MountPath`], [`Kind::Invalid`]).
 pub fn check_found(path: &str, found: &str, reserved: &[&str]) -> Result<(), RuntimeError> {
     let Some(what) = refusal(&plain(found), reserved) else { return Ok(()) };
     let (path, found) = (path.escape_debug(), found.escape_debug());
     let text = format!("Mount path '{path}' leads by links of the image to '{found}', which {what}");
-    Err(fault(VolumeFault::InvalidMountPath, text))
+    Err(fault(VolumePart::MountPath, Kind::Invalid, text))
 }
 
 /// What a plain path is that nothing may be mounted at.
@@ -71,7 +71,7 @@ fn is_within(path: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::error::Family;
 
     #[test]
     fn nothing_is_mounted_at_above_or_below_what_the_server_uses() {
@@ -90,7 +90,7 @@ mod tests {
             "/a/..",
         ] {
             let error = check(path, &["/opt/opensandbox", "/oem"]).unwrap_err();
-            assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidMountPath), "{path}");
+            assert_eq!(error.key(), (Family::Volume(VolumePart::MountPath), Kind::Invalid), "{path}");
         }
         let error = check("//opt/./", &["/opt/opensandbox"]).unwrap_err();
         let text = "Mount path '//opt/./' is at, above or below '/opt/opensandbox', which the server itself uses in the \

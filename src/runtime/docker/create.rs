@@ -18,7 +18,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     model::{
         create::{CreateRequest, ImageSource},
         sandbox::{CreatedSandbox, Platform, State, Status},
@@ -41,7 +41,7 @@ const BUILT_IN: [&str; 4] = ["host", "bridge", "none", "default"];
 
 /// The error of a creation that is cut off by the shutdown.
 fn closing() -> RuntimeError {
-    RuntimeError::new(ErrorKind::StartFailed, "The server is shutting down.")
+    RuntimeError::new(Family::Creation, Kind::Failed, "The server is shutting down.")
 }
 
 /// Counts the creations that have made nothing on the engine so far.
@@ -95,7 +95,8 @@ impl Inner {
             // The next start would take the sandbox for an unfinished creation and remove it.
             tracing::error!(sandbox = id, %error, "the note of a creation could not be removed");
             let text = format!("The sandbox could not be recorded as created: {error}");
-            let failure = Failure::Other(RuntimeError::new(ErrorKind::StartFailed, text));
+            let error = RuntimeError::new(Family::Creation, Kind::Failed, text).caused_by(error);
+            let failure = Failure::Other(error);
             if !self.roll_back(&plan, &id, &failure).await {
                 self.creations.give_up(&id);
             }
@@ -184,7 +185,7 @@ impl Inner {
         }
         let text =
             format!("Docker network '{name}' does not exist. Create it first with 'docker network create <name>'.");
-        Err(RuntimeError::new(ErrorKind::InvalidParameter, text))
+        Err(RuntimeError::new(Family::Parameter, Kind::Invalid, text))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where a sandbox's ports are: for clients, and for this server's own proxy (docker-runtime.md §5).
 
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     model::endpoint::{Backend, Endpoint, check_port},
 };
 
@@ -19,7 +19,7 @@ impl Inner {
         if expires.is_some() {
             let text = "Signed routes (expires parameter) are not supported when runtime.type='docker'. \
                         Use the Kubernetes runtime for signed routes.";
-            return Err(RuntimeError::new(ErrorKind::UnsupportedRequest, text));
+            return Err(RuntimeError::new(Family::Endpoint, Kind::Unsupported, text));
         }
         check_port(port)?;
         let view = self.inspect_cached(id).await?;

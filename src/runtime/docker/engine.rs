@@ -12,6 +12,7 @@ mod tls;
 mod transport;
 
 use std::{
+    fmt,
     future::Future,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -267,6 +268,22 @@ pub(super) fn text(error: &Error) -> String {
         text.push('…');
     }
     text
+}
+
+/// A call's failure as what lies beneath an error: told in the engine's own words, like [`text`].
+#[derive(Debug)]
+pub(super) struct Cause(pub(super) Error);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&text(&self.0))
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.0)
+    }
 }
 
 async fn bounded<T>(timeout: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

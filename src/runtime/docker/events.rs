@@ -15,6 +15,7 @@ use bollard::{
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
+use crate::error_chain;
 use crate::runtime::docker::{
     Inner,
     engine::labels,
@@ -238,7 +239,9 @@ async fn warm(inner: &Inner) {
             let timed = sandboxes.iter().filter_map(|sandbox| Some((&sandbox.id, sandbox.expires_at?)));
             timed.for_each(|(id, time)| inner.expiry.suggest(id, time));
         }
-        Err(error) => tracing::debug!(%error, "the sandboxes could not be listed in advance"),
+        Err(error) => {
+            tracing::debug!(error = error_chain::text(&error), "the sandboxes could not be listed in advance")
+        }
     }
 }
 

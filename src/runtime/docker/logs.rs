@@ -13,7 +13,7 @@ use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
 use jiff::Timestamp;
 
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     logs::{
         LogQuery, LogSource,
         engine::{self, Answer, OpenError},
@@ -147,24 +147,22 @@ fn driver(inspected: &ContainerInspectResponse) -> &str {
 
 /// An engine that cannot be asked about a container cannot be asked for its log either.
 fn unavailable(error: RuntimeError) -> RuntimeError {
-    let kind = match error.kind {
-        ErrorKind::QueryFailed | ErrorKind::QueryOverloaded => ErrorKind::LogEngineUnavailable,
-        ErrorKind::QueryTimedOut => ErrorKind::LogEngineTimedOut,
-        other => other,
-    };
-    RuntimeError::new(kind, error.message)
+    if error.family == Family::Query { error.within(Family::Logs) } else { error }
 }
 
 fn refused(id: &str, error: OpenError) -> RuntimeError {
     match error {
         OpenError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
-            RuntimeError::new(ErrorKind::LogEngineTimedOut, format!("The Docker Engine hangs: {error}."))
+            RuntimeError::new(Family::Logs, Kind::TimedOut, format!("The Docker Engine hangs: {error}."))
+                .caused_by(error)
         }
         OpenError::Io(error) => {
-            RuntimeError::new(ErrorKind::LogEngineUnavailable, format!("The Docker Engine broke off: {error}."))
+            let text = format!("The Docker Engine broke off: {error}.");
+            RuntimeError::new(Family::Logs, Kind::Unavailable, text).caused_by(error)
         }
         OpenError::Protocol(what) => RuntimeError::new(
-            ErrorKind::LogQueryFailed,
+            Family::Logs,
+            Kind::Failed,
             format!("The Docker Engine's answer cannot be understood: {what}."),
         ),
         OpenError::Refused { status: 404, .. } => RuntimeError::not_found(id),
@@ -176,14 +174,15 @@ fn refused(id: &str, error: OpenError) -> RuntimeError {
             unreadable(&message)
         }
         OpenError::Refused { status, message } => RuntimeError::new(
-            ErrorKind::LogQueryFailed,
+            Family::Logs,
+            Kind::Failed,
             format!("Failed to read logs for sandbox {id}: the engine answered {status}: {message}"),
         ),
     }
 }
 
 fn being_removed(id: &str) -> RuntimeError {
-    RuntimeError::new(ErrorKind::LogSandboxRemoving, format!("Sandbox {id} is being removed; its log cannot be read."))
+    RuntimeError::new(Family::Logs, Kind::Conflict, format!("Sandbox {id} is being removed; its log cannot be read."))
 }
 
 fn unreadable(why: &str) -> RuntimeError {
@@ -191,5 +190,5 @@ fn unreadable(why: &str) -> RuntimeError {
         "The sandbox's log driver cannot be read ({why}). Use a driver that can, such as json-file or local, for the \
          engine or this container."
     );
-    RuntimeError::new(ErrorKind::LogDriverUnreadable, text)
+    RuntimeError::new(Family::Logs, Kind::Unsupported, text)
 }

@@ -5,7 +5,7 @@ mod start;
 
 use crate::{
     config::{Egress, EgressMode, SecureKind},
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     model::{create::CreateRequest, env::Variable},
     secret::Secret,
 };
@@ -43,7 +43,7 @@ pub(super) struct Sidecar {
 /// Whether a request's network policy can be enforced.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidParameter`], in the contract's order.
+/// ([`Family::Parameter`], [`Kind::Invalid`]), in the contract's order.
 pub(super) fn check(request: &CreateRequest, options: &DockerOptions) -> Result<(), RuntimeError> {
     if request.network_policy.is_none() {
         return Ok(());
@@ -157,7 +157,7 @@ fn is_truthy(text: &str) -> bool {
 }
 
 fn invalid(text: impl Into<String>) -> RuntimeError {
-    RuntimeError::new(ErrorKind::InvalidParameter, text)
+    RuntimeError::new(Family::Parameter, Kind::Invalid, text)
 }
 
 #[cfg(test)]

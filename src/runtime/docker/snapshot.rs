@@ -12,13 +12,13 @@ use bollard::{
 };
 
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     model::sandbox::{Sandbox, State},
 };
 
 use crate::runtime::docker::{
     Inner,
-    engine::{is_missing, mask::Mask, status, text},
+    engine::{Cause, is_missing, mask::Mask, status, text},
     state::status,
 };
 
@@ -77,7 +77,7 @@ impl Inner {
         let _lock = self.pause_locks.lock(id).await;
         let container = self.find(id).await?;
         if !is_running(&container) {
-            return Err(RuntimeError::new(ErrorKind::SnapshotFailed, "The sandbox is no longer running."));
+            return Err(RuntimeError::new(Family::Snapshot, Kind::Failed, "The sandbox is no longer running."));
         }
         let base = self.base_image(container.image.as_deref().unwrap_or_default()).await?;
         let config = container.config.unwrap_or_default();
@@ -92,7 +92,7 @@ impl Inner {
         };
         match self.engine.within(self.engine.api.commit_container(options, config)).await {
             Ok(_) => Ok(image_of(snapshot)),
-            Err(error) => Err(self.not_committed(id, &mask.error(error))),
+            Err(error) => Err(self.not_committed(id, mask.error(error))),
         }
     }
 
@@ -102,7 +102,7 @@ impl Inner {
         match self.engine.within(self.engine.api.inspect_image(&image)).await {
             Ok(_) => Ok(Some(image)),
             Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(failed("Failed to inspect the snapshot image", &error)),
+            Err(error) => Err(failed("Failed to inspect the snapshot image", error)),
         }
     }
 
@@ -116,11 +116,11 @@ impl Inner {
             Err(error) if status(&error) == Some(409) => {
                 tracing::info!(snapshot, error = text(&error), "a snapshot's image is in use");
                 let text = "snapshot image cannot be deleted due to a conflict";
-                Err(RuntimeError::new(ErrorKind::SnapshotInUse, text))
+                Err(RuntimeError::new(Family::SnapshotRemoval, Kind::InUse, text).caused_by(Cause(error)))
             }
             Err(error) => {
                 let text = format!("Failed to remove the snapshot image {image}: {}", text(&error));
-                Err(RuntimeError::new(ErrorKind::SnapshotRemoveFailed, text))
+                Err(RuntimeError::new(Family::SnapshotRemoval, Kind::Failed, text).caused_by(Cause(error)))
             }
         }
     }
@@ -133,20 +133,21 @@ impl Inner {
                 Ok(Some(Base { env: config.env.unwrap_or_default(), labels: config.labels.unwrap_or_default() }))
             }
             Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(failed("Failed to inspect the sandbox's image", &error)),
+            Err(error) => Err(failed("Failed to inspect the sandbox's image", error)),
         }
     }
 
-    fn not_committed(&self, id: &str, error: &Error) -> RuntimeError {
-        tracing::warn!(sandbox = id, error = text(error), "a sandbox could not be copied");
-        match error {
+    fn not_committed(&self, id: &str, error: Error) -> RuntimeError {
+        tracing::warn!(sandbox = id, error = text(&error), "a sandbox could not be copied");
+        let (kind, text) = match &error {
             Error::RequestTimeoutError => {
                 let seconds = self.engine.timeout.as_secs();
-                let text = format!("Docker snapshot creation timed out after {seconds} seconds: {}", text(error));
-                RuntimeError::new(ErrorKind::SnapshotTimeout, text)
+                let text = format!("Docker snapshot creation timed out after {seconds} seconds: {}", text(&error));
+                (Kind::TimedOut, text)
             }
-            other => RuntimeError::new(ErrorKind::SnapshotFailed, text(other)),
-        }
+            other => (Kind::Failed, text(other)),
+        };
+        RuntimeError::new(Family::Snapshot, kind, text).caused_by(Cause(error))
     }
 }
 
@@ -154,8 +155,8 @@ fn image_of(snapshot: &str) -> String {
     format!("{REPOSITORY}:{snapshot}")
 }
 
-fn failed(what: &str, error: &Error) -> RuntimeError {
-    RuntimeError::new(ErrorKind::SnapshotFailed, format!("{what}: {}", text(error)))
+fn failed(what: &str, error: Error) -> RuntimeError {
+    RuntimeError::new(Family::Snapshot, Kind::Failed, format!("{what}: {}", text(&error))).caused_by(Cause(error))
 }
 
 /// What a sandbox has from its image.

@@ -12,7 +12,7 @@ use crate::runtime::docker::{
     ports::host_address,
 };
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     regular_file,
 };
 
@@ -56,7 +56,7 @@ pub(super) async fn check_secure_runtime(engine: &Engine, name: &str) -> Result<
     available.sort();
     let text =
         format!("Configured Docker runtime '{name}' is not available. Available runtimes: {}", available.join(", "));
-    Err(RuntimeError::new(ErrorKind::RuntimeUnavailable, text))
+    Err(RuntimeError::new(Family::Startup, Kind::Unsupported, text))
 }
 
 /// The error for an engine that could not be asked for the reason `cause`, with what can be done about it.
@@ -76,7 +76,7 @@ pub(super) fn unreachable_engine(cause: &str, advice: &str) -> RuntimeError {
         "Failed to initialize Docker service: {cause}.{gap}{advice} Make sure that the Docker daemon is running and that \
          DOCKER_HOST names it (current DOCKER_HOST='{host}')"
     );
-    RuntimeError::new(ErrorKind::Initialization, text)
+    RuntimeError::new(Family::Startup, Kind::Failed, text)
 }
 
 /// What is wrong with the socket, and the way out.

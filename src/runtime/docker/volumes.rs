@@ -20,7 +20,7 @@ use std::{
 use bollard::models::Mount;
 
 use crate::{
-    error::{RuntimeError, VolumeFault},
+    error::{Kind, RuntimeError, VolumePart},
     keyed_lock::{KeyedGuard, KeyedLock},
     model::volume::{
         Source, Volume,
@@ -169,7 +169,7 @@ impl Inner {
         let failed = |path: &Path, cause: &dyn std::fmt::Display| {
             let (name, path) = (&volume.name, path.display());
             let text = format!("Volume '{name}': could not ensure host path directory exists at '{path}': {cause}");
-            fault(VolumeFault::HostPathCreateFailed, text)
+            fault(VolumePart::HostPath, Kind::Failed, text)
         };
         let place = match self.volumes.blocking.find(PathBuf::from(&path), allowed.clone()).await {
             Ok(place) => place,

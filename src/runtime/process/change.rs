@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::sandbox::{Moved, Sandbox};
 use crate::{
     children::group::Refused,
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     execd,
     model::{
         endpoint::{Backend, Endpoint, check_port},
@@ -46,7 +46,7 @@ impl Sandbox {
         let _alone = self.changes();
         self.group.pause().map_err(|refused| match refused {
             Refused::WrongState => not_running(),
-            Refused::Failed(error) => failed(ErrorKind::PauseFailed, "pause", error),
+            Refused::Failed(error) => failed(Family::Pause, "pause", error),
         })?;
         self.execd.pause();
         Ok(())
@@ -56,8 +56,10 @@ impl Sandbox {
     pub(super) fn resume(&self) -> Result<(), RuntimeError> {
         let _alone = self.changes();
         self.group.resume().map_err(|refused| match refused {
-            Refused::WrongState => RuntimeError::new(ErrorKind::NotPaused, "Sandbox is not in a paused state."),
-            Refused::Failed(error) => failed(ErrorKind::ResumeFailed, "resume", error),
+            Refused::WrongState => {
+                RuntimeError::new(Family::Resume, Kind::Conflict, "Sandbox is not in a paused state.")
+            }
+            Refused::Failed(error) => failed(Family::Resume, "resume", error),
         })?;
         self.execd.resume();
         Ok(())
@@ -67,14 +69,14 @@ impl Sandbox {
     pub(super) fn renew(&self, time: Timestamp) -> Result<Timestamp, RuntimeError> {
         if time <= Timestamp::now() {
             let text = "New expiration time must be in the future.";
-            return Err(RuntimeError::new(ErrorKind::ExpirationInPast, text));
+            return Err(RuntimeError::new(Family::Expiry, Kind::Invalid, text));
         }
         match self.move_expiry(|_| time) {
             Moved::To(time) => Ok(time),
             Moved::Gone => Err(RuntimeError::not_found(self.id())),
             Moved::Never => {
                 let text = format!("Sandbox {} does not have automatic expiration enabled.", self.id());
-                Err(RuntimeError::new(ErrorKind::NoExpiration, text))
+                Err(RuntimeError::new(Family::Expiry, Kind::Conflict, text))
             }
         }
     }
@@ -119,15 +121,16 @@ pub(super) fn check_endpoint(port: u16, expires: Option<i64>) -> Result<(), Runt
     if expires.is_some() {
         let text = "Signed routes (expires parameter) are not supported when runtime.type='process'. \
                     Use the Kubernetes runtime for signed routes.";
-        return Err(RuntimeError::new(ErrorKind::UnsupportedRequest, text));
+        return Err(RuntimeError::new(Family::Endpoint, Kind::Unsupported, text));
     }
     check_port(port)
 }
 
 fn not_running() -> RuntimeError {
-    RuntimeError::new(ErrorKind::NotRunning, "Sandbox is not in a running state.")
+    RuntimeError::new(Family::Sandbox, Kind::Conflict, "Sandbox is not in a running state.")
 }
 
-fn failed(kind: ErrorKind, verb: &str, error: impl std::fmt::Display) -> RuntimeError {
-    RuntimeError::new(kind, format!("Failed to {verb} the sandbox's processes: {error}"))
+fn failed(family: Family, verb: &str, error: impl std::error::Error + Send + Sync + 'static) -> RuntimeError {
+    RuntimeError::new(family, Kind::Failed, format!("Failed to {verb} the sandbox's processes: {error}"))
+        .caused_by(error)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     model::{
         create::CreateRequest,
         env::{self, Split, Variable},
@@ -76,10 +76,14 @@ fn check_provider(request: &CreateRequest) -> Result<(), RuntimeError> {
     }
     if request.pool_ref().is_some() {
         let message = "poolRef is not supported by the process provider. Use Kubernetes BatchSandbox provider instead.";
-        return Err(RuntimeError::new(ErrorKind::UnsupportedPoolRef, message));
+        return Err(RuntimeError::new(Family::Pool, Kind::Invalid, message));
     }
     if request.entrypoint.is_empty() && request.snapshot_id.is_none() {
-        return Err(RuntimeError::new(ErrorKind::InvalidEntrypoint, "Entrypoint must contain at least one command."));
+        return Err(RuntimeError::new(
+            Family::Entrypoint,
+            Kind::Invalid,
+            "Entrypoint must contain at least one command.",
+        ));
     }
     Ok(())
 }
@@ -102,7 +106,7 @@ fn check_support(
 }
 
 fn unsupported(what: &str) -> RuntimeError {
-    RuntimeError::new(ErrorKind::NotSupported, format!("{what} not supported by the process provider."))
+    RuntimeError::new(Family::Sandbox, Kind::Unsupported, format!("{what} not supported by the process provider."))
 }
 
 #[cfg(test)]
@@ -122,8 +126,8 @@ mod tests {
         Plan::new(request, Some(86_400)).err().unwrap()
     }
 
-    fn kind(request: CreateRequest) -> ErrorKind {
-        error(request).kind
+    fn key(request: CreateRequest) -> (Family, Kind) {
+        error(request).key()
     }
 
     #[test]
@@ -133,20 +137,20 @@ mod tests {
             (plan.command, plan.entrypoint),
             (vec!["sleep".to_owned(), "9".to_owned()], vec!["sleep 9".to_owned()])
         );
-        assert_eq!(kind(request(&[])), ErrorKind::InvalidEntrypoint);
+        assert_eq!(key(request(&[])), (Family::Entrypoint, Kind::Invalid));
     }
 
     #[test]
     fn what_cannot_be_done_is_refused() {
         let base = || request(&["true"]);
         let extensions = |key: &str| BTreeMap::from([(key.to_owned(), "enable".to_owned())]);
-        assert_eq!(kind(CreateRequest { extensions: extensions("poolRef"), ..base() }), ErrorKind::UnsupportedPoolRef);
+        assert_eq!(key(CreateRequest { extensions: extensions("poolRef"), ..base() }), (Family::Pool, Kind::Invalid));
         let isolation = extensions("bootstrap.execd.isolation");
-        assert_eq!(kind(CreateRequest { extensions: isolation, ..base() }), ErrorKind::NotSupported);
+        assert_eq!(key(CreateRequest { extensions: isolation, ..base() }), (Family::Sandbox, Kind::Unsupported));
         let platform = Some(Platform { os: " Windows".to_owned(), arch: "amd64".to_owned() });
-        assert_eq!(kind(CreateRequest { platform, ..base() }), ErrorKind::NotSupported);
+        assert_eq!(key(CreateRequest { platform, ..base() }), (Family::Sandbox, Kind::Unsupported));
         let policy = Some(NetworkPolicy::default());
-        assert_eq!(kind(CreateRequest { network_policy: policy, ..base() }), ErrorKind::NotSupported);
+        assert_eq!(key(CreateRequest { network_policy: policy, ..base() }), (Family::Sandbox, Kind::Unsupported));
         let volume = Volume {
             name: "v".to_owned(),
             mount_path: "/x".to_owned(),
@@ -163,11 +167,11 @@ mod tests {
         let base = || request(&["true"]);
         let pair = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
         let extensions = pair("access.renew.extend.seconds", "1");
-        assert_eq!(kind(CreateRequest { extensions, ..base() }), ErrorKind::InvalidParameter);
+        assert_eq!(key(CreateRequest { extensions, ..base() }), (Family::Parameter, Kind::Invalid));
         let metadata = pair("opensandbox.io/x", "y");
-        assert_eq!(kind(CreateRequest { metadata, ..base() }), ErrorKind::InvalidMetadata);
+        assert_eq!(key(CreateRequest { metadata, ..base() }), (Family::Metadata, Kind::Invalid));
         let resource_limits = pair("memory", "1.5Gi");
-        assert_eq!(kind(CreateRequest { resource_limits, ..base() }), ErrorKind::InvalidParameter);
+        assert_eq!(key(CreateRequest { resource_limits, ..base() }), (Family::Parameter, Kind::Invalid));
         let late = error(CreateRequest { timeout: Some(86_401), ..base() });
         assert_eq!(late.message, "Sandbox timeout 86401s exceeds configured maximum of 86400s.");
     }

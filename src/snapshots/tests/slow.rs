@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::{
-    error::RuntimeError,
+    error::{Family, Kind, RuntimeError},
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
@@ -48,7 +48,7 @@ pub(super) struct Stage {
     pub(super) paused: bool,
     /// Nothing can be told of any sandbox.
     pub(super) unreachable: bool,
-    pub(super) failure: HashMap<String, crate::error::ErrorKind>,
+    pub(super) failure: HashMap<String, (Family, Kind)>,
 }
 
 #[async_trait]
@@ -62,7 +62,7 @@ impl Runtime for Slow {
             return Err(RuntimeError::not_found(id));
         }
         if self.state.lock().unwrap().unreachable {
-            return Err(RuntimeError::new(crate::error::ErrorKind::QueryFailed, "the engine is gone"));
+            return Err(RuntimeError::new(Family::Query, Kind::Unavailable, "the engine is gone"));
         }
         let state = if self.state.lock().unwrap().paused { State::Paused } else { State::Running };
         Ok(Sandbox {
@@ -105,8 +105,8 @@ impl Runtime for Slow {
         self.ends.0.acquire().await.unwrap().forget();
         let mut state = self.state.lock().unwrap();
         state.under_way -= 1;
-        if let Some(kind) = state.failure.get(sandbox) {
-            return Err(RuntimeError::new(*kind, "no space left on device"));
+        if let Some(&(family, kind)) = state.failure.get(sandbox) {
+            return Err(RuntimeError::new(family, kind, "no space left on device"));
         }
         state.images.insert(snapshot.to_owned());
         Ok(format!("image:{snapshot}"))
@@ -119,10 +119,8 @@ impl Runtime for Slow {
     async fn remove_snapshot(&self, snapshot: &str, _: Option<&str>) -> Result<(), RuntimeError> {
         let mut state = self.state.lock().unwrap();
         match *state {
-            Stage { broken: true, .. } => {
-                Err(RuntimeError::new(crate::error::ErrorKind::SnapshotRemoveFailed, "broken"))
-            }
-            Stage { in_use: true, .. } => Err(RuntimeError::new(crate::error::ErrorKind::SnapshotInUse, "in use")),
+            Stage { broken: true, .. } => Err(RuntimeError::new(Family::SnapshotRemoval, Kind::Failed, "broken")),
+            Stage { in_use: true, .. } => Err(RuntimeError::new(Family::SnapshotRemoval, Kind::InUse, "in use")),
             _ => {
                 state.images.remove(snapshot);
                 Ok(())

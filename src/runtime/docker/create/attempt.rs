@@ -6,7 +6,7 @@ use bollard::errors::Error;
 use bytes::Bytes;
 
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     model::sandbox::Platform,
 };
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::runtime::docker::{
     Inner,
-    engine::{Created, is_missing, names, status, text},
+    engine::{Cause, Created, is_missing, names, status, text},
     logs::log_driver,
     ports::{
         Reservation,
@@ -163,7 +163,7 @@ impl Inner {
         let ports = HostPorts::reserve(&self.ports, [EXECD, HTTP].into_iter().chain(sidecar).chain(windows));
         ports.map(Some).ok_or_else(|| {
             let text = "Failed to allocate host ports for sandbox container.";
-            RuntimeError::new(ErrorKind::StartFailed, text)
+            RuntimeError::new(Family::Creation, Kind::Failed, text)
         })
     }
 
@@ -269,12 +269,13 @@ impl From<Failure> for RuntimeError {
             Failure::Other(error) => error,
             Failure::Sidecar(error) => {
                 tracing::warn!(error = text(&error), "a sandbox's sidecar could not be created or started");
-                Self::new(ErrorKind::StartFailed, "Egress sidecar container failed to start.")
+                let text = "Egress sidecar container failed to start.";
+                Self::new(Family::Creation, Kind::Failed, text).caused_by(Cause(error))
             }
             Failure::Engine(error) => {
                 tracing::warn!(error = text(&error), "a sandbox's container could not be created or started");
                 let text = format!("Failed to create or start container: {}", text(&error));
-                Self::new(ErrorKind::StartFailed, text)
+                Self::new(Family::Creation, Kind::Failed, text).caused_by(Cause(error))
             }
         }
     }

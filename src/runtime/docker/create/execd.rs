@@ -22,12 +22,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     model::{create::ImageSource, sandbox::Platform},
 };
 
 use super::image;
-use crate::runtime::docker::engine::{Created, Engine, is_missing, names::EXECD_PREFIX, platform_text, text};
+use crate::runtime::docker::engine::{Cause, Created, Engine, is_missing, names::EXECD_PREFIX, platform_text, text};
 
 pub(super) use self::deposit::Deposit;
 
@@ -105,8 +105,9 @@ impl Execd {
 /// Puts execd and the bootstrap script into a container that was not started yet.
 pub(super) async fn inject(engine: &Engine, container: &Created, archive: Bytes) -> Result<(), RuntimeError> {
     upload(engine, &container.id, archive).await.map_err(|error| {
-        let text = format!("Failed to put execd into the sandbox: {}", text(&container.mask.error(error)));
-        RuntimeError::new(ErrorKind::ExecdDistributionFailed, text)
+        let error = container.mask.error(error);
+        let text = format!("Failed to put execd into the sandbox: {}", text(&error));
+        RuntimeError::new(Family::ExecdDelivery, Kind::Failed, text).caused_by(Cause(error))
     })
 }
 
@@ -141,9 +142,10 @@ async fn fetch(
             () = closing.cancelled() => Err(super::closing()),
         },
         Err(error) => {
-            let error = text(&error);
-            tracing::warn!(error, "the execd container could not be created");
-            Err(RuntimeError::new(ErrorKind::ExecdStartFailed, format!("Failed to start execd container: {error}")))
+            let words = text(&error);
+            tracing::warn!(error = words, "the execd container could not be created");
+            let text = format!("Failed to start execd container: {words}");
+            Err(RuntimeError::new(Family::ExecdDelivery, Kind::Unavailable, text).caused_by(Cause(error)))
         }
     };
     discard(engine, &name).await;
@@ -241,7 +243,7 @@ fn attribute(extension: io::Result<tar::PaxExtension<'_>>) -> Option<(String, Ve
 }
 
 fn unreadable(cause: impl std::fmt::Display) -> RuntimeError {
-    RuntimeError::new(ErrorKind::ExecdDistributionFailed, format!("Failed to read execd artifacts: {cause}"))
+    RuntimeError::new(Family::ExecdDelivery, Kind::Failed, format!("Failed to read execd artifacts: {cause}"))
 }
 
 #[cfg(test)]

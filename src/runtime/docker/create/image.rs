@@ -6,7 +6,7 @@ use bollard::{auth::DockerCredentials, errors::Error, models::ImageInspect, quer
 use futures_util::StreamExt;
 
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     model::{
         create::{ImageSource, RegistryAuth},
         sandbox::Platform,
@@ -163,7 +163,7 @@ impl Failure<'_> {
         let uri = mask::reference(&self.source.uri);
         let uri = &uri[..uri.floor_char_boundary(MAX_REFERENCE)];
         tracing::warn!(image = uri, cause, "could not {what} an image");
-        RuntimeError::new(ErrorKind::ImagePullFailed, format!("Failed to {what} image {uri}: {cause}"))
+        RuntimeError::new(Family::Image, Kind::Failed, format!("Failed to {what} image {uri}: {cause}"))
     }
 }
 

@@ -13,14 +13,14 @@ use bollard::{
 };
 
 use crate::{
-    error::{ErrorKind, RuntimeError, VolumeFault},
+    error::{Family, Kind, RuntimeError, VolumePart},
     model::volume::{check::fault, mount_path},
 };
 
 use super::{execd, plan::Plan};
 use crate::runtime::docker::{
     Inner,
-    engine::{Engine, is_missing, text},
+    engine::{Cause, Engine, is_missing, text},
 };
 
 /// The most steps that are asked about for one sandbox.
@@ -45,7 +45,7 @@ impl Inner {
         };
         let checked = match self.engine.create(&name, plan.pinned(), body).await {
             Ok(container) => Steps::new(&self.engine, &container.id).check(plan).await,
-            Err(error) => Err(unasked(&error)),
+            Err(error) => Err(unasked(error)),
         };
         execd::discard(&self.engine, &name).await;
         checked
@@ -103,7 +103,7 @@ impl<'a> Steps<'a> {
         }
         if self.known.len() >= MAX_STEPS {
             let text = format!("The mount paths lead through more than {MAX_STEPS} directories of the image.");
-            return Err(fault(VolumeFault::InvalidMountPath, text));
+            return Err(fault(VolumePart::MountPath, Kind::Invalid, text));
         }
         let options = ContainerArchiveInfoOptions { path: path.to_owned() };
         let asked = self.engine.within(self.engine.api.get_container_archive_info(self.container, Some(options))).await;
@@ -111,16 +111,16 @@ impl<'a> Steps<'a> {
             Ok(found) if found.file_mode & LINK != 0 => Some(Step::Link(found.link_target)),
             Ok(_) => Some(Step::Other),
             Err(error) if is_missing(&error) => None,
-            Err(error) => return Err(unasked(&error)),
+            Err(error) => return Err(unasked(error)),
         };
         self.known.insert(path.to_owned(), found.clone());
         Ok(found)
     }
 }
 
-fn unasked(error: &Error) -> RuntimeError {
-    let error = text(error);
-    tracing::warn!(error, "the places of a sandbox's volumes could not be looked for in its image");
-    let text = format!("Failed to look for the places of the volumes in the image: {error}");
-    RuntimeError::new(ErrorKind::StartFailed, text)
+fn unasked(error: Error) -> RuntimeError {
+    let words = text(&error);
+    tracing::warn!(error = words, "the places of a sandbox's volumes could not be looked for in its image");
+    let text = format!("Failed to look for the places of the volumes in the image: {words}");
+    RuntimeError::new(Family::Creation, Kind::Failed, text).caused_by(Cause(error))
 }

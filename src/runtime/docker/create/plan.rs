@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     model::{
         create::{CreateRequest, ImageSource},
         env::{self, Split, Variable},
@@ -166,7 +166,7 @@ impl Plan {
 }
 
 fn invalid(text: impl Into<String>) -> RuntimeError {
-    RuntimeError::new(ErrorKind::InvalidParameter, text)
+    RuntimeError::new(Family::Parameter, Kind::Invalid, text)
 }
 
 /// What no Docker provider does (http-api.md §6.3).
@@ -176,10 +176,14 @@ fn check_provider(request: &CreateRequest) -> Result<(), RuntimeError> {
     }
     if request.pool_ref().is_some() {
         let text = "poolRef is not supported by the Docker provider. Use Kubernetes BatchSandbox provider instead.";
-        return Err(RuntimeError::new(ErrorKind::UnsupportedPoolRef, text));
+        return Err(RuntimeError::new(Family::Pool, Kind::Invalid, text));
     }
     if request.entrypoint.is_empty() && request.snapshot_id.is_none() {
-        return Err(RuntimeError::new(ErrorKind::InvalidEntrypoint, "Entrypoint must contain at least one command."));
+        return Err(RuntimeError::new(
+            Family::Entrypoint,
+            Kind::Invalid,
+            "Entrypoint must contain at least one command.",
+        ));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use bollard::models::{ContainerCreateBody, DeviceMapping};
 
-use crate::error::{ErrorKind, RuntimeError};
+use crate::error::{Family, Kind, RuntimeError};
 use crate::runtime::docker::engine::names;
 
 /// Devices of the host that the virtual machine needs.
@@ -42,7 +42,7 @@ impl Windows {
     /// Checks the host and the limits of a request.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] for a host without the devices, and for a machine that is too small.
+    /// ([`Family::Parameter`], [`Kind::Invalid`]) for a host without the devices, and for a machine that is too small.
     pub(super) fn new(limits: &BTreeMap<String, String>) -> Result<Self, RuntimeError> {
         check_devices(&DEVICES)?;
         Self::sized(limits)
@@ -153,7 +153,7 @@ fn gibibytes(text: &str) -> Option<u64> {
 }
 
 fn invalid(text: impl Into<String>) -> RuntimeError {
-    RuntimeError::new(ErrorKind::InvalidParameter, text)
+    RuntimeError::new(Family::Parameter, Kind::Invalid, text)
 }
 
 #[cfg(test)]
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_host_without_the_devices_is_refused() {
         let error = check_devices(&["/dev/null", "/dev/no-such-kvm"]).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::InvalidParameter);
+        assert_eq!(error.key(), (Family::Parameter, Kind::Invalid));
         assert_eq!(error.message, "Windows profile requires /dev/no-such-kvm on the Docker host.");
     }
 

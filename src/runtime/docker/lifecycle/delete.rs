@@ -5,11 +5,11 @@ use std::time::Duration;
 use bollard::{errors::Error, models::ContainerInspectResponse};
 use futures_util::future::join_all;
 
-use crate::error::{ErrorKind, RuntimeError};
+use crate::error::{Family, Kind, RuntimeError};
 
 use crate::runtime::docker::{
     Inner,
-    engine::{is_missing, labels, names, status, text},
+    engine::{Cause, is_missing, labels, names, status, text},
     state::find::{find, is_named, label},
 };
 
@@ -27,7 +27,7 @@ impl Inner {
         match find(&self.engine, id).await {
             Ok(container) => self.remove(id, &container).await,
             Err(error) => {
-                if error.kind == ErrorKind::SandboxNotFound && names::is_plausible_id(id) {
+                if error.key() == (Family::Sandbox, Kind::NotFound) && names::is_plausible_id(id) {
                     self.remove_orphaned(id).await;
                 }
                 Err(error)
@@ -64,14 +64,15 @@ impl Inner {
                  name '{}', so it may be somebody else's. Remove it by hand, or give it that name.",
                 names::sandbox(id)
             );
-            return Err(RuntimeError::new(ErrorKind::DeleteFailed, text));
+            return Err(RuntimeError::new(Family::Deletion, Kind::Failed, text));
         }
         let container = found.id.as_deref().unwrap_or_default();
         self.remove_container(container).await.map_err(|error| {
             // It may have been killed all the same.
             self.cache.stale(container);
             tracing::warn!(sandbox = id, %error, "a sandbox could not be removed");
-            RuntimeError::new(ErrorKind::DeleteFailed, format!("Failed to delete sandbox container: {}", text(&error)))
+            let text = format!("Failed to delete sandbox container: {}", text(&error));
+            RuntimeError::new(Family::Deletion, Kind::Failed, text).caused_by(Cause(error))
         })?;
         self.cache.forget(container);
         self.expiry.forget(id);

@@ -13,7 +13,11 @@ use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 use tokio_util::time::{DelayQueue, delay_queue::Key};
 
-use crate::{error::ErrorKind, model::timestamp::Timestamp};
+use crate::{
+    error::{Family, Kind},
+    error_chain,
+    model::timestamp::Timestamp,
+};
 
 use super::{leftovers, owner::Verdict};
 use crate::runtime::docker::{
@@ -223,7 +227,10 @@ async fn stand(inner: &Inner) {
                 .tell_again()
                 .await
                 .inspect_err(|error| {
-                    tracing::warn!(%error, "what the engine tells of moved expiries could not be made right yet");
+                    tracing::warn!(
+                        error = error_chain::text(&error),
+                        "what the engine tells of moved expiries could not be made right yet"
+                    );
                 })
                 .is_err();
         is_lost |= tokio::time::timeout(OWNER_CHECK_INTERVAL, inner.owner.lost()).await.is_ok();
@@ -247,7 +254,9 @@ async fn restore(inner: &Inner) {
                 inner.clear_stage().await;
                 return inner.clear_buckets().await;
             }
-            Err(error) => tracing::warn!(%error, "the expiry timers could not be restored yet"),
+            Err(error) => {
+                tracing::warn!(error = error_chain::text(&error), "the expiry timers could not be restored yet")
+            }
         }
         tokio::time::sleep(RETRY_AFTER).await;
     }
@@ -261,7 +270,7 @@ async fn settle(inner: &Inner, id: String) -> (String, Outcome) {
     let _lock = inner.change_locks.lock(&id).await;
     let container = match find(&inner.engine, &id).await {
         Ok(container) => container,
-        Err(error) if error.kind == ErrorKind::SandboxNotFound => {
+        Err(error) if error.key() == (Family::Sandbox, Kind::NotFound) => {
             inner.remove_orphaned(&id).await;
             return (id, Outcome::Gone);
         }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::runtime::docker::{Inner, state::overlay::Files};
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     model::{labels, sandbox::Sandbox},
 };
 
@@ -54,7 +54,7 @@ impl Inner {
         written.map_err(|error| {
             tracing::error!(sandbox = id, %error, "a change of a sandbox could not be stored");
             let text = format!("The change of sandbox {id} could not be stored, so nothing was changed: {error}");
-            RuntimeError::new(ErrorKind::StoreFailed, text)
+            RuntimeError::new(Family::Metadata, Kind::Failed, text).caused_by(error)
         })
     }
 }

@@ -5,10 +5,10 @@
 
 use bollard::errors::Error;
 
-use crate::error::{ErrorKind, RuntimeError};
+use crate::error::{Family, Kind, RuntimeError};
 use crate::runtime::docker::{
     Inner,
-    engine::{is_missing, status, text},
+    engine::{Cause, is_missing, status, text},
     state::{
         find::query_failed,
         inspect::not_running,
@@ -39,18 +39,18 @@ impl Way {
     }
 
     fn failed(self, message: String) -> RuntimeError {
-        let kind = match self {
-            Self::Pause => ErrorKind::PauseFailed,
-            Self::Resume => ErrorKind::ResumeFailed,
+        let family = match self {
+            Self::Pause => Family::Pause,
+            Self::Resume => Family::Resume,
         };
-        RuntimeError::new(kind, message)
+        RuntimeError::new(family, Kind::Failed, message)
     }
 
     /// The error for a sandbox that is not in the state that this starts from.
     fn refused(self) -> RuntimeError {
         match self {
             Self::Pause => not_running(),
-            Self::Resume => RuntimeError::new(ErrorKind::NotPaused, "Sandbox is not in a paused state."),
+            Self::Resume => RuntimeError::new(Family::Resume, Kind::Conflict, "Sandbox is not in a paused state."),
         }
     }
 
@@ -134,7 +134,7 @@ impl Inner {
             let Err(error) = self.go_one(container, way).await else { continue };
             tracing::warn!(sandbox = id, container, %error, "could not {} a container", way.verb());
             self.take_back(id, &order[..index], way).await;
-            return Err(failure(id, container == main, way, &error));
+            return Err(failure(id, container == main, way, error));
         }
         Ok(())
     }
@@ -163,12 +163,14 @@ impl Sidecar {
 }
 
 /// The sandbox may have gone, or changed its state, since it was looked at.
-fn failure(id: &str, is_main: bool, way: Way, error: &Error) -> RuntimeError {
+fn failure(id: &str, is_main: bool, way: Way, error: Error) -> RuntimeError {
     let verb = way.verb();
-    match status(error) {
-        _ if is_main && is_missing(error) => RuntimeError::not_found(id),
+    match status(&error) {
+        _ if is_main && is_missing(&error) => RuntimeError::not_found(id),
         Some(409) if is_main => way.refused(),
-        _ if is_main => way.failed(format!("Failed to {verb} sandbox container: {}", text(error))),
-        _ => way.failed(format!("Failed to {verb} egress sidecar: {}", text(error))),
+        _ => {
+            let what = if is_main { "sandbox container" } else { "egress sidecar" };
+            way.failed(format!("Failed to {verb} {what}: {}", text(&error))).caused_by(Cause(error))
+        }
     }
 }

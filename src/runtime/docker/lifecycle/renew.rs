@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use crate::runtime::docker::{Inner, state::view::ContainerView};
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     model::{sandbox::State, timestamp::Timestamp},
 };
 
@@ -16,18 +16,18 @@ impl Inner {
     pub(in crate::runtime::docker) async fn renew(&self, id: &str, time: Timestamp) -> Result<Timestamp, RuntimeError> {
         let _lock = self.change_locks.lock(id).await;
         let view = self.inspect(id).await?;
-        let refused = |kind, text: &str| Err(RuntimeError::new(kind, text));
+        let refused = |kind, text: &str| Err(RuntimeError::new(Family::Expiry, kind, text));
         if time <= Timestamp::now() {
-            return refused(ErrorKind::ExpirationInPast, "New expiration time must be in the future.");
+            return refused(Kind::Invalid, "New expiration time must be in the future.");
         }
         if view.is_manual {
             let text = format!("Sandbox {id} does not have automatic expiration enabled.");
-            return refused(ErrorKind::NoExpiration, &text);
+            return refused(Kind::Conflict, &text);
         }
         // One that cannot be read is one: the client's new time takes its place.
         if matches!(self.expiry_of(id, &view).await, Ok(None)) {
             let text = format!("Sandbox {id} is missing expiration metadata and cannot be renewed safely.");
-            return refused(ErrorKind::NoExpiration, &text);
+            return refused(Kind::Conflict, &text);
         }
         self.move_expiry(id, &view, time).await
     }
@@ -48,7 +48,7 @@ impl Inner {
         let Some(seconds) = view.renewal.filter(|_| is_running) else { return Ok(None) };
         let unread = |error: io::Error| {
             let text = format!("The expiry of sandbox {id} cannot be read now, so it was not moved: {error}");
-            RuntimeError::new(ErrorKind::StoreFailed, text)
+            RuntimeError::new(Family::Expiry, Kind::Failed, text).caused_by(error)
         };
         let Some(present) = self.expiry_of(id, &view).await.map_err(unread)? else { return Ok(None) };
         let moved = jiff::Timestamp::now().saturating_add(SignedDuration::from_secs(seconds));

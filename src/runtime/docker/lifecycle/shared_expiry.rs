@@ -23,11 +23,11 @@ use uuid::Uuid;
 use super::owner::permits::Call;
 use crate::runtime::docker::{
     Inner,
-    engine::{is_missing, labels, names::EXPIRY_PREFIX, text},
+    engine::{Cause, is_missing, labels, names::EXPIRY_PREFIX, text},
     state::{find::query_failed, view::expiry_time},
 };
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     model::timestamp::Timestamp,
 };
 
@@ -87,7 +87,7 @@ impl Inner {
     /// Tells other gateways when a sandbox ends, if one of them might end it before.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreFailed`]: the engine cannot be asked, or cannot make the volume.
+    /// ([`Family::Expiry`], [`Kind::Failed`]): the engine cannot be asked, or cannot make the volume.
     pub(super) async fn tell_expiry(
         &self,
         id: &str,
@@ -99,7 +99,7 @@ impl Inner {
                 "The expiry of sandbox {id} could not be told to other gateways, so it was not moved: {}",
                 text(&error)
             );
-            RuntimeError::new(ErrorKind::StoreFailed, text)
+            RuntimeError::new(Family::Expiry, Kind::Failed, text).caused_by(Cause(error))
         };
         let (before, is_alone) = tokio::join!(self.told_volumes(Some(id)), self.is_alone_with(id, created_by));
         let before = before.map_err(failed)?;
@@ -116,7 +116,7 @@ impl Inner {
                 "The expiry of sandbox {id} was not moved: another gateway's home owns the engine, and cannot be told since \
                  new volumes are refused here."
             );
-            return Err(RuntimeError::new(ErrorKind::StoreFailed, text));
+            return Err(RuntimeError::new(Family::Expiry, Kind::Failed, text));
         }
         Ok(())
     }
@@ -175,7 +175,7 @@ impl Inner {
             }
             let created_by = match self.inspect_cached(&id).await {
                 Ok(view) => view.created_by.clone(),
-                Err(error) if error.kind == ErrorKind::SandboxNotFound => continue,
+                Err(error) if error.key() == (Family::Sandbox, Kind::NotFound) => continue,
                 Err(error) => return Err(error),
             };
             if told.is_none() && ends_all && !self.is_another_s(&id, created_by.as_deref()) {

@@ -12,7 +12,7 @@ use crate::runtime::docker::{
 };
 use crate::{
     config::log_driver,
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
 };
 
 /// Drivers that the engine always reads.
@@ -40,12 +40,12 @@ pub(in crate::runtime::docker) fn log_config(options: &DockerOptions) -> Option<
 /// Fails unless the engine has the driver and the driver the options; tells what an operator may not expect.
 ///
 /// # Errors
-/// [`ErrorKind::Initialization`] with the key and the reason.
+/// ([`Family::Startup`], [`Kind::Failed`]) with the key and the reason.
 pub(in crate::runtime::docker) async fn check(engine: &Engine, options: &DockerOptions) -> Result<(), RuntimeError> {
     if log_config(options).is_none() {
         return Ok(());
     }
-    let refused = |text: String| RuntimeError::new(ErrorKind::Initialization, text);
+    let refused = |text: String| RuntimeError::new(Family::Startup, Kind::Failed, text);
     let info = engine.within(engine.api.info()).await;
     let info = info.map_err(|error| refused(format!("The engine's log drivers are not known: {}", text(&error))))?;
     let driver = driver(&info, options).map_err(refused)?;

@@ -6,7 +6,7 @@ use bollard::models::ContainerInspectResponse;
 
 use crate::runtime::docker::engine::labels;
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     secret::Secret,
 };
 
@@ -72,7 +72,7 @@ impl ContainerAddresses {
     pub(in crate::runtime::docker) fn on_host(&self, port: u16) -> Result<Place, RuntimeError> {
         let missing = |what: &str| {
             let text = format!("Missing host port mapping for {what}.");
-            RuntimeError::new(ErrorKind::EndpointUnavailable, text)
+            RuntimeError::new(Family::Endpoint, Kind::Unavailable, text)
         };
         let (port, path) = match port {
             _ if self.is_host => (port, String::new()),

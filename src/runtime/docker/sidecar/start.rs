@@ -11,7 +11,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::{
     config::Egress,
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     secret::Secret,
 };
 
@@ -66,7 +66,7 @@ impl Inner {
     /// Waits until the sidecar answers.
     ///
     /// # Errors
-    /// [`ErrorKind::StartFailed`] with the last answer, after `egress.readiness_timeout_seconds`.
+    /// ([`Family::Creation`], [`Kind::Failed`]) with the last answer, after `egress.readiness_timeout_seconds`.
     pub(in crate::runtime::docker) async fn wait_for_sidecar(
         &self,
         id: &str,
@@ -79,7 +79,7 @@ impl Inner {
             let seconds = egress.readiness_timeout.as_secs_f64();
             let text = format!("Egress sidecar did not become ready within {seconds}s for sandbox {id}: {last}");
             tracing::warn!(sandbox = id, text);
-            RuntimeError::new(ErrorKind::StartFailed, text)
+            RuntimeError::new(Family::Creation, Kind::Failed, text)
         })
     }
 

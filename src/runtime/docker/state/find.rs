@@ -3,11 +3,11 @@
 use bollard::models::ContainerInspectResponse;
 
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     telemetry::rate_limit::{Due, RateLimit},
 };
 
-use crate::runtime::docker::engine::{Engine, is_missing, labels, names, text};
+use crate::runtime::docker::engine::{Cause, Engine, is_missing, labels, names, text};
 
 /// The sandbox's container, inspected: the one with its name, else any with its label. A label that came with an image
 /// counts for nothing.
@@ -51,10 +51,11 @@ pub(in crate::runtime::docker) fn query_failed(error: bollard::errors::Error) ->
         tracing::warn!(error = text(&error), left_out, "the engine could not be asked about its containers");
     }
     let kind = match error {
-        bollard::errors::Error::RequestTimeoutError => ErrorKind::QueryTimedOut,
-        _ => ErrorKind::QueryFailed,
+        bollard::errors::Error::RequestTimeoutError => Kind::TimedOut,
+        _ => Kind::Unavailable,
     };
-    RuntimeError::new(kind, format!("Failed to query sandbox containers: {}", text(&error)))
+    RuntimeError::new(Family::Query, kind, format!("Failed to query sandbox containers: {}", text(&error)))
+        .caused_by(Cause(error))
 }
 
 async fn inspect(engine: &Engine, container: &str) -> Result<Option<ContainerInspectResponse>, RuntimeError> {

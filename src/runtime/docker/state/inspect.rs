@@ -7,7 +7,7 @@ use bollard::models::ContainerInspectResponse;
 use super::{find::find, view::ContainerView};
 use crate::runtime::docker::{Inner, engine::names};
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     model::sandbox::State,
 };
 
@@ -98,5 +98,5 @@ fn has_processes(view: &ContainerView) -> bool {
 
 /// The error for an operation that needs a running sandbox.
 pub(in crate::runtime::docker) fn not_running() -> RuntimeError {
-    RuntimeError::new(ErrorKind::NotRunning, "Sandbox is not in a running state.")
+    RuntimeError::new(Family::Sandbox, Kind::Conflict, "Sandbox is not in a running state.")
 }

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::{find::query_failed, view::ContainerView};
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     keyed_lock::KeyedLock,
 };
 
@@ -68,7 +68,7 @@ impl Lookups {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             let text = "Failed to query sandbox containers: too many requests wait for the engine. Try again.";
-            return Err(RuntimeError::new(ErrorKind::QueryOverloaded, text));
+            return Err(RuntimeError::new(Family::Query, Kind::Overloaded, text));
         }
         let _waiting = Waiting(&self.waiting);
         let shared = async {
@@ -145,10 +145,11 @@ mod tests {
         };
         let ids: Vec<String> = (0..MAX_WAITING + 10).map(|n| n.to_string()).collect();
         let all = join_all(ids.iter().map(|id| lookups.share(id, LONG, || None, &look))).await;
-        let refused = all.iter().filter(|one| one.as_ref().is_err_and(|e| e.kind == ErrorKind::QueryOverloaded));
+        let refused =
+            all.iter().filter(|one| one.as_ref().is_err_and(|e| e.key() == (Family::Query, Kind::Overloaded)));
         assert_eq!((refused.count(), most.into_inner()), (10, MAX_CALLS));
         assert_eq!(lookups.waiting.load(Ordering::SeqCst), 0);
         let hangs = lookups.share("x", Duration::from_millis(20), || None, std::future::pending);
-        assert_eq!(hangs.await.unwrap_err().kind, ErrorKind::QueryTimedOut);
+        assert_eq!(hangs.await.unwrap_err().key(), (Family::Query, Kind::TimedOut));
     }
 }

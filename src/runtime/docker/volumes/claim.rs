@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::{
-    error::{RuntimeError, VolumeFault},
+    error::{Kind, RuntimeError, VolumePart},
     model::volume::{Claim, Source, Volume, check::fault},
 };
 
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::runtime::docker::{
     Inner,
-    engine::{is_missing, labels, names, text},
+    engine::{Cause, is_missing, labels, names, text},
 };
 
 /// The longest that the removal of a volume is waited for, with a client that waits.
@@ -52,7 +52,7 @@ impl Inner {
     ) -> Result<(), RuntimeError> {
         if claim.name == self.options.owner_mark || claim.name.starts_with(names::EXPIRY_PREFIX) {
             let text = format!("Volume '{}': the name '{}' is the gateway's own.", volume.name, claim.name);
-            return Err(fault(VolumeFault::ClaimNotFound, text));
+            return Err(fault(VolumePart::Claim, Kind::NotFound, text));
         }
         let found = self.find_or_create(volume, claim, mounts).await?;
         self.check_device(volume, &found).await?;
@@ -112,7 +112,7 @@ impl Inner {
     /// Whether no container has a volume.
     async fn is_idle(&self, volume: &Volume, claim: &Claim) -> Result<bool, RuntimeError> {
         let users = self.engine.containers("volume", claim.name.clone()).await;
-        Ok(users.map_err(|error| inspection_failed(volume, claim, &error))?.is_empty())
+        Ok(users.map_err(|error| inspection_failed(volume, claim, error))?.is_empty())
     }
 
     /// Refuses a volume that is itself a bind of what sandboxes can exchange: the engine follows its path at the start.
@@ -131,7 +131,7 @@ impl Inner {
         };
         let (name, claim, device) = (&volume.name, &found.name, device.display());
         let text = format!("Volume '{name}': the Docker named volume '{claim}' is a bind of '{device}', {what}.");
-        Err(fault(VolumeFault::MountUnavailable, text))
+        Err(fault(VolumePart::Mount, Kind::Unsupported, text))
     }
 
     /// Creates a volume that is a server's to remove.
@@ -163,22 +163,22 @@ impl Inner {
         claim: &Claim,
         mounts: &mut Mounts,
     ) -> Result<EngineVolume, RuntimeError> {
-        let failed = |error: &Error| inspection_failed(volume, claim, error);
+        let failed = |error: Error| inspection_failed(volume, claim, error);
         let inspect = async || match self.engine.within(self.engine.api.inspect_volume(&claim.name)).await {
             Err(error) if is_missing(&error) => Ok(None),
             found => found.map(Some),
         };
-        if let Some(found) = inspect().await.map_err(|error| failed(&error))? {
+        if let Some(found) = inspect().await.map_err(failed)? {
             return Ok(found);
         }
         if !claim.create_if_not_exists {
             return Err(missing(volume, claim));
         }
         let _creation = self.volumes.creation.lock(&claim.name).await;
-        if let Some(found) = inspect().await.map_err(|error| failed(&error))? {
+        if let Some(found) = inspect().await.map_err(failed)? {
             return Ok(found);
         }
-        let created = self.create_volume(&claim.name).await.map_err(|error| failed(&error))?;
+        let created = self.create_volume(&claim.name).await.map_err(failed)?;
         mounts.created.push(claim.name.clone());
         if claim.delete_on_termination {
             mounts.managed.push(claim.name.clone());
@@ -201,14 +201,14 @@ impl Inner {
                 "Volume '{}': subPath needs a Docker named volume of the driver 'local', and '{claim}' is of '{driver}'.",
                 volume.name
             );
-            return Err(fault(VolumeFault::SubPathUnsupportedDriver, text));
+            return Err(fault(VolumePart::SubPath, Kind::Unsupported, text));
         }
         let is_engine_s = takes_subpath(&self.engine.api_version);
         // Sandboxes write to it. Links in it that cannot be seen from here could lead anywhere.
         let unseen = |cause: &dyn std::fmt::Display| {
             let text =
                 format!("Volume '{}': subPath of '{claim}' cannot be checked for symbolic links: {cause}", volume.name);
-            fault(VolumeFault::ClaimInspectFailed, text)
+            fault(VolumePart::Claim, Kind::Failed, text)
         };
         let root = PathBuf::from(mountpoint);
         let seen = root.clone();
@@ -226,7 +226,7 @@ impl Inner {
                 }
                 Err(Refusal::Outside(_)) => {
                     let what = "resolved subPath escapes the volume mountpoint after symlink resolution.";
-                    return Err(fault(VolumeFault::InvalidSubPath, format!("Volume '{}': {what}", volume.name)));
+                    return Err(fault(VolumePart::SubPath, Kind::Invalid, format!("Volume '{}': {what}", volume.name)));
                 }
                 Err(Refusal::Unusable(error)) => return Err(unseen(&error)),
             },
@@ -267,11 +267,11 @@ pub(super) fn bound_device(found: &EngineVolume) -> Option<PathBuf> {
     Some(plain(Path::new(device)))
 }
 
-fn inspection_failed(volume: &Volume, claim: &Claim, error: &Error) -> RuntimeError {
+fn inspection_failed(volume: &Volume, claim: &Claim, error: Error) -> RuntimeError {
     tracing::warn!(volume = claim.name, %error, "the engine could not be asked about a volume");
     let text =
-        format!("Volume '{}': failed to inspect Docker named volume '{}': {}", volume.name, claim.name, text(error));
-    fault(VolumeFault::ClaimInspectFailed, text)
+        format!("Volume '{}': failed to inspect Docker named volume '{}': {}", volume.name, claim.name, text(&error));
+    fault(VolumePart::Claim, Kind::Failed, text).caused_by(Cause(error))
 }
 
 fn missing(volume: &Volume, claim: &Claim) -> RuntimeError {
@@ -280,7 +280,7 @@ fn missing(volume: &Volume, claim: &Claim) -> RuntimeError {
          (e.g., 'docker volume create <name>').",
         volume.name, claim.name
     );
-    fault(VolumeFault::ClaimNotFound, text)
+    fault(VolumePart::Claim, Kind::NotFound, text)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use ring::digest::{SHA256, digest};
 use tokio::{sync::Mutex as AsyncMutex, task::spawn_blocking};
 
 use crate::{
-    error::{RuntimeError, VolumeFault},
+    error::{Kind, RuntimeError, VolumePart},
     model::volume::{Ossfs, Volume, check::fault},
 };
 
@@ -34,7 +34,10 @@ use super::{
     blocking::BlockingTasks,
     place::{plain, resolved_roots},
 };
-use crate::runtime::docker::{DockerOptions, engine::text};
+use crate::runtime::docker::{
+    DockerOptions,
+    engine::{Cause, text},
+};
 
 /// The mounted buckets and who uses them.
 #[derive(Debug)]
@@ -159,7 +162,9 @@ impl Buckets {
         match is_exposed.await.flatten() {
             Ok(false) => Ok(()),
             Ok(true) => Err(invalid_root("must neither contain nor be below a path of storage.allowed_host_paths")),
-            Err(error) => Err(fault(VolumeFault::OssfsMountFailed, format!("Volume '{}': {error}", volume.name))),
+            Err(error) => {
+                Err(fault(VolumePart::OssfsMount, Kind::Failed, format!("Volume '{}': {error}", volume.name)))
+            }
         }
     }
 
@@ -182,9 +187,9 @@ impl Buckets {
             let below = below.filter_map(|point| point.strip_prefix(&real).map(|rest| plain(&root.join(rest))).ok());
             Ok::<_, io::Error>(below.collect::<Vec<_>>())
         });
-        let mounted = mounted.await.flatten().map_err(|error| unknown_mounts(volume, &error))?;
+        let mounted = mounted.await.flatten().map_err(|error| unknown_mounts(volume, error))?;
         // Also of what is not mounted any more, as after a reboot: a container that is started again has the folder.
-        let used = users.users().await.map_err(|error| unknown_users(volume, &error))?;
+        let used = users.users().await.map_err(|error| unknown_users(volume, error))?;
         let used = || used.iter().flat_map(|user| &user.paths);
         let mut all = self.lock();
         let meet = |other: &PathBuf| *other != path && (other.starts_with(&path) || path.starts_with(other));
@@ -212,12 +217,12 @@ impl Buckets {
         volume: &Volume,
         ossfs: &Ossfs,
     ) -> Result<Option<String>, RuntimeError> {
-        let seen = self.identity(path).await.map_err(|error| unknown_mounts(volume, &error))?;
+        let seen = self.identity(path).await.map_err(|error| unknown_mounts(volume, error))?;
         let is_there = mounted.mount.is_none() || mounted.mount == seen;
         match mounted.source.as_ref().map(|source| is_same(source, ossfs)) {
             Some(true) if is_there => mounted.mount = seen.or_else(|| mounted.mount.take()),
             is_same => {
-                let others = of_path(users, path).await.map_err(|error| unknown_users(volume, &error))?;
+                let others = of_path(users, path).await.map_err(|error| unknown_users(volume, error))?;
                 let is_used = !others.is_empty() || !mounted.pending.is_empty();
                 match is_same {
                     _ if !is_used => self.mount(path, mounted, volume, ossfs).await?,
@@ -288,18 +293,18 @@ impl Buckets {
     }
 }
 
-fn unknown_users(volume: &Volume, error: &Error) -> RuntimeError {
-    let text = format!("Volume '{}': the users of mounted buckets are not known: {}", volume.name, text(error));
-    fault(VolumeFault::OssfsMountFailed, text)
+fn unknown_users(volume: &Volume, error: Error) -> RuntimeError {
+    let text = format!("Volume '{}': the users of mounted buckets are not known: {}", volume.name, text(&error));
+    fault(VolumePart::OssfsMount, Kind::Failed, text).caused_by(Cause(error))
 }
 
-fn unknown_mounts(volume: &Volume, error: &io::Error) -> RuntimeError {
+fn unknown_mounts(volume: &Volume, error: io::Error) -> RuntimeError {
     let text = format!("Volume '{}': the mounts of this host are not known: {error}", volume.name);
-    fault(VolumeFault::OssfsMountFailed, text)
+    fault(VolumePart::OssfsMount, Kind::Failed, text).caused_by(error)
 }
 
 fn invalid_root(what: &str) -> RuntimeError {
-    fault(VolumeFault::InvalidOssfsMountRoot, format!("storage.ossfs_mount_root {what}."))
+    fault(VolumePart::OssfsMountRoot, Kind::Invalid, format!("storage.ossfs_mount_root {what}."))
 }
 
 fn conflict(volume: &Volume, ossfs: &Ossfs, is_known: bool) -> RuntimeError {
@@ -314,7 +319,7 @@ fn conflict(volume: &Volume, ossfs: &Ossfs, is_known: bool) -> RuntimeError {
          those that use it first.",
         volume.name, ossfs.bucket
     );
-    fault(VolumeFault::OssfsMountConflict, text)
+    fault(VolumePart::OssfsMount, Kind::Conflict, text)
 }
 
 fn is_same(mounted: &Ossfs, asked: &Ossfs) -> bool {

@@ -14,7 +14,7 @@ use bollard::{
 };
 
 use crate::{
-    error::{ErrorKind, RuntimeError, VolumeFault},
+    error::{Family, Kind, RuntimeError, VolumePart},
     model::volume::{Volume, check::fault, mount_path},
 };
 
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::runtime::docker::{
     Inner,
-    engine::{endpoint::Endpoint, labels, status, text},
+    engine::{Cause, endpoint::Endpoint, labels, status, text},
 };
 
 /// A mount that only an engine on this host sees, and the name of what is in it.
@@ -62,7 +62,7 @@ impl Inner {
         };
         let source = source.to_str().ok_or_else(|| {
             let text = format!("Volume at '{}': its path is not UTF-8", volume.mount_path);
-            fault(VolumeFault::HostPathCreateFailed, text)
+            fault(VolumePart::HostPath, Kind::Failed, text)
         })?;
         if cannot.is_none() {
             mounts.mounts.push(Mount {
@@ -226,7 +226,7 @@ impl Inner {
         }
         let failed = |error: Error| {
             let text = format!("The mounts of the new container could not be checked: {}", text(&error));
-            RuntimeError::new(ErrorKind::StartFailed, text)
+            RuntimeError::new(Family::Creation, Kind::Failed, text).caused_by(Cause(error))
         };
         let created = self.engine.inspect(container).await.map_err(failed)?;
         for wanted in &mounts.mounts {
@@ -311,7 +311,7 @@ fn check_mount(created: &ContainerInspectResponse, wanted: &Mount) -> Result<(),
         return Ok(());
     }
     let text = format!("Volume at '{target}': the engine would mount something else than it was told.");
-    Err(fault(VolumeFault::MountUnavailable, text))
+    Err(fault(VolumePart::Mount, Kind::Unsupported, text))
 }
 
 /// The error for an engine that does not see what is mounted on the stage.
@@ -330,13 +330,13 @@ fn unavailable(path: &str, cause: &dyn std::fmt::Display) -> RuntimeError {
         "Volume at '{path}': {cause}. Parts of volumes and paths of the host, which sandboxes could exchange while they \
          are mounted, need a server that is root with CAP_SYS_ADMIN and has the mounts of the engine's host."
     );
-    fault(VolumeFault::MountUnavailable, text)
+    fault(VolumePart::Mount, Kind::Unsupported, text)
 }
 
 fn exchanged(path: &str) -> RuntimeError {
     tracing::error!(path, "what a volume was checked to be was exchanged while its sandbox was created");
     let text = format!("The volume at '{path}' was exchanged while the sandbox was created.");
-    fault(VolumeFault::HostPathNotAllowed, text)
+    fault(VolumePart::HostPath, Kind::Denied, text)
 }
 
 /// The error for a configured bind whose path sandboxes can exchange, and that leads elsewhere.
@@ -347,15 +347,15 @@ fn led_out(target: &str, found: &Path) -> RuntimeError {
          none of storage.allowed_host_paths.",
         found.display()
     );
-    fault(VolumeFault::HostPathNotAllowed, text)
+    fault(VolumePart::HostPath, Kind::Denied, text)
 }
 
 fn unanswered(path: &str, error: &dyn std::fmt::Display) -> RuntimeError {
-    fault(VolumeFault::HostPathCreateFailed, format!("Volume at '{path}': {error}"))
+    fault(VolumePart::HostPath, Kind::Failed, format!("Volume at '{path}': {error}"))
 }
 
 fn unmounted(path: &str, cause: &dyn std::fmt::Display) -> RuntimeError {
-    fault(VolumeFault::OssfsMountFailed, format!("The OSSFS bucket at '{path}': {cause}"))
+    fault(VolumePart::OssfsMount, Kind::Failed, format!("The OSSFS bucket at '{path}': {cause}"))
 }
 
 fn unasked(path: &str, error: &Error) -> RuntimeError {

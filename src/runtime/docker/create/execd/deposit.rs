@@ -14,11 +14,11 @@ use bytes::Bytes;
 use super::super::image;
 use super::{discard, download, helper_name, idle, inject};
 use crate::runtime::docker::{
-    engine::{Created, Engine, status, text},
+    engine::{Cause, Created, Engine, status, text},
     volumes::{Probe, is_unseen, unseen},
 };
 use crate::{
-    error::{ErrorKind, RuntimeError},
+    error::{Family, Kind, RuntimeError},
     model::{create::ImageSource, sandbox::Platform},
 };
 
@@ -53,7 +53,7 @@ impl Deposit<'_> {
         let deposited = match engine.create(&name, foreign, self.body()).await {
             Ok(container) => self.fill(engine, &container).await,
             Err(error) if self.probe.is_some() && is_unseen(&error) => Err(unseen(PROBE, &text(&error))),
-            Err(error) => Err(failed(&error)),
+            Err(error) => Err(failed(error)),
         };
         discard(engine, &name).await;
         deposited
@@ -87,16 +87,16 @@ impl Deposit<'_> {
                 Ok(_) => {}
                 // What the probe is mounted over is empty, and of a file system from which nothing can be bound.
                 Err(error) if status(&error).is_some() => return Err(unseen(PROBE, &text(&error))),
-                Err(error) => return Err(failed(&error)),
+                Err(error) => return Err(failed(error)),
             }
         }
         inject(engine, container, self.archive.clone()).await
     }
 }
 
-fn failed(error: &Error) -> RuntimeError {
-    let error = text(error);
-    tracing::warn!(error, "execd could not be brought into a sandbox's volume");
-    let text = format!("Failed to put execd into the sandbox: {error}");
-    RuntimeError::new(ErrorKind::ExecdDistributionFailed, text)
+fn failed(error: Error) -> RuntimeError {
+    let words = text(&error);
+    tracing::warn!(error = words, "execd could not be brought into a sandbox's volume");
+    let text = format!("Failed to put execd into the sandbox: {words}");
+    RuntimeError::new(Family::ExecdDelivery, Kind::Failed, text).caused_by(Cause(error))
 }

@@ -1,5 +1,5 @@
 use crate::{
-    error::VolumeFault,
+    error::VolumePart,
     model::{network::NetworkPolicy, volume::Source},
 };
 
@@ -60,12 +60,15 @@ fn without_timeout_the_clean_up_is_manual() {
 
 #[test]
 fn refuses_what_docker_does_not_do() {
-    assert_eq!(refused(|r| r.lifecycle = true).kind, ErrorKind::InvalidParameter);
-    assert_eq!(refused(|r| r.extensions = pairs(&[("poolRef", "p")])).kind, ErrorKind::UnsupportedPoolRef);
-    assert_eq!(refused(|r| r.entrypoint.clear()).kind, ErrorKind::InvalidEntrypoint);
-    assert_eq!(refused(|r| r.secure_access = true).kind, ErrorKind::InvalidParameter);
-    assert_eq!(refused(|r| r.network_policy = Some(NetworkPolicy::default())).kind, ErrorKind::InvalidParameter);
-    assert_eq!(refused(|r| r.volumes = vec![volume()]).kind, ErrorKind::Volume(VolumeFault::HostPathNotAllowed));
+    assert_eq!(refused(|r| r.lifecycle = true).key(), (Family::Parameter, Kind::Invalid));
+    assert_eq!(refused(|r| r.extensions = pairs(&[("poolRef", "p")])).key(), (Family::Pool, Kind::Invalid));
+    assert_eq!(refused(|r| r.entrypoint.clear()).key(), (Family::Entrypoint, Kind::Invalid));
+    assert_eq!(refused(|r| r.secure_access = true).key(), (Family::Parameter, Kind::Invalid));
+    assert_eq!(
+        refused(|r| r.network_policy = Some(NetworkPolicy::default())).key(),
+        (Family::Parameter, Kind::Invalid)
+    );
+    assert_eq!(refused(|r| r.volumes = vec![volume()]).key(), (Family::Volume(VolumePart::HostPath), Kind::Denied));
 }
 
 /// A sandbox with NET_ADMIN in its sidecar's network would be free.
@@ -74,7 +77,7 @@ fn windows_sandboxes_have_no_network_policy() {
     let request = CreateRequest { network_policy: Some(NetworkPolicy::default()), ..request() };
     check_filter(&request, false).unwrap();
     let error = check_filter(&request, true).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::InvalidParameter);
+    assert_eq!(error.key(), (Family::Parameter, Kind::Invalid));
     check_filter(&CreateRequest::default(), true).unwrap();
 }
 
@@ -161,6 +164,6 @@ fn isolation_is_the_operator_s_to_allow() {
     let options = DockerOptions { allow_isolation_extension: true, ..DockerOptions::default() };
     assert!(plan(request.clone(), &options).unwrap().extensions.isolation);
     let error = plan(request, &DockerOptions::default()).err().unwrap();
-    assert_eq!(error.kind, ErrorKind::InvalidParameter);
+    assert_eq!(error.key(), (Family::Parameter, Kind::Invalid));
     assert!(error.message.contains("docker.allow_isolation_extension"), "{error}");
 }

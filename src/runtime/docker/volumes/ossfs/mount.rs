@@ -9,7 +9,7 @@ use std::{
 use tokio::task::spawn_blocking;
 
 use crate::{
-    error::{RuntimeError, VolumeFault},
+    error::{Kind, RuntimeError, VolumePart},
     model::volume::{Ossfs, Volume, check::fault},
 };
 
@@ -75,7 +75,7 @@ impl Buckets {
             let cause = secrets.iter().fold(cause.to_owned(), |cause, secret| cause.replace(secret.expose(), "***"));
             tracing::warn!(?path, cause, "a bucket could not be mounted");
             let text = format!("Volume '{}': failed to mount OSSFS bucket '{}': {cause}", volume.name, ossfs.bucket);
-            fault(VolumeFault::OssfsMountFailed, text)
+            fault(VolumePart::OssfsMount, Kind::Failed, text)
         };
         // Nobody uses what is mounted there: it is left over, with credentials that nobody knows. It goes first, since a
         // store that does not answer any more would make the check of the folder hang.

@@ -1,7 +1,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, sync::mpsc, time::Duration};
 
 use crate::{
-    error::ErrorKind,
+    error::{Family, Kind},
     model::volume::{OssfsVersion, Source},
     secret::Secret,
 };
@@ -186,7 +186,7 @@ async fn other_credentials_do_not_get_what_is_mounted() {
         Ossfs { endpoint: "https://elsewhere".to_owned(), ..bucket.clone() },
     ] {
         let error = rig.take("b", None, &other).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::OssfsMountConflict));
+        assert_eq!(error.key(), (Family::Volume(VolumePart::OssfsMount), Kind::Conflict));
         assert!(!error.message.contains("guess") && !error.message.contains("S3CRET"), "{error}");
     }
     rig.take("b", None, &Ossfs { endpoint: "https://oss.example.com".to_owned(), ..bucket.clone() }).await.unwrap();
@@ -323,7 +323,7 @@ async fn a_failed_mount_tells_why_and_no_secret() {
     let rig = Rig::new();
     rig.program("ossfs2", "echo denied for ID with S3CRET >&2; exit 3");
     let error = rig.take("a", None, &ossfs(OssfsVersion::V2)).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::OssfsMountFailed));
+    assert_eq!(error.key(), (Family::Volume(VolumePart::OssfsMount), Kind::Failed));
     assert!(error.message.ends_with("ossfs2: exit status: 3: denied for *** with ***"), "{error}");
     assert!(rig.buckets.lock().is_empty());
     fs::remove_file(rig.folder.path().join("ossfs")).unwrap();
@@ -347,7 +347,7 @@ async fn a_folder_that_does_not_answer_fails_the_mount_in_time() {
     let (release, hung) = mpsc::channel::<()>();
     rig.buckets.blocking.run(move || hung.recv()).await.unwrap_err();
     let error = rig.take("a", None, &ossfs(OssfsVersion::V2)).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::OssfsMountFailed));
+    assert_eq!(error.key(), (Family::Volume(VolumePart::OssfsMount), Kind::Failed));
     assert!(error.message.contains("the file system did not answer"), "{error}");
     assert!(rig.calls().is_empty() && rig.buckets.lock().is_empty());
     drop(release);
@@ -380,7 +380,7 @@ async fn no_link_in_a_bucket_leads_a_mount_elsewhere() {
     assert!(rig.calls().is_empty());
     let relative = Buckets::new(&options(&rig.folder, "mnt".into()));
     let error = relative.path(&ossfs(OssfsVersion::V2), None).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidOssfsMountRoot));
+    assert_eq!(error.key(), (Family::Volume(VolumePart::OssfsMountRoot), Kind::Invalid));
 }
 
 /// A sandbox with the whole bucket could put a link where a part of it is to be mounted, and the tools follow links.
@@ -415,6 +415,6 @@ async fn a_root_that_sandboxes_can_mount_will_not_do() {
         let (folder, buckets) = (tempfile::tempdir().unwrap(), Buckets::new(&buckets));
         let rig = Rig { folder, buckets, others: Vec::new() };
         let error = rig.take("a", None, &ossfs(OssfsVersion::V2)).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Volume(VolumeFault::InvalidOssfsMountRoot), "{allowed}: {error}");
+        assert_eq!(error.key(), (Family::Volume(VolumePart::OssfsMountRoot), Kind::Invalid), "{allowed}: {error}");
     }
 }

@@ -1,0 +1,149 @@
+//! The whole table as it stands on the wire, and that no pair of the sources is missing in it.
+
+use std::{fs, path::Path};
+
+use super::*;
+
+/// Family, kind, status, code, `Retry-After`.
+const WIRE: &str = "
+    Sandbox NotFound 404 DOCKER::SANDBOX_NOT_FOUND
+    Sandbox Conflict 409 DOCKER::SANDBOX_NOT_RUNNING
+    Sandbox Unsupported 501 SANDBOX::API_NOT_SUPPORTED
+    Parameter Invalid 400 SANDBOX::INVALID_PARAMETER
+    MetadataFilter Invalid 400 INVALID_METADATA_FORMAT
+    DiagnosticsScope Unsupported 400 DIAGNOSTICS_SCOPE_UNSUPPORTED
+    Metadata Invalid 400 SANDBOX::INVALID_METADATA_LABEL
+    Metadata Denied 400 INVALID_METADATA_LABEL
+    Metadata Failed 500 SANDBOX::INTERNAL_ERROR
+    Entrypoint Invalid 400 DOCKER::INVALID_ENTRYPOINT
+    Volume(Name) Conflict 400 VOLUME::DUPLICATE_NAME
+    Volume(MountPath) Invalid 400 VOLUME::INVALID_MOUNT_PATH
+    Volume(SubPath) Invalid 400 VOLUME::INVALID_SUB_PATH
+    Volume(SubPath) Unsupported 400 VOLUME::PVC_SUBPATH_UNSUPPORTED_DRIVER
+    Volume(HostPath) Invalid 400 VOLUME::INVALID_HOST_PATH
+    Volume(HostPath) Denied 400 VOLUME::HOST_PATH_NOT_ALLOWED
+    Volume(HostPath) Failed 500 VOLUME::HOST_PATH_CREATE_FAILED
+    Volume(Mount) Unsupported 501 VOLUME::MOUNT_UNAVAILABLE
+    Volume(Claim) NotFound 400 VOLUME::PVC_NOT_FOUND
+    Volume(Claim) Failed 500 VOLUME::PVC_INSPECT_FAILED
+    Volume(OssfsBucket) Invalid 400 VOLUME::INVALID_OSSFS_BUCKET
+    Volume(OssfsEndpoint) Invalid 400 VOLUME::INVALID_OSSFS_ENDPOINT
+    Volume(OssfsOption) Invalid 400 VOLUME::INVALID_OSSFS_OPTION
+    Volume(OssfsMountRoot) Invalid 500 VOLUME::INVALID_OSSFS_MOUNT_ROOT
+    Volume(OssfsMount) Failed 500 VOLUME::OSSFS_MOUNT_FAILED
+    Volume(OssfsMount) Conflict 409 VOLUME::OSSFS_MOUNT_CONFLICT
+    Pool Invalid 400 SANDBOX::UNSUPPORTED_POOL_REF
+    Pool Unsupported 501 KUBERNETES::POOL_NOT_SUPPORTED
+    Template Unsupported 501 FSB::API_NOT_SUPPORTED
+    Execd Unauthenticated 401 EXECD::UNAUTHORIZED
+    Execd Invalid 400 EXECD::INVALID_REQUEST
+    Execd Denied 400 EXECD::PERMISSION_DENIED
+    Execd NotFound 404 EXECD::NOT_FOUND
+    Execd Overloaded 429 EXECD::LIMIT_REACHED 5
+    Execd OutOfRange 416 EXECD::RANGE_NOT_SATISFIABLE
+    Execd Unsupported 501 EXECD::NOT_SUPPORTED
+    Execd Failed 500 EXECD::FAILED
+    Image Failed 500 DOCKER::SANDBOX_IMAGE_PULL_FAILED
+    ExecdDelivery Unavailable 503 DOCKER::SANDBOX_EXECD_START_FAILED
+    ExecdDelivery Failed 500 DOCKER::SANDBOX_EXECD_DISTRIBUTION_FAILED
+    Creation Failed 500 DOCKER::SANDBOX_START_FAILED
+    Query Unavailable 500 DOCKER::SANDBOX_QUERY_FAILED
+    Query Failed 500 DOCKER::SANDBOX_QUERY_FAILED
+    Query TimedOut 504 DOCKER::SANDBOX_QUERY_FAILED
+    Query Overloaded 503 DOCKER::SANDBOX_QUERY_FAILED 5
+    Pause Failed 500 DOCKER::SANDBOX_PAUSE_FAILED
+    Resume Conflict 409 DOCKER::SANDBOX_NOT_PAUSED
+    Resume Failed 500 DOCKER::SANDBOX_RESUME_FAILED
+    Expiry Invalid 400 DOCKER::INVALID_EXPIRATION
+    Expiry Conflict 409 DOCKER::INVALID_EXPIRATION
+    Expiry Failed 500 SANDBOX::INTERNAL_ERROR
+    Endpoint Invalid 400 DOCKER::INVALID_PORT
+    Endpoint Unsupported 400 SANDBOX::API_NOT_SUPPORTED
+    Endpoint Unavailable 500 DOCKER::NETWORK_MODE_ENDPOINT_UNAVAILABLE
+    Logs Unsupported 501 LOGS::DRIVER_NOT_READABLE
+    Logs Conflict 409 LOGS::SANDBOX_REMOVING
+    Logs Unavailable 503 LOGS::ENGINE_UNAVAILABLE 5
+    Logs Overloaded 503 LOGS::ENGINE_UNAVAILABLE 5
+    Logs TimedOut 503 LOGS::ENGINE_UNAVAILABLE 5
+    Logs Failed 500 LOGS::QUERY_FAILED
+    Deletion Failed 500 DOCKER::SANDBOX_DELETE_FAILED
+    Snapshot NotFound 404 SNAPSHOT::NOT_FOUND
+    Snapshot Conflict 409 SNAPSHOT::INVALID_SOURCE_STATE
+    Snapshot Unsupported 501 SNAPSHOT::NOT_IMPLEMENTED
+    Snapshot TimedOut 500 SNAPSHOT::RUNTIME_CREATE_FAILED
+    Snapshot Failed 500 SNAPSHOT::RUNTIME_CREATE_FAILED
+    Restore Conflict 409 SNAPSHOT::NOT_READY
+    Restore Invalid 409 SNAPSHOT::INVALID_RESTORE_CONFIG
+    SnapshotRemoval Conflict 409 SNAPSHOT::INVALID_STATE
+    SnapshotRemoval InUse 409 SNAPSHOT::DELETE_CONFLICT
+    SnapshotRemoval Failed 500 DOCKER::SNAPSHOT_IMAGE_REMOVE_FAILED
+    SnapshotStore Unavailable 503 SNAPSHOT::STORE_UNAVAILABLE 5
+    Startup Unsupported 503 DOCKER::INITIALIZATION_ERROR
+    Startup Failed 503 DOCKER::INITIALIZATION_ERROR
+";
+
+#[test]
+fn the_wire_is_as_it_was() {
+    let told = |row: &Row| {
+        let Row { family, kind, status, code, retry_after } = row;
+        let wait = retry_after.map_or_else(String::new, |seconds| format!(" {seconds}"));
+        format!("{family:?} {kind:?} {} {code}{wait}", status.as_u16())
+    };
+    let expected: Vec<&str> = WIRE.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert_eq!(ROWS.iter().map(told).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn each_pair_has_one_row() {
+    for row in ROWS {
+        let same = ROWS.iter().filter(|other| (other.family, other.kind) == (row.family, row.kind));
+        assert_eq!(same.count(), 1, "{row:?}");
+        assert_eq!(of(row.family, row.kind), *row);
+    }
+    assert_eq!((of(Template, InUse).status, of(Template, InUse).code), (FAILED, UNKNOWN));
+}
+
+/// What follows each `start` in the text up to what is no letter, and the text from there on.
+fn after<'t>(text: &'t str, start: &str) -> Vec<(&'t str, &'t str)> {
+    let rests = text.match_indices(start).map(|(at, _)| &text[at + start.len()..]);
+    rests.map(|rest| rest.split_at(rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len()))).collect()
+}
+
+/// The pairs that a source names side by side: `Family::A, Kind::B` and `VolumePart::A, Kind::B`.
+fn pairs(text: &str) -> Vec<String> {
+    let plain: String =
+        text.split_whitespace().collect::<String>().replace("Family::Volume(VolumePart::", "VolumePart::");
+    let families = after(&plain, "Family::").into_iter().map(|(name, rest)| (name.to_owned(), rest));
+    let parts = after(&plain, "VolumePart::").into_iter().map(|(name, rest)| (format!("Volume({name})"), rest));
+    let kinds = families.chain(parts).filter_map(|(family, rest)| {
+        let rest = rest.trim_start_matches(')').strip_prefix(",Kind::")?;
+        let kind = rest.split(|c: char| !c.is_alphanumeric()).next()?;
+        Some(format!("{family} {kind}"))
+    });
+    kinds.collect()
+}
+
+fn read(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            found.extend(pairs(&text).into_iter().map(|pair| (path.display().to_string(), pair)));
+        }
+    }
+}
+
+#[test]
+fn what_the_sources_name_has_a_row() {
+    assert_eq!(pairs("(Family::A, Kind::B) new(\n Family::Volume(VolumePart::C),\n Kind::D)"), ["A B", "Volume(C) D"]);
+    let mut named = Vec::new();
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut named);
+    assert!(named.len() > 50, "{named:?}");
+    for (file, pair) in named {
+        if !file.ends_with("problem/table/tests.rs") {
+            assert!(WIRE.contains(&format!(" {pair} ")), "{file}: {pair} has no row");
+        }
+    }
+}
