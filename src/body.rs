@@ -8,8 +8,6 @@
 pub mod pieces;
 
 use std::{
-    error::Error,
-    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -82,7 +80,8 @@ enum Kind {
 }
 
 /// Why a body is broken off.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
 pub enum Broken {
     /// A log's.
     Log(BodyError),
@@ -296,26 +295,6 @@ impl Kind {
             Self::Proxy(proxy) => proxy.finish(),
             Self::Pieces(pieces) => pieces.finish(),
             Self::Tunnel(_) => EndReason::Complete,
-        }
-    }
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Log(error) => error.fmt(f),
-            Self::Proxy(error) => error.fmt(f),
-            Self::Pieces(error) => error.fmt(f),
-        }
-    }
-}
-
-impl Error for Broken {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Log(error) => error.source(),
-            Self::Proxy(error) => error.source(),
-            Self::Pieces(error) => error.source(),
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Where a message's body is in what was read: in chunks (RFC 9112 §7.1), of a length, or up to the connection's end. Told
 //! apart in place, for engines' answers and for those of sandboxes' servers.
 
-use std::{error, fmt};
-
 /// Longest chunk-size line or trailer section, in bytes, that is accepted before the backend counts as broken.
 const MAX_FRAMING: u16 = 4 * 1024;
 
 /// How a body breaks its framing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct Error(pub &'static str);
 
 /// Where the body's bytes are inside what was read; survives any split of the input.
@@ -176,14 +175,6 @@ fn size_byte(value: u64, digits: u8, byte: u8) -> Result<State, Error> {
 fn after_size(value: u64) -> State {
     if value == 0 { State::TrailerStart } else { State::Data(value) }
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl error::Error for Error {}
 
 #[cfg(test)]
 mod tests {

@@ -32,12 +32,14 @@ pub struct PiecesBody {
 }
 
 /// Why such a body is broken off.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The client is gone.
+    #[error("the client left")]
     ClientGone,
     /// The next piece cannot be had.
-    Io(io::Error),
+    #[error("the content could not be read to its end")]
+    Io(#[source] io::Error),
 }
 
 impl PiecesBody {
@@ -106,23 +108,5 @@ impl PiecesBody {
 impl fmt::Debug for PiecesBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PiecesBody").field("finish", &self.finish).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Display for BodyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ClientGone => f.write_str("the client left"),
-            Self::Io(_) => f.write_str("the content could not be read to its end"),
-        }
-    }
-}
-
-impl std::error::Error for BodyError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::ClientGone => None,
-            Self::Io(error) => Some(error),
-        }
     }
 }

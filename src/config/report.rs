@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 ///
 /// No line holds the value of a key, since it may be a secret; numbers that
 /// broke a rule are the exception.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .lines.join("\n"))]
 pub struct ConfigError {
     lines: Vec<String>,
     warnings: Vec<String>,
@@ -52,14 +53,6 @@ impl ConfigError {
         1
     }
 }
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.lines.join("\n"))
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 impl Report {
     pub(super) fn new(file: &Path, home: Option<PathBuf>) -> Self {

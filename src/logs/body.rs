@@ -66,14 +66,17 @@ enum State {
 }
 
 /// Why a log response is broken off, so that its client can tell it from an end.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The client is gone.
+    #[error("the client left")]
     ClientGone,
     /// An administrator ended it.
+    #[error("an administrator ended the stream")]
     EndedByAdmin,
     /// The source failed.
-    Source(LogError),
+    #[error("the log could not be read to its end")]
+    Source(#[source] LogError),
 }
 
 impl LogBody {
@@ -260,24 +263,5 @@ impl fmt::Debug for LogBody {
             .field("draining", &self.draining)
             .field("finish", &self.finish)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Display for BodyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ClientGone => f.write_str("the client left"),
-            Self::EndedByAdmin => f.write_str("an administrator ended the stream"),
-            Self::Source(_) => f.write_str("the log could not be read to its end"),
-        }
-    }
-}
-
-impl std::error::Error for BodyError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::ClientGone | Self::EndedByAdmin => None,
-            Self::Source(error) => Some(error),
-        }
     }
 }

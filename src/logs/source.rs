@@ -1,7 +1,6 @@
 //! Where a log stream's bytes come from.
 
 use std::{
-    fmt,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -25,37 +24,21 @@ pub trait LogSource: Send {
 }
 
 /// Why a log stream could not go on.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The connection to the backend failed or ended in mid-stream.
-    Disconnected(std::io::Error),
+    #[error("the log backend's connection broke off")]
+    Disconnected(#[source] std::io::Error),
     /// The backend sent what its protocol does not allow.
+    #[error("the log backend broke its protocol: {0}")]
     Protocol(&'static str),
     /// The backend itself reported a failure in the stream (frame type 3) or refused it after the answer had begun.
+    #[error("the log backend reported a failure: {0}")]
     Backend(String),
 }
 
 impl From<framing::Error> for LogError {
     fn from(framing::Error(what): framing::Error) -> Self {
         Self::Protocol(what)
-    }
-}
-
-impl fmt::Display for LogError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Disconnected(_) => f.write_str("the log backend's connection broke off"),
-            Self::Protocol(what) => write!(f, "the log backend broke its protocol: {what}"),
-            Self::Backend(text) => write!(f, "the log backend reported a failure: {text}"),
-        }
-    }
-}
-
-impl std::error::Error for LogError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Disconnected(error) => Some(error),
-            Self::Protocol(_) | Self::Backend(_) => None,
-        }
     }
 }

@@ -48,26 +48,33 @@ pub enum ProxyError {
 }
 
 /// Why a forwarded body is broken off, so that its client can tell it from an end.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The client is gone.
+    #[error("the client left")]
     ClientGone,
     /// The backend closed the connection, or broke the protocol.
-    Backend(Failure),
+    #[error("the backend's answer could not be read to its end")]
+    Backend(#[source] Failure),
 }
 
 /// Why an exchange with a backend does not go on.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The client broke off the body that it was sending.
-    Client(Box<dyn Error + Send + Sync>),
+    #[error("the client broke its body off")]
+    Client(#[source] Box<dyn Error + Send + Sync>),
     /// The client sends its body too slowly.
+    #[error("the client sends its body too slowly")]
     SlowUpload,
     /// The connection failed.
-    Io(io::Error),
+    #[error("the connection failed")]
+    Io(#[source] io::Error),
     /// The backend closed the connection; when.
+    #[error("it closed the connection {0}")]
     Closed(&'static str),
     /// What the backend sent is no answer; why.
+    #[error("{0}")]
     Malformed(&'static str),
 }
 
@@ -83,46 +90,6 @@ impl ProxyError {
             Failure::Client(_) => Self::ClientGone,
             Failure::SlowUpload => Self::SlowUpload,
             failure => Self::response(authority, error_chain::text(failure)),
-        }
-    }
-}
-
-impl fmt::Display for BodyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ClientGone => f.write_str("the client left"),
-            Self::Backend(_) => f.write_str("the backend's answer could not be read to its end"),
-        }
-    }
-}
-
-impl Error for BodyError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::ClientGone => None,
-            Self::Backend(error) => Some(error),
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Client(_) => f.write_str("the client broke its body off"),
-            Self::SlowUpload => f.write_str("the client sends its body too slowly"),
-            Self::Io(_) => f.write_str("the connection failed"),
-            Self::Closed(when) => write!(f, "it closed the connection {when}"),
-            Self::Malformed(why) => f.write_str(why),
-        }
-    }
-}
-
-impl Error for Failure {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Client(error) => Some(&**error),
-            Self::Io(error) => Some(error),
-            Self::SlowUpload | Self::Closed(_) | Self::Malformed(_) => None,
         }
     }
 }
