@@ -35,6 +35,7 @@ use crate::{
     body::Body,
     client::ClientWatch,
     drain,
+    error::RuntimeError,
     keys::KeyName,
     logs::limits::Streams,
     metrics::Metrics,
@@ -44,7 +45,7 @@ use crate::{
     renew::Renewer,
     response,
     router::{PortOf, Route},
-    runtime::Runtime,
+    runtime::{Pausing, Runtime},
     snapshots::Snapshots,
 };
 
@@ -108,8 +109,14 @@ pub fn handle<'a>(api: &'a Api, route: Route, req: Request<Incoming>, caller: Ca
         }),
         Route::PatchMetadata(id) => Box::pin(patch_metadata(api, id, req)),
         // Whatever the request's body and its type are, they mean nothing.
-        Route::Pause(id) => Box::pin(async move { Ok(api.runtime.pause(&id).await.map(|()| accepted())?) }),
-        Route::Resume(id) => Box::pin(async move { Ok(api.runtime.resume(&id).await.map(|()| accepted())?) }),
+        Route::Pause(id) => Box::pin(async move {
+            pausing(api, "Pausing")?.pause(&id).await?;
+            Ok(accepted())
+        }),
+        Route::Resume(id) => Box::pin(async move {
+            pausing(api, "Resuming")?.resume(&id).await?;
+            Ok(accepted())
+        }),
         Route::Renew(id) => Box::pin(renew(api, id, req)),
         Route::Endpoint(of) => Box::pin(async move { endpoint(api, &of, &req).await }),
         Route::Proxy(port, path) => Box::pin(proxy::forward(api, port, path, req, caller)),
@@ -169,6 +176,10 @@ async fn endpoint(api: &Api, of: &PortOf, req: &Request<Incoming>) -> Result<Res
         res.headers_mut().insert(TEMPLATE_ORIGIN, HeaderValue::from_static("template"));
     }
     Ok(res)
+}
+
+fn pausing<'a>(api: &'a Api, what: &str) -> Result<&'a dyn Pausing, RuntimeError> {
+    api.runtime.pausing().ok_or_else(|| RuntimeError::not_supported(what))
 }
 
 /// A 202 without a body, and with a length that says so.

@@ -66,7 +66,7 @@
 //! | [`renew`] | | sandboxes that live longer while they are used |
 //! | [`response`] | | answers with a plain body, errors among them |
 //! | [`router`] | 3 | method and path to a route, by one table of routes: [`router::ROUTES`] |
-//! | [`runtime`] | 5 | the seam: the trait [`runtime::Runtime`], and its implementations `docker` and `process` |
+//! | [`runtime`] | 5 | the seam: the trait [`runtime::Runtime`] with its optional parts, and its implementations `docker` and `process` |
 //! | [`secret`] | | text that no log and no debug output shows |
 //! | [`server`] | 1 | accept loop, a runtime for each thread of connections, socket options, watched IO, write deadlines |
 //! | [`service`] | 2 | a request's frame: id, span, CORS, key, errors to responses; never fails |

@@ -1,7 +1,12 @@
 //! STEP 5, the seam: what the gateway asks of a runtime. Knows no HTTP.
+//!
+//! What every runtime has is in [`Runtime`]. What one has or lacks as a whole is a trait of its own, which [`Runtime`] tells.
 
 pub mod docker;
 pub mod process;
+
+#[cfg(test)]
+pub(crate) mod stub;
 
 use std::{collections::BTreeMap, pin::Pin, sync::Arc};
 
@@ -9,7 +14,7 @@ use async_trait::async_trait;
 
 use crate::{
     error::RuntimeError,
-    execd::Execd,
+    execd::{self, Execd},
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
@@ -36,108 +41,93 @@ pub trait Runtime: Send + Sync + 'static {
     /// Ends a sandbox and removes what belongs to it.
     async fn delete(&self, id: &str) -> Result<(), RuntimeError>;
 
-    /// Opens a sandbox's log. Returns at once also for a sandbox that has printed nothing.
-    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError>;
-
     /// Changes a sandbox's metadata: a value is set, `None` takes the key away. Atomic: two callers' changes do not mix.
-    async fn patch_metadata(
-        &self,
-        _id: &str,
-        _patch: BTreeMap<String, Option<String>>,
-    ) -> Result<Sandbox, RuntimeError> {
-        Err(RuntimeError::not_supported("Changing metadata"))
-    }
-
-    /// Stops a sandbox's processes where they are.
-    async fn pause(&self, _id: &str) -> Result<(), RuntimeError> {
-        Err(RuntimeError::not_supported("Pausing"))
-    }
-
-    /// Lets a paused sandbox's processes go on.
-    async fn resume(&self, _id: &str) -> Result<(), RuntimeError> {
-        Err(RuntimeError::not_supported("Resuming"))
-    }
-
-    /// Whether [`Self::get`] and [`Self::endpoint`] of a sandbox are answered from memory, however busy the backend is. True
-    /// for a sandbox that is known not to exist.
-    fn is_at_hand(&self, _id: &str) -> bool {
-        false
-    }
+    async fn patch_metadata(&self, id: &str, patch: BTreeMap<String, Option<String>>) -> Result<Sandbox, RuntimeError>;
 
     /// Moves a sandbox's expiry to `expires_at`, earlier or later; answers with the new one.
-    async fn renew(&self, _id: &str, _expires_at: Timestamp) -> Result<Timestamp, RuntimeError> {
-        Err(RuntimeError::not_supported("Renewing"))
-    }
+    async fn renew(&self, id: &str, expires_at: Timestamp) -> Result<Timestamp, RuntimeError>;
 
     /// Moves the expiry of a running sandbox that asked for it (`access.renew.extend.seconds`) by that time from now,
     /// never to an earlier one. Answers with the new one, or nothing for a sandbox that did not ask or is not running.
-    async fn renew_on_access(&self, _id: &str) -> Result<Option<Timestamp>, RuntimeError> {
-        Ok(None)
-    }
+    async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, RuntimeError>;
 
-    /// Where clients reach a port of a sandbox; 0 is no port. `expires`, in Unix seconds, asks for an address that is good until then.
-    async fn endpoint(&self, _id: &str, _port: u16, _expires: Option<i64>) -> Result<Endpoint, RuntimeError> {
-        Err(RuntimeError::not_supported("Endpoints"))
-    }
+    /// Whether [`Self::get`] and [`Self::endpoint`] of a sandbox are answered from memory, however busy the backend is. True
+    /// for a sandbox that is known not to exist.
+    fn is_at_hand(&self, id: &str) -> bool;
+
+    /// Opens a sandbox's log. Returns at once also for a sandbox that has printed nothing.
+    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError>;
+
+    /// Where clients reach a port of a sandbox; 0 is no port. `expires`, in Unix seconds, asks for an address that is good
+    /// until then.
+    async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, RuntimeError>;
 
     /// Where this program reaches a port of a sandbox; 0 is no port. Asked for every proxied request, so it must be cheap.
-    async fn backend(&self, _id: &str, _port: u16) -> Result<Backend, RuntimeError> {
-        Err(RuntimeError::not_supported("Proxying"))
-    }
-
-    /// Whether requests for this port of a sandbox are answered by this program itself, by [`Self::execd`].
-    fn serves(&self, _port: u16) -> bool {
-        false
-    }
-
-    /// A sandbox's execd, if this program is it ([`Self::serves`]).
-    async fn execd(&self, _id: &str) -> Result<Arc<Execd>, RuntimeError> {
-        Err(RuntimeError::not_supported("An execd in the gateway"))
-    }
+    async fn backend(&self, id: &str, port: u16) -> Result<Backend, RuntimeError>;
 
     /// A description of a sandbox for a person (logs.md §3.2).
-    async fn inspect(&self, _id: &str) -> Result<String, RuntimeError> {
-        Err(RuntimeError::not_supported("Inspection"))
-    }
+    async fn inspect(&self, id: &str) -> Result<String, RuntimeError>;
 
     /// What happened to a sandbox, for a person; at most `limit` entries (logs.md §3.1).
-    async fn events(&self, _id: &str, _limit: usize) -> Result<String, RuntimeError> {
-        Err(RuntimeError::not_supported("Events"))
-    }
+    async fn events(&self, id: &str, limit: usize) -> Result<String, RuntimeError>;
 
-    /// Whether sandboxes can be copied by [`Self::commit`].
-    fn has_snapshots(&self) -> bool {
-        false
-    }
+    /// Pausing, for a runtime that can.
+    fn pausing(&self) -> Option<&dyn Pausing>;
 
-    /// Copies a sandbox's file system to an image for the snapshot `snapshot`, and gives the image's reference. Takes as
-    /// long as there is to copy; the caller drops the future only when the program ends.
-    async fn commit(&self, _id: &str, _snapshot: &str) -> Result<String, RuntimeError> {
-        Err(RuntimeError::not_supported("Making snapshots"))
-    }
+    /// Copies of sandboxes, for a runtime that makes them.
+    fn snapshots(self: Arc<Self>) -> Option<Arc<dyn SnapshotImages>>;
 
-    /// The image that [`Self::commit`] made for a snapshot, of this program or an earlier one.
-    async fn committed(&self, _snapshot: &str) -> Result<Option<String>, RuntimeError> {
-        Err(RuntimeError::not_supported("Restoring snapshots"))
-    }
-
-    /// Removes a snapshot's image, `image` or what [`Self::commit`] calls it; fine if there is none.
-    async fn remove_snapshot(&self, _snapshot: &str, _image: Option<&str>) -> Result<(), RuntimeError> {
-        Err(RuntimeError::not_supported("Removing snapshots"))
-    }
+    /// The execds of sandboxes, for a runtime whose sandboxes have none of their own.
+    fn local_execd(&self) -> Option<&dyn LocalExecd>;
 
     /// What an operator should know of a runtime that serves, but less than it was meant to: one sentence each for the body
     /// of `/ready`, free of secrets and paths. Cheap; empty when there is nothing to say.
-    fn notes(&self) -> Vec<String> {
-        Vec::new()
-    }
+    fn notes(&self) -> Vec<String>;
 
     /// Why requests cannot be served now, one sentence for the body of `/ready`, free of secrets and addresses; nothing when
     /// they can. Asked by anyone at any rate, so it costs the backend no call.
-    fn fault(&self) -> Option<String> {
-        None
-    }
+    fn fault(&self) -> Option<String>;
 
     /// Called once, after the server has stopped.
     async fn shutdown(&self);
+}
+
+/// Stops and resumes sandboxes.
+#[async_trait]
+pub trait Pausing: Send + Sync {
+    /// Stops a sandbox's processes where they are.
+    async fn pause(&self, id: &str) -> Result<(), RuntimeError>;
+
+    /// Lets a paused sandbox's processes go on.
+    async fn resume(&self, id: &str) -> Result<(), RuntimeError>;
+}
+
+/// Copies sandboxes to images, and removes those.
+#[async_trait]
+pub trait SnapshotImages: Send + Sync {
+    /// Copies a sandbox's file system to an image for the snapshot `snapshot`, and gives the image's reference. Takes as
+    /// long as there is to copy; the caller drops the future only when the program ends.
+    async fn commit(&self, id: &str, snapshot: &str) -> Result<String, RuntimeError>;
+
+    /// The image that [`Self::commit`] made for a snapshot, of this program or an earlier one.
+    async fn committed(&self, snapshot: &str) -> Result<Option<String>, RuntimeError>;
+
+    /// Removes a snapshot's image, `image` or what [`Self::commit`] calls it; fine if there is none.
+    async fn remove_snapshot(&self, snapshot: &str, image: Option<&str>) -> Result<(), RuntimeError>;
+}
+
+/// Has an execd for each sandbox in this program, which answers what is sent to [`execd::PORT`].
+pub trait LocalExecd: Send + Sync {
+    /// A sandbox's execd.
+    ///
+    /// # Errors
+    /// There is no such sandbox.
+    fn execd(&self, id: &str) -> Result<Arc<Execd>, RuntimeError>;
+}
+
+impl dyn Runtime {
+    /// Who answers requests for this port of a sandbox, if this program does it itself.
+    pub fn local_execd_at(&self, port: u16) -> Option<&dyn LocalExecd> {
+        self.local_execd().filter(|_| port == execd::PORT)
+    }
 }

@@ -1,8 +1,8 @@
 //! Snapshots: what the API asks for, the work behind it, and what goes on after a restart.
 //!
 //! ```text
-//! create ─▶ record: Creating ─▶ (one of two workers) runtime.commit ─▶ record: Ready or Failed
-//! delete ─▶ record: Deleting ─▶ runtime.remove_snapshot ─▶ no record;  image in use: the record becomes what it was
+//! create ─▶ record: Creating ─▶ (one of two workers) images.commit ─▶ record: Ready or Failed
+//! delete ─▶ record: Deleting ─▶ images.remove_snapshot ─▶ no record;  image in use: the record becomes what it was
 //! recovery, at start and again and again: records that are Creating or Deleting and that nobody works on
 //! ```
 //!
@@ -30,7 +30,7 @@ use crate::{
         snapshot::{Snapshot, SnapshotQuery, SnapshotState, SnapshotStatus},
         timestamp::Timestamp,
     },
-    runtime::Runtime,
+    runtime::{Runtime, SnapshotImages},
     store::{Record, SnapshotStore},
 };
 
@@ -60,6 +60,7 @@ pub struct SnapshotOptions {
 /// What requests, workers and recovery share.
 struct Shared {
     runtime: Arc<dyn Runtime>,
+    images: Arc<dyn SnapshotImages>,
     store: Arc<dyn SnapshotStore>,
     options: SnapshotOptions,
     started: Timestamp,
@@ -73,10 +74,16 @@ struct Shared {
 }
 
 impl Snapshots {
-    /// Snapshots of `runtime`, recorded in `store`; goes on with what an earlier server has left.
-    pub fn start(runtime: Arc<dyn Runtime>, store: Arc<dyn SnapshotStore>, options: SnapshotOptions) -> Self {
+    /// Snapshots of `runtime`, made as `images` and recorded in `store`; goes on with what an earlier server has left.
+    pub fn start(
+        runtime: Arc<dyn Runtime>,
+        images: Arc<dyn SnapshotImages>,
+        store: Arc<dyn SnapshotStore>,
+        options: SnapshotOptions,
+    ) -> Self {
         let shared = Arc::new(Shared {
             runtime: Arc::clone(&runtime),
+            images,
             store,
             options,
             started: Timestamp::now(),

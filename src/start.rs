@@ -120,13 +120,11 @@ pub async fn runtime(
 ///
 /// The store cannot be opened.
 pub async fn snapshots(config: &Config, runtime: Arc<dyn Runtime>) -> Result<Snapshots, StoreError> {
-    if !runtime.has_snapshots() {
-        return Ok(Snapshots::none(runtime));
-    }
+    let Some(images) = Arc::clone(&runtime).snapshots() else { return Ok(Snapshots::none(runtime)) };
     let store = store::open(&config.store.backend).await?;
     let options =
         SnapshotOptions { interval: config.store.snapshot_recovery_interval, timeout: config.docker.api_timeout };
-    Ok(Snapshots::start(runtime, store, options))
+    Ok(Snapshots::start(runtime, images, store, options))
 }
 
 /// What the server needs to serve `runtime` on `threads` as `config` says.

@@ -20,7 +20,7 @@ use opensandbox_gateway::{
         sandbox::State,
     },
     runtime::{
-        Runtime,
+        LocalExecd, Pausing, Runtime,
         process::{Process, ProcessOptions},
     },
 };
@@ -403,7 +403,7 @@ async fn pauses_and_resumptions_at_once_leave_nothing_half_paused() {
             asked.await.unwrap();
         }
         let is_paused = fixture.process.get(&id).await.unwrap().status.state == State::Paused;
-        let admitted = fixture.process.execd(&id).await.unwrap().admit(None);
+        let admitted = fixture.process.execd(&id).unwrap().admit(None);
         assert_eq!(admitted.is_err(), is_paused, "{round}: {admitted:?}");
     }
 }

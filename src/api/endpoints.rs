@@ -53,7 +53,7 @@ pub async fn get(
     // Also when the server's own address is what counts: a port that cannot be reached is an error either way.
     let direct = runtime.endpoint(&of.id, wanted.port, wanted.expires).await?;
     // What this server answers itself has no other address.
-    if !wanted.through_server && !runtime.serves(wanted.port) {
+    if !wanted.through_server && runtime.local_execd_at(wanted.port).is_none() {
         return Ok(direct);
     }
     let base = match (public, host) {

@@ -1,5 +1,7 @@
 //! `/sandboxes/{sandboxId}/proxy/{port}[/path]`: a server inside a sandbox, by way of the gateway (http-api.md §12).
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Method, Request, Response, Version, header};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
@@ -8,6 +10,7 @@ use crate::{
     body::Body,
     client::ClientWatch,
     error::{Family, Kind, RuntimeError},
+    execd::Execd,
     model::{
         endpoint::{Backend, check_port, read_port},
         violation::Report,
@@ -32,8 +35,8 @@ pub async fn forward(
     Caller { peer, client, .. }: Caller,
 ) -> Result<Response<Body>, ApiError> {
     let port = read_path_port(&port)?;
-    if api.runtime.serves(port) {
-        return to_execd(api, &id, &path, req, client).await;
+    if let Some(local) = api.runtime.local_execd_at(port) {
+        return to_execd(api, local.execd(&id)?, &id, &path, req, client).await;
     }
     let upgrade = handshake(&mut req)?;
     api.proxy.admit(&id, req.headers())?;
@@ -77,12 +80,12 @@ fn without_engine(error: RuntimeError) -> ApiError {
 /// Answers what is for an execd that is this program's own.
 async fn to_execd(
     api: &Api,
+    execd: Arc<Execd>,
     id: &str,
     path: &str,
     req: Request<Incoming>,
     client: ClientWatch,
 ) -> Result<Response<Body>, ApiError> {
-    let execd = api.runtime.execd(id).await?;
     execd.admit(execd::presented(req.headers()))?;
     touch(api, id, req.headers());
     execd::answer(execd, path, req, client, api.drain.clone()).await

@@ -2,7 +2,6 @@
 
 use std::{
     net::TcpListener,
-    pin::Pin,
     process::{Child, Command, Stdio},
     sync::Mutex,
     time::Duration,
@@ -12,17 +11,7 @@ use async_trait::async_trait;
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::{
-    config::Redis,
-    error::RuntimeError,
-    logs::{LogQuery, LogSource},
-    model::{
-        create::CreateRequest,
-        sandbox::{CreatedSandbox, Sandbox},
-        timestamp::Timestamp,
-    },
-    secret::Secret,
-};
+use crate::{config::Redis, error::RuntimeError, model::timestamp::Timestamp, runtime::stub::Stub, secret::Secret};
 
 const QUEUE: &str = "test:intents";
 
@@ -49,33 +38,11 @@ impl Counting {
 }
 
 #[async_trait]
-impl Runtime for Counting {
+impl Stub for Counting {
     async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, RuntimeError> {
         self.0.lock().unwrap().push(id.to_owned());
         Ok(None)
     }
-
-    async fn create(&self, _: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
-        Err(RuntimeError::not_supported("Creating"))
-    }
-
-    async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
-        Err(RuntimeError::not_found(id))
-    }
-
-    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
-        Ok(Vec::new())
-    }
-
-    async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
-        Err(RuntimeError::not_found(id))
-    }
-
-    async fn open_logs(&self, id: &str, _: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
-        Err(RuntimeError::not_found(id))
-    }
-
-    async fn shutdown(&self) {}
 }
 
 /// A Redis of the test's own.

@@ -64,7 +64,7 @@ use crate::{
         sandbox::{CreatedSandbox, Sandbox},
         timestamp::Timestamp,
     },
-    runtime::Runtime,
+    runtime::{LocalExecd, Pausing, Runtime, SnapshotImages},
 };
 
 use self::{
@@ -317,16 +317,6 @@ impl Runtime for Docker {
         self.to_the_end(Family::Metadata, async move { inner.patch_metadata(&id, patch).await }).await
     }
 
-    async fn pause(&self, id: &str) -> Result<(), RuntimeError> {
-        let (inner, id) = (self.inner.clone(), id.to_owned());
-        self.to_the_end(Family::Pause, async move { inner.pause(&id).await }).await
-    }
-
-    async fn resume(&self, id: &str) -> Result<(), RuntimeError> {
-        let (inner, id) = (self.inner.clone(), id.to_owned());
-        self.to_the_end(Family::Resume, async move { inner.resume(&id).await }).await
-    }
-
     async fn renew(&self, id: &str, expires_at: Timestamp) -> Result<Timestamp, RuntimeError> {
         let (inner, id) = (self.inner.clone(), id.to_owned());
         self.to_the_end(Family::Expiry, async move { inner.renew(&id, expires_at).await }).await
@@ -349,28 +339,24 @@ impl Runtime for Docker {
         self.inner.open_logs(id, query).await
     }
 
-    fn has_snapshots(&self) -> bool {
-        true
-    }
-
-    async fn commit(&self, id: &str, snapshot: &str) -> Result<String, RuntimeError> {
-        self.inner.commit(id, snapshot).await
-    }
-
-    async fn committed(&self, snapshot: &str) -> Result<Option<String>, RuntimeError> {
-        self.inner.committed(snapshot).await
-    }
-
-    async fn remove_snapshot(&self, snapshot: &str, image: Option<&str>) -> Result<(), RuntimeError> {
-        self.inner.remove_snapshot(snapshot, image).await
-    }
-
     async fn inspect(&self, id: &str) -> Result<String, RuntimeError> {
         Ok(diagnostics::inspect(&self.inner.find(id).await?))
     }
 
     async fn events(&self, id: &str, limit: usize) -> Result<String, RuntimeError> {
         Ok(diagnostics::events(&self.inner.find(id).await?, limit))
+    }
+
+    fn pausing(&self) -> Option<&dyn Pausing> {
+        Some(self)
+    }
+
+    fn snapshots(self: Arc<Self>) -> Option<Arc<dyn SnapshotImages>> {
+        Some(self)
+    }
+
+    fn local_execd(&self) -> Option<&dyn LocalExecd> {
+        None
     }
 
     fn notes(&self) -> Vec<String> {
@@ -404,6 +390,34 @@ impl Runtime for Docker {
             tracing::warn!(creations = inner.preparing.count(), "creations that had started nothing yet are given up");
         }
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}
+
+#[async_trait]
+impl Pausing for Docker {
+    async fn pause(&self, id: &str) -> Result<(), RuntimeError> {
+        let (inner, id) = (self.inner.clone(), id.to_owned());
+        self.to_the_end(Family::Pause, async move { inner.pause(&id).await }).await
+    }
+
+    async fn resume(&self, id: &str) -> Result<(), RuntimeError> {
+        let (inner, id) = (self.inner.clone(), id.to_owned());
+        self.to_the_end(Family::Resume, async move { inner.resume(&id).await }).await
+    }
+}
+
+#[async_trait]
+impl SnapshotImages for Docker {
+    async fn commit(&self, id: &str, snapshot: &str) -> Result<String, RuntimeError> {
+        self.inner.commit(id, snapshot).await
+    }
+
+    async fn committed(&self, snapshot: &str) -> Result<Option<String>, RuntimeError> {
+        self.inner.committed(snapshot).await
+    }
+
+    async fn remove_snapshot(&self, snapshot: &str, image: Option<&str>) -> Result<(), RuntimeError> {
+        self.inner.remove_snapshot(snapshot, image).await
     }
 }
 

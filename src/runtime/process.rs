@@ -45,7 +45,7 @@ use self::{
     sandbox::{Exit, Sandbox},
     state_dir::{SandboxDir, StateDir},
 };
-use super::Runtime;
+use super::{LocalExecd, Pausing, Runtime, SnapshotImages};
 use crate::{
     children::{
         environment::Environment,
@@ -53,7 +53,7 @@ use crate::{
         notes::Note,
     },
     error::{Family, Kind, RuntimeError},
-    execd::{self, Execd, Places},
+    execd::{Execd, Places},
     keys::KeyRing,
     logs::{LogQuery, LogSource},
     model::{
@@ -163,14 +163,6 @@ impl Runtime for Process {
         self.find(id)?.patch(patch)
     }
 
-    async fn pause(&self, id: &str) -> Result<(), RuntimeError> {
-        self.find(id)?.pause().await
-    }
-
-    async fn resume(&self, id: &str) -> Result<(), RuntimeError> {
-        self.find(id)?.resume()
-    }
-
     async fn renew(&self, id: &str, expires_at: ShownTime) -> Result<ShownTime, RuntimeError> {
         self.find(id)?.renew(expires_at)
     }
@@ -182,14 +174,6 @@ impl Runtime for Process {
     async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, RuntimeError> {
         change::check_endpoint(port, expires)?;
         self.find(id).map(|sandbox| sandbox.endpoint(port))
-    }
-
-    fn serves(&self, port: u16) -> bool {
-        port == execd::PORT
-    }
-
-    async fn execd(&self, id: &str) -> Result<Arc<Execd>, RuntimeError> {
-        Ok(Arc::clone(&self.find(id)?.execd))
     }
 
     async fn backend(&self, id: &str, port: u16) -> Result<Backend, RuntimeError> {
@@ -206,6 +190,26 @@ impl Runtime for Process {
         Ok(describe::events(&sandbox.show(), sandbox.exit()))
     }
 
+    fn pausing(&self) -> Option<&dyn Pausing> {
+        Some(self)
+    }
+
+    fn snapshots(self: Arc<Self>) -> Option<Arc<dyn SnapshotImages>> {
+        None
+    }
+
+    fn local_execd(&self) -> Option<&dyn LocalExecd> {
+        Some(self)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn fault(&self) -> Option<String> {
+        None
+    }
+
     async fn shutdown(&self) {
         let shared = Arc::clone(&self.shared);
         let close = move || *shared.open.write().unwrap_or_else(PoisonError::into_inner) = false;
@@ -219,6 +223,23 @@ impl Runtime for Process {
         }
         let shared = Arc::clone(&self.shared);
         remove("the state directory", move || shared.state.remove()).await;
+    }
+}
+
+#[async_trait]
+impl Pausing for Process {
+    async fn pause(&self, id: &str) -> Result<(), RuntimeError> {
+        self.find(id)?.pause().await
+    }
+
+    async fn resume(&self, id: &str) -> Result<(), RuntimeError> {
+        self.find(id)?.resume()
+    }
+}
+
+impl LocalExecd for Process {
+    fn execd(&self, id: &str) -> Result<Arc<Execd>, RuntimeError> {
+        Ok(Arc::clone(&self.find(id)?.execd))
     }
 }
 

@@ -18,7 +18,7 @@ impl Shared {
         refuse_creating(&record)?;
         let Record { snapshot, image } = record;
         self.mark_deleting(&snapshot).await?;
-        match self.runtime.remove_snapshot(id, image.as_deref()).await {
+        match self.images.remove_snapshot(id, image.as_deref()).await {
             Ok(()) => {
                 tracing::info!(snapshot = id, "removed a snapshot");
                 Ok(self.store.remove(id).await?)

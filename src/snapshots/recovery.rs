@@ -60,7 +60,7 @@ impl Shared {
         }
         // Before the image is looked for: it appears before the sandbox goes on.
         let is_under_way = self.may_be_under_way(&snapshot).await;
-        let change = match self.runtime.committed(&snapshot.id).await {
+        let change = match self.images.committed(&snapshot.id).await {
             Ok(Some(image)) => recovered(image),
             Ok(None) if is_under_way => return Ok(()),
             Ok(None) => interrupted(),
@@ -104,7 +104,7 @@ impl Shared {
 
     async fn recover_deleting(&self, Record { snapshot, image }: Record) -> Result<(), StoreError> {
         let id = &snapshot.id;
-        match self.runtime.remove_snapshot(id, image.as_deref()).await {
+        match self.images.remove_snapshot(id, image.as_deref()).await {
             Ok(()) => {
                 tracing::info!(snapshot = id, "finished the removal of a snapshot");
                 self.store.remove(id).await

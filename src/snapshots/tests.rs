@@ -27,7 +27,8 @@ async fn fixture() -> Fixture {
 
 async fn start(folder: &TempDir, runtime: &Arc<Slow>, options: SnapshotOptions) -> (Arc<dyn SnapshotStore>, Snapshots) {
     let store = store::open(&StoreBackend::Sqlite { path: folder.path().join("db") }).await.unwrap();
-    let snapshots = Snapshots::start(Arc::clone(runtime) as Arc<dyn Runtime>, Arc::clone(&store), options);
+    let images = Arc::clone(runtime) as Arc<dyn SnapshotImages>;
+    let snapshots = Snapshots::start(Arc::clone(runtime) as Arc<dyn Runtime>, images, Arc::clone(&store), options);
     (store, snapshots)
 }
 

@@ -33,7 +33,7 @@ impl Shared {
                 () = self.stop.cancelled() => return,
             };
             let Ok(worker) = self.workers.acquire().await else { return };
-            let made = self.runtime.commit(&sandbox, &id).await;
+            let made = self.images.commit(&sandbox, &id).await;
             drop((worker, source));
             made
         };
@@ -63,7 +63,7 @@ impl Shared {
             return Ok(());
         }
         tracing::warn!(snapshot = id, "a snapshot's record vanished while it was made; its image is removed");
-        if let Err(error) = self.runtime.remove_snapshot(id, change.image.as_deref()).await {
+        if let Err(error) = self.images.remove_snapshot(id, change.image.as_deref()).await {
             tracing::warn!(
                 snapshot = id,
                 error = error_chain::text(&error),

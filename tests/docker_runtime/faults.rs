@@ -5,7 +5,7 @@ use std::time::Duration;
 use opensandbox_gateway::{
     error::{Family, Kind},
     model::sandbox::State,
-    runtime::Runtime,
+    runtime::{Pausing, Runtime},
 };
 
 use crate::fixture::{Fixture, eventually, request};

@@ -6,7 +6,7 @@ use bollard::models::{NetworkConnectRequest, NetworkDisconnectRequest};
 use opensandbox_gateway::{
     error::{Family, Kind},
     model::sandbox::State,
-    runtime::{Runtime, docker::DockerOptions},
+    runtime::{Pausing, Runtime, docker::DockerOptions},
 };
 
 use crate::{

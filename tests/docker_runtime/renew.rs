@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use opensandbox_gateway::{
     error::{Family, Kind},
     model::{sandbox::State, timestamp::Timestamp},
-    runtime::Runtime,
+    runtime::{Pausing, Runtime},
 };
 
 use crate::{

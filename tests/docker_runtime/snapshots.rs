@@ -14,7 +14,7 @@ use opensandbox_gateway::{
         create::{CreateRequest, ImageSource},
         sandbox::{Sandbox, State},
     },
-    runtime::Runtime,
+    runtime::{Runtime, SnapshotImages},
 };
 
 use crate::fixture::{Fixture, request};

@@ -12,7 +12,7 @@ use opensandbox_gateway::{
         create::{CreateRequest, ImageSource},
         timestamp::Timestamp,
     },
-    runtime::Runtime,
+    runtime::{Pausing, Runtime, SnapshotImages},
 };
 
 use crate::{

@@ -1,18 +1,16 @@
-use std::{
-    pin::Pin,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use http::StatusCode;
 
 use super::*;
 use crate::{
-    logs::{LogQuery, LogSource},
+    error::RuntimeError,
     model::{
         sandbox::{State, Status},
         timestamp::Timestamp,
     },
+    runtime::stub::Stub,
 };
 
 /// Remembers what it was asked to create.
@@ -41,7 +39,7 @@ fn running() -> Status {
 }
 
 #[async_trait]
-impl Runtime for Recorder {
+impl Stub for Recorder {
     async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
         let entrypoint = request.entrypoint.clone();
         self.created.lock().unwrap().push(request);
@@ -64,16 +62,6 @@ impl Runtime for Recorder {
     async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
         Ok(vec![sandbox("b"), sandbox("a")])
     }
-
-    async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
-        self.get(id).await.map(|_| ())
-    }
-
-    async fn open_logs(&self, id: &str, _: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
-        Err(RuntimeError::not_found(id))
-    }
-
-    async fn shutdown(&self) {}
 }
 
 fn none() -> Snapshots {

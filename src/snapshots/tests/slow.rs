@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    pin::Pin,
     sync::Mutex,
 };
 
@@ -11,13 +10,11 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     error::{Family, Kind, RuntimeError},
-    logs::{LogQuery, LogSource},
     model::{
-        create::CreateRequest,
-        sandbox::{CreatedSandbox, Sandbox, State, Status},
+        sandbox::{Sandbox, State, Status},
         timestamp::Timestamp,
     },
-    runtime::Runtime,
+    runtime::{SnapshotImages, stub::Stub},
 };
 
 /// A runtime whose copies take as long as the test wants.
@@ -52,11 +49,7 @@ pub(super) struct Stage {
 }
 
 #[async_trait]
-impl Runtime for Slow {
-    async fn create(&self, _: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
-        Err(RuntimeError::not_supported("Creating"))
-    }
-
+impl Stub for Slow {
     async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
         if id == "nope" {
             return Err(RuntimeError::not_found(id));
@@ -78,23 +71,10 @@ impl Runtime for Slow {
             created_at: Timestamp::now(),
         })
     }
+}
 
-    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
-        Ok(Vec::new())
-    }
-
-    async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
-        Err(RuntimeError::not_found(id))
-    }
-
-    async fn open_logs(&self, id: &str, _: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
-        Err(RuntimeError::not_found(id))
-    }
-
-    fn has_snapshots(&self) -> bool {
-        true
-    }
-
+#[async_trait]
+impl SnapshotImages for Slow {
     async fn commit(&self, sandbox: &str, snapshot: &str) -> Result<String, RuntimeError> {
         {
             let mut state = self.state.lock().unwrap();
@@ -127,6 +107,4 @@ impl Runtime for Slow {
             }
         }
     }
-
-    async fn shutdown(&self) {}
 }

@@ -1,0 +1,114 @@
+//! Runtimes of tests, of which each asks one thing or two.
+
+use std::{collections::BTreeMap, pin::Pin, sync::Arc};
+
+use async_trait::async_trait;
+
+use super::{LocalExecd, Pausing, Runtime, SnapshotImages};
+use crate::{
+    error::RuntimeError,
+    logs::{LogQuery, LogSource},
+    model::{
+        create::CreateRequest,
+        endpoint::{Backend, Endpoint},
+        sandbox::{CreatedSandbox, Sandbox},
+        timestamp::Timestamp,
+    },
+};
+
+/// What such a runtime is asked. It has no sandbox but those that it tells of.
+#[async_trait]
+pub(crate) trait Stub: Send + Sync + 'static {
+    async fn create(&self, _: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
+        Err(RuntimeError::not_supported("Creating"))
+    }
+
+    async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
+        Err(RuntimeError::not_found(id))
+    }
+
+    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
+    async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, RuntimeError> {
+        Err(RuntimeError::not_found(id))
+    }
+}
+
+#[async_trait]
+impl<T: Stub> Runtime for T {
+    async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
+        Stub::create(self, request).await
+    }
+
+    async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
+        Stub::get(self, id).await
+    }
+
+    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
+        Stub::list(self).await
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
+        Stub::get(self, id).await.map(drop)
+    }
+
+    async fn patch_metadata(&self, id: &str, _: BTreeMap<String, Option<String>>) -> Result<Sandbox, RuntimeError> {
+        Stub::get(self, id).await
+    }
+
+    async fn renew(&self, id: &str, _: Timestamp) -> Result<Timestamp, RuntimeError> {
+        Err(RuntimeError::not_found(id))
+    }
+
+    async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, RuntimeError> {
+        Stub::renew_on_access(self, id).await
+    }
+
+    fn is_at_hand(&self, _: &str) -> bool {
+        false
+    }
+
+    async fn open_logs(&self, id: &str, _: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
+        Err(RuntimeError::not_found(id))
+    }
+
+    async fn endpoint(&self, id: &str, _: u16, _: Option<i64>) -> Result<Endpoint, RuntimeError> {
+        Err(RuntimeError::not_found(id))
+    }
+
+    async fn backend(&self, id: &str, _: u16) -> Result<Backend, RuntimeError> {
+        Err(RuntimeError::not_found(id))
+    }
+
+    async fn inspect(&self, id: &str) -> Result<String, RuntimeError> {
+        Err(RuntimeError::not_found(id))
+    }
+
+    async fn events(&self, id: &str, _: usize) -> Result<String, RuntimeError> {
+        Err(RuntimeError::not_found(id))
+    }
+
+    fn pausing(&self) -> Option<&dyn Pausing> {
+        None
+    }
+
+    fn snapshots(self: Arc<Self>) -> Option<Arc<dyn SnapshotImages>> {
+        None
+    }
+
+    fn local_execd(&self) -> Option<&dyn LocalExecd> {
+        None
+    }
+
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn fault(&self) -> Option<String> {
+        None
+    }
+
+    async fn shutdown(&self) {}
+}
