@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(homes.len(), 3);
         assert!(threads.all.iter().all(|thread| thread.connections.len() == 2));
         drop(places);
-        assert!(threads.all.iter().all(|thread| thread.connections.len() == 0));
+        assert!(threads.all.iter().all(|thread| thread.connections.is_empty()));
     }
 
     #[tokio::test]
