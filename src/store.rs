@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use self::{postgres::Postgres, sqlite::Sqlite};
 use crate::{
     config::StoreBackend,
     error::{Family, Kind, RuntimeError},
@@ -113,11 +112,11 @@ impl From<StoreError> for RuntimeError {
 /// The file or the server cannot be reached, or is no such store.
 pub async fn open(backend: &StoreBackend) -> Result<Arc<dyn SnapshotStore>, StoreError> {
     match backend {
-        StoreBackend::Sqlite { path } => match Sqlite::open(path).await {
+        StoreBackend::Sqlite { path } => match sqlite::open(path).await {
             Ok(store) => Ok(Arc::new(store)),
             Err(error) => Err(error.not_opened(&format!("{} (store.path)", path.display()))),
         },
-        StoreBackend::Postgresql(server) => match Postgres::connect(server).await {
+        StoreBackend::Postgresql(server) => match postgres::open(server).await {
             Ok(store) => Ok(Arc::new(store)),
             Err(error) => Err(error.not_opened("(store.postgresql.dsn)")),
         },

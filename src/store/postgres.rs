@@ -2,25 +2,17 @@
 
 use std::time::Duration;
 
-use async_trait::async_trait;
 use sqlx::{
     Connection, PgConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use super::{
-    Change, Record, SnapshotStore, StoreError,
+    StoreError,
     dsn::{self, place},
-    rows::restore_config,
-    table::Table,
+    table::{Statements, Table},
 };
-use crate::{
-    config::Postgresql,
-    model::{
-        snapshot::{Snapshot, SnapshotQuery, SnapshotState},
-        timestamp::Timestamp,
-    },
-};
+use crate::config::Postgresql;
 
 /// Two servers that start at the same time would make the table at the same time; the existing one takes this lock too.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('opensandbox-server-snapshot-schema'))";
@@ -55,28 +47,28 @@ const SELECT: &str = r#"SELECT id, source_sandbox_id, name, restore_config::text
 
 const INSERT: &str = "INSERT INTO snapshots (id, source_sandbox_id, name, restore_config, state, reason, message, \
                       last_transition_at, created_at, updated_at) VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, \
-                      $8::timestamptz, $9::timestamptz, now())";
+                      $8::timestamptz, $9::timestamptz, $10::timestamptz)";
 
 const CHANGE: &str = "UPDATE snapshots SET state = $1, reason = $2, message = $3, last_transition_at = $4::timestamptz, \
-                      updated_at = now(), restore_config = COALESCE($5::jsonb, restore_config) \
-                      WHERE id = $6 AND state = $7";
+                      updated_at = $5::timestamptz, restore_config = COALESCE($6::jsonb, restore_config) \
+                      WHERE id = $7 AND state = $8";
 
-/// The store in a database.
-pub(super) struct Postgres {
-    table: Table<sqlx::Postgres>,
-}
-
-impl Postgres {
-    /// Connects and brings the schema up to date.
-    pub(super) async fn connect(server: &Postgresql) -> Result<Self, StoreError> {
-        let options = dsn::options(server.dsn.expose())?;
-        // Once past the pool, which would only say that there was no connection in time.
-        let mut connection = connect(&options, server.connect_timeout).await?;
-        prepare(&mut connection).await?;
-        connection.close().await?;
-        let pool = PgPoolOptions::new().min_connections(server.min_pool_size).max_connections(server.max_pool_size);
-        Ok(Self { table: Table::new(pool.acquire_timeout(server.pool_timeout).connect_with(options).await?, SELECT) })
-    }
+/// The store in a database: connects, and brings the schema up to date.
+pub(super) async fn open(server: &Postgresql) -> Result<Table<sqlx::Postgres>, StoreError> {
+    let options = dsn::options(server.dsn.expose())?;
+    // Once past the pool, which would only say that there was no connection in time.
+    let mut connection = connect(&options, server.connect_timeout).await?;
+    prepare(&mut connection).await?;
+    connection.close().await?;
+    let pool = PgPoolOptions::new().min_connections(server.min_pool_size).max_connections(server.max_pool_size);
+    let pool = pool.acquire_timeout(server.pool_timeout).connect_with(options).await?;
+    let statements = Statements {
+        select: SELECT,
+        insert: INSERT,
+        change: CHANGE,
+        changed: sqlx::postgres::PgQueryResult::rows_affected,
+    };
+    Ok(Table::new(pool, statements))
 }
 
 /// One connection. The error says where to, and nothing else of the DSN.
@@ -102,44 +94,4 @@ pub(super) async fn make_schema(transaction: &mut PgConnection) -> Result<(), St
         sqlx::query(statement).execute(&mut *transaction).await?;
     }
     Ok(())
-}
-
-#[async_trait]
-impl SnapshotStore for Postgres {
-    async fn insert(&self, record: &Record) -> Result<(), StoreError> {
-        let Record { snapshot: Snapshot { id, sandbox_id, name, status, created_at }, image } = record;
-        let query = sqlx::query(INSERT).bind(id).bind(sandbox_id).bind(name).bind(restore_config(image.as_deref()));
-        let query = query.bind(status.state.name()).bind(&status.reason).bind(&status.message);
-        let query = query.bind(status.last_transition_at.map(Timestamp::to_label)).bind(created_at.to_label());
-        query.execute(&self.table.pool).await?;
-        Ok(())
-    }
-
-    async fn get(&self, id: &str) -> Result<Option<Record>, StoreError> {
-        self.table.get(id).await
-    }
-
-    async fn page(&self, query: &SnapshotQuery) -> Result<(Vec<Snapshot>, u64), StoreError> {
-        self.table.page(query).await
-    }
-
-    async fn unfinished(&self, states: [SnapshotState; 2]) -> Result<Vec<String>, StoreError> {
-        self.table.unfinished(states).await
-    }
-
-    async fn change(&self, id: &str, from: SnapshotState, change: &Change) -> Result<bool, StoreError> {
-        let Change { status, image } = change;
-        let query = sqlx::query(CHANGE).bind(status.state.name()).bind(&status.reason).bind(&status.message);
-        let query = query.bind(status.last_transition_at.map(Timestamp::to_label));
-        let query = query.bind(image.as_deref().map(|image| restore_config(Some(image)))).bind(id).bind(from.name());
-        Ok(query.execute(&self.table.pool).await?.rows_affected() > 0)
-    }
-
-    async fn remove(&self, id: &str) -> Result<(), StoreError> {
-        self.table.remove(id).await
-    }
-
-    async fn close(&self) {
-        self.table.pool.close().await;
-    }
 }

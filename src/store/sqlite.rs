@@ -9,21 +9,17 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use sqlx::{
     Connection, Row, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
 };
 use tokio::time::{Instant, sleep};
 
-use super::{Change, Record, SnapshotStore, StoreError, rows::restore_config, table::Table};
-use crate::{
-    model::{
-        snapshot::{Snapshot, SnapshotQuery, SnapshotState},
-        timestamp::Timestamp,
-    },
-    regular_file,
+use super::{
+    StoreError,
+    table::{Statements, Table},
 };
+use crate::regular_file;
 
 /// How long a write waits for another process's.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,23 +64,22 @@ const INSERT: &str = "INSERT INTO snapshots (id, source_sandbox_id, name, restor
 const CHANGE: &str = "UPDATE snapshots SET state = $1, reason = $2, message = $3, last_transition_at = $4, \
                       updated_at = $5, restore_config = COALESCE($6, restore_config) WHERE id = $7 AND state = $8";
 
-/// The store in a file.
-pub(super) struct Sqlite {
-    table: Table<sqlx::Sqlite>,
-}
-
-impl Sqlite {
-    /// Opens the file, makes it if it is missing, and adds what an older version's lacks. Nobody but the user can read it
-    /// then.
-    pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
-        make_private(path).map_err(|error| StoreError::new(error.to_string()))?;
-        let options =
-            SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Wal).busy_timeout(BUSY_TIMEOUT);
-        prepare(&mut connect(&options).await?).await?;
-        let pool =
-            SqlitePoolOptions::new().max_connections(MAX_CONNECTIONS).min_connections(1).idle_timeout(IDLE_TIMEOUT);
-        Ok(Self { table: Table::new(pool.acquire_timeout(BUSY_TIMEOUT * 2).connect_with(options).await?, SELECT) })
-    }
+/// The store in a file: opens it, makes it if it is missing, and adds what an older version's lacks. Only the user can read it
+/// then.
+pub(super) async fn open(path: &Path) -> Result<Table<sqlx::Sqlite>, StoreError> {
+    make_private(path).map_err(|error| StoreError::new(error.to_string()))?;
+    let options =
+        SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Wal).busy_timeout(BUSY_TIMEOUT);
+    prepare(&mut connect(&options).await?).await?;
+    let pool = SqlitePoolOptions::new().max_connections(MAX_CONNECTIONS).min_connections(1).idle_timeout(IDLE_TIMEOUT);
+    let pool = pool.acquire_timeout(BUSY_TIMEOUT * 2).connect_with(options).await?;
+    let statements = Statements {
+        select: SELECT,
+        insert: INSERT,
+        change: CHANGE,
+        changed: sqlx::sqlite::SqliteQueryResult::rows_affected,
+    };
+    Ok(Table::new(pool, statements))
 }
 
 /// Connects. The change to a write-ahead log does not wait for another that makes it at the same time, whatever the busy
@@ -146,44 +141,4 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
 pub(super) async fn columns(connection: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
     let rows = sqlx::query("SELECT name FROM pragma_table_info('snapshots')").fetch_all(connection).await?;
     Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
-}
-
-#[async_trait]
-impl SnapshotStore for Sqlite {
-    async fn insert(&self, record: &Record) -> Result<(), StoreError> {
-        let Record { snapshot: Snapshot { id, sandbox_id, name, status, created_at }, image } = record;
-        let query = sqlx::query(INSERT).bind(id).bind(sandbox_id).bind(name).bind(restore_config(image.as_deref()));
-        let query = query.bind(status.state.name()).bind(&status.reason).bind(&status.message);
-        let query = query.bind(status.last_transition_at.map(Timestamp::to_label)).bind(created_at.to_label());
-        query.bind(Timestamp::now().to_label()).execute(&self.table.pool).await?;
-        Ok(())
-    }
-
-    async fn get(&self, id: &str) -> Result<Option<Record>, StoreError> {
-        self.table.get(id).await
-    }
-
-    async fn page(&self, query: &SnapshotQuery) -> Result<(Vec<Snapshot>, u64), StoreError> {
-        self.table.page(query).await
-    }
-
-    async fn unfinished(&self, states: [SnapshotState; 2]) -> Result<Vec<String>, StoreError> {
-        self.table.unfinished(states).await
-    }
-
-    async fn change(&self, id: &str, from: SnapshotState, change: &Change) -> Result<bool, StoreError> {
-        let Change { status, image } = change;
-        let query = sqlx::query(CHANGE).bind(status.state.name()).bind(&status.reason).bind(&status.message);
-        let query = query.bind(status.last_transition_at.map(Timestamp::to_label)).bind(Timestamp::now().to_label());
-        let query = query.bind(image.as_deref().map(|image| restore_config(Some(image)))).bind(id).bind(from.name());
-        Ok(query.execute(&self.table.pool).await?.rows_affected() > 0)
-    }
-
-    async fn remove(&self, id: &str) -> Result<(), StoreError> {
-        self.table.remove(id).await
-    }
-
-    async fn close(&self) {
-        self.table.pool.close().await;
-    }
 }

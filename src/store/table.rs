@@ -1,45 +1,76 @@
-//! The table of snapshots, as far as both databases are asked in the same words. What they write has each its own.
+//! The table of snapshots in either database. The statements of which each has its own form are told by [`Statements`].
 
+use async_trait::async_trait;
 use sqlx::{ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, QueryBuilder, Row, Type};
 
-use super::{Record, StoreError, rows::record};
-use crate::model::snapshot::{Snapshot, SnapshotQuery, SnapshotState};
+use super::{
+    Change, Record, SnapshotStore, StoreError,
+    rows::{record, restore_config},
+};
+use crate::model::{
+    snapshot::{Snapshot, SnapshotQuery, SnapshotState},
+    timestamp::Timestamp,
+};
 
 /// The table, and the connections to its database.
 pub(super) struct Table<DB: Database> {
-    /// The connections.
-    pub(super) pool: Pool<DB>,
-    /// Selects the columns of [`record`] of all rows.
-    select: &'static str,
+    pool: Pool<DB>,
+    statements: Statements<DB>,
 }
 
-impl<DB> Table<DB>
+/// A database's form of some statements, and how it tells what they did.
+pub(super) struct Statements<DB: Database> {
+    /// Selects the columns of [`record`] of all rows.
+    pub(super) select: &'static str,
+    /// Adds a row of id, sandbox, name, restore configuration, state, reason, message, and the times of the last transition,
+    /// the creation and the last change.
+    pub(super) insert: &'static str,
+    /// Sets state, reason, message, the times of the last transition and of the last change, and the restore configuration
+    /// unless it is null, of the row with an id and a state.
+    pub(super) change: &'static str,
+    /// How many rows a statement changed.
+    pub(super) changed: fn(&DB::QueryResult) -> u64,
+}
+
+impl<DB: Database> Table<DB> {
+    pub(super) fn new(pool: Pool<DB>, statements: Statements<DB>) -> Self {
+        Self { pool, statements }
+    }
+}
+
+#[async_trait]
+impl<DB> SnapshotStore for Table<DB>
 where
     DB: Database,
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     for<'v> String: Encode<'v, DB> + Decode<'v, DB> + Type<DB>,
+    for<'v> Option<String>: Encode<'v, DB>,
     for<'v> i64: Encode<'v, DB> + Decode<'v, DB> + Type<DB>,
     usize: ColumnIndex<DB::Row>,
 {
-    pub(super) fn new(pool: Pool<DB>, select: &'static str) -> Self {
-        Self { pool, select }
+    async fn insert(&self, record: &Record) -> Result<(), StoreError> {
+        let Record { snapshot: Snapshot { id, sandbox_id, name, status, created_at }, image } = record;
+        let query = sqlx::query(self.statements.insert).bind(id.clone()).bind(sandbox_id.clone()).bind(name.clone());
+        let query = query.bind(restore_config(image.as_deref())).bind(status.state.name().to_owned());
+        let query = query.bind(status.reason.clone()).bind(status.message.clone());
+        let query = query.bind(status.last_transition_at.map(Timestamp::to_label)).bind(created_at.to_label());
+        query.bind(Timestamp::now().to_label()).execute(&self.pool).await?;
+        Ok(())
     }
 
-    /// See [`super::SnapshotStore::get`].
-    pub(super) async fn get(&self, id: &str) -> Result<Option<Record>, StoreError> {
-        let mut query = QueryBuilder::new(self.select);
+    async fn get(&self, id: &str) -> Result<Option<Record>, StoreError> {
+        let mut query = QueryBuilder::new(self.statements.select);
         query.push(" WHERE id = ").push_bind(id.to_owned());
         let row = query.build().fetch_optional(&self.pool).await?;
         row.as_ref().map(record).transpose()
     }
 
-    /// See [`super::SnapshotStore::page`].
-    pub(super) async fn page(&self, query: &SnapshotQuery) -> Result<(Vec<Snapshot>, u64), StoreError> {
+    async fn page(&self, query: &SnapshotQuery) -> Result<(Vec<Snapshot>, u64), StoreError> {
         let mut count = QueryBuilder::new("SELECT count(*) FROM snapshots");
         push_filters(&mut count, query);
         let count: i64 = count.build().fetch_one(&self.pool).await?.try_get(0)?;
-        let mut items = QueryBuilder::new(self.select);
+        let mut items = QueryBuilder::new(self.statements.select);
         push_filters(&mut items, query);
         push_page(&mut items, query);
         let rows = items.build().fetch_all(&self.pool).await?;
@@ -47,18 +78,30 @@ where
         Ok((items, count.unsigned_abs()))
     }
 
-    /// See [`super::SnapshotStore::unfinished`].
-    pub(super) async fn unfinished(&self, states: [SnapshotState; 2]) -> Result<Vec<String>, StoreError> {
+    async fn unfinished(&self, states: [SnapshotState; 2]) -> Result<Vec<String>, StoreError> {
         let [first, second] = states.map(|state| state.name().to_owned());
         let query = sqlx::query("SELECT id FROM snapshots WHERE state IN ($1, $2)").bind(first).bind(second);
         let rows = query.fetch_all(&self.pool).await?;
         Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 
-    /// See [`super::SnapshotStore::remove`].
-    pub(super) async fn remove(&self, id: &str) -> Result<(), StoreError> {
+    async fn change(&self, id: &str, from: SnapshotState, change: &Change) -> Result<bool, StoreError> {
+        let Change { status, image } = change;
+        let query = sqlx::query(self.statements.change).bind(status.state.name().to_owned());
+        let query = query.bind(status.reason.clone()).bind(status.message.clone());
+        let query = query.bind(status.last_transition_at.map(Timestamp::to_label)).bind(Timestamp::now().to_label());
+        let query = query.bind(image.as_deref().map(|image| restore_config(Some(image))));
+        let done = query.bind(id.to_owned()).bind(from.name().to_owned()).execute(&self.pool).await?;
+        Ok((self.statements.changed)(&done) > 0)
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM snapshots WHERE id = $1").bind(id.to_owned()).execute(&self.pool).await?;
         Ok(())
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
     }
 }
 
