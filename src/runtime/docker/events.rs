@@ -120,7 +120,7 @@ async fn count(inner: &Inner) -> Result<usize, Error> {
     let limit = CENSUS_INTERVAL.min(inner.engine.timeout);
     let listed = tokio::time::timeout(limit, inner.engine.sandboxes(None)).await;
     let listed = listed.unwrap_or(Err(Error::RequestTimeoutError));
-    let found = listed.map(|summaries| summaries.iter().filter_map(described).collect());
+    let found = listed.map(|summaries| summaries.iter().filter_map(census_entry).collect());
     match found {
         Ok(found) => Ok(inner.cache.end_census(&census, Some(found))),
         Err(error) => {
@@ -131,7 +131,7 @@ async fn count(inner: &Inner) -> Result<usize, Error> {
 }
 
 /// A container, its sandbox and the engine's name for its state.
-fn described(summary: &ContainerSummary) -> Option<(String, String, String)> {
+fn census_entry(summary: &ContainerSummary) -> Option<(String, String, String)> {
     let id = labels::value(summary.labels.as_ref()?, labels::ID)?;
     Some((summary.id.clone()?, id.to_owned(), view::state_name(summary)))
 }

@@ -185,12 +185,12 @@ mod tests {
             config: Some(config),
             ..Default::default()
         };
-        let described = ContainerView::from_inspected(&container).unwrap();
-        assert!(described.is_named);
-        assert_eq!(described.sandbox.image.unwrap().uri, "alias/busybox:9");
-        assert_eq!(described.sandbox.entrypoint, ["sleep", "9"]);
-        assert_eq!(described.sandbox.created_at.to_string(), "2026-11-23T02:01:21.828350Z");
-        assert_eq!(described.sandbox.expires_at.unwrap().to_string(), "2026-11-23T02:11:21.821916Z");
+        let view = ContainerView::from_inspected(&container).unwrap();
+        assert!(view.is_named);
+        assert_eq!(view.sandbox.image.unwrap().uri, "alias/busybox:9");
+        assert_eq!(view.sandbox.entrypoint, ["sleep", "9"]);
+        assert_eq!(view.sandbox.created_at.to_string(), "2026-11-23T02:01:21.828350Z");
+        assert_eq!(view.sandbox.expires_at.unwrap().to_string(), "2026-11-23T02:11:21.821916Z");
     }
 
     #[test]
@@ -203,9 +203,9 @@ mod tests {
             }),
             ..Default::default()
         };
-        let described = ContainerView::from_inspected(&container).unwrap();
-        assert_eq!(described.sandbox.expires_at, None);
-        assert!(!described.is_named);
+        let view = ContainerView::from_inspected(&container).unwrap();
+        assert_eq!(view.sandbox.expires_at, None);
+        assert!(!view.is_named);
         assert!(ContainerView::from_inspected(&ContainerInspectResponse::default()).is_none());
     }
 
@@ -220,9 +220,9 @@ mod tests {
             image: Some("sha256:0".to_owned()),
             ..Default::default()
         };
-        let described = ContainerView::from_summary(&summary).unwrap();
-        assert!(described.is_named && described.sandbox.image.is_none());
-        assert_eq!(described.sandbox.status.message.as_deref(), Some("Sandbox container exited with code 3."));
+        let view = ContainerView::from_summary(&summary).unwrap();
+        assert!(view.is_named && view.sandbox.image.is_none());
+        assert_eq!(view.sandbox.status.message.as_deref(), Some("Sandbox container exited with code 3."));
     }
 
     #[test]
