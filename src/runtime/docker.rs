@@ -7,8 +7,8 @@
 //! | `startup` | checks of the configuration against the engine when the program starts |
 //! | `events` | a task: follows the engine's events, and keeps the cache and the timers right |
 //! | `endpoints` | where a sandbox's port is, for clients and for the proxy |
-//! | `lifecycle` | changes of sandboxes, their expiry, and what is removed after crashes: two tasks, `expiry` and `creations` |
 //! | `create` | request → `plan` → image, execd, sidecar, container |
+//! | `lifecycle` | changes of sandboxes, their expiry, and what is removed after crashes: two tasks, `expiry` and `creations` |
 //! | `snapshot`, `diagnostics` | sandboxes as images; containers as text |
 //! | `sidecar` | the egress sidecar |
 //! | `volumes` | host paths, named volumes and buckets, pinned so that no sandbox can exchange them |
