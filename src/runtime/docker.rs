@@ -249,6 +249,20 @@ impl Inner {
         Ok(sandbox)
     }
 
+    /// All sandboxes but those whose creation was given up.
+    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
+        let mut sandboxes = self.list_containers().await?;
+        sandboxes.retain(|sandbox| !self.creations.has_given_up(&sandbox.id));
+        let mut overlays = self.overlays().await;
+        for sandbox in &mut sandboxes {
+            if let Some(overlay) = overlays.remove(&sandbox.id) {
+                overlay.apply(sandbox);
+            }
+            self.commits.mask(sandbox);
+        }
+        Ok(sandboxes)
+    }
+
     /// What the files say of one sandbox.
     async fn overlay(&self, id: &str) -> Overlay {
         if self.files.surely_none(id) {

@@ -76,7 +76,7 @@ async fn follow(inner: &Inner) -> Result<(), Error> {
     let mut streams = inner.engine.event_streams();
     inner.cache.set_live(true);
     // Removals while no stream was open went unnoticed.
-    inner.owner.look_for_lost();
+    inner.owner.check_for_lost();
     let mut events = pin!(inner.engine.api.events(Some(options(since))));
     let mut refreshes = FuturesUnordered::new();
     refreshes.push(boxed(warm(inner)));
@@ -151,10 +151,10 @@ fn note(inner: &Inner, event: EventMessage) -> Option<String> {
             let volume = actor.id.unwrap_or_default();
             // Some engines report a prune as one event, others each of its volumes.
             match event.action.as_deref()? {
-                "destroy" if inner.owner.is_own(&volume) => inner.owner.look_for_lost(),
+                "destroy" if inner.owner.is_own(&volume) => inner.owner.check_for_lost(),
                 // Made by another gateway; this one may know a later expiry.
-                "create" if shared_expiry::is_again(&volume) => inner.owner.look_for_lost(),
-                "prune" => inner.owner.look_for_lost(),
+                "create" if shared_expiry::is_again(&volume) => inner.owner.check_for_lost(),
+                "prune" => inner.owner.check_for_lost(),
                 _ => {}
             }
             None

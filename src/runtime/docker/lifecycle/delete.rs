@@ -41,7 +41,7 @@ impl Inner {
         self.remove_sidecar(id).await;
         self.remove_runtime_volume(id).await;
         warn_unless_missing(id, "OEM volume", self.engine.remove_volume(&names::oem_volume(id)).await);
-        self.forget_told(id).await;
+        self.forget_shared(id).await;
         self.unstage(id).await;
         self.remove_files(id).await;
     }
@@ -77,7 +77,7 @@ impl Inner {
         self.cache.forget(container);
         self.expiry.forget(id);
         let belongings = Belongings::of(found);
-        tokio::join!(self.remove_belongings(id, &belongings), self.forget_told(id), self.remove_files(id));
+        tokio::join!(self.remove_belongings(id, &belongings), self.forget_shared(id), self.remove_files(id));
         tracing::info!(sandbox = id, "removed");
         Ok(())
     }

@@ -71,21 +71,21 @@ impl Expiry {
 
     /// The sandbox ends at `time`. This replaces earlier messages.
     pub(in crate::runtime::docker) fn arm(&self, id: &str, time: Timestamp) {
-        self.tell(Command::Arm(id.to_owned(), time));
+        self.send(Command::Arm(id.to_owned(), time));
     }
 
     /// As far as one can see, the sandbox ends at `time`; an earlier time that is known of it counts more. A look at
     /// the wrong time does no harm, since the files are read again then.
     pub(in crate::runtime::docker) fn suggest(&self, id: &str, time: Timestamp) {
-        self.tell(Command::Suggest(id.to_owned(), time));
+        self.send(Command::Suggest(id.to_owned(), time));
     }
 
     /// The sandbox is gone, or ends no more by itself.
     pub(in crate::runtime::docker) fn forget(&self, id: &str) {
-        self.tell(Command::Forget(id.to_owned()));
+        self.send(Command::Forget(id.to_owned()));
     }
 
-    fn tell(&self, command: Command) {
+    fn send(&self, command: Command) {
         // Without the task the runtime is shutting down: the next start restores the timers from the labels.
         let _ = self.tx.send(command);
     }
@@ -224,7 +224,7 @@ async fn stand(inner: &Inner) {
         inner.is_at_home().await;
         is_lost = is_lost
             && inner
-                .tell_again()
+                .share_again()
                 .await
                 .inspect_err(|error| {
                     tracing::warn!(
@@ -303,7 +303,7 @@ impl Inner {
             Verdict::Leave => return Err(Outcome::Left),
             Verdict::NotNow => return Err(Outcome::NotNow),
         }
-        match self.told_expiry(id).await {
+        match self.shared_expiry(id).await {
             Ok(told) => told.map_or(Ok(()), not_yet),
             Err(error) => {
                 query_failed(error);

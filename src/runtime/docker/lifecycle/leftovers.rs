@@ -27,7 +27,7 @@ const MAX_REMOVED: usize = 1000;
 
 /// Removes the orphans. A failure is only logged: they cost disk space and nothing else.
 pub(in crate::runtime::docker) async fn remove(inner: &Inner) {
-    remove_told(inner).await;
+    remove_shared_expiries(inner).await;
     match find(inner).await {
         Ok(found) => stream::iter(found).for_each_concurrent(MAX_CONCURRENT, |leftover| leftover.remove(inner)).await,
         Err(error) => tracing::warn!(%error, "leftovers of earlier servers could not be looked for"),
@@ -95,9 +95,9 @@ async fn remove_volume(inner: &Inner, OwnVolume { name, sandbox }: OwnVolume) {
 }
 
 /// Removes the volumes that tell of the expiries of sandboxes that are gone.
-async fn remove_told(inner: &Inner) {
+async fn remove_shared_expiries(inner: &Inner) {
     // The volumes first: a sandbox that is renewed meanwhile is then in the second list.
-    let told = inner.told_volumes(None).await;
+    let told = inner.shared_volumes(None).await;
     let found = async { Ok::<_, Error>((told?, inner.engine.sandboxes(None).await?)) };
     let (told, sandboxes) = match found.await {
         Ok(found) => found,
@@ -107,7 +107,7 @@ async fn remove_told(inner: &Inner) {
     let of = |volume: &Volume| labels::value(&volume.labels, labels::EXPIRY_OF).map(str::to_owned);
     let gone: HashSet<String> = told.iter().filter_map(of).filter(|id| !sandboxes.contains(id.as_str())).collect();
     for id in gone.iter().take(MAX_REMOVED) {
-        inner.forget_told(id).await;
+        inner.forget_shared(id).await;
     }
 }
 

@@ -144,7 +144,7 @@ impl Owner {
     }
 
     /// Such a volume may be gone.
-    pub(in crate::runtime::docker) fn look_for_lost(&self) {
+    pub(in crate::runtime::docker) fn check_for_lost(&self) {
         self.lost.notify_one();
     }
 
@@ -318,7 +318,7 @@ impl Inner {
             is_newest && std::mem::replace(&mut state.standing, standing.clone()) != standing
         };
         if is_news {
-            self.tell(&standing);
+            self.log_standing(&standing);
         }
         standing
     }
@@ -405,7 +405,7 @@ impl Inner {
         Ok(false)
     }
 
-    fn tell(&self, standing: &Standing) {
+    fn log_standing(&self, standing: &Standing) {
         let mark = &self.owner.mark;
         let is_explicit = self.owner.scope.is_some();
         if let Some(note) = copy_note(self.owner.scope, &self.owner.state()) {

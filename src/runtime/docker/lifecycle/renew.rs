@@ -68,7 +68,7 @@ impl Inner {
 
     async fn move_expiry(&self, id: &str, view: &ContainerView, time: Timestamp) -> Result<Timestamp, RuntimeError> {
         // First: should the file not be written, others only let the sandbox live longer.
-        self.tell_expiry(id, view.created_by.as_deref(), time).await?;
+        self.share_expiry(id, view.created_by.as_deref(), time).await?;
         let owner = id.to_owned();
         self.store(id, move |files| files.store_expiry(&owner, time)).await?;
         self.expiry.arm(id, time);

@@ -5,7 +5,7 @@
 //! stored there too: as an empty volume whose labels hold the sandbox and the time. A gateway that is about to end a
 //! sandbox looks for those, and lets it live to the latest time that it knows of. The Python server does not look.
 //!
-//! These volumes can be pruned. The gateway that made one makes it again, see [`Inner::tell_again`]. Where calls on volumes
+//! These volumes can be pruned. The gateway that made one makes it again, see [`Inner::share_again`]. Where calls on volumes
 //! are refused, expiries are not shared ([`super::owner::permits`]).
 //!
 //! Each renewal makes a volume of its own before it removes those of renewals before, so that there is one at any time.
@@ -31,7 +31,7 @@ use crate::{
     model::timestamp::Timestamp,
 };
 
-/// In the place of the time of what is told again: when that was told first is not known any more.
+/// The time of an expiry that is shared again: when it was shared first is no longer known.
 const AGAIN: i64 = 0;
 
 /// What stands between the sandbox and a random id in the name of such a volume.
@@ -39,14 +39,14 @@ const NAMED_AGAIN: &str = "-again-";
 
 /// What one of the volumes says.
 #[derive(Debug, PartialEq)]
-struct Told {
+struct SharedExpiry {
     volume: String,
-    /// When it was told first, in Unix milliseconds; or [`AGAIN`].
+    /// When it was shared first, in Unix milliseconds; or [`AGAIN`].
     at: i64,
     expires_at: Timestamp,
 }
 
-impl Told {
+impl SharedExpiry {
     fn of(volume: &Volume) -> Option<Self> {
         Some(Self {
             volume: volume.name.clone(),
@@ -55,40 +55,40 @@ impl Told {
         })
     }
 
-    /// Whether this counts, and not `other`. What was told again counts less than any renewal.
+    /// Whether this overrides `other`. An expiry that was shared again is overridden by any renewal.
     fn counts_before(&self, other: &Self) -> bool {
         (self.at, self.expires_at) > (other.at, other.expires_at)
     }
 }
 
-/// Whether a volume of this name is one that tells again.
+/// Whether a volume of this name was made by [`Inner::share_again`].
 pub(in crate::runtime::docker) fn is_again(volume: &str) -> bool {
     volume.starts_with(EXPIRY_PREFIX) && volume.contains(NAMED_AGAIN)
 }
 
 impl Inner {
-    /// The latest time that was told of a sandbox by any gateway.
+    /// The latest expiry of a sandbox that any gateway has shared.
     ///
     /// # Errors
-    /// The engine cannot be asked, or what was told cannot be understood.
-    pub(super) async fn told_expiry(&self, id: &str) -> Result<Option<Timestamp>, Error> {
-        let mut newest: Option<Told> = None;
-        for volume in self.told_volumes(Some(id)).await? {
-            let told = Told::of(&volume).ok_or_else(|| {
+    /// The engine cannot be asked, or a volume's labels cannot be understood.
+    pub(super) async fn shared_expiry(&self, id: &str) -> Result<Option<Timestamp>, Error> {
+        let mut newest: Option<SharedExpiry> = None;
+        for volume in self.shared_volumes(Some(id)).await? {
+            let shared = SharedExpiry::of(&volume).ok_or_else(|| {
                 std::io::Error::other(format!("the labels of the volume '{}' cannot be understood", volume.name))
             })?;
-            if newest.as_ref().is_none_or(|newest| told.counts_before(newest)) {
-                newest = Some(told);
+            if newest.as_ref().is_none_or(|newest| shared.counts_before(newest)) {
+                newest = Some(shared);
             }
         }
-        Ok(newest.map(|told| told.expires_at))
+        Ok(newest.map(|shared| shared.expires_at))
     }
 
-    /// Tells other gateways when a sandbox ends, if one of them might end it before.
+    /// Shares when a sandbox ends, if another gateway might end it before.
     ///
     /// # Errors
-    /// ([`Family::Expiry`], [`Kind::Failed`]): the engine cannot be asked, or cannot make the volume.
-    pub(super) async fn tell_expiry(
+    /// [`Family::Expiry`] and [`Kind::Failed`]: the engine cannot be asked, or cannot make the volume.
+    pub(super) async fn share_expiry(
         &self,
         id: &str,
         created_by: Option<&str>,
@@ -101,16 +101,17 @@ impl Inner {
             );
             RuntimeError::new(Family::Expiry, Kind::Failed, text).caused_by(Cause(error))
         };
-        let (before, is_alone) = tokio::join!(self.told_volumes(Some(id)), self.is_alone_with(id, created_by));
+        let (before, is_alone) = tokio::join!(self.shared_volumes(Some(id)), self.is_alone_with(id, created_by));
         let before = before.map_err(failed)?;
         if is_alone && before.is_empty() {
             return Ok(());
         }
         let at = jiff::Timestamp::now().as_millisecond();
-        // Later than any before, whatever other machines' clocks say.
-        let at = before.iter().filter_map(Told::of).map(|told| told.at.saturating_add(1)).fold(at, i64::max);
-        if self.make_told(id, at, time).await.map_err(failed)? {
-            self.remove_told(id, &before).await;
+        // Later than all before, even if another machine's clock is ahead.
+        let at =
+            before.iter().filter_map(SharedExpiry::of).map(|shared| shared.at.saturating_add(1)).fold(at, i64::max);
+        if self.make_shared(id, at, time).await.map_err(failed)? {
+            self.remove_shared(id, &before).await;
         } else if self.owner.is_foreign() {
             let text = format!(
                 "The expiry of sandbox {id} was not moved: another gateway's home owns the engine, and cannot be told since \
@@ -130,45 +131,46 @@ impl Inner {
         created_by.is_some() && !self.owner.has_created(id, created_by)
     }
 
-    /// Makes the volume that tells of an expiry; `at` is [`AGAIN`] for one that was told before. Answers whether it may.
-    async fn make_told(&self, id: &str, at: i64, time: Timestamp) -> Result<bool, Error> {
+    /// Makes the volume of an expiry; `at` is [`AGAIN`] for one that was shared before. Returns whether calls on volumes are
+    /// permitted.
+    async fn make_shared(&self, id: &str, at: i64, time: Timestamp) -> Result<bool, Error> {
         let name = match at {
             AGAIN => format!("{EXPIRY_PREFIX}{id}{NAMED_AGAIN}{}", Uuid::new_v4()),
             at => format!("{EXPIRY_PREFIX}{id}-{at}"),
         };
-        let told = [
+        let shared = [
             (labels::EXPIRY_OF, id.to_owned()),
             (labels::EXPIRES_AT, time.to_label()),
             (labels::MOVED_AT, at.to_string()),
         ];
         let request = VolumeCreateRequest {
             name: Some(name),
-            labels: Some(told.map(|(key, value)| (key.to_owned(), value)).into()),
+            labels: Some(shared.map(|(key, value)| (key.to_owned(), value)).into()),
             ..Default::default()
         };
         let made = self.engine.within(self.engine.api.create_volume(request)).await;
         Ok(self.owner.permits.judge(Call::Create, made)?.is_some())
     }
 
-    /// Tells again what this home has moved and nothing on the engine tells any more. Of several homes that moved the expiry of
-    /// one sandbox, the latest time then counts.
+    /// Shares again the expiries of this home whose volumes are gone from the engine. Of several homes that moved the expiry
+    /// of one sandbox, the latest time then counts.
     ///
     /// # Errors
-    /// The engine cannot be asked, or a sandbox could not be told of.
-    pub(super) async fn tell_again(&self) -> Result<(), RuntimeError> {
+    /// The engine cannot be asked, or a volume could not be made.
+    pub(super) async fn share_again(&self) -> Result<(), RuntimeError> {
         let Some(volumes) = self.listed(None).await.map_err(query_failed)? else { return Ok(()) };
-        let mut told: HashMap<&str, Told> = HashMap::new();
+        let mut shared: HashMap<&str, SharedExpiry> = HashMap::new();
         for volume in &volumes {
-            if let (Some(id), Some(next)) = (labels::value(&volume.labels, labels::EXPIRY_OF), Told::of(volume))
-                && told.get(id).is_none_or(|before| next.counts_before(before))
+            if let (Some(id), Some(next)) = (labels::value(&volume.labels, labels::EXPIRY_OF), SharedExpiry::of(volume))
+                && shared.get(id).is_none_or(|before| next.counts_before(before))
             {
-                told.insert(id, next);
+                shared.insert(id, next);
             }
         }
         let ends_all = self.stand().await.ends_all();
         for (id, overlay) in self.overlays().await {
-            let told = told.get(id.as_str());
-            let is_due = |time: Timestamp| told.is_none_or(|told| told.at == AGAIN && told.expires_at < time);
+            let shared = shared.get(id.as_str());
+            let is_due = |time: Timestamp| shared.is_none_or(|shared| shared.at == AGAIN && shared.expires_at < time);
             let is_moved = overlay.expires_at.is_some_and(|time| time > Timestamp::now() && is_due(time));
             if !is_moved || self.cache.lacks(&id) {
                 continue;
@@ -178,14 +180,14 @@ impl Inner {
                 Err(error) if error.key() == (Family::Sandbox, Kind::NotFound) => continue,
                 Err(error) => return Err(error),
             };
-            if told.is_none() && ends_all && !self.is_another_s(&id, created_by.as_deref()) {
+            if shared.is_none() && ends_all && !self.is_another_s(&id, created_by.as_deref()) {
                 continue;
             }
             let _lock = self.change_locks.lock(&id).await;
             // Gone with the sandbox, if that was removed meanwhile.
             if let Ok(Some(time)) = self.moved_expiry(&id).await
                 && self.has_moved(&id).await
-                && self.make_told(&id, AGAIN, time).await.map_err(query_failed)?
+                && self.make_shared(&id, AGAIN, time).await.map_err(query_failed)?
             {
                 tracing::info!(sandbox = id, "told the sandbox's moved expiry again, which was gone from the engine");
             }
@@ -193,17 +195,17 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes what was told of a sandbox that is gone. Trouble is only logged.
-    pub(super) async fn forget_told(&self, id: &str) {
-        match self.told_volumes(Some(id)).await {
-            Ok(volumes) => self.remove_told(id, &volumes).await,
+    /// Removes the volumes of a sandbox that is gone. A failure is only logged.
+    pub(super) async fn forget_shared(&self, id: &str) {
+        match self.shared_volumes(Some(id)).await {
+            Ok(volumes) => self.remove_shared(id, &volumes).await,
             Err(error) => {
                 tracing::warn!(sandbox = id, %error, "volumes that tell of a removed sandbox's expiry may stay")
             }
         }
     }
 
-    async fn remove_told(&self, id: &str, volumes: &[Volume]) {
+    async fn remove_shared(&self, id: &str, volumes: &[Volume]) {
         let removals = volumes.iter().map(|volume| async {
             match self.engine.remove_volume(&volume.name).await {
                 Err(error) if !is_missing(&error) => {
@@ -215,12 +217,12 @@ impl Inner {
         join_all(removals).await;
     }
 
-    /// The volumes that tell of one sandbox, or of all; none where they are not to be had.
-    pub(super) async fn told_volumes(&self, id: Option<&str>) -> Result<Vec<Volume>, Error> {
+    /// The volumes of one sandbox, or of all; none where calls on volumes are refused.
+    pub(super) async fn shared_volumes(&self, id: Option<&str>) -> Result<Vec<Volume>, Error> {
         Ok(self.listed(id).await?.unwrap_or_default())
     }
 
-    /// The same; nothing where they are not to be had.
+    /// The same; `None` where calls on volumes are refused.
     async fn listed(&self, id: Option<&str>) -> Result<Option<Vec<Volume>>, Error> {
         let key = labels::EXPIRY_OF;
         let filter = id.map_or_else(|| key.to_owned(), |id| format!("{key}={id}"));

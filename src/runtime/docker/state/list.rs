@@ -25,22 +25,13 @@ pub(in crate::runtime::docker) const MAX_INSPECTIONS: usize = 16;
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Inner {
-    /// All sandboxes of the engine, this server's own or not.
-    pub(in crate::runtime::docker) async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
+    /// All sandboxes that the engine has containers of, this server's own or not, as those show them.
+    pub(in crate::runtime::docker) async fn list_containers(&self) -> Result<Vec<Sandbox>, RuntimeError> {
         let summaries = self.engine.sandboxes(None).await.map_err(query_failed)?;
         // One deadline for all of them: an engine that hangs at each would delay a long list for minutes.
         let deadline = Instant::now() + INSPECT_TIMEOUT;
         let views = stream::iter(summaries).map(|summary| self.view(summary, deadline)).buffered(MAX_INSPECTIONS);
-        let mut sandboxes = unique(views.filter_map(std::future::ready).collect().await);
-        sandboxes.retain(|sandbox| !self.creations.has_given_up(&sandbox.id));
-        let mut overlays = self.overlays().await;
-        for sandbox in &mut sandboxes {
-            if let Some(overlay) = overlays.remove(&sandbox.id) {
-                overlay.apply(sandbox);
-            }
-            self.commits.mask(sandbox);
-        }
-        Ok(sandboxes)
+        Ok(unique(views.filter_map(std::future::ready).collect().await))
     }
 
     /// The view of a listed container; `None` if it has gone meanwhile. A failure is only logged, and rate-limited: a scrape of
