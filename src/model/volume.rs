@@ -3,7 +3,10 @@
 pub mod check;
 pub mod mount_path;
 
-use crate::secret::Secret;
+use crate::{
+    error::{Family, Kind, RuntimeError, VolumePart},
+    secret::Secret,
+};
 
 /// A volume in the right form. Whether it may be mounted is [`check::check`]'s and the runtime's to say.
 #[derive(Debug, Clone)]
@@ -66,4 +69,9 @@ pub enum OssfsVersion {
     V1,
     /// The program `ossfs2`.
     V2,
+}
+
+/// An error about a volume.
+pub fn fault(part: VolumePart, kind: Kind, text: impl Into<String>) -> RuntimeError {
+    RuntimeError::new(Family::Volume(part), kind, text)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Ossfs, Source, Volume, mount_path};
+use super::{Ossfs, Source, Volume, fault, mount_path};
 use crate::{
     error::{Family, Kind, RuntimeError, VolumePart},
     model::env::shown,
@@ -62,11 +62,6 @@ pub fn check<'a>(
         places.insert(place);
         check_one(volume, allowed)
     })
-}
-
-/// An error about a volume.
-pub fn fault(part: VolumePart, kind: Kind, text: impl Into<String>) -> RuntimeError {
-    RuntimeError::new(Family::Volume(part), kind, text)
 }
 
 /// The error for a path of the host that the operator does not allow.

@@ -1,6 +1,6 @@
 //! Where in a sandbox a volume may be: not where the server itself writes or the kernel tells of itself.
 
-use super::check::fault;
+use super::fault;
 use crate::error::{Kind, RuntimeError, VolumePart};
 
 /// Where the engine and the kernel put what is not a sandbox's to replace: at and below these nothing is mounted.

@@ -24,7 +24,8 @@ use crate::{
     keyed_lock::{KeyedGuard, KeyedLock},
     model::volume::{
         Source, Volume,
-        check::{fault, joined, not_allowed},
+        check::{joined, not_allowed},
+        fault,
     },
 };
 

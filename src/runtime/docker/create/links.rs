@@ -14,7 +14,7 @@ use bollard::{
 
 use crate::{
     error::{Family, Kind, RuntimeError, VolumePart},
-    model::volume::{check::fault, mount_path},
+    model::volume::{fault, mount_path},
 };
 
 use super::{execd, plan::Plan};

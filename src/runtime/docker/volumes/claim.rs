@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::{
     error::{Kind, RuntimeError, VolumePart},
-    model::volume::{Claim, Source, Volume, check::fault},
+    model::volume::{Claim, Source, Volume, fault},
 };
 
 use super::{

@@ -21,7 +21,7 @@ use tokio::{sync::Mutex as AsyncMutex, task::spawn_blocking};
 
 use crate::{
     error::{Kind, RuntimeError, VolumePart},
-    model::volume::{Ossfs, Volume, check::fault},
+    model::volume::{Ossfs, Volume, fault},
 };
 
 use self::{

@@ -15,7 +15,7 @@ use bollard::{
 
 use crate::{
     error::{Family, Kind, RuntimeError, VolumePart},
-    model::volume::{Volume, check::fault, mount_path},
+    model::volume::{Volume, fault, mount_path},
 };
 
 use super::{

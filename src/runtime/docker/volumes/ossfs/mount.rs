@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     error::{Kind, RuntimeError, VolumePart},
-    model::volume::{Ossfs, Volume, check::fault},
+    model::volume::{Ossfs, Volume, fault},
 };
 
 use super::{
