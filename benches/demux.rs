@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use opensandbox_gateway::framing::Body;
+use opensandbox_gateway::http1::framing::Body;
 use opensandbox_gateway::logs::{
     demux::{Demux, Mode},
     skip::Skip,

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use jiff::Timestamp;
 use opensandbox_gateway::{
     api::log_query,
-    framing::Body,
+    http1::framing::Body,
     logs::{
         LogError, LogQuery,
         demux::{Demux, Mode},

@@ -45,9 +45,9 @@
 //! | [`error`] | | what can go wrong: a family, a kind, a text and what lies beneath |
 //! | [`error_chain`] | | an error's text with those of its causes |
 //! | [`execd`] | | commands and files in sandboxes that are local processes; its HTTP is [`api::execd`] |
-//! | [`framing`] | | where a message's body is in what was read: chunks, a length, or up to the end |
 //! | [`guard`] | | the start-up guard for a missing API key |
 //! | [`host`] | | hosts in settings, URLs and `Host`: brackets, loopback |
+//! | [`http1`] | | HTTP/1.1 as a client reads it, for the log exchange and for the proxy: heads, lengths, chunks |
 //! | [`init_config`] | | the configuration files that the program can write to start from |
 //! | [`keyed_lock`] | | a lock for each key, for keys that come and go |
 //! | [`keys`] | | the API keys, which can be exchanged while requests are served |
@@ -85,7 +85,7 @@
 //! - [`logs`] names no runtime: a runtime hands it a transport or is a [`logs::LogSource`] itself.
 //! - [`execd`] and [`children`] know no HTTP either.
 //! - [`store`] knows neither HTTP nor a runtime; sqlx's types stop in its folder.
-//! - [`router`], [`model`] and the decoders ([`framing`], [`logs::frames`], [`logs::whole`], [`logs::tty`],
+//! - [`router`], [`model`] and the decoders ([`http1`], [`logs::frames`], [`logs::whole`], [`logs::tty`],
 //!   [`logs::prefix`], [`logs::skip`], [`logs::count`], [`logs::demux`], [`proxy::input`],
 //!   [`proxy::answer`], [`proxy::target`]) do no IO.
 //! - [`problem`] alone chooses the status of an error. Answers that are no errors of ours have fixed ones where they are
@@ -117,9 +117,9 @@ pub mod end_reason;
 pub mod error;
 pub mod error_chain;
 pub mod execd;
-pub mod framing;
 pub mod guard;
 pub mod host;
+pub mod http1;
 pub mod init_config;
 pub mod keyed_lock;
 pub mod keys;

@@ -47,7 +47,7 @@ const ORDER: &[&str] = &[
     "peer",
     "model",
     "error",
-    "framing",
+    "http1",
     "router",
     "host",
     "deadline",

@@ -13,7 +13,7 @@ use super::{
     tty::Tty,
     window::{HEADROOM, Window},
 };
-use crate::framing::Body;
+use crate::http1::framing::Body;
 
 /// How the sandbox's bytes are laid out in the answer, and what to do with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use super::{
     spare,
     window::HEADROOM,
 };
-use crate::framing::Body;
+use crate::http1::framing::Body;
 
 /// What a read asks for at first and at least, in bytes. Doubles, up to the limit, as long as reads fill it, and is halved
 /// when two in a row do not fill a quarter.

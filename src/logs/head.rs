@@ -3,7 +3,7 @@
 use bytes::{Buf, BytesMut};
 
 use super::engine::OpenError;
-use crate::framing::Body;
+use crate::http1::framing::Body;
 
 /// Longest head that is accepted, in bytes.
 const MAX_HEAD: usize = 16 * 1024;

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::framing;
+use crate::http1::framing;
 
 /// A stream of a sandbox's bytes, ready to be sent: frame headers removed, timestamps where they were asked for.
 ///

@@ -11,7 +11,7 @@ use hyper::ext::ReasonPhrase;
 use memchr::memchr_iter;
 
 use super::{error::Failure, head::has_token};
-use crate::framing::Body;
+use crate::http1::framing::Body;
 
 /// Longest head, in bytes, as it is read and as it is sent on.
 const MAX_HEAD: usize = 128 * 1024;

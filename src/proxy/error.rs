@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, io, time::Duration};
 
 use super::limits::LimitReached;
-use crate::{error_chain, framing};
+use crate::{error_chain, http1::framing};
 
 /// Why there is no answer of the backend.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use super::{
     answer::{self, Answer, MAX_FIELDS, fields::may_trail},
     error::Failure,
 };
-use crate::framing::Body;
+use crate::http1::framing::Body;
 
 /// Longest trailers, in bytes.
 const MAX_TRAILERS: usize = 16 * 1024;
