@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use opensandbox_gateway::http1::framing::Body;
+use opensandbox_gateway::http1::framing::BodyDecoder;
 use opensandbox_gateway::logs::{
     demux::{Demux, Mode},
     skip::Skip,
@@ -38,7 +38,7 @@ fn squeeze(c: &mut Criterion) {
                 || reads.clone(),
                 |reads| {
                     let mode = Mode { tty: false, timestamps, record_limit: 16 * 1024 };
-                    let mut demux = Demux::new(Body::chunked(), mode, Skip::default());
+                    let mut demux = Demux::new(BodyDecoder::chunked(), mode, Skip::default());
                     for read in reads {
                         black_box(demux.squeeze(read).expect("an engine's bytes"));
                     }

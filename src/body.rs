@@ -64,7 +64,7 @@ impl Drop for Body {
     fn drop(&mut self) {
         self.end_report();
         if self.rest.is_none() {
-            self.let_go();
+            self.release_connection();
         }
     }
 }
@@ -141,10 +141,10 @@ impl Body {
         self
     }
 
-    /// Lets a backend's connection go whose answer has been handed over.
-    fn let_go(&mut self) {
+    /// Gives a backend's connection to the pool whose response was sent.
+    fn release_connection(&mut self) {
         if let Kind::Proxy(proxy) = &mut self.kind {
-            proxy.let_go();
+            proxy.release_connection();
         }
     }
 
@@ -251,7 +251,7 @@ impl http_body::Body for Body {
         if stream.is_some() && this.is_end_stream() {
             // hyper's task, and the body with it, may go on for longer than the answer.
             this.end_report();
-            this.let_go();
+            this.release_connection();
         }
         let piece = |bytes| match &stream {
             Some(stream) => Piece::of_http2(bytes, stream),
@@ -292,7 +292,7 @@ impl Kind {
             Self::Full(None) => EndReason::Complete,
             Self::Full(Some(_)) => EndReason::ClientGone,
             Self::Log(log) => log.finish(),
-            Self::Proxy(proxy) => proxy.finish(),
+            Self::Proxy(proxy) => proxy.end_reason(),
             Self::Pieces(pieces) => pieces.finish(),
             Self::Tunnel(_) => EndReason::Complete,
         }

@@ -60,7 +60,7 @@
 //! | [`open`] | | the open connections: how many, whose, and which give way to new ones |
 //! | [`peer`] | | a client's address, which trusted proxies may tell |
 //! | [`problem`] | | the one table from what went wrong to status, code and message |
-//! | [`proxy`] | 6 | the proxy path: rules for heads, connections to backends, the answer's body, tunnels |
+//! | [`proxy`] | 6 | the proxy path: rules for headers, connections to backends, the response's body, tunnels |
 //! | [`regular_file`] | | opening files whose names come from elsewhere, so that nothing in their place hangs |
 //! | [`reload`] | | SIGHUP: log files and keys |
 //! | [`renew`] | | sandboxes that live longer while they are used |
@@ -80,14 +80,14 @@
 //! # Invariants
 //!
 //! - [`runtime`] knows no HTTP: it imports nothing of steps 1 to 4, and an error leaves it as a family, a kind and a text. The
-//!   crates `http` and `hyper` occur below it in one file, `runtime/docker/engine/transport.rs`, as a *client* under bollard.
+//!   crates `http` and `hyper` occur below it as a *client* only: in `runtime/docker/engine/transport.rs` under bollard,
+//!   and in [`http1`], which reads an engine's responses.
 //! - bollard's types stop inside `runtime/docker`.
 //! - [`logs`] names no runtime: a runtime hands it a transport or is a [`logs::LogSource`] itself.
 //! - [`execd`] and [`children`] know no HTTP either.
 //! - [`store`] knows neither HTTP nor a runtime; sqlx's types stop in its folder.
 //! - [`router`], [`model`] and the decoders ([`http1`], [`logs::frames`], [`logs::whole`], [`logs::tty`],
-//!   [`logs::prefix`], [`logs::skip`], [`logs::count`], [`logs::demux`], [`proxy::input`],
-//!   [`proxy::answer`], [`proxy::target`]) do no IO.
+//!   [`logs::prefix`], [`logs::skip`], [`logs::count`], [`logs::demux`], [`proxy::target`]) do no IO.
 //! - [`problem`] alone chooses the status of an error. Answers that are no errors of ours have fixed ones where they are
 //!   made: the redirect and the overload of [`response`], the preflight of [`service::cors`], the unchanged file
 //!   of [`api::docs`].

@@ -12,7 +12,7 @@ use crate::{
         violation::{Invalid, Report},
     },
     problem::ApiError,
-    proxy::{Forward, forwarded::Forwarded, head::EGRESS_AUTH, upload::Upload},
+    proxy::{Forward, forwarded::Forwarded, request_headers::EGRESS_AUTH, upload::Upload},
 };
 
 /// Where the sidecar listens.

@@ -11,6 +11,7 @@ use crate::{
     client::ClientWatch,
     error::{Family, Kind, RuntimeError},
     execd::Execd,
+    http1::head::has_token,
     model::{
         endpoint::{Backend, check_port, read_port},
         violation::Report,
@@ -18,9 +19,9 @@ use crate::{
     problem::ApiError,
     proxy::{
         Forward,
-        answer::fields::Public,
         forwarded::Forwarded,
-        head::{self, RENEW, SECURE_ACCESS},
+        request_headers::{RENEW, SECURE_ACCESS},
+        response_headers::Public,
         upload::Upload,
     },
     router::{PortOf, ProxyPath},
@@ -46,7 +47,7 @@ pub async fn forward(
     let prefix = public_prefix(api.public.as_ref(), mount, &path, req.uri().path());
     let public = Some(Public { prefix, is_root: path.is_empty() });
     let (head, body) = req.into_parts();
-    let upload = Upload::of_client(body, &head, api.proxy.times());
+    let upload = Upload::of_client(body, &head, api.proxy.timeouts());
     let forwarded = Forwarded::of(&peer, &head.uri, &head.headers);
     let forward = Box::new(Forward { id, backend, path, head, forwarded, public });
     Ok(api.proxy.forward(forward, upload, upgrade, client).await?.map(Body::from))
@@ -100,12 +101,12 @@ fn touch(api: &Api, id: &str, headers: &HeaderMap) {
 
 /// The client's end of a WebSocket's handshake, if the request is one.
 fn handshake(req: &mut Request<Incoming>) -> Result<Option<OnUpgrade>, ApiError> {
-    if !head::has_token(req.headers(), &header::UPGRADE, "websocket") {
+    if !has_token(req.headers(), &header::UPGRADE, "websocket") {
         return Ok(None);
     }
     let is_handshake = req.method() == Method::GET
         && req.version() == Version::HTTP_11
-        && head::has_token(req.headers(), &header::CONNECTION, "upgrade");
+        && has_token(req.headers(), &header::CONNECTION, "upgrade");
     if is_handshake { Ok(Some(hyper::upgrade::on(req))) } else { Err(ApiError::no_handshake()) }
 }
 

@@ -1,17 +1,14 @@
-//! Where a message's body is in what was read: in chunks (RFC 9112 §7.1), of a length, or up to the connection's end. Told
-//! apart in place, for engines' answers and for those of sandboxes' servers.
+//! Where a message's body is in what was read: in chunks (RFC 9112 §7.1), of a length, or up to the connection's end. Found
+//! in place: nothing is copied.
 
-/// Longest chunk-size line or trailer section, in bytes, that is accepted before the backend counts as broken.
+use super::error::Error;
+
+/// Longest chunk-size line or trailer section, in bytes, that is accepted before the server counts as broken.
 const MAX_FRAMING: u16 = 4 * 1024;
-
-/// How a body breaks its framing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Error(pub &'static str);
 
 /// Where the body's bytes are inside what was read; survives any split of the input.
 #[derive(Debug)]
-pub struct Body {
+pub struct BodyDecoder {
     state: State,
     /// Bytes of framing since the last data byte; bounds extensions and trailers.
     framing: u16,
@@ -55,8 +52,8 @@ pub struct Run {
     pub len: usize,
 }
 
-impl Body {
-    /// A body in chunks, as the engine sends a log.
+impl BodyDecoder {
+    /// A body in chunks.
     pub fn chunked() -> Self {
         Self { state: State::Size { value: 0, digits: 0 }, framing: 0 }
     }
@@ -102,6 +99,10 @@ impl Body {
 
     /// Finds the next run of body bytes in `input`, which starts where the last run ended. Never goes past the beginning
     /// of a chunk or of a line of trailers, so that a caller can look at that itself.
+    ///
+    /// # Errors
+    ///
+    /// The chunks are not valid.
     pub fn next_run(&mut self, input: &[u8]) -> Result<Run, Error> {
         let mut at = 0;
         while at < input.len() {
@@ -136,7 +137,7 @@ impl Body {
     fn framing_byte(&mut self, byte: u8) -> Result<State, Error> {
         self.framing += 1;
         if self.framing > MAX_FRAMING {
-            return Err(Error("a chunk header or trailer is too long"));
+            return Err(Error::InvalidChunk("a chunk header or trailer is too long"));
         }
         match self.state {
             State::Size { value, digits } => size_byte(value, digits, byte),
@@ -151,7 +152,7 @@ impl Body {
             State::Trailer if byte == b'\n' => Ok(State::TrailerStart),
             State::Trailer => Ok(State::Trailer),
             State::LastLf if byte == b'\n' => Ok(State::Ended),
-            _ => Err(Error("a chunk is not followed by CRLF")),
+            _ => Err(Error::InvalidChunk("a chunk is not followed by CRLF")),
         }
     }
 }
@@ -164,10 +165,10 @@ fn size_byte(value: u64, digits: u8, byte: u8) -> Result<State, Error> {
         b'A'..=b'F' => byte - b'A' + 10,
         b'\r' if digits > 0 => return Ok(State::SizeLf { value }),
         b';' | b' ' | b'\t' if digits > 0 => return Ok(State::Extension { value }),
-        _ => return Err(Error("a chunk size is not hexadecimal")),
+        _ => return Err(Error::InvalidChunk("a chunk size is not hexadecimal")),
     };
     if digits == 16 {
-        return Err(Error("a chunk size is too large"));
+        return Err(Error::InvalidChunk("a chunk size is too large"));
     }
     Ok(State::Size { value: value << 4 | u64::from(digit), digits: digits + 1 })
 }
@@ -181,7 +182,7 @@ mod tests {
     use super::*;
 
     fn decode(input: &[u8], step: usize) -> Result<(Vec<u8>, bool), Error> {
-        let (mut body, mut out) = (Body::chunked(), Vec::new());
+        let (mut body, mut out) = (BodyDecoder::chunked(), Vec::new());
         for mut piece in input.chunks(step) {
             while !piece.is_empty() {
                 let run = body.next_run(piece)?;
@@ -210,7 +211,7 @@ mod tests {
     #[test]
     fn broken_framing_is_refused() {
         for input in [&b"xyz\r\n"[..], b"\r\n", b"3\r\nabcd\r\n", b"11111111111111111\r\n", b"3\r\nabc\rX", b"3\rX"] {
-            assert!(matches!(decode(input, 1), Err(Error(_))), "{input:?}");
+            assert!(matches!(decode(input, 1), Err(Error::InvalidChunk(_))), "{input:?}");
         }
         let endless = [b"1;".to_vec(), vec![b'x'; 5000]].concat();
         assert!(decode(&endless, 512).is_err());
@@ -218,10 +219,10 @@ mod tests {
 
     #[test]
     fn a_length_ends_by_itself_and_a_close_delimited_body_never() {
-        let mut body = Body::with_length(3);
+        let mut body = BodyDecoder::with_length(3);
         assert_eq!(body.next_run(b"abcd").expect("valid"), Run { skip: 0, len: 3 });
         assert!(body.is_ended());
-        let mut body = Body::until_close();
+        let mut body = BodyDecoder::until_close();
         assert_eq!(body.next_run(b"abcd").expect("valid"), Run { skip: 0, len: 4 });
         assert!(!body.is_ended() && body.may_close());
     }

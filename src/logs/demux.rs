@@ -13,7 +13,7 @@ use super::{
     tty::Tty,
     window::{HEADROOM, Window},
 };
-use crate::http1::framing::Body;
+use crate::http1::framing::BodyDecoder;
 
 /// How the sandbox's bytes are laid out in the answer, and what to do with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Mode {
 /// The whole decoder of one log answer. Keeps at most a header and a timestamp between two reads.
 #[derive(Debug)]
 pub struct Demux {
-    body: Body,
+    body: BodyDecoder,
     layout: Layout,
 }
 
@@ -41,7 +41,7 @@ enum Layout {
 
 impl Demux {
     /// A decoder for an answer with this `body` and `mode`, leaving out what `skip` says.
-    pub fn new(body: Body, mode: Mode, skip: Skip) -> Self {
+    pub fn new(body: BodyDecoder, mode: Mode, skip: Skip) -> Self {
         let layout = if mode.tty {
             Layout::Tty(Tty::new(mode.timestamps, mode.record_limit, skip))
         } else {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn run(mode: Mode, skip: Skip, input: &[u8], cuts: impl Fn(usize) -> usize) -> Result<Vec<u8>, LogError> {
-        let (mut demux, mut out, mut at, mut turn) = (Demux::new(Body::chunked(), mode, skip), Vec::new(), 0, 0);
+        let (mut demux, mut out, mut at, mut turn) = (Demux::new(BodyDecoder::chunked(), mode, skip), Vec::new(), 0, 0);
         while at < input.len() {
             let len = cuts(turn).clamp(1, input.len() - at);
             let mut buf = [vec![0xAA; HEADROOM], input[at..at + len].to_vec()].concat();
@@ -247,7 +247,7 @@ mod tests {
             step in 1usize..50, tty: bool, timestamps: bool, limit in 1usize..64,
         ) {
             let mode = Mode { tty, timestamps, record_limit: limit };
-            for body in [Body::chunked(), Body::until_close(), Body::with_length(77)] {
+            for body in [BodyDecoder::chunked(), BodyDecoder::until_close(), BodyDecoder::with_length(77)] {
                 let mut demux = Demux::new(body, mode, Skip { fragment: tty, lines: 1 });
                 for piece in input.chunks(step) {
                     let mut buf = [vec![0; HEADROOM], piece.to_vec()].concat();

@@ -1,32 +1,17 @@
-//! One log exchange with an engine: a request, its head, and the answer as a [`LogSource`], on a socket of its own.
+//! Opening a log with an engine: a request on a connection of its own, and the head of its answer.
 //!
-//! HTTP/1.1 by hand because every line is a chunk of its own: a client that hands out a frame a chunk costs a hundred
-//! times more a line (log-performance.md §1). Dropping the exchange closes the socket.
+//! The log's bytes are then read by [`super::exchange::Exchange`].
 
 use std::{
     future::poll_fn,
     io,
-    pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_util::io::poll_read_buf;
 
-use super::{
-    LogError, LogSource,
-    demux::{Demux, Mode},
-    head::{self, Head},
-    skip::Skip,
-    spare,
-    window::HEADROOM,
-};
-use crate::http1::framing::Body;
-
-/// What a read asks for at first and at least, in bytes. Doubles, up to the limit, as long as reads fill it, and is halved
-/// when two in a row do not fill a quarter.
-const FIRST_READ: usize = 4 * 1024;
+use crate::http1::{self, framing::BodyDecoder, head, response_reader::ResponseReader};
 
 /// Room for an answer's head, in bytes: an engine's are shorter.
 const FIRST_HEAD: usize = 256;
@@ -63,15 +48,9 @@ pub enum OpenError {
     Refused {
         /// The status code.
         status: u16,
-        /// The engine's own words, as far as it sent some.
+        /// The engine's own message, as far as it sent one.
         message: String,
     },
-}
-
-impl From<io::Error> for OpenError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
 }
 
 /// An answer whose head was read, with status 200.
@@ -80,7 +59,7 @@ pub struct Answer<T> {
     /// The connection.
     pub io: T,
     /// Finds the body in what the connection gives.
-    pub body: Body,
+    pub body: BodyDecoder,
     /// Bytes of the body that came with the head.
     pub early: Bytes,
 }
@@ -93,174 +72,85 @@ pub struct Answer<T> {
 /// # Errors
 ///
 /// The engine cannot be talked to, or refuses.
-pub async fn ask<T: Transport>(mut io: T, target: String) -> Result<Answer<T>, OpenError> {
-    // The engine looks at no host; a name is needed because HTTP/1.1 demands one (RFC 9112 §3.2).
+pub async fn send_request<T: Transport>(mut io: T, target: String) -> Result<Answer<T>, OpenError> {
+    // The engine ignores the host; HTTP/1.1 demands one (RFC 9112 §3.2).
     let request = format!("GET {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n");
     io.write_all(request.as_bytes()).await?;
     io.flush().await?;
-    // Nothing of the question is kept in the wait for the answer.
+    // Nothing of the request is kept in the wait for the answer.
     drop((request, target));
-    // An engine that has nothing to say yet may be waited for for hours: without a buffer.
+    // The wait may last for hours: it holds no buffer, and the future has no room for what comes after it.
     poll_fn(|cx| io.poll_readable(cx)).await?;
-    let mut buf = BytesMut::with_capacity(FIRST_HEAD);
-    let head = loop {
-        if io.read_buf(&mut buf).await? == 0 {
+    Box::pin(answer(io)).await
+}
+
+/// Reads the head of an answer, and all of it if it is a refusal.
+async fn answer<T: Transport>(mut io: T) -> Result<Answer<T>, OpenError> {
+    let mut reader = ResponseReader::default();
+    reader.bytes.reserve(FIRST_HEAD);
+    let status = loop {
+        if io.read_buf(&mut reader.bytes).await? == 0 {
             return Err(OpenError::Io(io::ErrorKind::UnexpectedEof.into()));
         }
-        if let Some(head) = head::parse(&mut buf)? {
-            break head;
+        if let Some(status) = final_status(&mut reader)? {
+            break status;
         }
     };
-    match head.status {
-        200 => Ok(Answer { io, body: head.body(), early: buf.freeze() }),
-        status => Err(OpenError::Refused { status, message: Box::pin(refusal(io, buf, &head)).await }),
+    if status != 200 {
+        return Err(OpenError::Refused { status, message: Box::pin(refusal(io, reader)).await });
     }
+    let (body, early) = reader.into_body();
+    Ok(Answer { io, body, early: early.freeze() })
 }
 
-/// An answer that is being decoded.
-#[derive(Debug)]
-pub struct Exchange<T> {
-    io: T,
-    demux: Demux,
-    early: Bytes,
-    buf: BytesMut,
-    /// What `buf` was taken for, in bytes; 0 while there is none.
-    buf_len: usize,
-    /// What the next read asks for.
-    next_read: usize,
-    /// The last read was a short one.
-    was_short: bool,
-    max_read: usize,
-    /// Bytes of this answer, and of those that were read to ask for it.
-    read: u64,
-}
-
-impl<T: Transport> Exchange<T> {
-    /// Decodes `answer`, without what `skip` leaves out, in reads of at most `max_read` bytes. `before` bytes were read to ask
-    /// for it.
-    pub fn new(answer: Answer<T>, mode: Mode, skip: Skip, max_read: usize, before: u64) -> Self {
-        let Answer { io, body, early } = answer;
-        let demux = Demux::new(body, mode, skip);
-        let next_read = FIRST_READ.min(max_read);
-        Self { io, demux, early, buf: BytesMut::new(), buf_len: 0, next_read, was_short: false, max_read, read: before }
-    }
-
-    /// Reads once, into a buffer that is there only while there is something to read.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if !self.early.is_empty() {
-            let early = std::mem::take(&mut self.early);
-            self.headroom(early.len());
-            self.buf.put_slice(&early);
-            self.read += early.len() as u64;
-            return Poll::Ready(Ok(early.len()));
-        }
-        let read = self.poll_read(cx);
-        match read {
-            Poll::Ready(Ok(read)) => {
-                self.read += read as u64;
-                self.adapt(read);
-            }
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.release(),
-        }
-        read
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        ready!(self.io.poll_readable(cx))?;
-        self.headroom(self.next_read);
-        let mut limited = (&mut self.buf).limit(self.next_read);
-        poll_read_buf(Pin::new(&mut self.io), cx, &mut limited)
-    }
-
-    /// Chooses the size of the next read by what this one gave.
-    fn adapt(&mut self, read: usize) {
-        let is_short = read <= self.next_read / 4;
-        if read == self.next_read {
-            self.next_read = (2 * read).min(self.max_read);
-        } else if is_short && self.was_short {
-            self.next_read = (self.next_read / 2).max(FIRST_READ.min(self.max_read));
-        }
-        self.was_short = is_short;
-    }
-
-    /// Makes the buffer hold [`HEADROOM`] bytes and room for `len` more; takes the old memory again if it is free.
-    fn headroom(&mut self, len: usize) {
-        let len = HEADROOM + len;
-        self.buf.clear();
-        if !self.buf.try_reclaim(len) {
-            self.release();
-            self.buf = spare::take(len);
-            self.buf_len = len;
-        }
-        self.buf.put_bytes(0, HEADROOM);
-    }
-
-    fn release(&mut self) {
-        spare::give(std::mem::take(&mut self.buf), std::mem::take(&mut self.buf_len));
-    }
-
-    /// Decodes what was read and cuts it out of the buffer.
-    fn decode(&mut self) -> Result<Bytes, LogError> {
-        let payload = self.demux.squeeze(&mut self.buf)?;
-        self.buf.truncate(payload.end);
-        self.buf.advance(payload.start);
-        Ok(self.buf.split().freeze())
-    }
-}
-
-impl<T: Transport> LogSource for Exchange<T> {
-    fn poll_chunk(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, LogError>>> {
-        let this = self.get_mut();
-        loop {
-            if this.demux.is_ended() {
-                return Poll::Ready(this.demux.finish().err().map(Err));
-            }
-            match ready!(this.poll_fill(cx)) {
-                Err(error) => return Poll::Ready(Some(Err(LogError::Disconnected(error)))),
-                Ok(0) => return Poll::Ready(this.demux.finish().err().map(Err)),
-                Ok(_) => match this.decode() {
-                    Ok(payload) if payload.is_empty() => {}
-                    decoded => return Poll::Ready(Some(decoded)),
-                },
-            }
+/// The status of the final response, once its head is whole. Informational ones (1xx) are stepped over.
+fn final_status(reader: &mut ResponseReader) -> Result<Option<u16>, http1::error::Error> {
+    while let Some(response) = reader.head()? {
+        if head::is_final(&response) {
+            return Ok(Some(response.status().as_u16()));
         }
     }
-
-    fn bytes_read(&self) -> u64 {
-        self.read
-    }
+    Ok(None)
 }
 
 /// Reads what an engine says along with a refusal: `{"message":"…"}` (Engine API, "Errors").
 ///
 /// Not to the connection's end where the text's own is known: an engine need not close it.
-async fn refusal<T: Transport>(mut io: T, mut buf: BytesMut, head: &Head) -> String {
-    let (mut body, mut text) = (head.body(), Vec::new());
-    let mut broken = None;
-    while text.len() < MAX_REFUSAL && broken.is_none() {
-        match body.next_run(&buf) {
-            Ok(run) => {
-                text.extend_from_slice(&buf[run.skip..run.skip + run.len]);
-                buf.advance(run.skip + run.len);
-            }
-            Err(error) => broken = Some(error.to_string()),
-        }
-        if body.is_ended() {
-            break;
-        }
-        if buf.is_empty() {
-            match io.read_buf(&mut buf).await {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) => broken = Some(error.to_string()),
+async fn refusal<T: Transport>(mut io: T, mut reader: ResponseReader) -> String {
+    let mut text = Vec::new();
+    let read = async {
+        while text.len() < MAX_REFUSAL && !reader.is_ended() {
+            match reader.frame().map_err(io::Error::other)? {
+                Some(frame) => text.extend_from_slice(&frame.into_data().unwrap_or_default()),
+                None if io.read_buf(&mut reader.bytes).await? > 0 => {}
+                None => break,
             }
         }
-    }
-    let said = serde_json::from_slice::<serde_json::Value>(&text).ok();
-    match said.as_ref().and_then(|said| said["message"].as_str()) {
+        Ok::<_, io::Error>(())
+    };
+    let broken = read.await.err();
+    let json = serde_json::from_slice::<serde_json::Value>(&text).ok();
+    match json.as_ref().and_then(|json| json["message"].as_str()) {
         Some(message) => message.trim().to_owned(),
-        None if text.is_empty() => broken.unwrap_or_default(),
+        None if text.is_empty() => broken.map(|error| error.to_string()).unwrap_or_default(),
         None => String::from_utf8_lossy(&text).trim().to_owned(),
+    }
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<http1::error::Error> for OpenError {
+    fn from(error: http1::error::Error) -> Self {
+        use http1::error::Error;
+        Self::Protocol(match error {
+            Error::HeadTooLong => "the answer's head is too long",
+            Error::InvalidContentLength => "the answer's Content-Length is not a number",
+            Error::InvalidChunk(why) => why,
+            _ => "the answer's head is not HTTP",
+        })
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::http1::framing;
+use crate::http1;
 
 /// A stream of a sandbox's bytes, ready to be sent: frame headers removed, timestamps where they were asked for.
 ///
@@ -37,8 +37,8 @@ pub enum LogError {
     Backend(String),
 }
 
-impl From<framing::Error> for LogError {
-    fn from(framing::Error(what): framing::Error) -> Self {
-        Self::Protocol(what)
+impl From<http1::error::Error> for LogError {
+    fn from(error: http1::error::Error) -> Self {
+        Self::Protocol(error.text())
     }
 }

@@ -1,4 +1,4 @@
-//! The answer of a backend as a response body: owns the backend's connection, and all that must last as long.
+//! A backend's response as a response body: owns the backend's connection, and all that must last as long.
 
 use std::{
     future::Future,
@@ -12,21 +12,21 @@ use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 use super::{
+    connection::Connection,
     error::{BodyError, Failure},
-    link::Link,
     pool::{Key, Pool},
 };
 use crate::{client::ClientWatch, drain, end_reason::EndReason};
 
-/// A backend's answer. Dropping it before its end closes the backend's connection at once.
+/// The body of a backend's response. Dropping it before its end closes the backend's connection at once.
 #[derive(Debug)]
 pub struct ProxyBody {
     state: State,
     client: ClientWatch,
     drain: drain::Watch,
-    /// What the last piece was too long for.
+    /// What is left of a piece that was longer than the client's frames may be.
     rest: Bytes,
-    finish: Option<EndReason>,
+    end_reason: Option<EndReason>,
 }
 
 #[derive(Debug)]
@@ -35,28 +35,28 @@ enum State {
     Streaming(Stream),
     /// The backend failed: what came before is written first, then the response is broken off.
     Failing { error: Failure, flushes: u64, linger: Option<Pin<Box<Sleep>>> },
-    /// Everything has come. On HTTP/2 the client may be a long time taking it: until it is handed over the backend's connection
-    /// does not rest, so that what waits has the limit that connections have.
-    Whole(Stream),
+    /// Everything has come. On HTTP/2 the client may take a long time for it. The backend's connection goes to the pool when
+    /// everything was sent, so that what waits counts against the limit on connections.
+    Complete(Stream),
     /// Nothing more comes from the backend.
     Ended,
 }
 
 #[derive(Debug)]
 struct Stream {
-    link: Box<Link>,
-    home: Home,
+    connection: Box<Connection>,
+    slot: PoolSlot,
     /// How many bytes have come.
     length: usize,
 }
 
-/// The connection of a longer answer, in bytes, does not rest afterwards: the buffer that it has grown would rest with it, and
-/// a new connection is nothing beside such an answer.
-const LONGEST_TO_REST: usize = 128 * 1024;
+/// The connection of a longer response, in bytes, does not go to the pool: it would keep the buffer that it has grown, and
+/// a new connection costs little beside such a response.
+const MAX_REUSED: usize = 128 * 1024;
 
-/// Where a connection goes when it is free.
+/// Where a connection goes when it is idle.
 #[derive(Debug)]
-pub struct Home {
+pub struct PoolSlot {
     /// The pool.
     pub pool: Arc<Pool>,
     /// Its place there.
@@ -64,18 +64,18 @@ pub struct Home {
 }
 
 impl ProxyBody {
-    /// The body that comes over `link`, for the client that `client` watches.
-    pub fn new(link: Box<Link>, home: Home, client: ClientWatch, drain: drain::Watch) -> Self {
-        let state = State::Streaming(Stream { link, home, length: 0 });
-        let mut body = Self { state, client, drain, rest: Bytes::new(), finish: None };
-        body.end_if_whole();
+    /// The body that comes over `connection`, for the client that `client` watches.
+    pub fn new(connection: Box<Connection>, slot: PoolSlot, client: ClientWatch, drain: drain::Watch) -> Self {
+        let state = State::Streaming(Stream { connection, slot, length: 0 });
+        let mut body = Self { state, client, drain, rest: Bytes::new(), end_reason: None };
+        body.end_if_complete();
         body
     }
 
-    /// Why it ended. Dropped before its end it was the client that left, or the gateway.
-    pub fn finish(&self) -> EndReason {
-        let is_whole = self.rest.is_empty() || self.finish != Some(EndReason::Complete);
-        self.finish.filter(|_| is_whole).unwrap_or_else(|| match self.client.has_stalled() {
+    /// Why it ended. If it is dropped before its end, the client left, or the gateway has cut it.
+    pub fn end_reason(&self) -> EndReason {
+        let is_sent = self.rest.is_empty() || self.end_reason != Some(EndReason::Complete);
+        self.end_reason.filter(|_| is_sent).unwrap_or_else(|| match self.client.has_stalled() {
             true => EndReason::SlowClient,
             false if self.drain.has_cut() => EndReason::Cut,
             false => EndReason::ClientGone,
@@ -84,23 +84,24 @@ impl ProxyBody {
 
     /// Whether nothing more comes.
     pub fn is_ended(&self) -> bool {
-        matches!(self.state, State::Ended | State::Whole(_)) && self.rest.is_empty()
+        matches!(self.state, State::Ended | State::Complete(_)) && self.rest.is_empty()
     }
 
-    /// Lets the backend's connection go if all has been handed over.
-    pub fn let_go(&mut self) {
-        if matches!(self.state, State::Whole(_))
+    /// Gives the backend's connection to the pool if everything was sent.
+    pub fn release_connection(&mut self) {
+        if matches!(self.state, State::Complete(_))
             && self.rest.is_empty()
-            && let State::Whole(stream) = std::mem::replace(&mut self.state, State::Ended)
+            && let State::Complete(stream) = std::mem::replace(&mut self.state, State::Ended)
         {
             stream.release();
         }
     }
 
-    /// What is known of the length that is left. Nothing of an answer without a body: one to HEAD says what it would be.
+    /// What is known of the length that is left. Nothing for a response without a body: to HEAD, its head tells what the body
+    /// would be.
     pub fn size_hint(&self) -> SizeHint {
         match &self.state {
-            State::Streaming(stream) if self.rest.is_empty() => stream.link.size_hint(),
+            State::Streaming(stream) if self.rest.is_empty() => stream.connection.size_hint(),
             _ => SizeHint::default(),
         }
     }
@@ -108,10 +109,10 @@ impl ProxyBody {
     /// Polls for the next piece.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if !self.rest.is_empty() {
-            return Poll::Ready(Some(Ok(self.hand())));
+            return Poll::Ready(Some(Ok(self.next_frame())));
         }
         let frame = match &mut self.state {
-            State::Ended | State::Whole(_) => return Poll::Ready(None),
+            State::Ended | State::Complete(_) => return Poll::Ready(None),
             State::Failing { flushes, linger, .. } => {
                 ready!(self.client.poll_flushed(cx, *flushes));
                 if let Some(linger) = linger {
@@ -122,7 +123,7 @@ impl ProxyBody {
             State::Streaming(stream) => stream.poll_frame(cx),
         };
         match frame {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.pass(frame)))),
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.send(frame)))),
             Poll::Ready(Some(Err(error))) => self.begin_to_fail(error, cx),
             Poll::Ready(None) => {
                 self.end();
@@ -131,49 +132,49 @@ impl ProxyBody {
             Poll::Pending => {
                 ready!(self.client.poll_hung_up(cx));
                 self.state = State::Ended;
-                self.finish = None;
+                self.end_reason = None;
                 Poll::Ready(Some(Err(BodyError::ClientGone)))
             }
         }
     }
 
-    /// Hands over a frame; of a long one, as much as the client's protocol lets be watched.
-    fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        self.end_if_whole();
+    /// Sends a frame; of a long one, as much as the client's frames hold.
+    fn send(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        self.end_if_complete();
         match frame.into_data() {
             Ok(data) => {
                 self.rest = data;
-                self.hand()
+                self.next_frame()
             }
             Err(trailers) => trailers,
         }
     }
 
-    fn hand(&mut self) -> Frame<Bytes> {
+    fn next_frame(&mut self) -> Frame<Bytes> {
         let most = self.client.max_frame();
         Frame::data(if self.rest.len() <= most { std::mem::take(&mut self.rest) } else { self.rest.split_to(most) })
     }
 
-    /// Lets go of the connection as soon as the last byte has come: hyper may not ask once more.
-    fn end_if_whole(&mut self) {
-        if matches!(&self.state, State::Streaming(stream) if stream.link.is_ended()) {
+    /// Ends with the last byte: hyper may not poll again.
+    fn end_if_complete(&mut self) {
+        if matches!(&self.state, State::Streaming(stream) if stream.connection.is_ended()) {
             self.end();
         }
     }
 
     fn end(&mut self) {
-        self.finish = Some(EndReason::Complete);
+        self.end_reason = Some(EndReason::Complete);
         if let State::Streaming(stream) = std::mem::replace(&mut self.state, State::Ended) {
-            self.state = State::Whole(stream);
+            self.state = State::Complete(stream);
             if self.client.stream().is_none() {
-                self.let_go();
+                self.release_connection();
             }
         }
     }
 
     fn begin_to_fail<T>(&mut self, error: Failure, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        self.finish = Some(cause(&error));
-        // hyper writes what it holds when the body has nothing for it, and only then is the error due.
+        self.end_reason = Some(cause(&error));
+        // hyper writes what it holds only when the body is pending: the error comes after that.
         let linger = self.client.linger().map(|time| Box::pin(sleep(time)));
         self.state = State::Failing { error, flushes: self.client.flushes(), linger };
         cx.waker().wake_by_ref();
@@ -183,25 +184,25 @@ impl ProxyBody {
     fn fail<T>(&mut self) -> Poll<Option<Result<T, BodyError>>> {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Failing { error, .. } => Poll::Ready(Some(Err(BodyError::Backend(error)))),
-            State::Streaming(_) | State::Whole(_) | State::Ended => Poll::Ready(None),
+            State::Streaming(_) | State::Complete(_) | State::Ended => Poll::Ready(None),
         }
     }
 }
 
 impl Stream {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let polled = self.link.poll_frame(cx);
+        let polled = self.connection.poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             self.length += frame.data_ref().map_or(0, Bytes::len);
         }
         polled
     }
 
-    /// Lets the connection rest, if it can carry another request.
+    /// Gives the connection to the pool if it can carry another request.
     fn release(self) {
-        let Self { link, home: Home { pool, key }, length } = self;
-        if length <= LONGEST_TO_REST && link.is_idle() {
-            pool.put(key, link);
+        let Self { connection, slot: PoolSlot { pool, key }, length } = self;
+        if length <= MAX_REUSED && connection.is_idle() {
+            pool.put(key, connection);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, io, time::Duration};
 
 use super::limits::LimitReached;
-use crate::{error_chain, http1::framing};
+use crate::{error_chain, http1};
 
 /// Why there is no answer of the backend.
 #[derive(Debug)]
@@ -100,8 +100,11 @@ impl From<LimitReached> for ProxyError {
     }
 }
 
-impl From<framing::Error> for Failure {
-    fn from(framing::Error(why): framing::Error) -> Self {
-        Self::Malformed(why)
+impl From<http1::error::Error> for Failure {
+    fn from(error: http1::error::Error) -> Self {
+        match error {
+            http1::error::Error::Truncated => Self::Closed("in the middle of its answer"),
+            malformed => Self::Malformed(malformed.text()),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! One request and the head of its answer: on a resting connection, or on a new one.
+//! One request and the head of its response: on an idle connection, or on a new one.
 
 use std::{
     future::{Future, poll_fn},
@@ -10,10 +10,10 @@ use http::{Method, Response};
 use tokio::time::Instant;
 
 use super::{
-    Head, Times,
+    Head, Timeouts,
+    connection::Connection,
     error::{Failure, ProxyError},
     is_idempotent,
-    link::Link,
     pool::{Key, Pool},
     upload::Upload,
 };
@@ -23,87 +23,87 @@ use crate::client::ClientWatch;
 pub(super) struct Exchange<'a> {
     pub(super) pool: &'a Arc<Pool>,
     pub(super) key: &'a Key,
-    pub(super) times: Times,
+    pub(super) timeouts: Timeouts,
     pub(super) client: &'a ClientWatch,
     /// A new connection counts against the limits.
     pub(super) needs_permit: bool,
-    /// No resting connection will do.
+    /// An idle connection must not be used.
     pub(super) is_fresh: bool,
     pub(super) head: &'a Head,
 }
 
-/// An exchange without an answer.
+/// An exchange without a response.
 struct Failed {
     error: ProxyError,
     /// The request's body, if nothing of the request was written.
     unsent: Option<Upload>,
-    /// The connection ended, or was found to have ended, without an answer.
+    /// The connection ended, or was found to have ended, without a response.
     is_cut: bool,
 }
 
 impl Exchange<'_> {
-    /// Sends a request with the body `upload`, and waits for the head of the answer.
+    /// Sends a request with the body `upload`, and waits for the head of the response.
     ///
-    /// A resting connection may have been closed a moment ago. Then the request goes out once more, on a new connection: if
+    /// An idle connection may have been closed a moment ago. Then the request is sent once more, on a new connection: if
     /// nothing of it was written, or if it has no body and a method that may be repeated.
     pub(super) async fn run(
         &self,
         method: &Method,
         mut upload: Upload,
-    ) -> Result<(Box<Link>, Response<()>), ProxyError> {
+    ) -> Result<(Box<Connection>, Response<()>), ProxyError> {
         let is_repeatable = upload.is_empty() && is_idempotent(method);
-        let rested = if self.is_fresh { None } else { self.pool.take(self.key, !is_repeatable) };
-        if let Some(mut link) = rested {
-            link.ask(self.head, upload);
-            upload = match self.wait(&mut link).await {
-                Ok(answer) => return Ok((link, answer)),
+        let idle = if self.is_fresh { None } else { self.pool.take(self.key, !is_repeatable) };
+        if let Some(mut connection) = idle {
+            connection.send_request(self.head, upload);
+            upload = match self.wait(&mut connection).await {
+                Ok(response) => return Ok((connection, response)),
                 Err(Failed { unsent: Some(unsent), .. }) => unsent,
                 Err(Failed { is_cut: true, .. }) if is_repeatable => Upload::empty(),
                 Err(Failed { error, .. }) => return Err(error),
             };
         }
-        // Boxed, with the room that it needs: most requests go over a resting one.
-        let mut link = Box::pin(self.or_gone(self.open())).await?;
-        link.ask(self.head, upload);
-        match self.wait(&mut link).await {
-            Ok(answer) => Ok((link, answer)),
+        // Boxed, so that requests on idle connections, which most are, need no room for it.
+        let mut connection = Box::pin(self.or_gone(self.open())).await?;
+        connection.send_request(self.head, upload);
+        match self.wait(&mut connection).await {
+            Ok(response) => Ok((connection, response)),
             Err(failed) => Err(failed.error),
         }
     }
 
-    async fn open(&self) -> Result<Box<Link>, ProxyError> {
+    async fn open(&self) -> Result<Box<Connection>, ProxyError> {
         let permit = if self.needs_permit { Some(self.pool.permit(&self.key.id)?) } else { None };
-        Link::open(&self.key.authority, self.times, self.pool.buffers.take(), permit).await
+        Connection::open(&self.key.authority, self.timeouts, self.pool.buffers.take(), permit).await
     }
 
-    /// Sends what `link` was asked, and waits for the head of the answer.
-    async fn wait(&self, link: &mut Link) -> Result<Response<()>, Failed> {
+    /// Sends the request that `connection` was given, and waits for the head of the response.
+    async fn wait(&self, connection: &mut Connection) -> Result<Response<()>, Failed> {
         let mut seen = 0;
-        link.late.set(Instant::now() + self.times.answer);
+        connection.deadline.set(Instant::now() + self.timeouts.response);
         poll_fn(|cx| {
-            if let Poll::Ready(answer) = link.poll_answer(cx) {
-                return Poll::Ready(answer.map_err(|failure| self.failed(link, &failure)));
+            if let Poll::Ready(response) = connection.poll_response(cx) {
+                return Poll::Ready(response.map_err(|failure| self.failed(connection, &failure)));
             }
             if self.client.poll_hung_up(cx).is_ready() {
-                return Poll::Ready(Err(given_up(ProxyError::ClientGone)));
+                return Poll::Ready(Err(without_retry(ProxyError::ClientGone)));
             }
-            // Late is who has for so long neither taken anything of the request nor answered.
-            while link.late.poll(cx).is_ready() {
-                if link.taken() == seen {
-                    let (authority, after) = (self.key.authority.clone(), self.times.answer);
-                    return Poll::Ready(Err(given_up(ProxyError::Timeout { authority, after })));
+            // The deadline counts from the last piece of the request that the backend took.
+            while connection.deadline.poll(cx).is_ready() {
+                if connection.pieces_taken() == seen {
+                    let (authority, after) = (self.key.authority.clone(), self.timeouts.response);
+                    return Poll::Ready(Err(without_retry(ProxyError::Timeout { authority, after })));
                 }
-                seen = link.taken();
-                link.late.set(Instant::now() + self.times.answer);
+                seen = connection.pieces_taken();
+                connection.deadline.set(Instant::now() + self.timeouts.response);
             }
             Poll::Pending
         })
         .await
     }
 
-    fn failed(&self, link: &mut Link, failure: &Failure) -> Failed {
+    fn failed(&self, connection: &mut Connection, failure: &Failure) -> Failed {
         let is_cut = matches!(failure, Failure::Io(_) | Failure::Closed(_));
-        let unsent = link.untouched().filter(|_| is_cut);
+        let unsent = connection.take_unsent().filter(|_| is_cut);
         Failed { error: ProxyError::of(&self.key.authority, failure), unsent, is_cut }
     }
 
@@ -116,6 +116,6 @@ impl Exchange<'_> {
     }
 }
 
-fn given_up(error: ProxyError) -> Failed {
+fn without_retry(error: ProxyError) -> Failed {
     Failed { error, unsent: None, is_cut: false }
 }

@@ -1,8 +1,8 @@
-//! Connections to backends that rest between two requests.
+//! Idle connections to backends.
 //!
-//! One is in here only after an answer that was read to its end. It belongs to its sandbox: another one that is later given
-//! the same address never sees it. Nobody polls what rests; whether it is still good is found out when it is taken, and
-//! every now and then by the sweeper, a task that lives while there is something here.
+//! A connection comes here only after a response that was read to its end. It belongs to its sandbox: another sandbox that is
+//! later given the same address never gets it. An idle connection is not polled. Whether it is still good is checked when it
+//! is taken, and every few seconds by the sweeper, a task that lives while there are idle connections.
 
 use std::{
     collections::HashMap,
@@ -14,40 +14,40 @@ use tokio::runtime;
 
 use super::{
     buffers::Buffers,
+    connection::Connection,
     limits::{LimitReached, Limits, Permit},
-    link::Link,
 };
 
-/// Most resting connections of one sandbox.
+/// Most idle connections of one sandbox.
 const PER_SANDBOX: usize = 64;
 
-/// Most resting connections in all: each holds a descriptor and, after a longer answer, a buffer of up to
+/// Most idle connections in all: each holds a descriptor and, after a longer response, a buffer of up to
 /// 256 KiB.
 const IN_ALL: usize = 1024;
 
-/// How long a connection may rest.
-const REST: Duration = Duration::from_secs(30);
+/// How long a connection may be idle.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often what has rested too long, or was closed by its backend, is put away.
-const SWEEP: Duration = Duration::from_secs(5);
+/// How often connections are closed that were idle for too long, or that their backends have closed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Whom a connection belongs to.
+/// What a connection may be used for again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     /// The sandbox's id.
     pub id: String,
     /// The backend's `host:port`.
     pub authority: String,
-    /// The runtime that watches its socket: used on another, it would have to be woken for whatever comes.
+    /// The runtime that watches its socket. On another one, each read would need a wake-up across threads.
     pub runtime: runtime::Id,
 }
 
-/// The resting connections.
+/// The idle connections.
 #[derive(Debug, Default)]
 pub struct Pool {
-    /// How many connections there may be, those that rest included.
+    /// How many connections there may be, idle ones included.
     pub limits: Arc<Limits>,
-    /// The buffers of all connections, also of those that do not rest.
+    /// The buffers of all connections, also of those in use.
     pub buffers: Buffers,
     state: Mutex<State>,
 }
@@ -63,7 +63,7 @@ struct State {
 struct Idle {
     authority: String,
     runtime: runtime::Id,
-    link: Box<Link>,
+    connection: Box<Connection>,
     since: Instant,
 }
 
@@ -73,26 +73,26 @@ impl Pool {
         Self { limits: Arc::new(limits), ..Self::default() }
     }
 
-    /// A permit for a new connection to the sandbox `id`. Where there is none, the connection that has rested longest is
-    /// closed: the sandbox's own where its limit is reached, else any.
+    /// A permit for a new connection to the sandbox `id`. Where there is none, the connection that was idle for longest is
+    /// closed: one of the sandbox where its limit is reached, else any.
     ///
     /// # Errors
     ///
-    /// There is none, and nothing rests that could give way.
+    /// There is none, and no idle connection to close.
     pub fn permit(&self, id: &str) -> Result<Permit, LimitReached> {
         loop {
             let limit = match self.limits.take(id) {
                 Ok(permit) => return Ok(permit),
                 Err(limit) => limit,
             };
-            // Closed after the lock is let go: its permit is given back then.
+            // Closed outside of the lock, which gives its permit back.
             let oldest = self.state().take_oldest(of_sandbox(limit, id));
             drop(oldest.ok_or_else(|| self.refuse(limit, id))?);
         }
     }
 
-    /// Why the sandbox `id` can be asked nothing at present, if it cannot: all connections are in use. What rests may be
-    /// another port's, so that there may be none all the same when one is needed.
+    /// The limit that leaves no connection for the sandbox `id`, if one does: all are in use. An idle one may be another
+    /// port's, so that there may be none all the same when one is needed.
     pub fn exhausted(&self, id: &str) -> Option<LimitReached> {
         let limit = self.limits.reached(id)?;
         (!self.state().has_any(of_sandbox(limit, id))).then(|| self.refuse(limit, id))
@@ -103,40 +103,40 @@ impl Pool {
         limit
     }
 
-    /// The connection of `key` that has rested least. With `is_sure`, one that is good as far as the system knows; without,
-    /// one that may have been closed by now.
-    pub fn take(&self, key: &Key, is_sure: bool) -> Option<Box<Link>> {
+    /// The connection of `key` that was idle for the shortest time. With `is_sure`, one that is open as far as the system knows;
+    /// without, one that may have been closed by now.
+    pub fn take(&self, key: &Key, is_sure: bool) -> Option<Box<Connection>> {
         loop {
             let idle = self.state().take(key)?;
-            if idle.since.elapsed() < REST && idle.link.is_alive(is_sure) {
-                return Some(idle.link);
+            if idle.since.elapsed() < IDLE_TIMEOUT && idle.connection.is_alive(is_sure) {
+                return Some(idle.connection);
             }
         }
     }
 
-    /// Lets a connection rest. Where there is no room it takes that of the sandbox's oldest, which may be another thread's;
-    /// without one it is closed.
-    pub fn put(self: Arc<Self>, key: Key, link: Box<Link>) {
+    /// Takes an idle connection. Where there is no room, the sandbox's oldest is closed instead, which may be another thread's;
+    /// without one, this one is closed.
+    pub fn put(self: Arc<Self>, key: Key, connection: Box<Connection>) {
         let Key { id, authority, runtime } = key;
-        let idle = Idle { authority, runtime, link, since: Instant::now() };
+        let idle = Idle { authority, runtime, connection, since: Instant::now() };
         let (closed, is_first) = {
             let mut state = self.state();
             let closed = state.put(id, idle);
             (closed, state.count > 0 && !std::mem::replace(&mut state.is_swept, true))
         };
-        // After the lock is let go.
+        // Closed outside of the lock.
         drop(closed);
         if is_first {
             tokio::spawn(sweep(self));
         }
     }
 
-    /// How many connections rest.
+    /// How many idle connections there are.
     pub fn len(&self) -> usize {
         self.state().count
     }
 
-    /// Whether none rests.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -156,7 +156,7 @@ fn of_sandbox(limit: LimitReached, id: &str) -> Option<&str> {
 }
 
 impl State {
-    /// Whether a connection of the sandbox, or any, rests.
+    /// Whether there is an idle connection of the sandbox, or any.
     fn has_any(&self, id: Option<&str>) -> bool {
         match id {
             Some(id) => self.sandboxes.get(id).is_some_and(|idle| !idle.is_empty()),
@@ -164,12 +164,12 @@ impl State {
         }
     }
 
-    /// Takes out the connection of the sandbox, or of any, that has rested longest.
+    /// Takes out the connection of the sandbox, or of any, that was idle for longest.
     fn take_oldest(&mut self, id: Option<&str>) -> Option<Idle> {
         if self.count == 0 {
             return None;
         }
-        // Of each sandbox the first has rested longest.
+        // Each sandbox's are in the order in which they became idle.
         let oldest = match id {
             Some(id) => self.sandboxes.get_mut(id)?,
             None => self.sandboxes.values_mut().filter(|idle| !idle.is_empty()).min_by_key(|idle| idle[0].since)?,
@@ -179,15 +179,15 @@ impl State {
         Some(idle)
     }
 
-    /// Answers with what has to go instead, if something has to.
+    /// Gives the connection that has to be closed for it, if one has to.
     fn put(&mut self, id: String, idle: Idle) -> Option<Idle> {
         let is_full = self.count >= IN_ALL;
         if is_full && self.sandboxes.get(&id).is_none_or(Vec::is_empty) {
             return Some(idle);
         }
-        let resting = self.sandboxes.entry(id).or_default();
-        let oldest = if is_full || resting.len() >= PER_SANDBOX { Some(resting.remove(0)) } else { None };
-        resting.push(idle);
+        let of_sandbox = self.sandboxes.entry(id).or_default();
+        let oldest = if is_full || of_sandbox.len() >= PER_SANDBOX { Some(of_sandbox.remove(0)) } else { None };
+        of_sandbox.push(idle);
         self.count += usize::from(oldest.is_none());
         oldest
     }
@@ -199,9 +199,11 @@ impl State {
         Some(idle.remove(at))
     }
 
-    /// Takes out what is not to be kept.
+    /// Takes out what is to be closed.
     fn swept(&mut self, now: Instant) -> Vec<Idle> {
-        let is_done = |idle: &mut Idle| now.saturating_duration_since(idle.since) >= REST || !idle.link.is_alive(true);
+        let is_done = |idle: &mut Idle| {
+            now.saturating_duration_since(idle.since) >= IDLE_TIMEOUT || !idle.connection.is_alive(true)
+        };
         let mut done = Vec::new();
         for idle in self.sandboxes.values_mut() {
             done.extend(idle.extract_if(.., is_done));
@@ -213,17 +215,17 @@ impl State {
     }
 }
 
-/// Puts away what has rested too long, until nothing rests. The process ends with its sweeper.
+/// Closes what was idle for too long, until nothing is idle.
 async fn sweep(pool: Arc<Pool>) {
     loop {
-        tokio::time::sleep(SWEEP).await;
-        // Closed after the lock is let go.
-        let (done, goes_on) = {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        // Closed outside of the lock.
+        let (done, is_swept) = {
             let mut state = pool.state();
             (state.swept(Instant::now()), state.is_swept)
         };
         drop(done);
-        if !goes_on {
+        if !is_swept {
             return;
         }
     }
@@ -234,9 +236,10 @@ mod tests {
     use tokio::{io::AsyncReadExt, net::TcpListener};
 
     use super::*;
-    use crate::proxy::Times;
+    use crate::proxy::Timeouts;
 
-    const TIMES: Times = Times { connect: REST, answer: REST, go_on: REST, upload: REST };
+    const TIMEOUTS: Timeouts =
+        Timeouts { connect: IDLE_TIMEOUT, response: IDLE_TIMEOUT, resume: IDLE_TIMEOUT, upload: IDLE_TIMEOUT };
 
     fn key(id: &str, authority: &str) -> Key {
         Key { id: id.to_owned(), authority: authority.to_owned(), runtime: runtime::Handle::current().id() }
@@ -248,9 +251,10 @@ mod tests {
         let authority = listener.local_addr().unwrap().to_string();
         let pool = Arc::new(Pool::default());
         for _ in 0..PER_SANDBOX + 3 {
-            let link = Link::open(&authority, TIMES, pool.buffers.take(), pool.permit("a").ok()).await.unwrap();
-            assert!(link.is_alive(false));
-            Arc::clone(&pool).put(key("a", &authority), link);
+            let connection =
+                Connection::open(&authority, TIMEOUTS, pool.buffers.take(), pool.permit("a").ok()).await.unwrap();
+            assert!(connection.is_alive(false));
+            Arc::clone(&pool).put(key("a", &authority), connection);
         }
         assert_eq!(pool.len(), PER_SANDBOX, "bounded");
         assert!(pool.take(&key("b", &authority), false).is_none(), "another sandbox at the same address");
@@ -264,28 +268,30 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let authority = listener.local_addr().unwrap().to_string();
         let pool = Arc::new(Pool::default());
-        let link = async || Link::open(&authority, TIMES, pool.buffers.take(), pool.permit("a").ok()).await.unwrap();
-        Arc::clone(&pool).put(key("a", &authority), link().await);
+        let connection =
+            async || Connection::open(&authority, TIMEOUTS, pool.buffers.take(), pool.permit("a").ok()).await.unwrap();
+        Arc::clone(&pool).put(key("a", &authority), connection().await);
         assert!(pool.take(&key("a", &authority), false).is_some(), "a place that is empty from now on");
-        Arc::clone(&pool).put(key("b", &authority), link().await);
+        Arc::clone(&pool).put(key("b", &authority), connection().await);
         pool.state().count = IN_ALL;
-        Arc::clone(&pool).put(key("a", &authority), link().await);
+        Arc::clone(&pool).put(key("a", &authority), connection().await);
         assert!(pool.take(&key("a", &authority), false).is_none(), "nothing of its own to make room");
-        Arc::clone(&pool).put(key("b", &authority), link().await);
-        assert_eq!((pool.len(), pool.state().sandboxes["b"].len()), (IN_ALL, 1), "the newer one rests");
+        Arc::clone(&pool).put(key("b", &authority), connection().await);
+        assert_eq!((pool.len(), pool.state().sandboxes["b"].len()), (IN_ALL, 1), "the newer one is kept");
     }
 
     #[tokio::test]
-    async fn what_was_closed_or_rests_too_long_is_put_away() {
+    async fn what_was_closed_or_idle_for_too_long_is_put_away() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let authority = listener.local_addr().unwrap().to_string();
         let pool = Arc::new(Pool::default());
         let mut accepted = Vec::new();
         for _ in 0..2 {
-            let link = Link::open(&authority, TIMES, pool.buffers.take(), pool.permit("a").ok()).await.unwrap();
+            let connection =
+                Connection::open(&authority, TIMEOUTS, pool.buffers.take(), pool.permit("a").ok()).await.unwrap();
             accepted.push(listener.accept().await.unwrap().0);
-            assert!(link.is_alive(false));
-            Arc::clone(&pool).put(key("a", &authority), link);
+            assert!(connection.is_alive(false));
+            Arc::clone(&pool).put(key("a", &authority), connection);
         }
         accepted.pop();
         // The system knows at once, the runtime when it is told.
@@ -294,21 +300,21 @@ mod tests {
         assert!(taken.is_alive(true));
         Arc::clone(&pool).put(key("a", &authority), taken);
         assert!(pool.state().swept(Instant::now()).is_empty());
-        assert_eq!(pool.state().swept(Instant::now() + REST).len(), 1);
+        assert_eq!(pool.state().swept(Instant::now() + IDLE_TIMEOUT).len(), 1);
         assert!(pool.is_empty());
         assert_eq!(accepted[0].read(&mut [0]).await.unwrap(), 0, "closed");
     }
 
     #[tokio::test]
-    async fn what_has_rested_longest_gives_way() {
+    async fn what_was_idle_for_longest_gives_way() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let authority = listener.local_addr().unwrap().to_string();
         let pool = Arc::new(Pool::new(Limits::new(3, 2)));
-        let link = async |id: &str| {
+        let connection = async |id: &str| {
             let permit = pool.permit(id).unwrap();
-            Link::open(&authority, TIMES, pool.buffers.take(), Some(permit)).await.unwrap()
+            Connection::open(&authority, TIMEOUTS, pool.buffers.take(), Some(permit)).await.unwrap()
         };
-        let (first, second, third) = (link("a").await, link("a").await, link("b").await);
+        let (first, second, third) = (connection("a").await, connection("a").await, connection("b").await);
         assert_eq!(pool.exhausted("a"), Some(LimitReached::PerSandbox(2)));
         assert_eq!(pool.exhausted("c"), Some(LimitReached::Total(3)));
         Arc::clone(&pool).put(key("b", &authority), third);
@@ -318,7 +324,7 @@ mod tests {
         assert_eq!(pool.len(), 1);
         Arc::clone(&pool).put(key("a", &authority), first);
         let permit = pool.permit("c").unwrap();
-        assert_eq!(pool.state().sandboxes["b"].len(), 0, "it has rested longer");
+        assert_eq!(pool.state().sandboxes["b"].len(), 0, "it was idle for longer");
         assert_eq!((pool.limits.open(), pool.len()), (3, 1));
         drop(permit);
         let permit = pool.permit("a").unwrap();

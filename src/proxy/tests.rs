@@ -18,8 +18,8 @@ use crate::{
 
 fn proxy() -> Proxy {
     let mut proxy = Proxy::new(Drain::default().watch(), Options::default());
-    proxy.times.answer = Duration::from_millis(200);
-    proxy.times.connect = Duration::from_millis(200);
+    proxy.timeouts.response = Duration::from_millis(200);
+    proxy.timeouts.connect = Duration::from_millis(200);
     proxy
 }
 
@@ -129,7 +129,7 @@ async fn scripted(listener: TcpListener, steps: Vec<(usize, &'static str)>) {
 }
 
 #[tokio::test]
-async fn words_before_the_answer_are_passed_over() {
+async fn informational_responses_are_passed_over() {
     let (listener, authority) = listener().await;
     let early = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
     tokio::spawn(scripted(listener, vec![(1, early), (1, "HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok")]));
@@ -170,7 +170,7 @@ async fn who_speaks_another_protocol_is_found_out_at_once() {
             io.read_to_end(&mut Vec::new()).await
         });
         let mut proxy = proxy();
-        proxy.times.answer = Duration::from_secs(60);
+        proxy.timeouts.response = Duration::from_secs(60);
         let error = forward(&proxy, request(Backend::plain(authority), "/"), Upload::empty()).await.unwrap_err();
         assert!(matches!(error, ProxyError::Response { .. }), "{answer}: {error:?}");
     }

@@ -12,17 +12,17 @@ use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
-use super::{Times, error::Failure, pace::Pace};
+use super::{Timeouts, error::Failure, pace::Pace};
 
 /// A request's body: none, some bytes, or what the client sends.
 #[derive(Debug, Default)]
 pub struct Upload {
     kind: Kind,
-    /// Held back until the backend wants it.
+    /// Until when the body is held back.
     held: Option<Held>,
-    /// How many pieces the backend has taken.
-    taken: u64,
-    /// How slow the client may be; none once the backend has answered.
+    /// How many pieces were taken.
+    pieces_taken: u64,
+    /// How slow the client may be; none once the backend has begun its response.
     pace: Option<Pace>,
 }
 
@@ -34,11 +34,11 @@ enum Kind {
     Client(Incoming),
 }
 
-/// A body that its client sends only when told to (`Expect: 100-continue`): it is not asked for, and hyper does not tell
-/// the client to go on, before the backend has said so or for long enough said nothing.
+/// A body that its client sends only when told to (`Expect: 100-continue`). It is not polled, and so hyper sends no
+/// `100 Continue`, before the backend has sent one or the timeout is over.
 #[derive(Debug)]
 struct Held {
-    patience: Pin<Box<Sleep>>,
+    timeout: Pin<Box<Sleep>>,
 }
 
 impl Upload {
@@ -53,9 +53,9 @@ impl Upload {
         Self { kind, ..Self::default() }
     }
 
-    /// The body that a client sends with a request of this head. One that waits for the word to send it is made to wait
-    /// for the backend's, at most for `times.go_on`; one that brings too little within `times.upload` is given up.
-    pub fn of_client(body: Incoming, head: &Parts, times: Times) -> Self {
+    /// The body that a client sends with a request of this head. A client that waits for a `100 Continue` gets the backend's, or
+    /// after `timeouts.resume` one of the gateway's. A client that sends too little within `timeouts.upload` is given up.
+    pub fn of_client(body: Incoming, head: &Parts, timeouts: Timeouts) -> Self {
         if body.is_end_stream() {
             return Self::empty();
         }
@@ -63,8 +63,9 @@ impl Upload {
             .headers
             .get(header::EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        let held = expects.then(|| Held { patience: Box::pin(sleep(times.go_on)) });
-        Self { kind: Kind::Client(body), held, taken: 0, pace: Some(Pace::of(head.version, times.upload)) }
+        let held = expects.then(|| Held { timeout: Box::pin(sleep(timeouts.resume)) });
+        let pace = Some(Pace::of(head.version, timeouts.upload));
+        Self { kind: Kind::Client(body), held, pieces_taken: 0, pace }
     }
 
     /// Whether there is no body.
@@ -82,17 +83,17 @@ impl Upload {
     }
 
     /// How many pieces were taken.
-    pub(super) fn taken(&self) -> u64 {
-        self.taken
+    pub(super) fn pieces_taken(&self) -> u64 {
+        self.pieces_taken
     }
 
     /// The backend wants a body that was held back.
-    pub(super) fn go_on(&mut self) {
+    pub(super) fn resume(&mut self) {
         self.held = None;
     }
 
-    /// The backend has answered: from now on the client may take its time, since what it waits for may be the answer.
-    pub(super) fn take_time(&mut self) {
+    /// The backend has begun its response: from now on the client may be slow, since it may be waiting for the response.
+    pub(super) fn response_begun(&mut self) {
         self.pace = None;
     }
 
@@ -102,8 +103,8 @@ impl Upload {
     ///
     /// The client breaks its body off, or is too slow.
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        if let Some(Held { patience }) = &mut self.held {
-            ready!(patience.as_mut().poll(cx));
+        if let Some(Held { timeout }) = &mut self.held {
+            ready!(timeout.as_mut().poll(cx));
             self.held = None;
         }
         let frame = match &mut self.kind {
@@ -126,7 +127,7 @@ impl Upload {
         if let Kind::Full(_) = self.kind {
             self.kind = Kind::Empty;
         }
-        self.taken += 1;
+        self.pieces_taken += 1;
         Poll::Ready(frame)
     }
 }

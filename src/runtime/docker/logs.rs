@@ -123,7 +123,7 @@ impl Container {
         let (call, timeout, liveness) = (self.calls.begin_log(), self.timeout, self.liveness.clone());
         let endpoint = self.endpoint.clone();
         let connected = Box::pin(async move { endpoint.connect().await });
-        let answer = Box::pin(async move { engine::ask(connected.await?, target).await });
+        let answer = Box::pin(async move { engine::send_request(connected.await?, target).await });
         async move {
             let answered = if may_wait {
                 answered_or_alive(timeout, &liveness, answer).await

@@ -57,7 +57,7 @@ impl Liveness {
     async fn ping(&self) -> bool {
         let ping = async {
             let io = self.0.endpoint.connect().await?;
-            engine::ask(io, "/_ping".to_owned()).await
+            engine::send_request(io, "/_ping".to_owned()).await
         };
         matches!(tokio::time::timeout(self.0.timeout, ping).await, Ok(Ok(_)))
     }

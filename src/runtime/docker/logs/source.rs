@@ -17,7 +17,8 @@ use crate::{
     logs::{
         LogError, LogQuery, LogSource,
         demux::Mode,
-        engine::{Answer, Exchange, OpenError},
+        engine::{Answer, OpenError},
+        exchange::Exchange,
         skip::Skip,
     },
     runtime::docker::engine::endpoint::Socket,

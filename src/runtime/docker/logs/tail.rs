@@ -139,7 +139,7 @@ async fn each_run(
         *bytes += buf.len() as u64;
         let mut input = &buf[..];
         while !input.is_empty() {
-            let run = body.next_run(input).map_err(|error| broken(error.into()))?;
+            let run = body.next_run(input)?;
             read(&input[run.skip..run.skip + run.len]).map_err(broken)?;
             input = &input[run.skip + run.len..];
         }

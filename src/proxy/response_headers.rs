@@ -1,17 +1,19 @@
-//! Which fields of a sandbox's answer a client gets, in the head and behind the body (http-api.md §12.1).
+//! Which headers and trailers of a sandbox's response a client gets (http-api.md §12.1).
 //!
 //! All sandboxes answer under one origin, the gateway's, and often through a proxy that obeys fields of its own. So nothing
 //! passes that speaks of the connection, of the whole origin, or to a proxy in between; what speaks of paths is put below the
 //! sandbox's own. What concerns only the document or the answer itself passes: content security policies, `Link`, `Refresh`,
 //! `Server-Timing`, `WWW-Authenticate`.
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{self, Entry},
 };
+use http_body::Frame;
 
-use super::MAX_HEAD;
-use crate::proxy::{cookie, error::Failure, head::named};
+use super::{cookie, error::Failure, request_headers::named};
+use crate::http1::head::MAX_HEAD;
 
 /// What a client may be told of further places of a service worker.
 const SERVICE_WORKER_ALLOWED: HeaderName = HeaderName::from_static("service-worker-allowed");
@@ -31,7 +33,7 @@ pub struct Public {
 /// # Errors
 ///
 /// What was put before paths makes the head longer than one may be.
-pub(in crate::proxy) fn filter(headers: &mut HeaderMap, public: Option<&Public>) -> Result<(), Failure> {
+pub(super) fn filter(headers: &mut HeaderMap, public: Option<&Public>) -> Result<(), Failure> {
     // One look at the names, since most answers have nothing to be dropped or rewritten.
     let (mut dropped, mut is_rewritten) = (Vec::new(), false);
     for name in headers.keys() {
@@ -66,9 +68,17 @@ pub(in crate::proxy) fn filter(headers: &mut HeaderMap, public: Option<&Public>)
 /// What was put before paths makes a head longer than one may be.
 const TOO_LONG: Failure = Failure::Malformed("its head is too long");
 
+/// The trailers of a body without those that may not be such. `None` if none is left, or if the frame is no trailers.
+pub(super) fn filter_trailers(frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+    let trailers = frame.into_trailers().ok()?;
+    let passed = trailers.iter().filter(|(name, _)| may_trail(name));
+    let passed: HeaderMap = passed.map(|(name, value)| (name.clone(), value.clone())).collect();
+    (!passed.is_empty()).then(|| Frame::trailers(passed))
+}
+
 /// Whether a field may come behind the body: none that is not passed in a head either, and none that a client had to know
 /// before (RFC 9110 §6.5.1).
-pub(in crate::proxy) fn may_trail(name: &HeaderName) -> bool {
+fn may_trail(name: &HeaderName) -> bool {
     let name_text = name.as_str();
     let is_of_the_head = match name_text {
         "content-digest" | "content-md5" => false,
@@ -341,6 +351,15 @@ mod tests {
         ] {
             assert!(!may(name), "{name}");
         }
+    }
+
+    #[test]
+    fn trailers_that_may_not_trail_are_taken_out() {
+        let passed = |lines: &[(&str, &str)]| {
+            filter_trailers(Frame::trailers(headers(lines))).map(|frame| frame.into_trailers().unwrap())
+        };
+        assert_eq!(passed(&[("x-sum", "1"), ("set-cookie", "a=1")]), Some(headers(&[("x-sum", "1")])));
+        assert_eq!(passed(&[("set-cookie", "a=1")]), None);
     }
 
     #[test]

@@ -1,48 +1,48 @@
-//! Large read buffers that no stream needs at the moment, kept for the next that does.
+//! A pool of large read buffers for each thread.
 //!
-//! A stream holds a buffer only while it has something to read. Taking it from the allocator each time costs page faults
-//! for every read, which was half of the gateway's time on a busy stream; and a buffer that another stream of this thread has
-//! just used is still in the processor's cache.
+//! A log stream holds a buffer only while it has something to read. Taking it from the allocator each time costs page faults
+//! for every read, which was half of the gateway's time on a busy stream. A buffer that another stream of the thread has just
+//! used is still in the processor's cache.
 
 use std::cell::RefCell;
 
 use bytes::BytesMut;
 
-/// Shorter buffers, in bytes, are the allocator's: it has them at hand, and they must not pin a long one.
-const SHORTEST: usize = 16 * 1024;
+/// Shorter buffers, in bytes, come from the allocator: it has them at hand, and they must not pin a long one.
+const MIN_POOLED: usize = 16 * 1024;
 
 /// Most buffers that a thread keeps.
-const MOST: usize = 4;
+const MAX_POOLED: usize = 4;
 
 thread_local! {
-    static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
 }
 
 /// An empty buffer with room for `len` bytes.
 pub fn take(len: usize) -> BytesMut {
-    let spare = if len < SHORTEST { None } else { SPARE.with_borrow_mut(|spare| reclaim(spare, len)) };
-    spare.unwrap_or_else(|| BytesMut::with_capacity(len))
+    let pooled = if len < MIN_POOLED { None } else { POOL.with_borrow_mut(|pool| reclaim(pool, len)) };
+    pooled.unwrap_or_else(|| BytesMut::with_capacity(len))
 }
 
 /// Gives a buffer back that was taken for `len` bytes. Pieces of it may still be on their way to a client.
 pub fn give(mut buf: BytesMut, len: usize) {
-    if len < SHORTEST {
+    if len < MIN_POOLED {
         return;
     }
     buf.clear();
-    SPARE.with_borrow_mut(|spare| {
-        if spare.len() == MOST {
+    POOL.with_borrow_mut(|pool| {
+        if pool.len() == MAX_POOLED {
             // The oldest: a client that takes nothing may hold it for long.
-            spare.remove(0);
+            pool.remove(0);
         }
-        spare.push(buf);
+        pool.push(buf);
     });
 }
 
 /// The latest buffer that nobody holds a piece of and that is long enough.
-fn reclaim(spare: &mut Vec<BytesMut>, len: usize) -> Option<BytesMut> {
-    let at = spare.iter_mut().rposition(|buf| buf.try_reclaim(len))?;
-    Some(spare.remove(at))
+fn reclaim(pool: &mut Vec<BytesMut>, len: usize) -> Option<BytesMut> {
+    let at = pool.iter_mut().rposition(|buf| buf.try_reclaim(len))?;
+    Some(pool.remove(at))
 }
 
 #[cfg(test)]
@@ -81,10 +81,10 @@ mod tests {
 
     #[test]
     fn few_are_kept_and_short_ones_never() {
-        for _ in 0..2 * MOST {
-            give(BytesMut::with_capacity(SHORTEST), SHORTEST);
+        for _ in 0..2 * MAX_POOLED {
+            give(BytesMut::with_capacity(MIN_POOLED), MIN_POOLED);
             give(BytesMut::with_capacity(100), 100);
         }
-        assert_eq!(SPARE.with_borrow(Vec::len), MOST);
+        assert_eq!(POOL.with_borrow(Vec::len), MAX_POOLED);
     }
 }

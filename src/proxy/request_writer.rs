@@ -1,4 +1,4 @@
-//! A request on its way to the backend: the head, and the body as it comes (RFC 9112 §3, §7.1).
+//! Writing a request to a backend: the head, and the body as it comes (RFC 9112 §3, §7.1).
 
 use std::{
     io::{self, IoSlice},
@@ -11,23 +11,23 @@ use http::{HeaderMap, HeaderName, header};
 use http_body::Frame;
 use tokio::io::AsyncWrite;
 
-use super::{Head, error::Failure, head::may_trail, io::BackendIo, upload::Upload};
+use super::{Head, error::Failure, request_headers::may_trail, upload::Upload};
 
 /// What is still to be written.
 #[derive(Debug, Default)]
-pub(super) struct Output {
+pub(super) struct RequestWriter {
     upload: Upload,
     /// The body goes in chunks.
     is_chunked: bool,
-    /// How much of a body is left whose length was told, in bytes.
+    /// How much is left of a body whose length the head tells, in bytes.
     left: Option<u64>,
-    /// The fields that may follow the last chunk: those that the head has announced.
+    /// The trailers that may follow the last chunk: those that the head announces.
     announced: Vec<HeaderName>,
-    /// Comes first: the head, or a chunk's size.
+    /// The head, or a chunk's size. Comes before the piece.
     front: BytesMut,
     /// A piece of the body.
     piece: Bytes,
-    /// What ends a chunk.
+    /// The end of a chunk. Comes after the piece.
     back: &'static [u8],
     /// Nothing more comes from the upload.
     is_last: bool,
@@ -35,7 +35,7 @@ pub(super) struct Output {
     is_abandoned: bool,
 }
 
-impl Output {
+impl RequestWriter {
     /// A request with this head and this body.
     pub(super) fn new(head: &Head, upload: Upload) -> Self {
         let mut front = BytesMut::with_capacity(512);
@@ -51,37 +51,37 @@ impl Output {
         self.is_last && self.front.is_empty() && self.piece.is_empty() && self.back.is_empty()
     }
 
-    /// Whether all was written.
-    pub(super) fn is_whole(&self) -> bool {
+    /// Whether all of the request was written.
+    pub(super) fn is_sent(&self) -> bool {
         self.is_done() && !self.is_abandoned
     }
 
-    /// The body, if nothing of the request was written and nothing of the body was asked for.
-    pub(super) fn untouched(self) -> Option<Upload> {
+    /// The body, if nothing of the request was written and the body was not polled.
+    pub(super) fn into_unsent(self) -> Option<Upload> {
         (!self.is_begun).then_some(self.upload)
     }
 
-    /// The backend wants the body of which it was told.
-    pub(super) fn go_on(&mut self) {
-        self.upload.go_on();
+    /// The backend wants the body (`100 Continue`).
+    pub(super) fn resume(&mut self) {
+        self.upload.resume();
     }
 
-    /// The backend has answered.
-    pub(super) fn answered(&mut self) {
-        self.upload.take_time();
+    /// The backend has begun its response.
+    pub(super) fn response_begun(&mut self) {
+        self.upload.response_begun();
     }
 
     /// How many pieces of the body were taken.
-    pub(super) fn taken(&self) -> u64 {
-        self.upload.taken()
+    pub(super) fn pieces_taken(&self) -> u64 {
+        self.upload.pieces_taken()
     }
 
-    /// Whether a part of it was written, or asked of the client.
+    /// Whether a part of it was written, or taken from the client.
     pub(super) fn is_begun(&self) -> bool {
         self.is_begun
     }
 
-    /// Lets go of what was not written: the backend takes nothing any more, but may have answered.
+    /// Drops what was not written: the backend takes no more of it, but may have responded.
     pub(super) fn abandon(&mut self) {
         *self = Self { is_begun: true, is_last: true, is_abandoned: true, ..Self::default() };
     }
@@ -91,8 +91,12 @@ impl Output {
     /// # Errors
     ///
     /// The client breaks the body off, or the connection fails.
-    pub(super) fn poll(&mut self, io: &mut BackendIo, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        // Together with the head if it is there, as short bodies are.
+    pub(super) fn poll<W: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut W,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Failure>> {
+        // A body that is there already, as short ones are, is written together with the head.
         if !self.is_begun && !self.is_last {
             let _ = self.poll_upload(cx)?;
         }
@@ -137,7 +141,7 @@ impl Output {
             return Ok(());
         }
         if let Some(left) = &mut self.left {
-            // Else what is too much would be a request of its own.
+            // The backend would take what is too much for another request.
             *left = left.checked_sub(piece.len() as u64).ok_or_else(|| wrong_length("longer"))?;
             self.is_last = *left == 0;
         }
@@ -157,7 +161,7 @@ impl Output {
         if self.is_chunked {
             self.front.put_slice(b"0\r\n");
             let trailers = trailers.into_iter().flatten().filter(|(name, _)| self.announced.contains(name));
-            trailers.for_each(|(name, value)| write_field(name.as_str(), value.as_bytes(), &mut self.front));
+            trailers.for_each(|(name, value)| write_header(name.as_str(), value.as_bytes(), &mut self.front));
             self.front.put_slice(b"\r\n");
         }
         Ok(())
@@ -174,12 +178,12 @@ fn write_head(head: &Head, out: &mut BytesMut) {
         out.put_slice(part.as_bytes());
     }
     for (name, value) in head.headers() {
-        write_field(name.as_str(), value.as_bytes(), out);
+        write_header(name.as_str(), value.as_bytes(), out);
     }
     out.put_slice(b"\r\n");
 }
 
-fn write_field(name: &str, value: &[u8], out: &mut BytesMut) {
+fn write_header(name: &str, value: &[u8], out: &mut BytesMut) {
     for part in [name.as_bytes(), b": ", value, b"\r\n"] {
         out.put_slice(part);
     }
@@ -188,7 +192,7 @@ fn write_field(name: &str, value: &[u8], out: &mut BytesMut) {
 /// Most trailers that a head may announce.
 const MAX_ANNOUNCED: usize = 64;
 
-/// The trailers that a head announces and that may be such.
+/// The trailers that a head announces, without those that may not be such.
 fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
     let names = headers.get_all(header::TRAILER).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());

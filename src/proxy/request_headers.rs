@@ -1,10 +1,11 @@
-//! The rules for the fields of a request (http-api.md §12.1); those of its answer are in [`super::answer::fields`].
+//! The rules for the headers of a request (http-api.md §12.1); those for its response are in [`super::response_headers`].
 
 use std::collections::HashSet;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use super::{Forward, Head, error::ProxyError, hops, upload::Upload};
+use crate::http1::head::has_token;
 
 /// Fields of a request that end here: they speak of this connection, of the client's right to use the gateway, or of the
 /// way that the request has come. `Host` and the lengths are written anew.
@@ -211,13 +212,6 @@ pub(super) fn is_end_to_end(name: &HeaderName) -> bool {
             .iter()
             .any(|start| text.starts_with(start)),
     }
-}
-
-/// Whether one of a field's comma-separated values is `token`, parameters aside.
-pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let mut tokens =
-        headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| matches!(byte, b',' | b';')));
-    tokens.any(|found| found.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 #[cfg(test)]
