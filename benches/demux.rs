@@ -5,9 +5,9 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use opensandbox_gateway::http1::framing::BodyDecoder;
 use opensandbox_gateway::logs::{
-    demux::{Demux, Mode},
+    compact::HEADROOM,
+    decode::{Decoder, Mode},
     skip::Skip,
-    window::HEADROOM,
 };
 
 const READ: usize = 64 * 1024;
@@ -26,8 +26,8 @@ fn reads(bytes: &[u8]) -> Vec<Vec<u8>> {
     bytes.chunks(READ).map(|read| [&[0; HEADROOM][..], read].concat()).collect()
 }
 
-fn squeeze(c: &mut Criterion) {
-    let mut group = c.benchmark_group("squeeze");
+fn compact(c: &mut Criterion) {
+    let mut group = c.benchmark_group("compact");
     for (length, timestamps) in [(100, false), (100, true), (1024, false), (16_384, false)] {
         let bytes = stream(length, timestamps);
         let name = if timestamps { format!("{length} stamped") } else { length.to_string() };
@@ -38,9 +38,9 @@ fn squeeze(c: &mut Criterion) {
                 || reads.clone(),
                 |reads| {
                     let mode = Mode { tty: false, timestamps, record_limit: 16 * 1024 };
-                    let mut demux = Demux::new(BodyDecoder::chunked(), mode, Skip::default());
+                    let mut decoder = Decoder::new(BodyDecoder::chunked(), mode, Skip::default());
                     for read in reads {
-                        black_box(demux.squeeze(read).expect("an engine's bytes"));
+                        black_box(decoder.compact(read).expect("an engine's bytes"));
                     }
                 },
                 criterion::BatchSize::LargeInput,
@@ -54,5 +54,5 @@ fn squeeze(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, squeeze);
+criterion_group!(benches, compact);
 criterion_main!(benches);

@@ -10,10 +10,9 @@ use opensandbox_gateway::{
     http1::{framing::BodyDecoder, head},
     logs::{
         LogError, LogQuery,
-        demux::{Demux, Mode},
-        prefix::is_prefix,
+        compact::HEADROOM,
+        decode::{Decoder, Mode, docker_frames::is_prefix},
         skip::Skip,
-        window::HEADROOM,
     },
 };
 
@@ -155,20 +154,20 @@ fn agree(whole: &Decoded, other: &Decoded, wire: &[u8]) {
 
 /// The decoder under test, fed pieces of `most` bytes; below 8 their lengths vary, as splits in headers are the point.
 fn decode(wire: &[u8], most: usize, mode: Mode, skip: Skip) -> Decoded {
-    let mut demux = Demux::new(BodyDecoder::chunked(), mode, skip);
+    let mut decoder = Decoder::new(BodyDecoder::chunked(), mode, skip);
     let (mut bytes, mut rest, mut turn) = (Vec::new(), wire, 0);
-    while !rest.is_empty() && !demux.is_ended() {
+    while !rest.is_empty() && !decoder.is_ended() {
         turn += 1;
         let step = if most < 8 { 1 + (turn * 7 + most) % 9 } else { most };
         let (piece, after) = rest.split_at(step.min(rest.len()));
         rest = after;
         let mut buf = [&[0; HEADROOM], piece].concat();
-        match demux.squeeze(&mut buf) {
+        match decoder.compact(&mut buf) {
             Ok(range) => bytes.extend_from_slice(&buf[range]),
             Err(_) => return Decoded { bytes, end: End::Refused },
         }
     }
-    let end = match demux.finish() {
+    let end = match decoder.finish() {
         Ok(()) => End::Whole,
         Err(LogError::Disconnected(_)) => End::Cut,
         Err(_) => End::Refused,

@@ -15,8 +15,8 @@
 //! For logs the last third is the product:
 //!
 //! ```text
-//! runtime.open_logs(id, query) ─▶ LogSource (owns the backend's socket) ─▶ demux ─▶ LogBody ─▶ hyper
-//!                                 bytes as they arrive, in one buffer      in place  owns permit and watches
+//! runtime.open_logs(id, query) ─▶ LogSource (owns the backend's socket) ─▶ decode ─▶ LogBody ─▶ hyper
+//!                                 bytes as they arrive, in one buffer      in place   owns permit and watches
 //! ```
 //!
 //! Dropping the body drops the source, and that closes the backend's socket: release is ownership, not clean-up code. A
@@ -86,8 +86,8 @@
 //! - [`logs`] names no runtime: a runtime hands it a transport or is a [`logs::LogSource`] itself.
 //! - [`execd`] and [`children`] know no HTTP either.
 //! - [`store`] knows neither HTTP nor a runtime; sqlx's types stop in its folder.
-//! - [`router`], [`model`] and the decoders ([`http1`], [`logs::frames`], [`logs::whole`], [`logs::tty`],
-//!   [`logs::prefix`], [`logs::skip`], [`logs::count`], [`logs::demux`], [`proxy::target`]) do no IO.
+//! - [`router`], [`model`] and the decoders ([`http1`], [`logs::decode`], [`logs::compact`],
+//!   [`logs::skip`], [`logs::count`], [`proxy::target`]) do no IO.
 //! - [`problem`] alone chooses the status of an error. Answers that are no errors of ours have fixed ones where they are
 //!   made: the redirect and the overload of [`response`], the preflight of [`service::cors`], the unchanged file
 //!   of [`api::docs`].
@@ -99,7 +99,7 @@
 //! # Where to start reading
 //!
 //! [`api::logs`] is the endpoint in twenty lines. From there down: [`runtime`] for the seam, [`logs::body`] for how a
-//! stream ends, [`logs::demux`] for how bytes become a log. From there up: [`service`], then [`server::connection`] and
+//! stream ends, [`logs::decode`] for how bytes become a log. From there up: [`service`], then [`server::connection`] and
 //! [`client`] for how a client that leaves is noticed. `main.rs` and [`start`] put the parts together.
 
 pub mod access;

@@ -10,7 +10,7 @@ use std::{collections::VecDeque, ops::Range};
 
 pub use self::{frames::FrameCounter, tty::TtyCounter};
 use super::{
-    prefix::{PREFIX, is_prefix},
+    decode::docker_frames::{PREFIX, is_prefix},
     skip::Skip,
 };
 

@@ -14,10 +14,10 @@ use tokio_util::io::poll_read_buf;
 
 use super::{
     LogError, LogSource,
-    demux::{Demux, Mode},
+    compact::HEADROOM,
+    decode::{Decoder, Mode},
     engine::{Answer, Transport},
     skip::Skip,
-    window::HEADROOM,
 };
 use crate::http1::{buffer_pool, read_size::ReadSize};
 
@@ -28,7 +28,7 @@ const FIRST_READ: usize = 4 * 1024;
 #[derive(Debug)]
 pub struct Exchange<T> {
     io: T,
-    demux: Demux,
+    decoder: Decoder,
     early: Bytes,
     buf: BytesMut,
     /// What `buf` was taken for, in bytes; 0 while there is none.
@@ -43,9 +43,9 @@ impl<T: Transport> Exchange<T> {
     /// for it.
     pub fn new(answer: Answer<T>, mode: Mode, skip: Skip, max_read: usize, before: u64) -> Self {
         let Answer { io, body, early } = answer;
-        let demux = Demux::new(body, mode, skip);
+        let decoder = Decoder::new(body, mode, skip);
         let next_read = ReadSize::new(FIRST_READ, max_read);
-        Self { io, demux, early, buf: BytesMut::new(), buf_len: 0, next_read, read: before }
+        Self { io, decoder, early, buf: BytesMut::new(), buf_len: 0, next_read, read: before }
     }
 
     /// Reads once, into a buffer that is there only while there is something to read.
@@ -94,7 +94,7 @@ impl<T: Transport> Exchange<T> {
 
     /// Decodes what was read and cuts it out of the buffer.
     fn decode(&mut self) -> Result<Bytes, LogError> {
-        let payload = self.demux.squeeze(&mut self.buf)?;
+        let payload = self.decoder.compact(&mut self.buf)?;
         self.buf.truncate(payload.end);
         self.buf.advance(payload.start);
         Ok(self.buf.split().freeze())
@@ -105,12 +105,12 @@ impl<T: Transport> LogSource for Exchange<T> {
     fn poll_chunk(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, LogError>>> {
         let this = self.get_mut();
         loop {
-            if this.demux.is_ended() {
-                return Poll::Ready(this.demux.finish().err().map(Err));
+            if this.decoder.is_ended() {
+                return Poll::Ready(this.decoder.finish().err().map(Err));
             }
             match ready!(this.poll_fill(cx)) {
                 Err(error) => return Poll::Ready(Some(Err(LogError::Disconnected(error)))),
-                Ok(0) => return Poll::Ready(this.demux.finish().err().map(Err)),
+                Ok(0) => return Poll::Ready(this.decoder.finish().err().map(Err)),
                 Ok(_) => match this.decode() {
                     Ok(payload) if payload.is_empty() => {}
                     decoded => return Poll::Ready(Some(decoded)),

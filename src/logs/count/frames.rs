@@ -1,7 +1,7 @@
 //! Counting in a log of frames: a frame is a record.
 
 use super::{
-    super::{LogError, prefix::PREFIX},
+    super::{LogError, decode::docker_frames::PREFIX},
     Count,
 };
 

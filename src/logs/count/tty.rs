@@ -1,6 +1,6 @@
 //! Counting in a TTY's log, where a record ends with its line or at the driver's limit.
 
-use super::{super::prefix::PREFIX, Count};
+use super::{super::decode::docker_frames::PREFIX, Count};
 
 /// Cuts a TTY's log, read with timestamps, into records and counts them.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use crate::{
     deadline::Deadline,
     logs::{
         LogError, LogQuery, LogSource,
-        demux::Mode,
+        decode::Mode,
         engine::{Answer, OpenError},
         exchange::Exchange,
         skip::Skip,

@@ -1,17 +1,19 @@
-//! From the engine's answer to the sandbox's bytes: chunks, frames, lines, in one pass and in place.
+//! Decoding an engine's answer: from chunks and frames to the sandbox's bytes, in one pass and in place.
 //!
 //! A container without a TTY is sent as frames: one byte for the stream, three zero bytes, a big-endian length, the
 //! payload (Engine API, `ContainerAttach`, "Stream format"). Frames and chunks may be split anywhere. With a TTY there
 //! are no frames at all, so which of the two it is must be known beforehand ([`Mode`]), never guessed (log-pitfalls B4).
 
+pub mod docker_frames;
+pub mod tty;
+
 use std::ops::Range;
 
+use self::{docker_frames::DockerFrames, tty::Tty};
 use super::{
     LogError,
-    frames::Frames,
+    compact::{Compactor, HEADROOM},
     skip::Skip,
-    tty::Tty,
-    window::{HEADROOM, Window},
 };
 use crate::http1::framing::BodyDecoder;
 
@@ -26,51 +28,51 @@ pub struct Mode {
     pub record_limit: usize,
 }
 
-/// The whole decoder of one log answer. Keeps at most a header and a timestamp between two reads.
+/// The decoder of one answer. Keeps at most a header and a timestamp between two reads.
 #[derive(Debug)]
-pub struct Demux {
+pub struct Decoder {
     body: BodyDecoder,
     layout: Layout,
 }
 
 #[derive(Debug)]
 enum Layout {
-    Frames(Frames),
+    Frames(DockerFrames),
     Tty(Tty),
 }
 
-impl Demux {
+impl Decoder {
     /// A decoder for an answer with this `body` and `mode`, leaving out what `skip` says.
     pub fn new(body: BodyDecoder, mode: Mode, skip: Skip) -> Self {
         let layout = if mode.tty {
             Layout::Tty(Tty::new(mode.timestamps, mode.record_limit, skip))
         } else {
-            Layout::Frames(Frames::new(mode.timestamps, skip))
+            Layout::Frames(DockerFrames::new(mode.timestamps, skip))
         };
         Self { body, layout }
     }
 
-    /// Squeezes the payload of `buf[HEADROOM..]`, which continues the input, together and says where it stands.
+    /// Compacts the payload of `buf[HEADROOM..]`, which continues the input, and says where it stands.
     ///
     /// All of the input is used. The range is empty when it held only framing.
     ///
     /// # Errors
     ///
     /// The input is not what an engine sends, or carries the engine's own report of a failure (stream 3).
-    pub fn squeeze(&mut self, buf: &mut [u8]) -> Result<Range<usize>, LogError> {
-        let mut out = Window::default();
+    pub fn compact(&mut self, buf: &mut [u8]) -> Result<Range<usize>, LogError> {
+        let mut out = Compactor::default();
         let mut at = HEADROOM;
         while at < buf.len() {
             if self.body.is_between_chunks()
                 && let Layout::Frames(frames) = &mut self.layout
             {
-                at = frames.squeeze_whole(buf, at, &mut out);
+                at = frames.fast_path(buf, at, &mut out);
             }
             let run = self.body.next_run(&buf[at..])?;
             at += run.skip;
             match &mut self.layout {
-                Layout::Frames(frames) => frames.squeeze(buf, at..at + run.len, &mut out)?,
-                Layout::Tty(tty) => tty.squeeze(buf, at..at + run.len, &mut out),
+                Layout::Frames(frames) => frames.decode(buf, at..at + run.len, &mut out)?,
+                Layout::Tty(tty) => tty.decode(buf, at..at + run.len, &mut out),
             }
             at += run.len;
         }
@@ -117,16 +119,17 @@ mod tests {
     }
 
     fn run(mode: Mode, skip: Skip, input: &[u8], cuts: impl Fn(usize) -> usize) -> Result<Vec<u8>, LogError> {
-        let (mut demux, mut out, mut at, mut turn) = (Demux::new(BodyDecoder::chunked(), mode, skip), Vec::new(), 0, 0);
+        let (mut decoder, mut out, mut at, mut turn) =
+            (Decoder::new(BodyDecoder::chunked(), mode, skip), Vec::new(), 0, 0);
         while at < input.len() {
             let len = cuts(turn).clamp(1, input.len() - at);
             let mut buf = [vec![0xAA; HEADROOM], input[at..at + len].to_vec()].concat();
-            let range = demux.squeeze(&mut buf)?;
+            let range = decoder.compact(&mut buf)?;
             out.extend_from_slice(&buf[range]);
             at += len;
             turn += 1;
         }
-        demux.finish().map(|()| out)
+        decoder.finish().map(|()| out)
     }
 
     fn every_cut(mode: Mode, skip: Skip, input: &[u8], expected: &[u8]) {
@@ -248,12 +251,12 @@ mod tests {
         ) {
             let mode = Mode { tty, timestamps, record_limit: limit };
             for body in [BodyDecoder::chunked(), BodyDecoder::until_close(), BodyDecoder::with_length(77)] {
-                let mut demux = Demux::new(body, mode, Skip { fragment: tty, lines: 1 });
+                let mut decoder = Decoder::new(body, mode, Skip { fragment: tty, lines: 1 });
                 for piece in input.chunks(step) {
                     let mut buf = [vec![0; HEADROOM], piece.to_vec()].concat();
-                    if demux.squeeze(&mut buf).is_err() { break; }
+                    if decoder.compact(&mut buf).is_err() { break; }
                 }
-                let _ = demux.finish();
+                let _ = decoder.finish();
             }
         }
     }

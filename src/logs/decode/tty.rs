@@ -1,18 +1,15 @@
-//! The layout of a container with a TTY: its bytes, and nothing else but timestamps.
+//! The log of a container with a TTY: its bytes, with nothing between them but timestamps.
 
 use std::ops::Range;
 
 use memchr::memchr;
 
-use super::{
-    prefix::{PREFIX, is_prefix},
-    skip::Skip,
-    window::Window,
-};
+use super::docker_frames::{PREFIX, is_prefix};
+use crate::logs::{compact::Compactor, skip::Skip};
 
-/// A TTY's state between two reads.
+/// The decoder's state between two reads.
 ///
-/// Without frames a record's start can be told only by counting: a record ends with its line or at the driver's limit.
+/// There are no frames, so a record's start is found by counting: a record ends with its line or at the driver's limit.
 #[derive(Debug)]
 pub struct Tty {
     timestamps: bool,
@@ -39,7 +36,7 @@ impl Tty {
     }
 
     /// Passes the payload in `buf[run]` on to `out`.
-    pub fn squeeze(&mut self, buf: &mut [u8], run: Range<usize>, out: &mut Window) {
+    pub fn decode(&mut self, buf: &mut [u8], run: Range<usize>, out: &mut Compactor) {
         let Range { start: mut at, end } = run;
         at += self.skipped(&buf[at..end]);
         if !self.timestamps {
@@ -67,7 +64,7 @@ impl Tty {
     }
 
     /// Handles one stretch of a record from `at` on. Answers where to go on.
-    fn step(&mut self, buf: &mut [u8], at: usize, end: usize, out: &mut Window) -> usize {
+    fn step(&mut self, buf: &mut [u8], at: usize, end: usize, out: &mut Compactor) -> usize {
         match &mut self.at {
             Place::LinePrefix { left } => {
                 let len = (*left).min(end - at);
@@ -106,7 +103,7 @@ impl Tty {
     }
 
     /// Drops what was collected when it is a timestamp; else gives it back and reads it as content.
-    fn cut_prefix_read(&mut self, buf: &mut [u8], at: usize, out: &mut Window) -> usize {
+    fn cut_prefix_read(&mut self, buf: &mut [u8], at: usize, out: &mut Compactor) -> usize {
         let Place::CutPrefix { bytes, have } = self.at else { return at };
         self.at = Place::Content { seen: 0 };
         if is_prefix(&bytes[..have]) {

@@ -1,14 +1,19 @@
-//! The framed layout: many streams in one, eight bytes before each payload.
+//! The log of a container without a TTY: frames with eight bytes of header each, of several streams.
+//!
+//! An engine sends nearly every record in a frame and a chunk of its own (log-performance.md §1), so there is a fast path for
+//! those. Whatever is different, such as a frame that is split by the end of a read, goes through the state machines of
+//! [`DockerFrames`] and [`crate::http1::framing`].
 
 use std::ops::Range;
 
-use super::{
-    LogError,
-    prefix::{PREFIX, is_prefix},
-    skip::Skip,
-    whole::{self, Whole},
-    window::Window,
-};
+use crate::logs::{LogError, compact::Compactor, skip::Skip};
+
+/// Length of a timestamp and the space after it, in bytes: `2006-01-02T15:04:05.000000000Z ` before a record (moby
+/// `jsonmessage.RFC3339NanoFixed`).
+pub const PREFIX: usize = 31;
+
+/// Its shape, with `0` for a digit.
+const SHAPE: &[u8; PREFIX] = b"0000-00-00T00:00:00.000000000Z ";
 
 /// Length of a frame's header, in bytes.
 const HEADER: usize = 8;
@@ -22,9 +27,12 @@ const MAX_REPORT: usize = 1024;
 /// The stream on which the engine reports a failure of its own.
 const SYSTEM_ERROR: u8 = 3;
 
-/// The frames' state between two reads.
+/// Most bytes that the size line and the frame's header take on the fast path: four digits, CRLF, eight bytes; rounded up.
+const FAST_HEAD: usize = 16;
+
+/// The decoder's state between two reads.
 #[derive(Debug)]
-pub struct Frames {
+pub struct DockerFrames {
     state: State,
     timestamps: bool,
     skip: Skip,
@@ -46,7 +54,7 @@ enum State {
     Report { text: Vec<u8>, left: u32 },
 }
 
-impl Frames {
+impl DockerFrames {
     /// Frames that bear a timestamp each when `timestamps` is set, without what `skip` leaves out.
     pub fn new(timestamps: bool, skip: Skip) -> Self {
         Self { state: State::header(), timestamps, skip, mid_line: [false; 3], left_out: [false; 3] }
@@ -57,13 +65,13 @@ impl Frames {
         matches!(self.state, State::Header { have: 0, .. })
     }
 
-    /// Passes on the payloads of all records from `at` on that are whole and in chunks of their own, as nearly all are,
-    /// unless something of an earlier one is under way. Answers where the first that is not begins.
-    pub fn squeeze_whole(&mut self, buf: &mut [u8], mut at: usize, out: &mut Window) -> usize {
+    /// Passes on the payloads of all records from `at` on that are whole and in chunks of their own, unless something of an
+    /// earlier one is under way. Gives the place of the first that is not.
+    pub fn fast_path(&mut self, buf: &mut [u8], mut at: usize, out: &mut Compactor) -> usize {
         if !self.is_between() || !self.skip.is_over() || self.left_out != [false; 3] {
             return at;
         }
-        while let Some(Whole { stream, start, end }) = whole::record(&buf[at..]) {
+        while let Some(Record { stream, start, end }) = whole_record(&buf[at..]) {
             if self.timestamps {
                 let mid_line = &mut self.mid_line[usize::from(stream)];
                 if *mid_line {
@@ -78,7 +86,7 @@ impl Frames {
     }
 
     /// Passes the payload in `buf[run]` on to `out`.
-    pub fn squeeze(&mut self, buf: &mut [u8], run: Range<usize>, out: &mut Window) -> Result<(), LogError> {
+    pub fn decode(&mut self, buf: &mut [u8], run: Range<usize>, out: &mut Compactor) -> Result<(), LogError> {
         let Range { start: mut at, end } = run;
         while at < end {
             at = match &mut self.state {
@@ -103,7 +111,7 @@ impl Frames {
         Ok(())
     }
 
-    /// Reads on in a header and starts its frame when it is whole. Answers how many bytes it took.
+    /// Reads on in a header and starts its frame when it is whole. Gives how many bytes it took.
     #[inline]
     fn header(&mut self, input: &[u8]) -> Result<usize, LogError> {
         let State::Header { bytes, have } = &mut self.state else { return Ok(0) };
@@ -169,8 +177,8 @@ impl Frames {
         self.left_out[stream] &= self.mid_line[stream];
     }
 
-    /// Reads on in a continuation's timestamp; drops it when it is one. Answers where to go on.
-    fn prefix(&mut self, buf: &mut [u8], at: usize, end: usize, out: &mut Window) -> usize {
+    /// Reads on in a continuation's timestamp, and drops it if it is one. Gives the place to go on from.
+    fn prefix(&mut self, buf: &mut [u8], at: usize, end: usize, out: &mut Compactor) -> usize {
         let State::Prefix { stream, left, bytes, have } = &mut self.state else { return at };
         let take = (PREFIX - *have).min(end - at);
         bytes[*have..*have + take].copy_from_slice(&buf[at..at + take]);
@@ -208,4 +216,96 @@ impl State {
 
 fn report(text: &[u8]) -> LogError {
     LogError::Backend(String::from_utf8_lossy(text).trim().to_owned())
+}
+
+/// A whole record in a chunk of its own. Its places are counted from the chunk's first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Record {
+    /// The stream, 0 to 2.
+    stream: u8,
+    /// Where the payload begins.
+    start: usize,
+    /// Where it ends; the chunk ends two bytes later.
+    end: usize,
+}
+
+/// The record at the front of `input`, which is at the beginning of a chunk. `None` if it is not whole, or not alone in its
+/// chunk.
+#[inline]
+fn whole_record(input: &[u8]) -> Option<Record> {
+    let head = input.first_chunk::<FAST_HEAD>()?;
+    let (size, digits) = chunk_size(head)?;
+    let header = head[digits + 2..].first_chunk::<8>()?;
+    let [stream, zero @ .., a, b, c, d] = *header;
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    let start = digits + 2 + 8;
+    let end = start + length;
+    let is_whole = zero == [0; 3] && stream <= 2 && length > 0 && length + 8 == size;
+    (is_whole && input.get(end..end + 2)? == b"\r\n").then_some(Record { stream, start, end })
+}
+
+/// Reads a size line of one to four hexadecimal digits.
+#[inline]
+fn chunk_size(head: &[u8; FAST_HEAD]) -> Option<(usize, usize)> {
+    let mut size = 0;
+    for digits in 0..5 {
+        let digit = match head[digits] {
+            byte @ b'0'..=b'9' => byte - b'0',
+            byte @ b'a'..=b'f' => byte - b'a' + 10,
+            b'\r' if head[digits + 1] == b'\n' && digits > 0 => return Some((size, digits)),
+            _ => return None,
+        };
+        size = size << 4 | usize::from(digit);
+    }
+    None
+}
+
+/// Whether `bytes` is exactly a timestamp and a space. Tells by shape alone: the engine writes no other form.
+pub fn is_prefix(bytes: &[u8]) -> bool {
+    bytes.len() == PREFIX
+        && bytes.iter().zip(SHAPE).all(|(byte, shape)| match shape {
+            b'0' => byte.is_ascii_digit(),
+            other => byte == other,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_frame_in_a_chunk_of_its_own_is_one() {
+        let whole = b"d\r\n\x02\0\0\0\0\0\0\x05hello\r\nnext";
+        assert_eq!(whole_record(whole), Some(Record { stream: 2, start: 11, end: 16 }));
+        assert_eq!(whole_record(&whole[..18]), Some(Record { stream: 2, start: 11, end: 16 }));
+        assert_eq!(whole_record(&whole[..17]), None);
+        for other in [
+            &b"e\r\n\x02\0\0\0\0\0\0\x05hello!\r\nnext"[..],
+            b"c\r\n\x02\0\0\0\0\0\0\x05hell\r\nnext",
+            b"d\r\n\x03\0\0\0\0\0\0\x05hello\r\nnext",
+            b"d\r\n\x01\0\x01\0\0\0\0\x05hello\r\nnext",
+            b"d\r\n\x01\0\0\0\xFF\xFF\xFF\xFFhello\r\nnext",
+            b"8\r\n\x01\0\0\0\0\0\0\0\r\nnext",
+            b"D;x\r\n\x01\0\0\0\0\0\0\x05hello\r\n",
+            b"d\r\n\x01\0\0\0\0\0\0\x05helloxxnext",
+            b"0\r\n\r\n",
+            b"\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n",
+        ] {
+            assert_eq!(whole_record(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_exact_shape_is_a_prefix() {
+        assert!(is_prefix(b"2026-11-23T02:01:21.821916123Z "));
+        for other in [
+            &b"2026-11-23T02:01:21.821916123Z"[..],
+            b"2026-11-23T02:01:21.821916123Zx",
+            b"2026-11-23 02:01:21.821916123Z ",
+            b"2026-11-23T02:01:21.82191612 Z ",
+            b"",
+        ] {
+            assert!(!is_prefix(other));
+        }
+    }
 }
