@@ -229,7 +229,10 @@ impl Drop for Report {
 
 #[cfg(test)]
 mod tests {
+    use std::{io, sync::Mutex, time::Duration};
+
     use super::*;
+    use crate::drain::Drain;
 
     #[test]
     fn a_path_cannot_end_its_quotes_nor_push_the_rest_of_the_line_out() {
@@ -257,6 +260,83 @@ mod tests {
             assert_eq!(Cut::of(shown(&path)).to_string(), Cut::of(&path).to_string());
             assert!(shown(&path).len() <= MAX_CUT + 4);
         }
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn report(drain: &Drain) -> Report {
+        let request = Request {
+            peer: SocketAddr::from(([192, 0, 2, 1], 5)),
+            method: Method::GET,
+            path: "/x".into(),
+            version: Version::HTTP_11,
+            start: Instant::now(),
+            span: Span::none(),
+        };
+        Report::new(request, &Entry::detached(), &drain.watch())
+    }
+
+    /// What is logged when the report is dropped.
+    fn line(report: Report) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || drop(report));
+        String::from_utf8(std::mem::take(&mut *lines.0.lock().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn a_line_tells_how_the_response_ended() {
+        let drain = Drain::default();
+        let mut whole = report(&drain);
+        whole.answered(StatusCode::OK);
+        (whole.add(2), whole.add(3));
+        whole.ended(EndReason::Complete);
+        let whole = line(whole);
+        assert!(
+            whole.contains("INFO access: 192.0.2.1:5 - \"GET /x HTTP/1.1\" 200 bytes=5 ms=0 end=complete\n"),
+            "{whole}"
+        );
+        let gone = line(report(&drain));
+        assert!(gone.contains("\"GET /x HTTP/1.1\" 0 bytes=0") && gone.contains("end=client_gone"), "{gone}");
+        let mut broken = report(&drain);
+        broken.set_following(true);
+        broken.note(&io::Error::other("it broke"));
+        broken.ended(EndReason::BackendLost);
+        let broken = line(broken);
+        assert!(broken.contains("WARN access: ") && broken.contains("follow=true error=\"it broke\""), "{broken}");
+        let mut quiet = report(&drain);
+        quiet.set_quiet(true);
+        assert_eq!(line(quiet), "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_when_the_grace_is_over_was_cut_and_is_named() {
+        let drain = Drain::default();
+        let report = report(&drain);
+        drain.spawn_on(std::future::pending(), &tokio::runtime::Handle::current());
+        let watch = drain.watch();
+        let cutting = async {
+            while !watch.has_cut() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            line(report)
+        };
+        let (cut, line) = tokio::join!(drain.finish(Duration::from_secs(30)), cutting);
+        assert!(line.contains("end=cut"), "{line}");
+        assert_eq!((cut.requests, cut.names), (1, vec!["GET /x of 192.0.2.1:5 after 0 s and 0 bytes".to_owned()]));
     }
 
     /// As long as a silent follower is there, so is this.

@@ -151,24 +151,24 @@ impl Body {
     /// Ends the report, which waits until what was handed over has been written.
     fn end_report(&mut self) {
         let Some(mut report) = self.report.take() else { return };
-        let finish = self.finish();
-        report.ended(finish);
+        let end_reason = self.end_reason();
+        report.ended(end_reason);
         match &self.client {
-            Some(client) if matches!(finish, EndReason::Complete | EndReason::Drained) => client.settle(report),
+            Some(client) if matches!(end_reason, EndReason::Complete | EndReason::Drained) => client.settle(report),
             _ => drop(report),
         }
     }
 
     /// How the body has ended, if it ends here.
-    fn finish(&self) -> EndReason {
-        let finish = self.kind.finish();
-        if !matches!(finish, EndReason::Complete | EndReason::Drained) {
-            return finish;
+    fn end_reason(&self) -> EndReason {
+        let end_reason = self.kind.end_reason();
+        if !matches!(end_reason, EndReason::Complete | EndReason::Drained) {
+            return end_reason;
         }
         match &self.client {
             Some(client) if client.has_stalled() => EndReason::SlowClient,
             _ if self.rest.is_some() => EndReason::ClientGone,
-            _ => finish,
+            _ => end_reason,
         }
     }
 
@@ -287,13 +287,13 @@ impl From<Outcome> for Body {
 
 impl Kind {
     /// How the body has ended, if it ends here.
-    fn finish(&self) -> EndReason {
+    fn end_reason(&self) -> EndReason {
         match self {
             Self::Full(None) => EndReason::Complete,
             Self::Full(Some(_)) => EndReason::ClientGone,
-            Self::Log(log) => log.finish(),
+            Self::Log(log) => log.end_reason(),
             Self::Proxy(proxy) => proxy.end_reason(),
-            Self::Pieces(pieces) => pieces.finish(),
+            Self::Pieces(pieces) => pieces.end_reason(),
             Self::Tunnel(_) => EndReason::Complete,
         }
     }

@@ -10,3 +10,5 @@ pub mod framing;
 pub mod head;
 pub mod read_size;
 pub mod response_reader;
+#[cfg(test)]
+pub(crate) mod scripted;

@@ -28,7 +28,7 @@ pub struct PiecesBody {
     drain: drain::Watch,
     /// What the last piece was too long for.
     rest: Bytes,
-    finish: Option<EndReason>,
+    end_reason: Option<EndReason>,
 }
 
 /// Why such a body is broken off.
@@ -45,14 +45,14 @@ pub enum BodyError {
 impl PiecesBody {
     /// A body for the client that `client` watches.
     pub fn new(pieces: impl Pieces + 'static, client: ClientWatch, drain: drain::Watch) -> Self {
-        Self { pieces: Some(Box::new(pieces)), client, drain, rest: Bytes::new(), finish: None }
+        Self { pieces: Some(Box::new(pieces)), client, drain, rest: Bytes::new(), end_reason: None }
     }
 
     /// Why it ended. Dropped before its end it was the client that left, unless we have cut it.
-    pub fn finish(&self) -> EndReason {
+    pub fn end_reason(&self) -> EndReason {
         let left = self.left();
-        match self.finish {
-            Some(finish) if self.rest.is_empty() => finish,
+        match self.end_reason {
+            Some(end_reason) if self.rest.is_empty() => end_reason,
             // hyper does not ask once more when all bytes have come that were promised.
             None if left == Some(0) => EndReason::Complete,
             _ if self.client.has_stalled() => EndReason::SlowClient,
@@ -82,7 +82,7 @@ impl PiecesBody {
             return Poll::Ready(Some(Ok(self.hand())));
         }
         let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
-        let (finish, error) = match pieces.poll_piece(cx) {
+        let (end_reason, error) = match pieces.poll_piece(cx) {
             Poll::Ready(Some(Ok(piece))) => {
                 self.rest = piece;
                 return Poll::Ready(Some(Ok(self.hand())));
@@ -95,7 +95,7 @@ impl PiecesBody {
             }
         };
         self.pieces = None;
-        self.finish = Some(finish);
+        self.end_reason = Some(end_reason);
         Poll::Ready(error.map(Err))
     }
 
@@ -107,6 +107,6 @@ impl PiecesBody {
 
 impl fmt::Debug for PiecesBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PiecesBody").field("finish", &self.finish).finish_non_exhaustive()
+        f.debug_struct("PiecesBody").field("end_reason", &self.end_reason).finish_non_exhaustive()
     }
 }

@@ -33,13 +33,13 @@ pin_project! {
         drain: WaitForCancellationFutureOwned,
         draining: bool,
         watch: drain::Watch,
-        // A log that is not followed has an end of its own, which a client must be able to tell from ours.
+        // The drain ends only a followed log: a client must be able to tell the end of another from ours.
         follow: bool,
         at_line_start: bool,
-        // What the last piece was too long for.
+        // What is left of a piece that was longer than the client's frames may be.
         rest: Bytes,
         permit: StreamPermit,
-        finish: Option<EndReason>,
+        end_reason: Option<EndReason>,
         live: Option<StreamHandle>,
         // Until the report on the response takes it.
         listed: Option<StreamGuard>,
@@ -47,10 +47,10 @@ pin_project! {
 
     impl PinnedDrop for LogBody {
         fn drop(this: Pin<&mut Self>) {
-            let finish = this.finish();
+            let end_reason = this.end_reason();
             let this = this.project();
             if matches!(this.state, State::Streaming(_)) {
-                release(this.state, this.live.as_ref(), finish);
+                release(this.state, this.live.as_ref(), end_reason);
             }
         }
     }
@@ -100,7 +100,7 @@ impl LogBody {
             at_line_start: true,
             rest: Bytes::new(),
             permit,
-            finish: None,
+            end_reason: None,
             live: None,
             listed: None,
         }
@@ -113,15 +113,15 @@ impl LogBody {
         self
     }
 
-    /// The stream's place in the list, which outlives the body: the client may have to be sent the rest.
+    /// The stream's place in the list. It outlives the body, until the client was sent everything.
     pub fn take_guard(self: Pin<&mut Self>) -> Option<StreamGuard> {
         self.project().listed.take()
     }
 
-    /// Why it ended. Dropped before its end it was the client that left, unless it was cut off.
-    pub fn finish(&self) -> EndReason {
-        match self.finish {
-            Some(finish) => finish,
+    /// Why it ended. If it is dropped before its end, the client left, unless it was cut off.
+    pub fn end_reason(&self) -> EndReason {
+        match self.end_reason {
+            Some(end_reason) => end_reason,
             None if self.live.as_ref().is_some_and(StreamHandle::is_ended) => EndReason::EndedByAdmin,
             None if self.client.has_stalled() => EndReason::SlowClient,
             None if self.watch.has_cut() => EndReason::Cut,
@@ -150,7 +150,7 @@ impl LogBody {
                 *this.rest = Bytes::new();
                 break_off(this.state, this.client, BodyError::EndedByAdmin);
                 live.released(None);
-                *this.finish = Some(EndReason::EndedByAdmin);
+                *this.end_reason = Some(EndReason::EndedByAdmin);
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -162,7 +162,7 @@ impl LogBody {
             *this.draining = true;
         }
         if *this.draining && *this.at_line_start && matches!(this.state, State::Streaming(_)) {
-            return end(this.state, this.live.as_ref(), this.finish, EndReason::Drained, None);
+            return end(this.state, this.live.as_ref(), this.end_reason, EndReason::Drained, None);
         }
         let source = match this.state {
             State::Ended => return Poll::Ready(None),
@@ -185,36 +185,36 @@ impl LogBody {
                 Poll::Ready(Some(Ok(Frame::data(slice(this.rest, this.client.max_frame())))))
             }
             Poll::Ready(Some(Err(error))) => {
-                *this.finish = Some(cause(&error));
+                *this.end_reason = Some(cause(&error));
                 break_off(this.state, this.client, BodyError::Source(error));
                 this.live.iter().for_each(|live| live.released(None));
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Poll::Ready(None) => end(this.state, this.live.as_ref(), this.finish, EndReason::Complete, None),
+            Poll::Ready(None) => end(this.state, this.live.as_ref(), this.end_reason, EndReason::Complete, None),
             Poll::Pending => {
                 ready!(this.client.poll_gone(cx));
                 let how = if this.client.has_stalled() { EndReason::SlowClient } else { EndReason::ClientGone };
-                end(this.state, this.live.as_ref(), this.finish, how, Some(BodyError::ClientGone))
+                end(this.state, this.live.as_ref(), this.end_reason, how, Some(BodyError::ClientGone))
             }
         }
     }
 }
 
-/// Lets go of the source and says how the body ended.
+/// Drops the source and notes why the body ended.
 fn end<T>(
     state: &mut State,
     live: Option<&StreamHandle>,
-    finish: &mut Option<EndReason>,
+    end_reason: &mut Option<EndReason>,
     how: EndReason,
     error: Option<BodyError>,
 ) -> Poll<Option<Result<T, BodyError>>> {
     release(state, live, how);
-    *finish = Some(how);
+    *end_reason = Some(how);
     Poll::Ready(error.map(Err))
 }
 
-/// Lets go of the source, of which `live` is told.
+/// Drops the source, and tells `live`.
 fn release(state: &mut State, live: Option<&StreamHandle>, how: EndReason) {
     let left = live.filter(|_| how == EndReason::ClientGone).map(|_| Instant::now());
     *state = State::Ended;
@@ -223,8 +223,8 @@ fn release(state: &mut State, live: Option<&StreamHandle>, how: EndReason) {
     }
 }
 
-/// Lets go of the source and breaks the response off once what came before is written: hyper writes what it holds when the
-/// body has nothing for it, and only then is the error due. Whoever calls this wakes the task.
+/// Drops the source and breaks the response off once what came before is written. hyper writes what it holds only when the body
+/// is pending: the error comes after that. The caller wakes the task.
 fn break_off(state: &mut State, client: &ClientWatch, error: BodyError) {
     let linger = client.linger().map(|time| Box::pin(sleep(time)));
     *state = State::Failing { error, flushes: client.flushes(), linger };
@@ -261,7 +261,10 @@ impl fmt::Debug for LogBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogBody")
             .field("draining", &self.draining)
-            .field("finish", &self.finish)
+            .field("end_reason", &self.end_reason)
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,6 +122,8 @@ async fn refusal<T: Transport>(mut io: T, mut reader: ResponseReader) -> String 
         while text.len() < MAX_REFUSAL && !reader.is_ended() {
             match reader.frame().map_err(io::Error::other)? {
                 Some(frame) => text.extend_from_slice(&frame.into_data().unwrap_or_default()),
+                // The last chunk gives no frame.
+                None if reader.is_ended() => break,
                 None if io.read_buf(&mut reader.bytes).await? > 0 => {}
                 None => break,
             }
@@ -152,5 +154,108 @@ impl From<http1::error::Error> for OpenError {
             Error::InvalidChunk(why) => why,
             _ => "the answer's head is not HTTP",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::http1::scripted::{Scripted, Step, scripted, send};
+
+    impl Transport for Scripted {
+        fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Scripted::poll_readable(self, cx)
+        }
+    }
+
+    async fn opened(steps: impl IntoIterator<Item = Step>) -> Result<Answer<Scripted>, OpenError> {
+        send_request(scripted(steps).0, "/logs".to_owned()).await
+    }
+
+    async fn refused(steps: impl IntoIterator<Item = Step>) -> (u16, String) {
+        match opened(steps).await {
+            Err(OpenError::Refused { status, message }) => (status, message),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_is_sent_and_the_head_is_taken_however_it_comes() {
+        let head =
+            "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n";
+        for step in 1..=head.len() {
+            let pieces =
+                head.as_bytes().chunks(step).flat_map(|piece| [Step::Wait(Duration::from_secs(1)), send(piece)]);
+            let (io, script) = scripted(pieces);
+            let answer = send_request(io, "/v1.41/x?follow=1".to_owned()).await.unwrap();
+            assert_eq!(script.written(), "GET /v1.41/x?follow=1 HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n");
+            assert!(b"5\r\n".starts_with(&answer.early) && answer.body.is_between_chunks(), "step {step}");
+            drop(answer);
+            assert!(script.is_closed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_engine_is_waited_for_without_a_buffer() {
+        let day = Duration::from_secs(24 * 3600);
+        let waiting = opened([Step::Wait(day), send("HTTP/1.0 200 OK\r\n\r\nold")]);
+        assert!(size_of_val(&waiting) <= 2 * 1024, "{}", size_of_val(&waiting));
+        let start = tokio::time::Instant::now();
+        let answer = waiting.await.unwrap();
+        assert_eq!((start.elapsed(), &answer.early[..]), (day, &b"old"[..]));
+        assert!(answer.body.may_close());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_tells_what_the_engine_said() {
+        let head = |length: usize| format!("HTTP/1.1 404 Not Found\r\nContent-Length: {length}\r\n\r\n");
+        let json = r#"{"message":" no such container "}"#;
+        // An engine need not close the connection.
+        assert_eq!(refused([send(head(json.len()) + json), Step::Hang]).await, (404, "no such container".to_owned()));
+        let chunked = "HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbad \r\n";
+        assert_eq!(
+            refused([send(chunked), send("3\r\nday\r\n0\r\n\r\n"), Step::Hang]).await,
+            (500, "bad day".to_owned())
+        );
+        assert_eq!(refused([send("HTTP/1.1 503 No\r\n\r\n"), send("until close")]).await.1, "until close");
+        assert_eq!(refused([send(head(0)), Step::Hang]).await.1, "");
+        assert_eq!(refused([send("HTTP/1.1 204 No Content\r\n\r\n"), Step::Hang]).await, (204, String::new()));
+        assert_eq!(refused([send("HTTP/1.1 101 Switching\r\n\r\n"), Step::Hang]).await, (101, String::new()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_that_breaks_off_tells_what_came_or_how_it_broke() {
+        let head = "HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(refused([send(head), send("3\r\nbad\r\nxyz")]).await.1, "bad");
+        assert_eq!(refused([send(head), send("xyz")]).await.1, "a chunk size is not hexadecimal");
+        let reset = || Step::Fail(io::ErrorKind::ConnectionReset);
+        assert_eq!(refused([send(head), reset()]).await.1, io::Error::from(io::ErrorKind::ConnectionReset).to_string());
+        let endless = std::iter::once(send("HTTP/1.1 500 No\r\n\r\n")).chain((0..1000).map(|_| send("x".repeat(1000))));
+        let message = refused(endless.chain([Step::Hang])).await.1;
+        assert!(message.len() >= MAX_REFUSAL && message.len() < 2 * MAX_REFUSAL, "{}", message.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_answer_is_an_error() {
+        let protocol = async |text: &str| match opened([send(text), Step::Hang]).await {
+            Err(OpenError::Protocol(what)) => what,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(protocol("220 ftp.example ready\r\n").await, "the answer's head is not HTTP");
+        assert_eq!(protocol("HTTP/1.1 200 OK\r\nno header\r\n\r\n").await, "the answer's head is not HTTP");
+        let length = "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n";
+        assert_eq!(protocol(length).await, "the answer's Content-Length is not a number");
+        let long = format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(head::MAX_HEAD));
+        assert_eq!(protocol(&long).await, "the answer's head is too long");
+        for (steps, kind) in [
+            (vec![], io::ErrorKind::UnexpectedEof),
+            (vec![send("HTTP/1.1 200 OK\r\n")], io::ErrorKind::UnexpectedEof),
+            (vec![Step::Fail(io::ErrorKind::ConnectionReset)], io::ErrorKind::ConnectionReset),
+        ] {
+            let error = opened(steps).await.unwrap_err();
+            assert!(matches!(&error, OpenError::Io(error) if error.kind() == kind), "{error:?}");
+        }
     }
 }

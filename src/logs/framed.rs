@@ -35,7 +35,7 @@ impl LogSource for Framed {
             if let Some(piece) = ready!(source.as_mut().poll_chunk(cx)) {
                 return Poll::Ready(Some(piece));
             }
-            // The backend's connection need not wait for a client that takes its time with the rest.
+            // The backend's connection is closed before a slow client has taken the rest.
             self.read = source.bytes_read();
             self.source = None;
         }

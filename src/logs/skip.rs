@@ -15,7 +15,7 @@ impl Skip {
         !self.fragment && self.lines == 0
     }
 
-    /// Counts a logical line that starts here and says whether it is left out.
+    /// Counts a logical line that starts here, and tells whether it is left out.
     pub fn takes_line(&mut self) -> bool {
         let taken = self.lines > 0;
         self.lines = self.lines.saturating_sub(1);

@@ -9,17 +9,17 @@ use bytes::Bytes;
 
 use crate::http1;
 
-/// A stream of a sandbox's bytes, ready to be sent: frame headers removed, timestamps where they were asked for.
+/// A stream of a sandbox's bytes, ready to be sent: without frame headers, with timestamps if they were asked for.
 ///
 /// Dropping it releases everything behind it (the backend's socket, the file, the watch) at once.
 pub trait LogSource: Send {
     /// Polls for the next piece, as large as one read gave; never an empty one.
     ///
-    /// `None` is a real end: the backend said that there is no more. An error is everything else, such as a
-    /// connection that broke off. It is not polled again after either.
+    /// `None` is a proper end: the backend said that there is no more. Everything else is an error, such as a connection that
+    /// broke off. The source is not polled again after either.
     fn poll_chunk(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, LogError>>>;
 
-    /// How many bytes were read from the backend so far, framing and what was left out included.
+    /// How many bytes were read from the backend so far, with framing and what was left out.
     fn bytes_read(&self) -> u64;
 }
 

@@ -152,7 +152,7 @@ impl Connection {
     /// Whether an idle connection can still be used: with `is_sure`, as far as the system knows, else as far as the runtime
     /// was told, which is later.
     pub fn is_alive(&self, is_sure: bool) -> bool {
-        !((is_sure || self.io.has_heard()) && self.io.is_disturbed())
+        !((is_sure || self.io.was_told()) && self.io.has_unread())
     }
 
     /// The socket of a connection that has switched protocols, and what came behind the response's head.

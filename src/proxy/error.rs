@@ -5,7 +5,7 @@ use std::{error::Error, fmt, io, time::Duration};
 use super::limits::LimitReached;
 use crate::{error_chain, http1};
 
-/// Why there is no answer of the backend.
+/// Why there is no response of the backend.
 #[derive(Debug)]
 pub enum ProxyError {
     /// No connection could be made.
@@ -15,14 +15,14 @@ pub enum ProxyError {
         /// Why.
         error: io::Error,
     },
-    /// The backend closed the connection or sent what is no answer.
+    /// The backend closed the connection or sent what is no response.
     Response {
         /// The backend's `host:port`.
         authority: String,
         /// What is wrong with it.
         why: String,
     },
-    /// The backend did not begin its answer in time.
+    /// The backend did not begin its response in time.
     Timeout {
         /// The backend's `host:port`.
         authority: String,
@@ -33,9 +33,9 @@ pub enum ProxyError {
     ClientGone,
     /// The client sends its body too slowly.
     SlowUpload,
-    /// The path would leave the place that it is to be forwarded to.
+    /// The path would leave the backend's prefix.
     PathEscapes,
-    /// The path is percent-encoded so often that nobody can tell where it leads.
+    /// The path is percent-encoded more often than is checked.
     PathEncodedTooOften,
     /// As many connections to sandboxes are open as there may be.
     LimitReached(LimitReached),
@@ -43,7 +43,7 @@ pub enum ProxyError {
     OwnListener,
     /// The request has come through the proxy of this process too often.
     Loop,
-    /// The backend's description cannot be made a request of.
+    /// The backend's address or headers are not valid.
     BadBackend,
 }
 
@@ -73,18 +73,18 @@ pub enum Failure {
     /// The backend closed the connection; when.
     #[error("it closed the connection {0}")]
     Closed(&'static str),
-    /// What the backend sent is no answer; why.
+    /// What the backend sent is no response; why.
     #[error("{0}")]
     Malformed(&'static str),
 }
 
 impl ProxyError {
-    /// The backend's answer was none.
+    /// What the backend sent is no response.
     pub fn response(authority: &str, why: impl fmt::Display) -> Self {
         Self::Response { authority: authority.to_owned(), why: why.to_string() }
     }
 
-    /// Why an exchange has no answer.
+    /// Why an exchange has no response.
     pub(super) fn of(authority: &str, failure: &Failure) -> Self {
         match failure {
             Failure::Client(_) => Self::ClientGone,

@@ -1,4 +1,4 @@
-//! What a backend is told of the client: the scheme, the name and the address by which the gateway was asked.
+//! What a backend is told of the client: its scheme and address, and the host that it used.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
@@ -6,19 +6,19 @@ use crate::peer::{FORWARDED_FOR, FORWARDED_PROTO, Peer};
 
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Who asked, and how.
+/// What is told of one client.
 #[derive(Debug, Clone)]
 pub struct Forwarded {
     /// `http` or `https`.
     pub proto: &'static str,
-    /// The name that the client used.
+    /// The host that the client used.
     pub host: Option<HeaderValue>,
     /// The client's address.
     pub client: HeaderValue,
 }
 
 impl Forwarded {
-    /// What is known of the client `peer` that sent these fields.
+    /// What is known of the client `peer` that sent these headers.
     pub fn of(peer: &Peer, uri: &Uri, headers: &HeaderMap) -> Self {
         let authority = || uri.authority().and_then(|authority| HeaderValue::try_from(authority.as_str()).ok());
         Self {

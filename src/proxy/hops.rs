@@ -1,8 +1,8 @@
-//! A mark on forwarded requests, by which one that goes round is known (RFC 8586).
+//! A mark on forwarded requests, which tells a loop (RFC 8586).
 //!
-//! A sandbox's server may send a request on to another sandbox by way of the gateway, with the fields that it came with. One
-//! that comes again and again goes round: by mistake, or to make one request many. The mark is this process's, so that other
-//! gateways on the way count for nothing. `Via` would do as well, but servers compress nothing for who sends it.
+//! A sandbox's server may forward a request to another sandbox through the gateway, with the headers that it came with. One that
+//! comes again and again is in a loop, by mistake or to multiply requests. The mark names this process, so that other gateways
+//! on the way do not count. `Via` would do as well, but servers do not compress for requests with it.
 
 use std::sync::LazyLock;
 

@@ -18,20 +18,20 @@ use tokio::{
 use super::limits::Permit;
 use crate::own_listeners;
 
-/// When a connection has been silent for so long, the backend is asked whether it is still there …
+/// Silence before the first keep-alive probe of a connection.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
-/// … again and again after so long …
+/// Time between two probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// … and given up after so many questions without an answer: a container that was cut off its network says no farewell.
+/// Unanswered probes after which the connection is closed: a container that was cut off its network sends nothing.
 const KEEPALIVE_RETRIES: u32 = 3;
 
 /// A connection's socket.
 #[derive(Debug)]
 pub struct BackendIo {
     stream: TcpStream,
-    /// Given back after the socket is closed; none for what the gateway asks on its own behalf.
+    /// Given back after the socket is closed; none for the gateway's own requests.
     permit: Option<Permit>,
 }
 
@@ -63,7 +63,7 @@ impl BackendIo {
         Ok(Self { stream, permit })
     }
 
-    /// Whether it counts against the limits, as all connections of clients do.
+    /// Whether it counts against the limits, as all connections for clients do.
     pub fn has_permit(&self) -> bool {
         self.permit.is_some()
     }
@@ -77,14 +77,13 @@ impl BackendIo {
         self.stream.poll_read_ready(cx)
     }
 
-    /// Whether the runtime has heard of something to read.
-    pub fn has_heard(&self) -> bool {
+    /// Whether the runtime was told of something to read.
+    pub fn was_told(&self) -> bool {
         self.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
-    /// Whether there is something to read, as the system knows: of a connection that rests, its end, or what nobody has
-    /// asked for.
-    pub fn is_disturbed(&self) -> bool {
+    /// Whether the system has something to read. On an idle connection that is its end, or bytes that belong to no response.
+    pub fn has_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         let peeked = SockRef::from(&self.stream).peek(&mut byte);
         !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
@@ -96,8 +95,8 @@ async fn connect(authority: &str) -> Result<TcpStream, ConnectError> {
     connect_to_any(lookup_host(authority).await?).await
 }
 
-/// Connects to the first of these addresses that answers and is not the gateway's own. Looked at are the addresses
-/// themselves, so that no name leads to the gateway. The error is the last address's.
+/// Connects to the first of these addresses that answers and is not the gateway's own. The addresses are compared, and not the
+/// host, so that no name leads to the gateway. The error is the last address's.
 async fn connect_to_any(addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, ConnectError> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address").into();
     for address in addresses {

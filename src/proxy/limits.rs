@@ -1,8 +1,8 @@
 //! How many connections to sandboxes' servers may be open, in all and of one sandbox.
 //!
 //! A connection counts from before it is made until its socket is closed: while a head is waited for, while a body or a
-//! tunnel lasts, and while it rests in the [`super::pool`]. Whoever reaches the gateway and knows a sandbox's id can open
-//! them without a key, so without a limit they would take the descriptors that the API and log streams need.
+//! tunnel lasts, and while it is idle in the [`super::pool`]. A client that knows a sandbox's id can open connections without a
+//! key. Without a limit they would take the descriptors that the API and log streams need.
 
 use std::{
     collections::HashMap,
@@ -14,9 +14,9 @@ use std::{
 
 use crate::telemetry::rate_limit::{Due, RateLimit};
 
-/// The most connections in all that are taken without being configured: each holds a descriptor and a buffer
-/// of up to 128 KiB, 256 of them of up to 512 KiB ([`super::buffers`]).
-const MOST: usize = 16_384;
+/// The default limit on all connections is no higher: each holds a descriptor and a buffer of up to 128 KiB, 256 of them of
+/// up to 512 KiB ([`super::buffers`]).
+const MAX_DEFAULT: usize = 16_384;
 
 /// Descriptors that are left for the engine, for log streams, files and listeners.
 const RESERVE: usize = 1_024;
@@ -24,7 +24,7 @@ const RESERVE: usize = 1_024;
 /// The part of all connections that one sandbox may have, if nothing is configured.
 const SHARE: usize = 8;
 
-/// The least of one sandbox's connections without being configured: as many as may rest.
+/// The default limit on one sandbox's connections is no lower: as many may be idle.
 const MIN_PER_SANDBOX: usize = 64;
 
 /// The limits, and what counts against them.
@@ -81,8 +81,8 @@ impl Limits {
     ) -> Self {
         let total = total.unwrap_or_else(|| {
             let descriptors = descriptors.unwrap_or(usize::MAX);
-            let spare = descriptors.saturating_sub(clients).saturating_sub(RESERVE);
-            (spare / 2).max(descriptors / 8).clamp(1, MOST)
+            let left = descriptors.saturating_sub(clients).saturating_sub(RESERVE);
+            (left / 2).max(descriptors / 8).clamp(1, MAX_DEFAULT)
         });
         Self::new(total, per_sandbox.unwrap_or_else(|| (total / SHARE).max(MIN_PER_SANDBOX)).min(total))
     }
@@ -105,7 +105,7 @@ impl Limits {
     pub fn take(self: &Arc<Self>, id: &str) -> Result<Permit, LimitReached> {
         let mut sandboxes = self.sandboxes();
         let count = sandboxes.get(id).copied().unwrap_or_default();
-        // First, so that no other sandbox makes room for one that has as many as it may.
+        // Checked first, so that no other sandbox's connection is closed for one that has as many as it may.
         if count >= self.per_sandbox {
             return Err(LimitReached::PerSandbox(self.per_sandbox));
         }
@@ -127,8 +127,7 @@ impl Limits {
         (self.open() >= self.total).then_some(LimitReached::Total(self.total))
     }
 
-    /// Tells the log that the sandbox `id` was refused a connection, once in a while: whoever is refused can ask again and
-    /// again.
+    /// Logs that the sandbox `id` was refused a connection. The rate is limited, since a client can repeat its requests.
     pub fn warn_rate_limited(&self, limit: LimitReached, id: &str) {
         let kind = match limit {
             LimitReached::Total(_) => "total",

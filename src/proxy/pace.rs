@@ -1,8 +1,8 @@
-//! How slow an upload may be while its answer is waited for: a client that sends a byte now and then would hold a connection
-//! to a sandbox for ever, and the sandbox's server could not end that by answering.
+//! How slow an upload may be before its response begins. Otherwise a client that sends a byte now and then would hold a
+//! connection to a sandbox for ever.
 //!
-//! Over HTTP/1.1 bytes count as they come. Over HTTP/2 they count when their frame is whole, up to 16 KiB at once, so that no
-//! window is shorter there than such a frame takes at the least rate ([`FRAME`]): 256 s.
+//! Over HTTP/1.1 bytes count as they come. Over HTTP/2 they count when their frame is whole, up to 16 KiB at once. So no window
+//! is shorter there than the 256 s that such a frame takes at the least rate ([`MAX_FRAME`]).
 
 use std::{
     task::{Context, Poll, ready},
@@ -14,16 +14,16 @@ use tokio::time::Instant;
 
 use crate::deadline::Deadline;
 
-/// What an upload has to bring at least, in bytes a second of the time in which its client is waited for.
-pub const LEAST_RATE: u64 = 64;
+/// The least rate of an upload, in bytes a second of the time in which its client is waited for.
+pub const MIN_RATE: u64 = 64;
 
 /// The largest DATA frame that the server takes, in bytes: no `SETTINGS_MAX_FRAME_SIZE` may be smaller (RFC 9113 §6.5.2).
-pub const FRAME: u32 = 16_384;
+pub const MAX_FRAME: u32 = 16_384;
 
-/// The pace of one upload: of each `window` in which its client is waited for, it brings [`LEAST_RATE`] on the average.
+/// The pace of one upload: in each `window` in which its client is waited for, it brings [`MIN_RATE`] on average.
 ///
-/// The time that the backend takes to accept what has come does not count. There is no timer before the client is waited for
-/// the first time, and one for the whole upload from then on.
+/// The time that the backend takes to accept what has come does not count. There is no timer before the client is first waited
+/// for, and one for the whole upload from then on.
 #[derive(Debug)]
 pub struct Pace {
     window: Duration,
@@ -41,7 +41,7 @@ impl Pace {
     pub fn of(version: Version, window: Duration) -> Self {
         let is_framed = version == Version::HTTP_2;
         Self::new(if is_framed {
-            window.max(Duration::from_secs(u64::from(FRAME).div_ceil(LEAST_RATE)))
+            window.max(Duration::from_secs(u64::from(MAX_FRAME).div_ceil(MIN_RATE)))
         } else {
             window
         })
@@ -68,7 +68,7 @@ impl Pace {
             let deadline = self.deadline.get_or_insert_with(|| Deadline::at(due));
             deadline.set(due);
             ready!(deadline.poll(cx));
-            if (self.came as f64) < self.window.as_secs_f64() * LEAST_RATE as f64 {
+            if (self.came as f64) < self.window.as_secs_f64() * MIN_RATE as f64 {
                 return Poll::Ready(());
             }
             (self.waited, self.since, self.came) = (Duration::ZERO, None, 0);
@@ -99,7 +99,7 @@ mod tests {
         None
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_drip_is_too_slow_and_a_kilobyte_a_second_is_not() {
         for (count, most) in [(0, 2), (1, 2)] {
             let late = late_after(count).await.expect("too slow");
@@ -113,12 +113,12 @@ mod tests {
         for seconds in [1, 60, 256, 300] {
             let window = Pace::of(Version::HTTP_2, Duration::from_secs(seconds)).window;
             assert_eq!(window.as_secs(), seconds.max(256));
-            assert!(window.as_secs() * LEAST_RATE >= FRAME.into());
+            assert!(window.as_secs() * MIN_RATE >= MAX_FRAME.into());
         }
         assert_eq!(Pace::of(Version::HTTP_11, WINDOW).window, WINDOW);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_came_fast_at_first_is_no_excuse_for_long() {
         let (start, mut pace) = (Instant::now(), Pace::new(WINDOW));
         pace.came(1 << 30);
@@ -126,7 +126,7 @@ mod tests {
         assert!(start.elapsed() >= 2 * WINDOW && start.elapsed() < 4 * WINDOW, "{:?}", start.elapsed());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_backend_s_time_is_not_the_client_s() {
         let mut pace = Pace::new(WINDOW);
         for _ in 0..2 {

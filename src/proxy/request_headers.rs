@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use super::{Forward, Head, error::ProxyError, hops, upload::Upload};
 use crate::http1::head::has_token;
 
-/// Fields of a request that end here: they speak of this connection, of the client's right to use the gateway, or of the
-/// way that the request has come. `Host` and the lengths are written anew.
+/// Headers of a request that are not forwarded: they are about this connection, the client's right to use the gateway, or the
+/// way that the request took. `Host` and the lengths are written anew.
 const HOP_BY_HOP: [&str; 21] = [
     "host",
     "content-length",
@@ -33,7 +33,7 @@ const HOP_BY_HOP: [&str; 21] = [
     "x-real-ip",
 ];
 
-/// Asks not to take a request for a sign of use; never forwarded.
+/// Tells that a request does not count as use of the sandbox; never forwarded.
 pub const RENEW: HeaderName = HeaderName::from_static("opensandbox-access-renew");
 
 /// What a client of a secured sandbox has to present; never forwarded.
@@ -60,7 +60,7 @@ impl Shape {
 ///
 /// # Errors
 ///
-/// The backend's own fields are no fields.
+/// The backend's own headers are not valid.
 pub(super) fn request(
     Forward { backend, head: source, forwarded, .. }: &Forward,
     target: Uri,
@@ -88,12 +88,12 @@ pub(super) fn request(
     Ok(head)
 }
 
-/// Copies what goes on to the backend; repeated fields stay repeated.
+/// Copies what is forwarded; repeated headers stay repeated.
 fn copy(from: &HeaderMap, out: &mut HeaderMap) {
     let named = named(from);
     for (name, value) in from {
-        let ends = ends_here(name) || named.contains(name);
-        if !ends && name != header::COOKIE {
+        let is_kept_back = is_hop_by_hop(name) || named.contains(name);
+        if !is_kept_back && name != header::COOKIE {
             out.append(name, value.clone());
         }
     }
@@ -108,19 +108,19 @@ fn hyphenated(name: &HeaderName) -> Option<String> {
     text.contains('_').then(|| text.replace('_', "-"))
 }
 
-/// Whether a field ends here, or is written anew. So does one that a server takes for such a field: CGI and WSGI make both
-/// `X-Forwarded-For` and `X_Forwarded_For` an `HTTP_X_FORWARDED_FOR`.
-fn ends_here(name: &HeaderName) -> bool {
-    let ends = |text: &str| HOP_BY_HOP.contains(&text) || text == RENEW.as_str();
+/// Whether a header is not forwarded, or is written anew. So is one that a server takes for such a header: CGI and WSGI make
+/// both `X-Forwarded-For` and `X_Forwarded_For` an `HTTP_X_FORWARDED_FOR`.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    let is_listed = |text: &str| HOP_BY_HOP.contains(&text) || text == RENEW.as_str();
     match hyphenated(name) {
-        None => ends(name.as_str()),
-        Some(text) => ends(&text) || text == hops::CDN_LOOP.as_str(),
+        None => is_listed(name.as_str()),
+        Some(text) => is_listed(&text) || text == hops::CDN_LOOP.as_str(),
     }
 }
 
-/// Whether a field may come behind a body: none that a backend would have had to know before (RFC 9110 §6.5.1), and none
-/// that ends here or says who asks, for some servers take a trailer for a field of the head. Which field that is where there are
-/// underscores is the server's affair, so those do not pass.
+/// Whether a trailer may be forwarded. None may that a backend needs before the body (RFC 9110 §6.5.1), and none that is not
+/// forwarded in the head or says who the client is, for some servers take a trailer for a header. Servers read underscores
+/// in different ways, so names with them are not forwarded.
 pub(super) fn may_trail(name: &HeaderName) -> bool {
     let is_of_the_head = match name.as_str() {
         "content-digest" | "content-md5" | "etag" => false,
@@ -129,7 +129,7 @@ pub(super) fn may_trail(name: &HeaderName) -> bool {
             is_end_to_end(name) || text.starts_with("accept-") || text.starts_with("x-forwarded-") || text.contains('_')
         }
     };
-    !is_of_the_head && !ends_here(name)
+    !is_of_the_head && !is_hop_by_hop(name)
 }
 
 /// The client's cookies as HTTP/1.1 has them: in one field (RFC 9113 §8.2.3).
@@ -143,7 +143,7 @@ fn cookies(from: &HeaderMap) -> Option<HeaderValue> {
     }
 }
 
-/// Writes what says where the body ends, and what is asked of the connection.
+/// Writes the headers that tell where the body ends and what becomes of the connection.
 fn frame(source: &HeaderMap, method: &Method, shape: Shape, out: &mut HeaderMap) {
     if shape.is_upgrade {
         mark_upgrade(out);
@@ -155,9 +155,9 @@ fn frame(source: &HeaderMap, method: &Method, shape: Shape, out: &mut HeaderMap)
         (true, Some(length)) => drop(out.insert(header::CONTENT_LENGTH, length.into())),
         (true, None) => drop(out.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
         (false, _) => {
-            let has_told =
+            let has_length =
                 source.contains_key(header::CONTENT_LENGTH) || source.contains_key(header::TRANSFER_ENCODING);
-            if has_told || matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+            if has_length || matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
                 out.insert(header::CONTENT_LENGTH, 0.into());
             }
         }
@@ -170,8 +170,8 @@ pub(super) fn mark_upgrade(headers: &mut HeaderMap) {
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
 }
 
-/// The fields that `Connection` names, but for those that end here anyway and those that are for both ends: nobody in
-/// between may have them taken away (RFC 9110 §7.6.1).
+/// The headers that `Connection` names, but for those that are not forwarded anyway and those that are for both ends: an
+/// intermediary must not have them removed (RFC 9110 §7.6.1).
 pub(super) fn named(headers: &HeaderMap) -> HashSet<HeaderName> {
     let tokens =
         headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -181,7 +181,7 @@ pub(super) fn named(headers: &HeaderMap) -> HashSet<HeaderName> {
     tokens.filter_map(|token| HeaderName::from_bytes(token).ok()).filter(|name| !is_end_to_end(name)).collect()
 }
 
-/// Whether a field is for the other end whatever `Connection` says: rights, protections, and what the message means.
+/// Whether a header is for the other end whatever `Connection` says: rights, protections, and what the message means.
 pub(super) fn is_end_to_end(name: &HeaderName) -> bool {
     match name.as_str() {
         "accept"

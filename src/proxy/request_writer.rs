@@ -198,3 +198,94 @@ fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
     names.filter(may_trail).take(MAX_ANNOUNCED).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, time::Duration};
+
+    use http::{HeaderValue, Method, Uri};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::{
+        http1::scripted::{Scripted, scripted},
+        proxy::upload::tests::{Client, TIMEOUTS},
+    };
+
+    fn head(method: Method, headers: &[(HeaderName, &'static str)]) -> Head {
+        let mut head = Head::new(());
+        *head.method_mut() = method;
+        *head.uri_mut() = Uri::from_static("/a?b=1");
+        head.headers_mut().extend(headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))));
+        head
+    }
+
+    async fn written(writer: &mut RequestWriter, io: &mut Scripted) -> Result<(), Failure> {
+        poll_fn(|cx| writer.poll(io, cx)).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_is_the_same_however_little_the_backend_takes_at_a_time() {
+        for max in [1, 2, 3, 7, 64, usize::MAX] {
+            let (mut io, script) = scripted([]);
+            script.set_max_write(max);
+            let upload = Upload::full(Bytes::from_static(b"hello"));
+            let mut writer = RequestWriter::new(&head(Method::POST, &[(header::CONTENT_LENGTH, "5")]), upload);
+            assert!(!writer.is_done() && !writer.is_begun());
+            written(&mut writer, &mut io).await.unwrap();
+            assert_eq!(script.written(), "POST /a?b=1 HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello");
+            assert!(writer.is_sent() && writer.is_begun());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn chunks_are_followed_by_the_trailers_that_were_announced() {
+        let mut client = Client::new("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        client.send("3\r\nabc\r\na\r\n0123456789\r\n0\r\nX-Sum: 1\r\nX-Other: 2\r\n\r\n").await;
+        let (mut io, script) = scripted([]);
+        script.set_max_write(5);
+        let head = head(Method::POST, &[(header::TRANSFER_ENCODING, "chunked"), (header::TRAILER, "x-sum, host")]);
+        let mut writer = RequestWriter::new(&head, client.upload(TIMEOUTS));
+        written(&mut writer, &mut io).await.unwrap();
+        let text = script.written();
+        let (_, body) = text.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, "3\r\nabc\r\na\r\n0123456789\r\n0\r\nx-sum: 1\r\n\r\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backend_that_takes_nothing_is_waited_for() {
+        let (mut io, script) = scripted([]);
+        script.set_room(0);
+        let mut writer = RequestWriter::new(&head(Method::GET, &[]), Upload::empty());
+        let hour = Duration::from_secs(3600);
+        assert!(timeout(hour, written(&mut writer, &mut io)).await.is_err());
+        assert!(!writer.is_begun());
+        script.set_room(usize::MAX);
+        written(&mut writer, &mut io).await.unwrap();
+        assert_eq!(script.written(), "GET /a?b=1 HTTP/1.1\r\n\r\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_request_of_which_nothing_was_written_gives_its_body_back() {
+        let (mut io, script) = scripted([]);
+        script.set_room(0);
+        let mut client = Client::new("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n").await;
+        let post = head(Method::POST, &[(header::CONTENT_LENGTH, "3")]);
+        let mut writer = RequestWriter::new(&post, client.upload(TIMEOUTS));
+        assert!(timeout(Duration::from_secs(1), written(&mut writer, &mut io)).await.is_err());
+        let upload = writer.into_unsent().expect("nothing was written or polled to its end");
+        let mut writer = RequestWriter::new(&post, upload);
+        script.set_room(1);
+        assert!(timeout(Duration::from_secs(1), written(&mut writer, &mut io)).await.is_err());
+        assert!(writer.into_unsent().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_abandoned_is_done_and_not_sent() {
+        let mut writer =
+            RequestWriter::new(&head(Method::POST, &[]), Upload::full(Bytes::from_static(b"never written")));
+        writer.abandon();
+        assert!(writer.is_done() && writer.is_begun() && !writer.is_sent());
+        assert!(writer.into_unsent().is_none());
+    }
+}

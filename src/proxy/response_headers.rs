@@ -1,9 +1,9 @@
 //! Which headers and trailers of a sandbox's response a client gets (http-api.md §12.1).
 //!
-//! All sandboxes answer under one origin, the gateway's, and often through a proxy that obeys fields of its own. So nothing
-//! passes that speaks of the connection, of the whole origin, or to a proxy in between; what speaks of paths is put below the
-//! sandbox's own. What concerns only the document or the answer itself passes: content security policies, `Link`, `Refresh`,
-//! `Server-Timing`, `WWW-Authenticate`.
+//! All sandboxes respond under one origin, the gateway's, and often through a proxy that obeys headers of its own. So headers
+//! about the connection or the whole origin, and headers for proxies, are dropped. Paths are put below the sandbox's own. What
+//! concerns only the document or the response itself passes: content security policies, `Link`, `Refresh`, `Server-Timing`,
+//! `WWW-Authenticate`.
 
 use bytes::Bytes;
 use http::{
@@ -15,10 +15,10 @@ use http_body::Frame;
 use super::{cookie, error::Failure, request_headers::named};
 use crate::http1::head::MAX_HEAD;
 
-/// What a client may be told of further places of a service worker.
+/// Where else a service worker may work.
 const SERVICE_WORKER_ALLOWED: HeaderName = HeaderName::from_static("service-worker-allowed");
 
-/// Where a client finds the server that answered.
+/// Where a client finds the server that responded.
 #[derive(Debug, Clone)]
 pub struct Public {
     /// The path of the server's root, without a slash at its end.
@@ -27,14 +27,14 @@ pub struct Public {
     pub is_root: bool,
 }
 
-/// Takes out of an answer's head what is not the sandbox's to say, and puts the paths in it below the server's public place.
-/// Without one nobody but the gateway's own clients get the answer, and it sets no cookie.
+/// Removes the headers that a sandbox must not send, and puts the paths in the others below the server's public place. Without
+/// one the response is for the gateway itself, and sets no cookie.
 ///
 /// # Errors
 ///
-/// What was put before paths makes the head longer than one may be.
+/// The prefixes of paths make the head longer than [`MAX_HEAD`].
 pub(super) fn filter(headers: &mut HeaderMap, public: Option<&Public>) -> Result<(), Failure> {
-    // One look at the names, since most answers have nothing to be dropped or rewritten.
+    // The names are looked at once, since most responses have nothing to be dropped or rewritten.
     let (mut dropped, mut is_rewritten) = (Vec::new(), false);
     for name in headers.keys() {
         if is_dropped(name) {
@@ -65,7 +65,7 @@ pub(super) fn filter(headers: &mut HeaderMap, public: Option<&Public>) -> Result
     confine_cookies(headers, prefix, *is_root, &mut room)
 }
 
-/// What was put before paths makes a head longer than one may be.
+/// The prefixes of paths make a head longer than [`MAX_HEAD`].
 const TOO_LONG: Failure = Failure::Malformed("its head is too long");
 
 /// The trailers of a body without those that may not be such. `None` if none is left, or if the frame is no trailers.
@@ -76,8 +76,8 @@ pub(super) fn filter_trailers(frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
     (!passed.is_empty()).then(|| Frame::trailers(passed))
 }
 
-/// Whether a field may come behind the body: none that is not passed in a head either, and none that a client had to know
-/// before (RFC 9110 §6.5.1).
+/// Whether a trailer may be passed on: none that is dropped in a head, and none that a client needs before the body (RFC 9110
+/// §6.5.1).
 fn may_trail(name: &HeaderName) -> bool {
     let name_text = name.as_str();
     let is_of_the_head = match name_text {
@@ -120,7 +120,7 @@ fn may_trail(name: &HeaderName) -> bool {
     !is_of_the_head && !is_dropped(name)
 }
 
-/// Whether a field ends here.
+/// Whether a header is dropped.
 fn is_dropped(name: &HeaderName) -> bool {
     match name.as_str() {
         // This connection (RFC 9110 §7.6.1).
@@ -155,10 +155,10 @@ fn is_dropped(name: &HeaderName) -> bool {
         | "set-login"
         | "strict-transport-security"
         | "use-as-dictionary" => true,
-        // The gateway's own word.
+        // The gateway's own header.
         "open-sandbox-origin" => true,
-        // Proxies in between: to send another file, to ask another server, to keep or forget answers. How an answer is
-        // buffered is its own business.
+        // Proxies in between: to send another file, to ask another server, to cache responses or drop cached ones. Buffering
+        // concerns only the response itself.
         "x-accel-buffering" => false,
         "edge-control" | "surrogate-control" | "x-reproxy-url" => true,
         text => ["x-accel-", "x-envoy-", "x-litespeed-", "x-lighttpd-", "x-sendfile"]
@@ -176,15 +176,15 @@ fn narrow_workers(headers: &mut HeaderMap, prefix: &str) {
     }
 }
 
-/// Puts the server's public place before the path of each redirect from its root: there should be one, and which of several
-/// a client follows is its own affair. `room` is how many bytes there are left in the head.
+/// Puts the server's public place before the path of each redirect. There should be one; of several, clients follow different
+/// ones. `room` is how many bytes are left in the head.
 fn relocate(headers: &mut HeaderMap, prefix: &str, room: &mut usize) -> Result<(), Failure> {
     let Entry::Occupied(mut locations) = headers.entry(header::LOCATION) else { return Ok(()) };
     for location in locations.iter_mut() {
         let path = location.as_bytes();
         if path.starts_with(b"/") && !path.starts_with(b"//") {
             *room = room.checked_sub(prefix.len()).ok_or(TOO_LONG)?;
-            // Both parts came in heads, so that the whole is a value.
+            // Both parts come from valid headers, so that the result is valid.
             if let Ok(moved) = HeaderValue::from_bytes(&[prefix.as_bytes(), path].concat()) {
                 *location = moved;
             }
@@ -193,8 +193,7 @@ fn relocate(headers: &mut HeaderMap, prefix: &str, room: &mut usize) -> Result<(
     Ok(())
 }
 
-/// Confines the cookies to the server's public place. `room` is how many bytes there are left in the head beyond them as they
-/// came.
+/// Confines the cookies to the server's public place. `room` is how many bytes are left in the head beside the cookies.
 fn confine_cookies(headers: &mut HeaderMap, prefix: &str, is_root: bool, room: &mut usize) -> Result<(), Failure> {
     let Entry::Occupied(cookies) = headers.entry(header::SET_COOKIE) else { return Ok(()) };
     let (_, cookies) = cookies.remove_entry_mult();
@@ -209,7 +208,7 @@ fn confine_cookies(headers: &mut HeaderMap, prefix: &str, is_root: bool, room: &
     Ok(())
 }
 
-/// How long a head is in a message, in bytes, but for its first line.
+/// The length of a head in a message, in bytes, without its first line.
 fn length(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
 }

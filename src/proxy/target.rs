@@ -7,8 +7,8 @@ use percent_encoding::percent_decode;
 
 use super::error::ProxyError;
 
-/// How often a path may be percent-encoded over, behind a prefix. Each layer is looked at, and a server takes off one or two
-/// of them; without a bound a path of `%25` repeated has as many layers as it has bytes.
+/// Most layers of percent-encoding of a path behind a prefix. Each is checked; a server removes one or two of them. Without a
+/// bound a path of `%25` repeated has as many layers as it has bytes.
 const MAX_LAYERS: usize = 8;
 
 /// Why a path must not go on behind a prefix.

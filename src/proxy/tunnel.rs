@@ -28,12 +28,12 @@ const BUFFER: usize = 16 * 1024;
 /// How long the other direction may go on when one has ended: WebSocket has no half-closed connections.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A tunnel that is to be run by the task of its client's connection, when hyper has let go of that.
+/// A tunnel, to be run by the task of its client's connection when hyper is done with that.
 #[derive(Debug)]
 pub struct Tunnel {
     upgrade: OnUpgrade,
     backend: BackendIo,
-    /// What the backend sent right behind its answer.
+    /// What the backend sent right behind its response's head.
     early: Bytes,
     record: Record,
 }
@@ -42,20 +42,20 @@ pub struct Tunnel {
 #[derive(Debug, Default)]
 pub struct TunnelSlot(Mutex<Option<Box<Tunnel>>>);
 
-/// What the access line will say; it is written when this is dropped.
+/// What the access line says. It is written when this is dropped.
 #[derive(Debug)]
 struct Record {
     report: Option<Box<Report>>,
     client: ClientWatch,
     drain: drain::Watch,
     sent: Arc<AtomicU64>,
-    finish: Option<EndReason>,
+    end_reason: Option<EndReason>,
 }
 
 impl Tunnel {
     /// A tunnel between the client's end of `upgrade` and `backend`.
     pub fn new(upgrade: OnUpgrade, backend: BackendIo, early: Bytes, client: ClientWatch, drain: drain::Watch) -> Self {
-        let record = Record { report: None, client, drain, sent: Arc::default(), finish: None };
+        let record = Record { report: None, client, drain, sent: Arc::default(), end_reason: None };
         Self { upgrade, backend, early, record }
     }
 
@@ -87,7 +87,7 @@ impl Tunnel {
             copied = copying => copied.map(|_| ()),
             () = lingering => Ok(()),
         };
-        record.finish = Some(record.how(&result));
+        record.end_reason = Some(record.end_reason_of(&result));
     }
 }
 
@@ -104,8 +104,8 @@ impl TunnelSlot {
 }
 
 impl Record {
-    /// An end is an end, whichever side began with it; a connection that broke is most often the client's.
-    fn how(&self, result: &io::Result<()>) -> EndReason {
+    /// The end of either side is a proper end. A connection that broke is most often the client's.
+    fn end_reason_of(&self, result: &io::Result<()>) -> EndReason {
         match result {
             Ok(()) => EndReason::Complete,
             Err(_) if self.client.has_stalled() => EndReason::SlowClient,
@@ -123,11 +123,11 @@ impl Drop for Record {
             false if self.drain.has_cut() => EndReason::Cut,
             false => EndReason::ClientGone,
         };
-        report.ended(self.finish.unwrap_or(unfinished));
+        report.ended(self.end_reason.unwrap_or(unfinished));
     }
 }
 
-/// One end: counts what is sent to it, and tells when it is to be sent no more.
+/// One side: counts what is sent to it, and tells when the other one has ended.
 struct Side<T> {
     io: T,
     sent: Arc<AtomicU64>,

@@ -131,3 +131,144 @@ impl Upload {
         Poll::Ready(frame)
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::{future::poll_fn, time::Duration};
+
+    use http::{Request, Response};
+    use hyper::{server::conn::http1, service::service_fn};
+    use hyper_util::rt::TokioIo;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        sync::mpsc,
+        time::{Instant, timeout},
+    };
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// As an operator has them by default, but for what is no upload's.
+    pub(in crate::proxy) const TIMEOUTS: Timeouts =
+        Timeouts { connect: HOUR, response: HOUR, resume: Duration::from_secs(1), upload: Duration::from_secs(60) };
+
+    /// A client of hyper's server end, whose request is answered by nobody.
+    pub(in crate::proxy) struct Client {
+        io: DuplexStream,
+        request: Option<Request<Incoming>>,
+    }
+
+    impl Client {
+        pub(in crate::proxy) async fn new(head: &str) -> Self {
+            let (mut io, server) = duplex(64 * 1024);
+            let (sender, mut requests) = mpsc::unbounded_channel();
+            let service = service_fn(move |request| {
+                let _ = sender.send(request);
+                std::future::pending::<Result<Response<String>, std::io::Error>>()
+            });
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(server), service));
+            io.write_all(head.as_bytes()).await.unwrap();
+            let request = requests.recv().await;
+            Self { io, request }
+        }
+
+        pub(in crate::proxy) fn upload(&mut self, timeouts: Timeouts) -> Upload {
+            let (head, body) = self.request.take().unwrap().into_parts();
+            Upload::of_client(body, &head, timeouts)
+        }
+
+        pub(in crate::proxy) async fn send(&mut self, text: &str) {
+            self.io.write_all(text.as_bytes()).await.unwrap();
+        }
+    }
+
+    async fn next(upload: &mut Upload) -> Option<Result<Frame<Bytes>, Failure>> {
+        poll_fn(|cx| upload.poll_frame(cx)).await
+    }
+
+    async fn piece(upload: &mut Upload) -> Bytes {
+        next(upload).await.unwrap().unwrap().into_data().unwrap()
+    }
+
+    const LENGTH: &str = "POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n";
+    const EXPECT: &str = "POST / HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_given_once() {
+        let mut upload = Upload::full(Bytes::from_static(b"abc"));
+        assert_eq!((upload.length(), upload.is_empty()), (Some(3), false));
+        assert_eq!(piece(&mut upload).await, "abc");
+        assert!(next(&mut upload).await.is_none() && upload.is_empty());
+        assert!(Upload::full(Bytes::new()).is_empty());
+        assert!(Client::new("GET / HTTP/1.1\r\n\r\n").await.upload(TIMEOUTS).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_waits_for_a_100_continue_gets_the_backend_s() {
+        let mut client = Client::new(EXPECT).await;
+        let mut upload = client.upload(TIMEOUTS);
+        assert!(timeout(TIMEOUTS.resume / 2, next(&mut upload)).await.is_err());
+        assert!(timeout(Duration::from_millis(1), client.io.read_u8()).await.is_err(), "nothing was said yet");
+        let start = Instant::now();
+        upload.resume();
+        assert!(timeout(Duration::from_millis(1), next(&mut upload)).await.is_err());
+        let mut told = [0; 25];
+        client.io.read_exact(&mut told).await.unwrap();
+        assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+        assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
+        client.send("abc").await;
+        assert_eq!(piece(&mut upload).await, "abc");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_the_backend_sends_no_100_continue_the_gateway_does() {
+        let mut client = Client::new(EXPECT).await;
+        let (start, mut upload) = (Instant::now(), client.upload(TIMEOUTS));
+        let mut told = [0; 25];
+        tokio::select! {
+            _ = next(&mut upload) => panic!("nothing was sent"),
+            read = client.io.read_exact(&mut told) => assert_eq!(read.unwrap(), 25),
+        }
+        assert_eq!(start.elapsed().as_secs(), TIMEOUTS.resume.as_secs());
+    }
+
+    /// The rate is judged by the window, and a client that is faster than the least is never too slow.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_too_little_is_given_up() {
+        for (bytes, is_slow) in [(1, true), (1000, false)] {
+            let mut client = Client::new(LENGTH).await;
+            let (start, mut upload) = (Instant::now(), client.upload(TIMEOUTS));
+            let failure = loop {
+                match timeout(Duration::from_secs(10), next(&mut upload)).await {
+                    Ok(Some(Err(failure))) => break Some(failure),
+                    Ok(_) => {}
+                    Err(_) if start.elapsed() > 2 * TIMEOUTS.upload => break None,
+                    Err(_) => client.send(&"x".repeat(bytes)).await,
+                }
+            };
+            assert_eq!(matches!(failure, Some(Failure::SlowUpload)), is_slow, "{failure:?}");
+            assert_eq!(start.elapsed().as_secs() < 2 * TIMEOUTS.upload.as_secs(), is_slow);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn once_the_backend_has_responded_a_client_may_be_slow() {
+        let mut client = Client::new(LENGTH).await;
+        let mut upload = client.upload(TIMEOUTS);
+        upload.response_begun();
+        assert!(timeout(HOUR, next(&mut upload)).await.is_err());
+        client.send("x").await;
+        assert_eq!((piece(&mut upload).await, upload.pieces_taken()), ("x".into(), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_breaks_off_is_told_from_an_end() {
+        let mut client = Client::new(LENGTH).await;
+        let mut upload = client.upload(TIMEOUTS);
+        client.send("abc").await;
+        assert_eq!(piece(&mut upload).await, "abc");
+        drop(client);
+        assert!(matches!(next(&mut upload).await, Some(Err(Failure::Client(_)))));
+    }
+}

@@ -222,7 +222,7 @@ impl Connections {
             // Behind what a slow reader has still to take, the answer to a ping comes late.
             .keep_alive_timeout(PING.1.max(self.write_stall))
             .max_concurrent_streams(MAX_STREAMS)
-            .max_frame_size(pace::FRAME)
+            .max_frame_size(pace::MAX_FRAME)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEADER_LIST)
