@@ -7,7 +7,7 @@ use http_body::{Frame, SizeHint};
 use super::{
     error::Error,
     framing::BodyDecoder,
-    head::{self, Head, MAX_HEADERS},
+    head::{self, Head, MAX_HEADERS, is_final},
 };
 
 /// Longest trailers, in bytes.
@@ -69,6 +69,20 @@ impl ResponseReader {
             return Err(Error::TooManyInformational);
         }
         Ok(Some(response))
+    }
+
+    /// Takes the head of the final response; `None` if it is not whole yet. Informational ones are stepped over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::head`].
+    pub fn final_head(&mut self) -> Result<Option<Response<()>>, Error> {
+        loop {
+            match self.head()? {
+                Some(head) if !is_final(&head) => {}
+                head => return Ok(head),
+            }
+        }
     }
 
     /// Takes the next piece of the body, or its trailers; `None` if there is nothing more yet, or not at all.

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::http1::{self, framing::BodyDecoder, head, response_reader::ResponseReader};
+use crate::http1::{self, framing::BodyDecoder, response_reader::ResponseReader};
 
 /// Room for an answer's head, in bytes: an engine's are shorter.
 const FIRST_HEAD: usize = 256;
@@ -92,8 +92,8 @@ async fn answer<T: Transport>(mut io: T) -> Result<Answer<T>, OpenError> {
         if io.read_buf(&mut reader.bytes).await? == 0 {
             return Err(OpenError::Io(io::ErrorKind::UnexpectedEof.into()));
         }
-        if let Some(status) = final_status(&mut reader)? {
-            break status;
+        if let Some(head) = reader.final_head()? {
+            break head.status().as_u16();
         }
     };
     if status != 200 {
@@ -101,16 +101,6 @@ async fn answer<T: Transport>(mut io: T) -> Result<Answer<T>, OpenError> {
     }
     let (body, early) = reader.into_body();
     Ok(Answer { io, body, early: early.freeze() })
-}
-
-/// The status of the final response, once its head is whole. Informational ones (1xx) are stepped over.
-fn final_status(reader: &mut ResponseReader) -> Result<Option<u16>, http1::error::Error> {
-    while let Some(response) = reader.head()? {
-        if head::is_final(&response) {
-            return Ok(Some(response.status().as_u16()));
-        }
-    }
-    Ok(None)
 }
 
 /// Reads what an engine says along with a refusal: `{"message":"…"}` (Engine API, "Errors").
@@ -247,7 +237,7 @@ mod tests {
         assert_eq!(protocol("HTTP/1.1 200 OK\r\nno header\r\n\r\n").await, "the answer's head is not HTTP");
         let length = "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n";
         assert_eq!(protocol(length).await, "the answer's Content-Length is not a number");
-        let long = format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(head::MAX_HEAD));
+        let long = format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(http1::head::MAX_HEAD));
         assert_eq!(protocol(&long).await, "the answer's head is too long");
         for (steps, kind) in [
             (vec![], io::ErrorKind::UnexpectedEof),

@@ -8,16 +8,13 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use crate::secret::Secret;
+use crate::{http1::response_reader::ResponseReader, secret::Secret};
 
 /// Between two tries.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The longest that one try may take.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How much of an answer is looked at.
-const HEAD: usize = 4096;
 
 /// Asks until the answer is good.
 ///
@@ -50,24 +47,17 @@ async fn ask(address: &str, token: &Secret) -> io::Result<u16> {
         token.expose()
     );
     stream.write_all(request.as_bytes()).await?;
-    let mut head = Vec::with_capacity(HEAD);
-    while head.len() < HEAD {
-        if stream.read_buf(&mut head).await? == 0 {
-            break;
-        }
-        if let Some(status) = status(&head)? {
-            return Ok(status);
+    let mut reader = ResponseReader::default();
+    while stream.read_buf(&mut reader.bytes).await? > 0 {
+        if let Some(head) = reader.final_head().map_err(|_| not_http())? {
+            return Ok(head.status().as_u16());
         }
     }
-    Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
+    Err(not_http())
 }
 
-/// The status, once its line is there.
-fn status(head: &[u8]) -> io::Result<Option<u16>> {
-    let mut headers = [httparse::EMPTY_HEADER; 64];
-    let mut response = httparse::Response::new(&mut headers);
-    response.parse(head).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    Ok(response.code.filter(|_| response.reason.is_some()))
+fn not_http() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP")
 }
 
 #[cfg(test)]
