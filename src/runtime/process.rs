@@ -76,7 +76,7 @@ pub struct ProcessOptions {
     pub state_dir: Option<PathBuf>,
     /// The longest `timeout` of a request, in seconds.
     pub max_sandbox_timeout_seconds: Option<u64>,
-    /// While there are keys, whoever calls a sandbox's execd must present its token, which the endpoint of its port tells.
+    /// While there are keys, a caller of a sandbox's execd must present its token, which is part of the port's endpoint.
     pub keys: Arc<KeyRing>,
 }
 

@@ -14,7 +14,7 @@ const EGRESS_PORT: u16 = 18080;
 const EGRESS_HEADER: &str = "OPENSANDBOX-EGRESS-AUTH";
 
 impl Inner {
-    /// What a client is told about a port. For any state of the container: the labels are enough.
+    /// The endpoint of a port for a client, in any state of the container: the labels are enough.
     pub(super) async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, RuntimeError> {
         if expires.is_some() {
             let text = "Signed routes (expires parameter) are not supported when runtime.type='docker'. \

@@ -1,4 +1,4 @@
-//! The engine's event stream, which keeps the cache right and tells of sandboxes that others create.
+//! The engine's event stream: it invalidates the cache, and reports sandboxes that other servers create.
 
 use std::{
     collections::HashMap,

@@ -47,9 +47,9 @@ pub struct DockerOptions {
     pub allowed_host_paths: Vec<String>,
     /// Where buckets are mounted on the host.
     pub ossfs_mount_root: PathBuf,
-    /// Where what is bound into sandboxes is mounted first, so that nobody can exchange it; root's alone.
+    /// Where host paths are staged before they are bound into sandboxes, so that no sandbox can replace them; only root's.
     pub stage_root: PathBuf,
-    /// Where the programs of ossfs are looked for; on the process's own `PATH` when absent.
+    /// The search path for the programs of ossfs; on the process's own `PATH` when absent.
     pub tool_path: Option<OsString>,
     /// Requests may ask for the privileges that execd's isolation needs.
     pub allow_isolation_extension: bool,

@@ -56,7 +56,8 @@ impl Ports {
         })
     }
 
-    /// A port of the range that somebody else has, so that it is not drawn; nothing if it is reserved or of another range.
+    /// Reserves a port of the range that another program has, so that it is not drawn; `None` if it is reserved already or not
+    /// in the range.
     pub(super) fn pass_over(self: &Arc<Self>, port: u16) -> Option<Reservation> {
         let is_new = self.range.contains(&port) && self.reserved().insert(port);
         is_new.then(|| Reservation { port, ports: self.clone() })
@@ -94,7 +95,7 @@ impl Drop for Reservation {
     }
 }
 
-/// Binds without listening, so that nobody can connect meanwhile. An address of another machine (the engine is remote)
+/// Binds without listening, so that no client can connect meanwhile. An address of another machine (the engine is remote)
 /// is replaced by the wildcard.
 fn is_free(host: Ipv4Addr, port: u16, transport: Transport) -> bool {
     match bind(host, port, transport) {

@@ -125,7 +125,7 @@ impl Inner {
         }
     }
 
-    /// The configuration of the image that a sandbox was made from; nothing if somebody removed it.
+    /// The configuration of the image that a sandbox was made from; `None` if it was removed.
     async fn base_image(&self, image: &str) -> Result<Option<Base>, RuntimeError> {
         match self.engine.within(self.engine.api.inspect_image(image)).await {
             Ok(image) => {

@@ -41,7 +41,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Checks a request, in the order of the other runtimes (http-api.md §6.3, docker-runtime.md §3). `max_timeout` is
-    /// in seconds. What is not enforced here is checked all the same, so that it surprises nobody elsewhere.
+    /// in seconds. What is not enforced here is checked too, so that a request works alike on other runtimes.
     pub(super) fn new(request: CreateRequest, max_timeout: Option<u64>) -> Result<Self, RuntimeError> {
         let extensions = Extensions::from_request(&request.extensions)?;
         check_provider(&request)?;

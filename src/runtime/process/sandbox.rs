@@ -31,7 +31,7 @@ use crate::{
 
 /// How long the pipes are read after the group was killed. Only a process that left the group can need it.
 const DRAIN: Duration = Duration::from_secs(2);
-/// The longest sleep before the wall clock is looked at again.
+/// The longest sleep before the wall clock is read again.
 const CLOCK: Duration = Duration::from_secs(60);
 
 /// A sandbox, from its creation until it is removed.
@@ -145,7 +145,7 @@ impl Sandbox {
             _ = leader.exited() => {}
             () = self.stop.cancelled() => {}
         }
-        // From here on the group's number may become somebody else's.
+        // From here on the kernel may reuse the group's id.
         self.group.clear();
         let code = timeout(END_TIMEOUT, leader.end()).await.unwrap_or_else(|_| {
             tracing::warn!(sandbox = self.id, "the sandbox's program hangs, and dies when it no longer does");

@@ -320,7 +320,7 @@ mod tests {
         assert!(first.path.exists() && root.path().join("other").exists());
     }
 
-    /// Its processes are numbered otherwise: by their numbers they look dead, or like somebody else's.
+    /// It is in another PID namespace: by their numbers its processes seem dead, or seem to be other processes.
     #[test]
     fn what_another_container_has_in_the_same_directory_is_left_alone() {
         let root = tempfile::tempdir().unwrap();
@@ -332,7 +332,7 @@ mod tests {
             path
         };
         let (here, elsewhere, before) = (left(&boot, namespace), left(&boot, namespace + 1), left("x", namespace + 1));
-        // Of an earlier boot nothing runs, whoever has its numbers now.
+        // Nothing of an earlier boot runs. Its process ids may be in use by others.
         let mut other = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
         let (pid, start) = (other.id(), start_time(other.id()).unwrap().unwrap());
         fs::write(before.join("a").join(LEADERS).join(pid.to_string()), format!("{pid} {start}\n")).unwrap();
@@ -368,7 +368,7 @@ mod tests {
         other.wait().unwrap();
     }
 
-    /// Whether its processes still run cannot be told, and a directory that is gone tells nobody of them any more.
+    /// It is unknown whether its processes still run, and only the directory has their ids.
     #[test]
     fn a_note_that_cannot_be_read_keeps_its_directory() {
         let root = tempfile::tempdir().unwrap();

@@ -19,7 +19,7 @@ const _: () = assert!(BLOCK > MAX_RECORD);
 ///
 /// The memory is one block, whatever the number. A line's pieces may lie far from each other, among those of the
 /// other stream, so the search ends only where each stream that was seen has an older line; a stream with one line
-/// in a long log is looked for up to the beginning.
+/// in a long log is searched for up to the beginning.
 pub(super) fn find(file: &File, end: u64, lines: u64, selection: &mut Selection) -> Result<[u64; 2], LogError> {
     let mut scan = Scan { left: lines, start: [end; 2], state: [State::Unseen; 2], selection };
     let mut block = vec![0; BLOCK.min(usize::try_from(end).unwrap_or(BLOCK))];

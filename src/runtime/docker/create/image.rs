@@ -50,7 +50,7 @@ pub(in crate::runtime::docker) async fn ensure(
     image.ok_or_else(|| failure.pull("the image is missing after it was pulled"))
 }
 
-/// An image of this engine's own making: nobody else has it, so it is never pulled.
+/// An image that this engine made itself. No registry has it, so it is never pulled.
 pub(in crate::runtime::docker) async fn present(
     engine: &Engine,
     source: &ImageSource,

@@ -16,7 +16,7 @@ const CAPABILITIES: [&str; 2] = ["NET_ADMIN", "NET_RAW"];
 /// Container ports that are passed on into the virtual machine.
 const PORTS: [&str; 4] = ["44772", "8080", "3389", "8006"];
 
-/// Where the installation looks for what it is handed over.
+/// The folder in which the installation expects its files.
 pub(super) const FOLDER: &str = "/oem";
 
 /// The fewest processors.

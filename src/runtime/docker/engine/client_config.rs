@@ -155,7 +155,7 @@ impl ClientConfig {
     }
 }
 
-/// A text that is not empty. What is no text is told, and left out as what is not there.
+/// A text that is not empty. A value of another type is logged, and treated as absent.
 fn text<'v>(path: &Path, name: &str, value: &'v Value) -> Option<&'v str> {
     match value {
         Value::String(text) => Some(text.as_str()).filter(|text| !text.is_empty()),
@@ -167,7 +167,7 @@ fn text<'v>(path: &Path, name: &str, value: &'v Value) -> Option<&'v str> {
     }
 }
 
-/// The members of an object. What is none is told, and left out.
+/// The members of an object. A value of another type is logged, and treated as absent.
 fn object(path: &Path, name: &str, value: Value) -> Map<String, Value> {
     match value {
         Value::Object(members) => members,

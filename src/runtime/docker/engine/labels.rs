@@ -37,7 +37,7 @@ pub(in crate::runtime::docker) const BUCKETS: &str = "opensandbox.io/ossfs-mount
 pub(in crate::runtime::docker) const BUCKET_MARKS: &str = "opensandbox.io/ossfs-credentials";
 /// What a client must show to the sandbox's egress sidecar; only sandboxes with a sidecar have it.
 pub(in crate::runtime::docker) const EGRESS_TOKEN: &str = "opensandbox.io/egress-auth-token";
-/// The keys of the labels that came with the image, as a JSON array: they are nobody's metadata.
+/// The keys of the labels that came with the image, as a JSON array: they are not metadata.
 pub(in crate::runtime::docker) const IMAGE_LABELS: &str = "opensandbox.io/image-labels";
 /// On an egress sidecar: the sandbox that it serves.
 pub(in crate::runtime::docker) const SIDECAR_FOR: &str = "opensandbox.io/egress-sidecar-for";
@@ -47,12 +47,12 @@ pub(in crate::runtime::docker) const CREATED_BY: &str = "opensandbox.io/created-
 pub(in crate::runtime::docker) const OWNER: &str = "opensandbox.io/gateway-owner";
 /// On the same: where that home is, for people.
 pub(in crate::runtime::docker) const OWNER_PLACE: &str = "opensandbox.io/gateway-owner-home";
-/// On a volume that tells of a moved expiry, which is in [`EXPIRES_AT`]: the sandbox.
+/// On a volume that shares a renewed expiry, which is in [`EXPIRES_AT`]: the sandbox.
 pub(in crate::runtime::docker) const EXPIRY_OF: &str = "opensandbox.io/expiry-of";
 /// On the same: when it was moved, in Unix milliseconds.
 pub(in crate::runtime::docker) const MOVED_AT: &str = "opensandbox.io/expiry-moved-at";
 
-/// Labels with these prefixes are nobody's metadata.
+/// Labels with these prefixes are not metadata.
 const HIDDEN_PREFIXES: [&str; 4] = [RESERVED_PREFIX, "org.opencontainers.image.", "com.docker.", "desktop.docker."];
 
 /// A label's value; an empty one counts as absent, since that is how an inherited label is taken back.

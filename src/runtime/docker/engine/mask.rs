@@ -51,7 +51,7 @@ impl Mask {
     /// Variables as `NAME=value`, and values.
     pub(in crate::runtime::docker) fn new<'a>(env: &'a [String], values: impl IntoIterator<Item = &'a String>) -> Self {
         let pairs = || env.iter().map(|entry| entry.split_once('=').unwrap_or((entry, "")));
-        // A sandbox's id is no secret, and tells whose trouble it is.
+        // A sandbox's id is no secret, and identifies the error's sandbox.
         let pairs = || pairs().filter(|(name, _)| *name != ID);
         let mut mask = Self { values: Vec::new(), names: Vec::new() };
         values.into_iter().map(String::as_str).chain(pairs().map(|(_, value)| value)).for_each(|value| mask.add(value));

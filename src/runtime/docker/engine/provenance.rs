@@ -1,7 +1,7 @@
 //! Which labels are a container's own, and which it only has from its image.
 //!
 //! An image that was committed from a sandbox carries the sandbox's labels, and the engine gives them to every container
-//! of that image. Such a container is nobody's sandbox: taken for one, it would be removed with the next deletion or at
+//! of that image. Such a container is not a sandbox: taken for one, it would be removed with the next deletion or at
 //! the time that its label names. The container says which image it is of, by an id that no tag can move; a label that is
 //! the same on both came with the image. Servers give each sandbox an id of its own, so that a sandbox made of such an
 //! image differs from it.

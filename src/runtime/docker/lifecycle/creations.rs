@@ -30,14 +30,14 @@ use crate::runtime::docker::{
 /// How long a container may take to appear.
 const APPEAR_TIMEOUT: Duration = Duration::from_hours(24);
 
-/// How long it is until the next look for the containers of creations that were given up so long ago, at most.
+/// The interval of searches for containers of given-up creations, by how long ago the youngest was given up.
 const SWEEP_INTERVALS: [(Duration, Duration); 3] = [
     (Duration::from_mins(1), Duration::from_secs(2)),
     (Duration::from_mins(10), Duration::from_secs(10)),
     (APPEAR_TIMEOUT, Duration::from_mins(1)),
 ];
 
-/// How long it is between two looks at what sandboxes leave that other hands removed.
+/// How often orphans of sandboxes are removed that other programs removed.
 const TIDY_INTERVAL: Duration = Duration::from_mins(10);
 
 /// The beginning of the names of notes that have no lock yet. No sandbox has such an id.
@@ -80,7 +80,7 @@ impl Creations {
         self.woken.notify_one();
     }
 
-    /// Whether a sandbox's creation was given up, so that nobody is to see it.
+    /// Whether a sandbox's creation was given up, so that lists leave it out.
     pub(in crate::runtime::docker) fn has_given_up(&self, id: &str) -> bool {
         self.given_up().contains_key(id)
     }
@@ -92,7 +92,7 @@ impl Creations {
         }
     }
 
-    /// Takes over what earlier servers of this home noted and nobody holds. Blocks.
+    /// Takes over the notes of earlier servers of this home that no server holds. Blocks.
     fn recover(&self, home: &Identity) -> io::Result<()> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -125,7 +125,7 @@ impl Creations {
         }
     }
 
-    /// How long it is until the next look; nothing if there is nothing to look for.
+    /// How long to wait until the next search; `None` if there is nothing to search for.
     fn pause(&self) -> Option<Duration> {
         let youngest = self.given_up().values().map(|since| age(*since)).min()?;
         SWEEP_INTERVALS.iter().find(|(until, _)| youngest < *until).or(SWEEP_INTERVALS.last()).map(|(_, pause)| *pause)
@@ -254,7 +254,7 @@ fn of_creation(container: &ContainerSummary) -> Option<(&str, Appeared<'_>)> {
     (is_sidecar || is_named(&names::sandbox(id))).then_some((id, appeared))
 }
 
-/// Since when there is a note that nobody holds; nothing if somebody does, or its creation has ended.
+/// The time of a note that no server holds; `None` if one does, or the creation has ended.
 fn left(note: &Path) -> io::Result<Option<SystemTime>> {
     let (file, found) = match regular_file::open(note) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -263,8 +263,8 @@ fn left(note: &Path) -> io::Result<Option<SystemTime>> {
     if is_left(&file)? { found.modified().map(Some) } else { Ok(None) }
 }
 
-/// Whether an opened note is held by nobody, so that this holds it now. One that has lost its name meanwhile has ended, and the
-/// sandbox is somebody's.
+/// Locks an opened note, unless another server holds it. A note that was removed meanwhile is of a creation that has ended
+/// well: its sandbox is in use.
 fn is_left(file: &File) -> io::Result<bool> {
     Ok(regular_file::try_lock(file)? && file.metadata()?.nlink() > 0)
 }

@@ -74,8 +74,8 @@ impl Expiry {
         self.send(Command::Arm(id.to_owned(), time));
     }
 
-    /// As far as one can see, the sandbox ends at `time`; an earlier time that is known of it counts more. A look at
-    /// the wrong time does no harm, since the files are read again then.
+    /// The sandbox may end at `time`; an earlier time that is armed stays. A timer that fires too early does no harm, since the
+    /// files are read again then.
     pub(in crate::runtime::docker) fn suggest(&self, id: &str, time: Timestamp) {
         self.send(Command::Suggest(id.to_owned(), time));
     }
@@ -131,7 +131,7 @@ impl Timers {
         self.wait(id, Timestamp::now(), delay);
     }
 
-    /// What became of a sandbox that was looked at.
+    /// Applies the outcome for a sandbox whose timer fired.
     fn settled(&mut self, id: String, outcome: Outcome) {
         if outcome != Outcome::NotNow {
             self.unknown.remove(&id);

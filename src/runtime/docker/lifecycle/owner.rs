@@ -16,10 +16,10 @@
 //! goes by what it would be without a mark.
 //!
 //! A copy of a home is not that home: it gets an id of its own, and what it has of the other, its renewals above all, is the
-//! other's ([`home`]). So of a home and its copies one owns the engine. A home that was moved by being copied is told apart
-//! by nobody but its operator, who says `"all"`.
+//! other's ([`home`]). So of a home and its copies one owns the engine. Only the operator can tell that a home was moved by
+//! copying it, and sets `docker.expiry = "all"`.
 //!
-//! What one gateway renews and another would end is told to the other by [`super::shared_expiry`].
+//! Renewals of sandboxes that another gateway would end are shared by [`super::shared_expiry`].
 
 mod home;
 mod mark;
@@ -59,7 +59,7 @@ struct State {
     /// For as long as the home's own id cannot be had.
     stand_in: String,
     identity: Option<Identity>,
-    /// The home's id could not be read when it was last looked for.
+    /// The home's id could not be read the last time.
     is_lost: bool,
     standing: Standing,
     /// How many decisions about that have begun, and which of them the standing is of. They go side by side, since an engine
@@ -133,7 +133,7 @@ impl Owner {
         own.into_iter().chain([&state.stand_in]).any(|home| signed == signature(home, id))
     }
 
-    /// Whether the engine was another home's when it was last looked at.
+    /// Whether the engine was another home's when the mark was last read.
     pub(super) fn is_foreign(&self) -> bool {
         matches!(self.state().standing, Standing::Foreign(_))
     }

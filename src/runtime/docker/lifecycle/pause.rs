@@ -81,7 +81,7 @@ impl Inner {
     }
 
     async fn go(&self, id: &str, way: Way) -> Result<(), RuntimeError> {
-        // The engine stops it while it is copied to a snapshot, and nobody else may end that.
+        // The engine pauses it while it is committed, and only the commit may end that.
         if self.commits.has(id) {
             return Err(way.refused());
         }
@@ -162,7 +162,7 @@ impl Sidecar {
     }
 }
 
-/// The sandbox may have gone, or changed its state, since it was looked at.
+/// The sandbox may have gone, or changed its state, since it was inspected.
 fn failure(id: &str, is_main: bool, way: Way, error: Error) -> RuntimeError {
     let verb = way.verb();
     match status(&error) {

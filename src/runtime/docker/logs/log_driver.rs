@@ -62,8 +62,8 @@ pub(in crate::runtime::docker) async fn check(engine: &Engine, options: &DockerO
 
 /// The engine's error for a container with the driver and its options, if it refuses them.
 ///
-/// No container is made of that: the engine looks at its log first, and then refuses the name. What it says without the driver
-/// is about something else.
+/// No container results: the engine validates the log configuration first, and then refuses the name. An error that it also
+/// gives without the driver is not about the driver.
 async fn refused_by(engine: &Engine, options: &DockerOptions) -> Option<String> {
     let asked = async |log_config| {
         let body = ContainerCreateBody {
@@ -74,7 +74,7 @@ async fn refused_by(engine: &Engine, options: &DockerOptions) -> Option<String> 
         let name = Some(CreateContainerOptions { name: Some(NO_NAME.to_owned()), ..Default::default() });
         match engine.within(engine.api.create_container(name, body)).await {
             Err(Error::DockerResponseServerError { status_code: 400, message }) => Some(message),
-            // It has another trouble, which the next call tells.
+            // The engine has another fault, which the next call reports.
             _ => None,
         }
     };

@@ -1,4 +1,4 @@
-//! Asking a sidecar whether it is ready.
+//! Probing a sidecar until it is ready.
 
 use std::{io, time::Duration};
 

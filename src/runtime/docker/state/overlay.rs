@@ -51,7 +51,7 @@ impl Files {
     /// The moved expiry of a sandbox; nothing if its expiry was never moved.
     ///
     /// # Errors
-    /// There may be one, and it cannot be read now. It is told, now and then.
+    /// The file cannot be read now. This is logged at a limited rate.
     pub(in crate::runtime::docker) fn expiry(&self, id: &str) -> io::Result<Option<Timestamp>> {
         self.expiry_by(id, state_file::read)
     }

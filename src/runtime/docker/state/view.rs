@@ -102,7 +102,7 @@ pub(in crate::runtime::docker) fn state_name(summary: &ContainerSummary) -> Stri
     summary.state.map(|state| state.to_string()).unwrap_or_default()
 }
 
-/// When a sandbox with these labels ends by itself. A label that cannot be read counts as none, and is told once in a while:
+/// When a sandbox with these labels ends by itself. A label that cannot be read counts as none, and is logged at a limited rate:
 /// a container that bears another name is inspected with each request to it.
 pub(in crate::runtime::docker) fn expiry(labels: &HashMap<String, String>) -> Option<Timestamp> {
     static WRITTEN: RateLimit = RateLimit::new();

@@ -64,7 +64,7 @@ impl Inner {
     }
 
     /// Lets the engine fill those of the volumes that no container has. To be called when nothing but the container is still to
-    /// be made: whoever else wants one of them waits until `mounts` are dropped.
+    /// be made: other creations that use one of them wait until `mounts` are dropped.
     ///
     /// The engine fills an empty volume with what the image has at its place, and follows links in the volume while it does so.
     /// It may do that only as long as no sandbox can put some there.
@@ -142,7 +142,7 @@ impl Inner {
         self.engine.within(self.engine.api.create_volume(request)).await
     }
 
-    /// Removes a volume if a server created it. Trouble is only logged, as that another sandbox uses it.
+    /// Removes a volume if a server created it. A failure is only logged, for example that another sandbox uses it.
     pub(in crate::runtime::docker) async fn remove_managed_volume(&self, id: &str, name: &str) {
         let removed = match self.engine.within(self.engine.api.inspect_volume(name)).await {
             Ok(volume) if volume.labels.get(labels::MANAGED_BY).is_some_and(|by| by == SERVER) => {

@@ -101,14 +101,14 @@ impl Buckets {
         Ok((told, self.mark(id, path, mount, ossfs).await))
     }
 
-    /// The sandbox `id`, which uses the part at `path`, has been created: from now on the engine tells of it.
+    /// The sandbox `id`, which uses the part at `path`, has been created: from now on the engine lists it.
     pub(super) async fn settle(&self, id: &str, path: &Path) {
         let entry = self.entry(path);
         entry.lock().await.pending.remove(id);
         self.tidy(path, entry);
     }
 
-    /// The sandbox `id` uses the part at `path` no more; the last user's leaving unmounts it. Trouble is only logged.
+    /// The sandbox `id` no longer uses the part at `path`. The last user unmounts it. A failure is only logged.
     pub(super) async fn release(&self, users: &impl Users, id: &str, path: &Path) {
         let entry = self.entry(path);
         let mut mounted = entry.lock().await;
@@ -276,7 +276,7 @@ impl Buckets {
         self.lock().entry(path.to_owned()).or_default().clone()
     }
 
-    /// Forgets a path at which nothing is mounted and for which nobody waits.
+    /// Drops the entry of a path at which nothing is mounted and for which no caller waits.
     fn tidy(&self, path: &Path, entry: Arc<AsyncMutex<Mounted>>) {
         let mut all = self.lock();
         let is_idle =
@@ -339,7 +339,7 @@ fn as_mounted(root: &Path, path: &Path) -> PathBuf {
     path.strip_prefix(root).map_or_else(|_| path.to_owned(), |rest| real(root).join(rest))
 }
 
-/// The outcome of what is only for marks; trouble with it is logged.
+/// The outcome of an operation that only serves marks; a failure is logged.
 fn unless_failed<T>(done: io::Result<T>) -> Option<T> {
     let failed =
         |error: &io::Error| tracing::warn!(%error, "which credentials a bucket is mounted with cannot be told");

@@ -1,4 +1,4 @@
-//! Which places are mounted on the stage, and what is checked before a sandbox starts with them.
+//! Pinning: which host paths are mounted on the stage, and the checks before a sandbox starts with them.
 
 use std::{
     collections::HashSet,
@@ -128,7 +128,7 @@ impl Inner {
         Ok(Some(Probe { source, token: staged.token.clone() }))
     }
 
-    /// Unmounts the probe of a sandbox that was created. Trouble is only logged: it goes with the sandbox.
+    /// Unmounts the probe of a sandbox that was created. A failure is only logged: the probe goes with the sandbox.
     pub(in crate::runtime::docker) async fn clear_probe(&self, id: &str, mounts: &Mounts) {
         if mounts.staged.is_none() {
             return;
@@ -143,7 +143,7 @@ impl Inner {
         }
     }
 
-    /// Unmounts what the sandbox `id` has on the stage. Trouble is only logged, and tried again by
+    /// Unmounts what the sandbox `id` has on the stage. A failure is only logged, and tried again by
     /// [`Inner::clear_stage`].
     pub(in crate::runtime::docker) async fn unstage(&self, id: &str) {
         if let Err(error) = self.try_unstage(id).await {
@@ -161,8 +161,8 @@ impl Inner {
         self.volumes.blocking.run(move || stage.clear(&engine, &id)).await?
     }
 
-    /// Unmounts what sandboxes have on the stage that are gone: another hand removed them, or the server was killed. Trouble
-    /// is only logged.
+    /// Unmounts what is on the stage for sandboxes that are gone: removed by another program, or left by a server that was
+    /// killed. A failure is only logged.
     pub(in crate::runtime::docker) async fn clear_stage(&self) {
         if let Err(error) = self.try_clear_stage().await {
             tracing::warn!(%error, "mounts of sandboxes that are gone could not be looked for");
@@ -197,7 +197,7 @@ impl Inner {
         let Some(_lock) = self.volumes.blocking.run(move || stage.hold(&key, &held)).await.flatten()? else {
             return Ok(());
         };
-        // Its creation may have ended since the list was made; now nobody creates it any more.
+        // Its creation may have ended since the list was made. With the lock held, no creation of it is under way.
         if self.engine.sandboxes(Some(id)).await.map_err(io::Error::other)?.is_empty() {
             let (stage, key, gone) = (self.volumes.stage.clone(), engine.to_owned(), id.to_owned());
             self.volumes.blocking.run(move || stage.clear(&key, &gone)).await.flatten()?;
@@ -207,7 +207,7 @@ impl Inner {
     }
 
     /// Whether the container that was created is to mount what was checked, and all of that still is where it was found.
-    /// What cannot be told is a failure.
+    /// If that cannot be determined, it is a failure.
     pub(in crate::runtime::docker) async fn check_mounts(
         &self,
         container: &str,

@@ -1,4 +1,4 @@
-//! Objects of the host's file system, mounted where nobody can exchange them.
+//! Staging: objects of the host's file system, mounted where no sandbox can replace them.
 //!
 //! The engine takes a bind's source as a path and follows it when the container starts. On a path that leads through what
 //! sandboxes write to, that may be another object than the one that was checked. So the object that was checked is itself
@@ -41,7 +41,7 @@ use crate::runtime::docker::engine::names;
 /// What the probe of a sandbox's stage is called; [`Stage::put`] makes it.
 const PROBE: &str = "probe";
 
-/// How often something is unmounted at one place. More than one is there only if somebody else mounted it.
+/// How many mounts are removed at one path. There is more than one only if another program mounted there.
 const LAYERS: usize = 16;
 
 /// The folder. All functions block.
@@ -51,7 +51,7 @@ pub(super) struct Stage {
     table: MountTable,
 }
 
-/// A sandbox's part of the folder while the sandbox is being created: nobody clears it as long as this lives.
+/// A sandbox's part of the folder while the sandbox is being created. It is not cleared as long as this lives.
 #[derive(Debug)]
 pub(in crate::runtime::docker) struct Staged {
     _lock: OwnedFd,
@@ -145,7 +145,7 @@ impl Stage {
         unless_gone(fs::remove_dir(&folder))
     }
 
-    /// Unmounts the probe, once the engine has seen it: whoever has a copy of this server's mounts keeps it.
+    /// Unmounts the probe once the engine has seen it. A mount namespace that was copied from this server's keeps it.
     pub(super) fn clear_probe(&self, engine: &str, id: &str) -> io::Result<()> {
         let probe = self.probe(engine, id);
         unmount_all(&probe)?;
@@ -212,7 +212,7 @@ impl Stage {
 /// How the folder's own file system is mounted. It does not bear on what is mounted in it.
 const MEMORY: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
-/// Mounts an object with what is mounted below it. `target` is a path that nobody else can change.
+/// Mounts an object with what is mounted below it. `target` is a path that only this user can change.
 fn bind(object: &OwnedFd, target: &Path) -> io::Result<()> {
     // The kernel takes such a link for the object itself, wherever that is by now (proc_pid_fd(5)).
     mount_bind_recursive(format!("/proc/self/fd/{}", object.as_raw_fd()), target)?;
@@ -256,7 +256,7 @@ fn own(path: &Path, forbidden: u32) -> io::Result<OwnedFd> {
     directory(path)
 }
 
-/// Opens a directory in the folder, whose paths nobody else can change.
+/// Opens a directory in the folder, whose paths only this user can change.
 fn directory(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(open(path, flags, Mode::empty())?)

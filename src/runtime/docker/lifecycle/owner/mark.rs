@@ -10,7 +10,7 @@ use bollard::{
 use super::{Inner, Standing, permits::Call};
 use crate::runtime::docker::engine::{is_missing, labels};
 
-/// How often a mark that is taken over is tried to be replaced, should somebody use the volume.
+/// How often the replacement of a mark is tried while a container uses the volume.
 const TRIES: usize = 3;
 
 /// What the mark says.

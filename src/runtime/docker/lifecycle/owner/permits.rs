@@ -27,7 +27,7 @@ pub(in crate::runtime::docker::lifecycle) struct Permits {
 }
 
 impl Permits {
-    /// The outcome of a call; nothing if it is refused. The first refusal is told.
+    /// The outcome of a call; nothing if it is refused. The first refusal is logged.
     ///
     /// # Errors
     /// The call failed.

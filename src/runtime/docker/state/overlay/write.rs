@@ -54,7 +54,7 @@ fn store(folder: &Path, id: &str, value: &impl Serialize, limit: u64) -> io::Res
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it would be larger than {limit} bytes")));
     }
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
-    // No name that ends in `.json`, so that nobody reads it; always the same, so that a crash leaves one at most.
+    // Not a name that ends in `.json`, so that no server reads it; always the same, so that crashes leave one at most.
     let beside = folder.join(format!("{id}.json.tmp"));
     let stored = write_to_disk(&beside, text.as_bytes()).and_then(|()| fs::rename(&beside, path(folder, id)));
     if stored.is_err() {

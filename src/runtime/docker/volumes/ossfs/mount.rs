@@ -24,7 +24,7 @@ use super::{
 use crate::runtime::docker::engine::text;
 
 impl Buckets {
-    /// Unmounts what is noted and nobody uses. Trouble is only logged.
+    /// Unmounts what has a note and no user. A failure is only logged.
     pub(in crate::runtime::docker::volumes) async fn clear(&self, users: &impl Users) {
         let records = self.records.clone();
         let left = spawn_blocking(move || records.left()).await.map_err(io::Error::other).flatten();
@@ -77,8 +77,8 @@ impl Buckets {
             let text = format!("Volume '{}': failed to mount OSSFS bucket '{}': {cause}", volume.name, ossfs.bucket);
             fault(VolumePart::OssfsMount, Kind::Failed, text)
         };
-        // Nobody uses what is mounted there: it is left over, with credentials that nobody knows. It goes first, since a
-        // store that does not answer any more would make the check of the folder hang.
+        // What is mounted there has no user and unknown credentials. It is unmounted first: a store that no longer answers
+        // would make the check of the folder hang.
         self.clear_left_over(path, mounted).await.map_err(|cause| failed(&cause))?;
         let (root, folder) = (self.root.clone(), path.to_owned());
         let made = self.blocking.run(move || make_folder(&root, &folder)).await;
@@ -110,7 +110,7 @@ impl Buckets {
         Err(failed(&cause))
     }
 
-    /// Unmounts what is mounted at a path that nobody uses.
+    /// Unmounts what is mounted at a path without users.
     async fn clear_left_over(&self, path: &Path, mounted: &mut Mounted) -> Result<(), String> {
         match self.identity(path).await {
             Ok(Some(_)) => self.unmount(path, mounted).await,

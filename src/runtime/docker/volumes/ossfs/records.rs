@@ -1,7 +1,7 @@
 //! Where this server mounts buckets, noted for the next one.
 //!
-//! A server that is killed, or that cannot wait for a volume tool when it ends, leaves a bucket mounted, with somebody's
-//! credentials, that no container tells of. So each place has a note from before the tool is started until it is unmounted.
+//! A server that is killed, or that cannot wait for a volume tool when it ends, leaves a bucket mounted, with a user's
+//! credentials, that no container refers to. So each place has a note from before the tool is started until it is unmounted.
 //! A note is locked while its server uses the place, so that no other server of the same home takes it.
 
 use std::{
@@ -70,7 +70,7 @@ impl Records {
         Err(held())
     }
 
-    /// The places that earlier servers noted and nobody uses any more. What is no note is passed over.
+    /// The places with a note of an earlier server that no server holds. Other files are skipped.
     pub(super) fn left(&self) -> io::Result<Vec<(PathBuf, Record)>> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -100,7 +100,7 @@ impl Record {
     }
 }
 
-/// Takes a note over; nothing if somebody holds it or has removed it.
+/// Takes a note over; `None` if another server holds it or has removed it.
 fn take(note: &Path) -> io::Result<Option<(PathBuf, Record)>> {
     let file = match regular_file::open(note) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

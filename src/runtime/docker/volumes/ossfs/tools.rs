@@ -21,7 +21,7 @@ use crate::model::volume::{Ossfs, OssfsVersion};
 /// The longest that one program may take.
 const TOOL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How much of a program's last words is told, in bytes.
+/// How much of the end of a program's output is quoted, in bytes.
 const LAST_WORDS: u64 = 1024;
 
 /// The programs, by name on a PATH.

@@ -18,7 +18,7 @@ pub(in crate::runtime::docker::volumes) struct User {
     pub(super) marks: Vec<String>,
 }
 
-/// Who tells of all sandboxes, also those of other servers.
+/// Lists the users of all servers: the engine, or a test.
 pub(in crate::runtime::docker::volumes) trait Users {
     fn users(&self) -> impl Future<Output = Result<Vec<User>, Error>> + Send;
 }
