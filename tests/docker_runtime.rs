@@ -22,12 +22,16 @@ mod metadata;
 mod owner;
 #[path = "docker_runtime/pause.rs"]
 mod pause;
+#[path = "docker_runtime/proxy.rs"]
+mod proxy;
 #[path = "docker_runtime/reach.rs"]
 mod reach;
 #[path = "docker_runtime/registry.rs"]
 mod registry;
 #[path = "docker_runtime/renew.rs"]
 mod renew;
+#[path = "docker_runtime/scope.rs"]
+mod scope;
 #[path = "docker_runtime/sidecar.rs"]
 mod sidecar;
 #[path = "docker_runtime/snapshots.rs"]
@@ -141,9 +145,12 @@ async fn a_creation_goes_on_without_its_client() {
     let fixture = Fixture::start().await;
     let mut request = request(&["sleep", "1000"]);
     request.metadata.insert("run".to_owned(), fixture.run.clone());
-    // Long enough for the plan, too short for the container.
-    let left = tokio::time::timeout(Duration::from_millis(5), fixture.docker.create(request)).await;
-    assert!(left.is_err(), "the creation was too fast for this test");
+    let gate = fixture.proxy.hold("POST", "/containers/create?name=sandbox-");
+    tokio::select! {
+        created = fixture.docker.create(request) => panic!("it was not held: {created:?}"),
+        () = gate.reached() => {}
+    }
+    gate.open();
     let find = async || {
         let sandboxes = fixture.docker.list().await.unwrap();
         sandboxes.into_iter().find(|sandbox| sandbox.metadata.get("run") == Some(&fixture.run))
@@ -248,8 +255,8 @@ async fn the_renewed_time_counts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_one_call_and_execd_is_read_once() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     eventually("the event stream is open", async || proxy.count("GET", "/events") > 0).await;
     let creations = (0..10).map(|_| fixture.docker.create(request(&["sleep", "1000"])));
     let ids: Vec<String> =
@@ -280,13 +287,13 @@ async fn a_list_is_one_call_and_execd_is_read_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_id_reaches_the_engine_s_paths() {
-    let fixture = Fixture::start_behind_proxy().await;
+    let fixture = Fixture::start().await;
     let long = "x".repeat(8192);
     for id in ["../../info", "a/b", "", ".", "a\"],\"x\":[\"", "a\r\nX: y", "a?all=1", "%2e%2e", "a#", long.as_str()] {
         assert_eq!(fixture.docker.get(id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound), "{id}");
         assert_eq!(fixture.docker.delete(id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound), "{id}");
     }
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let proxy = &fixture.proxy;
     assert_eq!(proxy.count("DELETE", ""), 0);
     assert!(proxy.count("GET", "/info") <= 2, "only those of the event stream and of the search for leftovers");
 }
@@ -340,23 +347,12 @@ async fn on_the_host_s_network_no_port_is_published() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_of_another_server_ends_in_time() {
-    let mark = owner::Mark::new().await;
-    let fixture = Fixture::start_behind_proxy_with(mark.all()).await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let mark = owner::Mark::new();
+    let fixture = Fixture::start_with(mark.all()).await;
+    let proxy = &fixture.proxy;
     eventually("the event stream is open", async || proxy.count("GET", "/events") > 0).await;
-    let id = uuid::Uuid::new_v4().to_string();
     let time = (jiff::Timestamp::now() + Duration::from_secs(3)).to_string();
-    let labels = [("opensandbox.io/id", id.as_str()), ("opensandbox.io/expires-at", time.as_str())];
-    let body = bollard::models::ContainerCreateBody {
-        image: Some("osb-test/busybox:1".to_owned()),
-        cmd: Some(vec!["sleep".to_owned(), "1000".to_owned()]),
-        labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
-        ..Default::default()
-    };
-    let name =
-        bollard::query_parameters::CreateContainerOptions { name: Some(format!("sandbox-{id}")), ..Default::default() };
-    fixture.engine.create_container(Some(name), body).await.unwrap();
-    fixture.engine.start_container(&format!("sandbox-{id}"), None).await.unwrap();
+    let id = by_hand::sandbox(&fixture, &[("opensandbox.io/expires-at", &time)], "none").await;
     assert!(fixture.docker.get(&id).await.is_ok());
     eventually("the sandbox ends", async || fixture.docker.get(&id).await.is_err()).await;
 }

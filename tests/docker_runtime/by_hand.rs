@@ -37,10 +37,12 @@ pub(crate) async fn state(fixture: &Fixture, name: &str) -> String {
 }
 
 async fn container(fixture: &Fixture, name: &str, labels: &[(&str, &str)], network_mode: &str) {
+    let scope = fixture.scope();
+    let labels = labels.iter().copied().chain(scope.split_once('='));
     let body = ContainerCreateBody {
         image: Some("osb-test/busybox:1".to_owned()),
         cmd: Some(vec!["sleep".to_owned(), "1000".to_owned()]),
-        labels: Some(labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()),
+        labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
         host_config: Some(HostConfig { network_mode: Some(network_mode.to_owned()), ..Default::default() }),
         ..Default::default()
     };

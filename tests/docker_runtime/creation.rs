@@ -26,8 +26,8 @@ fn image(uri: &str) -> CreateRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_another_s_pull() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let gate = fixture.proxy.as_ref().unwrap().hold("POST", "fromImage=localhost%3A1%2Fslow");
+    let fixture = Fixture::start().await;
+    let gate = fixture.proxy.hold("POST", "fromImage=localhost%3A1%2Fslow");
     let slow = fixture.docker.create(image("localhost:1/slow:1"));
     let quick = async {
         gate.reached().await;
@@ -42,7 +42,7 @@ async fn nobody_waits_for_another_s_pull() {
 /// One that was made anew, which only its first user may have filled.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_another_s_pull_before_it_has_a_volume() {
-    let fixture = Fixture::start_behind_proxy().await;
+    let fixture = Fixture::start().await;
     let name = format!("osb-test-{}", fixture.run);
     let claim = Claim { name: name.clone(), create_if_not_exists: true, delete_on_termination: true };
     let volume = Volume {
@@ -53,7 +53,7 @@ async fn nobody_waits_for_another_s_pull_before_it_has_a_volume() {
         sub_path: None,
     };
     let with = |uri: &str| CreateRequest { volumes: vec![volume.clone()], ..image(uri) };
-    let gate = fixture.proxy.as_ref().unwrap().hold("POST", "fromImage=localhost%3A1%2Fslow");
+    let gate = fixture.proxy.hold("POST", "fromImage=localhost%3A1%2Fslow");
     let slow = fixture.docker.create(with("localhost:1/slow:1"));
     let quick = async {
         gate.reached().await;
@@ -72,8 +72,8 @@ async fn nobody_waits_for_another_s_pull_before_it_has_a_volume() {
 /// A program that ends while execd is read takes the container for that along.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_creation_that_ends_with_the_program_leaves_no_execd_container() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     let gate = proxy.hold("GET", "/archive?path=%2Fexecd");
     let creations = futures_util::future::join_all((0..3).map(|_| fixture.docker.create(request(&["sleep", "1000"]))));
     let ending = async {
@@ -94,17 +94,17 @@ async fn a_creation_that_ends_with_the_program_leaves_no_execd_container() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_another_platform_s_execd() {
-    let fixture = Fixture::start_behind_proxy().await;
+    let fixture = Fixture::start().await;
     let foreign = format!("osb-test/foreign:{}", fixture.run);
     load_foreign(&foreign);
-    let gate = fixture.proxy.as_ref().unwrap().hold("POST", "fromImage=osb-test%2Fexecd");
+    let gate = fixture.proxy.hold("POST", "fromImage=osb-test%2Fexecd");
     let platform = Some(Platform { os: "linux".to_owned(), arch: "arm64".to_owned() });
     let slow = fixture.docker.create(CreateRequest { platform, ..image(&foreign) });
     let quick = async {
         gate.reached().await;
         let id = fixture.docker.create(image("osb-test/busybox:1")).await.unwrap().id;
         fixture.docker.delete(&id).await.unwrap();
-        fixture.proxy.as_ref().unwrap().fail("POST", "fromImage=osb-test%2Fexecd", 1, "no such platform");
+        fixture.proxy.fail("POST", "fromImage=osb-test%2Fexecd", 1, "no such platform");
         gate.open();
     };
     let (slow, ()) = tokio::join!(slow, quick);
@@ -134,8 +134,8 @@ fn load_foreign(name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_sandbox_costs_seven_calls() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     let warm = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
     proxy.clear();
     let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
@@ -152,8 +152,8 @@ async fn a_plain_sandbox_costs_seven_calls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_step_of_a_creation_leaves_anything_when_it_fails() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     for (method, text, kind) in [
         ("GET", "/images/osb-test", (Family::Image, Kind::Failed)),
         ("POST", "/containers/create?name=sandbox-", (Family::ExecdDelivery, Kind::Unavailable)),
@@ -183,7 +183,7 @@ async fn no_step_of_a_creation_leaves_anything_when_it_fails() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn windows_sandboxes_get_their_machine_or_a_refusal() {
-    let fixture = Fixture::start_behind_proxy().await;
+    let fixture = Fixture::start().await;
     let platform = Some(Platform { os: "windows".to_owned(), arch: "amd64".to_owned() });
     let mut request = CreateRequest { platform, ..request(&["sleep", "1000"]) };
     request.resource_limits.insert("memory".to_owned(), "8G".to_owned());

@@ -14,8 +14,8 @@ const CLASH: &str = "driver failed: Bind for 127.0.0.1:4 failed: port is already
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_is_replaced_twice_and_no_more() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     proxy.fail("POST", "/start", 2, CLASH);
     let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
     assert_eq!(proxy.count("POST", "create?name=sandbox-") - proxy.count("POST", "sandbox-execd-"), 3);
@@ -34,8 +34,8 @@ async fn a_taken_port_is_replaced_twice_and_no_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn execd_is_read_again_after_a_failure() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     proxy.fail("GET", "/archive?path=%2Fbootstrap.sh", 1, "a bad day");
     let error = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap_err();
     assert_eq!(error.key(), (Family::ExecdDelivery, Kind::Failed));
@@ -46,8 +46,8 @@ async fn execd_is_read_again_after_a_failure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_container_breaks_no_list() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
     let container = fixture.container_ids(std::slice::from_ref(&id)).await.remove(0);
     proxy.fail("GET", &container, usize::MAX, "layer does not exist");
@@ -61,9 +61,9 @@ async fn a_broken_container_breaks_no_list() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_removal_is_told_and_can_be_repeated() {
-    let fixture = Fixture::start_behind_proxy().await;
+    let fixture = Fixture::start().await;
     let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
-    fixture.proxy.as_ref().unwrap().fail("DELETE", "/containers/", 1, "device busy");
+    fixture.proxy.fail("DELETE", "/containers/", 1, "device busy");
     let error = fixture.docker.delete(&id).await.unwrap_err();
     assert_eq!(error.key(), (Family::Deletion, Kind::Failed));
     assert_eq!(error.message, "Failed to delete sandbox container: device busy");
@@ -72,8 +72,8 @@ async fn a_failed_removal_is_told_and_can_be_repeated() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_engine_is_a_failed_query() {
-    let fixture = Fixture::start_behind_proxy().await;
-    fixture.proxy.as_ref().unwrap().fail("GET", "/containers/", usize::MAX, "panic");
+    let fixture = Fixture::start().await;
+    fixture.proxy.fail("GET", "/containers/", usize::MAX, "panic");
     let error = fixture.docker.get("some-id").await.unwrap_err();
     assert_eq!(error.message, "Failed to query sandbox containers: panic");
     assert_eq!(fixture.docker.list().await.unwrap_err().key(), (Family::Query, Kind::Unavailable));
@@ -81,8 +81,8 @@ async fn a_silent_engine_is_a_failed_query() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_engine_only_takes_longer() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let (docker, proxy) = (&fixture.docker, fixture.proxy.as_ref().unwrap());
+    let fixture = Fixture::start().await;
+    let (docker, proxy) = (&fixture.docker, &fixture.proxy);
     proxy.delay(Duration::from_millis(250));
     let (one, other) = tokio::join!(docker.create(request(&["sleep", "9"])), docker.create(request(&["sleep", "9"])));
     let ids = [one.unwrap().id, other.unwrap().id];
@@ -100,8 +100,8 @@ async fn a_slow_engine_only_takes_longer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_event_stream_comes_back() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
     let container = fixture.container_ids(std::slice::from_ref(&id)).await.remove(0);
     let is_cached = async || {

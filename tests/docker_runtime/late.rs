@@ -18,7 +18,7 @@ use rustix::{
 use crate::fixture::{Fixture, eventually, options, request, socket};
 
 fn impatient() -> DockerOptions {
-    DockerOptions { api_timeout: Duration::from_secs(2), ..options() }
+    DockerOptions { api_timeout: Duration::from_secs(4), ..options() }
 }
 
 /// Without an expiry, so that nothing else would ever remove it.
@@ -39,10 +39,10 @@ fn history(label: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_appears_after_its_creation_timed_out_is_removed() {
     for (method, text) in [("POST", "/containers/create?name=sandbox-"), ("POST", "/start")] {
-        let fixture = Fixture::start_behind_proxy_with(impatient()).await;
+        let fixture = Fixture::start_with(impatient()).await;
         let warm = fixture.docker.create(request(&["true"])).await.unwrap().id;
         fixture.docker.delete(&warm).await.unwrap();
-        let gate = fixture.proxy.as_ref().unwrap().hold(method, text);
+        let gate = fixture.proxy.hold(method, text);
         let error = fixture.docker.create(endless(&fixture.run)).await.unwrap_err();
         assert_eq!(error.key(), (Family::Creation, Kind::Failed));
         let label = format!("run={}", fixture.run);
@@ -58,10 +58,10 @@ async fn a_container_that_appears_after_its_creation_timed_out_is_removed() {
 /// An engine that goes on with a creation lists the container before it knows it by its id.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_is_listed_before_it_can_be_removed_is_removed_later() {
-    let fixture = Fixture::start_behind_proxy_with(impatient()).await;
+    let fixture = Fixture::start_with(impatient()).await;
     let warm = fixture.docker.create(request(&["true"])).await.unwrap().id;
     fixture.docker.delete(&warm).await.unwrap();
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let proxy = &fixture.proxy;
     let gate = proxy.hold("POST", "/containers/create?name=sandbox-");
     fixture.docker.create(endless(&fixture.run)).await.unwrap_err();
     let before = proxy.count("DELETE", "/containers/");
@@ -82,12 +82,13 @@ fn engine_process() -> Option<Pid> {
     (name.trim() == "dockerd").then_some(pid)
 }
 
-/// The engine is stopped at many places of a creation, for longer than the gateway waits.
+/// The engine is stopped at many places of a creation, for longer than the gateway waits. scripts/test gives this test an
+/// engine of its own.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "stops the whole engine: not beside other tests"]
+#[ignore = "stops the whole engine: scripts/engine beside cargo test --test docker_runtime late:: -- --ignored"]
 async fn an_engine_that_stands_still_during_a_creation_keeps_nothing_of_it() {
     let engine = engine_process().expect("these tests need an engine of their own");
-    let fixture = Fixture::start_with(impatient()).await;
+    let fixture = Fixture::start_with(DockerOptions { api_timeout: Duration::from_secs(1), ..options() }).await;
     let warm = fixture.docker.create(request(&["true"])).await.unwrap().id;
     fixture.docker.delete(&warm).await.unwrap();
     let label = format!("run={}", fixture.run);
@@ -96,7 +97,7 @@ async fn an_engine_that_stands_still_during_a_creation_keeps_nothing_of_it() {
         let pause = async {
             tokio::time::sleep(Duration::from_millis(millis)).await;
             kill_process(engine, Signal::STOP).unwrap();
-            tokio::time::sleep(Duration::from_millis(2500 + millis * 37 % 1000)).await;
+            tokio::time::sleep(Duration::from_millis(1_250 + millis * 37 % 500)).await;
             kill_process(engine, Signal::CONT).unwrap();
         };
         let (created, ()) = tokio::join!(fixture.docker.create(endless(&fixture.run)), pause);
@@ -113,10 +114,10 @@ async fn an_engine_that_stands_still_during_a_creation_keeps_nothing_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_appears_after_a_restart_is_removed() {
-    let mut fixture = Fixture::start_behind_proxy_with(impatient()).await;
+    let mut fixture = Fixture::start_with(impatient()).await;
     let warm = fixture.docker.create(request(&["true"])).await.unwrap().id;
     fixture.docker.delete(&warm).await.unwrap();
-    let gate = fixture.proxy.as_ref().unwrap().hold("POST", "/containers/create?name=sandbox-");
+    let gate = fixture.proxy.hold("POST", "/containers/create?name=sandbox-");
     fixture.docker.create(endless(&fixture.run)).await.unwrap_err();
     assert_eq!(notes(&fixture).len(), 1);
     fixture.restart_with(impatient()).await;
@@ -138,7 +139,8 @@ async fn what_a_killed_server_was_creating_is_removed_and_nothing_else() {
     flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
     for id in &ids {
         let (name, label) = (format!("sandbox-{id}"), format!("opensandbox.io/id={id}"));
-        let args = ["run", "-d", "--name", &name, "--label", &label, "osb-test/busybox:1", "sleep", "1000"];
+        let labels = ["--label", &label, "--label", &fixture.scope()];
+        let args = [&["run", "-d", "--name", &name][..], &labels, &["osb-test/busybox:1", "sleep", "1000"]].concat();
         assert!(Command::new("docker").args(args).output().unwrap().status.success());
     }
     fixture.restart().await;

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::{collections::HashMap, future::poll_fn, time::Duration};
+use std::{collections::HashMap, future::poll_fn};
 
 use opensandbox_gateway::{
     error::{Family, Kind},
@@ -93,7 +93,6 @@ async fn a_driver_that_keeps_nothing_says_so_when_the_log_is_asked_for() {
     let fixture = Fixture::start_with(keeping(Some("none"), &[], options())).await;
     let id = fixture.docker.create(request(&["sh", "-c", "echo hello; sleep 1000"])).await.unwrap().id;
     assert_eq!(of(&fixture, &format!("sandbox-{id}")).await.0, "none");
-    tokio::time::sleep(Duration::from_millis(100)).await;
     let error = fixture.docker.open_logs(&id, &query()).await.err().unwrap();
     assert_eq!(error.key(), (Family::Logs, Kind::Unsupported));
     fixture.docker.delete(&id).await.unwrap();

@@ -17,29 +17,21 @@ use opensandbox_gateway::{
     },
 };
 use tempfile::TempDir;
-use tokio::{
-    sync::{Mutex, MutexGuard},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use crate::{
     by_hand,
-    fixture::{Fixture, eventually, options, request, socket},
+    fixture::{Fixture, eventually, options, request},
 };
-
-/// Held by tests with a gateway that ends all sandboxes: they would end each other's.
-static OWNERS: Mutex<()> = Mutex::const_new(());
 
 /// A mark that no other test knows, which goes with this.
 pub(crate) struct Mark {
     name: String,
-    _owners: MutexGuard<'static, ()>,
 }
 
 impl Mark {
-    pub(crate) async fn new() -> Self {
-        let name = format!("osb-test-owner-{}", uuid::Uuid::new_v4());
-        Self { name, _owners: OWNERS.lock().await }
+    pub(crate) fn new() -> Self {
+        Self { name: format!("osb-test-owner-{}", uuid::Uuid::new_v4()) }
     }
 
     pub(crate) fn with(&self, expiry: Option<ExpiryScope>) -> DockerOptions {
@@ -76,18 +68,18 @@ struct Gateway {
 
 impl Gateway {
     /// In a home that a server has used before.
-    async fn heir(options: DockerOptions) -> Self {
+    async fn heir(fixture: &Fixture, options: DockerOptions) -> Self {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("opensandbox.db"), "").unwrap();
-        Self::at(home, options).await
+        Self::at(fixture, home, options).await
     }
 
-    async fn visitor(options: DockerOptions) -> Self {
-        Self::at(tempfile::tempdir().unwrap(), options).await
+    async fn visitor(fixture: &Fixture, options: DockerOptions) -> Self {
+        Self::at(fixture, tempfile::tempdir().unwrap(), options).await
     }
 
-    async fn at(home: TempDir, options: DockerOptions) -> Self {
-        Self { docker: Fixture::beside(&socket(), options, home.path()).await, home }
+    async fn at(fixture: &Fixture, home: TempDir, options: DockerOptions) -> Self {
+        Self { docker: Fixture::beside(&fixture.socket(), options, home.path()).await, home }
     }
 
     /// Ends it and gives its home.
@@ -140,19 +132,19 @@ async fn volumes(fixture: &Fixture, labels: &[&str]) -> usize {
 /// Before, the second gateway removed at its first time what the first had renewed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_home_does_not_end_what_the_first_renewed() {
-    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
-    let owner = Gateway::heir(mark.with(None)).await;
+    let (fixture, mark) = (Fixture::start().await, Mark::new());
+    let owner = Gateway::heir(&fixture, mark.with(None)).await;
     assert!(!owner.settled().await, "{:?}", owner.docker.notes());
     let renewed = foreign(&fixture, 6).await;
     let first_time = Instant::now() + Duration::from_secs(7);
     owner.docker.renew(&renewed, in_seconds(3600)).await.unwrap();
     assert_eq!(told(&fixture, &renewed).await, 0, "one gateway alone leaves nothing on the engine but its mark");
 
-    let second = Gateway::heir(mark.with(None)).await;
+    let second = Gateway::heir(&fixture, mark.with(None)).await;
     assert!(second.settled().await, "it says what it does not do");
     let untouched = foreign(&fixture, 2).await;
     let owner_home = owner.stop().await;
-    let own = second.docker.create(short(2)).await.unwrap().id;
+    let own = second.docker.create(short(6)).await.unwrap().id;
     let taken = foreign(&fixture, 60).await;
     second.docker.renew(&taken, in_seconds(2)).await.unwrap();
     for id in [&own, &taken] {
@@ -163,7 +155,7 @@ async fn a_second_home_does_not_end_what_the_first_renewed() {
     assert!(second.has(&renewed).await, "the renewed sandbox is lost");
     assert!(second.has(&untouched).await, "who knows whether the owner has renewed it");
 
-    let owner = Gateway::at(owner_home, mark.with(None)).await;
+    let owner = Gateway::at(&fixture, owner_home, mark.with(None)).await;
     eventually("the owner ends what is its", async || !owner.has(&untouched).await).await;
     assert!(owner.has(&renewed).await);
     owner.docker.delete(&renewed).await.unwrap();
@@ -172,22 +164,22 @@ async fn a_second_home_does_not_end_what_the_first_renewed() {
 /// Both ways: whoever renews, nobody else ends the sandbox before.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_gateway_renews_no_other_ends_before() {
-    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
-    let owner = Gateway::heir(mark.with(None)).await;
+    let (fixture, mark) = (Fixture::start().await, Mark::new());
+    let owner = Gateway::heir(&fixture, mark.with(None)).await;
     assert!(!owner.settled().await);
-    let visitor = Gateway::visitor(mark.with(None)).await;
+    let visitor = Gateway::visitor(&fixture, mark.with(None)).await;
     assert!(visitor.settled().await);
-    let of_owner = owner.docker.create(short(8)).await.unwrap().id;
-    let of_visitor = visitor.docker.create(short(8)).await.unwrap().id;
-    visitor.docker.renew(&of_owner, in_seconds(16)).await.unwrap();
-    owner.docker.renew(&of_visitor, in_seconds(16)).await.unwrap();
-    let own = visitor.docker.create(short(8)).await.unwrap().id;
-    visitor.docker.renew(&own, in_seconds(16)).await.unwrap();
+    let of_owner = owner.docker.create(short(12)).await.unwrap().id;
+    let of_visitor = visitor.docker.create(short(12)).await.unwrap().id;
+    visitor.docker.renew(&of_owner, in_seconds(20)).await.unwrap();
+    owner.docker.renew(&of_visitor, in_seconds(20)).await.unwrap();
+    let own = visitor.docker.create(short(12)).await.unwrap().id;
+    visitor.docker.renew(&own, in_seconds(20)).await.unwrap();
     let all = [&of_owner, &of_visitor, &own];
     for id in all {
         assert_eq!(told(&fixture, id).await, 1);
     }
-    sleep(10).await;
+    sleep(14).await;
     for id in all {
         assert!(owner.has(id).await, "ended by who did not renew it");
     }
@@ -207,20 +199,20 @@ async fn what_one_gateway_renews_no_other_ends_before() {
 /// An evaluator beside a running Python server, which makes no mark.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_home_is_a_visitor_where_others_have_sandboxes() {
-    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
+    let (fixture, mark) = (Fixture::start().await, Mark::new());
     let before = foreign(&fixture, 2).await;
-    let visitor = Gateway::visitor(mark.with(None)).await;
+    let visitor = Gateway::visitor(&fixture, mark.with(None)).await;
     assert!(visitor.settled().await);
     sleep(4).await;
     assert!(visitor.has(&before).await, "the Python server may have renewed it");
     assert!(fixture.engine.inspect_volume(&mark.name).await.is_err(), "a visitor makes no mark");
     // A restart changes nothing, though the home was used by then.
-    let visitor = Gateway::at(visitor.stop().await, mark.with(None)).await;
+    let visitor = Gateway::at(&fixture, visitor.stop().await, mark.with(None)).await;
     assert!(visitor.settled().await && visitor.has(&before).await);
     visitor.stop().await;
 
     // The server's own home: this one takes over from it.
-    let heir = Gateway::heir(mark.with(None)).await;
+    let heir = Gateway::heir(&fixture, mark.with(None)).await;
     eventually("it ends as it would have before", async || !heir.has(&before).await).await;
     let labels = mark.labels(&fixture).await;
     assert!(labels["opensandbox.io/gateway-owner-home"].contains(&heir.home.path().display().to_string()));
@@ -233,8 +225,8 @@ async fn a_new_home_is_a_visitor_where_others_have_sandboxes() {
 /// Before, both owned the engine, and the copy ended what the first had renewed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copied_home_is_another_home() {
-    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
-    let first = Gateway::heir(mark.with(None)).await;
+    let (fixture, mark) = (Fixture::start().await, Mark::new());
+    let first = Gateway::heir(&fixture, mark.with(None)).await;
     assert!(!first.settled().await);
     let renewed = first.docker.create(short(600)).await.unwrap().id;
     first.docker.renew(&renewed, in_seconds(5)).await.unwrap();
@@ -244,9 +236,9 @@ async fn a_copied_home_is_another_home() {
     first.docker.renew(&renewed, in_seconds(3600)).await.unwrap();
     let is_told = |gateway: &Gateway| gateway.docker.notes().iter().any(|note| note.contains("is a copy of another"));
 
-    let copy = Gateway::at(home, mark.with(None)).await;
+    let copy = Gateway::at(&fixture, home, mark.with(None)).await;
     assert!(copy.settled().await && is_told(&copy), "{:?}", copy.docker.notes());
-    let own = copy.docker.create(short(3)).await.unwrap().id;
+    let own = copy.docker.create(short(6)).await.unwrap().id;
     eventually("it ends what it created", async || !copy.has(&own).await).await;
     sleep(4).await;
     assert!(first.has(&renewed).await, "the copy ended it by its own, older time");
@@ -254,23 +246,23 @@ async fn a_copied_home_is_another_home() {
     // What the copy renews, it tells the first.
     copy.docker.renew(&renewed, in_seconds(7200)).await.unwrap();
     assert_eq!(told(&fixture, &renewed).await, 1);
-    let copy = Gateway::at(copy.stop().await, mark.with(None)).await;
+    let copy = Gateway::at(&fixture, copy.stop().await, mark.with(None)).await;
     assert!(copy.settled().await && is_told(&copy), "a restart changes nothing");
 
     // It was moved: its operator says so, once.
     first.stop().await;
     let before = mark.labels(&fixture).await;
-    let copy = Gateway::at(copy.stop().await, mark.all()).await;
+    let copy = Gateway::at(&fixture, copy.stop().await, mark.all()).await;
     eventually("it takes the mark", async || mark.differs(&fixture, &before).await).await;
-    let copy = Gateway::at(copy.stop().await, mark.with(None)).await;
+    let copy = Gateway::at(&fixture, copy.stop().await, mark.with(None)).await;
     assert!(!copy.settled().await && copy.docker.notes().is_empty(), "{:?}", copy.docker.notes());
     copy.docker.delete(&renewed).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_that_start_at_once_one_owns_the_engine() {
-    let (_fixture, mark) = (Fixture::start().await, Mark::new().await);
-    let gateways = futures_util::future::join_all((0..8).map(|_| Gateway::heir(mark.with(None)))).await;
+    let (fixture, mark) = (Fixture::start().await, Mark::new());
+    let gateways = futures_util::future::join_all((0..8).map(|_| Gateway::heir(&fixture, mark.with(None)))).await;
     let mut owners = 0;
     for gateway in &gateways {
         owners += usize::from(!gateway.settled().await);
@@ -280,24 +272,24 @@ async fn of_many_that_start_at_once_one_owns_the_engine() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_decides() {
-    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
-    let first = Gateway::heir(mark.with(None)).await;
+    let (fixture, mark) = (Fixture::start().await, Mark::new());
+    let first = Gateway::heir(&fixture, mark.with(None)).await;
     assert!(!first.settled().await);
     let owner = mark.labels(&fixture).await;
 
-    let off = Gateway::heir(mark.with(Some(ExpiryScope::Off))).await;
-    let own = Gateway::heir(mark.with(Some(ExpiryScope::Own))).await;
+    let off = Gateway::heir(&fixture, mark.with(Some(ExpiryScope::Off))).await;
+    let own = Gateway::heir(&fixture, mark.with(Some(ExpiryScope::Own))).await;
     assert!(off.docker.notes()[0].contains("\"off\"") && own.docker.notes()[0].contains("\"own\""));
     first.stop().await;
-    let kept = off.docker.create(short(1)).await.unwrap().id;
-    let (ended, foreign) = (own.docker.create(short(1)).await.unwrap().id, foreign(&fixture, 1).await);
+    let kept = off.docker.create(short(6)).await.unwrap().id;
+    let (ended, foreign) = (own.docker.create(short(6)).await.unwrap().id, foreign(&fixture, 1).await);
     eventually("its own sandbox ends", async || !own.has(&ended).await).await;
     sleep(2).await;
     assert!(off.has(&kept).await && off.has(&foreign).await);
     assert_eq!(mark.labels(&fixture).await, owner, "neither takes the mark");
 
     // A home that was moved: its operator says so.
-    let all = Gateway::visitor(mark.all()).await;
+    let all = Gateway::visitor(&fixture, mark.all()).await;
     for id in [&kept, &foreign] {
         eventually("it ends", async || !all.has(id).await).await;
     }
@@ -308,8 +300,8 @@ async fn the_operator_decides() {
 /// The one that was taken over from notices before it ends anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_loses_the_engine_says_so_and_a_lost_mark_is_made_again() {
-    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
-    let first = Gateway::heir(mark.with(None)).await;
+    let (fixture, mark) = (Fixture::start().await, Mark::new());
+    let first = Gateway::heir(&fixture, mark.with(None)).await;
     assert!(!first.settled().await);
     fixture.engine.remove_volume(&mark.name, None::<RemoveVolumeOptions>).await.unwrap();
     let ended = foreign(&fixture, 1).await;
@@ -328,9 +320,9 @@ async fn whoever_loses_the_engine_says_so_and_a_lost_mark_is_made_again() {
 /// What cannot be asked counts as a no.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_does_not_tell_its_owner_loses_no_sandbox() {
-    let mark = Mark::new().await;
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let mark = Mark::new();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     proxy.fail("GET", &format!("/volumes/{}", mark.name), 4, "a bad day");
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("opensandbox.db"), "").unwrap();
@@ -353,14 +345,14 @@ async fn an_engine_that_does_not_tell_its_owner_loses_no_sandbox() {
 /// A home that cannot be written makes no mark that nobody could know again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_home_that_cannot_be_written_owns_nothing() {
-    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
+    let (fixture, mark) = (Fixture::start().await, Mark::new());
     let home = tempfile::tempdir().unwrap();
     let place = home.path().join("opensandbox");
     fs::write(&place, "a file in the folder's place").unwrap();
-    let docker = Fixture::beside(&socket(), mark.with(None), Path::new(&place)).await;
+    let docker = Fixture::beside(&fixture.socket(), mark.with(None), Path::new(&place)).await;
     assert!(docker.notes().iter().any(|note| note.contains("cannot be read from or written to")));
-    let (own, foreign) = (docker.create(short(1)).await.unwrap().id, foreign(&fixture, 1).await);
-    sleep(3).await;
+    let (own, foreign) = (docker.create(short(6)).await.unwrap().id, foreign(&fixture, 1).await);
+    sleep(2).await;
     assert!(fixture.engine.inspect_volume(&mark.name).await.is_err());
     assert!(docker.get(&foreign).await.is_ok());
     fs::remove_file(&place).unwrap();
@@ -377,26 +369,29 @@ fn prune(label: &str) {
 /// Whether the mark is gone or not, the engine stays whose it was.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pruned_mark_makes_nobody_else_the_owner() {
-    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
-    let owner = Gateway::heir(mark.with(None)).await;
+    let (fixture, mark) = (Fixture::start().await, Mark::new());
+    let owner = Gateway::heir(&fixture, mark.with(None)).await;
     assert!(!owner.settled().await);
-    let second = Gateway::heir(mark.with(None)).await;
+    let second = Gateway::heir(&fixture, mark.with(None)).await;
     assert!(second.settled().await);
     let owner_home = owner.stop().await;
-    prune("opensandbox.io/gateway-owner");
+    // Its alone: others are on the engine.
+    let of_owner =
+        format!("opensandbox.io/gateway-owner={}", mark.labels(&fixture).await["opensandbox.io/gateway-owner"]);
+    prune(&of_owner);
     assert!(!fixture.has_volume(&mark.name).await);
     let kept = foreign(&fixture, 1).await;
     sleep(3).await;
     assert!(second.settled().await && second.has(&kept).await && !fixture.has_volume(&mark.name).await);
-    let second = Gateway::at(second.stop().await, mark.with(None)).await;
+    let second = Gateway::at(&fixture, second.stop().await, mark.with(None)).await;
     assert!(second.settled().await, "a restart changes nothing");
     sleep(2).await;
     assert!(second.has(&kept).await && !fixture.has_volume(&mark.name).await);
 
-    let owner = Gateway::at(owner_home, mark.with(None)).await;
+    let owner = Gateway::at(&fixture, owner_home, mark.with(None)).await;
     eventually("the owner ends what is its", async || !owner.has(&kept).await).await;
     assert!(!owner.settled().await && fixture.has_volume(&mark.name).await);
-    prune("opensandbox.io/gateway-owner");
+    prune(&of_owner);
     eventually("the mark is made again, while nothing asks for it", async || fixture.has_volume(&mark.name).await)
         .await;
 
@@ -406,18 +401,18 @@ async fn a_pruned_mark_makes_nobody_else_the_owner() {
     assert!(noted(&home));
     owner.stop().await;
     let before = mark.labels(&fixture).await;
-    let second = Gateway::at(home, mark.all()).await;
+    let second = Gateway::at(&fixture, home, mark.all()).await;
     eventually("it takes the mark", async || mark.differs(&fixture, &before).await).await;
-    let second = Gateway::at(second.stop().await, mark.with(None)).await;
+    let second = Gateway::at(&fixture, second.stop().await, mark.with(None)).await;
     assert!(!second.settled().await && !noted(&second.home));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pruned_expiry_is_told_again() {
-    let (fixture, mark) = (Fixture::start().await, Mark::new().await);
-    let owner = Gateway::heir(mark.with(None)).await;
+    let (fixture, mark) = (Fixture::start().await, Mark::new());
+    let owner = Gateway::heir(&fixture, mark.with(None)).await;
     assert!(!owner.settled().await);
-    let visitor = Gateway::visitor(mark.with(None)).await;
+    let visitor = Gateway::visitor(&fixture, mark.with(None)).await;
     assert!(visitor.settled().await);
     let ids = [owner.docker.create(short(600)).await.unwrap().id, visitor.docker.create(short(600)).await.unwrap().id];
     visitor.docker.renew(&ids[0], in_seconds(3600)).await.unwrap();
@@ -441,7 +436,7 @@ async fn a_pruned_expiry_is_told_again() {
     // Also what was pruned while its gateway did not run.
     let home = visitor.stop().await;
     prune(&format!("opensandbox.io/expiry-of={}", ids[0]));
-    let visitor = Gateway::at(home, mark.with(None)).await;
+    let visitor = Gateway::at(&fixture, home, mark.with(None)).await;
     eventually("it is told again, and the latest time counts", all_told).await;
     assert_eq!(told(&fixture, &alone).await, 0, "nobody else would end it");
     visitor.docker.delete(&ids[0]).await.unwrap();
@@ -451,9 +446,9 @@ async fn a_pruned_expiry_is_told_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_at_the_mark_that_hangs_holds_up_no_other_sandbox() {
-    let mark = Mark::new().await;
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let mark = Mark::new();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("opensandbox.db"), "").unwrap();
     let docker = Fixture::beside(&proxy.path(), mark.with(None), home.path()).await;
@@ -478,9 +473,9 @@ async fn a_look_at_the_mark_that_hangs_holds_up_no_other_sandbox() {
 /// As docker-socket-proxy does, unless it is told to let these through.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_volumes_are_refused_expiry_and_renewals_go_by_the_own_files() {
-    let mark = Mark::new().await;
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let mark = Mark::new();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     for refused in ["/volumes", "/info", "/networks"] {
         proxy.refuse("", refused, 403);
     }
@@ -491,7 +486,7 @@ async fn where_volumes_are_refused_expiry_and_renewals_go_by_the_own_files() {
         docker.notes().iter().any(|note| note.contains("Calls on volumes are refused"))
     })
     .await;
-    let own = docker.create(short(2)).await.unwrap().id;
+    let own = docker.create(short(6)).await.unwrap().id;
     let (ended, renewed) = (foreign(&fixture, 2).await, foreign(&fixture, 3).await);
     docker.renew(&renewed, in_seconds(8)).await.unwrap();
     for id in [&own, &ended] {
@@ -503,13 +498,13 @@ async fn where_volumes_are_refused_expiry_and_renewals_go_by_the_own_files() {
     drop(docker);
 
     // What the home knows still counts: another's engine is not this home's because nobody may look any more.
-    let second = Gateway::heir(mark.with(None)).await;
+    let second = Gateway::heir(&fixture, mark.with(None)).await;
     assert!(!second.settled().await);
-    let docker = Fixture::beside(&socket(), mark.with(None), home.path()).await;
+    let docker = Fixture::beside(&fixture.socket(), mark.with(None), home.path()).await;
     eventually("the engine is another's", async || docker.notes().iter().any(|note| note.contains("another"))).await;
     drop(docker);
     // With the engine's id, that is.
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let proxy = &fixture.proxy;
     proxy.forgive("/info");
     let docker = Fixture::beside(&proxy.path(), mark.with(None), home.path()).await;
     eventually("the engine is another's", async || docker.notes().iter().any(|note| note.contains("another"))).await;
@@ -522,8 +517,8 @@ async fn where_volumes_are_refused_expiry_and_renewals_go_by_the_own_files() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_networks_are_refused_the_engine_says_which_there_are() {
     let options = DockerOptions { network_mode: "osb-test-nowhere".to_owned(), ..options() };
-    let fixture = Fixture::start_behind_proxy_with(options).await;
-    fixture.proxy.as_ref().unwrap().refuse("GET", "/networks", 403);
+    let fixture = Fixture::start_with(options).await;
+    fixture.proxy.refuse("GET", "/networks", 403);
     let error = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap_err();
     assert!(error.message.contains("osb-test-nowhere not found"), "{error}");
 }

@@ -15,8 +15,8 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_pauses_and_goes_on_and_is_never_shown_otherwise() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     eventually("the event stream is open", async || proxy.count("GET", "/events") > 0).await;
     let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
     let shown = async || fixture.docker.get(&id).await.unwrap().status.state;
@@ -97,8 +97,8 @@ async fn a_sidecar_follows_its_sandbox() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_done_is_taken_back_when_the_engine_fails() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     let id = by_hand::sandbox(&fixture, &[("opensandbox.io/egress-auth-token", "t")], "none").await;
     let sidecar = by_hand::sidecar(&fixture, &id).await;
     let main = format!("sandbox-{id}");

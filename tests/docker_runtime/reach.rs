@@ -77,8 +77,8 @@ async fn published_ports_serve_where_containers_cannot_be_reached() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_is_shown_and_reached_without_asking_the_engine() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     eventually("the event stream is open", async || proxy.count("GET", "/events") > 0).await;
     let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
     let container = fixture.container_ids(std::slice::from_ref(&id)).await.remove(0);
@@ -100,8 +100,8 @@ async fn a_sandbox_is_shown_and_reached_without_asking_the_engine() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_sandbox_costs_the_engine_nothing_and_what_another_made_is_there() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     let unknown = uuid::Uuid::new_v4().to_string();
     let asked = || proxy.count("GET", &unknown);
     eventually("all sandboxes are known", async || {
@@ -132,8 +132,8 @@ fn removal() -> bollard::query_parameters::RemoveContainerOptions {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_at_once_who_ask_for_what_is_not_known_ask_the_engine_once() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     eventually("the event stream is open", async || proxy.count("GET", "/events") > 0).await;
     let id = fixture.docker.create(request(&["sleep", "1000"])).await.unwrap().id;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -151,8 +151,8 @@ async fn a_hundred_at_once_who_ask_for_what_is_not_known_ask_the_engine_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_follows_its_container_s_address() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     eventually("the event stream is open", async || proxy.count("GET", "/events") > 0).await;
     let id = by_hand::sandbox(&fixture, &[], "bridge").await;
     let name = format!("sandbox-{id}");

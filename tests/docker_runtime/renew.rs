@@ -102,8 +102,8 @@ async fn a_promised_renewal_is_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn use_extends_the_life_of_a_running_sandbox_that_asked_for_it() {
-    let fixture = Fixture::start_behind_proxy().await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start().await;
+    let proxy = &fixture.proxy;
     let mut asking = request(&["sleep", "1000"]);
     asking.extensions.insert("access.renew.extend.seconds".to_owned(), "7200".to_owned());
     let created = fixture.docker.create(asking).await.unwrap();

@@ -40,7 +40,7 @@ fn env(name: &str, value: &str) -> Vec<(String, Option<String>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filtered_sandbox_has_its_sidecar_s_network() {
-    let fixture = Fixture::start_behind_proxy_with(with_sidecar()).await;
+    let fixture = Fixture::start_with(with_sidecar()).await;
     let mut request = filtered(&["httpd", "-f", "-p", "8080", "-h", "/etc"]);
     request.env = env("OPENSANDBOX_EGRESS_LOG_LEVEL", "debug");
     let id = fixture.docker.create(request).await.unwrap().id;
@@ -77,7 +77,7 @@ async fn a_filtered_sandbox_has_its_sidecar_s_network() {
 async fn a_sidecar_that_is_never_ready_takes_all_with_it() {
     let mut options = with_sidecar();
     options.egress.as_mut().unwrap().readiness_timeout = Duration::from_millis(1500);
-    let fixture = Fixture::start_behind_proxy_with(options).await;
+    let fixture = Fixture::start_with(options).await;
     let mut request = filtered(&["sleep", "1000"]);
     request.env = env("OPENSANDBOX_EGRESS_LOG_LEVEL", "never-ready");
     let error = fixture.docker.create(request).await.unwrap_err();
@@ -88,8 +88,8 @@ async fn a_sidecar_that_is_never_ready_takes_all_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_step_of_a_filtered_creation_leaves_anything_when_it_fails() {
-    let fixture = Fixture::start_behind_proxy_with(with_sidecar()).await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let fixture = Fixture::start_with(with_sidecar()).await;
+    let proxy = &fixture.proxy;
     let warm = fixture.docker.create(filtered(&["sleep", "1000"])).await.unwrap().id;
     fixture.docker.delete(&warm).await.unwrap();
     let sidecar = "Egress sidecar container failed to start.";
@@ -116,7 +116,7 @@ async fn no_step_of_a_filtered_creation_leaves_anything_when_it_fails() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_start_of_a_filtered_sandbox_may_fail_too() {
     let options = DockerOptions { sandbox_binds: vec!["/etc/hostname:/dev/null/x:ro".to_owned()], ..with_sidecar() };
-    let fixture = Fixture::start_behind_proxy_with(options).await;
+    let fixture = Fixture::start_with(options).await;
     let error = fixture.docker.create(filtered(&["sleep", "1000"])).await.unwrap_err();
     assert!(error.message.starts_with("Failed to create or start container: "), "{error}");
     assert!(fixture.left_behind().await.is_empty());
@@ -124,9 +124,9 @@ async fn the_start_of_a_filtered_sandbox_may_fail_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sidecar_does_without_what_the_engine_cannot_do() {
-    let fixture = Fixture::start_behind_proxy_with(with_sidecar()).await;
+    let fixture = Fixture::start_with(with_sidecar()).await;
     let text = "open /proc/sys/net/ipv6/conf/all/disable_ipv6: no such file or directory";
-    fixture.proxy.as_ref().unwrap().fail("POST", "/start", 1, text);
+    fixture.proxy.fail("POST", "/start", 1, text);
     let id = fixture.docker.create(filtered(&["sleep", "1000"])).await.unwrap().id;
     let sidecar = fixture.engine.inspect_container(&format!("sandbox-egress-{id}"), None).await.unwrap();
     assert!(sidecar.host_config.unwrap().sysctls.is_none_or(|sysctls| sysctls.is_empty()));
@@ -136,8 +136,8 @@ async fn a_sidecar_does_without_what_the_engine_cannot_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_a_sidecar_finds_taken_is_replaced() {
-    let fixture = Fixture::start_behind_proxy_with(with_sidecar()).await;
-    fixture.proxy.as_ref().unwrap().fail("POST", "/start", 1, "Bind for 127.0.0.1:4 failed: port is already allocated");
+    let fixture = Fixture::start_with(with_sidecar()).await;
+    fixture.proxy.fail("POST", "/start", 1, "Bind for 127.0.0.1:4 failed: port is already allocated");
     let id = fixture.docker.create(filtered(&["sleep", "1000"])).await.unwrap().id;
     fixture.docker.delete(&id).await.unwrap();
     assert!(fixture.left_behind().await.is_empty());
@@ -145,7 +145,7 @@ async fn a_port_that_a_sidecar_finds_taken_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filtered_sandbox_with_a_volume_shares_the_other_one_with_its_sidecar() {
-    let fixture = Fixture::start_behind_proxy_with(with_sidecar()).await;
+    let fixture = Fixture::start_with(with_sidecar()).await;
     let name = format!("osb-test-{}", fixture.run);
     let claim = Claim { name: name.clone(), create_if_not_exists: true, delete_on_termination: true };
     let volume = |mount_path: &str| Volume {

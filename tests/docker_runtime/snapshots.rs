@@ -119,7 +119,7 @@ async fn copies_by_the_existing_server_do_not_leak_labels_either() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_copy_is_not_looked_for_elsewhere() {
-    let fixture = Fixture::start_behind_proxy().await;
+    let fixture = Fixture::start().await;
     let image = format!("opensandbox-snapshots:{}", fixture.run);
     let error = fixture.docker.create(restore(&fixture.run, image.clone())).await.unwrap_err();
     assert_eq!(error.key(), (Family::Image, Kind::Failed));
@@ -127,7 +127,7 @@ async fn a_lost_copy_is_not_looked_for_elsewhere() {
         error.message,
         format!("Failed to pull image {image}: the snapshot's image is no longer on this engine")
     );
-    assert_eq!(fixture.proxy.as_ref().unwrap().count("POST", "/images/create"), 0);
+    assert_eq!(fixture.proxy.count("POST", "/images/create"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,9 +162,9 @@ async fn a_sandbox_that_is_copied_shows_as_running() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_engine_s_failure_is_told() {
-    let fixture = Fixture::start_behind_proxy().await;
+    let fixture = Fixture::start().await;
     let source = source(&fixture).await;
-    let proxy = fixture.proxy.as_ref().unwrap();
+    let proxy = &fixture.proxy;
     proxy.fail("POST", "/commit", 1, "no space left on device");
     let error = fixture.docker.commit(&source, &fixture.run).await.unwrap_err();
     assert_eq!((error.key(), error.message.as_str()), ((Family::Snapshot, Kind::Failed), "no space left on device"));

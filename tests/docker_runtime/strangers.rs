@@ -17,7 +17,7 @@ use opensandbox_gateway::{
 
 use crate::{
     by_hand,
-    fixture::{Fixture, eventually, request},
+    fixture::{Fixture, eventually, options, request},
     owner::Mark,
 };
 
@@ -136,7 +136,7 @@ async fn a_name_alone_makes_no_sandbox_of_an_image_s_labels() {
 /// The image says when the sandbox ended. The stranger's container is not ended then, nor at a start.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_time_ends_a_stranger_s_container() {
-    let mark = Mark::new().await;
+    let mark = Mark::new();
     let mut fixture = Fixture::start_with(mark.all()).await;
     let label = in_seconds(6).to_label();
     let id = by_hand::sandbox(&fixture, &[("opensandbox.io/expires-at", &label)], "none").await;
@@ -158,9 +158,9 @@ async fn without_its_image_only_the_right_name_is_a_sandbox_s() {
     docker(&["kill", &stranger.container]);
     docker(&["rmi", "-f", &stranger.image]);
     // So that nothing of the image is remembered.
-    let fresh = Fixture::start().await;
-    assert_eq!(fresh.docker.get(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
-    assert_eq!(fresh.docker.delete(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
+    let (fresh, _state) = fixture.newcomer(options()).await;
+    assert_eq!(fresh.get(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
+    assert_eq!(fresh.delete(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::NotFound));
     assert_eq!(docker(&["inspect", "-f", "{{.State.Status}}", &stranger.container]), "exited");
 }
 
@@ -178,16 +178,16 @@ async fn a_sandbox_whose_image_is_gone_can_be_deleted() {
     eventually("it exits", async || state().await == opensandbox_gateway::model::sandbox::State::Terminated).await;
     let force = RemoveImageOptions { force: true, ..Default::default() };
     fixture.engine.remove_image(&image, Some(force), None).await.unwrap();
-    let fresh = Fixture::start().await;
-    assert!(fresh.docker.list().await.unwrap().iter().any(|sandbox| sandbox.id == id));
-    fresh.docker.delete(&id).await.unwrap();
+    let (fresh, _state) = fixture.newcomer(options()).await;
+    assert!(fresh.list().await.unwrap().iter().any(|sandbox| sandbox.id == id));
+    fresh.delete(&id).await.unwrap();
 }
 
 /// Somebody gave a container all labels of a sandbox, as tools that copy containers do. It has the label of its own, so it
 /// is found by it as the existing server finds it; but it is never removed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_a_live_sandbox_s_labels_is_never_removed() {
-    let mark = Mark::new().await;
+    let mark = Mark::new();
     let fixture = Fixture::start_with(mark.all()).await;
     let time = in_seconds(8).to_label();
     let id = by_hand::sandbox(&fixture, &[("opensandbox.io/expires-at", &time)], "none").await;
@@ -204,6 +204,8 @@ async fn a_copy_of_a_live_sandbox_s_labels_is_never_removed() {
         &label,
         "-l",
         &expiry,
+        "-l",
+        &fixture.scope(),
         "osb-test/busybox:1",
         "sleep",
         "1000",
@@ -240,7 +242,7 @@ async fn a_container_of_a_committed_sidecar_s_image_is_no_sidecar() {
 /// As the existing server restores a copy: its labels keep what the source had beside its id.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_sandbox_keeps_neither_its_source_s_end_nor_its_volumes() {
-    let mark = Mark::new().await;
+    let mark = Mark::new();
     let mut fixture = Fixture::start_with(mark.all()).await;
     let volume = any("volume");
     docker(&["volume", "create", "--label", "opensandbox.io/volume-managed-by=server", &volume]);

@@ -49,7 +49,7 @@ const FAULTS: [Fault; 7] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renewed_sandbox_outlives_a_file_that_cannot_be_read() {
     // One that owns the engine tells nobody of renewals.
-    let mark = Mark::new().await;
+    let mark = Mark::new();
     let mut fixture = Fixture::start_with(mark.all()).await;
     let folder = fixture.state.path().join("metadata/_expiration");
     let file = |id: &str| -> PathBuf { folder.join(format!("{id}.json")) };
@@ -83,7 +83,7 @@ async fn a_renewed_sandbox_outlives_a_file_that_cannot_be_read() {
 /// The whole folder is elsewhere, on a disk that is not there; or the home is another one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_home_that_is_gone_ends_no_sandbox() {
-    let mark = Mark::new().await;
+    let mark = Mark::new();
     let fixture = Fixture::start_with(mark.all()).await;
     let state = fixture.state.path();
     let short = async || {

@@ -80,7 +80,7 @@ async fn a_directory_of_the_host_is_made_and_mounted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_link_leads_out_of_what_is_allowed() {
     let folder = tempfile::tempdir().unwrap();
-    let fixture = Fixture::start_behind_proxy_with(allowing(&folder)).await;
+    let fixture = Fixture::start_with(allowing(&folder)).await;
     let allowed = folder.path().join("allowed");
     symlink("../secret", allowed.join("evil")).unwrap();
     for (path, sub_path) in [(allowed.join("evil"), None), (allowed.clone(), Some("evil/x"))] {
@@ -89,7 +89,7 @@ async fn no_link_leads_out_of_what_is_allowed() {
         let start = format!("Host path '{}", folder.path().join("secret").display());
         assert!(error.message.starts_with(&start), "{error}");
     }
-    assert_eq!(fixture.proxy.as_ref().unwrap().count("POST", "/containers/create"), 0);
+    assert_eq!(fixture.proxy.count("POST", "/containers/create"), 0);
     assert!(fs::read_dir(folder.path().join("secret")).unwrap().next().is_none());
 }
 
@@ -98,8 +98,8 @@ async fn no_link_leads_out_of_what_is_allowed() {
 async fn a_directory_that_is_exchanged_meanwhile_is_found_out_or_mounted_all_the_same() {
     for (method, text) in [("POST", "/containers/create?name=sandbox-"), ("POST", "/start")] {
         let folder = tempfile::tempdir().unwrap();
-        let fixture = Fixture::start_behind_proxy_with(allowing(&folder)).await;
-        let proxy = fixture.proxy.as_ref().unwrap();
+        let fixture = Fixture::start_with(allowing(&folder)).await;
+        let proxy = &fixture.proxy;
         let path = folder.path().join("allowed/x");
         // Read execd now, so that only the sandbox's own container waits.
         let warm = fixture.docker.create(request(&["true"])).await.unwrap().id;
@@ -153,12 +153,12 @@ async fn volumes_are_created_and_go_with_their_sandbox_if_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_two_creators_has_created_the_volume() {
-    let fixture = Fixture::start_behind_proxy().await;
+    let fixture = Fixture::start().await;
     let name = format!("osb-test-{}", fixture.run);
     let create = || fixture.docker.create(with(vec![volume("/x", None, claim(&name, true, true))], "sleep 1000"));
     let (one, two) = tokio::join!(create(), create());
     // One, and one for each sandbox's execd.
-    assert_eq!(fixture.proxy.as_ref().unwrap().count("POST", "/volumes/create"), 1 + 2);
+    assert_eq!(fixture.proxy.count("POST", "/volumes/create"), 1 + 2);
     for id in [one.unwrap().id, two.unwrap().id] {
         fixture.docker.delete(&id).await.unwrap();
     }
@@ -168,7 +168,7 @@ async fn one_of_two_creators_has_created_the_volume() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_volume_is_told_and_what_was_created_before_goes() {
-    let fixture = Fixture::start_behind_proxy().await;
+    let fixture = Fixture::start().await;
     let (made, none) = (format!("osb-test-made-{}", fixture.run), format!("osb-test-none-{}", fixture.run));
     let volumes = vec![volume("/a", None, claim(&made, true, false)), volume("/b", None, claim(&none, false, false))];
     let error = fixture.docker.create(with(volumes, "true")).await.unwrap_err();
@@ -186,7 +186,7 @@ async fn a_missing_volume_is_told_and_what_was_created_before_goes() {
     assert!(!fixture.has_volume(&made).await);
 
     for (method, text) in [("GET", "/volumes/"), ("POST", "/volumes/create")] {
-        fixture.proxy.as_ref().unwrap().fail(method, text, 1, "a bad day");
+        fixture.proxy.fail(method, text, 1, "a bad day");
         let volumes = vec![volume("/a", None, claim(&made, true, false))];
         let error = fixture.docker.create(with(volumes, "true")).await.unwrap_err();
         assert_eq!(error.key(), (Family::Volume(VolumePart::Claim), Kind::Failed), "{error}");
@@ -272,11 +272,11 @@ async fn a_bucket_is_unmounted_with_its_last_sandbox() {
     fixture.docker.delete(&first).await.unwrap();
     assert_eq!(calls(&folder), "");
     // Another server, which knows the users by their labels alone.
-    let other = Fixture::start_with(programs(&folder)).await;
+    let (other, _state) = fixture.newcomer(programs(&folder)).await;
     let stranger = with(vec![volume("/x", Some("p"), bucket("a"))], "sleep 1000");
-    let error = other.docker.create(stranger).await.unwrap_err();
+    let error = other.create(stranger).await.unwrap_err();
     assert_eq!(error.key(), (Family::Volume(VolumePart::OssfsMount), Kind::Conflict));
-    other.docker.delete(&second).await.unwrap();
+    other.delete(&second).await.unwrap();
     assert_eq!(calls(&folder), "fusermount -u\n");
 }
 
@@ -319,8 +319,8 @@ async fn a_bucket_that_is_unmounted_during_a_creation_fails_it() {
     let options = programs(&folder);
     let script = "#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\nexec mount -t tmpfs none \"$2\"\n";
     fs::write(folder.path().join("ossfs2"), script).unwrap();
-    let fixture = Fixture::start_behind_proxy_with(options).await;
-    let gate = fixture.proxy.as_ref().unwrap().hold("POST", "/containers/create?name=sandbox-");
+    let fixture = Fixture::start_with(options).await;
+    let gate = fixture.proxy.hold("POST", "/containers/create?name=sandbox-");
     let creation = fixture.docker.create(with(vec![volume("/x", None, bucket("a"))], "sleep 1000"));
     let unmount = async {
         gate.reached().await;
