@@ -10,8 +10,8 @@ mod transfers;
 use std::{
     fs,
     io::Read,
-    os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -165,7 +165,7 @@ impl Hanging {
         let mut client = Client::connect(sandbox.gateway.address()).await;
         let head = format!("POST {}/command HTTP/1.1\r\nHost: localhost\r\n{}\r\n", sandbox.base, sandbox.lines());
         client.send(format!("{head}{JSON}\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        lease_is_waited_for(&self.path).await;
         client
     }
 
@@ -184,6 +184,14 @@ impl Hanging {
                 && process.file_name().is_some_and(|pid| *pid != *self.holder.id().to_string())
         })
     }
+}
+
+/// Waits until somebody waits for the end of a lease on this file.
+async fn lease_is_waited_for(path: &Path) {
+    let inode = format!(":{}", fs::metadata(path).unwrap().ino());
+    let is_it = |line: &str| line.contains("BREAKING") && line.split_whitespace().any(|word| word.ends_with(&inode));
+    let waits = || fs::read_to_string("/proc/locks").unwrap().lines().any(is_it);
+    eventually("the lease is waited for", Duration::from_secs(10), waits).await;
 }
 
 impl Drop for Hanging {

@@ -7,6 +7,7 @@ use crate::{
     support::{
         backend::Backend,
         client::get_once,
+        eventually,
         h2::H2,
         raw_h2::{self, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, RawH2, frame, until_indexed},
     },
@@ -31,7 +32,7 @@ async fn requests_for_a_long_path_keep_little_of_it() {
         client.flood_once(&bytes).await;
         clients.push(client);
     }
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    proxied.gateway.rests().await;
     let grown = proxied.gateway.resident().saturating_sub(before);
     assert!(grown < 20 * 2 * MB, "{grown} bytes for 20 connections");
     drop(clients);
@@ -87,7 +88,8 @@ async fn bodies_that_nobody_takes_count_as_connections() {
     for number in 0..20 {
         client.get(2 * number + 1, &target).await;
     }
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    eventually("all that there is room for", Duration::from_secs(10), || backend.accepted() == 8).await;
+    proxied.gateway.rests().await;
     assert_eq!(backend.accepted(), 8);
     assert_eq!(get_once(proxied.address(), &target).await.status(), 503);
     for number in 0..20 {
@@ -132,7 +134,7 @@ async fn tiny_frames_of_a_body_that_nobody_reads_end_their_connection() {
     for stream in [1, 3, 5, 7, 9] {
         client.send(HEADERS, END_HEADERS, stream, &raw_h2::head("POST", &proxied.target(deaf, "/"))).await;
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    proxied.gateway.rests().await;
     let round: Vec<u8> = [1, 3, 5, 7, 9].into_iter().flat_map(|stream| frame(DATA, 0, stream, b"x")).collect();
     let bytes = round.repeat(60_000);
     let taken = client.flood_once(&bytes).await;

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::{
@@ -31,7 +32,7 @@ const COUNT: &str = "/logs?stdout=1&stderr=1&timestamps=1&tail=";
 
 #[tokio::test]
 async fn every_read_has_an_end() {
-    for (hangs, below, expected) in [
+    let reads = [
         ("/json", "", (504, "DOCKER::SANDBOX_QUERY_FAILED")),
         ("/json", "/endpoints/8080", (504, "DOCKER::SANDBOX_QUERY_FAILED")),
         ("/json", "/proxy/8080/", (504, "DOCKER::SANDBOX_QUERY_FAILED")),
@@ -47,8 +48,10 @@ async fn every_read_has_an_end() {
         (LOG, "/diagnostics/logs", (504, "DOCKER::SANDBOX_QUERY_FAILED")),
         (COUNT, "/diagnostics/logs?scope=container", (504, "DOCKER::SANDBOX_QUERY_FAILED")),
         (COUNT, "/diagnostics/summary", (504, "DOCKER::SANDBOX_QUERY_FAILED")),
-    ] {
-        let pair = pair();
+    ];
+    // All at once, each with an engine of its own that hangs.
+    let pairs: Vec<Pair> = reads.iter().map(|_| pair()).collect();
+    let reads = reads.into_iter().zip(&pairs).map(async |((hangs, below, expected), pair)| {
         let id = pair.engine.log(Script::texts(["x\n"]));
         pair.engine.fault("GET", hangs, Action::Hang);
         let target = format!("/v1/sandboxes/{id}{below}");
@@ -61,7 +64,8 @@ async fn every_read_has_an_end() {
         // The one stream that is allowed is free again.
         let after = get_once(pair.address(), &logs(&id, "")).await;
         assert_eq!((after.status(), &after.body[..]), (200, &b"x\n"[..]), "{hangs} {below}");
-    }
+    });
+    join_all(reads).await;
 }
 
 #[tokio::test]
@@ -281,7 +285,6 @@ async fn a_start_has_an_end_and_says_why() {
     engine.fault("GET", "/version", Action::Hang);
     let mut gateway = Setup::docker(engine.docker_host()).section("[docker]\napi_timeout = 1").spawn();
     assert!(!gateway.wait(Duration::from_secs(15)).success());
-    tokio::time::sleep(Duration::from_millis(100)).await;
     let output = gateway.output();
     assert!(output.contains("did not answer in time") && output.contains("DOCKER_HOST"), "{output}");
 }

@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -80,9 +80,10 @@ async fn a_restart_of_each_of_two_gateways_costs_no_request() {
     let nginx = Nginx::before(ports).await;
     assert_eq!(get_once(nginx.address, "/v1/sandboxes").await.status(), 200);
     let done = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicUsize::new(0));
     let load: Vec<_> = (0..8)
         .map(|number| {
-            let (address, done) = (nginx.address, Arc::clone(&done));
+            let (address, done, answered) = (nginx.address, Arc::clone(&done), Arc::clone(&answered));
             tokio::spawn(async move {
                 let mut statuses = Vec::new();
                 while !done.load(Ordering::Relaxed) {
@@ -96,6 +97,7 @@ async fn a_restart_of_each_of_two_gateways_costs_no_request() {
                         if answer.status() != expected {
                             statuses.push(answer.status());
                         }
+                        answered.fetch_add(1, Ordering::Relaxed);
                         tokio::time::sleep(Duration::from_millis(2)).await;
                     }
                 }
@@ -103,12 +105,17 @@ async fn a_restart_of_each_of_two_gateways_costs_no_request() {
             })
         })
         .collect();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // As many as are under load for a while.
+    let more = async || {
+        let before = answered.load(Ordering::Relaxed);
+        eventually("more answers", Duration::from_secs(30), || answered.load(Ordering::Relaxed) > before + 500).await;
+    };
+    more().await;
     for (gateway, port) in gateways.iter_mut().zip(ports) {
         gateway.terminate();
         assert!(gateway.wait(Duration::from_secs(20)).success());
         *gateway = setup(port).start();
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        more().await;
     }
     done.store(true, Ordering::Relaxed);
     for task in load {

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Setup, support::gateway::Gateway};
+use crate::{
+    Setup,
+    support::gateway::{Gateway, states},
+};
 
 /// The manager's end.
 struct Manager(UnixDatagram);
@@ -85,7 +88,9 @@ fn the_watchdog_is_told_in_half_of_its_time() {
     }
     // A process that does not turn says nothing.
     gateway.signal("STOP");
-    std::thread::sleep(Duration::from_millis(100));
+    while states(gateway.pid()).iter().any(|state| *state != 'T') {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     manager.0.set_nonblocking(true).unwrap();
     while manager.0.recv(&mut [0; 64]).is_ok() {}
     std::thread::sleep(Duration::from_secs(2));

@@ -195,7 +195,7 @@ async fn tunnels_count_as_connections_and_end_with_the_grace() {
     assert_eq!(third.head().await.status, 200);
     third.close();
     proxied.gateway.terminate();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    proxied.gateway.says("no new connections").await;
     second.send("ping").await;
     assert_eq!(second.raw(4).await, "ping", "a tunnel goes on within the grace");
     assert!(second.is_closed().await);

@@ -18,6 +18,20 @@ async fn ready(address: std::net::SocketAddr) -> Response {
     get_once(address, "/ready").await
 }
 
+/// Asks until the answer is that it is not.
+async fn not_ready(address: std::net::SocketAddr, within: Duration) -> Response {
+    let start = Instant::now();
+    loop {
+        let answer = ready(address).await;
+        if answer.status() != 200 {
+            assert_eq!(answer.status(), 503, "{answer}");
+            return answer;
+        }
+        assert!(start.elapsed() < within, "{answer}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_gateway_that_serves_is_ready_and_asks_no_engine() {
     let pair = Pair::with(|setup| setup.api_key("k-test"));
@@ -45,9 +59,7 @@ async fn the_listener_stays_open_for_the_delay_and_ready_says_draining() {
     assert_eq!(kept.request("GET", "/v1/sandboxes", &[], "").await.head.field("connection"), "");
     let start = Instant::now();
     gateway.terminate();
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let answer = ready(gateway.address()).await;
-    assert_eq!(answer.status(), 503, "{answer}");
+    let answer = not_ready(gateway.address(), Duration::from_secs(2)).await;
     assert_eq!(
         (answer.json()["status"].clone(), answer.code()),
         (json!("draining"), "NOT_READY".to_owned()),
@@ -70,8 +82,7 @@ async fn a_second_signal_ends_the_delay_and_a_third_all_else() {
     let mut client = Client::connect(gateway.address()).await;
     client.send("POST /v1/sandboxes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n").await;
     gateway.terminate();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(ready(gateway.address()).await.status(), 503);
+    not_ready(gateway.address(), Duration::from_secs(5)).await;
     gateway.terminate();
     let says_so = || gateway.output().contains("no new connections");
     eventually("the drain's beginning", Duration::from_secs(5), says_so).await;
@@ -95,14 +106,7 @@ async fn an_engine_that_is_out_of_reach_for_half_a_minute_is_not_ready_and_told_
     let start = Instant::now();
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(ready(pair.address()).await.status(), 200, "it may come back");
-    let answer = loop {
-        let answer = ready(pair.address()).await;
-        if answer.status() == 503 {
-            break answer;
-        }
-        assert!(start.elapsed() < Duration::from_secs(45), "{answer}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    };
+    let answer = not_ready(pair.address(), Duration::from_secs(25)).await;
     assert!(start.elapsed() > Duration::from_secs(29), "{:?}", start.elapsed());
     assert_eq!(answer.json()["status"], "unavailable");
     assert!(

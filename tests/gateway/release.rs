@@ -158,8 +158,8 @@ async fn close_and_reset_of_a_client_that_has_stopped_reading() {
                 client.send(plain("/health")).await;
             }
             pair.engine.wait_open(1).await;
-            // Long enough for every buffer on the way to be full.
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            // Until every buffer on the way is full.
+            pair.gateway.rests().await;
             let left = Instant::now();
             // Closing with unread bytes is a reset in any case; the pair keeps both spellings of the table.
             client.leave(reset);

@@ -76,7 +76,7 @@ async fn reset_of_a_stream_without_window() {
         let seen = pair.engine.closed_logs().len();
         let mut stream = connection.get(&target).await;
         assert!(stream.withheld_piece().await.unwrap().is_some());
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        pair.gateway.rests().await;
         let left = Instant::now();
         stream.reset();
         pair.engine.wait_closed(seen).await.after(left)

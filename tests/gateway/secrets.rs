@@ -121,7 +121,6 @@ async fn a_configured_variable_that_no_program_can_have_is_told_at_start_without
         let config = format!("[docker]\nsandbox_env = {{ \"{name}\" = \"hunter3-of-the-file\" }}");
         let mut gateway = Setup::docker("unix:///nowhere").section(&config).spawn();
         assert!(!gateway.wait(std::time::Duration::from_secs(10)).success());
-        std::thread::sleep(std::time::Duration::from_millis(100));
         let output = gateway.output();
         assert!(output.contains("docker.sandbox_env") && output.contains(told), "{output}");
         assert!(!output.contains("hunter3"), "{output}");

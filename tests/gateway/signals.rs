@@ -18,7 +18,7 @@ use crate::{
         client::{get_once, request},
         engine::Script,
         eventually,
-        gateway::Gateway,
+        gateway::{Gateway, states},
         program::{self, Home},
     },
 };
@@ -186,7 +186,7 @@ async fn a_file_that_hangs_does_not_hold_up_the_end() {
     let mut gateway = Setup::process().server("timeout_graceful_shutdown = 1").start();
     let _hangs = Hanging::over(&gateway.home().join("config.toml"));
     gateway.signal("HUP");
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    gateway.hangs().await;
     assert_eq!(get_once(gateway.address(), "/health").await.status(), 200);
     let start = Instant::now();
     gateway.terminate();
@@ -233,8 +233,8 @@ fn a_start_without_regular_files_is_refused_at_once() {
 
 #[tokio::test]
 async fn a_sandboxes_file_that_hangs_does_not_hold_up_the_end_and_a_second_signal_ends_at_once() {
-    for twice in [false, true] {
-        let mut pair = Pair::with(|setup| setup.server("timeout_graceful_shutdown = 1"));
+    for (grace, expected) in [(1, 0), (60, 143)] {
+        let mut pair = Pair::with(|setup| setup.server(&format!("timeout_graceful_shutdown = {grace}")));
         let id = pair.engine.log(Script::silent());
         // Where the gateway keeps what was changed of a sandbox.
         let folder = pair.gateway.home().join(".opensandbox/metadata");
@@ -246,15 +246,15 @@ async fn a_sandboxes_file_that_hangs_does_not_hold_up_the_end_and_a_second_signa
             client.send_get(&format!("/v1/sandboxes/{id}"), &[]).await;
             client.is_closed().await
         });
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        pair.gateway.hangs().await;
         let start = Instant::now();
         pair.gateway.terminate();
-        if twice {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        if expected == 143 {
+            pair.gateway.says("no new connections").await;
             pair.gateway.terminate();
         }
         let code = pair.gateway.wait(Duration::from_secs(10)).code();
-        assert!(code == Some(0) || twice && code == Some(143), "{code:?}");
+        assert_eq!(code, Some(expected));
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         asked.abort();
     }
@@ -282,7 +282,11 @@ fn a_start_that_hangs_ends_by_a_signal() {
         let _hangs = Hanging::over(&config);
         let mut command = home.command(&["--config", config.to_str().unwrap()], &[]);
         let child = command.stdin(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(500));
+        let due = Instant::now() + Duration::from_secs(10);
+        while !states(child.id()).contains(&'D') {
+            assert!(Instant::now() < due, "nothing hangs");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let kill = |signal: &str| Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
         // These do not: neither in silence nor otherwise.
         assert!(kill("HUP").success() && kill("USR1").success());
@@ -360,7 +364,7 @@ impl Drop for Hung {
 async fn a_volumes_tool_that_ignores_signals_does_not_hold_up_the_second_one() {
     let mut hung = Hung::start().await;
     hung.pair.gateway.terminate();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    hung.pair.gateway.says("no new connections").await;
     let start = Instant::now();
     hung.pair.gateway.terminate();
     assert_eq!(hung.pair.gateway.wait(Duration::from_secs(10)).code(), Some(143));

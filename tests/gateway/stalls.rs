@@ -60,12 +60,15 @@ async fn never_reads(address: std::net::SocketAddr, target: &str, buffer: u32) -
 async fn a_follower_that_takes_nothing_is_cut_in_time_three_times_of_three() {
     let pair = Pair::with(|setup| setup.section(SETUP));
     let target = pair.log(endless(), "follow=true");
-    for (turn, buffer) in [4_096, 0, 65_536].into_iter().enumerate() {
-        let (_client, start) = never_reads(pair.address(), &target, buffer).await;
-        let took = ended(&pair.gateway, start, turn + 1, ["/logs", "end=slow_client"]).await;
-        assert!(is_in_time(took), "turn {turn}: {took:?}");
-        eventually("the engine's end", Duration::from_secs(1), || pair.engine.open_logs() == 0).await;
+    let mut clients = Vec::new();
+    for buffer in [4_096, 0, 65_536] {
+        clients.push(never_reads(pair.address(), &target, buffer).await);
     }
+    for (turn, (_, start)) in clients.iter().enumerate() {
+        let took = ended(&pair.gateway, *start, turn + 1, ["/logs", "end=slow_client"]).await;
+        assert!(is_in_time(took), "turn {turn}: {took:?}");
+    }
+    eventually("the engine's end", Duration::from_secs(1), || pair.engine.open_logs() == 0).await;
 }
 
 /// All of it is in the kernel's buffers, and no write ever waits: a client that takes nothing is one all the same.

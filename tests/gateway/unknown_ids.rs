@@ -32,7 +32,7 @@ async fn settled(pair: &Pair) {
         requests.len() - events.unwrap_or(requests.len())
     };
     eventually("the event stream and lists", Duration::from_secs(10), || lists() > 1).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    pair.gateway.rests().await;
 }
 
 /// Sends `count` requests without a key on twenty connections.

@@ -192,7 +192,7 @@ async fn uploads_that_nobody_reads_do_not_hold_up_another() {
         stalled.push(upload(&connection, &proxied.target(deaf, "/"), "", long.clone()).await);
         if turn % 50 == 10 || turn == STALLED - 1 {
             // Until their windows are used up.
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            proxied.gateway.rests().await;
             let start = Instant::now();
             let target = proxied.target(mirror.port, "/");
             let answer = upload(&connection, &target, "", Bytes::from(vec![b'y'; 100_000])).await;

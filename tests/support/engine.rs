@@ -153,7 +153,7 @@ impl Engine {
         let told = self.shared.state().told;
         let listeners = self.shared.events.send(event).unwrap_or(0);
         let start = Instant::now();
-        while self.shared.state().told < told + listeners && start.elapsed() < Duration::from_millis(200) {
+        while self.shared.state().told < told + listeners && start.elapsed() < Duration::from_secs(1) {
             thread::sleep(Duration::from_micros(100));
         }
     }
@@ -226,6 +226,12 @@ impl Engine {
     /// The targets of the log requests so far.
     pub fn log_requests(&self) -> Vec<String> {
         self.requests().into_iter().filter(|target| target.contains("/logs?")).collect()
+    }
+
+    /// Waits until a request has come whose target has `text` in it.
+    pub async fn wait_asked(&self, text: &str) {
+        let is_there = || self.shared.state().requests.iter().any(|target| target.contains(text));
+        super::eventually(&format!("a request for {text}"), Duration::from_secs(10), is_there).await;
     }
 
     /// Waits until `count` log connections are open.

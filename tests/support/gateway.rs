@@ -6,7 +6,10 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -197,6 +200,33 @@ impl Gateway {
         Duration::from_millis((fields[0] + fields[1]) * 10)
     }
 
+    /// Waits until it has written `text` to one of its outputs.
+    pub async fn says(&self, text: &str) {
+        super::eventually(text, Duration::from_secs(10), || self.output().contains(text)).await;
+    }
+
+    /// Waits until it has nothing to do: all its threads sleep, and go on doing so.
+    pub async fn rests(&self) {
+        let (start, mut before, mut times) = (Instant::now(), Duration::MAX, 0);
+        while times < 10 {
+            assert!(start.elapsed() < Duration::from_secs(30), "the gateway does not come to rest");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let now = self.cpu();
+            times = if now == before && self.states().iter().all(|state| *state == 'S') { times + 1 } else { 0 };
+            before = now;
+        }
+    }
+
+    /// Waits until one of its threads hangs in the kernel, where no signal reaches it.
+    pub async fn hangs(&self) {
+        super::eventually("a hanging thread", Duration::from_secs(10), || self.states().contains(&'D')).await;
+    }
+
+    /// The states of its threads, by the kernel's letters.
+    fn states(&self) -> Vec<char> {
+        states(self.pid())
+    }
+
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.signal("TERM");
@@ -217,10 +247,19 @@ impl Gateway {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                self.hear_out();
                 return status;
             }
             assert!(start.elapsed() < time, "still running after {time:?}: {}", self.output());
             thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until all that was written is in [`Gateway::output`]; not for long, since what it started may hold its outputs.
+    fn hear_out(&self) {
+        let start = Instant::now();
+        while Arc::strong_count(&self.output) > 1 && start.elapsed() < Duration::from_millis(500) {
+            thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -253,9 +292,26 @@ impl Drop for Gateway {
     }
 }
 
-/// The configuration takes no port 0, so one is drawn here; another program may take it in between, which is rare.
+/// The configuration takes no port 0, so one is drawn here. It is none that the kernel gives to whoever connects or asks for any
+/// (from 32768 on); other test programs begin elsewhere.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static DRAWN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(811).wrapping_add(DRAWN.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(10_000 + number % 12_000).expect("below 22,000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// The states of a process's threads, by the kernel's letters.
+pub fn states(pid: u32) -> Vec<char> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    // A thread may end in between.
+    let stats = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    // The letter comes after the name in parentheses, which may hold anything.
+    stats.filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next()).collect()
 }
 
 fn is_healthy(address: SocketAddr) -> bool {

@@ -328,16 +328,18 @@ async fn a_sessions_lines_wait_for_each_other_and_its_end_for_none() {
     let sandbox = Sandbox::create(&gateway).await;
     let body = json!({"cwd": "/usr"});
     let session = sandbox.post("/session", body).await.json()["session_id"].as_str().unwrap().to_owned();
-    let run = |line: &'static str| {
-        sandbox.post(Box::leak(format!("/session/{session}/run").into_boxed_str()), json!({"command": line}))
-    };
-    let (first, second) = tokio::join!(run("sleep 0.5; N=1"), async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        run("pwd; echo $N").await
+    let (path, work) = (format!("/session/{session}/run"), sandbox.work().await);
+    let run = async |line: String| sandbox.post(&path, json!({"command": line})).await;
+    // The line that says that another has begun.
+    let begins = |name: &str| format!("touch {}", work.join(name).display());
+    let begun = async |name: &str| eventually(name, Duration::from_secs(10), || work.join(name).exists()).await;
+    let (first, second) = tokio::join!(run(format!("{}; sleep 0.3; N=1", begins("first"))), async {
+        begun("first").await;
+        run("pwd; echo $N".to_owned()).await
     });
     assert_eq!((first.status(), text(&events(&second.body), "stdout").as_str()), (200, "/usr\n1\n"));
-    let (running, deleted) = tokio::join!(run("sleep 1000"), async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    let (running, deleted) = tokio::join!(run(format!("{}; sleep 1000", begins("last"))), async {
+        begun("last").await;
         sandbox.ask("DELETE", &format!("/session/{session}"), "").await
     });
     assert_eq!(deleted.status(), 200);

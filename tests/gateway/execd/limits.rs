@@ -17,7 +17,7 @@ async fn a_program_that_hangs_at_its_start_holds_up_nobody_else() {
     let head =
         format!("POST {}/command HTTP/1.1\r\nHost: localhost\r\n{}\r\n{JSON}\r\n", sandbox.base, sandbox.lines());
     client.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    lease_is_waited_for(&ready.with_file_name("leased")).await;
     for _ in 0..8 {
         let answered = tokio::time::timeout(Duration::from_secs(5), sandbox.get("/ping")).await;
         assert_eq!(answered.expect("the API waits for the program").status(), 200);
@@ -179,7 +179,7 @@ async fn a_client_that_takes_nothing_costs_no_memory() {
         slow.push(sandbox.begin("yes").await);
         slow.push(sandbox.begin("yes ''").await);
     }
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    gateway.rests().await;
     assert!(gateway.resident() < before + (100 << 20), "{} MiB", (gateway.resident() - before) >> 20);
     assert_eq!(sandbox.get("/ping").await.status(), 200);
     // Time is over for them all the same.

@@ -141,9 +141,9 @@ async fn an_upload_that_is_not_right_leaves_nothing() {
     let mut client = Client::connect(gateway.address()).await;
     client.send(sandbox.upload_head(&format!("Content-Length: {}", body.len()))).await;
     client.send(&body[..body.len() / 2]).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    client.reset();
     let names = || fs::read_dir(&work).unwrap().flatten().map(|entry| entry.file_name()).collect::<Vec<_>>();
+    eventually("a file that is being written", Duration::from_secs(5), || names().len() > 1).await;
+    client.reset();
     eventually("nothing is left", Duration::from_secs(5), || names() == ["d"]).await;
     assert!(!fs::metadata("/dev/null").unwrap().is_file());
 }
