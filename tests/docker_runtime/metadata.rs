@@ -112,7 +112,7 @@ async fn what_cannot_be_stored_is_refused_and_not_done() {
     let id = created.id;
     fs::write(fixture.state.path().join("metadata"), "in the folder's place").unwrap();
     let error = fixture.docker.patch_metadata(&id, patch(&[("a", Some("b"))])).await.unwrap_err();
-    assert_eq!(error.key(), (Family::Expiry, Kind::Failed));
+    assert_eq!(error.key(), (Family::Metadata, Kind::Failed));
     let start = format!("The change of sandbox {id} could not be stored, so nothing was changed: ");
     assert!(error.message.starts_with(&start), "{error}");
     let later = "2999-01-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap().into();

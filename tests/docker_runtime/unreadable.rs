@@ -142,7 +142,7 @@ async fn metadata_that_cannot_be_read_is_neither_lost_nor_written_over() {
     for (name, break_it) in [FAULTS[3], FAULTS[4], FAULTS[5]] {
         break_it(&file);
         assert_eq!(fixture.docker.get(&id).await.unwrap().metadata["owner"], "alice", "{name}: the labels are shown");
-        assert_eq!(change().await.unwrap_err().key(), (Family::Expiry, Kind::Failed), "{name}");
+        assert_eq!(change().await.unwrap_err().key(), (Family::Metadata, Kind::Failed), "{name}");
         assert!(file.is_dir() || file.is_symlink(), "{name}: it is as it was");
         remove(&file);
     }

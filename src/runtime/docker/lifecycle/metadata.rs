@@ -23,7 +23,7 @@ impl Inner {
         labels::check_patch(&patch)?;
         let owner = id.to_owned();
         let shown = sandbox.metadata.clone();
-        self.store(id, move |files| {
+        self.store(Family::Metadata, id, move |files| {
             let present = match files.metadata(&owner) {
                 // What it said is lost; what cannot be read just now is not, and must not be written over.
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -46,6 +46,7 @@ impl Inner {
     /// Writes a sandbox's file; what cannot be stored is refused, since a restart would undo it.
     pub(super) async fn store(
         &self,
+        family: Family,
         id: &str,
         write: impl FnOnce(&Files) -> io::Result<()> + Send + 'static,
     ) -> Result<(), RuntimeError> {
@@ -54,7 +55,7 @@ impl Inner {
         written.map_err(|error| {
             tracing::error!(sandbox = id, %error, "a change of a sandbox could not be stored");
             let text = format!("The change of sandbox {id} could not be stored, so nothing was changed: {error}");
-            RuntimeError::new(Family::Metadata, Kind::Failed, text).caused_by(error)
+            RuntimeError::new(family, Kind::Failed, text).caused_by(error)
         })
     }
 }

@@ -70,7 +70,7 @@ impl Inner {
         // First: should the file not be written, others only let the sandbox live longer.
         self.share_expiry(id, view.created_by.as_deref(), time).await?;
         let owner = id.to_owned();
-        self.store(id, move |files| files.store_expiry(&owner, time)).await?;
+        self.store(Family::Expiry, id, move |files| files.store_expiry(&owner, time)).await?;
         self.expiry.arm(id, time);
         tracing::info!(sandbox = id, %time, "the expiry was moved");
         Ok(time)
