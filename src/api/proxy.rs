@@ -170,11 +170,11 @@ mod tests {
         assert_eq!(read_path_port("65535").ok(), Some(65_535));
         let zeros = format!("{}8000", "0".repeat(40_000));
         for port in ["0", "65536", "-1", "99999999999999999999999999999999999999999999", "008000", &zeros] {
-            let error = ApiError::from(read_path_port(port).unwrap_err());
+            let error = read_path_port(port).unwrap_err();
             assert_eq!((error.status, error.body.code), (StatusCode::BAD_REQUEST, "DOCKER::INVALID_PORT"), "{port}");
         }
         for port in ["", "abc", "8a", "80.5", "0x50", "\u{0668}"] {
-            let error = ApiError::from(read_path_port(port).unwrap_err());
+            let error = read_path_port(port).unwrap_err();
             assert_eq!(error.status, StatusCode::UNPROCESSABLE_ENTITY, "{port}");
             let detail = error.body.detail.unwrap();
             assert_eq!((&detail[0]["type"], &detail[0]["loc"][1]), (&"int_parsing".into(), &"port".into()), "{port}");
