@@ -21,6 +21,7 @@ use tracing::Instrument;
 
 use crate::{
     error::{Family, Kind, RuntimeError},
+    error_chain,
     keyed_lock::KeyedLock,
     model::{
         create::{CreateRequest, ImageSource},
@@ -197,11 +198,19 @@ impl Snapshots {
 }
 
 impl Shared {
-    /// Runs `work` to its end even if the caller is dropped; [`Snapshots::shutdown`] waits for it.
+    /// Runs `work` to its end even if the caller is dropped; [`Snapshots::shutdown`] waits for it. A store that fails is logged
+    /// here, since a caller that is gone answers nothing.
     async fn to_the_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
     ) -> Result<T, RuntimeError> {
+        let work = async {
+            work.await.inspect_err(|error| {
+                if error.family == Family::SnapshotStore {
+                    tracing::error!(error = error_chain::text(error), "the snapshot store could not be used");
+                }
+            })
+        };
         self.tasks.spawn(work.in_current_span()).await.unwrap_or_else(|error| {
             tracing::error!(%error, "work on a snapshot broke off");
             Err(RuntimeError::new(Family::Snapshot, Kind::Failed, "The work on the snapshot broke off."))

@@ -75,14 +75,12 @@ impl Endpoint {
     }
 }
 
-/// The credentials in a URL, as the value of a header.
+/// The credentials in a URL, as the value of a header. The colon stands there without a password too (RFC 7617 §2).
 fn basic(url: &Url) -> Option<String> {
-    let mut user = url.username().to_owned();
-    if let Some(password) = url.password() {
-        user.extend([":", password]);
-    }
-    let decoded: Vec<u8> = percent_decode_str(&user).collect();
-    (!user.is_empty()).then(|| format!("Basic {}", BASE64_STANDARD.encode(decoded)))
+    let (user, password) = (url.username(), url.password());
+    let credentials = format!("{user}:{}", password.unwrap_or_default());
+    let decoded: Vec<u8> = percent_decode_str(&credentials).collect();
+    (!user.is_empty() || password.is_some()).then(|| format!("Basic {}", BASE64_STANDARD.encode(decoded)))
 }
 
 /// The client under the exporter. The exporter's thread has no runtime, so the exchange is a task of ours.
@@ -177,8 +175,16 @@ mod tests {
 
     #[test]
     fn a_user_becomes_a_header() {
-        let (url, header) = read("http://me:p%40ss@c:1/x").unwrap();
-        assert_eq!((url.as_str(), header.as_deref()), ("http://c:1/x", Some("Basic bWU6cEBzcw==")));
+        for (text, credentials) in [
+            ("http://me:p%40ss@c:1/x", "me:p@ss"),
+            ("http://me:@c:1/x", "me:"),
+            ("http://me@c:1/x", "me:"),
+            ("http://:p@c:1/x", ":p"),
+        ] {
+            let (url, header) = read(text).unwrap();
+            let expected = format!("Basic {}", BASE64_STANDARD.encode(credentials));
+            assert_eq!((url.as_str(), header), ("http://c:1/x", Some(expected)), "{text}");
+        }
     }
 
     #[test]
