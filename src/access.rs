@@ -302,7 +302,8 @@ mod tests {
         let drain = Drain::default();
         let mut whole = report(&drain);
         whole.answered(StatusCode::OK);
-        (whole.add(2), whole.add(3));
+        whole.add(2);
+        whole.add(3);
         whole.ended(EndReason::Complete);
         let whole = line(whole);
         assert!(
