@@ -1,8 +1,8 @@
 //! execd for sandboxes that are local processes: runs commands and handles files in a sandbox, for the official clients.
 //!
-//! In a container that is a daemon of its own on port 44772. Here it lives in the gateway's process, one for each sandbox, and
-//! its requests come in by the gateway's proxy. What it answers is that daemon's public description, as far as the clients
-//! 1.1.1 use it (contract `execd-api.md`, `clients.md`). This module knows no HTTP; [`crate::api::execd`] is its face.
+//! In a container execd is a daemon of its own, on port 44772. Here it is a part of the gateway's process, one for each sandbox,
+//! and its requests arrive through the gateway's proxy. Its answers follow that daemon's public description, as far as the
+//! clients 1.1.1 use it (contract `execd-api.md`, `clients.md`). This module knows no HTTP; [`crate::api::execd`] does.
 //!
 //! ```text
 //! start ─▶ Leader (process group) ─┬─▶ pump ─▶ cutter ─▶ Batch ─▶ the stream of a command that is waited for
@@ -13,8 +13,8 @@
 //! Nothing is isolated: a command is a process of the gateway's user, and a path is a path of the machine. A relative one
 //! begins at the sandbox's working directory.
 //!
-//! Everything is bounded: commands that run and that are remembered, sessions, the output that is kept, what a stream holds for
-//! a client that does not take it. Such a client stops its command at its pipe, and nothing else.
+//! Everything is bounded: the commands that run, those that are remembered, the sessions, the output that is kept, and what a
+//! stream holds for a slow client. A client that does not read makes its own command wait at its pipe, and nothing else.
 
 pub mod command;
 pub mod cutter;
@@ -49,21 +49,21 @@ pub const PORT: u16 = 44_772;
 /// The header in which clients present a token.
 pub const TOKEN: &str = "X-EXECD-ACCESS-TOKEN";
 
-/// How many commands of a sandbox may run at once. One that has exited counts as long as it has left processes behind, in its
-/// process group or at its outputs.
+/// How many commands of a sandbox may run at once. One that has exited counts as long as processes of it are left, in its
+/// process group or with its outputs open.
 pub const MAX_RUNNING: u32 = 64;
 
-/// How long the end of a sandbox waits for what was killed. A program that hangs in the kernel (a dead file server) dies later,
-/// and so does one that hangs at its start.
+/// How long the end of a sandbox waits for the processes that it killed. A program that hangs in the kernel (a dead file server)
+/// or at its start dies later.
 pub const END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a pause waits for programs that are being started. One that takes longer hangs, and is stopped when it is there.
+/// How long a pause waits for programs that are being started. One that takes longer is stopped once it has started.
 const START_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many commands of which nothing is left are remembered.
+/// How many finished commands are remembered, those without any process left.
 const MAX_FINISHED: usize = 100;
 
-/// How much of them is, in bytes: what was asked for and what was printed.
+/// How many bytes of them are remembered: their command lines and their output.
 const MAX_REMEMBERED: usize = 32 * 1024 * 1024;
 
 /// How many shell sessions a sandbox may have.
@@ -72,21 +72,21 @@ const MAX_SESSIONS: usize = 32;
 /// One sandbox's execd.
 pub struct Execd {
     environment: Environment,
-    /// Where the sessions keep what is theirs.
+    /// The directory of the sessions' files.
     sessions: PathBuf,
-    /// Where leaders are noted.
+    /// The directory of the notes of leaders.
     leaders: PathBuf,
-    /// What a client must present while there are keys.
+    /// The token that a client must present while the gateway has keys.
     token: Secret,
     keys: Arc<KeyRing>,
     state: Mutex<State>,
     /// A permit for each command that runs.
     room: Arc<Semaphore>,
-    /// A permit for each command of which anything is left: its processes, or somebody at its outputs.
+    /// A permit for each command that has processes left or outputs open.
     places: Arc<Semaphore>,
-    /// Held for reading by each start, until its program can be stopped or is gone.
+    /// Read-locked by each start until its program can be signalled, or has ended.
     starts: Arc<RwLock<()>>,
-    /// The sandbox's processes end.
+    /// Cancelled when the sandbox ends.
     ended: CancellationToken,
 }
 
@@ -103,16 +103,16 @@ pub struct Places {
 struct State {
     is_paused: bool,
     commands: HashMap<String, Arc<Command>>,
-    /// The ids of those of which nothing is left, the oldest first.
+    /// The ids of the finished ones, the oldest first.
     finished: VecDeque<String>,
-    /// What those cost, in bytes.
+    /// The bytes that those take.
     remembered: usize,
     sessions: HashMap<String, Arc<Session>>,
 }
 
 impl Execd {
-    /// The execd of a sandbox with this environment. Whoever calls it must present `token` while there are `keys`:
-    /// where anyone may ask for the token it is of no use.
+    /// The execd of a sandbox with this environment. Callers must present `token` while there are `keys`. Without keys anyone may
+    /// ask for the token, so it would protect nothing.
     pub fn new(environment: Environment, places: Places, token: Secret, keys: Arc<KeyRing>) -> Self {
         let Places { sessions, leaders } = places;
         let permits = || Arc::new(Semaphore::new(MAX_RUNNING as usize));
@@ -121,7 +121,7 @@ impl Execd {
         Self { environment, sessions, leaders, token, keys, state, room, places, starts, ended }
     }
 
-    /// What clients must present at this moment, if anything.
+    /// The token that clients must present now, if any.
     pub fn token(&self) -> Option<&Secret> {
         (!self.keys.is_open()).then_some(&self.token)
     }
@@ -156,8 +156,8 @@ impl Execd {
         self.state().commands.get(id).cloned().ok_or_else(unknown)
     }
 
-    /// Stops all commands where they are; no other starts until [`Self::resume`]. Those that are being started:
-    /// [`Self::starts_are_over`].
+    /// Stops all commands (SIGSTOP); no other starts until [`Self::resume`]. [`Self::starts_are_over`] waits for those that are
+    /// being started.
     pub fn pause(&self) {
         let mut state = self.state();
         state.is_paused = true;
@@ -165,7 +165,7 @@ impl Execd {
         state.commands.values().for_each(|command| drop(command.group.pause()));
     }
 
-    /// Waits until each program whose start was under way can be stopped, and is if the sandbox is paused.
+    /// Waits until each program whose start was under way can be signalled; in a paused sandbox it is stopped by then.
     pub async fn starts_are_over(&self) {
         let over = timeout(START_TIMEOUT, self.starts.write()).await;
         if over.is_err() {
@@ -204,7 +204,7 @@ impl Drop for Execd {
 }
 
 impl State {
-    /// Remembers that nothing is left of a command, and forgets those of which nothing is for longest if they are too many.
+    /// Notes that a command is finished. The oldest finished commands are forgotten if there are too many.
     fn finished(&mut self, id: String) {
         // From now on it prints no more.
         self.remembered += self.commands.get(&id).map_or(0, |command| command.cost());

@@ -1,8 +1,8 @@
 //! What is measured: sent to a collector ([`otlp`], `[otel]`), and scraped by Prometheus ([`prometheus`], `[metrics]`).
 //!
-//! Both are off by default. Recording never waits: it is an addition to a number that is found once a request, once a
-//! connection or once a stream. The log path adds to numbers of the stream's own ([`streams`]), which are summed when
-//! somebody asks. Labels have few values, none of which a client or a sandbox can make up: see [`labels`].
+//! Both are off by default. Recording never waits: it is an addition to a counter that is looked up once a request, a connection
+//! or a stream. The log path adds to counters of the stream's own ([`streams`]), which are summed at each scrape. Labels have
+//! few values, none of which a client or a sandbox can make up: see [`labels`].
 
 pub mod backend;
 pub mod labels;
@@ -30,14 +30,14 @@ use crate::{
     model::metrics::{CreateEvent, Sdk},
 };
 
-/// What measures, each part of it or none.
+/// The exporters that are configured.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     otlp: Otlp,
     prometheus: Option<Arc<Prometheus>>,
 }
 
-/// Records how long a request waits for its answer's head. Dropped before that it was the client that left.
+/// Records how long a request waits for its answer's head. If it is dropped before, the client has left.
 #[derive(Debug)]
 pub struct RequestTimer {
     metrics: Metrics,

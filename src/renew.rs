@@ -1,7 +1,7 @@
 //! Sandboxes that live longer while they are used (`[renew_intent]`, config.md §2).
 //!
-//! A request to a sandbox's own server is a sign of use, and so is what a gateway elsewhere writes into a queue in Redis.
-//! Either moves the sandbox's expiry, if the sandbox asked for that when it was made: the runtime knows.
+//! A request to a sandbox's own server is a sign of use, and so is an entry that an ingress gateway writes into a queue in
+//! Redis. Either one moves the sandbox's expiry, if its creation asked for that, which the runtime knows.
 
 pub mod cooldown;
 pub mod queue;
@@ -46,7 +46,7 @@ impl Renewer {
     }
 }
 
-/// Renews one sandbox; what goes wrong is only told.
+/// Renews one sandbox; a failure is only logged.
 async fn renew(runtime: &dyn Runtime, id: &str) {
     match runtime.renew_on_access(id).await {
         Ok(Some(_)) => tracing::debug!(id, "renewed on access"),

@@ -1,7 +1,7 @@
 //! The program's own log: to standard output and to files, in the existing server's line format or as JSON (config.md,
 //! `[log]`).
 //!
-//! Whoever logs hands over what it knows as it is; the two formats, `text` and `json`, write each value through `escape`.
+//! Callers log values as they are; the two formats, `text` and `json`, write each of them through `escape`.
 
 mod escape;
 mod file;
@@ -35,15 +35,15 @@ use self::{
 };
 use crate::config::{Log, LogFormat};
 
-/// Writes the log from now on, for the whole process. What is returned is to be flushed at its end.
+/// Sets up the log for the whole process. The outputs that it returns are to be flushed before the process ends.
 ///
 /// # Errors
 ///
 /// A file cannot be opened, or a subscriber is already set.
 pub fn init(log: &Log) -> Result<Vec<Output>, String> {
     let level = LevelFilter::from_level(log.level);
-    // hyper and its like speak of every frame below `info`; their warnings are ours to know. Those of h2 are of what a client
-    // sends, a line a frame.
+    // Below `info`, hyper and other crates log every frame; their warnings concern us. Those of h2 do not: a client causes a
+    // line with each frame.
     let server = Targets::new()
         .with_default(LevelFilter::WARN.min(level))
         .with_target("h2", LevelFilter::ERROR)
@@ -58,7 +58,7 @@ pub fn init(log: &Log) -> Result<Vec<Output>, String> {
     let console = LineWriter::to_stdout(gap).map_err(|error| error.to_string())?;
     let mut outputs = vec![console.output()];
     let Some(file) = &log.file else {
-        // One filter for all: those of single layers cost something whenever a span is entered.
+        // One global filter: a filter for each layer costs something whenever a span is entered.
         tracing_subscriber::registry()
             .with(all)
             .with(lines(log.format, console, CONSOLE, colour))
@@ -81,15 +81,15 @@ pub fn init(log: &Log) -> Result<Vec<Output>, String> {
     Ok(outputs)
 }
 
-/// Text for the standard error, where there is no log yet: on one line, whatever others wrote in it.
+/// Text for the standard error, where there is no log yet, on one line: what ends a line is escaped.
 pub fn one_line(text: &str) -> String {
     let mut line = String::new();
-    // Nothing fails that is written to a string.
+    // Writing to a string cannot fail.
     let _ = Escaped::bounded(&mut line, Place::Terminal, MAX_COMPLAINT).value(format_args!("{text}"));
     line
 }
 
-/// Most bytes of a complaint on the standard error: a fault of the configuration may quote much, and is told once.
+/// Most bytes of an error on the standard error: one about the configuration may quote much, and is written once.
 const MAX_COMPLAINT: usize = 16 * 1024;
 
 /// The target of access lines.
@@ -121,7 +121,7 @@ fn now() -> impl fmt::Display {
     Timestamp::now().to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S+0000").to_string()
 }
 
-/// What stands where lines are missing.
+/// The text of the line that stands for missing ones.
 fn left_out(lines: u64) -> impl fmt::Display {
     format!("{lines} lines were left out: they came faster than they were taken")
 }

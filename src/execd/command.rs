@@ -1,4 +1,4 @@
-//! A command: what it is, how it goes, and the task that watches over it.
+//! A command: its state, and the task that watches it.
 
 use std::{
     path::PathBuf,
@@ -23,7 +23,7 @@ use crate::children::{group::Group, has_company, leader::Leader, notes::Note};
 /// How long a command that is interrupted may take to end by itself.
 const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often it is looked whether what a command left behind has ended.
+/// How often the processes that a command left behind are checked for their end.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What is to be run, and how. Without a `Debug` form: its variables may hold secrets.
@@ -58,14 +58,14 @@ pub enum Program {
     },
 }
 
-/// A command that runs, or has.
+/// A command, running or finished.
 #[derive(Debug)]
 pub struct Command {
     id: String,
     content: String,
     started: Timestamp,
     finished: watch::Sender<Option<Finished>>,
-    /// What a command in the background printed.
+    /// The output of a command in the background.
     output: Option<Mutex<Output>>,
     stop: CancellationToken,
     /// Its processes, as long as they may be signalled.
@@ -77,9 +77,9 @@ pub struct Command {
 pub struct Finished {
     /// Its exit code, as a shell would tell it.
     pub code: i32,
-    /// Why it is no success.
+    /// The reason of a failure.
     pub error: Option<String>,
-    /// When.
+    /// The time of its end.
     pub at: Timestamp,
 }
 
@@ -109,11 +109,11 @@ pub struct Started {
     pub batches: Option<mpsc::Receiver<Batch>>,
     /// Whether it was begun in the background; it may have ended by now.
     pub is_background: bool,
-    /// Tells when it is dropped.
+    /// Cancels the token of the client when it is dropped.
     pub(super) _client: Option<DropGuard>,
 }
 
-/// Why a command is ended before its time.
+/// Why the gateway ends a command.
 #[derive(Debug, Clone, Copy)]
 enum Why {
     Timeout(Duration),
@@ -131,8 +131,8 @@ pub(super) struct Held {
     pub(super) place: Arc<Place>,
 }
 
-/// What a command holds as long as anything of it is left: its processes, or somebody at its outputs. Until then it is not
-/// forgotten, so that it can be paused and interrupted.
+/// What a command holds as long as it has processes left or outputs open. Meanwhile it is not forgotten, so that it can be
+/// paused and interrupted.
 pub(super) struct Place {
     pub(super) execd: Arc<Execd>,
     pub(super) id: String,
@@ -185,13 +185,13 @@ impl Command {
         Some(output.after(cursor))
     }
 
-    /// What it costs to remember it, in bytes.
+    /// The bytes that it takes to remember it.
     pub(super) fn cost(&self) -> usize {
         let output = |output: &Mutex<Output>| output.lock().unwrap_or_else(PoisonError::into_inner).cost();
         self.content.len() + self.output.as_ref().map_or(0, output)
     }
 
-    /// Asks it to end (SIGTERM), and what it left behind; kills it if it does not within some seconds. Returns at once.
+    /// Sends SIGTERM to it and to what it left behind, and SIGKILL some seconds later. Returns at once.
     pub fn interrupt(&self) {
         self.stop.cancel();
     }
@@ -219,7 +219,7 @@ impl Finished {
         Self { code, error: Some(error), at: Timestamp::now() }
     }
 
-    /// Nobody can tell how it ended.
+    /// How it ended is not known.
     pub fn unknown() -> Self {
         Self::not_started(255, "it is unknown how it ended".to_owned())
     }
@@ -239,7 +239,8 @@ impl Finished {
 }
 
 impl Execd {
-    /// Watches over a command until nothing is left of it: its exit, and what ends it before. `exit` is told of it.
+    /// Watches a command until no process of it is left. It ends the command if a time-out, a request, its client or the
+    /// sandbox's end asks for that, and reports the exit to `exit`.
     pub(super) async fn watch(
         self: Arc<Self>,
         command: Arc<Command>,
@@ -283,12 +284,12 @@ impl Execd {
                 }
             }
         };
-        // Nobody listens when the outputs could not be read.
+        // The receiver is gone if the outputs could not be read.
         let _ = exit.send(Finished::new(code, why));
         let Held { permit, note, session, place } = held;
         drop(session);
         let is_killed = why.is_some() || self.outlast(&command, &leader).await;
-        // From here on the group's number may become somebody else's.
+        // From here on the kernel may give the group's number to other processes.
         group.clear();
         if is_killed {
             leader.end().await
@@ -298,7 +299,7 @@ impl Execd {
         drop((note, permit, place));
     }
 
-    /// Waits until what a command left behind has ended, or is to be; says whether it is to be.
+    /// Waits until the processes that a command left behind have ended, or must be killed; returns whether they must be.
     async fn outlast(&self, command: &Command, leader: &Leader) -> bool {
         let group = leader.group();
         // A panic is impossible.

@@ -1,11 +1,11 @@
-//! How busy the machine is: local processes have no limits of their own, so it is the whole machine that they see.
+//! The load of the machine. Local processes have no limits of their own, so the figures are the whole machine's.
 
 use std::{fs, io, thread::available_parallelism, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// Between two looks at what the processors did, whose difference is their load.
+/// The time between two samples of the processors' ticks, whose difference is the load.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What is told of the machine (execd's description, `Metrics`).
@@ -23,7 +23,7 @@ pub struct Load {
     pub timestamp: i64,
 }
 
-/// What the processors did since the machine was started, in ticks.
+/// The processors' time since the machine was started, in ticks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ticks {
     used: u64,

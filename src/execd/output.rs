@@ -1,11 +1,11 @@
-//! What a command in the background printed: the last of it.
+//! The last output of a command in the background.
 
 use std::collections::VecDeque;
 
-/// How much is kept, in bytes of text and of what each line costs besides.
+/// The most that is kept, in bytes: the text, and [`LINE_OVERHEAD`] for each line.
 const MAX_COST: usize = 1024 * 1024;
 
-/// What a line costs besides its text, in bytes.
+/// The memory of a line besides its text, in bytes.
 const LINE_OVERHEAD: usize = 32;
 
 /// The last lines, both streams together in the order in which they came.
@@ -13,11 +13,11 @@ const LINE_OVERHEAD: usize = 32;
 pub struct Output {
     lines: VecDeque<Box<[u8]>>,
     cost: usize,
-    /// The index of the first that is kept; so many are gone.
+    /// The index of the first line that is kept, which is how many were dropped.
     first: u64,
 }
 
-/// What is there after a cursor.
+/// The lines after a cursor.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Excerpt {
     /// The lines' text.
@@ -29,12 +29,12 @@ pub struct Excerpt {
 }
 
 impl Output {
-    /// What is kept, in bytes of text and of what each line costs besides.
+    /// The bytes that are kept, with each line's overhead.
     pub fn cost(&self) -> usize {
         self.cost
     }
 
-    /// Takes a line; lets go of the oldest if there are too many.
+    /// Appends a line; the oldest ones are dropped if it gets too much.
     pub fn push(&mut self, line: Vec<u8>) {
         self.cost += line.len() + LINE_OVERHEAD;
         self.lines.push_back(line.into_boxed_slice());

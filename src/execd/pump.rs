@@ -1,4 +1,4 @@
-//! A command's pipes, to the client that waits or to what is kept.
+//! From a command's pipes to the client that waits for it, or to the output that is kept.
 
 use std::{io, sync::Arc};
 
@@ -16,7 +16,7 @@ use super::{
     cutter::Cutter,
 };
 
-/// The most that one read takes, in bytes. What is made of it for a client may be sixty times as long.
+/// The most bytes of one read. The events that are made of it for a client may be sixty times as long.
 const READ_SIZE: usize = 8 * 1024;
 
 /// The ends of a command's pipes that are read.
@@ -43,9 +43,10 @@ pub(super) fn connect(command: &mut Spawn, is_together: bool) -> io::Result<Pipe
     Ok(Pipes::Apart(stdout, Receiver::from_owned_fd(stderr.into())?))
 }
 
-/// Reads the pipes. When the command has exited, what it has written by then is read, and the command has finished; what it
-/// left behind may print on, and is read further so that it does not wait at its pipe, until there is nothing left, the command is
-/// interrupted, or `ended`. Until then the command has its place, also when what holds the pipe has left its process group.
+/// Reads the pipes. When the command has exited, what it has written by then is read, and the command is finished. The
+/// processes that it left behind may print on; their output is read too, so that they do not block at the pipe, until the pipe
+/// is closed, the command is interrupted, or `ended`. Until then the command holds its place, even if a process with the pipe
+/// has left its process group.
 pub(super) async fn run(
     pipes: Pipes,
     command: Arc<Command>,
@@ -142,7 +143,7 @@ impl Pump {
         self.hand(pieces).await;
     }
 
-    /// Hands lines on. A client that takes none makes the command wait at its pipe; one that left takes all.
+    /// Hands lines over. A client that takes none makes the command wait at its pipe. The lines of one that left are dropped.
     async fn hand(&mut self, pieces: Vec<(Stream, Vec<u8>)>) {
         if pieces.is_empty() {
             return;
@@ -168,7 +169,7 @@ impl Pipe {
         self.io.is_some()
     }
 
-    /// Waits for bytes. Safe to drop: what was read is in the buffer, and counted only when this returns.
+    /// Waits for bytes. Cancel safe: bytes count only when this returns.
     async fn read(&mut self) -> io::Result<usize> {
         let Some(io) = &mut self.io else { return Ok(0) };
         self.buffer.reserve(READ_SIZE);

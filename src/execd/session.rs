@@ -1,8 +1,8 @@
-//! Shell sessions: each line that is run finds what the ones before it left: directory, variables, functions, options.
+//! Shell sessions: each line finds the directory, variables, functions and options that the lines before it left.
 //!
-//! A session is no process between its lines. Each is run by a shell of its own, which first reads what the last one wrote down at its
-//! end. So a line that hangs, exits or is killed ends by itself, and the session goes on with what it was before. What a shell
-//! cannot write down is not kept: its jobs, and the arguments of the session (`$1`).
+//! A session has no process between its lines. Each line is run by a new shell, which first reads the state that the last one
+//! saved at its end. So a line that hangs, exits or is killed does not end the session, which continues with the state before
+//! it. What a shell cannot save is lost: its jobs, and the arguments of the session (`$1`).
 
 use std::{
     fs,
@@ -51,7 +51,7 @@ impl Execd {
         let begin = self.directory(cwd, &self.variables(&[])?)?;
         let id = uuid::Uuid::new_v4().simple().to_string();
         let directory = self.sessions.join(&id);
-        // Not under the lock, which everyone who asks for the sandbox takes: a disk may be slow.
+        // Not under the lock, which every request for the sandbox takes: a disk may be slow.
         self.check_room_for_session(&self.state())?;
         fs::create_dir(&directory).map_err(|error| error::io("made for the session", &directory, error))?;
         let session = Session { directory, begin, lock: Arc::default(), deleted: CancellationToken::new() };
@@ -125,7 +125,7 @@ pub(super) fn script(is_bash: bool, line: &str, state: &Path, to: Option<&Path>)
     let there = to.map_or_else(String::new, |to| format!("cd -- {} || exit 1", path(to)));
     let (state, new, line) = (path(state), path(&state.with_extension("new")), quoted(line));
     let mut parts = if is_bash { BASH } else { SH }.split('@');
-    // Every second part is a place's name; what is put there may hold anything.
+    // Every second part is the name of a placeholder; a value that was put in may hold anything.
     let mut script = parts.next().unwrap_or_default().to_owned();
     while let (Some(place), Some(after)) = (parts.next(), parts.next()) {
         script.push_str(match place {

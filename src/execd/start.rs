@@ -36,16 +36,16 @@ use crate::{
 const NO_PROGRAM: i32 = 127;
 const NO_PERMISSION: i32 = 126;
 
-/// How long a command waits for room.
+/// How long a command waits for a permit.
 const PERMIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How much a client may be behind, in reads.
+/// How many reads a client may lag behind.
 const CHANNEL_CAPACITY: usize = 4;
 
 /// A session's lock, and what tells that the session is removed.
 type SessionLock = (OwnedMutexGuard<()>, CancellationToken);
 
-/// What a start needs: room for the command's processes, a place for it, and that no pause waits for starts to be over.
+/// What a start needs: a permit to run, a permit for what is left afterwards, and the lock that a pause waits for.
 struct Needed {
     permit: OwnedSemaphorePermit,
     place: OwnedSemaphorePermit,
@@ -73,7 +73,7 @@ impl Execd {
             );
             RuntimeError::new(Family::Execd, Kind::Overloaded, text)
         };
-        // One that has just exited is about to make room.
+        // A command that has just exited is about to return its permits.
         let permits =
             timeout(PERMIT_TIMEOUT, async { tokio::try_join!(acquire(&self.room), acquire(&self.places)) }).await;
         let (permit, place) = permits.ok().and_then(Result::ok).ok_or_else(too_many)?;
@@ -101,7 +101,7 @@ impl Execd {
         let client = CancellationToken::new();
 
         self.check_running(&self.state())?;
-        // Not under the lock: a program on a file system that hangs would hold up everyone who asks for the sandbox.
+        // Not under the lock: a program on a file system that hangs would block every request for the sandbox.
         let spawned = Leader::spawn_with_outputs(spawn);
         let mut state = self.state();
         let leader = match spawned {
@@ -114,8 +114,8 @@ impl Execd {
                 return Ok(Started { command, batches: None, is_background: false, _client: None });
             }
         };
-        // What happened to the sandbox meanwhile happens to the command too: it is killed with its leader, or stopped. From here
-        // on, who pauses or ends the sandbox finds it.
+        // If the sandbox was ended or paused meanwhile, the command is killed with its leader, or stopped. From here on a pause
+        // and the end of the sandbox find it by themselves.
         if self.ended.is_cancelled() {
             drop(state);
             return Err(error::not_running("The sandbox is not running."));

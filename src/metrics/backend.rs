@@ -38,8 +38,8 @@ pub struct Call {
     code: CallCode,
 }
 
-/// A request for a log, which is counted when this is dropped. Its time says nothing, since an engine may send its answer's
-/// head with the first line; and a follower of a silent sandbox waits with it, so it is small.
+/// A request for a log, which is counted when this is dropped. Its duration means nothing, since an engine may send the head of
+/// its answer with the first line. It is small, since a follower of a silent sandbox holds it while it waits.
 #[derive(Debug)]
 #[must_use = "a request that is dropped at once counts as given up"]
 pub struct LogCall(Option<Arc<Families>>);
@@ -59,7 +59,7 @@ impl BackendCalls {
         Self(Some(Arc::new(Families { backend, requests, durations })))
     }
 
-    /// A request begins. `operation` names what is asked, without whom it is asked of.
+    /// A request begins. `operation` names what is asked, without the object's id.
     pub fn begin(&self, operation: &'static str) -> Call {
         Call { families: self.0.clone(), operation, begun: Instant::now(), code: CallCode::None }
     }

@@ -17,8 +17,8 @@ pub fn method(method: &Method) -> &'static str {
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or(OTHER)
 }
 
-/// A status as a label: registered ones (IANA) by their number, all others `_OTHER`, since a sandbox's own server can answer
-/// any of 900; `0`, as in the access log, when the client left before there was one.
+/// A status as a label. Registered ones (IANA) have their number. All others are `_OTHER`, since a sandbox's own server can
+/// answer any of 900. As in the access log, `0` is that of a client that left before the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Code(u16);
 

@@ -1,8 +1,7 @@
 //! What is sent to a collector if the configuration has one (`[otel]`, config.md).
 //!
-//! Names, units and bounds are those of the existing server, so that its dashboards go on. Recording is an addition
-//! under a lock, done by the request; sending is the work of a thread of the SDK's, and its failure nobody's but the
-//! log's.
+//! Names, units and bounds are those of the existing server, so that its dashboards keep working. Recording is an addition
+//! under a lock. A thread of the SDK sends; a failure of it is only logged.
 
 mod export;
 
@@ -91,7 +90,7 @@ impl Otlp {
         let (done, sent) = oneshot::channel();
         // A thread of its own, which the end of the program need not wait for.
         thread::spawn(move || {
-            // Nobody waits any more when the answer comes too late.
+            // The receiver is gone if its wait timed out.
             let _ = done.send(instruments.provider.shutdown());
         });
         match tokio::time::timeout(timeout, sent).await {

@@ -1,8 +1,8 @@
 //! The log streams that are open: who reads what, how much of it, and the order to end.
 //!
-//! A stream's body owns its entry, and adds what it hands over to numbers that are the entry's own: nothing is shared on the
-//! log path. They are summed when somebody asks. What a stream has counted moves to the totals under the lock that a sum is
-//! made under, so that totals never go back.
+//! A stream's body owns its entry, and counts in the entry what it hands over: nothing is shared on the log path. A scrape sums
+//! the entries. When a stream ends, its counts move to the totals under the lock that a sum holds, so that totals never
+//! decrease.
 
 use std::{
     collections::HashMap,
@@ -69,7 +69,7 @@ pub struct StreamInfo {
     pub begun: Instant,
 }
 
-/// A client's address. A [`SocketAddr`] has room for what no log names, which would be here once a stream.
+/// A client's address. A [`SocketAddr`] has fields that no log shows, and would make each stream's entry larger.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientAddress {
     ip: IpAddr,
@@ -134,7 +134,7 @@ pub struct LiveStreams {
 
 #[derive(Debug)]
 struct Open {
-    /// Begins anywhere: what a client knows of another process, or of this one before its restart, names no stream here.
+    /// Begins at a random number, so that an id of another process, or of this one before its restart, names no stream here.
     last_id: u64,
     streams: HashMap<u64, Arc<LiveStream>>,
     /// Bytes of streams that have ended.
@@ -145,7 +145,7 @@ struct Open {
 /// What can be told of an open stream.
 #[derive(Debug, Clone)]
 pub struct StreamState {
-    /// Names it, in this process alone.
+    /// Its id, in this process alone.
     pub id: u64,
     /// Who reads what.
     pub info: StreamInfo,
@@ -178,7 +178,7 @@ impl LiveStreams {
             first_byte: Histogram::new(FIRST_BYTE),
             release: Histogram::new(RELEASE),
         });
-        // Rates need a beginning: a series that starts at 1 has not risen.
+        // A rate needs a first value of 0: a series that starts at 1 shows no increase.
         for finish in EndReason::ALL {
             drop(streams.ended.get_or_create(&streams.of_ended(finish)));
         }
@@ -287,7 +287,7 @@ impl StreamGuard {
         self.0.clone()
     }
 
-    /// The stream has ended like this; answers how it counts: who was to be ended did not leave by itself.
+    /// The stream has ended like this. Returns the reason that counts: a stream that an operator ended did not end by itself.
     pub fn ended(self, finish: EndReason) -> EndReason {
         let LiveStream { streams, info, .. } = &*self.0.0;
         let finish = match finish {

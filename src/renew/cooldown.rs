@@ -1,4 +1,4 @@
-//! At most one renewal of a sandbox in a time.
+//! At most one renewal of a sandbox within an interval.
 
 use std::{
     collections::HashMap,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Most sandboxes that are kept in mind. Beyond, the one that was renewed longest ago is forgotten, and may be renewed
+/// Most sandboxes that are remembered. Beyond that, the one that was renewed longest ago is forgotten, and may be renewed
 /// sooner than it should.
 const MAX_SANDBOXES: usize = 8192;
 

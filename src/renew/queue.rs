@@ -1,4 +1,4 @@
-//! Signs of use from elsewhere: a list in Redis that an ingress gateway pushes to.
+//! Signs of use that an ingress gateway pushes to a list in Redis.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::{sync::Semaphore, time::sleep};
 
 use crate::{config::Redis, renew::renew, runtime::Runtime};
 
-/// How long Redis holds a question when the list is empty, in seconds.
+/// How long `BRPOP` waits while the list is empty, in seconds.
 const POP_TIMEOUT_SECONDS: u64 = 5;
 
 /// How long an answer may take.
@@ -24,7 +24,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// How old an intent may be.
 const MAX_AGE: SignedDuration = SignedDuration::from_secs(300);
 
-/// What is pushed. Members that are not read are about the request.
+/// An entry of the list. Its other members are about the request, and are not read.
 #[derive(Debug, Deserialize)]
 struct Intent {
     sandbox_id: String,
@@ -65,7 +65,7 @@ async fn read(
         tracing::info!("Redis is back");
     }
     loop {
-        // Before the next is taken out: what cannot be worked on yet is better kept there.
+        // Before the next entry is taken out: what cannot be worked on yet stays in Redis.
         let Ok(permit) = Arc::clone(room).acquire_owned().await else { std::future::pending().await };
         let Some(id) = pop(&mut connection, queue).await?.and_then(|intent| wanted(&intent, Timestamp::now())) else {
             continue;
@@ -94,7 +94,7 @@ fn wanted(intent: &[u8], now: Timestamp) -> Option<String> {
     (is_fresh && !sandbox_id.is_empty()).then_some(sandbox_id)
 }
 
-/// The kind alone, and what the system says: a text of Redis' could quote the address.
+/// The kind of an error, and the system's text. Redis' own text could quote the address, which may hold a password.
 fn told(error: &RedisError) -> String {
     let cause = std::error::Error::source(error).map(|cause| format!(" ({cause})")).unwrap_or_default();
     format!("{:?}{cause}", error.kind())

@@ -1,5 +1,5 @@
-//! What a line of the log may hold: text that others wrote neither ends a line, nor changes how it is shown, nor passes for
-//! another field, nor fills a disk. Both formats write every value through [`Escaped`].
+//! Escaping and bounding what a line of the log holds. A value that a client or a sandbox wrote can neither end a line, nor
+//! change how it is shown, nor look like another field, nor fill a disk. Both formats write every value through [`Escaped`].
 
 use std::fmt::{self, Write};
 
@@ -9,12 +9,12 @@ pub(super) const MAX_VALUE: usize = 1024;
 /// Stands at the end of a value that was cut.
 const MARK: &str = "…";
 
-/// Where a value stands, which decides what may not stand in it.
+/// Where a value stands, which decides what is escaped in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// In a line of text, as its message.
     Message,
-    /// On a line of its own that is no log's, where a backslash is what it is.
+    /// On a line of its own outside of the log, where backslashes stay as they are.
     Terminal,
     /// In a line of text, between quotes.
     Quotes,
@@ -42,7 +42,7 @@ impl<'w> Escaped<'w> {
         Self { out, place, left: max - MARK.len() }
     }
 
-    /// Writes the value. That it was cut is no error; what lies behind the cut is not even formatted.
+    /// Writes the value. A cut is no error; what lies behind it is not even formatted.
     pub(super) fn value(mut self, value: fmt::Arguments<'_>) -> fmt::Result {
         match self.write_fmt(value) {
             Err(_) if self.left == 0 => self.out.write_str(MARK),

@@ -25,7 +25,7 @@ pub(super) struct RotatedFile {
     backups: u32,
     file: File,
     length: u64,
-    /// What is not, such as `/dev/stdout`, is never renamed.
+    /// Other files, such as `/dev/stdout`, are never renamed.
     is_regular: bool,
 }
 
@@ -42,7 +42,7 @@ impl RotatedFile {
         Ok(Self { path: path.to_owned(), max_bytes, backups, file, length, is_regular })
     }
 
-    /// Appends a line with its newline. What could not be written is lost; the next line is tried anew.
+    /// Appends a line with its newline. A line that cannot be written is lost; the next one is tried again.
     pub(super) fn write(&mut self, line: &[u8]) -> io::Result<()> {
         let rotated = if self.is_full_with(line) { self.rotate() } else { Ok(()) };
         self.file.write_all(line)?;
@@ -50,7 +50,7 @@ impl RotatedFile {
         rotated
     }
 
-    /// Opens the file anew by its name; if that fails, the old one is written on.
+    /// Opens the file again by its name. If that fails, writing goes on to the old one.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         *self = Self::open(&self.path, self.max_bytes, self.backups)?;
         Ok(())
@@ -60,7 +60,7 @@ impl RotatedFile {
         self.is_regular && self.backups > 0 && self.length > 0 && self.length + line.len() as u64 >= self.max_bytes
     }
 
-    /// When anything fails, the old file is written on.
+    /// If anything fails, writing goes on to the old file.
     fn rotate(&mut self) -> io::Result<()> {
         for number in (1..self.backups).rev() {
             rename(&self.numbered(number), &self.numbered(number + 1))?;
@@ -78,8 +78,8 @@ impl RotatedFile {
     }
 }
 
-/// Opens the file; a pipe that nobody reads is refused, since it would hold up the start. What is no regular file, such as
-/// `/dev/stdout`, waits for its reader from then on.
+/// Opens the file. A pipe without a reader is refused, since it would block the start. Later writes to a file that is not
+/// regular, such as `/dev/stdout`, block until its reader takes them.
 fn append(path: &Path) -> io::Result<File> {
     let file = at_once(OpenOptions::new().append(true).create(true).mode(0o600)).open(path)?;
     fcntl_setfl(&file, fcntl_getfl(&file)? & !OFlags::NONBLOCK)?;

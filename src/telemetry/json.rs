@@ -55,7 +55,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> FormatEvent<S, Members> for Objects
     }
 }
 
-/// Stands where lines are missing.
+/// The line that stands for missing ones.
 pub(super) fn gap(left_out: u64) -> String {
     format!(
         "{{\"timestamp\":\"{}\",\"level\":\"WARN\",\"message\":\"{}\",\"target\":\"log\"}}\n",

@@ -1,4 +1,4 @@
-//! Lines that anyone can cause without a key: written once in a while.
+//! A limit for log lines that anyone can cause without a key: one of each kind within an interval.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use std::{
 /// How long a line of one kind is left out after one was written.
 pub const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Which kinds of lines were written when. The kinds are the program's own words, so that there are few.
+/// When a line of each kind was written last. Kinds are constants of the program, so there are few.
 #[derive(Debug, Default)]
 pub struct RateLimit(Mutex<BTreeMap<&'static str, State>>);
 
@@ -32,7 +32,7 @@ impl RateLimit {
         Self(Mutex::new(BTreeMap::new()))
     }
 
-    /// Whether a line of this kind is due; then, what it has to tell of those that were not.
+    /// Whether a line of this kind is due, and if so, what it says about those that were left out.
     pub fn due(&self, kind: &'static str) -> Option<Due> {
         let left_out = self.due_at(kind, Instant::now())?;
         Some(Due { left_out: Some(left_out).filter(|count| *count > 0) })

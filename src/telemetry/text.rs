@@ -21,8 +21,8 @@ use crate::error_chain;
 /// Longest request id in a line, in bytes.
 const MAX_ID: usize = 128;
 
-/// Of a request's span, keeps only the id for the lines written in it; to write the other fields out for every request
-/// would cost more than some requests do.
+/// Keeps only the id of a request's span, for the lines within it. To format the other fields for every request would cost more
+/// than some requests do.
 pub(super) struct OnlyId;
 
 impl<'w> FormatFields<'w> for OnlyId {
@@ -97,7 +97,7 @@ impl Lines {
     }
 }
 
-/// Stands where lines are missing, in the form of a file's lines.
+/// The line that stands for missing ones, in the form of a file's lines.
 pub(super) fn gap(left_out: u64) -> String {
     format!("WARNING  {} [-] log: {}\n", super::now(), super::left_out(left_out))
 }

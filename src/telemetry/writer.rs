@@ -38,15 +38,15 @@ pub(super) struct LineWriter {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Lines that were left out since the last one that was not.
+    /// Lines that were left out since the last written one.
     left_out: AtomicU64,
     /// Bytes that wait.
     waiting: AtomicUsize,
-    /// The file is to be opened anew before the next line.
+    /// The file is to be opened again before the next line.
     reopen: AtomicBool,
 }
 
-/// One place that the log is written to.
+/// One destination of the log.
 #[derive(Debug, Clone)]
 pub struct Output {
     lines: SyncSender<Message>,
@@ -58,7 +58,7 @@ trait Sink: Send + 'static {
     /// Writes a line with its newline.
     fn write(&mut self, line: &[u8]) -> io::Result<()>;
 
-    /// Goes on at the same place in the file system, where another file may be by now.
+    /// Opens the same path again, where another file may be by now.
     fn reopen(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -88,9 +88,9 @@ type Gap = fn(u64) -> String;
 #[derive(Debug)]
 enum Message {
     Line(Vec<u8>),
-    /// Everything before is to be written, and then this told.
+    /// Is answered when everything before it has been written.
     Flush(SyncSender<()>),
-    /// Nothing but a reason to look at the counts.
+    /// Wakes the thread, which then looks at the counts.
     Wake,
 }
 
@@ -100,7 +100,7 @@ impl LineWriter {
         Self::start(format!("the log file {}", path.display()), RotatedFile::open(path, max_bytes, backups)?, gap)
     }
 
-    /// Starts the thread of the standard output. A reader of it that has stopped costs lines, and nothing else.
+    /// Starts the thread of the standard output. If its reader stops, lines are lost, and nothing else happens.
     pub(super) fn to_stdout(gap: Gap) -> io::Result<Self> {
         Self::start("the standard output".to_owned(), Stdout, gap)
     }
@@ -113,14 +113,14 @@ impl LineWriter {
         Ok(Self { lines, counts })
     }
 
-    /// What signals and the end of the program have to know of it.
+    /// The handle with which signals and the end of the program reach it.
     pub(super) fn output(&self) -> Output {
         Output { lines: self.lines.clone(), counts: Arc::clone(&self.counts) }
     }
 }
 
 impl Output {
-    /// Waits until what was logged so far is written; not for long, as a reader or a disk may hang.
+    /// Waits until what was logged so far is written, for [`FLUSH_TIMEOUT`] at most: a reader or a disk may hang.
     pub fn flush(&self) {
         let due = Instant::now() + FLUSH_TIMEOUT;
         let (done, written) = mpsc::sync_channel(1);
@@ -136,11 +136,11 @@ impl Output {
         let _ = written.recv_timeout(due.saturating_duration_since(Instant::now()));
     }
 
-    /// Lets the file be opened anew by its name, since another program has renamed it. Does not wait: a line that is logged
-    /// from now on may still go to the old file if others wait before it.
+    /// Lets the file be opened again by its name, after another program has renamed it. Does not wait: the next lines may still
+    /// go to the old file if others wait before them.
     pub fn reopen(&self) {
         self.counts.reopen.store(true, Ordering::Relaxed);
-        // If the queue is full, the next of its lines does as well.
+        // If the queue is full, the next of its lines wakes the thread as well.
         let _ = self.lines.try_send(Message::Wake);
     }
 }
@@ -154,7 +154,7 @@ impl MakeWriter<'_> for LineWriter {
 }
 
 impl Write for LineWriter {
-    /// The subscriber writes a line at once. Never fails: a log that cannot be written must not stop anything.
+    /// The subscriber writes a whole line at once. Never fails: a log that cannot be written must not stop anything.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let has_room = self.counts.waiting.fetch_add(line.len(), Ordering::Relaxed) + line.len() <= MAX_BYTES;
         if !has_room || self.lines.try_send(Message::Line(line.to_vec())).is_err() {
@@ -184,7 +184,7 @@ fn run(mut sink: impl Sink, gap: Gap, name: &str, waiting: &Receiver<Message>, c
                 written
             }
             Message::Flush(done) => {
-                // Whoever asked may have given up waiting.
+                // The receiver is gone if its wait timed out.
                 let _ = done.send(());
                 continue;
             }
@@ -200,7 +200,7 @@ fn run(mut sink: impl Sink, gap: Gap, name: &str, waiting: &Receiver<Message>, c
     }
 }
 
-/// Says it on the standard error, which may be on the same full disk: then nobody can be told.
+/// Writes to the standard error. It may be on the same full disk, so its errors are ignored.
 fn complain(what: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "opensandbox-gateway: {what}");
 }

@@ -1,4 +1,4 @@
-//! Changes of what is there: permissions, names, and the removal.
+//! Changing permissions, moving, and removing.
 
 use std::{
     fs::{self, Permissions},
@@ -30,7 +30,7 @@ pub struct Attributes {
     pub group: Option<String>,
 }
 
-/// What a client wants, looked up.
+/// The permissions that a client asked for, with the numbers of user and group.
 #[derive(Debug, Clone, Copy)]
 pub struct Rights {
     pub(super) mode: u32,
@@ -44,7 +44,7 @@ const MAX_WHY: u64 = 4096;
 const DEFAULT_MODE: u32 = 755;
 
 impl Attributes {
-    /// Looks up what is wanted.
+    /// Looks up the user and the group.
     ///
     /// # Errors
     /// There is no such user or group, or the mode has digits that are not octal.
@@ -151,7 +151,7 @@ fn gone(path: &Path, removed: io::Result<()>) -> Result<(), RuntimeError> {
     }
 }
 
-/// Gives a path away, if that changes anything, and sets its permissions.
+/// Changes a path's owner, if it is another one, and its permissions.
 fn set(path: &Path, rights: Rights) -> Result<(), RuntimeError> {
     let failed = |error: io::Error| error::io("given these permissions", path, error);
     let metadata = fs::metadata(path).map_err(failed)?;
@@ -162,7 +162,7 @@ fn set(path: &Path, rights: Rights) -> Result<(), RuntimeError> {
     fs::set_permissions(path, Permissions::from_mode(rights.mode)).map_err(failed)
 }
 
-/// Whom a file of these is to be given to: only another owner is asked for, since that takes a right of its own.
+/// The owner to set, if it is another than the present one: changing it takes a privilege.
 pub(super) fn changed(owners: Owners, user: u32, group: u32) -> Owners {
     Owners { user: owners.user.filter(|id| *id != user), group: owners.group.filter(|id| *id != group) }
 }

@@ -60,7 +60,7 @@ fn number(name: Option<&str>, what: &str, find: impl Fn(&str) -> Option<u32>) ->
     if name.contains('\0') {
         return Err(error::invalid(format!("A {what}'s name must not hold a NUL.")));
     }
-    // The highest number means "nobody in particular" to the kernel.
+    // The highest number means "no change" to the kernel.
     let numeric = || name.parse().ok().filter(|number| *number != u32::MAX);
     let unknown = || error::invalid(format!("There is no {what} {name:?} on this machine."));
     find(name).or_else(numeric).map(Some).ok_or_else(unknown)

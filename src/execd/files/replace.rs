@@ -28,8 +28,8 @@ pub struct Replacement {
 }
 
 impl Execd {
-    /// Replaces a text everywhere in a file, whose owner and permissions stay. Says how often it was there. The file is exchanged
-    /// as a whole: nobody sees half of it.
+    /// Replaces a text everywhere in a file, whose owner and permissions stay, and returns how often it occurred. The file is
+    /// exchanged atomically.
     ///
     /// # Errors
     /// There is no such file, it is too long, or nothing is to be looked for.

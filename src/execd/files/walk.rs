@@ -20,10 +20,10 @@ use crate::{
 /// How many entries an answer may have.
 const MAX_ENTRIES: usize = 20_000;
 
-/// How long the paths of an answer, and of the directories that are yet to be gone through, may be together, in bytes.
+/// The most bytes of the paths in an answer and of the directories still to be read, together.
 const MAX_TEXT: usize = 16 * 1024 * 1024;
 
-/// How long directories are gone through.
+/// How long directories are read.
 const WALK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest pattern, in bytes.
@@ -88,7 +88,7 @@ fn gather(path: &Path, depth: usize, fits: impl Fn(&Path, FileType) -> bool) -> 
     let (mut ahead, mut text) = (vec![(path.to_owned(), 0)], 0);
     while let Some((directory, above)) = ahead.pop() {
         let failed = |error| error::io("listed", path, error);
-        // What may not be entered, and what has gone meanwhile, is passed over; the directory itself is not.
+        // A directory below that may not be read, or was removed meanwhile, is skipped; the directory itself is an error.
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if above == 0 => return Err(failed(error)),
