@@ -117,6 +117,10 @@ pub mod end_reason;
 pub mod error;
 pub mod error_chain;
 pub mod execd;
+#[cfg(test)]
+#[path = "../tests/support/executable.rs"]
+#[expect(unreachable_pub, reason = "the integration tests have it too")]
+mod executable;
 pub mod guard;
 pub mod host;
 pub mod http1;

@@ -8,6 +8,9 @@ mod by_hand;
 mod creation;
 #[path = "docker_runtime/exchange.rs"]
 mod exchange;
+#[path = "support/executable.rs"]
+#[expect(unreachable_pub, reason = "other programs have it as a module of their own")]
+mod executable;
 #[path = "docker_runtime/faults.rs"]
 mod faults;
 #[path = "docker_runtime/fixture.rs"]

@@ -8,7 +8,6 @@
 use std::{
     fs,
     net::TcpListener,
-    os::unix::fs::PermissionsExt,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -25,6 +24,7 @@ use opensandbox_gateway::{
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::executable::executable;
 use crate::fixture::{Fixture, options, request};
 
 /// A user of the registry: `joe` with the password `s3cret-of-joe`, as bcrypt.
@@ -134,8 +134,7 @@ async fn a_login_counts_for_pulls_without_auth_and_execd_s_image_too() {
     registry.write(&json!({"auths": {&registry.address: {}}, "credsStore": "test"}));
     let helper = registry.folder.path().join("docker-credential-test");
     let script = "#!/bin/sh\nread -r _\necho '{\"Username\":\"joe\",\"Secret\":\"s3cret-of-joe\"}'\n";
-    fs::write(&helper, script).unwrap();
-    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    executable(&helper, script);
     let id = fixture.docker.create(of(&image)).await.unwrap().id;
     fixture.docker.delete(&id).await.unwrap();
     registry.docker(&["rmi", &image]);

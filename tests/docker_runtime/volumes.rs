@@ -20,6 +20,7 @@ use opensandbox_gateway::{
 };
 use tempfile::TempDir;
 
+use crate::executable::executable;
 use crate::fixture::{Fixture, eventually, options, request};
 
 fn volume(mount_path: &str, sub_path: Option<&str>, source: Source) -> Volume {
@@ -223,8 +224,7 @@ async fn a_part_of_a_volume_is_inside_it() {
 fn programs(folder: &TempDir) -> DockerOptions {
     for name in ["ossfs2", "fusermount", "umount"] {
         let path = folder.path().join(name);
-        fs::write(&path, format!("#!/bin/sh\necho {name} \"$1\" >>{}/calls\n", folder.path().display())).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&path, format!("#!/bin/sh\necho {name} \"$1\" >>{}/calls\n", folder.path().display()));
     }
     let tool_path = Some(folder.path().as_os_str().to_owned());
     DockerOptions { ossfs_mount_root: folder.path().join("mnt"), tool_path, ..options() }

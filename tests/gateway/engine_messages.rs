@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use crate::support::executable::executable;
 use crate::{
     Setup,
     support::{engine::Engine, eventually},
@@ -23,7 +24,7 @@ fn refused(folder: &Path, docker_host: &str) -> Output {
     fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
     let program = folder.join("gateway");
     // Where it was built, others may not look.
-    fs::copy(env!("CARGO_BIN_EXE_opensandbox-gateway"), &program).unwrap();
+    executable(&program, fs::read(env!("CARGO_BIN_EXE_opensandbox-gateway")).unwrap());
     let mut command = if rustix::process::geteuid().is_root() {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program);

@@ -10,7 +10,7 @@ mod transfers;
 use std::{
     fs,
     io::Read,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -18,6 +18,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::support::executable::executable;
 use crate::{
     Gateway, Setup,
     support::{
@@ -149,8 +150,7 @@ impl Hanging {
     fn new(script: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("leased");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&path, format!("#!/bin/sh\n{script}\n"));
         let lease = "$SIG{IO} = 'IGNORE'; open(my $f, '<', $ARGV[0]) or die; fcntl($f, 1024, 1) or die \"lease: $!\"; \
                      syswrite(STDOUT, 'x'); sleep 1000";
         let mut holder =

@@ -12,6 +12,7 @@ use std::{
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
+use crate::support::executable::executable;
 use crate::{
     Pair, Setup,
     support::{
@@ -333,8 +334,7 @@ impl Hung {
         );
         for name in ["ossfs", "ossfs2"] {
             let path = tools.path().join(name);
-            fs::write(&path, &script).unwrap();
-            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            executable(&path, &script);
         }
         let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap());
         let root = format!("[storage]\nossfs_mount_root = '{}'", tools.path().join("mnt").display());

@@ -15,6 +15,7 @@ pub mod client;
 pub mod collector;
 pub mod docker;
 pub mod engine;
+pub mod executable;
 pub mod gateway;
 pub mod h2;
 pub mod postgres;

@@ -1,6 +1,5 @@
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     sync::{Arc, Mutex},
     time::Instant,
 };
@@ -9,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
 use super::*;
+use crate::executable::executable;
 
 /// A folder with this `config.json`.
 fn config(content: &str) -> (tempfile::TempDir, ClientConfig) {
@@ -158,8 +158,7 @@ async fn proxies_of_the_engine_go_before_those_of_all() {
 /// Puts a helper beside the file.
 fn helper(folder: &tempfile::TempDir, name: &str, script: &str) {
     let program = folder.path().join(format!("docker-credential-{name}"));
-    fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    executable(&program, format!("#!/bin/sh\n{script}\n"));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::PermissionsExt, sync::mpsc, time::Duration};
+use std::{fs, sync::mpsc, time::Duration};
 
 use crate::{
     error::{Family, Kind},
@@ -7,6 +7,7 @@ use crate::{
 };
 
 use super::*;
+use crate::executable::executable;
 
 /// Buckets with programs that note how they were called, and what they were handed.
 struct Rig {
@@ -55,8 +56,7 @@ impl Rig {
              esac; done\n{end}\n",
             calls.display()
         );
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&path, script);
     }
 
     /// What was called since the last time, without names that differ from run to run.
