@@ -306,10 +306,8 @@ mod tests {
         whole.add(3);
         whole.ended(EndReason::Complete);
         let whole = line(whole);
-        assert!(
-            whole.contains("INFO access: 192.0.2.1:5 - \"GET /x HTTP/1.1\" 200 bytes=5 ms=0 end=complete\n"),
-            "{whole}"
-        );
+        assert!(whole.contains("INFO access: 192.0.2.1:5 - \"GET /x HTTP/1.1\" 200 bytes=5 ms="), "{whole}");
+        assert!(whole.ends_with(" end=complete\n"), "{whole}");
         let gone = line(report(&drain));
         assert!(gone.contains("\"GET /x HTTP/1.1\" 0 bytes=0") && gone.contains("end=client_gone"), "{gone}");
         let mut broken = report(&drain);

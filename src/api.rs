@@ -35,7 +35,7 @@ use crate::{
     body::Body,
     client::ClientWatch,
     drain,
-    error::RuntimeError,
+    error::Error,
     keys::KeyName,
     logs::limits::Streams,
     metrics::Metrics,
@@ -178,8 +178,8 @@ async fn endpoint(api: &Api, of: &PortOf, req: &Request<Incoming>) -> Result<Res
     Ok(res)
 }
 
-fn pausing<'a>(api: &'a Api, what: &str) -> Result<&'a dyn Pausing, RuntimeError> {
-    api.runtime.pausing().ok_or_else(|| RuntimeError::not_supported(what))
+fn pausing<'a>(api: &'a Api, what: &str) -> Result<&'a dyn Pausing, Error> {
+    api.runtime.pausing().ok_or_else(|| Error::not_supported(what))
 }
 
 /// A 202 without a body, and with a length that says so.

@@ -11,7 +11,7 @@ const MAX_SHOWN_ID: usize = 256;
 /// [`ToString`] shows the message alone. A message may quote its source: [`crate::error_chain`] does not repeat that.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
-pub struct RuntimeError {
+pub struct Error {
     /// What was to be done, or what it was about.
     pub family: Family,
     /// In which way it went wrong.
@@ -22,7 +22,7 @@ pub struct RuntimeError {
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-impl RuntimeError {
+impl Error {
     /// An error with a text for the client. `crate::problem` has a row for each pair of `family` and `kind` that there is.
     pub fn new(family: Family, kind: Kind, message: impl Into<String>) -> Self {
         Self { family, kind, message: message.into(), source: None }
@@ -180,13 +180,13 @@ mod tests {
 
     #[test]
     fn of_a_long_id_the_beginning_is_told() {
-        let error = RuntimeError::not_found(&"ü".repeat(1000));
+        let error = Error::not_found(&"ü".repeat(1000));
         assert_eq!(error.message, format!("Sandbox {}… not found.", "ü".repeat(128)));
     }
 
     #[test]
     fn a_source_is_kept_by_clones_and_not_shown() {
-        let error = RuntimeError::new(Family::Query, Kind::Unavailable, "no answer").caused_by(io::Error::other("x"));
+        let error = Error::new(Family::Query, Kind::Unavailable, "no answer").caused_by(io::Error::other("x"));
         let error = error.clone().within(Family::Logs);
         assert_eq!((error.to_string().as_str(), error.key()), ("no answer", (Family::Logs, Kind::Unavailable)));
         assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("x"));

@@ -41,7 +41,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{command::Command, session::Session};
-use crate::{children::environment::Environment, error::RuntimeError, keys::KeyRing, secret::Secret};
+use crate::{children::environment::Environment, error::Error, keys::KeyRing, secret::Secret};
 
 /// The port at which clients look for execd.
 pub const PORT: u16 = 44_772;
@@ -130,7 +130,7 @@ impl Execd {
     ///
     /// # Errors
     /// The token is missing or wrong, or the sandbox does not run.
-    pub fn admit(&self, presented: Option<&[u8]>) -> Result<(), RuntimeError> {
+    pub fn admit(&self, presented: Option<&[u8]>) -> Result<(), Error> {
         if let Some(token) = self.token()
             && !presented.is_some_and(|presented| token.matches(presented))
         {
@@ -139,7 +139,7 @@ impl Execd {
         self.check_running(&self.state())
     }
 
-    fn check_running(&self, state: &State) -> Result<(), RuntimeError> {
+    fn check_running(&self, state: &State) -> Result<(), Error> {
         match (self.ended.is_cancelled(), state.is_paused) {
             (true, _) => Err(error::not_running("The sandbox is not running.")),
             (false, true) => Err(error::not_running("The sandbox is paused.")),
@@ -151,7 +151,7 @@ impl Execd {
     ///
     /// # Errors
     /// There is no such command.
-    pub fn command(&self, id: &str) -> Result<Arc<Command>, RuntimeError> {
+    pub fn command(&self, id: &str) -> Result<Arc<Command>, Error> {
         let unknown = || error::not_found(format!("There is no command {id:?}, or it ended long ago."));
         self.state().commands.get(id).cloned().ok_or_else(unknown)
     }

@@ -2,7 +2,7 @@
 //!
 //! Rules come in two kinds. Those of the request's form end in a 422 and are collected in a
 //! [`violation::Report`] while the request is read. Those of its meaning end in a 400: they are pure functions
-//! that a runtime calls in its own order and that give a [`crate::error::RuntimeError`].
+//! that a runtime calls in its own order and that give a [`crate::error::Error`].
 
 pub mod create;
 pub mod diagnostics;

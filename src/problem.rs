@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    error::RuntimeError,
+    error::Error,
     error_chain,
     logs::limits::LimitReached,
     model::violation::{Invalid, Violation},
@@ -164,8 +164,8 @@ impl ApiError {
     }
 }
 
-impl From<RuntimeError> for ApiError {
-    fn from(error: RuntimeError) -> Self {
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
         let Row { status, code, retry_after, .. } = table::of(error.family, error.kind);
         let internal = error_chain::causes(&error).map(String::into_boxed_str);
         Self { retry_after, internal, ..Self::new(status, code, error.message) }
@@ -218,8 +218,8 @@ mod tests {
 
     #[test]
     fn what_lies_beneath_an_error_is_for_the_log_alone() {
-        let error = RuntimeError::new(Family::Query, Kind::Unavailable, "The engine: gone")
-            .caused_by(io::Error::other("at 10.0.0.1"));
+        let error =
+            Error::new(Family::Query, Kind::Unavailable, "The engine: gone").caused_by(io::Error::other("at 10.0.0.1"));
         let error = ApiError::from(error);
         assert_eq!(serde_json::to_value(&error.body).unwrap()["message"], "The engine: gone");
         assert_eq!(error.internal.as_deref(), Some("at 10.0.0.1"));

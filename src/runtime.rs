@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, pin::Pin, sync::Arc};
 use async_trait::async_trait;
 
 use crate::{
-    error::RuntimeError,
+    error::Error,
     execd::{self, Execd},
     logs::{LogQuery, LogSource},
     model::{
@@ -30,46 +30,46 @@ pub trait Runtime: Send + Sync + 'static {
     /// Creates and starts a sandbox; on failure nothing of it remains.
     ///
     /// The caller may drop the future (its client left): the runtime finishes what it has begun all the same.
-    async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, RuntimeError>;
+    async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, Error>;
 
     /// One sandbox.
-    async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError>;
+    async fn get(&self, id: &str) -> Result<Sandbox, Error>;
 
     /// All sandboxes, in any order.
-    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError>;
+    async fn list(&self) -> Result<Vec<Sandbox>, Error>;
 
     /// Ends a sandbox and removes what belongs to it.
-    async fn delete(&self, id: &str) -> Result<(), RuntimeError>;
+    async fn delete(&self, id: &str) -> Result<(), Error>;
 
     /// Changes a sandbox's metadata: a value is set, `None` takes the key away. Atomic: two callers' changes do not mix.
-    async fn patch_metadata(&self, id: &str, patch: BTreeMap<String, Option<String>>) -> Result<Sandbox, RuntimeError>;
+    async fn patch_metadata(&self, id: &str, patch: BTreeMap<String, Option<String>>) -> Result<Sandbox, Error>;
 
     /// Moves a sandbox's expiry to `expires_at`, earlier or later; answers with the new one.
-    async fn renew(&self, id: &str, expires_at: Timestamp) -> Result<Timestamp, RuntimeError>;
+    async fn renew(&self, id: &str, expires_at: Timestamp) -> Result<Timestamp, Error>;
 
     /// Moves the expiry of a running sandbox that asked for it (`access.renew.extend.seconds`) by that time from now,
     /// never to an earlier one. Answers with the new one, or nothing for a sandbox that did not ask or is not running.
-    async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, RuntimeError>;
+    async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, Error>;
 
     /// Whether [`Self::get`] and [`Self::endpoint`] of a sandbox are answered from memory, however busy the backend is. True
     /// for a sandbox that is known not to exist.
     fn is_at_hand(&self, id: &str) -> bool;
 
     /// Opens a sandbox's log. Returns at once also for a sandbox that has printed nothing.
-    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError>;
+    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, Error>;
 
     /// Where clients reach a port of a sandbox; 0 is no port. `expires`, in Unix seconds, asks for an address that is good
     /// until then.
-    async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, RuntimeError>;
+    async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, Error>;
 
     /// Where this program reaches a port of a sandbox; 0 is no port. Asked for every proxied request, so it must be cheap.
-    async fn backend(&self, id: &str, port: u16) -> Result<Backend, RuntimeError>;
+    async fn backend(&self, id: &str, port: u16) -> Result<Backend, Error>;
 
     /// A description of a sandbox for a person (logs.md §3.2).
-    async fn inspect(&self, id: &str) -> Result<String, RuntimeError>;
+    async fn inspect(&self, id: &str) -> Result<String, Error>;
 
     /// What happened to a sandbox, for a person; at most `limit` entries (logs.md §3.1).
-    async fn events(&self, id: &str, limit: usize) -> Result<String, RuntimeError>;
+    async fn events(&self, id: &str, limit: usize) -> Result<String, Error>;
 
     /// Pausing, for a runtime that can.
     fn pausing(&self) -> Option<&dyn Pausing>;
@@ -96,10 +96,10 @@ pub trait Runtime: Send + Sync + 'static {
 #[async_trait]
 pub trait Pausing: Send + Sync {
     /// Stops a sandbox's processes where they are.
-    async fn pause(&self, id: &str) -> Result<(), RuntimeError>;
+    async fn pause(&self, id: &str) -> Result<(), Error>;
 
     /// Lets a paused sandbox's processes go on.
-    async fn resume(&self, id: &str) -> Result<(), RuntimeError>;
+    async fn resume(&self, id: &str) -> Result<(), Error>;
 }
 
 /// Copies sandboxes to images, and removes those.
@@ -107,13 +107,13 @@ pub trait Pausing: Send + Sync {
 pub trait SnapshotImages: Send + Sync {
     /// Copies a sandbox's file system to an image for the snapshot `snapshot`, and gives the image's reference. Takes as
     /// long as there is to copy; the caller drops the future only when the program ends.
-    async fn commit(&self, id: &str, snapshot: &str) -> Result<String, RuntimeError>;
+    async fn commit(&self, id: &str, snapshot: &str) -> Result<String, Error>;
 
     /// The image that [`Self::commit`] made for a snapshot, of this program or an earlier one.
-    async fn committed(&self, snapshot: &str) -> Result<Option<String>, RuntimeError>;
+    async fn committed(&self, snapshot: &str) -> Result<Option<String>, Error>;
 
     /// Removes a snapshot's image, `image` or what [`Self::commit`] calls it; fine if there is none.
-    async fn remove_snapshot(&self, snapshot: &str, image: Option<&str>) -> Result<(), RuntimeError>;
+    async fn remove_snapshot(&self, snapshot: &str, image: Option<&str>) -> Result<(), Error>;
 }
 
 /// Has an execd for each sandbox in this program, which answers what is sent to [`execd::PORT`].
@@ -122,7 +122,7 @@ pub trait LocalExecd: Send + Sync {
     ///
     /// # Errors
     /// There is no such sandbox.
-    fn execd(&self, id: &str) -> Result<Arc<Execd>, RuntimeError>;
+    fn execd(&self, id: &str) -> Result<Arc<Execd>, Error>;
 }
 
 impl dyn Runtime {

@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     error_chain,
     keyed_lock::KeyedLock,
     model::{
@@ -107,15 +107,15 @@ impl Snapshots {
     ///
     /// # Errors
     /// The sandbox does not exist or does not run, the runtime makes no snapshots, or the store cannot be written.
-    pub async fn create(&self, sandbox: &str, name: Option<String>) -> Result<Snapshot, RuntimeError> {
+    pub async fn create(&self, sandbox: &str, name: Option<String>) -> Result<Snapshot, Error> {
         let source = self.runtime.get(sandbox).await?;
         let Some(shared) = self.shared.clone() else {
             let text = "Snapshots are not supported by this runtime.";
-            return Err(RuntimeError::new(Family::Snapshot, Kind::Unsupported, text));
+            return Err(Error::new(Family::Snapshot, Kind::Unsupported, text));
         };
         if source.status.state != State::Running {
             let text = "Snapshot can only be created from a Running sandbox.";
-            return Err(RuntimeError::new(Family::Snapshot, Kind::Conflict, text));
+            return Err(Error::new(Family::Snapshot, Kind::Conflict, text));
         }
         let snapshot = accepted(source.id, name);
         shared.clone().to_the_end(async move { shared.begin(snapshot).await }).await
@@ -125,7 +125,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn page(&self, query: &SnapshotQuery) -> Result<Page<Snapshot>, RuntimeError> {
+    pub async fn page(&self, query: &SnapshotQuery) -> Result<Page<Snapshot>, Error> {
         let (items, total) = match &self.shared {
             Some(shared) => shared.store.page(query).await?,
             None => (Vec::new(), 0),
@@ -137,7 +137,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// There is no such snapshot, or the store cannot be read.
-    pub async fn get(&self, id: &str) -> Result<Snapshot, RuntimeError> {
+    pub async fn get(&self, id: &str) -> Result<Snapshot, Error> {
         Ok(self.find(id).await?.snapshot)
     }
 
@@ -145,7 +145,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// There is no such snapshot, it is still being made, its image is in use, or runtime or store fail.
-    pub async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
+    pub async fn delete(&self, id: &str) -> Result<(), Error> {
         let Some(shared) = self.shared.clone() else { return Err(not_found(id)) };
         let id = id.to_owned();
         shared.clone().to_the_end(async move { shared.delete(&id).await }).await
@@ -156,7 +156,7 @@ impl Snapshots {
     /// # Errors
     /// The request's extensions mean nothing (they are checked first, http-api.md §6.3), there is no such snapshot, or it
     /// cannot be restored.
-    pub async fn resolve(&self, request: &mut CreateRequest) -> Result<(), RuntimeError> {
+    pub async fn resolve(&self, request: &mut CreateRequest) -> Result<(), Error> {
         let Some(id) = request.snapshot_id.take() else { return Ok(()) };
         Extensions::from_request(&request.extensions)?;
         let id = id.trim().to_owned();
@@ -178,7 +178,7 @@ impl Snapshots {
         shared.store.close().await;
     }
 
-    async fn find(&self, id: &str) -> Result<Record, RuntimeError> {
+    async fn find(&self, id: &str) -> Result<Record, Error> {
         match &self.shared {
             Some(shared) => shared.find(id).await,
             None => Err(not_found(id)),
@@ -186,14 +186,14 @@ impl Snapshots {
     }
 
     /// The image of a snapshot that is ready.
-    async fn restorable(&self, id: &str) -> Result<String, RuntimeError> {
+    async fn restorable(&self, id: &str) -> Result<String, Error> {
         let Record { snapshot, image } = self.find(id).await?;
         if snapshot.status.state != SnapshotState::Ready {
             let text = format!("Snapshot {id} is not ready for restore.");
-            return Err(RuntimeError::new(Family::Restore, Kind::Conflict, text));
+            return Err(Error::new(Family::Restore, Kind::Conflict, text));
         }
         let text = || format!("Snapshot {id} has no image to restore from.");
-        image.ok_or_else(|| RuntimeError::new(Family::Restore, Kind::Invalid, text()))
+        image.ok_or_else(|| Error::new(Family::Restore, Kind::Invalid, text()))
     }
 }
 
@@ -202,8 +202,8 @@ impl Shared {
     /// here, since a caller that is gone answers nothing.
     async fn to_the_end<T: Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
-    ) -> Result<T, RuntimeError> {
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
         let work = async {
             work.await.inspect_err(|error| {
                 if error.family == Family::SnapshotStore {
@@ -213,11 +213,11 @@ impl Shared {
         };
         self.tasks.spawn(work.in_current_span()).await.unwrap_or_else(|error| {
             tracing::error!(%error, "work on a snapshot broke off");
-            Err(RuntimeError::new(Family::Snapshot, Kind::Failed, "The work on the snapshot broke off."))
+            Err(Error::new(Family::Snapshot, Kind::Failed, "The work on the snapshot broke off."))
         })
     }
 
-    async fn find(&self, id: &str) -> Result<Record, RuntimeError> {
+    async fn find(&self, id: &str) -> Result<Record, Error> {
         self.store.get(id).await?.ok_or_else(|| not_found(id))
     }
 }
@@ -229,8 +229,8 @@ fn accepted(sandbox_id: String, name: Option<String>) -> Snapshot {
     Snapshot { id: uuid::Uuid::new_v4().to_string(), sandbox_id, name, status, created_at }
 }
 
-fn not_found(id: &str) -> RuntimeError {
-    RuntimeError::new(Family::Snapshot, Kind::NotFound, format!("Snapshot {id} not found"))
+fn not_found(id: &str) -> Error {
+    Error::new(Family::Snapshot, Kind::NotFound, format!("Snapshot {id} not found"))
 }
 
 impl fmt::Debug for Snapshots {

@@ -11,7 +11,7 @@ use crate::{
     config::{self, Config, Lookup, RuntimeKind},
     dev,
     drain::{self, Drain},
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     keys::KeyRing,
     logs::limits::{StreamLimits, Streams},
     metrics::{Metrics, otlp::Otlp, prometheus::Prometheus},
@@ -97,11 +97,7 @@ pub fn announce(config: &Config, listeners: &Listeners, dev_key: Option<&dev::Ke
 /// # Errors
 ///
 /// It cannot be reached or started.
-pub async fn runtime(
-    config: &Config,
-    metrics: &Metrics,
-    keys: &Arc<KeyRing>,
-) -> Result<Arc<dyn Runtime>, RuntimeError> {
+pub async fn runtime(config: &Config, metrics: &Metrics, keys: &Arc<KeyRing>) -> Result<Arc<dyn Runtime>, Error> {
     match config.runtime.kind {
         RuntimeKind::Docker => {
             Ok(Arc::new(Docker::from_env(DockerOptions { calls: metrics.backend(), ..docker_options(config) }).await?))
@@ -109,7 +105,7 @@ pub async fn runtime(
         RuntimeKind::Process => Ok(Arc::new(Process::start(process_options(config, keys))?)),
         // The configuration names it among its fatal gaps, so the program does not come here.
         RuntimeKind::Kubernetes => {
-            Err(RuntimeError::new(Family::Startup, Kind::Failed, "runtime.type 'kubernetes' is not supported yet."))
+            Err(Error::new(Family::Startup, Kind::Failed, "runtime.type 'kubernetes' is not supported yet."))
         }
     }
 }

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 
 use crate::{
     config::StoreBackend,
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::snapshot::{Snapshot, SnapshotQuery, SnapshotState, SnapshotStatus},
 };
 
@@ -98,7 +98,7 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-impl From<StoreError> for RuntimeError {
+impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let text = format!("The snapshot store cannot be used: {error}.");
         Self::new(Family::SnapshotStore, Kind::Unavailable, text).caused_by(error)

@@ -30,7 +30,7 @@ use super::{Api, Caller, logs, payload};
 use crate::{
     body::Body,
     client::ClientWatch,
-    error::{self, Family, RuntimeError},
+    error::{self, Error, Family},
     keys::KeyName,
     logs::{LogError, LogQuery, LogSource, body::LogBody, framed::Framed},
     metrics::streams::StreamInfo,
@@ -156,7 +156,7 @@ async fn stream(
     let opened = async {
         let mut source = open(api, id, query).await?;
         let first = next(id, &mut source).await?;
-        Ok::<_, RuntimeError>((source, first))
+        Ok::<_, Error>((source, first))
     };
     let (source, first) = watched(&client, opened).await??;
     let Some(first) = first else {
@@ -198,22 +198,22 @@ async fn described(id: String, scope: &'static str, tail: Tail) -> Response<Body
     described.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()))
 }
 
-async fn open(api: &Api, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
+async fn open(api: &Api, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, Error> {
     let opened = api.runtime.open_logs(id, query).await;
     opened.map_err(|error| if error.family == Family::Logs { unreadable(id, error) } else { error })
 }
 
-async fn next(id: &str, source: &mut Pin<Box<dyn LogSource>>) -> Result<Option<Bytes>, RuntimeError> {
+async fn next(id: &str, source: &mut Pin<Box<dyn LogSource>>) -> Result<Option<Bytes>, Error> {
     let polled = poll_fn(|cx| source.as_mut().poll_chunk(cx)).await;
     polled.transpose().map_err(|error| {
         let is_late = matches!(&error, LogError::Disconnected(cause) if cause.kind() == io::ErrorKind::TimedOut);
         let kind = if is_late { error::Kind::TimedOut } else { error::Kind::Failed };
-        unreadable(id, RuntimeError::new(Family::Logs, kind, error.to_string()).caused_by(error))
+        unreadable(id, Error::new(Family::Logs, kind, error.to_string()).caused_by(error))
     })
 }
 
 /// The existing server has one code for every log that cannot be read (logs.md §2.4).
-fn unreadable(id: &str, mut error: RuntimeError) -> RuntimeError {
+fn unreadable(id: &str, mut error: Error) -> Error {
     let start = format!("Failed to read logs for sandbox {id}: ");
     if !error.message.starts_with(&start) {
         error.message = start + &error.message;

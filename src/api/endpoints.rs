@@ -2,7 +2,7 @@
 
 use super::extract::Query;
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     host,
     model::{
         endpoint::{Endpoint, read_port},
@@ -104,7 +104,7 @@ fn read_query(port: &str, query: &Query<'_>) -> Result<EndpointQuery, Invalid> {
 }
 
 fn invalid(text: &str) -> ApiError {
-    RuntimeError::new(Family::Parameter, Kind::Invalid, text).into()
+    Error::new(Family::Parameter, Kind::Invalid, text).into()
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::{
     body::Body,
     client::ClientWatch,
     drain,
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     execd::{self, Execd, error},
     problem::ApiError,
     response,
@@ -190,7 +190,7 @@ pub fn presented(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// Everything is done as the gateway's user: another identity is refused before it is taken for granted.
-fn check_identity(identity: Option<(u32, u32)>) -> Result<(), RuntimeError> {
+fn check_identity(identity: Option<(u32, u32)>) -> Result<(), Error> {
     let own = Execd::identity();
     match identity {
         Some(wanted) if wanted != own => Err(error::not_supported(format!(
@@ -204,13 +204,11 @@ fn check_identity(identity: Option<(u32, u32)>) -> Result<(), RuntimeError> {
 /// Does what blocks, on a thread that serves no connections. It goes on to its end also when the client leaves.
 async fn blocking<T: Send + 'static>(
     context: &Context,
-    work: impl FnOnce(&Arc<Execd>) -> Result<T, RuntimeError> + Send + 'static,
-) -> Result<T, RuntimeError> {
+    work: impl FnOnce(&Arc<Execd>) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     let execd = Arc::clone(&context.execd);
     let done = tokio::task::spawn_blocking(move || work(&execd)).await;
-    done.unwrap_or_else(|error| {
-        Err(RuntimeError::new(Family::Execd, Kind::Failed, format!("The work broke off: {error}.")))
-    })
+    done.unwrap_or_else(|error| Err(Error::new(Family::Execd, Kind::Failed, format!("The work broke off: {error}."))))
 }
 
 /// Reads a JSON body.
@@ -218,7 +216,7 @@ async fn json<T: DeserializeOwned>(body: Incoming) -> Result<T, ApiError> {
     Ok(parsed(&payload::read(body).await?)?)
 }
 
-fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, RuntimeError> {
+fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Error> {
     serde_json::from_slice(body)
         .map_err(|error| error::invalid(format!("The request's body is not as it must be: {error}.")))
 }

@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use super::payload;
 use crate::{
     body::Body,
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::pool,
     problem::ApiError,
     router::Collection,
@@ -23,5 +23,5 @@ pub async fn answer(asked: Collection, req: Request<Incoming>) -> Result<Respons
         Collection::List | Collection::Get(_) | Collection::Delete(_) => {}
     }
     let text = "Pool management is only available when runtime.type is 'kubernetes'.";
-    Err(RuntimeError::new(Family::Pool, Kind::Unsupported, text).into())
+    Err(Error::new(Family::Pool, Kind::Unsupported, text).into())
 }

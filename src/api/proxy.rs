@@ -9,7 +9,7 @@ use super::{Api, Caller, endpoints::PublicAddress, execd};
 use crate::{
     body::Body,
     client::ClientWatch,
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     execd::Execd,
     http1::head::has_token,
     model::{
@@ -72,7 +72,7 @@ fn read_path_port(port: &str) -> Result<u16, ApiError> {
 }
 
 /// The engine's own words are not for who has no key: they name its address and what it runs.
-fn without_engine(error: RuntimeError) -> ApiError {
+fn without_engine(error: Error) -> ApiError {
     let is_engine_s = matches!(error.key(), (Family::Query, Kind::Unavailable) | (Family::Startup, _));
     let error = ApiError::from(error);
     if is_engine_s { error.with_message("The sandbox could not be looked up.") } else { error }

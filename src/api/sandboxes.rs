@@ -7,7 +7,7 @@ use super::{
     payload,
 };
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::{
         create::CreateRequest,
         page::{ListQuery, Page},
@@ -83,7 +83,7 @@ fn metadata(form: &str) -> Result<BTreeMap<String, String>, ApiError> {
     }
     if let Some(part) = form.split('&').find(|part| !part.contains('=')) {
         let message = format!("Invalid metadata format: bad query field: '{part}'");
-        return Err(RuntimeError::new(Family::MetadataFilter, Kind::Invalid, message).into());
+        return Err(Error::new(Family::MetadataFilter, Kind::Invalid, message).into());
     }
     Ok(form_urlencoded::parse(form.as_bytes()).into_owned().collect())
 }

@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use super::{extract::Query, payload};
 use crate::{
     body::Body,
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::{template, violation::Report},
     problem::ApiError,
     router::Collection,
@@ -27,5 +27,5 @@ pub async fn answer(asked: Collection, req: Request<Incoming>) -> Result<Respons
         Collection::Get(_) | Collection::Update(_) | Collection::Delete(_) => {}
     }
     let text = "Template management requires the kubernetes runtime.";
-    Err(RuntimeError::new(Family::Template, Kind::Unsupported, text).into())
+    Err(Error::new(Family::Template, Kind::Unsupported, text).into())
 }

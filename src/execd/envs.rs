@@ -6,7 +6,7 @@ use std::{ffi::OsStr, path::Path};
 use super::error::{self, shown};
 use crate::{
     children::environment::{ENVS, Variables},
-    error::RuntimeError,
+    error::Error,
     regular_file,
 };
 
@@ -32,7 +32,7 @@ pub enum Unreplaced<'t> {
 
 impl Unreplaced<'_> {
     /// The error of a request's `field`.
-    pub fn of(self, field: &str) -> RuntimeError {
+    pub fn of(self, field: &str) -> Error {
         error::invalid(match self {
             Self::Unknown(name) => format!("{field}: there is no variable {}.", shown(name)),
             Self::TooLong => format!("{field}: with its variables it is longer than {MAX_TEXT} bytes."),
@@ -44,7 +44,7 @@ impl Unreplaced<'_> {
 ///
 /// # Errors
 /// They are.
-pub fn check(variables: &Variables) -> Result<(), RuntimeError> {
+pub fn check(variables: &Variables) -> Result<(), Error> {
     if length(variables) <= MAX_TEXT { Ok(()) } else { Err(too_long()) }
 }
 
@@ -52,7 +52,7 @@ fn length(variables: &Variables) -> usize {
     variables.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
-fn too_long() -> RuntimeError {
+fn too_long() -> Error {
     let text = format!("The variables (EXECD_ENVS and envs) are longer than {MAX_TEXT} bytes together.");
     error::invalid(text)
 }
@@ -61,7 +61,7 @@ fn too_long() -> RuntimeError {
 ///
 /// # Errors
 /// It is no file, too long, or cannot be read; or the variables become too long.
-pub fn load(variables: &mut Variables) -> Result<(), RuntimeError> {
+pub fn load(variables: &mut Variables) -> Result<(), Error> {
     let Some(path) = variables.get(OsStr::new(ENVS)).map(|path| Path::new(path).to_owned()) else { return Ok(()) };
     let text = match regular_file::read(&path, MAX_FILE) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -87,7 +87,7 @@ struct Reader<'t> {
 
 impl Reader<'_> {
     /// Reads one line, or more if its value goes on; false at the end.
-    fn entry(&mut self) -> Result<bool, RuntimeError> {
+    fn entry(&mut self) -> Result<bool, Error> {
         self.rest = self.rest.trim_start();
         if self.rest.is_empty() {
             return Ok(false);
@@ -118,7 +118,7 @@ impl Reader<'_> {
     }
 
     /// Replaces names; one that is unknown by nothing.
-    fn replaced(&mut self, text: &str) -> Result<String, RuntimeError> {
+    fn replaced(&mut self, text: &str) -> Result<String, Error> {
         let text = replaced(text, self.variables, Some("")).map_err(|_| too_long())?;
         self.work += text.len();
         match self.work > MAX_WORK {
@@ -130,7 +130,7 @@ impl Reader<'_> {
     }
 
     /// A value with escapes, and its length with the quotes; None if it has no end.
-    fn double_quoted(&mut self, text: &str) -> Result<Option<(String, usize)>, RuntimeError> {
+    fn double_quoted(&mut self, text: &str) -> Result<Option<(String, usize)>, Error> {
         let (mut value, mut plain) = (String::new(), String::new());
         let mut characters = text.char_indices().skip(1);
         while let Some((at, character)) = characters.next() {

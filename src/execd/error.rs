@@ -2,41 +2,41 @@
 
 use std::{io, path::Path};
 
-use crate::error::{Family, Kind, RuntimeError};
+use crate::error::{Error, Family, Kind};
 
 /// How much of a path a message shows, in bytes.
 const MAX_SHOWN: usize = 1024;
 
 /// The request asks for what cannot be.
-pub fn invalid(message: impl Into<String>) -> RuntimeError {
-    RuntimeError::new(Family::Execd, Kind::Invalid, message)
+pub fn invalid(message: impl Into<String>) -> Error {
+    Error::new(Family::Execd, Kind::Invalid, message)
 }
 
 /// There is no such command, session, file or directory.
-pub fn not_found(message: impl Into<String>) -> RuntimeError {
-    RuntimeError::new(Family::Execd, Kind::NotFound, message)
+pub fn not_found(message: impl Into<String>) -> Error {
+    Error::new(Family::Execd, Kind::NotFound, message)
 }
 
 /// Local processes do not have it.
-pub fn not_supported(message: impl Into<String>) -> RuntimeError {
-    RuntimeError::new(Family::Execd, Kind::Unsupported, message)
+pub fn not_supported(message: impl Into<String>) -> Error {
+    Error::new(Family::Execd, Kind::Unsupported, message)
 }
 
 /// The sandbox's processes do not run.
-pub(super) fn not_running(message: &str) -> RuntimeError {
-    RuntimeError::new(Family::Sandbox, Kind::Conflict, message)
+pub(super) fn not_running(message: &str) -> Error {
+    Error::new(Family::Sandbox, Kind::Conflict, message)
 }
 
 /// The token is missing or wrong.
-pub(super) fn unauthorized() -> RuntimeError {
+pub(super) fn unauthorized() -> Error {
     let text = "The header X-EXECD-ACCESS-TOKEN is missing or wrong. The endpoint of port 44772 tells it \
                 (GET /sandboxes/{sandboxId}/endpoints/44772).";
-    RuntimeError::new(Family::Execd, Kind::Unauthenticated, text)
+    Error::new(Family::Execd, Kind::Unauthenticated, text)
 }
 
 /// The machine's answer to what was to be done (`verb`) with a path. What the caller can mend is told apart from what only the
 /// machine's owner can.
-pub(super) fn io(verb: &str, path: &Path, error: io::Error) -> RuntimeError {
+pub(super) fn io(verb: &str, path: &Path, error: io::Error) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::NotFound => Kind::NotFound,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Kind::Denied,
@@ -50,7 +50,7 @@ pub(super) fn io(verb: &str, path: &Path, error: io::Error) -> RuntimeError {
         _ => Kind::Failed,
     };
     let text = format!("{} cannot be {verb}: {error}", shown(path));
-    RuntimeError::new(Family::Execd, kind, text).caused_by(error)
+    Error::new(Family::Execd, kind, text).caused_by(error)
 }
 
 /// A path, or a name, as a message shows it: not more than its first kilobyte.

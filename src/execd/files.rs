@@ -11,14 +11,14 @@ pub mod write;
 use std::path::PathBuf;
 
 use super::{Execd, error};
-use crate::error::RuntimeError;
+use crate::error::Error;
 
 impl Execd {
     /// The path that a client means.
     ///
     /// # Errors
     /// It is blank, or holds a NUL.
-    pub fn path(&self, path: &str) -> Result<PathBuf, RuntimeError> {
+    pub fn path(&self, path: &str) -> Result<PathBuf, Error> {
         match path {
             _ if path.trim().is_empty() => Err(error::invalid("A path must not be blank.")),
             _ if path.contains('\0') => Err(error::invalid("A path must not hold a NUL.")),

@@ -18,7 +18,7 @@ use super::{
     command::{Order, Program, Started},
     error,
 };
-use crate::error::{Family, Kind, RuntimeError};
+use crate::error::{Error, Family, Kind};
 
 /// A session.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Execd {
     ///
     /// # Errors
     /// There is no such directory, or there are too many sessions.
-    pub fn create_session(&self, cwd: Option<&str>) -> Result<String, RuntimeError> {
+    pub fn create_session(&self, cwd: Option<&str>) -> Result<String, Error> {
         let begin = self.directory(cwd, &self.variables(&[])?)?;
         let id = uuid::Uuid::new_v4().simple().to_string();
         let directory = self.sessions.join(&id);
@@ -65,11 +65,11 @@ impl Execd {
         Ok(id)
     }
 
-    fn check_room_for_session(&self, state: &State) -> Result<(), RuntimeError> {
+    fn check_room_for_session(&self, state: &State) -> Result<(), Error> {
         self.check_running(state)?;
         if state.sessions.len() >= MAX_SESSIONS {
             let text = format!("There are {MAX_SESSIONS} sessions, as many as a sandbox may have: delete one.");
-            return Err(RuntimeError::new(Family::Execd, Kind::Overloaded, text));
+            return Err(Error::new(Family::Execd, Kind::Overloaded, text));
         }
         Ok(())
     }
@@ -78,12 +78,7 @@ impl Execd {
     ///
     /// # Errors
     /// There is no such session (any more), or the line cannot be run.
-    pub async fn run_in_session(
-        self: &Arc<Self>,
-        id: &str,
-        line: String,
-        order: Order,
-    ) -> Result<Started, RuntimeError> {
+    pub async fn run_in_session(self: &Arc<Self>, id: &str, line: String, order: Order) -> Result<Started, Error> {
         let session = self.session(id)?;
         let lock = tokio::select! {
             lock = Arc::clone(&session.lock).lock_owned() => lock,
@@ -98,7 +93,7 @@ impl Execd {
     ///
     /// # Errors
     /// There is no such session.
-    pub async fn delete_session(&self, id: &str) -> Result<(), RuntimeError> {
+    pub async fn delete_session(&self, id: &str) -> Result<(), Error> {
         let session = self.state().sessions.remove(id).ok_or_else(|| no_session(id))?;
         session.deleted.cancel();
         let lock: OwnedMutexGuard<()> = Arc::clone(&session.lock).lock_owned().await;
@@ -106,15 +101,15 @@ impl Execd {
             let _lock = lock;
             session.remove();
         });
-        removed.await.map_err(|error| RuntimeError::new(Family::Execd, Kind::Failed, format!("The session: {error}.")))
+        removed.await.map_err(|error| Error::new(Family::Execd, Kind::Failed, format!("The session: {error}.")))
     }
 
-    fn session(&self, id: &str) -> Result<Arc<Session>, RuntimeError> {
+    fn session(&self, id: &str) -> Result<Arc<Session>, Error> {
         self.state().sessions.get(id).cloned().ok_or_else(|| no_session(id))
     }
 }
 
-fn no_session(id: &str) -> RuntimeError {
+fn no_session(id: &str) -> Error {
     error::not_found(format!("There is no session {id:?}."))
 }
 

@@ -29,7 +29,7 @@ use crate::{
         leader::{Leader, is_shortage},
         notes::Note,
     },
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
 };
 
 /// What a shell gives for a program that there is not, and for one that cannot be run.
@@ -57,7 +57,7 @@ impl Execd {
     ///
     /// # Errors
     /// The order cannot be run, there are too many commands, or the machine has no process left.
-    pub async fn start(self: &Arc<Self>, order: Order) -> Result<Started, RuntimeError> {
+    pub async fn start(self: &Arc<Self>, order: Order) -> Result<Started, Error> {
         self.start_locked(order, None).await
     }
 
@@ -65,13 +65,13 @@ impl Execd {
         self: &Arc<Self>,
         order: Order,
         session: Option<SessionLock>,
-    ) -> Result<Started, RuntimeError> {
+    ) -> Result<Started, Error> {
         let too_many = || {
             let text = format!(
                 "{MAX_RUNNING} commands run in the sandbox, or left processes behind: as many as may. Interrupt one \
                  (DELETE /command?id=…)."
             );
-            RuntimeError::new(Family::Execd, Kind::Overloaded, text)
+            Error::new(Family::Execd, Kind::Overloaded, text)
         };
         // A command that has just exited is about to return its permits.
         let permits =
@@ -91,7 +91,7 @@ impl Execd {
         order: Order,
         Needed { permit, place, start }: Needed,
         session: Option<SessionLock>,
-    ) -> Result<Started, RuntimeError> {
+    ) -> Result<Started, Error> {
         let variables = self.variables(&order.envs)?;
         let content = content(&order.program);
         let mut spawn = self.spawn(&order, &variables)?;
@@ -155,7 +155,7 @@ impl Execd {
     }
 
     /// The variables of a command: the sandbox's, those of its file, and the request's.
-    pub(super) fn variables(&self, envs: &[(String, String)]) -> Result<Variables, RuntimeError> {
+    pub(super) fn variables(&self, envs: &[(String, String)]) -> Result<Variables, Error> {
         let mut variables = self.environment.variables();
         envs::load(&mut variables)?;
         for (name, value) in envs {
@@ -170,7 +170,7 @@ impl Execd {
     }
 
     /// A directory to run something in; the sandbox's own without one.
-    pub(super) fn directory(&self, cwd: Option<&str>, variables: &Variables) -> Result<PathBuf, RuntimeError> {
+    pub(super) fn directory(&self, cwd: Option<&str>, variables: &Variables) -> Result<PathBuf, Error> {
         let Some(cwd) = cwd.filter(|cwd| !cwd.is_empty()) else { return Ok(self.environment.work.clone()) };
         let text = envs::replaced(cwd, variables, None).map_err(|error| error.of("cwd"))?;
         let home = || variables.get(OsStr::new("HOME")).map_or_else(|| self.environment.work.clone(), PathBuf::from);
@@ -187,7 +187,7 @@ impl Execd {
         }
     }
 
-    fn spawn(&self, order: &Order, variables: &Variables) -> Result<Spawn, RuntimeError> {
+    fn spawn(&self, order: &Order, variables: &Variables) -> Result<Spawn, Error> {
         let shell = || shell(variables.get(OsStr::new("PATH")));
         let directory = || self.directory(order.cwd.as_deref(), variables);
         let (program, arguments, directory): (OsString, Vec<OsString>, PathBuf) = match &order.program {
@@ -247,6 +247,6 @@ fn not_started(program: &Program, error: &io::Error) -> Finished {
     Finished::not_started(code, format!("cannot start {name}: {error}"))
 }
 
-fn failed(error: impl std::fmt::Display) -> RuntimeError {
-    RuntimeError::new(Family::Execd, Kind::Failed, format!("The command cannot be started: {error}."))
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::new(Family::Execd, Kind::Failed, format!("The command cannot be started: {error}."))
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{read, violation::Report};
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     secret::Secret,
 };
 
@@ -57,8 +57,8 @@ pub fn read_port(report: &mut Report, text: &str) -> Option<u16> {
 ///
 /// # Errors
 /// ([`Family::Endpoint`], [`Kind::Invalid`]) for 0.
-pub fn check_port(port: u16) -> Result<(), RuntimeError> {
-    let refused = || RuntimeError::new(Family::Endpoint, Kind::Invalid, "Port must be between 1 and 65535.");
+pub fn check_port(port: u16) -> Result<(), Error> {
+    let refused = || Error::new(Family::Endpoint, Kind::Invalid, "Port must be between 1 and 65535.");
     if port == 0 { Err(refused()) } else { Ok(()) }
 }
 

@@ -1,6 +1,6 @@
 //! Which environment variables a client may set, and whom they are for (http-api.md §6.5).
 
-use crate::error::{Family, Kind, RuntimeError};
+use crate::error::{Error, Family, Kind};
 
 /// Carries the lifecycle hooks into a sandbox; a client cannot set it.
 pub const LIFECYCLE: &str = "OPENSANDBOX_LIFECYCLE";
@@ -42,7 +42,7 @@ pub struct Split {
 ///
 /// # Errors
 /// ([`Family::Parameter`], [`Kind::Invalid`]) for an egress variable that clients may not set.
-pub fn split(env: &[Variable]) -> Result<Split, RuntimeError> {
+pub fn split(env: &[Variable]) -> Result<Split, Error> {
     let mut split = Split::default();
     for variable in env {
         if !variable.0.starts_with(EGRESS_PREFIX) {
@@ -88,11 +88,11 @@ pub(super) fn shown(name: &str) -> String {
     start.chain(cut.chars()).collect()
 }
 
-fn not_allowed(key: &str) -> RuntimeError {
+fn not_allowed(key: &str) -> Error {
     let key = shown(key);
     let allowed = EGRESS_ALLOWED.map(|key| format!("'{key}'")).join(", ");
     let message = format!("Environment variable '{key}' is not allowed; permitted {EGRESS_PREFIX} keys: [{allowed}]");
-    RuntimeError::new(Family::Parameter, Kind::Invalid, message)
+    Error::new(Family::Parameter, Kind::Invalid, message)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
-use crate::error::{Family, Kind, RuntimeError};
+use crate::error::{Error, Family, Kind};
 
 /// Names the pool to take a sandbox from.
 pub const POOL_REF: &str = "poolRef";
@@ -43,7 +43,7 @@ impl Extensions {
     ///
     /// # Errors
     /// ([`Family::Parameter`], [`Kind::Invalid`]) when the time to renew by is no integer in its bounds.
-    pub fn from_request(extensions: &BTreeMap<String, String>) -> Result<Self, RuntimeError> {
+    pub fn from_request(extensions: &BTreeMap<String, String>) -> Result<Self, Error> {
         let echoed = extensions.iter().filter(|(key, _)| key.starts_with(ECHOED_PREFIX));
         Ok(Self {
             renewal: extensions.get(RENEW_SECONDS).map(|text| renewal(text.trim())).transpose()?,
@@ -57,7 +57,7 @@ impl Extensions {
 ///
 /// # Errors
 /// ([`Family::Parameter`], [`Kind::Invalid`]) when it is no integer from 300 to 86400.
-pub fn renewal(text: &str) -> Result<Renewal, RuntimeError> {
+pub fn renewal(text: &str) -> Result<Renewal, Error> {
     if text.is_empty() {
         return Err(invalid(
             "empty value; omit the key to disable renew-on-access, or use an integer between 300 and 86400 seconds.",
@@ -84,8 +84,8 @@ fn integer_digits(text: &str) -> Option<String> {
     is_integer.then(|| format!("{sign}{}", digits.replace('_', "")))
 }
 
-fn invalid(what: &str) -> RuntimeError {
-    RuntimeError::new(Family::Parameter, Kind::Invalid, format!("Invalid extensions[\"{RENEW_SECONDS}\"]: {what}"))
+fn invalid(what: &str) -> Error {
+    Error::new(Family::Parameter, Kind::Invalid, format!("Invalid extensions[\"{RENEW_SECONDS}\"]: {what}"))
 }
 
 #[cfg(test)]

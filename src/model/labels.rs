@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Family, Kind, RuntimeError};
+use crate::error::{Error, Family, Kind};
 
 /// The prefix of the labels that the gateway sets itself.
 pub const RESERVED_PREFIX: &str = "opensandbox.io/";
@@ -17,7 +17,7 @@ const MAX_PREFIX: usize = 253;
 ///
 /// # Errors
 /// ([`Family::Metadata`], [`Kind::Invalid`]) for the first key or value that breaks a rule.
-pub fn check(metadata: &BTreeMap<String, String>) -> Result<(), RuntimeError> {
+pub fn check(metadata: &BTreeMap<String, String>) -> Result<(), Error> {
     metadata.iter().try_for_each(|(key, value)| {
         check_key(key)?;
         check_value(value)
@@ -30,10 +30,10 @@ pub fn check(metadata: &BTreeMap<String, String>) -> Result<(), RuntimeError> {
 /// # Errors
 /// Of [`Family::Metadata`]: [`Kind::Denied`] for a key that is the gateway's own, [`Kind::Invalid`] for the first
 /// other key or value that breaks a rule.
-pub fn check_patch(patch: &BTreeMap<String, Option<String>>) -> Result<(), RuntimeError> {
+pub fn check_patch(patch: &BTreeMap<String, Option<String>>) -> Result<(), Error> {
     if let Some(key) = patch.keys().find(|key| key.starts_with(RESERVED_PREFIX)) {
         let message = format!("Metadata key '{key}' is reserved ({RESERVED_PREFIX} prefix).");
-        return Err(RuntimeError::new(Family::Metadata, Kind::Denied, message));
+        return Err(Error::new(Family::Metadata, Kind::Denied, message));
     }
     patch.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))).try_for_each(|(key, value)| {
         check_key(key)?;
@@ -41,7 +41,7 @@ pub fn check_patch(patch: &BTreeMap<String, Option<String>>) -> Result<(), Runti
     })
 }
 
-fn check_key(key: &str) -> Result<(), RuntimeError> {
+fn check_key(key: &str) -> Result<(), Error> {
     if key.starts_with(RESERVED_PREFIX) {
         return Err(invalid(format!(
             "Metadata key '{key}' uses the reserved prefix '{RESERVED_PREFIX}'. \
@@ -62,7 +62,7 @@ fn check_key(key: &str) -> Result<(), RuntimeError> {
     )))
 }
 
-fn check_value(value: &str) -> Result<(), RuntimeError> {
+fn check_value(value: &str) -> Result<(), Error> {
     if value.is_empty() || is_name(value) {
         return Ok(());
     }
@@ -88,8 +88,8 @@ fn is_framed(text: &str, is_edge: impl Fn(u8) -> bool, is_inner: impl Fn(u8) -> 
     is_edge(*first) && is_edge(*last) && bytes.iter().all(|c| is_edge(*c) || is_inner(*c))
 }
 
-fn invalid(message: String) -> RuntimeError {
-    RuntimeError::new(Family::Metadata, Kind::Invalid, message)
+fn invalid(message: String) -> Error {
+    Error::new(Family::Metadata, Kind::Invalid, message)
 }
 
 #[cfg(test)]

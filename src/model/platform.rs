@@ -1,14 +1,14 @@
 //! Which platforms a client may ask for (http-api.md §6.1).
 
 use super::sandbox::Platform;
-use crate::error::{Family, Kind, RuntimeError};
+use crate::error::{Error, Family, Kind};
 
 impl Platform {
     /// The platform in the spelling of the engines: trimmed and in lower case.
     ///
     /// # Errors
     /// ([`Family::Parameter`], [`Kind::Invalid`]) for another system or architecture than the known ones.
-    pub fn normalised(&self) -> Result<Self, RuntimeError> {
+    pub fn normalised(&self) -> Result<Self, Error> {
         Ok(Self {
             os: one_of("os", &self.os, ["linux", "windows"])?,
             arch: one_of("arch", &self.arch, ["amd64", "arm64"])?,
@@ -16,14 +16,14 @@ impl Platform {
     }
 }
 
-fn one_of(member: &str, value: &str, known: [&str; 2]) -> Result<String, RuntimeError> {
+fn one_of(member: &str, value: &str, known: [&str; 2]) -> Result<String, Error> {
     let value = value.trim().to_lowercase();
     if known.contains(&value.as_str()) {
         return Ok(value);
     }
     let [first, second] = known;
     let message = format!("Unsupported platform.{member} '{value}'. Supported values: ['{first}', '{second}'].");
-    Err(RuntimeError::new(Family::Parameter, Kind::Invalid, message))
+    Err(Error::new(Family::Parameter, Kind::Invalid, message))
 }
 
 #[cfg(test)]

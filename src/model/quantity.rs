@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Family, Kind, RuntimeError};
+use crate::error::{Error, Family, Kind};
 
 /// A refused value is repeated to the client up to this many characters.
 const PREVIEW: usize = 80;
@@ -34,7 +34,7 @@ pub enum Gpus {
 ///
 /// # Errors
 /// ([`Family::Parameter`], [`Kind::Invalid`]) for a value that is no positive limit.
-pub fn limits(resource_limits: &BTreeMap<String, String>) -> Result<Limits, RuntimeError> {
+pub fn limits(resource_limits: &BTreeMap<String, String>) -> Result<Limits, Error> {
     Ok(Limits {
         memory: limit(resource_limits, "memory", memory, "a positive resource limit")?,
         nano_cpus: limit(resource_limits, "cpu", nano_cpus, "a positive resource limit")?,
@@ -78,12 +78,12 @@ fn limit<T>(
     name: &str,
     read: fn(&str) -> Option<T>,
     what: &str,
-) -> Result<Option<T>, RuntimeError> {
+) -> Result<Option<T>, Error> {
     let Some(text) = limits.get(name) else { return Ok(None) };
     let error = || {
         let preview: String = text.chars().take(PREVIEW).collect();
         let message = format!("Invalid resourceLimits.{name}: '{preview}'; must resolve to {what}.");
-        RuntimeError::new(Family::Parameter, Kind::Invalid, message)
+        Error::new(Family::Parameter, Kind::Invalid, message)
     };
     read(text).ok_or_else(error).map(Some)
 }

@@ -3,14 +3,14 @@
 use jiff::SignedDuration;
 
 use super::timestamp::Timestamp;
-use crate::error::{Family, Kind, RuntimeError};
+use crate::error::{Error, Family, Kind};
 
 /// When a sandbox created at `created` ends: never without a timeout. All lengths are in seconds.
 ///
 /// # Errors
 /// ([`Family::Parameter`], [`Kind::Invalid`]) when the end cannot be written as a time, or the timeout is longer than
 /// `max`.
-pub fn expiry(timeout: Option<u64>, max: Option<u64>, created: Timestamp) -> Result<Option<Timestamp>, RuntimeError> {
+pub fn expiry(timeout: Option<u64>, max: Option<u64>, created: Timestamp) -> Result<Option<Timestamp>, Error> {
     let Some(seconds) = timeout else { return Ok(None) };
     let Some(end) = end(seconds, created) else {
         return Err(invalid(format!("Sandbox timeout {seconds}s is too large to represent safely.")));
@@ -28,8 +28,8 @@ fn end(seconds: u64, created: Timestamp) -> Option<Timestamp> {
     created.to_jiff().checked_add(length).ok().map(Timestamp::from)
 }
 
-fn invalid(message: String) -> RuntimeError {
-    RuntimeError::new(Family::Parameter, Kind::Invalid, message)
+fn invalid(message: String) -> Error {
+    Error::new(Family::Parameter, Kind::Invalid, message)
 }
 
 #[cfg(test)]

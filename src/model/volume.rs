@@ -4,7 +4,7 @@ pub mod check;
 pub mod mount_path;
 
 use crate::{
-    error::{Family, Kind, RuntimeError, VolumePart},
+    error::{Error, Family, Kind, VolumePart},
     secret::Secret,
 };
 
@@ -72,6 +72,6 @@ pub enum OssfsVersion {
 }
 
 /// An error about a volume.
-pub fn fault(part: VolumePart, kind: Kind, text: impl Into<String>) -> RuntimeError {
-    RuntimeError::new(Family::Volume(part), kind, text)
+pub fn fault(part: VolumePart, kind: Kind, text: impl Into<String>) -> Error {
+    Error::new(Family::Volume(part), kind, text)
 }

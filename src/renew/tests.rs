@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::{config::Redis, error::RuntimeError, model::timestamp::Timestamp, runtime::stub::Stub, secret::Secret};
+use crate::{config::Redis, error::Error, model::timestamp::Timestamp, runtime::stub::Stub, secret::Secret};
 
 const QUEUE: &str = "test:intents";
 
@@ -39,7 +39,7 @@ impl Counting {
 
 #[async_trait]
 impl Stub for Counting {
-    async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, RuntimeError> {
+    async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, Error> {
         self.0.lock().unwrap().push(id.to_owned());
         Ok(None)
     }

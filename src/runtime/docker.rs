@@ -55,7 +55,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     keyed_lock::KeyedLock,
     logs::{LogQuery, LogSource},
     model::{
@@ -156,7 +156,7 @@ impl Docker {
     /// # Errors
     /// ([`Family::Startup`], [`Kind::Failed`]) when there is no such engine, with the text of config.md §4, or not the
     /// network that sandboxes are to have.
-    pub async fn from_env(options: DockerOptions) -> Result<Self, RuntimeError> {
+    pub async fn from_env(options: DockerOptions) -> Result<Self, Error> {
         let endpoint = Endpoint::from_env().map_err(|error| startup::unreachable_engine(&error.to_string(), ""))?;
         let docker = Self::connect(endpoint, options).await?;
         docker.inner.check_start().await;
@@ -168,7 +168,7 @@ impl Docker {
     /// # Errors
     /// ([`Family::Startup`], [`Kind::Failed`]) when the engine does not answer, [`Kind::Unsupported`] when it lacks the
     /// runtime that sandboxes are to have.
-    pub async fn connect(endpoint: Endpoint, options: DockerOptions) -> Result<Self, RuntimeError> {
+    pub async fn connect(endpoint: Endpoint, options: DockerOptions) -> Result<Self, Error> {
         let (config, calls) = (options.client_config.clone(), options.calls.clone());
         let engine = match Engine::connect(endpoint.clone(), options.api_timeout, config, calls).await {
             Ok(engine) => engine,
@@ -201,9 +201,9 @@ impl Docker {
     async fn to_the_end<T: Send + 'static>(
         &self,
         family: Family,
-        work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
-    ) -> Result<T, RuntimeError> {
-        let closed = |_| RuntimeError::new(family, Kind::Failed, "The server is shutting down.");
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let closed = |_| Error::new(family, Kind::Failed, "The server is shutting down.");
         let permit = self.inner.changes.clone().acquire_owned().await.map_err(closed)?;
         let work = async move {
             let _permit = permit;
@@ -242,7 +242,7 @@ impl Inner {
         (inner, commands)
     }
 
-    async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
+    async fn get(&self, id: &str) -> Result<Sandbox, Error> {
         let mut sandbox = self.inspect_cached(id).await?.sandbox.clone();
         self.overlay(id).await.apply(&mut sandbox);
         self.commits.mask(&mut sandbox);
@@ -250,7 +250,7 @@ impl Inner {
     }
 
     /// All sandboxes but those whose creation was given up.
-    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
+    async fn list(&self) -> Result<Vec<Sandbox>, Error> {
         let mut sandboxes = self.list_containers().await?;
         sandboxes.retain(|sandbox| !self.creations.has_given_up(&sandbox.id));
         let mut overlays = self.overlays().await;
@@ -303,13 +303,13 @@ impl Inner {
 
 #[async_trait]
 impl Runtime for Docker {
-    async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
+    async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, Error> {
         let inner = self.inner.clone();
         let plan = inner.plan(request).await?;
         self.to_the_end(Family::Creation, async move { inner.carry_out(plan).await }).await
     }
 
-    async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
+    async fn get(&self, id: &str) -> Result<Sandbox, Error> {
         self.inner.get(id).await
     }
 
@@ -317,47 +317,47 @@ impl Runtime for Docker {
         self.inner.cache.of(id).is_some() || self.inner.cache.lacks(id)
     }
 
-    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
+    async fn list(&self) -> Result<Vec<Sandbox>, Error> {
         self.inner.list().await
     }
 
-    async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
+    async fn delete(&self, id: &str) -> Result<(), Error> {
         let (inner, id) = (self.inner.clone(), id.to_owned());
         self.to_the_end(Family::Deletion, async move { inner.delete(&id).await }).await
     }
 
-    async fn patch_metadata(&self, id: &str, patch: BTreeMap<String, Option<String>>) -> Result<Sandbox, RuntimeError> {
+    async fn patch_metadata(&self, id: &str, patch: BTreeMap<String, Option<String>>) -> Result<Sandbox, Error> {
         let (inner, id) = (self.inner.clone(), id.to_owned());
         self.to_the_end(Family::Metadata, async move { inner.patch_metadata(&id, patch).await }).await
     }
 
-    async fn renew(&self, id: &str, expires_at: Timestamp) -> Result<Timestamp, RuntimeError> {
+    async fn renew(&self, id: &str, expires_at: Timestamp) -> Result<Timestamp, Error> {
         let (inner, id) = (self.inner.clone(), id.to_owned());
         self.to_the_end(Family::Expiry, async move { inner.renew(&id, expires_at).await }).await
     }
 
-    async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, RuntimeError> {
+    async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, Error> {
         let (inner, id) = (self.inner.clone(), id.to_owned());
         self.to_the_end(Family::Expiry, async move { inner.renew_on_access(&id).await }).await
     }
 
-    async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Told, RuntimeError> {
+    async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Told, Error> {
         self.inner.endpoint(id, port, expires).await
     }
 
-    async fn backend(&self, id: &str, port: u16) -> Result<Backend, RuntimeError> {
+    async fn backend(&self, id: &str, port: u16) -> Result<Backend, Error> {
         self.inner.backend(id, port).await
     }
 
-    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
+    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, Error> {
         self.inner.open_logs(id, query).await
     }
 
-    async fn inspect(&self, id: &str) -> Result<String, RuntimeError> {
+    async fn inspect(&self, id: &str) -> Result<String, Error> {
         Ok(diagnostics::inspect(&self.inner.find(id).await?))
     }
 
-    async fn events(&self, id: &str, limit: usize) -> Result<String, RuntimeError> {
+    async fn events(&self, id: &str, limit: usize) -> Result<String, Error> {
         Ok(diagnostics::events(&self.inner.find(id).await?, limit))
     }
 
@@ -409,12 +409,12 @@ impl Runtime for Docker {
 
 #[async_trait]
 impl Pausing for Docker {
-    async fn pause(&self, id: &str) -> Result<(), RuntimeError> {
+    async fn pause(&self, id: &str) -> Result<(), Error> {
         let (inner, id) = (self.inner.clone(), id.to_owned());
         self.to_the_end(Family::Pause, async move { inner.pause(&id).await }).await
     }
 
-    async fn resume(&self, id: &str) -> Result<(), RuntimeError> {
+    async fn resume(&self, id: &str) -> Result<(), Error> {
         let (inner, id) = (self.inner.clone(), id.to_owned());
         self.to_the_end(Family::Resume, async move { inner.resume(&id).await }).await
     }
@@ -422,20 +422,20 @@ impl Pausing for Docker {
 
 #[async_trait]
 impl SnapshotImages for Docker {
-    async fn commit(&self, id: &str, snapshot: &str) -> Result<String, RuntimeError> {
+    async fn commit(&self, id: &str, snapshot: &str) -> Result<String, Error> {
         self.inner.commit(id, snapshot).await
     }
 
-    async fn committed(&self, snapshot: &str) -> Result<Option<String>, RuntimeError> {
+    async fn committed(&self, snapshot: &str) -> Result<Option<String>, Error> {
         self.inner.committed(snapshot).await
     }
 
-    async fn remove_snapshot(&self, snapshot: &str, image: Option<&str>) -> Result<(), RuntimeError> {
+    async fn remove_snapshot(&self, snapshot: &str, image: Option<&str>) -> Result<(), Error> {
         self.inner.remove_snapshot(snapshot, image).await
     }
 }
 
-fn broken_off(family: Family, error: JoinError) -> RuntimeError {
+fn broken_off(family: Family, error: JoinError) -> Error {
     tracing::error!(%error, "work on a sandbox broke off");
-    RuntimeError::new(family, Kind::Failed, "The work on the sandbox broke off.").caused_by(error)
+    Error::new(family, Kind::Failed, "The work on the sandbox broke off.").caused_by(error)
 }

@@ -52,7 +52,7 @@ use crate::{
         leader::{Leader, Pipes, is_shortage},
         notes::Note,
     },
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     execd::{Execd, Places},
     keys::KeyRing,
     logs::{LogQuery, LogSource},
@@ -102,11 +102,11 @@ impl Process {
     ///
     /// # Errors
     /// ([`Family::Startup`], [`Kind::Failed`]) if the directory cannot be made, or is not this user's own.
-    pub fn start(options: ProcessOptions) -> Result<Self, RuntimeError> {
+    pub fn start(options: ProcessOptions) -> Result<Self, Error> {
         let ProcessOptions { state_dir, max_sandbox_timeout_seconds: max_timeout, keys } = options;
         let failed = |error: io::Error| {
             let message = format!("Failed to prepare the process runtime's state directory: {error}");
-            RuntimeError::new(Family::Startup, Kind::Failed, message).caused_by(error)
+            Error::new(Family::Startup, Kind::Failed, message).caused_by(error)
         };
         let state = StateDir::create(state_dir).map_err(failed)?;
         tracing::warn!("sandboxes are local processes without isolation; resource limits are not enforced");
@@ -114,22 +114,22 @@ impl Process {
         Ok(Self { shared, max_timeout })
     }
 
-    fn find(&self, id: &str) -> Result<Arc<Sandbox>, RuntimeError> {
+    fn find(&self, id: &str) -> Result<Arc<Sandbox>, Error> {
         let sandbox = self.shared.sandboxes().get(id).cloned();
-        sandbox.filter(|sandbox| !sandbox.is_stopping()).ok_or_else(|| RuntimeError::not_found(id))
+        sandbox.filter(|sandbox| !sandbox.is_stopping()).ok_or_else(|| Error::not_found(id))
     }
 }
 
 #[async_trait]
 impl Runtime for Process {
-    async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
+    async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, Error> {
         let plan = Plan::new(request, self.max_timeout)?;
         let shared = Arc::clone(&self.shared);
         // A blocking task runs to its end also when the caller has gone.
         tokio::task::spawn_blocking(move || shared.create(plan)).await.map_err(start_failed)?
     }
 
-    async fn get(&self, id: &str) -> Result<Shown, RuntimeError> {
+    async fn get(&self, id: &str) -> Result<Shown, Error> {
         Ok(self.find(id)?.show())
     }
 
@@ -137,55 +137,55 @@ impl Runtime for Process {
         true
     }
 
-    async fn list(&self) -> Result<Vec<Shown>, RuntimeError> {
+    async fn list(&self) -> Result<Vec<Shown>, Error> {
         Ok(self.shared.all().iter().filter(|sandbox| !sandbox.is_stopping()).map(|sandbox| sandbox.show()).collect())
     }
 
-    async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
+    async fn delete(&self, id: &str) -> Result<(), Error> {
         let sandbox = self.find(id)?;
         sandbox.stop();
         sandbox.gone().await;
         Ok(())
     }
 
-    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
+    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, Error> {
         let log = Arc::clone(&self.find(id)?.log);
         match LogReader::open(log, query).await {
             Ok(reader) => Ok(Box::pin(reader)),
             Err(error) => {
                 let message = format!("Failed to read logs for sandbox {id}: {error}");
-                Err(RuntimeError::new(Family::Logs, Kind::Failed, message).caused_by(error))
+                Err(Error::new(Family::Logs, Kind::Failed, message).caused_by(error))
             }
         }
     }
 
-    async fn patch_metadata(&self, id: &str, patch: BTreeMap<String, Option<String>>) -> Result<Shown, RuntimeError> {
+    async fn patch_metadata(&self, id: &str, patch: BTreeMap<String, Option<String>>) -> Result<Shown, Error> {
         self.find(id)?.patch(patch)
     }
 
-    async fn renew(&self, id: &str, expires_at: ShownTime) -> Result<ShownTime, RuntimeError> {
+    async fn renew(&self, id: &str, expires_at: ShownTime) -> Result<ShownTime, Error> {
         self.find(id)?.renew(expires_at)
     }
 
-    async fn renew_on_access(&self, id: &str) -> Result<Option<ShownTime>, RuntimeError> {
+    async fn renew_on_access(&self, id: &str) -> Result<Option<ShownTime>, Error> {
         Ok(self.find(id)?.renew_on_access())
     }
 
-    async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, RuntimeError> {
+    async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, Error> {
         change::check_endpoint(port, expires)?;
         self.find(id).map(|sandbox| sandbox.endpoint(port))
     }
 
-    async fn backend(&self, id: &str, port: u16) -> Result<Backend, RuntimeError> {
+    async fn backend(&self, id: &str, port: u16) -> Result<Backend, Error> {
         self.find(id)?.backend(port)
     }
 
-    async fn inspect(&self, id: &str) -> Result<String, RuntimeError> {
+    async fn inspect(&self, id: &str) -> Result<String, Error> {
         let sandbox = self.find(id)?;
         Ok(describe::inspect(&sandbox.show(), sandbox.exit()))
     }
 
-    async fn events(&self, id: &str, _limit: usize) -> Result<String, RuntimeError> {
+    async fn events(&self, id: &str, _limit: usize) -> Result<String, Error> {
         let sandbox = self.find(id)?;
         Ok(describe::events(&sandbox.show(), sandbox.exit()))
     }
@@ -228,17 +228,17 @@ impl Runtime for Process {
 
 #[async_trait]
 impl Pausing for Process {
-    async fn pause(&self, id: &str) -> Result<(), RuntimeError> {
+    async fn pause(&self, id: &str) -> Result<(), Error> {
         self.find(id)?.pause().await
     }
 
-    async fn resume(&self, id: &str) -> Result<(), RuntimeError> {
+    async fn resume(&self, id: &str) -> Result<(), Error> {
         self.find(id)?.resume()
     }
 }
 
 impl LocalExecd for Process {
-    fn execd(&self, id: &str) -> Result<Arc<Execd>, RuntimeError> {
+    fn execd(&self, id: &str) -> Result<Arc<Execd>, Error> {
         Ok(Arc::clone(&self.find(id)?.execd))
     }
 }
@@ -259,7 +259,7 @@ impl Shared {
     }
 
     /// Starts a sandbox and lets it live. Blocks.
-    fn create(self: Arc<Self>, mut plan: Plan) -> Result<CreatedSandbox, RuntimeError> {
+    fn create(self: Arc<Self>, mut plan: Plan) -> Result<CreatedSandbox, Error> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         if !*open {
             return Err(start_failed("the gateway is shutting down"));
@@ -324,12 +324,8 @@ fn start(plan: &Plan, environment: &Environment, directory: &SandboxDir) -> io::
     }
 }
 
-fn start_failed(error: impl std::fmt::Display) -> RuntimeError {
-    RuntimeError::new(
-        Family::Creation,
-        Kind::Failed,
-        format!("Failed to create or start the sandbox's process: {error}"),
-    )
+fn start_failed(error: impl std::fmt::Display) -> Error {
+    Error::new(Family::Creation, Kind::Failed, format!("Failed to create or start the sandbox's process: {error}"))
 }
 
 fn discard(directory: &SandboxDir) {

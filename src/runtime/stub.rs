@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{LocalExecd, Pausing, Runtime, SnapshotImages};
 use crate::{
-    error::RuntimeError,
+    error::Error,
     logs::{LogQuery, LogSource},
     model::{
         create::CreateRequest,
@@ -19,50 +19,50 @@ use crate::{
 /// What such a runtime is asked. It has no sandbox but those that it tells of.
 #[async_trait]
 pub(crate) trait Stub: Send + Sync + 'static {
-    async fn create(&self, _: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
-        Err(RuntimeError::not_supported("Creating"))
+    async fn create(&self, _: CreateRequest) -> Result<CreatedSandbox, Error> {
+        Err(Error::not_supported("Creating"))
     }
 
-    async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
-        Err(RuntimeError::not_found(id))
+    async fn get(&self, id: &str) -> Result<Sandbox, Error> {
+        Err(Error::not_found(id))
     }
 
-    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
+    async fn list(&self) -> Result<Vec<Sandbox>, Error> {
         Ok(Vec::new())
     }
 
-    async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, RuntimeError> {
-        Err(RuntimeError::not_found(id))
+    async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, Error> {
+        Err(Error::not_found(id))
     }
 }
 
 #[async_trait]
 impl<T: Stub> Runtime for T {
-    async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
+    async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, Error> {
         Stub::create(self, request).await
     }
 
-    async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
+    async fn get(&self, id: &str) -> Result<Sandbox, Error> {
         Stub::get(self, id).await
     }
 
-    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
+    async fn list(&self) -> Result<Vec<Sandbox>, Error> {
         Stub::list(self).await
     }
 
-    async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
+    async fn delete(&self, id: &str) -> Result<(), Error> {
         Stub::get(self, id).await.map(drop)
     }
 
-    async fn patch_metadata(&self, id: &str, _: BTreeMap<String, Option<String>>) -> Result<Sandbox, RuntimeError> {
+    async fn patch_metadata(&self, id: &str, _: BTreeMap<String, Option<String>>) -> Result<Sandbox, Error> {
         Stub::get(self, id).await
     }
 
-    async fn renew(&self, id: &str, _: Timestamp) -> Result<Timestamp, RuntimeError> {
-        Err(RuntimeError::not_found(id))
+    async fn renew(&self, id: &str, _: Timestamp) -> Result<Timestamp, Error> {
+        Err(Error::not_found(id))
     }
 
-    async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, RuntimeError> {
+    async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, Error> {
         Stub::renew_on_access(self, id).await
     }
 
@@ -70,24 +70,24 @@ impl<T: Stub> Runtime for T {
         false
     }
 
-    async fn open_logs(&self, id: &str, _: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
-        Err(RuntimeError::not_found(id))
+    async fn open_logs(&self, id: &str, _: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, Error> {
+        Err(Error::not_found(id))
     }
 
-    async fn endpoint(&self, id: &str, _: u16, _: Option<i64>) -> Result<Endpoint, RuntimeError> {
-        Err(RuntimeError::not_found(id))
+    async fn endpoint(&self, id: &str, _: u16, _: Option<i64>) -> Result<Endpoint, Error> {
+        Err(Error::not_found(id))
     }
 
-    async fn backend(&self, id: &str, _: u16) -> Result<Backend, RuntimeError> {
-        Err(RuntimeError::not_found(id))
+    async fn backend(&self, id: &str, _: u16) -> Result<Backend, Error> {
+        Err(Error::not_found(id))
     }
 
-    async fn inspect(&self, id: &str) -> Result<String, RuntimeError> {
-        Err(RuntimeError::not_found(id))
+    async fn inspect(&self, id: &str) -> Result<String, Error> {
+        Err(Error::not_found(id))
     }
 
-    async fn events(&self, id: &str, _: usize) -> Result<String, RuntimeError> {
-        Err(RuntimeError::not_found(id))
+    async fn events(&self, id: &str, _: usize) -> Result<String, Error> {
+        Err(Error::not_found(id))
     }
 
     fn pausing(&self) -> Option<&dyn Pausing> {

@@ -2,7 +2,7 @@
 
 use super::Shared;
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     error_chain,
     model::snapshot::{Snapshot, SnapshotState, SnapshotStatus},
     store::{Change, Record},
@@ -10,7 +10,7 @@ use crate::{
 
 impl Shared {
     /// Removes a snapshot. One whose image is in use becomes again what it was.
-    pub(super) async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
+    pub(super) async fn delete(&self, id: &str) -> Result<(), Error> {
         // Before the lock: that of a snapshot that is being made is held for long.
         refuse_creating(&self.find(id).await?)?;
         let _lock = self.snapshots.lock(id).await;
@@ -32,7 +32,7 @@ impl Shared {
         }
     }
 
-    async fn mark_deleting(&self, snapshot: &Snapshot) -> Result<(), RuntimeError> {
+    async fn mark_deleting(&self, snapshot: &Snapshot) -> Result<(), Error> {
         let Snapshot { id, status, .. } = snapshot;
         if status.state == SnapshotState::Deleting {
             return Ok(());
@@ -44,7 +44,7 @@ impl Shared {
             return Ok(());
         }
         let text = format!("Snapshot {id} changed state and cannot be deleted");
-        Err(RuntimeError::new(Family::SnapshotRemoval, Kind::Conflict, text))
+        Err(Error::new(Family::SnapshotRemoval, Kind::Conflict, text))
     }
 
     /// Makes a snapshot again what it was before its removal was asked for.
@@ -63,10 +63,10 @@ impl Shared {
     }
 }
 
-fn refuse_creating(Record { snapshot, .. }: &Record) -> Result<(), RuntimeError> {
+fn refuse_creating(Record { snapshot, .. }: &Record) -> Result<(), Error> {
     if snapshot.status.state != SnapshotState::Creating {
         return Ok(());
     }
     let text = format!("Snapshot {} is still being created and cannot be deleted", snapshot.id);
-    Err(RuntimeError::new(Family::SnapshotRemoval, Kind::Conflict, text))
+    Err(Error::new(Family::SnapshotRemoval, Kind::Conflict, text))
 }

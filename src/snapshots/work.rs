@@ -6,7 +6,7 @@ use tracing::Instrument;
 
 use super::Shared;
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     error_chain,
     keyed_lock::KeyedGuard,
     model::snapshot::{Snapshot, SnapshotState, SnapshotStatus},
@@ -15,7 +15,7 @@ use crate::{
 
 impl Shared {
     /// Records a snapshot and sets out to make it.
-    pub(super) async fn begin(self: Arc<Self>, snapshot: Snapshot) -> Result<Snapshot, RuntimeError> {
+    pub(super) async fn begin(self: Arc<Self>, snapshot: Snapshot) -> Result<Snapshot, Error> {
         let lock = self.snapshots.lock(&snapshot.id).await;
         self.store.insert(&Record { snapshot: snapshot.clone(), image: None }).await?;
         tracing::info!(snapshot = snapshot.id, sandbox = snapshot.sandbox_id, "a snapshot was asked for");
@@ -75,8 +75,8 @@ impl Shared {
 }
 
 /// What a snapshot becomes.
-fn outcome(made: Result<String, RuntimeError>) -> Change {
-    let failed = |reason, error: RuntimeError| Change {
+fn outcome(made: Result<String, Error>) -> Change {
+    let failed = |reason, error: Error| Change {
         status: SnapshotStatus::now(SnapshotState::Failed, reason, error.message),
         image: None,
     };

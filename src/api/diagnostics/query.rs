@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::super::extract::Query;
 use crate::{
-    error::{self, Family, RuntimeError},
+    error::{self, Error, Family},
     logs::LogQuery,
     model::{diagnostics::Kind, read, violation::Report},
     problem::ApiError,
@@ -96,7 +96,7 @@ fn scope(query: &Query<'_>, kind: Kind) -> Result<Option<&'static str>, ApiError
     }
     let message =
         format!("Unsupported {} diagnostics scope '{text}'. Supported scopes: {}.", kind.name(), scopes.join(", "));
-    Err(RuntimeError::new(Family::DiagnosticsScope, error::Kind::Unsupported, message).into())
+    Err(Error::new(Family::DiagnosticsScope, error::Kind::Unsupported, message).into())
 }
 
 fn log(tail: u64, since: Option<Timestamp>) -> LogQuery {

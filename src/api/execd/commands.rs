@@ -10,7 +10,7 @@ use super::{CURSOR, Context, blocking, json, parsed, query, streams};
 use crate::{
     api::{extract::Query, payload},
     body::Body,
-    error::RuntimeError,
+    error::Error,
     execd::{
         Execd,
         command::{Order, Program},
@@ -68,7 +68,7 @@ struct Session {
 }
 
 impl Run {
-    fn order(self) -> Result<Order, RuntimeError> {
+    fn order(self) -> Result<Order, Error> {
         let program = match (self.command, self.argv) {
             (Some(line), None) => Program::Shell(checked_line(line)?),
             (None, Some(argv)) => Program::Argv(checked_argv(argv)?),
@@ -168,7 +168,7 @@ pub(super) async fn delete_session(context: &Context, id: &str) -> Result<Respon
     Ok(response::empty(StatusCode::OK))
 }
 
-fn checked_line(line: String) -> Result<String, RuntimeError> {
+fn checked_line(line: String) -> Result<String, Error> {
     match () {
         () if line.trim().is_empty() => Err(error::invalid("command: it must not be blank.")),
         () if line.contains('\0') => Err(error::invalid("command: it must not hold a NUL.")),
@@ -176,7 +176,7 @@ fn checked_line(line: String) -> Result<String, RuntimeError> {
     }
 }
 
-fn checked_argv(argv: Vec<String>) -> Result<Vec<String>, RuntimeError> {
+fn checked_argv(argv: Vec<String>) -> Result<Vec<String>, Error> {
     match argv.first().map(String::as_str) {
         None | Some("") => Err(error::invalid("argv: its first, the program, must not be empty.")),
         Some(_) if argv.iter().any(|word| word.contains('\0')) => Err(error::invalid("argv: it must not hold a NUL.")),
@@ -184,7 +184,7 @@ fn checked_argv(argv: Vec<String>) -> Result<Vec<String>, RuntimeError> {
     }
 }
 
-fn check_cwd(cwd: Option<&str>) -> Result<(), RuntimeError> {
+fn check_cwd(cwd: Option<&str>) -> Result<(), Error> {
     match cwd {
         Some(cwd) if cwd.contains('\0') => Err(error::invalid("cwd: it must not hold a NUL.")),
         Some(_) | None => Ok(()),
@@ -192,7 +192,7 @@ fn check_cwd(cwd: Option<&str>) -> Result<(), RuntimeError> {
 }
 
 /// Everything is run as the gateway's own user.
-fn check_identity(uid: Option<u32>, gid: Option<u32>) -> Result<(), RuntimeError> {
+fn check_identity(uid: Option<u32>, gid: Option<u32>) -> Result<(), Error> {
     let own = Execd::identity();
     match (uid, gid) {
         (None, Some(_)) => Err(error::invalid("gid: it needs a uid besides.")),
@@ -205,7 +205,7 @@ fn check_identity(uid: Option<u32>, gid: Option<u32>) -> Result<(), RuntimeError
 }
 
 /// A limit in milliseconds; 0 is none.
-fn timeout(milliseconds: Option<i64>) -> Result<Option<Duration>, RuntimeError> {
+fn timeout(milliseconds: Option<i64>) -> Result<Option<Duration>, Error> {
     match milliseconds.map(u64::try_from) {
         None | Some(Ok(0)) => Ok(None),
         Some(Ok(milliseconds)) => Ok(Some(Duration::from_millis(milliseconds))),

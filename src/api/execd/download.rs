@@ -20,7 +20,7 @@ use crate::{
         Body,
         pieces::{Pieces, PiecesBody},
     },
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     execd::{
         error,
         files::read::{Content, Opened},
@@ -103,13 +103,13 @@ pub(super) async fn send(context: Context, head: &Parts) -> Result<Response<Body
 /// Tells how long the file is when no byte of it is in the range (RFC 9110 §15.5.17).
 fn outside(length: u64) -> Response<Body> {
     let text = format!("Range: it lies outside of the {length} bytes of the file.");
-    let mut res = response::error(RuntimeError::new(Family::Execd, Kind::OutOfRange, text).into());
+    let mut res = response::error(Error::new(Family::Execd, Kind::OutOfRange, text).into());
     let text = HeaderValue::try_from(format!("bytes */{length}"));
     res.headers_mut().extend(text.ok().map(|text| (header::CONTENT_RANGE, text)));
     res
 }
 
-fn wanted_part(query: &Query<'_>, headers: &HeaderMap) -> Result<Part, RuntimeError> {
+fn wanted_part(query: &Query<'_>, headers: &HeaderMap) -> Result<Part, Error> {
     let number = |name: &str| {
         let malformed = |_| error::invalid(format!("{name}: it must be a whole number from 1 on."));
         query.last(name).map(str::parse::<u64>).transpose().map_err(malformed)
@@ -129,7 +129,7 @@ fn wanted_part(query: &Query<'_>, headers: &HeaderMap) -> Result<Part, RuntimeEr
 }
 
 /// The part that is wanted.
-fn range_of(opened: &mut Opened, wanted: Part) -> Result<Asked, RuntimeError> {
+fn range_of(opened: &mut Opened, wanted: Part) -> Result<Asked, Error> {
     match wanted {
         Part::All => Ok(Asked::Ignored),
         Part::Lines(first, count) => opened.content.lines(first, count).map(Asked::Range).map_err(failed),
@@ -197,8 +197,8 @@ fn place(at: u64) -> usize {
     usize::try_from(at).unwrap_or(usize::MAX)
 }
 
-fn failed(error: io::Error) -> RuntimeError {
-    RuntimeError::new(Family::Execd, Kind::Failed, format!("The file cannot be read: {error}.")).caused_by(error)
+fn failed(error: io::Error) -> Error {
+    Error::new(Family::Execd, Kind::Failed, format!("The file cannot be read: {error}.")).caused_by(error)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::{Context, blocking, parsed, query};
 use crate::{
     api::{extract::Query, payload},
     body::Body,
-    error::RuntimeError,
+    error::Error,
     execd::{
         Execd, error,
         files::{change::Attributes, info::Info, owner::Names, replace::Replacement},
@@ -36,7 +36,7 @@ pub(super) async fn info(context: &Context, head: &Parts) -> Result<Response<Bod
     let found = blocking(context, move |execd| {
         let mut names = Names::default();
         let info = |path: String| Ok((path.clone(), to_value(execd.info(&path, &mut names)?)));
-        paths.into_iter().map(info).collect::<Result<Map<_, _>, RuntimeError>>()
+        paths.into_iter().map(info).collect::<Result<Map<_, _>, Error>>()
     });
     Ok(response::json(StatusCode::OK, &Value::from(found.await?)))
 }
@@ -45,7 +45,7 @@ pub(super) async fn info(context: &Context, head: &Parts) -> Result<Response<Bod
 pub(super) async fn remove(
     context: &Context,
     head: &Parts,
-    remove: fn(&Execd, &str) -> Result<(), RuntimeError>,
+    remove: fn(&Execd, &str) -> Result<(), Error>,
 ) -> Result<Response<Body>, ApiError> {
     let paths = paths(head)?;
     blocking(context, move |execd| paths.iter().try_for_each(|path| remove(execd, path))).await?;
@@ -56,7 +56,7 @@ pub(super) async fn remove(
 pub(super) async fn set_attributes(
     context: &Context,
     body: Incoming,
-    act: fn(&Execd, &str, &Attributes) -> Result<(), RuntimeError>,
+    act: fn(&Execd, &str, &Attributes) -> Result<(), Error>,
 ) -> Result<Response<Body>, ApiError> {
     let body = payload::read(body).await?;
     let done = blocking(context, move |execd| {
@@ -93,7 +93,7 @@ pub(super) async fn replace(context: &Context, head: &Parts, body: Incoming) -> 
         let replace = |(path, replacement): &(String, Replacement)| {
             Ok((path.clone(), json!({"replacedCount": execd.replace(path, replacement)?})))
         };
-        replacements.iter().map(replace).collect::<Result<Map<_, _>, RuntimeError>>()
+        replacements.iter().map(replace).collect::<Result<Map<_, _>, Error>>()
     });
     let counts = counts.await?;
     Ok(if is_verbose { response::json(StatusCode::OK, &Value::from(counts)) } else { response::empty(StatusCode::OK) })
@@ -126,11 +126,11 @@ pub(super) fn capabilities(why: &str) -> Response<Body> {
 }
 
 /// The path of a query.
-pub(super) fn one_path(query: &Query<'_>) -> Result<String, RuntimeError> {
+pub(super) fn one_path(query: &Query<'_>) -> Result<String, Error> {
     query.last("path").map(str::to_owned).ok_or_else(|| error::invalid("path: it is missing."))
 }
 
-fn paths(head: &Parts) -> Result<Vec<String>, RuntimeError> {
+fn paths(head: &Parts) -> Result<Vec<String>, Error> {
     let paths: Vec<String> = Query::parse(query(head)).all("path").map(str::to_owned).collect();
     if paths.is_empty() {
         return Err(error::invalid("path: it is missing."));
@@ -139,7 +139,7 @@ fn paths(head: &Parts) -> Result<Vec<String>, RuntimeError> {
     Ok(paths)
 }
 
-fn map<T: for<'de> Deserialize<'de>>(body: &bytes::Bytes) -> Result<Paths<T>, RuntimeError> {
+fn map<T: for<'de> Deserialize<'de>>(body: &bytes::Bytes) -> Result<Paths<T>, Error> {
     let map: Map<String, Value> = parsed(body)?;
     check_count(map.len())?;
     let read = |(path, value): (String, Value)| match serde_json::from_value(value) {
@@ -149,7 +149,7 @@ fn map<T: for<'de> Deserialize<'de>>(body: &bytes::Bytes) -> Result<Paths<T>, Ru
     map.into_iter().map(read).collect()
 }
 
-fn check_count(count: usize) -> Result<(), RuntimeError> {
+fn check_count(count: usize) -> Result<(), Error> {
     match count > MAX_PATHS {
         true => Err(error::invalid(format!("A request may name at most {MAX_PATHS} paths."))),
         false => Ok(()),

@@ -19,7 +19,7 @@ use crate::{
         Body,
         pieces::{Pieces, PiecesBody},
     },
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     execd::{
         command::{Finished, Started},
         load::{Load, SAMPLE_INTERVAL, Ticks},
@@ -153,6 +153,6 @@ fn stream(body: Body) -> Response<Body> {
     res
 }
 
-fn unknown(error: io::Error) -> RuntimeError {
-    RuntimeError::new(Family::Execd, Kind::Failed, format!("The machine does not tell its load: {error}."))
+fn unknown(error: io::Error) -> Error {
+    Error::new(Family::Execd, Kind::Failed, format!("The machine does not tell its load: {error}."))
 }

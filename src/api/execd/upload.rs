@@ -14,7 +14,7 @@ use super::{Context, blocking};
 use crate::{
     api::extract::content_type,
     body::Body,
-    error::RuntimeError,
+    error::Error,
     error_chain,
     execd::{
         error,
@@ -102,7 +102,7 @@ async fn store(
     Ok(blocking(context, |_| upload.finish()).await?)
 }
 
-async fn write(context: &Context, mut upload: Upload, bytes: Bytes) -> Result<Upload, RuntimeError> {
+async fn write(context: &Context, mut upload: Upload, bytes: Bytes) -> Result<Upload, Error> {
     blocking(context, move |_| upload.write(&bytes).map(|()| upload)).await
 }
 

@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use super::*;
 use crate::{
-    error::RuntimeError,
+    error::Error,
     model::{
         sandbox::{State, Status},
         timestamp::Timestamp,
@@ -40,7 +40,7 @@ fn running() -> Status {
 
 #[async_trait]
 impl Stub for Recorder {
-    async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, RuntimeError> {
+    async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, Error> {
         let entrypoint = request.entrypoint.clone();
         self.created.lock().unwrap().push(request);
         Ok(CreatedSandbox {
@@ -55,11 +55,11 @@ impl Stub for Recorder {
         })
     }
 
-    async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
-        if id == "a" { Ok(sandbox(id)) } else { Err(RuntimeError::not_found(id)) }
+    async fn get(&self, id: &str) -> Result<Sandbox, Error> {
+        if id == "a" { Ok(sandbox(id)) } else { Err(Error::not_found(id)) }
     }
 
-    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
+    async fn list(&self) -> Result<Vec<Sandbox>, Error> {
         Ok(vec![sandbox("b"), sandbox("a")])
     }
 }

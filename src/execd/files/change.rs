@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{info::mode, owner::Owners};
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     execd::{
         Execd,
         error::{self, shown},
@@ -48,7 +48,7 @@ impl Attributes {
     ///
     /// # Errors
     /// There is no such user or group, or the mode has digits that are not octal.
-    pub fn rights(&self) -> Result<Rights, RuntimeError> {
+    pub fn rights(&self) -> Result<Rights, Error> {
         let owners = Owners::find(self.owner.as_deref(), self.group.as_deref())?;
         Ok(Rights { mode: mode(self.mode.unwrap_or(DEFAULT_MODE))?, owners })
     }
@@ -59,7 +59,7 @@ impl Execd {
     ///
     /// # Errors
     /// The attributes cannot be set.
-    pub fn set_rights(&self, path: &str, attributes: &Attributes) -> Result<(), RuntimeError> {
+    pub fn set_rights(&self, path: &str, attributes: &Attributes) -> Result<(), Error> {
         set(&self.path(path)?, attributes.rights()?)
     }
 
@@ -67,7 +67,7 @@ impl Execd {
     ///
     /// # Errors
     /// Something else is there, or it cannot be made.
-    pub fn make_directory(&self, path: &str, attributes: &Attributes) -> Result<(), RuntimeError> {
+    pub fn make_directory(&self, path: &str, attributes: &Attributes) -> Result<(), Error> {
         let (path, rights) = (self.path(path)?, attributes.rights()?);
         fs::create_dir_all(&path).map_err(|error| error::io("made", &path, error))?;
         set(&path, rights)
@@ -77,7 +77,7 @@ impl Execd {
     ///
     /// # Errors
     /// It is a directory, or cannot be removed.
-    pub fn remove_file(&self, path: &str) -> Result<(), RuntimeError> {
+    pub fn remove_file(&self, path: &str) -> Result<(), Error> {
         let path = self.path(path)?;
         match fs::symlink_metadata(&path) {
             Ok(metadata) if metadata.is_dir() => {
@@ -95,7 +95,7 @@ impl Execd {
     ///
     /// # Errors
     /// It is no directory, is the root, or cannot be removed.
-    pub fn remove_directory(&self, path: &str) -> Result<(), RuntimeError> {
+    pub fn remove_directory(&self, path: &str) -> Result<(), Error> {
         let path = self.path(path)?;
         match fs::symlink_metadata(&path) {
             Ok(metadata) if !metadata.is_dir() => {
@@ -114,7 +114,7 @@ impl Execd {
     ///
     /// # Errors
     /// There is nothing to move, or no directory to move it to.
-    pub fn rename(&self, from: &str, to: &str) -> Result<(), RuntimeError> {
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
         let (from, to) = (self.path(from)?, self.path(to)?);
         match fs::rename(&from, &to) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => move_across(&from, &to),
@@ -124,7 +124,7 @@ impl Execd {
 }
 
 /// Moves to another file system, which is to copy and to remove: what `mv` is for.
-fn move_across(from: &Path, to: &Path) -> Result<(), RuntimeError> {
+fn move_across(from: &Path, to: &Path) -> Result<(), Error> {
     let verb = format!("moved to {}", shown(to));
     let failed = |error: io::Error| error::io(&verb, from, error);
     let mut command = Command::new("mv");
@@ -141,10 +141,10 @@ fn move_across(from: &Path, to: &Path) -> Result<(), RuntimeError> {
     }
     let why = String::from_utf8_lossy(&why);
     let text = format!("{} cannot be {verb}: {}", shown(from), why.lines().next().unwrap_or_default());
-    Err(RuntimeError::new(Family::Execd, Kind::Failed, text))
+    Err(Error::new(Family::Execd, Kind::Failed, text))
 }
 
-fn gone(path: &Path, removed: io::Result<()>) -> Result<(), RuntimeError> {
+fn gone(path: &Path, removed: io::Result<()>) -> Result<(), Error> {
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error::io("removed", path, error)),
         Ok(()) | Err(_) => Ok(()),
@@ -152,7 +152,7 @@ fn gone(path: &Path, removed: io::Result<()>) -> Result<(), RuntimeError> {
 }
 
 /// Changes a path's owner, if it is another one, and its permissions.
-fn set(path: &Path, rights: Rights) -> Result<(), RuntimeError> {
+fn set(path: &Path, rights: Rights) -> Result<(), Error> {
     let failed = |error: io::Error| error::io("given these permissions", path, error);
     let metadata = fs::metadata(path).map_err(failed)?;
     let owners = changed(rights.owners, metadata.uid(), metadata.gid());

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::owner::Names;
 use crate::{
-    error::RuntimeError,
+    error::Error,
     execd::{Execd, error},
     model::timestamp::Timestamp,
 };
@@ -55,7 +55,7 @@ impl Execd {
     ///
     /// # Errors
     /// There is nothing, or it may not be looked at.
-    pub fn info(&self, path: &str, names: &mut Names) -> Result<Info, RuntimeError> {
+    pub fn info(&self, path: &str, names: &mut Names) -> Result<Info, Error> {
         let path = self.path(path)?;
         let metadata = fs::symlink_metadata(&path).map_err(|error| error::io("looked at", &path, error))?;
         Ok(Info::new(&path, &metadata, names))
@@ -107,7 +107,7 @@ fn digits(mode: u32) -> u32 {
 ///
 /// # Errors
 /// A digit above 7, or more than four digits.
-pub fn mode(digits: u32) -> Result<u32, RuntimeError> {
+pub fn mode(digits: u32) -> Result<u32, Error> {
     let mode = u32::from_str_radix(&digits.to_string(), 8).ok().filter(|mode| *mode <= 0o7777);
     mode.ok_or_else(|| error::invalid(format!("mode: {digits} are no permissions: write octal digits, such as 644.")))
 }

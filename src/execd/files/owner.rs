@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use nix::unistd::{Gid, Group, Uid, User};
 
-use crate::{error::RuntimeError, execd::error};
+use crate::{error::Error, execd::error};
 
 /// Names that were looked up already: a listing has thousands of files and few owners.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ impl Owners {
     ///
     /// # Errors
     /// There is no such user or group.
-    pub fn find(user: Option<&str>, group: Option<&str>) -> Result<Self, RuntimeError> {
+    pub fn find(user: Option<&str>, group: Option<&str>) -> Result<Self, Error> {
         let (user, group) = (user.filter(|user| !user.is_empty()), group.filter(|group| !group.is_empty()));
         let uid = |name: &str| User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
         let gid = |name: &str| Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw());
@@ -55,7 +55,7 @@ impl Owners {
     }
 }
 
-fn number(name: Option<&str>, what: &str, find: impl Fn(&str) -> Option<u32>) -> Result<Option<u32>, RuntimeError> {
+fn number(name: Option<&str>, what: &str, find: impl Fn(&str) -> Option<u32>) -> Result<Option<u32>, Error> {
     let Some(name) = name else { return Ok(None) };
     if name.contains('\0') {
         return Err(error::invalid(format!("A {what}'s name must not hold a NUL.")));

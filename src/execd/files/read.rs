@@ -14,7 +14,7 @@ use memchr::memchr_iter;
 use rustix::fs::OFlags;
 
 use crate::{
-    error::RuntimeError,
+    error::Error,
     execd::{
         Execd,
         error::{self, shown},
@@ -55,7 +55,7 @@ impl Execd {
     ///
     /// # Errors
     /// There is no such file, it is none, or may not be read.
-    pub fn open(&self, path: &str) -> Result<Opened, RuntimeError> {
+    pub fn open(&self, path: &str) -> Result<Opened, Error> {
         let path = self.path(path)?;
         open(&path)
             .map_err(|error| error::io("read", &path, error))

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{change::Rights, owner::Owners, write::Upload};
 use crate::{
-    error::RuntimeError,
+    error::Error,
     execd::{
         Execd,
         error::{self, shown},
@@ -33,7 +33,7 @@ impl Execd {
     ///
     /// # Errors
     /// There is no such file, it is too long, or nothing is to be looked for.
-    pub fn replace(&self, path: &str, replacement: &Replacement) -> Result<usize, RuntimeError> {
+    pub fn replace(&self, path: &str, replacement: &Replacement) -> Result<usize, Error> {
         let path = self.path(path)?;
         let failed = |error: std::io::Error| error::io("changed", &path, error);
         if replacement.old.is_empty() {

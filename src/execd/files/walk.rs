@@ -10,7 +10,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use super::{info::Info, owner::Names};
 use crate::{
-    error::RuntimeError,
+    error::Error,
     execd::{
         Execd,
         error::{self, shown},
@@ -35,7 +35,7 @@ impl Execd {
     ///
     /// # Errors
     /// It is no directory, or there is too much in it.
-    pub fn list(&self, path: &str, depth: usize) -> Result<Vec<Info>, RuntimeError> {
+    pub fn list(&self, path: &str, depth: usize) -> Result<Vec<Info>, Error> {
         let path = self.path(path)?;
         check_directory(&path)?;
         if depth == 0 {
@@ -49,7 +49,7 @@ impl Execd {
     ///
     /// # Errors
     /// It is no directory, too many fit, or the pattern is none.
-    pub fn search(&self, path: &str, pattern: &str) -> Result<Vec<Info>, RuntimeError> {
+    pub fn search(&self, path: &str, pattern: &str) -> Result<Vec<Info>, Error> {
         let path = self.path(path)?;
         let matcher = matcher(pattern)?;
         check_directory(&path)?;
@@ -62,7 +62,7 @@ impl Execd {
     }
 }
 
-fn matcher(pattern: &str) -> Result<GlobMatcher, RuntimeError> {
+fn matcher(pattern: &str) -> Result<GlobMatcher, Error> {
     if pattern.len() > MAX_PATTERN {
         return Err(error::invalid(format!("pattern: it is longer than {MAX_PATTERN} bytes.")));
     }
@@ -72,7 +72,7 @@ fn matcher(pattern: &str) -> Result<GlobMatcher, RuntimeError> {
 }
 
 /// A link to a directory is none.
-fn check_directory(path: &Path) -> Result<(), RuntimeError> {
+fn check_directory(path: &Path) -> Result<(), Error> {
     let metadata = fs::symlink_metadata(path).map_err(|error| error::io("listed", path, error))?;
     match metadata.is_dir() {
         true => Ok(()),
@@ -81,7 +81,7 @@ fn check_directory(path: &Path) -> Result<(), RuntimeError> {
 }
 
 /// Gathers what fits, in the order of names. Nothing is kept of a directory but what fits and the directories in it.
-fn gather(path: &Path, depth: usize, fits: impl Fn(&Path, FileType) -> bool) -> Result<Vec<Info>, RuntimeError> {
+fn gather(path: &Path, depth: usize, fits: impl Fn(&Path, FileType) -> bool) -> Result<Vec<Info>, Error> {
     let due = Instant::now() + WALK_TIMEOUT;
     let mut names = Names::default();
     let mut found: Vec<(PathBuf, Info)> = Vec::new();

@@ -14,7 +14,7 @@ use super::{
     info::is_special,
 };
 use crate::{
-    error::RuntimeError,
+    error::Error,
     execd::error::{self, shown},
 };
 
@@ -34,7 +34,7 @@ impl Upload {
     ///
     /// # Errors
     /// Something other than a file is there, it cannot be written there, or not given such rights.
-    pub fn begin(path: &Path, rights: Rights) -> Result<Self, RuntimeError> {
+    pub fn begin(path: &Path, rights: Rights) -> Result<Self, Error> {
         let failed = |error: io::Error| error::io("written", path, error);
         let (path, is_linked) = match fs::canonicalize(path) {
             Ok(real) => (real, false),
@@ -64,7 +64,7 @@ impl Upload {
     ///
     /// # Errors
     /// There is no room, or the disk fails.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), RuntimeError> {
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.file.write_all(bytes).map_err(|error| error::io("written", &self.path, error))
     }
 
@@ -72,7 +72,7 @@ impl Upload {
     ///
     /// # Errors
     /// It cannot be written to its end, or not be put there.
-    pub fn finish(self) -> Result<(), RuntimeError> {
+    pub fn finish(self) -> Result<(), Error> {
         let Self { file, path } = self;
         let failed = |error: io::Error| error::io("written", &path, error);
         let file = file.into_inner().map_err(|error| failed(error.into_error()))?;

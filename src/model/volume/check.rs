@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{Ossfs, Source, Volume, fault, mount_path};
 use crate::{
-    error::{Family, Kind, RuntimeError, VolumePart},
+    error::{Error, Family, Kind, VolumePart},
     model::env::shown,
 };
 
@@ -37,7 +37,7 @@ pub fn check<'a>(
     allowed: &[String],
     reserved: &[&str],
     taken: impl IntoIterator<Item = &'a str>,
-) -> Result<(), RuntimeError> {
+) -> Result<(), Error> {
     if volumes.len() > MAX_VOLUMES {
         return Err(invalid(format!(
             "A sandbox can have at most {MAX_VOLUMES} volumes (received: {}).",
@@ -65,7 +65,7 @@ pub fn check<'a>(
 }
 
 /// The error for a path of the host that the operator does not allow.
-pub fn not_allowed<'a>(path: &str, allowed: impl IntoIterator<Item = &'a str>) -> RuntimeError {
+pub fn not_allowed<'a>(path: &str, allowed: impl IntoIterator<Item = &'a str>) -> Error {
     let allowed: Vec<String> = allowed.into_iter().map(|prefix| format!("'{prefix}'")).collect();
     let text =
         format!("Host path '{path}' is not under any allowed prefix. Allowed prefixes: [{}]", allowed.join(", "));
@@ -80,7 +80,7 @@ pub fn joined(path: &str, sub_path: Option<&str>) -> String {
 }
 
 /// Refuses a path that no file can have.
-fn check_length(what: &str, path: &str, part: VolumePart) -> Result<(), RuntimeError> {
+fn check_length(what: &str, path: &str, part: VolumePart) -> Result<(), Error> {
     let wrong = |rule: &str| Err(fault(part, Kind::Invalid, format!("{what} '{}' {rule}", shown(path))));
     if path.len() > MAX_PATH {
         return wrong(&format!("is too long: {} bytes, where at most {MAX_PATH} can be.", path.len()));
@@ -91,7 +91,7 @@ fn check_length(what: &str, path: &str, part: VolumePart) -> Result<(), RuntimeE
     Ok(())
 }
 
-fn check_one(volume: &Volume, allowed: &[String]) -> Result<(), RuntimeError> {
+fn check_one(volume: &Volume, allowed: &[String]) -> Result<(), Error> {
     let sub_path = volume.sub_path.as_deref();
     sub_path.map_or(Ok(()), check_sub_path)?;
     match &volume.source {
@@ -105,7 +105,7 @@ fn check_one(volume: &Volume, allowed: &[String]) -> Result<(), RuntimeError> {
 }
 
 /// Refuses the volumes that the server makes for a sandbox: they have what runs in it.
-fn check_claim(volume: &str, name: &str) -> Result<(), RuntimeError> {
+fn check_claim(volume: &str, name: &str) -> Result<(), Error> {
     if OWN_VOLUMES.iter().any(|prefix| name.starts_with(prefix)) {
         let text = format!("Volume '{volume}': the name '{name}' is the gateway's own.");
         return Err(fault(VolumePart::Claim, Kind::NotFound, text));
@@ -113,7 +113,7 @@ fn check_claim(volume: &str, name: &str) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-fn check_sub_path(path: &str) -> Result<(), RuntimeError> {
+fn check_sub_path(path: &str) -> Result<(), Error> {
     check_length("SubPath", path, VolumePart::SubPath)?;
     let wrong = |what: &str| Err(fault(VolumePart::SubPath, Kind::Invalid, format!("SubPath '{path}' {what}")));
     if path.starts_with('/') {
@@ -128,7 +128,7 @@ fn check_sub_path(path: &str) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-fn check_host_path(path: &str, allowed: &[String]) -> Result<(), RuntimeError> {
+fn check_host_path(path: &str, allowed: &[String]) -> Result<(), Error> {
     check_length("Host path", path, VolumePart::HostPath)?;
     let wrong = |what: &str| Err(fault(VolumePart::HostPath, Kind::Invalid, format!("Host path '{path}' {what}")));
     let unified = path.replace('\\', "/");
@@ -164,7 +164,7 @@ fn is_under(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn check_ossfs(ossfs: &Ossfs, sub_path: Option<&str>) -> Result<(), RuntimeError> {
+fn check_ossfs(ossfs: &Ossfs, sub_path: Option<&str>) -> Result<(), Error> {
     if ossfs.bucket.trim().is_empty() {
         return Err(fault(VolumePart::OssfsBucket, Kind::Invalid, "OSSFS bucket cannot be empty."));
     }
@@ -201,7 +201,7 @@ fn check_ossfs(ossfs: &Ossfs, sub_path: Option<&str>) -> Result<(), RuntimeError
     Ok(())
 }
 
-fn check_option(option: &str) -> Result<(), RuntimeError> {
+fn check_option(option: &str) -> Result<(), Error> {
     if option.trim().is_empty() {
         return Err(fault(VolumePart::OssfsOption, Kind::Invalid, "OSSFS options must be non-empty strings."));
     }
@@ -216,7 +216,7 @@ fn check_option(option: &str) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-fn check_bucket(bucket: &str) -> Result<(), RuntimeError> {
+fn check_bucket(bucket: &str) -> Result<(), Error> {
     let is_edge = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let bytes = bucket.as_bytes();
     let is_name = bytes.iter().all(|c| is_edge(*c) || *c == b'-')
@@ -230,15 +230,15 @@ fn check_bucket(bucket: &str) -> Result<(), RuntimeError> {
     )))
 }
 
-fn forbid(what: &str, text: &str, forbidden: &[&[char]], rule: &str) -> Result<(), RuntimeError> {
+fn forbid(what: &str, text: &str, forbidden: &[&[char]], rule: &str) -> Result<(), Error> {
     match text.chars().find(|c| forbidden.iter().any(|set| set.contains(c))) {
         Some(c) => Err(invalid(format!("Invalid {what}: contains forbidden character '{c}'. {rule}"))),
         None => Ok(()),
     }
 }
 
-fn invalid(text: impl Into<String>) -> RuntimeError {
-    RuntimeError::new(Family::Parameter, Kind::Invalid, text)
+fn invalid(text: impl Into<String>) -> Error {
+    Error::new(Family::Parameter, Kind::Invalid, text)
 }
 
 #[cfg(test)]

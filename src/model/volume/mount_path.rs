@@ -1,7 +1,7 @@
 //! Where in a sandbox a volume may be: not where the server itself writes or the kernel tells of itself.
 
 use super::fault;
-use crate::error::{Kind, RuntimeError, VolumePart};
+use crate::error::{Error, Kind, VolumePart};
 
 /// Where the engine and the kernel put what is not a sandbox's to replace: at and below these nothing is mounted.
 const SYSTEM: [&str; 3] = ["/proc", "/sys", "/dev"];
@@ -16,7 +16,7 @@ const SHARED_MEMORY: &str = "/dev/shm";
 ///
 /// # Errors
 /// ([`VolumePart::MountPath`], [`Kind::Invalid`]).
-pub fn check(path: &str, reserved: &[&str]) -> Result<(), RuntimeError> {
+pub fn check(path: &str, reserved: &[&str]) -> Result<(), Error> {
     let wrong = |what: &str| {
         let text = format!("Mount path '{}' {what}", path.escape_debug());
         Err(fault(VolumePart::MountPath, Kind::Invalid, text))
@@ -31,7 +31,7 @@ pub fn check(path: &str, reserved: &[&str]) -> Result<(), RuntimeError> {
 ///
 /// # Errors
 /// ([`VolumePart::MountPath`], [`Kind::Invalid`]).
-pub fn check_found(path: &str, found: &str, reserved: &[&str]) -> Result<(), RuntimeError> {
+pub fn check_found(path: &str, found: &str, reserved: &[&str]) -> Result<(), Error> {
     let Some(what) = refusal(&plain(found), reserved) else { return Ok(()) };
     let (path, found) = (path.escape_debug(), found.escape_debug());
     let text = format!("Mount path '{path}' leads by links of the image to '{found}', which {what}");

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::{
         create::{CreateRequest, ImageSource},
         sandbox::{CreatedSandbox, Platform, State, Status},
@@ -40,8 +40,8 @@ use crate::runtime::docker::{
 const BUILT_IN: [&str; 4] = ["host", "bridge", "none", "default"];
 
 /// The error of a creation that is cut off by the shutdown.
-fn closing() -> RuntimeError {
-    RuntimeError::new(Family::Creation, Kind::Failed, "The server is shutting down.")
+fn closing() -> Error {
+    Error::new(Family::Creation, Kind::Failed, "The server is shutting down.")
 }
 
 /// Counts the creations that have made nothing on the engine so far.
@@ -71,14 +71,14 @@ impl Drop for Preparation {
 
 impl Inner {
     /// The checks that must pass before anything is changed.
-    pub(super) async fn plan(&self, request: CreateRequest) -> Result<Plan, RuntimeError> {
+    pub(super) async fn plan(&self, request: CreateRequest) -> Result<Plan, Error> {
         let draft = Draft::new(request, &self.options)?;
         self.check_network().await?;
         draft.finish(&self.options)
     }
 
     /// Carries out a plan. To be run to its end: a dropped future would leave its container behind.
-    pub(super) async fn carry_out(&self, plan: Plan) -> Result<CreatedSandbox, RuntimeError> {
+    pub(super) async fn carry_out(&self, plan: Plan) -> Result<CreatedSandbox, Error> {
         let id = Uuid::new_v4().to_string();
         // Excludes a removal, also by its own expiry, until the creation has ended.
         let _lock = self.change_locks.lock(&id).await;
@@ -95,7 +95,7 @@ impl Inner {
             // The next start would take the sandbox for an unfinished creation and remove it.
             tracing::error!(sandbox = id, %error, "the note of a creation could not be removed");
             let text = format!("The sandbox could not be recorded as created: {error}");
-            let error = RuntimeError::new(Family::Creation, Kind::Failed, text).caused_by(error);
+            let error = Error::new(Family::Creation, Kind::Failed, text).caused_by(error);
             let failure = Failure::Other(error);
             if !self.roll_back(&plan, &id, &failure).await {
                 self.creations.give_up(&id);
@@ -120,7 +120,7 @@ impl Inner {
         id: &str,
         mounts: &mut Mounts,
         preparing: &mut Option<Preparation>,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), Error> {
         self.mount(id, &plan.volumes, mounts).await?;
         // Nothing here has to be undone, and pulling an image may take minutes.
         let image = tokio::select! {
@@ -144,7 +144,7 @@ impl Inner {
     }
 
     /// Makes sure that the images of a plan are there; returns the sandbox's.
-    async fn images(&self, plan: &Plan) -> Result<image::LocalImage, RuntimeError> {
+    async fn images(&self, plan: &Plan) -> Result<image::LocalImage, Error> {
         let image = match &plan.snapshot_id {
             Some(_) => image::present(&self.engine, &plan.image).await?,
             None => image::ensure(&self.engine, &plan.image, plan.pinned()).await?,
@@ -158,7 +158,7 @@ impl Inner {
 
     /// What is put into the sandbox before it starts. It watches the shutdown itself and cleans up, so its future must not be
     /// dropped.
-    async fn archive(&self, plan: &Plan, platform: Option<&Platform>) -> Result<Bytes, RuntimeError> {
+    async fn archive(&self, plan: &Plan, platform: Option<&Platform>) -> Result<Bytes, Error> {
         let image = &self.options.execd_image;
         match plan.windows {
             Some(_) => self.execd.windows_archive(&self.engine, image, &self.closing).await,
@@ -167,7 +167,7 @@ impl Inner {
     }
 
     /// Fails unless the network that sandboxes are to have exists.
-    pub(super) async fn check_network(&self) -> Result<(), RuntimeError> {
+    pub(super) async fn check_network(&self) -> Result<(), Error> {
         let name = &self.options.network_mode;
         if BUILT_IN.contains(&name.as_str()) || name.starts_with("container:") {
             return Ok(());
@@ -185,7 +185,7 @@ impl Inner {
         }
         let text =
             format!("Docker network '{name}' does not exist. Create it first with 'docker network create <name>'.");
-        Err(RuntimeError::new(Family::Parameter, Kind::Invalid, text))
+        Err(Error::new(Family::Parameter, Kind::Invalid, text))
     }
 }
 

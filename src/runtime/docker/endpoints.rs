@@ -1,7 +1,7 @@
 //! Where a sandbox's ports are: for clients, and for this server's own proxy (docker-runtime.md §5).
 
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::endpoint::{Backend, Endpoint, check_port},
 };
 
@@ -15,11 +15,11 @@ const EGRESS_HEADER: &str = "OPENSANDBOX-EGRESS-AUTH";
 
 impl Inner {
     /// The endpoint of a port for a client, in any state of the container: the labels are enough.
-    pub(super) async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, RuntimeError> {
+    pub(super) async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, Error> {
         if expires.is_some() {
             let text = "Signed routes (expires parameter) are not supported when runtime.type='docker'. \
                         Use the Kubernetes runtime for signed routes.";
-            return Err(RuntimeError::new(Family::Endpoint, Kind::Unsupported, text));
+            return Err(Error::new(Family::Endpoint, Kind::Unsupported, text));
         }
         check_port(port)?;
         let view = self.inspect_cached(id).await?;
@@ -33,7 +33,7 @@ impl Inner {
     }
 
     /// Where this program connects to for a port.
-    pub(super) async fn backend(&self, id: &str, port: u16) -> Result<Backend, RuntimeError> {
+    pub(super) async fn backend(&self, id: &str, port: u16) -> Result<Backend, Error> {
         check_port(port)?;
         let view = self.inspect_running(id).await?;
         let addresses = &view.addresses;

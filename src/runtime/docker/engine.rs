@@ -20,7 +20,7 @@ use std::{
 
 use bollard::{
     API_DEFAULT_VERSION,
-    errors::Error,
+    errors::Error as EngineError,
     models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary, SystemInfo},
     query_parameters::{CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, RemoveVolumeOptions},
 };
@@ -71,7 +71,7 @@ impl Engine {
         timeout: Duration,
         client_config: ClientConfig,
         calls: BackendCalls,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, EngineError> {
         let prefix = Arc::new(OnceLock::new());
         let event_streams = watch::Sender::new(0);
         let transport = transport(endpoint.clone(), prefix.clone(), event_streams.clone(), calls.clone());
@@ -106,31 +106,31 @@ impl Engine {
         self.event_streams.subscribe()
     }
 
-    /// The outcome of a call, or [`Error::RequestTimeoutError`]: bollard itself limits only the wait for the head.
-    pub(super) async fn within<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    /// The outcome of a call, or [`EngineError::RequestTimeoutError`]: bollard itself limits only the wait for the head.
+    pub(super) async fn within<T>(&self, call: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
         bounded(self.timeout, call).await
     }
 
     /// Everything about one container. `container` must be an id or a name that this program made.
     ///
     /// Labels that make it a sandbox or a sidecar are left out if it only has them from its image.
-    pub(super) async fn inspect(&self, container: &str) -> Result<ContainerInspectResponse, Error> {
+    pub(super) async fn inspect(&self, container: &str) -> Result<ContainerInspectResponse, EngineError> {
         let mut inspected = self.within(self.api.inspect_container(container, None)).await?;
         self.disown_inspected(&mut inspected).await;
         Ok(inspected)
     }
 
     /// The containers that carry the label `opensandbox.io/id` of their own, or that label with one value.
-    pub(super) async fn sandboxes(&self, id: Option<&str>) -> Result<Vec<ContainerSummary>, Error> {
+    pub(super) async fn sandboxes(&self, id: Option<&str>) -> Result<Vec<ContainerSummary>, EngineError> {
         self.labelled(labels::ID, id).await
     }
 
     /// The containers that are sidecars, or one sandbox's sidecars.
-    pub(super) async fn sidecars(&self, id: Option<&str>) -> Result<Vec<ContainerSummary>, Error> {
+    pub(super) async fn sidecars(&self, id: Option<&str>) -> Result<Vec<ContainerSummary>, EngineError> {
         self.labelled(labels::SIDECAR_FOR, id).await
     }
 
-    async fn labelled(&self, key: &str, value: Option<&str>) -> Result<Vec<ContainerSummary>, Error> {
+    async fn labelled(&self, key: &str, value: Option<&str>) -> Result<Vec<ContainerSummary>, EngineError> {
         let filter = value.map_or_else(|| key.to_owned(), |value| format!("{key}={value}"));
         let mut found = self.containers("label", filter).await?;
         found.retain(|container| container.labels.as_ref().is_some_and(|labels| labels.contains_key(key)));
@@ -138,7 +138,7 @@ impl Engine {
     }
 
     /// The containers in any state that one of the engine's filters lets through, with labels as in [`Engine::inspect`].
-    pub(super) async fn containers(&self, filter: &str, value: String) -> Result<Vec<ContainerSummary>, Error> {
+    pub(super) async fn containers(&self, filter: &str, value: String) -> Result<Vec<ContainerSummary>, EngineError> {
         let filters = Some([(filter.to_owned(), vec![value])].into());
         let options = ListContainersOptions { all: true, filters, ..Default::default() };
         let mut found = self.within(self.api.list_containers(Some(options))).await?;
@@ -147,22 +147,22 @@ impl Engine {
     }
 
     /// The present time by the engine's own clock; `None` if it does not say.
-    pub(super) async fn now(&self) -> Result<Option<jiff::Timestamp>, Error> {
+    pub(super) async fn now(&self) -> Result<Option<jiff::Timestamp>, EngineError> {
         Ok(self.info().await?.system_time.and_then(|time| time.parse().ok()))
     }
 
     /// The engine's random id, by letters, digits and `-`; nothing if it has none or does not tell it.
-    pub(super) async fn id(&self) -> Result<Option<&str>, Error> {
+    pub(super) async fn id(&self) -> Result<Option<&str>, EngineError> {
         let id = self.id.get_or_try_init(|| async {
             let id = self.info().await?.id.filter(|id| !id.is_empty());
             let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-            Ok::<_, Error>(id.map(|id| id.chars().take(MAX_ID).map(plain).collect()))
+            Ok::<_, EngineError>(id.map(|id| id.chars().take(MAX_ID).map(plain).collect()))
         });
         Ok(id.await?.as_deref())
     }
 
     /// What the engine says of itself; empty if that is refused.
-    async fn info(&self) -> Result<SystemInfo, Error> {
+    async fn info(&self) -> Result<SystemInfo, EngineError> {
         match self.within(self.api.info()).await {
             Err(error) if is_refusal(&error) => Ok(SystemInfo::default()),
             info => info,
@@ -176,7 +176,7 @@ impl Engine {
         name: &str,
         platform: Option<&Platform>,
         mut body: ContainerCreateBody,
-    ) -> Result<Created, Error> {
+    ) -> Result<Created, EngineError> {
         let mut env = self.client_config.proxies().await;
         let own = body.env.take().unwrap_or_default();
         env.retain(|proxy| !own.iter().any(|entry| name_of(entry) == name_of(proxy)));
@@ -192,28 +192,28 @@ impl Engine {
     }
 
     /// Starts a container. Errors quote nothing of its create request.
-    pub(super) async fn start(&self, container: &Created) -> Result<(), Error> {
+    pub(super) async fn start(&self, container: &Created) -> Result<(), EngineError> {
         self.within(self.api.start_container(&container.id, None)).await.map_err(|error| container.mask.error(error))
     }
 
     /// Freezes a container's processes.
-    pub(super) async fn pause(&self, container: &str) -> Result<(), Error> {
+    pub(super) async fn pause(&self, container: &str) -> Result<(), EngineError> {
         self.within(self.api.pause_container(container)).await
     }
 
     /// Lets a frozen container's processes go on.
-    pub(super) async fn unpause(&self, container: &str) -> Result<(), Error> {
+    pub(super) async fn unpause(&self, container: &str) -> Result<(), EngineError> {
         self.within(self.api.unpause_container(container)).await
     }
 
     /// Removes a container with its anonymous volumes, whatever it is doing: what runs is killed.
-    pub(super) async fn remove(&self, container: &str) -> Result<(), Error> {
+    pub(super) async fn remove(&self, container: &str) -> Result<(), EngineError> {
         let options = RemoveContainerOptions { v: true, force: true, link: false };
         self.within(self.api.remove_container(container, Some(options))).await
     }
 
     /// Removes a volume.
-    pub(super) async fn remove_volume(&self, name: &str) -> Result<(), Error> {
+    pub(super) async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
         self.within(self.api.remove_volume(name, Some(RemoveVolumeOptions { force: false }))).await
     }
 }
@@ -237,30 +237,30 @@ pub(super) fn platform_text(platform: Option<&Platform>) -> String {
 }
 
 /// The status of the engine's answer, when there was one.
-pub(super) fn status(error: &Error) -> Option<u16> {
+pub(super) fn status(error: &EngineError) -> Option<u16> {
     match error {
-        Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        EngineError::DockerResponseServerError { status_code, .. } => Some(*status_code),
         _ => None,
     }
 }
 
 /// Whether the engine answered 404.
-pub(super) fn is_missing(error: &Error) -> bool {
+pub(super) fn is_missing(error: &EngineError) -> bool {
     status(error) == Some(404)
 }
 
 /// Whether a call is not permitted at all, by a proxy before the engine or by an authorization plugin. Where the object may
 /// be missing, check [`is_missing`] first.
-pub(super) fn is_refusal(error: &Error) -> bool {
+pub(super) fn is_refusal(error: &EngineError) -> bool {
     matches!(status(error), Some(401 | 403 | 404 | 405 | 501))
 }
 
 /// The engine's own words, without bollard's frame around them; the first [`MAX_WORDS`] bytes.
-pub(super) fn text(error: &Error) -> String {
+pub(super) fn text(error: &EngineError) -> String {
     let mut text = match error {
-        Error::DockerResponseServerError { message, .. } => message.clone(),
-        Error::DockerStreamError { error } => error.clone(),
-        Error::RequestTimeoutError => "the engine did not answer in time".to_owned(),
+        EngineError::DockerResponseServerError { message, .. } => message.clone(),
+        EngineError::DockerStreamError { error } => error.clone(),
+        EngineError::RequestTimeoutError => "the engine did not answer in time".to_owned(),
         other => other.to_string(),
     };
     if text.len() > MAX_WORDS {
@@ -272,7 +272,7 @@ pub(super) fn text(error: &Error) -> String {
 
 /// A call's failure as what lies beneath an error: told in the engine's own words, like [`text`].
 #[derive(Debug)]
-pub(super) struct Cause(pub(super) Error);
+pub(super) struct Cause(pub(super) EngineError);
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -286,6 +286,6 @@ impl std::error::Error for Cause {
     }
 }
 
-async fn bounded<T>(timeout: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(timeout, call).await.unwrap_or(Err(Error::RequestTimeoutError))
+async fn bounded<T>(timeout: Duration, call: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+    tokio::time::timeout(timeout, call).await.unwrap_or(Err(EngineError::RequestTimeoutError))
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bollard::{
-    errors::Error,
+    errors::Error as EngineError,
     models::{ContainerSummary, EventMessage, EventMessageTypeEnum},
     query_parameters::EventsOptions,
 };
@@ -70,7 +70,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
 }
 
 /// Follows one event stream to its end.
-async fn follow(inner: &Inner) -> Result<(), Error> {
+async fn follow(inner: &Inner) -> Result<(), EngineError> {
     // The engine repeats events since this moment of its own clock, so none is lost until the stream is open.
     let since = inner.engine.now().await?.map(unix_time);
     let mut streams = inner.engine.event_streams();
@@ -115,11 +115,11 @@ async fn follow(inner: &Inner) -> Result<(), Error> {
 
 /// Takes a census; returns how many containers the events should have reported and did not. An engine that does not
 /// answer sends no events either.
-async fn count(inner: &Inner) -> Result<usize, Error> {
+async fn count(inner: &Inner) -> Result<usize, EngineError> {
     let census = inner.cache.begin_census();
     let limit = CENSUS_INTERVAL.min(inner.engine.timeout);
     let listed = tokio::time::timeout(limit, inner.engine.sandboxes(None)).await;
-    let listed = listed.unwrap_or(Err(Error::RequestTimeoutError));
+    let listed = listed.unwrap_or(Err(EngineError::RequestTimeoutError));
     let found = listed.map(|summaries| summaries.iter().filter_map(census_entry).collect());
     match found {
         Ok(found) => Ok(inner.cache.end_census(&census, Some(found))),

@@ -13,7 +13,7 @@ use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
 use jiff::Timestamp;
 
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     logs::{
         LogQuery, LogSource,
         engine::{self, Answer, OpenError},
@@ -66,7 +66,7 @@ impl Inner {
     /// # Errors
     ///
     /// There is no such sandbox or it is being removed, its driver cannot be read, or the engine cannot be asked.
-    pub(super) async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, RuntimeError> {
+    pub(super) async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, Error> {
         let inspected = self.find(id).await.map_err(unavailable)?;
         let container = Container::of(&self.engine, &inspected, id, self.options.log_buffer)?;
         // The engine takes an `until` of 0 for none at all.
@@ -83,12 +83,7 @@ impl Inner {
 }
 
 impl Container {
-    fn of(
-        engine: &Engine,
-        inspected: &ContainerInspectResponse,
-        id: &str,
-        buffer: usize,
-    ) -> Result<Self, RuntimeError> {
+    fn of(engine: &Engine, inspected: &ContainerInspectResponse, id: &str, buffer: usize) -> Result<Self, Error> {
         let state = inspected.state.as_ref();
         let status = state.and_then(|state| state.status);
         let dead = state.and_then(|state| state.dead).unwrap_or_default();
@@ -99,7 +94,7 @@ impl Container {
         if driver == "none" {
             return Err(unreadable(driver));
         }
-        let Some(container) = inspected.id.clone() else { return Err(RuntimeError::not_found(id)) };
+        let Some(container) = inspected.id.clone() else { return Err(Error::not_found(id)) };
         Ok(Self {
             endpoint: engine.endpoint.clone(),
             api_version: engine.api_version.clone(),
@@ -146,26 +141,23 @@ fn driver(inspected: &ContainerInspectResponse) -> &str {
 }
 
 /// An engine that cannot be asked about a container cannot be asked for its log either.
-fn unavailable(error: RuntimeError) -> RuntimeError {
+fn unavailable(error: Error) -> Error {
     if error.family == Family::Query { error.within(Family::Logs) } else { error }
 }
 
-fn refused(id: &str, error: OpenError) -> RuntimeError {
+fn refused(id: &str, error: OpenError) -> Error {
     match error {
         OpenError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
-            RuntimeError::new(Family::Logs, Kind::TimedOut, format!("The Docker Engine hangs: {error}."))
-                .caused_by(error)
+            Error::new(Family::Logs, Kind::TimedOut, format!("The Docker Engine hangs: {error}.")).caused_by(error)
         }
         OpenError::Io(error) => {
             let text = format!("The Docker Engine broke off: {error}.");
-            RuntimeError::new(Family::Logs, Kind::Unavailable, text).caused_by(error)
+            Error::new(Family::Logs, Kind::Unavailable, text).caused_by(error)
         }
-        OpenError::Protocol(what) => RuntimeError::new(
-            Family::Logs,
-            Kind::Failed,
-            format!("The Docker Engine's answer cannot be understood: {what}."),
-        ),
-        OpenError::Refused { status: 404, .. } => RuntimeError::not_found(id),
+        OpenError::Protocol(what) => {
+            Error::new(Family::Logs, Kind::Failed, format!("The Docker Engine's answer cannot be understood: {what}."))
+        }
+        OpenError::Refused { status: 404, .. } => Error::not_found(id),
         OpenError::Refused { status: 409, .. } => being_removed(id),
         // Engines before 1.41 answer 500 with this text, later ones 501.
         OpenError::Refused { status, message }
@@ -173,7 +165,7 @@ fn refused(id: &str, error: OpenError) -> RuntimeError {
         {
             unreadable(&message)
         }
-        OpenError::Refused { status, message } => RuntimeError::new(
+        OpenError::Refused { status, message } => Error::new(
             Family::Logs,
             Kind::Failed,
             format!("Failed to read logs for sandbox {id}: the engine answered {status}: {message}"),
@@ -181,14 +173,14 @@ fn refused(id: &str, error: OpenError) -> RuntimeError {
     }
 }
 
-fn being_removed(id: &str) -> RuntimeError {
-    RuntimeError::new(Family::Logs, Kind::Conflict, format!("Sandbox {id} is being removed; its log cannot be read."))
+fn being_removed(id: &str) -> Error {
+    Error::new(Family::Logs, Kind::Conflict, format!("Sandbox {id} is being removed; its log cannot be read."))
 }
 
-fn unreadable(why: &str) -> RuntimeError {
+fn unreadable(why: &str) -> Error {
     let text = format!(
         "The sandbox's log driver cannot be read ({why}). Use a driver that can, such as json-file or local, for the \
          engine or this container."
     );
-    RuntimeError::new(Family::Logs, Kind::Unsupported, text)
+    Error::new(Family::Logs, Kind::Unsupported, text)
 }

@@ -5,7 +5,7 @@ mod start;
 
 use crate::{
     config::{Egress, EgressMode, SecureKind},
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::{create::CreateRequest, env::Variable},
     secret::Secret,
 };
@@ -44,7 +44,7 @@ pub(super) struct Sidecar {
 ///
 /// # Errors
 /// ([`Family::Parameter`], [`Kind::Invalid`]), in the contract's order.
-pub(super) fn check(request: &CreateRequest, options: &DockerOptions) -> Result<(), RuntimeError> {
+pub(super) fn check(request: &CreateRequest, options: &DockerOptions) -> Result<(), Error> {
     if request.network_policy.is_none() {
         return Ok(());
     }
@@ -63,7 +63,7 @@ pub(super) fn check(request: &CreateRequest, options: &DockerOptions) -> Result<
     if egress.upstream_proxy.is_some() { check_upstream(request) } else { Ok(()) }
 }
 
-fn check_network(mode: &str) -> Result<(), RuntimeError> {
+fn check_network(mode: &str) -> Result<(), Error> {
     match mode {
         "host" => Err(invalid("networkPolicy is not supported when docker network_mode=host.")),
         "bridge" | "none" | "default" => Ok(()),
@@ -76,7 +76,7 @@ fn check_network(mode: &str) -> Result<(), RuntimeError> {
 }
 
 /// A proxy behind the sidecar sees nothing unless the sidecar inspects all, and must be who it says it is.
-fn check_upstream(request: &CreateRequest) -> Result<(), RuntimeError> {
+fn check_upstream(request: &CreateRequest) -> Result<(), Error> {
     let is_on = |name: &str| value(&request.env, name).is_some_and(is_truthy);
     if !request.credential_proxy && !is_on(TRANSPARENT) {
         return Err(invalid(format!(
@@ -96,7 +96,7 @@ impl Wanted {
         request: &CreateRequest,
         env: &[Variable],
         options: &DockerOptions,
-    ) -> Result<Option<Self>, RuntimeError> {
+    ) -> Result<Option<Self>, Error> {
         let Some(policy) = &request.network_policy else { return Ok(None) };
         let Some((egress, image)) = options.egress.as_ref().and_then(|egress| Some((egress, egress.image.clone()?)))
         else {
@@ -156,8 +156,8 @@ fn is_truthy(text: &str) -> bool {
     ["1", "true", "yes", "on"].contains(&text.trim().to_ascii_lowercase().as_str())
 }
 
-fn invalid(text: impl Into<String>) -> RuntimeError {
-    RuntimeError::new(Family::Parameter, Kind::Invalid, text)
+fn invalid(text: impl Into<String>) -> Error {
+    Error::new(Family::Parameter, Kind::Invalid, text)
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@ use std::{
 };
 
 use bollard::{
-    errors::Error,
+    errors::Error as EngineError,
     models::{ContainerConfig, ContainerInspectResponse},
     query_parameters::{CommitContainerOptions, RemoveImageOptions},
 };
 
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::sandbox::{Sandbox, State},
 };
 
@@ -71,13 +71,13 @@ impl Drop for CommitGuard<'_> {
 impl Inner {
     /// Copies a sandbox's file system to the image of `snapshot`. The caller takes care that there is one copy of a
     /// sandbox at a time.
-    pub(super) async fn commit(&self, id: &str, snapshot: &str) -> Result<String, RuntimeError> {
+    pub(super) async fn commit(&self, id: &str, snapshot: &str) -> Result<String, Error> {
         // First the mark, after which no pause begins; then the lock, so that one under way has ended.
         let _guard = self.commits.begin(id);
         let _lock = self.pause_locks.lock(id).await;
         let container = self.find(id).await?;
         if !is_running(&container) {
-            return Err(RuntimeError::new(Family::Snapshot, Kind::Failed, "The sandbox is no longer running."));
+            return Err(Error::new(Family::Snapshot, Kind::Failed, "The sandbox is no longer running."));
         }
         let base = self.base_image(container.image.as_deref().unwrap_or_default()).await?;
         let config = container.config.unwrap_or_default();
@@ -97,7 +97,7 @@ impl Inner {
     }
 
     /// The image of a snapshot, if it is there.
-    pub(super) async fn committed(&self, snapshot: &str) -> Result<Option<String>, RuntimeError> {
+    pub(super) async fn committed(&self, snapshot: &str) -> Result<Option<String>, Error> {
         let image = image_of(snapshot);
         match self.engine.within(self.engine.api.inspect_image(&image)).await {
             Ok(_) => Ok(Some(image)),
@@ -107,7 +107,7 @@ impl Inner {
     }
 
     /// Removes a snapshot's image.
-    pub(super) async fn remove_snapshot(&self, snapshot: &str, image: Option<&str>) -> Result<(), RuntimeError> {
+    pub(super) async fn remove_snapshot(&self, snapshot: &str, image: Option<&str>) -> Result<(), Error> {
         let image = image.map_or_else(|| image_of(snapshot), str::to_owned);
         let options = RemoveImageOptions::default();
         match self.engine.within(self.engine.api.remove_image(&image, Some(options), None)).await {
@@ -116,17 +116,17 @@ impl Inner {
             Err(error) if status(&error) == Some(409) => {
                 tracing::info!(snapshot, error = text(&error), "a snapshot's image is in use");
                 let text = "snapshot image cannot be deleted due to a conflict";
-                Err(RuntimeError::new(Family::SnapshotRemoval, Kind::InUse, text).caused_by(Cause(error)))
+                Err(Error::new(Family::SnapshotRemoval, Kind::InUse, text).caused_by(Cause(error)))
             }
             Err(error) => {
                 let text = format!("Failed to remove the snapshot image {image}: {}", text(&error));
-                Err(RuntimeError::new(Family::SnapshotRemoval, Kind::Failed, text).caused_by(Cause(error)))
+                Err(Error::new(Family::SnapshotRemoval, Kind::Failed, text).caused_by(Cause(error)))
             }
         }
     }
 
     /// The configuration of the image that a sandbox was made from; `None` if it was removed.
-    async fn base_image(&self, image: &str) -> Result<Option<Base>, RuntimeError> {
+    async fn base_image(&self, image: &str) -> Result<Option<Base>, Error> {
         match self.engine.within(self.engine.api.inspect_image(image)).await {
             Ok(image) => {
                 let config = image.config.unwrap_or_default();
@@ -137,17 +137,17 @@ impl Inner {
         }
     }
 
-    fn not_committed(&self, id: &str, error: Error) -> RuntimeError {
+    fn not_committed(&self, id: &str, error: EngineError) -> Error {
         tracing::warn!(sandbox = id, error = text(&error), "a sandbox could not be copied");
         let (kind, text) = match &error {
-            Error::RequestTimeoutError => {
+            EngineError::RequestTimeoutError => {
                 let seconds = self.engine.timeout.as_secs();
                 let text = format!("Docker snapshot creation timed out after {seconds} seconds: {}", text(&error));
                 (Kind::TimedOut, text)
             }
             other => (Kind::Failed, text(other)),
         };
-        RuntimeError::new(Family::Snapshot, kind, text).caused_by(Cause(error))
+        Error::new(Family::Snapshot, kind, text).caused_by(Cause(error))
     }
 }
 
@@ -155,8 +155,8 @@ fn image_of(snapshot: &str) -> String {
     format!("{REPOSITORY}:{snapshot}")
 }
 
-fn failed(what: &str, error: Error) -> RuntimeError {
-    RuntimeError::new(Family::Snapshot, Kind::Failed, format!("{what}: {}", text(&error))).caused_by(Cause(error))
+fn failed(what: &str, error: EngineError) -> Error {
+    Error::new(Family::Snapshot, Kind::Failed, format!("{what}: {}", text(&error))).caused_by(Cause(error))
 }
 
 /// What a sandbox has from its image.

@@ -12,7 +12,7 @@ use crate::runtime::docker::{
     ports::host_address,
 };
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     regular_file,
 };
 
@@ -44,7 +44,7 @@ impl Inner {
 }
 
 /// Fails unless the engine has the runtime `name`.
-pub(super) async fn check_secure_runtime(engine: &Engine, name: &str) -> Result<(), RuntimeError> {
+pub(super) async fn check_secure_runtime(engine: &Engine, name: &str) -> Result<(), Error> {
     let info = match engine.within(engine.api.info()).await {
         Ok(info) => info,
         Err(error) => return Err(unreachable_engine(&engine::text(&error), "")),
@@ -56,11 +56,11 @@ pub(super) async fn check_secure_runtime(engine: &Engine, name: &str) -> Result<
     available.sort();
     let text =
         format!("Configured Docker runtime '{name}' is not available. Available runtimes: {}", available.join(", "));
-    Err(RuntimeError::new(Family::Startup, Kind::Unsupported, text))
+    Err(Error::new(Family::Startup, Kind::Unsupported, text))
 }
 
 /// The error for an engine that could not be asked for the reason `cause`, with what can be done about it.
-pub(super) async fn no_engine(endpoint: &Endpoint, cause: &str) -> RuntimeError {
+pub(super) async fn no_engine(endpoint: &Endpoint, cause: &str) -> Error {
     let advice = match (endpoint, endpoint.connect().await) {
         (Endpoint::Unix(path), Err(error)) => advice(path, &error),
         _ => String::new(),
@@ -69,14 +69,14 @@ pub(super) async fn no_engine(endpoint: &Endpoint, cause: &str) -> RuntimeError 
 }
 
 /// The error for an engine that cannot be reached. `advice` is sentences.
-pub(super) fn unreachable_engine(cause: &str, advice: &str) -> RuntimeError {
+pub(super) fn unreachable_engine(cause: &str, advice: &str) -> Error {
     let host = env::var("DOCKER_HOST").unwrap_or_default();
     let gap = if advice.is_empty() { "" } else { " " };
     let text = format!(
         "Failed to initialize Docker service: {cause}.{gap}{advice} Make sure that the Docker daemon is running and that \
          DOCKER_HOST names it (current DOCKER_HOST='{host}')"
     );
-    RuntimeError::new(Family::Startup, Kind::Failed, text)
+    Error::new(Family::Startup, Kind::Failed, text)
 }
 
 /// What is wrong with the socket, and the way out.

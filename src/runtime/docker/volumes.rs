@@ -20,7 +20,7 @@ use std::{
 use bollard::models::Mount;
 
 use crate::{
-    error::{Kind, RuntimeError, VolumePart},
+    error::{Error, Kind, VolumePart},
     keyed_lock::{KeyedGuard, KeyedLock},
     model::volume::{
         Source, Volume,
@@ -104,7 +104,7 @@ pub(super) struct Found {
 
 impl Inner {
     /// Prepares the volumes of the sandbox `id`. What was made so far is in `mounts`, also after a failure.
-    pub(super) async fn mount(&self, id: &str, volumes: &[Volume], mounts: &mut Mounts) -> Result<(), RuntimeError> {
+    pub(super) async fn mount(&self, id: &str, volumes: &[Volume], mounts: &mut Mounts) -> Result<(), Error> {
         for volume in volumes {
             match &volume.source {
                 Source::Host(path) => self.host_place(id, volume, path, mounts).await?,
@@ -164,7 +164,7 @@ impl Inner {
         locks
     }
 
-    async fn host_place(&self, id: &str, volume: &Volume, path: &str, mounts: &mut Mounts) -> Result<(), RuntimeError> {
+    async fn host_place(&self, id: &str, volume: &Volume, path: &str, mounts: &mut Mounts) -> Result<(), Error> {
         let path = joined(path, volume.sub_path.as_deref());
         let allowed: Vec<PathBuf> = self.options.allowed_host_paths.iter().map(PathBuf::from).collect();
         let failed = |path: &Path, cause: &dyn std::fmt::Display| {

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::sandbox::{Moved, Sandbox};
 use crate::{
     children::group::Refused,
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     execd,
     model::{
         endpoint::{Backend, Endpoint, check_port},
@@ -22,7 +22,7 @@ const HOST: &str = "127.0.0.1";
 
 impl Sandbox {
     /// Merges a patch into the metadata.
-    pub(super) fn patch(&self, patch: BTreeMap<String, Option<String>>) -> Result<Shown, RuntimeError> {
+    pub(super) fn patch(&self, patch: BTreeMap<String, Option<String>>) -> Result<Shown, Error> {
         labels::check_patch(&patch)?;
         let mut metadata = self.metadata();
         for (key, value) in patch {
@@ -36,13 +36,13 @@ impl Sandbox {
     }
 
     /// Stops the processes where they are, those of commands included.
-    pub(super) async fn pause(&self) -> Result<(), RuntimeError> {
+    pub(super) async fn pause(&self) -> Result<(), Error> {
         self.stop_processes()?;
         self.execd.starts_are_over().await;
         Ok(())
     }
 
-    fn stop_processes(&self) -> Result<(), RuntimeError> {
+    fn stop_processes(&self) -> Result<(), Error> {
         let _alone = self.changes();
         self.group.pause().map_err(|refused| match refused {
             Refused::WrongState => not_running(),
@@ -53,12 +53,10 @@ impl Sandbox {
     }
 
     /// Lets paused processes go on.
-    pub(super) fn resume(&self) -> Result<(), RuntimeError> {
+    pub(super) fn resume(&self) -> Result<(), Error> {
         let _alone = self.changes();
         self.group.resume().map_err(|refused| match refused {
-            Refused::WrongState => {
-                RuntimeError::new(Family::Resume, Kind::Conflict, "Sandbox is not in a paused state.")
-            }
+            Refused::WrongState => Error::new(Family::Resume, Kind::Conflict, "Sandbox is not in a paused state."),
             Refused::Failed(error) => failed(Family::Resume, "resume", error),
         })?;
         self.execd.resume();
@@ -66,17 +64,17 @@ impl Sandbox {
     }
 
     /// Moves the expiry, earlier or later.
-    pub(super) fn renew(&self, time: Timestamp) -> Result<Timestamp, RuntimeError> {
+    pub(super) fn renew(&self, time: Timestamp) -> Result<Timestamp, Error> {
         if time <= Timestamp::now() {
             let text = "New expiration time must be in the future.";
-            return Err(RuntimeError::new(Family::Expiry, Kind::Invalid, text));
+            return Err(Error::new(Family::Expiry, Kind::Invalid, text));
         }
         match self.move_expiry(|_| time) {
             Moved::To(time) => Ok(time),
-            Moved::Gone => Err(RuntimeError::not_found(self.id())),
+            Moved::Gone => Err(Error::not_found(self.id())),
             Moved::Never => {
                 let text = format!("Sandbox {} does not have automatic expiration enabled.", self.id());
-                Err(RuntimeError::new(Family::Expiry, Kind::Conflict, text))
+                Err(Error::new(Family::Expiry, Kind::Conflict, text))
             }
         }
     }
@@ -100,7 +98,7 @@ impl Sandbox {
     }
 
     /// Where this program reaches a port.
-    pub(super) fn backend(&self, port: u16) -> Result<Backend, RuntimeError> {
+    pub(super) fn backend(&self, port: u16) -> Result<Backend, Error> {
         check_port(port)?;
         // Another program may listen on the port by now.
         if self.has_ended() {
@@ -117,20 +115,19 @@ impl Sandbox {
 }
 
 /// Checks what is asked of an endpoint, before its sandbox is looked for.
-pub(super) fn check_endpoint(port: u16, expires: Option<i64>) -> Result<(), RuntimeError> {
+pub(super) fn check_endpoint(port: u16, expires: Option<i64>) -> Result<(), Error> {
     if expires.is_some() {
         let text = "Signed routes (expires parameter) are not supported when runtime.type='process'. \
                     Use the Kubernetes runtime for signed routes.";
-        return Err(RuntimeError::new(Family::Endpoint, Kind::Unsupported, text));
+        return Err(Error::new(Family::Endpoint, Kind::Unsupported, text));
     }
     check_port(port)
 }
 
-fn not_running() -> RuntimeError {
-    RuntimeError::new(Family::Sandbox, Kind::Conflict, "Sandbox is not in a running state.")
+fn not_running() -> Error {
+    Error::new(Family::Sandbox, Kind::Conflict, "Sandbox is not in a running state.")
 }
 
-fn failed(family: Family, verb: &str, error: impl std::error::Error + Send + Sync + 'static) -> RuntimeError {
-    RuntimeError::new(family, Kind::Failed, format!("Failed to {verb} the sandbox's processes: {error}"))
-        .caused_by(error)
+fn failed(family: Family, verb: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(family, Kind::Failed, format!("Failed to {verb} the sandbox's processes: {error}")).caused_by(error)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::{
         create::CreateRequest,
         env::{self, Split, Variable},
@@ -42,7 +42,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Checks a request, in the order of the other runtimes (http-api.md §6.3, docker-runtime.md §3). `max_timeout` is
     /// in seconds. What is not enforced here is checked too, so that a request works alike on other runtimes.
-    pub(super) fn new(request: CreateRequest, max_timeout: Option<u64>) -> Result<Self, RuntimeError> {
+    pub(super) fn new(request: CreateRequest, max_timeout: Option<u64>) -> Result<Self, Error> {
         let extensions = Extensions::from_request(&request.extensions)?;
         check_provider(&request)?;
         labels::check(&request.metadata)?;
@@ -70,29 +70,21 @@ impl Plan {
     }
 }
 
-fn check_provider(request: &CreateRequest) -> Result<(), RuntimeError> {
+fn check_provider(request: &CreateRequest) -> Result<(), Error> {
     if request.lifecycle {
         return Err(unsupported("lifecycle hooks are"));
     }
     if request.pool_ref().is_some() {
         let message = "poolRef is not supported by the process provider. Use Kubernetes BatchSandbox provider instead.";
-        return Err(RuntimeError::new(Family::Pool, Kind::Invalid, message));
+        return Err(Error::new(Family::Pool, Kind::Invalid, message));
     }
     if request.entrypoint.is_empty() && request.snapshot_id.is_none() {
-        return Err(RuntimeError::new(
-            Family::Entrypoint,
-            Kind::Invalid,
-            "Entrypoint must contain at least one command.",
-        ));
+        return Err(Error::new(Family::Entrypoint, Kind::Invalid, "Entrypoint must contain at least one command."));
     }
     Ok(())
 }
 
-fn check_support(
-    request: &CreateRequest,
-    platform: Option<&Platform>,
-    extensions: &Extensions,
-) -> Result<(), RuntimeError> {
+fn check_support(request: &CreateRequest, platform: Option<&Platform>, extensions: &Extensions) -> Result<(), Error> {
     let refused = [
         (request.snapshot_id.is_some(), "snapshotId is"),
         (platform.is_some_and(|platform| platform.os == "windows"), "platform.os='windows' is"),
@@ -105,8 +97,8 @@ fn check_support(
     refused.into_iter().find(|(asked, _)| *asked).map_or(Ok(()), |(_, what)| Err(unsupported(what)))
 }
 
-fn unsupported(what: &str) -> RuntimeError {
-    RuntimeError::new(Family::Sandbox, Kind::Unsupported, format!("{what} not supported by the process provider."))
+fn unsupported(what: &str) -> Error {
+    Error::new(Family::Sandbox, Kind::Unsupported, format!("{what} not supported by the process provider."))
 }
 
 #[cfg(test)]
@@ -122,7 +114,7 @@ mod tests {
         CreateRequest { entrypoint: entrypoint.iter().map(ToString::to_string).collect(), ..CreateRequest::default() }
     }
 
-    fn error(request: CreateRequest) -> RuntimeError {
+    fn error(request: CreateRequest) -> Error {
         Plan::new(request, Some(86_400)).err().unwrap()
     }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::{
         sandbox::{Sandbox, State, Status},
         timestamp::Timestamp,
@@ -50,12 +50,12 @@ pub(super) struct Stage {
 
 #[async_trait]
 impl Stub for Slow {
-    async fn get(&self, id: &str) -> Result<Sandbox, RuntimeError> {
+    async fn get(&self, id: &str) -> Result<Sandbox, Error> {
         if id == "nope" {
-            return Err(RuntimeError::not_found(id));
+            return Err(Error::not_found(id));
         }
         if self.state.lock().unwrap().unreachable {
-            return Err(RuntimeError::new(Family::Query, Kind::Unavailable, "the engine is gone"));
+            return Err(Error::new(Family::Query, Kind::Unavailable, "the engine is gone"));
         }
         let state = if self.state.lock().unwrap().paused { State::Paused } else { State::Running };
         Ok(Sandbox {
@@ -75,7 +75,7 @@ impl Stub for Slow {
 
 #[async_trait]
 impl SnapshotImages for Slow {
-    async fn commit(&self, sandbox: &str, snapshot: &str) -> Result<String, RuntimeError> {
+    async fn commit(&self, sandbox: &str, snapshot: &str) -> Result<String, Error> {
         {
             let mut state = self.state.lock().unwrap();
             state.under_way += 1;
@@ -86,21 +86,21 @@ impl SnapshotImages for Slow {
         let mut state = self.state.lock().unwrap();
         state.under_way -= 1;
         if let Some(&(family, kind)) = state.failure.get(sandbox) {
-            return Err(RuntimeError::new(family, kind, "no space left on device"));
+            return Err(Error::new(family, kind, "no space left on device"));
         }
         state.images.insert(snapshot.to_owned());
         Ok(format!("image:{snapshot}"))
     }
 
-    async fn committed(&self, snapshot: &str) -> Result<Option<String>, RuntimeError> {
+    async fn committed(&self, snapshot: &str) -> Result<Option<String>, Error> {
         Ok(self.state.lock().unwrap().images.contains(snapshot).then(|| format!("image:{snapshot}")))
     }
 
-    async fn remove_snapshot(&self, snapshot: &str, _: Option<&str>) -> Result<(), RuntimeError> {
+    async fn remove_snapshot(&self, snapshot: &str, _: Option<&str>) -> Result<(), Error> {
         let mut state = self.state.lock().unwrap();
         match *state {
-            Stage { broken: true, .. } => Err(RuntimeError::new(Family::SnapshotRemoval, Kind::Failed, "broken")),
-            Stage { in_use: true, .. } => Err(RuntimeError::new(Family::SnapshotRemoval, Kind::InUse, "in use")),
+            Stage { broken: true, .. } => Err(Error::new(Family::SnapshotRemoval, Kind::Failed, "broken")),
+            Stage { in_use: true, .. } => Err(Error::new(Family::SnapshotRemoval, Kind::InUse, "in use")),
             _ => {
                 state.images.remove(snapshot);
                 Ok(())

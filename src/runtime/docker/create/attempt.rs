@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, future::Future, time::Duration};
 
-use bollard::errors::Error;
+use bollard::errors::Error as EngineError;
 use bytes::Bytes;
 
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::sandbox::Platform,
 };
 
@@ -41,7 +41,7 @@ const CACHE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Inner {
     /// Creates and starts the container, with other host ports if the engine says that they clash.
-    pub(super) async fn start_anew(&self, making: &Making<'_>) -> Result<(), RuntimeError> {
+    pub(super) async fn start_anew(&self, making: &Making<'_>) -> Result<(), Error> {
         let mut attempt = 1;
         // Kept out of the draw until this creation has ended.
         let mut taken = Taken::default();
@@ -66,12 +66,12 @@ impl Inner {
     }
 
     /// The error for the client; it points to the operator where the log driver is the cause.
-    fn told(&self, failure: Failure) -> RuntimeError {
+    fn told(&self, failure: Failure) -> Error {
         let advice = match &failure {
             Failure::Engine(error) | Failure::Sidecar(error) => log_driver::advice(&text(error), &self.options),
             Failure::Other(_) => None,
         };
-        let mut error = RuntimeError::from(failure);
+        let mut error = Error::from(failure);
         if let Some(advice) = advice {
             tracing::error!("no sandbox can start: {advice}");
             error.message = format!("{}. {advice}", error.message.trim_end_matches('.'));
@@ -153,7 +153,7 @@ impl Inner {
     }
 
     /// Ports in every mode that has a network of the sandbox's own, or its sidecar's.
-    fn host_ports(&self, plan: &Plan) -> Result<Option<HostPorts>, RuntimeError> {
+    fn host_ports(&self, plan: &Plan) -> Result<Option<HostPorts>, Error> {
         let mode = &self.options.network_mode;
         if plan.sidecar.is_none() && (mode == "host" || mode.starts_with("container:")) {
             return Ok(None);
@@ -163,7 +163,7 @@ impl Inner {
         let ports = HostPorts::reserve(&self.ports, [EXECD, HTTP].into_iter().chain(sidecar).chain(windows));
         ports.map(Some).ok_or_else(|| {
             let text = "Failed to allocate host ports for sandbox container.";
-            RuntimeError::new(Family::Creation, Kind::Failed, text)
+            Error::new(Family::Creation, Kind::Failed, text)
         })
     }
 
@@ -194,16 +194,16 @@ impl Inner {
     }
 
     /// Tries a removal a few times, but only once if the engine does not answer.
-    async fn insist<F: Future<Output = Result<(), Error>>>(&self, id: &str, remove: impl Fn() -> F) -> Removal {
+    async fn insist<F: Future<Output = Result<(), EngineError>>>(&self, id: &str, remove: impl Fn() -> F) -> Removal {
         for _ in 0..ROLLBACK_ATTEMPTS {
             let removed =
-                tokio::time::timeout(ROLLBACK_TIMEOUT, remove()).await.unwrap_or(Err(Error::RequestTimeoutError));
+                tokio::time::timeout(ROLLBACK_TIMEOUT, remove()).await.unwrap_or(Err(EngineError::RequestTimeoutError));
             match removed {
                 Ok(()) => return Removal::Removed,
                 Err(error) if is_missing(&error) => return Removal::Missing,
                 Err(error) => {
                     tracing::warn!(sandbox = id, %error, "roll-back failed");
-                    if matches!(error, Error::RequestTimeoutError) {
+                    if matches!(error, EngineError::RequestTimeoutError) {
                         return Removal::Stays;
                     }
                 }
@@ -245,25 +245,25 @@ pub(super) struct Making<'a> {
 
 pub(super) enum Failure {
     /// The engine refused to create or to start.
-    Engine(Error),
+    Engine(EngineError),
     /// The same, of the sidecar.
-    Sidecar(Error),
-    Other(RuntimeError),
+    Sidecar(EngineError),
+    Other(Error),
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
         Self::Engine(error)
     }
 }
 
-impl From<RuntimeError> for Failure {
-    fn from(error: RuntimeError) -> Self {
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
         Self::Other(error)
     }
 }
 
-impl From<Failure> for RuntimeError {
+impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Other(error) => error,

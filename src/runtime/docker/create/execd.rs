@@ -11,7 +11,7 @@ use std::{
 
 use bollard::{
     body_full,
-    errors::Error,
+    errors::Error as EngineError,
     models::ContainerCreateBody,
     query_parameters::{DownloadFromContainerOptions, UploadToContainerOptions},
 };
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::{create::ImageSource, sandbox::Platform},
 };
 
@@ -80,7 +80,7 @@ impl Execd {
         execd_image: &str,
         platform: Option<&Platform>,
         closing: &CancellationToken,
-    ) -> Result<Bytes, RuntimeError> {
+    ) -> Result<Bytes, Error> {
         let key = platform.map_or_else(|| "default".to_owned(), |platform| platform_text(Some(platform)));
         let shelf = self.shelf(key);
         shelf.get_or_try_init(|| fetch(engine, execd_image, platform, LINUX, closing)).await.cloned()
@@ -92,7 +92,7 @@ impl Execd {
         engine: &Engine,
         execd_image: &str,
         closing: &CancellationToken,
-    ) -> Result<Bytes, RuntimeError> {
+    ) -> Result<Bytes, Error> {
         let shelf = self.shelf("windows".to_owned());
         shelf.get_or_try_init(|| fetch(engine, execd_image, None, WINDOWS, closing)).await.cloned()
     }
@@ -103,15 +103,15 @@ impl Execd {
 }
 
 /// Puts execd and the bootstrap script into a container that was not started yet.
-pub(super) async fn inject(engine: &Engine, container: &Created, archive: Bytes) -> Result<(), RuntimeError> {
+pub(super) async fn inject(engine: &Engine, container: &Created, archive: Bytes) -> Result<(), Error> {
     upload(engine, &container.id, archive).await.map_err(|error| {
         let error = container.mask.error(error);
         let text = format!("Failed to put execd into the sandbox: {}", text(&error));
-        RuntimeError::new(Family::ExecdDelivery, Kind::Failed, text).caused_by(Cause(error))
+        Error::new(Family::ExecdDelivery, Kind::Failed, text).caused_by(Cause(error))
     })
 }
 
-async fn upload(engine: &Engine, container: &str, archive: Bytes) -> Result<(), Error> {
+async fn upload(engine: &Engine, container: &str, archive: Bytes) -> Result<(), EngineError> {
     let options = UploadToContainerOptions { path: "/".to_owned(), ..Default::default() };
     engine.within(engine.api.upload_to_container(container, Some(options), body_full(archive))).await
 }
@@ -124,7 +124,7 @@ async fn fetch(
     platform: Option<&Platform>,
     set: Set,
     closing: &CancellationToken,
-) -> Result<Bytes, RuntimeError> {
+) -> Result<Bytes, Error> {
     let foreign = platform.filter(|platform| **platform != engine.platform);
     let source = ImageSource { uri: execd_image.to_owned(), auth: None };
     tokio::select! {
@@ -145,7 +145,7 @@ async fn fetch(
             let words = text(&error);
             tracing::warn!(error = words, "the execd container could not be created");
             let text = format!("Failed to start execd container: {words}");
-            Err(RuntimeError::new(Family::ExecdDelivery, Kind::Unavailable, text).caused_by(Cause(error)))
+            Err(Error::new(Family::ExecdDelivery, Kind::Unavailable, text).caused_by(Cause(error)))
         }
     };
     discard(engine, &name).await;
@@ -164,14 +164,14 @@ pub(super) fn idle() -> Vec<String> {
 
 /// Removes such a container. If the engine does not, `leftovers` tries again.
 pub(super) async fn discard(engine: &Engine, name: &str) {
-    let removed = timeout(DISCARD_TIMEOUT, engine.remove(name)).await.unwrap_or(Err(Error::RequestTimeoutError));
+    let removed = timeout(DISCARD_TIMEOUT, engine.remove(name)).await.unwrap_or(Err(EngineError::RequestTimeoutError));
     match removed {
         Err(error) if !is_missing(&error) => tracing::warn!(%error, name, "a helper's container stays for now"),
         _ => {}
     }
 }
 
-async fn read(engine: &Engine, container: &str, set: Set) -> Result<Bytes, RuntimeError> {
+async fn read(engine: &Engine, container: &str, set: Set) -> Result<Bytes, Error> {
     let mut files = Vec::new();
     for path in set.required {
         files.push(download(engine, container, path).await.map_err(|error| unreadable(text(&error)))?);
@@ -192,7 +192,7 @@ async fn read(engine: &Engine, container: &str, set: Set) -> Result<Bytes, Runti
     packed.map_err(io::Error::other).flatten().map_err(unreadable)
 }
 
-async fn download(engine: &Engine, container: &str, path: &str) -> Result<Vec<u8>, Error> {
+async fn download(engine: &Engine, container: &str, path: &str) -> Result<Vec<u8>, EngineError> {
     let options = DownloadFromContainerOptions { path: path.to_owned() };
     let mut pieces = engine.api.download_from_container(container, Some(options));
     let mut archive = Vec::new();
@@ -242,8 +242,8 @@ fn attribute(extension: io::Result<tar::PaxExtension<'_>>) -> Option<(String, Ve
     Some((key.to_owned(), extension.value_bytes().to_vec()))
 }
 
-fn unreadable(cause: impl std::fmt::Display) -> RuntimeError {
-    RuntimeError::new(Family::ExecdDelivery, Kind::Failed, format!("Failed to read execd artifacts: {cause}"))
+fn unreadable(cause: impl std::fmt::Display) -> Error {
+    Error::new(Family::ExecdDelivery, Kind::Failed, format!("Failed to read execd artifacts: {cause}"))
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
-use bollard::{auth::DockerCredentials, errors::Error, models::ImageInspect, query_parameters::CreateImageOptions};
+use bollard::{
+    auth::DockerCredentials, errors::Error as EngineError, models::ImageInspect, query_parameters::CreateImageOptions,
+};
 use futures_util::StreamExt;
 
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::{
         create::{ImageSource, RegistryAuth},
         sandbox::Platform,
@@ -35,7 +37,7 @@ pub(in crate::runtime::docker) async fn ensure(
     engine: &Engine,
     source: &ImageSource,
     platform: Option<&Platform>,
-) -> Result<LocalImage, RuntimeError> {
+) -> Result<LocalImage, Error> {
     let failure = Failure { source };
     if !is_reference(&source.uri) {
         return Err(failure.pull("invalid reference format"));
@@ -51,16 +53,13 @@ pub(in crate::runtime::docker) async fn ensure(
 }
 
 /// An image that this engine made itself. No registry has it, so it is never pulled.
-pub(in crate::runtime::docker) async fn present(
-    engine: &Engine,
-    source: &ImageSource,
-) -> Result<LocalImage, RuntimeError> {
+pub(in crate::runtime::docker) async fn present(engine: &Engine, source: &ImageSource) -> Result<LocalImage, Error> {
     let failure = Failure { source };
     let image = inspect(engine, &source.uri).await.map_err(|error| failure.inspect(&error))?;
     image.ok_or_else(|| failure.pull("the snapshot's image is no longer on this engine"))
 }
 
-async fn inspect(engine: &Engine, reference: &str) -> Result<Option<LocalImage>, Error> {
+async fn inspect(engine: &Engine, reference: &str) -> Result<Option<LocalImage>, EngineError> {
     match engine.within(engine.api.inspect_image(reference)).await {
         Ok(image) => Ok(Some(image.into())),
         Err(error) if is_missing(&error) => Ok(None),
@@ -91,7 +90,7 @@ fn canonical(arch: &str) -> &str {
     }
 }
 
-async fn pull(engine: &Engine, source: &ImageSource, platform: Option<&Platform>) -> Result<(), Error> {
+async fn pull(engine: &Engine, source: &ImageSource, platform: Option<&Platform>) -> Result<(), EngineError> {
     let options = CreateImageOptions {
         from_image: Some(source.uri.clone()),
         tag: default_tag(&source.uri).map(str::to_owned),
@@ -142,28 +141,28 @@ fn is_reference(text: &str) -> bool {
         && segments().all(|part| !part.is_empty() && !part.starts_with('.'))
 }
 
-/// Error texts about one image.
+/// EngineError texts about one image.
 struct Failure<'a> {
     source: &'a ImageSource,
 }
 
 impl Failure<'_> {
-    fn pull(&self, cause: &str) -> RuntimeError {
+    fn pull(&self, cause: &str) -> Error {
         self.failed("pull", cause)
     }
 
-    fn inspect(&self, error: &Error) -> RuntimeError {
+    fn inspect(&self, error: &EngineError) -> Error {
         self.failed("inspect", &text(error))
     }
 
-    fn failed(&self, what: &str, cause: &str) -> RuntimeError {
+    fn failed(&self, what: &str, cause: &str) -> Error {
         let login = mask::login(&self.source.uri).to_owned();
         let password = login.rsplit_once(':').map(|(_, password)| password.to_owned());
         let cause = Mask::new(&[], [&login].into_iter().chain(&password)).apply(cause);
         let uri = mask::reference(&self.source.uri);
         let uri = &uri[..uri.floor_char_boundary(MAX_REFERENCE)];
         tracing::warn!(image = uri, cause, "could not {what} an image");
-        RuntimeError::new(Family::Image, Kind::Failed, format!("Failed to {what} image {uri}: {cause}"))
+        Error::new(Family::Image, Kind::Failed, format!("Failed to {what} image {uri}: {cause}"))
     }
 }
 
@@ -192,7 +191,7 @@ mod tests {
     #[test]
     fn credentials_are_in_no_error() {
         let credentials = of_request(&RegistryAuth { username: "alice".to_owned(), password: "s3cr".to_owned() });
-        let error = Error::DockerStreamError { error: "denied for alice:s3cr".to_owned() };
+        let error = EngineError::DockerStreamError { error: "denied for alice:s3cr".to_owned() };
         assert_eq!(text(&secrets(Some(&credentials)).error(error)), "denied for ***:***");
     }
 

@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 
 use bollard::{
-    errors::Error,
+    errors::Error as EngineError,
     models::{ContainerCreateBody, HostConfig},
     query_parameters::ContainerArchiveInfoOptions,
 };
 
 use crate::{
-    error::{Family, Kind, RuntimeError, VolumePart},
+    error::{Error, Family, Kind, VolumePart},
     model::volume::{fault, mount_path},
 };
 
@@ -32,7 +32,7 @@ const LINK: u32 = 1 << 27;
 impl Inner {
     /// Refuses a volume whose place is the server's own, or the engine's, by a link of the image. What cannot be told is a
     /// failure.
-    pub(super) async fn check_places(&self, plan: &Plan) -> Result<(), RuntimeError> {
+    pub(super) async fn check_places(&self, plan: &Plan) -> Result<(), Error> {
         if plan.volumes.is_empty() {
             return Ok(());
         }
@@ -71,7 +71,7 @@ impl<'a> Steps<'a> {
         Self { engine, container, known: HashMap::new() }
     }
 
-    async fn check(mut self, plan: &Plan) -> Result<(), RuntimeError> {
+    async fn check(mut self, plan: &Plan) -> Result<(), Error> {
         let reserved = plan.reserved();
         for volume in &plan.volumes {
             let found = self.follow(&mount_path::plain(&volume.mount_path)).await?;
@@ -81,7 +81,7 @@ impl<'a> Steps<'a> {
     }
 
     /// Where a plain path leads in the image.
-    async fn follow(&mut self, path: &str) -> Result<String, RuntimeError> {
+    async fn follow(&mut self, path: &str) -> Result<String, Error> {
         let mut at = String::new();
         let mut names = path.split('/').skip(1);
         while let Some(name) = names.next() {
@@ -97,7 +97,7 @@ impl<'a> Steps<'a> {
         Ok(at)
     }
 
-    async fn step(&mut self, path: &str) -> Result<Option<Step>, RuntimeError> {
+    async fn step(&mut self, path: &str) -> Result<Option<Step>, Error> {
         if let Some(known) = self.known.get(path) {
             return Ok(known.clone());
         }
@@ -118,9 +118,9 @@ impl<'a> Steps<'a> {
     }
 }
 
-fn unasked(error: Error) -> RuntimeError {
+fn unasked(error: EngineError) -> Error {
     let words = text(&error);
     tracing::warn!(error = words, "the places of a sandbox's volumes could not be looked for in its image");
     let text = format!("Failed to look for the places of the volumes in the image: {words}");
-    RuntimeError::new(Family::Creation, Kind::Failed, text).caused_by(Cause(error))
+    Error::new(Family::Creation, Kind::Failed, text).caused_by(Cause(error))
 }

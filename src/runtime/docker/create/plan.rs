@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::{
         create::{CreateRequest, ImageSource},
         env::{self, Split, Variable},
@@ -65,7 +65,7 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Checks a request; what this runtime cannot do is refused here, before anything is changed.
-    pub(super) fn new(request: CreateRequest, options: &DockerOptions) -> Result<Self, RuntimeError> {
+    pub(super) fn new(request: CreateRequest, options: &DockerOptions) -> Result<Self, Error> {
         let extensions = Extensions::from_request(&request.extensions)?;
         check_provider(&request)?;
         metadata::check(&request.metadata)?;
@@ -84,7 +84,7 @@ impl Draft {
     }
 
     /// Checks the rest of the request.
-    pub(in crate::runtime::docker) fn finish(self, options: &DockerOptions) -> Result<Plan, RuntimeError> {
+    pub(in crate::runtime::docker) fn finish(self, options: &DockerOptions) -> Result<Plan, Error> {
         let Self { request, extensions, platform, limits, windows, created_at, expires_at } = self;
         let Split { sandbox, egress } = env::split(&request.env)?;
         let sidecar = sidecar::Wanted::new(&request, &egress, options)?;
@@ -165,31 +165,27 @@ impl Plan {
     }
 }
 
-fn invalid(text: impl Into<String>) -> RuntimeError {
-    RuntimeError::new(Family::Parameter, Kind::Invalid, text)
+fn invalid(text: impl Into<String>) -> Error {
+    Error::new(Family::Parameter, Kind::Invalid, text)
 }
 
 /// What no Docker provider does (http-api.md §6.3).
-fn check_provider(request: &CreateRequest) -> Result<(), RuntimeError> {
+fn check_provider(request: &CreateRequest) -> Result<(), Error> {
     if request.lifecycle {
         return Err(invalid("lifecycle hooks are not supported by the Docker provider."));
     }
     if request.pool_ref().is_some() {
         let text = "poolRef is not supported by the Docker provider. Use Kubernetes BatchSandbox provider instead.";
-        return Err(RuntimeError::new(Family::Pool, Kind::Invalid, text));
+        return Err(Error::new(Family::Pool, Kind::Invalid, text));
     }
     if request.entrypoint.is_empty() && request.snapshot_id.is_none() {
-        return Err(RuntimeError::new(
-            Family::Entrypoint,
-            Kind::Invalid,
-            "Entrypoint must contain at least one command.",
-        ));
+        return Err(Error::new(Family::Entrypoint, Kind::Invalid, "Entrypoint must contain at least one command."));
     }
     Ok(())
 }
 
 /// What the Docker provider does not do, or this runtime does not.
-fn check_support(request: &CreateRequest) -> Result<(), RuntimeError> {
+fn check_support(request: &CreateRequest) -> Result<(), Error> {
     if request.secure_access {
         let text = "secureAccess is not supported when runtime.type='docker'. \
                     Use the Kubernetes runtime to create secured sandboxes.";
@@ -199,7 +195,7 @@ fn check_support(request: &CreateRequest) -> Result<(), RuntimeError> {
 }
 
 /// A Windows sandbox may change its network, and with a sidecar that is the network whose filter must hold.
-fn check_filter(request: &CreateRequest, is_windows: bool) -> Result<(), RuntimeError> {
+fn check_filter(request: &CreateRequest, is_windows: bool) -> Result<(), Error> {
     if is_windows && request.network_policy.is_some() {
         return Err(invalid(
             "networkPolicy is not supported when platform.os='windows': such a sandbox needs NET_ADMIN, with which it \
@@ -210,7 +206,7 @@ fn check_filter(request: &CreateRequest, is_windows: bool) -> Result<(), Runtime
 }
 
 /// The isolation extension gives a sandbox nearly the engine's own rights, so the operator has to allow it.
-fn check_isolation(extensions: &Extensions, options: &DockerOptions) -> Result<(), RuntimeError> {
+fn check_isolation(extensions: &Extensions, options: &DockerOptions) -> Result<(), Error> {
     if !extensions.isolation || options.allow_isolation_extension {
         return Ok(());
     }

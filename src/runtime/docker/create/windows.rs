@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use bollard::models::{ContainerCreateBody, DeviceMapping};
 
-use crate::error::{Family, Kind, RuntimeError};
+use crate::error::{Error, Family, Kind};
 use crate::runtime::docker::engine::names;
 
 /// Devices of the host that the virtual machine needs.
@@ -43,12 +43,12 @@ impl Windows {
     ///
     /// # Errors
     /// ([`Family::Parameter`], [`Kind::Invalid`]) for a host without the devices, and for a machine that is too small.
-    pub(super) fn new(limits: &BTreeMap<String, String>) -> Result<Self, RuntimeError> {
+    pub(super) fn new(limits: &BTreeMap<String, String>) -> Result<Self, Error> {
         check_devices(&DEVICES)?;
         Self::sized(limits)
     }
 
-    fn sized(limits: &BTreeMap<String, String>) -> Result<Self, RuntimeError> {
+    fn sized(limits: &BTreeMap<String, String>) -> Result<Self, Error> {
         let cores = at_least(limits, &["cpu"], "cpu", cores, MIN_CORES, "")?;
         let memory = at_least(limits, &["memory"], "memory", gibibytes, MIN_MEMORY, "G")?;
         let disk = at_least(limits, &DISK_NAMES, "disk (or storage/ephemeral-storage)", gibibytes, MIN_DISK, "G")?;
@@ -105,7 +105,7 @@ fn device(path: &str) -> DeviceMapping {
     }
 }
 
-fn check_devices(devices: &[&str]) -> Result<(), RuntimeError> {
+fn check_devices(devices: &[&str]) -> Result<(), Error> {
     match devices.iter().find(|device| !Path::new(device).exists()) {
         Some(device) => Err(invalid(format!("Windows profile requires {device} on the Docker host."))),
         None => Ok(()),
@@ -120,7 +120,7 @@ fn at_least(
     read: fn(&str) -> Option<u64>,
     min: u64,
     unit: &str,
-) -> Result<Option<u64>, RuntimeError> {
+) -> Result<Option<u64>, Error> {
     let Some(text) = names.iter().find_map(|name| limits.get(*name)) else { return Ok(None) };
     match read(text.trim()) {
         Some(size) if size >= min => Ok(Some(size)),
@@ -152,8 +152,8 @@ fn gibibytes(text: &str) -> Option<u64> {
     }
 }
 
-fn invalid(text: impl Into<String>) -> RuntimeError {
-    RuntimeError::new(Family::Parameter, Kind::Invalid, text)
+fn invalid(text: impl Into<String>) -> Error {
+    Error::new(Family::Parameter, Kind::Invalid, text)
 }
 
 #[cfg(test)]

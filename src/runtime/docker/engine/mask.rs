@@ -4,7 +4,7 @@
 //! and to the log, so every value that the gateway sent is replaced there, as it is and as Go or JSON escape it. A value
 //! that the engine cut short is known by its beginning.
 
-use bollard::{errors::Error, models::ContainerCreateBody};
+use bollard::{errors::Error as EngineError, models::ContainerCreateBody};
 
 use crate::model::labels::RESERVED_PREFIX;
 
@@ -83,13 +83,13 @@ impl Mask {
     }
 
     /// The same of what the engine said in an error.
-    pub(in crate::runtime::docker) fn error(&self, error: Error) -> Error {
+    pub(in crate::runtime::docker) fn error(&self, error: EngineError) -> EngineError {
         match error {
-            Error::DockerResponseServerError { status_code, message } => {
-                Error::DockerResponseServerError { status_code, message: self.apply(&message) }
+            EngineError::DockerResponseServerError { status_code, message } => {
+                EngineError::DockerResponseServerError { status_code, message: self.apply(&message) }
             }
-            Error::DockerStreamError { error } => Error::DockerStreamError { error: self.apply(&error) },
-            Error::RequestTimeoutError => Error::RequestTimeoutError,
+            EngineError::DockerStreamError { error } => EngineError::DockerStreamError { error: self.apply(&error) },
+            EngineError::RequestTimeoutError => EngineError::RequestTimeoutError,
             other => match self.apply(&text(&other)) {
                 masked if masked == text(&other) => other,
                 masked => std::io::Error::other(masked).into(),

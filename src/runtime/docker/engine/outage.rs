@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bollard::errors::Error;
+use bollard::errors::Error as EngineError;
 use tokio::sync::Notify;
 
 use super::text;
@@ -43,7 +43,7 @@ impl Outage {
     }
 
     /// Records the outcome of the ping that began at `began`, and logs a change.
-    fn note(&self, began: Instant, answered: &Result<(), Error>) {
+    fn note(&self, began: Instant, answered: &Result<(), EngineError>) {
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         match answered {
             Ok(()) => {
@@ -70,7 +70,7 @@ pub(in crate::runtime::docker) async fn watch(inner: Arc<Inner>) {
     loop {
         let began = Instant::now();
         let answer = tokio::time::timeout(PING_TIMEOUT, inner.engine.api.ping()).await;
-        inner.outage.note(began, &answer.unwrap_or(Err(Error::RequestTimeoutError)).map(drop));
+        inner.outage.note(began, &answer.unwrap_or(Err(EngineError::RequestTimeoutError)).map(drop));
         // An error is the end of the interval.
         let _ = tokio::time::timeout(PING_INTERVAL, inner.outage.wake.notified()).await;
     }
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn an_engine_that_is_out_of_reach_for_half_a_minute_is_a_fault_until_it_answers() {
         let (outage, start) = (Outage::default(), Instant::now());
-        let failed = || Err(Error::RequestTimeoutError);
+        let failed = || Err(EngineError::RequestTimeoutError);
         let at = |seconds| start + Duration::from_secs(seconds);
         outage.note(start, &Ok(()));
         assert_eq!(outage.fault(at(100)), None);

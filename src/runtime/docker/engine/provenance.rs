@@ -16,7 +16,7 @@ use std::{
 };
 
 use bollard::{
-    errors::Error,
+    errors::Error as EngineError,
     models::{ContainerInspectResponse, ContainerSummary},
 };
 use futures_util::{StreamExt, stream};
@@ -138,13 +138,13 @@ impl Engine {
         let inspected = async {
             // Without an id there is none to ask for, and the path would be another.
             if image.is_empty() {
-                return Err(Error::RequestTimeoutError);
+                return Err(EngineError::RequestTimeoutError);
             }
             self.api.inspect_image(image).await
         };
         match tokio::time::timeout(IMAGE_TIMEOUT.min(self.timeout), inspected)
             .await
-            .unwrap_or(Err(Error::RequestTimeoutError))
+            .unwrap_or(Err(EngineError::RequestTimeoutError))
         {
             Ok(found) => {
                 let labels = found.config.and_then(|config| config.labels).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bollard::{BollardRequest, errors::Error};
+use bollard::{BollardRequest, errors::Error as EngineError};
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Response, Uri, header};
 use hyper::{body::Incoming, client::conn::http1};
@@ -19,7 +19,7 @@ pub(super) fn transport(
     prefix: Arc<OnceLock<String>>,
     event_streams: watch::Sender<u64>,
     calls: BackendCalls,
-) -> impl Fn(BollardRequest) -> BoxFuture<'static, Result<Response<Incoming>, Error>> + Send + Sync {
+) -> impl Fn(BollardRequest) -> BoxFuture<'static, Result<Response<Incoming>, EngineError>> + Send + Sync {
     move |mut request| {
         let (endpoint, prefix) = (endpoint.clone(), prefix.clone());
         let event_streams = request.uri().path().ends_with("/events").then(|| event_streams.clone());
@@ -42,7 +42,7 @@ pub(super) fn transport(
 }
 
 /// Makes a request fit to be written: origin form, versioned path, a host, and credentials that the engine can read.
-fn prepare(request: &mut BollardRequest, prefix: &str) -> Result<(), Error> {
+fn prepare(request: &mut BollardRequest, prefix: &str) -> Result<(), EngineError> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = Uri::try_from(format!("{prefix}{path}")).map_err(http::Error::from)?;
     request.headers_mut().insert(header::HOST, HeaderValue::from_static("docker"));
@@ -56,7 +56,7 @@ fn prepare(request: &mut BollardRequest, prefix: &str) -> Result<(), Error> {
     Ok(())
 }
 
-async fn exchange(endpoint: &Endpoint, request: BollardRequest) -> Result<Response<Incoming>, Error> {
+async fn exchange(endpoint: &Endpoint, request: BollardRequest) -> Result<Response<Incoming>, EngineError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(endpoint.connect().await?)).await?;
     // Ends by itself: with the response's body, or at once when that or the request's future is dropped.
     tokio::spawn(async move {

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bollard::{errors::Error, models::ContainerSummary};
+use bollard::{errors::Error as EngineError, models::ContainerSummary};
 use tokio::{sync::Notify, task::spawn_blocking};
 
 use super::{leftovers, owner::Identity};
@@ -187,7 +187,7 @@ impl Inner {
     }
 
     /// Removes what has appeared of creations that were given up.
-    async fn sweep(&self) -> Result<(), Error> {
+    async fn sweep(&self) -> Result<(), EngineError> {
         let given_up: HashMap<String, SystemTime> = self.creations.given_up().clone();
         if given_up.is_empty() {
             return Ok(());

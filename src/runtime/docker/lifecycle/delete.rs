@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use bollard::{errors::Error, models::ContainerInspectResponse};
+use bollard::{errors::Error as EngineError, models::ContainerInspectResponse};
 use futures_util::future::join_all;
 
-use crate::error::{Family, Kind, RuntimeError};
+use crate::error::{Error, Family, Kind};
 
 use crate::runtime::docker::{
     Inner,
@@ -21,7 +21,7 @@ const REMOVAL_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Inner {
     /// Removes the sandbox `id`. To be run to its end, so that nothing is left half removed.
-    pub(in crate::runtime::docker) async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
+    pub(in crate::runtime::docker) async fn delete(&self, id: &str) -> Result<(), Error> {
         // So that neither a patch nor a renewal writes a file for it after its files were removed.
         let _lock = self.change_locks.lock(id).await;
         match find(&self.engine, id).await {
@@ -55,7 +55,7 @@ impl Inner {
         &self,
         id: &str,
         found: &ContainerInspectResponse,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), Error> {
         if !is_named(found, id) {
             let name = found.name.as_deref().unwrap_or_default().trim_start_matches('/');
             tracing::warn!(sandbox = id, container = name, "not removed: it has the sandbox's label, but not its name");
@@ -64,7 +64,7 @@ impl Inner {
                  name '{}', so it may be somebody else's. Remove it by hand, or give it that name.",
                 names::sandbox(id)
             );
-            return Err(RuntimeError::new(Family::Deletion, Kind::Failed, text));
+            return Err(Error::new(Family::Deletion, Kind::Failed, text));
         }
         let container = found.id.as_deref().unwrap_or_default();
         self.remove_container(container).await.map_err(|error| {
@@ -72,7 +72,7 @@ impl Inner {
             self.cache.stale(container);
             tracing::warn!(sandbox = id, %error, "a sandbox could not be removed");
             let text = format!("Failed to delete sandbox container: {}", text(&error));
-            RuntimeError::new(Family::Deletion, Kind::Failed, text).caused_by(Cause(error))
+            Error::new(Family::Deletion, Kind::Failed, text).caused_by(Cause(error))
         })?;
         self.cache.forget(container);
         self.expiry.forget(id);
@@ -99,7 +99,7 @@ impl Inner {
     }
 
     /// The removal kills as well.
-    async fn remove_container(&self, container: &str) -> Result<(), Error> {
+    async fn remove_container(&self, container: &str) -> Result<(), EngineError> {
         match self.engine.remove(container).await {
             Err(error) if is_missing(&error) => Ok(()),
             Err(error) if is_under_way(&error) => self.wait_until_gone(container).await,
@@ -107,7 +107,7 @@ impl Inner {
         }
     }
 
-    async fn wait_until_gone(&self, container: &str) -> Result<(), Error> {
+    async fn wait_until_gone(&self, container: &str) -> Result<(), EngineError> {
         let gone = async {
             loop {
                 match self.engine.inspect(container).await {
@@ -117,7 +117,7 @@ impl Inner {
                 }
             }
         };
-        tokio::time::timeout(REMOVAL_TIMEOUT, gone).await.unwrap_or(Err(Error::RequestTimeoutError))
+        tokio::time::timeout(REMOVAL_TIMEOUT, gone).await.unwrap_or(Err(EngineError::RequestTimeoutError))
     }
 
     /// Removes the container with a sidecar's name, if it is this sandbox's sidecar.
@@ -162,11 +162,11 @@ impl Belongings {
     }
 }
 
-fn is_under_way(error: &Error) -> bool {
+fn is_under_way(error: &EngineError) -> bool {
     status(error) == Some(409) && text(error).contains("already in progress")
 }
 
-fn warn_unless_missing(id: &str, what: &str, removed: Result<(), Error>) {
+fn warn_unless_missing(id: &str, what: &str, removed: Result<(), EngineError>) {
     match removed {
         Err(error) if !is_missing(&error) => tracing::warn!(sandbox = id, %error, "a removed sandbox's {what} stays"),
         _ => {}

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use bollard::{
-    errors::Error,
+    errors::Error as EngineError,
     models::{ContainerSummary, Volume},
     query_parameters::ListVolumesOptions,
 };
@@ -41,7 +41,7 @@ pub(in crate::runtime::docker) async fn remove(inner: &Inner) {
 }
 
 /// The volumes that each belong to one sandbox which is gone.
-async fn find_volumes(inner: &Inner) -> Result<Vec<OwnVolume>, Error> {
+async fn find_volumes(inner: &Inner) -> Result<Vec<OwnVolume>, EngineError> {
     let engine = &inner.engine;
     let Some(now) = engine.now().await? else { return Ok(Vec::new()) };
     // Parts of names, which the engine's filter finds.
@@ -98,7 +98,7 @@ async fn remove_volume(inner: &Inner, OwnVolume { name, sandbox }: OwnVolume) {
 async fn remove_shared_expiries(inner: &Inner) {
     // The volumes first: a sandbox that is renewed meanwhile is then in the second list.
     let told = inner.shared_volumes(None).await;
-    let found = async { Ok::<_, Error>((told?, inner.engine.sandboxes(None).await?)) };
+    let found = async { Ok::<_, EngineError>((told?, inner.engine.sandboxes(None).await?)) };
     let (told, sandboxes) = match found.await {
         Ok(found) => found,
         Err(error) => return tracing::warn!(%error, "volumes that tell of expiries could not be looked for"),
@@ -119,7 +119,7 @@ struct Leftover {
     sandbox: Option<String>,
 }
 
-async fn find(inner: &Inner) -> Result<Vec<Leftover>, Error> {
+async fn find(inner: &Inner) -> Result<Vec<Leftover>, EngineError> {
     let engine = &inner.engine;
     let Some(now) = engine.now().await? else { return Ok(Vec::new()) };
     let execd = engine.containers("name", format!("^/{}", names::EXECD_PREFIX)).await?;

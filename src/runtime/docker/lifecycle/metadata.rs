@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::runtime::docker::{Inner, state::overlay::Files};
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::{labels, sandbox::Sandbox},
 };
 
@@ -16,7 +16,7 @@ impl Inner {
         &self,
         id: &str,
         patch: BTreeMap<String, Option<String>>,
-    ) -> Result<Sandbox, RuntimeError> {
+    ) -> Result<Sandbox, Error> {
         let _lock = self.change_locks.lock(id).await;
         // Asked anew, so that no file is written for a sandbox that is gone.
         let mut sandbox = self.inspect(id).await?.sandbox.clone();
@@ -49,13 +49,13 @@ impl Inner {
         family: Family,
         id: &str,
         write: impl FnOnce(&Files) -> io::Result<()> + Send + 'static,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), Error> {
         let files = self.files.clone();
         let written = tokio::task::spawn_blocking(move || write(&files)).await.map_err(io::Error::other).flatten();
         written.map_err(|error| {
             tracing::error!(sandbox = id, %error, "a change of a sandbox could not be stored");
             let text = format!("The change of sandbox {id} could not be stored, so nothing was changed: {error}");
-            RuntimeError::new(family, Kind::Failed, text).caused_by(error)
+            Error::new(family, Kind::Failed, text).caused_by(error)
         })
     }
 }

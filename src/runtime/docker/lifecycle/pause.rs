@@ -3,9 +3,9 @@
 //! Either all of a sandbox's containers change or, as far as the engine lets them, none: what was done is taken back. A
 //! sidecar that should be there and is not is noticed before anything is done.
 
-use bollard::errors::Error;
+use bollard::errors::Error as EngineError;
 
-use crate::error::{Family, Kind, RuntimeError};
+use crate::error::{Error, Family, Kind};
 use crate::runtime::docker::{
     Inner,
     engine::{Cause, is_missing, status, text},
@@ -38,19 +38,19 @@ impl Way {
         }
     }
 
-    fn failed(self, message: String) -> RuntimeError {
+    fn failed(self, message: String) -> Error {
         let family = match self {
             Self::Pause => Family::Pause,
             Self::Resume => Family::Resume,
         };
-        RuntimeError::new(family, Kind::Failed, message)
+        Error::new(family, Kind::Failed, message)
     }
 
     /// The error for a sandbox that is not in the state that this starts from.
-    fn refused(self) -> RuntimeError {
+    fn refused(self) -> Error {
         match self {
             Self::Pause => not_running(),
-            Self::Resume => RuntimeError::new(Family::Resume, Kind::Conflict, "Sandbox is not in a paused state."),
+            Self::Resume => Error::new(Family::Resume, Kind::Conflict, "Sandbox is not in a paused state."),
         }
     }
 
@@ -71,16 +71,16 @@ struct Sidecar {
 
 impl Inner {
     /// Pauses a sandbox. To be run to its end.
-    pub(in crate::runtime::docker) async fn pause(&self, id: &str) -> Result<(), RuntimeError> {
+    pub(in crate::runtime::docker) async fn pause(&self, id: &str) -> Result<(), Error> {
         self.go(id, Way::Pause).await
     }
 
     /// Resumes a sandbox. To be run to its end.
-    pub(in crate::runtime::docker) async fn resume(&self, id: &str) -> Result<(), RuntimeError> {
+    pub(in crate::runtime::docker) async fn resume(&self, id: &str) -> Result<(), Error> {
         self.go(id, Way::Resume).await
     }
 
-    async fn go(&self, id: &str, way: Way) -> Result<(), RuntimeError> {
+    async fn go(&self, id: &str, way: Way) -> Result<(), Error> {
         // The engine pauses it while it is committed, and only the commit may end that.
         if self.commits.has(id) {
             return Err(way.refused());
@@ -110,7 +110,7 @@ impl Inner {
     }
 
     /// The sidecars that have to follow. Those that cannot are an error, before anything is done.
-    async fn sidecars(&self, id: &str, sandbox: &ContainerView, way: Way) -> Result<Vec<Sidecar>, RuntimeError> {
+    async fn sidecars(&self, id: &str, sandbox: &ContainerView, way: Way) -> Result<Vec<Sidecar>, Error> {
         let found = self.engine.sidecars(Some(id)).await;
         let sidecars: Vec<Sidecar> = found.map_err(query_failed)?.into_iter().filter_map(Sidecar::of).collect();
         if sidecars.is_empty() && sandbox.addresses.egress_token.is_some() {
@@ -129,7 +129,7 @@ impl Inner {
         }
     }
 
-    async fn go_all(&self, id: &str, order: &[&str], main: &str, way: Way) -> Result<(), RuntimeError> {
+    async fn go_all(&self, id: &str, order: &[&str], main: &str, way: Way) -> Result<(), Error> {
         for (index, container) in order.iter().copied().enumerate() {
             let Err(error) = self.go_one(container, way).await else { continue };
             tracing::warn!(sandbox = id, container, %error, "could not {} a container", way.verb());
@@ -147,7 +147,7 @@ impl Inner {
         }
     }
 
-    async fn go_one(&self, container: &str, way: Way) -> Result<(), Error> {
+    async fn go_one(&self, container: &str, way: Way) -> Result<(), EngineError> {
         match way {
             Way::Pause => self.engine.pause(container).await,
             Way::Resume => self.engine.unpause(container).await,
@@ -163,10 +163,10 @@ impl Sidecar {
 }
 
 /// The sandbox may have gone, or changed its state, since it was inspected.
-fn failure(id: &str, is_main: bool, way: Way, error: Error) -> RuntimeError {
+fn failure(id: &str, is_main: bool, way: Way, error: EngineError) -> Error {
     let verb = way.verb();
     match status(&error) {
-        _ if is_main && is_missing(&error) => RuntimeError::not_found(id),
+        _ if is_main && is_missing(&error) => Error::not_found(id),
         Some(409) if is_main => way.refused(),
         _ => {
             let what = if is_main { "sandbox container" } else { "egress sidecar" };

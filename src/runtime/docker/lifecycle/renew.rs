@@ -6,17 +6,17 @@ use jiff::SignedDuration;
 
 use crate::runtime::docker::{Inner, state::view::ContainerView};
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::{sandbox::State, timestamp::Timestamp},
 };
 
 impl Inner {
     /// Moves a sandbox's expiry. To be run to its end, which holds the sandbox's lock until then: the sandbox is either
     /// removed before, and not found, or lives until the new time.
-    pub(in crate::runtime::docker) async fn renew(&self, id: &str, time: Timestamp) -> Result<Timestamp, RuntimeError> {
+    pub(in crate::runtime::docker) async fn renew(&self, id: &str, time: Timestamp) -> Result<Timestamp, Error> {
         let _lock = self.change_locks.lock(id).await;
         let view = self.inspect(id).await?;
-        let refused = |kind, text: &str| Err(RuntimeError::new(Family::Expiry, kind, text));
+        let refused = |kind, text: &str| Err(Error::new(Family::Expiry, kind, text));
         if time <= Timestamp::now() {
             return refused(Kind::Invalid, "New expiration time must be in the future.");
         }
@@ -33,10 +33,7 @@ impl Inner {
     }
 
     /// Moves the expiry of a sandbox that is used and asked for it, never to an earlier time. To be run to its end.
-    pub(in crate::runtime::docker) async fn renew_on_access(
-        &self,
-        id: &str,
-    ) -> Result<Option<Timestamp>, RuntimeError> {
+    pub(in crate::runtime::docker) async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, Error> {
         // Most sandboxes do not ask, and that never changes: the cache is good enough to say so.
         if self.inspect_cached(id).await?.renewal.is_none() {
             return Ok(None);
@@ -48,7 +45,7 @@ impl Inner {
         let Some(seconds) = view.renewal.filter(|_| is_running) else { return Ok(None) };
         let unread = |error: io::Error| {
             let text = format!("The expiry of sandbox {id} cannot be read now, so it was not moved: {error}");
-            RuntimeError::new(Family::Expiry, Kind::Failed, text).caused_by(error)
+            Error::new(Family::Expiry, Kind::Failed, text).caused_by(error)
         };
         let Some(present) = self.expiry_of(id, &view).await.map_err(unread)? else { return Ok(None) };
         let moved = jiff::Timestamp::now().saturating_add(SignedDuration::from_secs(seconds));
@@ -66,7 +63,7 @@ impl Inner {
         Ok(self.moved_expiry(id).await?.or(view.sandbox.expires_at))
     }
 
-    async fn move_expiry(&self, id: &str, view: &ContainerView, time: Timestamp) -> Result<Timestamp, RuntimeError> {
+    async fn move_expiry(&self, id: &str, view: &ContainerView, time: Timestamp) -> Result<Timestamp, Error> {
         // First: should the file not be written, others only let the sandbox live longer.
         self.share_expiry(id, view.created_by.as_deref(), time).await?;
         let owner = id.to_owned();

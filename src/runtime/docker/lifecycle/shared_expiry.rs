@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 
 use bollard::{
-    errors::Error,
+    errors::Error as EngineError,
     models::{Volume, VolumeCreateRequest},
     query_parameters::ListVolumesOptions,
 };
@@ -27,7 +27,7 @@ use crate::runtime::docker::{
     state::{find::query_failed, view::expiry_time},
 };
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::timestamp::Timestamp,
 };
 
@@ -71,7 +71,7 @@ impl Inner {
     ///
     /// # Errors
     /// The engine cannot be asked, or a volume's labels cannot be understood.
-    pub(super) async fn shared_expiry(&self, id: &str) -> Result<Option<Timestamp>, Error> {
+    pub(super) async fn shared_expiry(&self, id: &str) -> Result<Option<Timestamp>, EngineError> {
         let mut newest: Option<SharedExpiry> = None;
         for volume in self.shared_volumes(Some(id)).await? {
             let shared = SharedExpiry::of(&volume).ok_or_else(|| {
@@ -88,18 +88,13 @@ impl Inner {
     ///
     /// # Errors
     /// [`Family::Expiry`] and [`Kind::Failed`]: the engine cannot be asked, or cannot make the volume.
-    pub(super) async fn share_expiry(
-        &self,
-        id: &str,
-        created_by: Option<&str>,
-        time: Timestamp,
-    ) -> Result<(), RuntimeError> {
-        let failed = |error: Error| {
+    pub(super) async fn share_expiry(&self, id: &str, created_by: Option<&str>, time: Timestamp) -> Result<(), Error> {
+        let failed = |error: EngineError| {
             let text = format!(
                 "The expiry of sandbox {id} could not be told to other gateways, so it was not moved: {}",
                 text(&error)
             );
-            RuntimeError::new(Family::Expiry, Kind::Failed, text).caused_by(Cause(error))
+            Error::new(Family::Expiry, Kind::Failed, text).caused_by(Cause(error))
         };
         let (before, is_alone) = tokio::join!(self.shared_volumes(Some(id)), self.is_alone_with(id, created_by));
         let before = before.map_err(failed)?;
@@ -117,7 +112,7 @@ impl Inner {
                 "The expiry of sandbox {id} was not moved: another gateway's home owns the engine, and cannot be told since \
                  new volumes are refused here."
             );
-            return Err(RuntimeError::new(Family::Expiry, Kind::Failed, text));
+            return Err(Error::new(Family::Expiry, Kind::Failed, text));
         }
         Ok(())
     }
@@ -133,7 +128,7 @@ impl Inner {
 
     /// Makes the volume of an expiry; `at` is [`AGAIN`] for one that was shared before. Returns whether calls on volumes are
     /// permitted.
-    async fn make_shared(&self, id: &str, at: i64, time: Timestamp) -> Result<bool, Error> {
+    async fn make_shared(&self, id: &str, at: i64, time: Timestamp) -> Result<bool, EngineError> {
         let name = match at {
             AGAIN => format!("{EXPIRY_PREFIX}{id}{NAMED_AGAIN}{}", Uuid::new_v4()),
             at => format!("{EXPIRY_PREFIX}{id}-{at}"),
@@ -157,7 +152,7 @@ impl Inner {
     ///
     /// # Errors
     /// The engine cannot be asked, or a volume could not be made.
-    pub(super) async fn share_again(&self) -> Result<(), RuntimeError> {
+    pub(super) async fn share_again(&self) -> Result<(), Error> {
         let Some(volumes) = self.listed(None).await.map_err(query_failed)? else { return Ok(()) };
         let mut shared: HashMap<&str, SharedExpiry> = HashMap::new();
         for volume in &volumes {
@@ -218,12 +213,12 @@ impl Inner {
     }
 
     /// The volumes of one sandbox, or of all; none where calls on volumes are refused.
-    pub(super) async fn shared_volumes(&self, id: Option<&str>) -> Result<Vec<Volume>, Error> {
+    pub(super) async fn shared_volumes(&self, id: Option<&str>) -> Result<Vec<Volume>, EngineError> {
         Ok(self.listed(id).await?.unwrap_or_default())
     }
 
     /// The same; `None` where calls on volumes are refused.
-    async fn listed(&self, id: Option<&str>) -> Result<Option<Vec<Volume>>, Error> {
+    async fn listed(&self, id: Option<&str>) -> Result<Option<Vec<Volume>>, EngineError> {
         let key = labels::EXPIRY_OF;
         let filter = id.map_or_else(|| key.to_owned(), |id| format!("{key}={id}"));
         let options = ListVolumesOptions { filters: Some([("label".to_owned(), vec![filter])].into()) };

@@ -1,7 +1,7 @@
 //! Which log driver keeps what sandboxes and their sidecars print (`docker.log_driver`, `docker.log_opts`).
 
 use bollard::{
-    errors::Error,
+    errors::Error as EngineError,
     models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, SystemInfo},
     query_parameters::CreateContainerOptions,
 };
@@ -12,7 +12,7 @@ use crate::runtime::docker::{
 };
 use crate::{
     config::log_driver,
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
 };
 
 /// Drivers that the engine always reads.
@@ -41,11 +41,11 @@ pub(in crate::runtime::docker) fn log_config(options: &DockerOptions) -> Option<
 ///
 /// # Errors
 /// ([`Family::Startup`], [`Kind::Failed`]) with the key and the reason.
-pub(in crate::runtime::docker) async fn check(engine: &Engine, options: &DockerOptions) -> Result<(), RuntimeError> {
+pub(in crate::runtime::docker) async fn check(engine: &Engine, options: &DockerOptions) -> Result<(), Error> {
     if log_config(options).is_none() {
         return Ok(());
     }
-    let refused = |text: String| RuntimeError::new(Family::Startup, Kind::Failed, text);
+    let refused = |text: String| Error::new(Family::Startup, Kind::Failed, text);
     let info = engine.within(engine.api.info()).await;
     let info = info.map_err(|error| refused(format!("The engine's log drivers are not known: {}", text(&error))))?;
     let driver = driver(&info, options).map_err(refused)?;
@@ -73,7 +73,7 @@ async fn refused_by(engine: &Engine, options: &DockerOptions) -> Option<String> 
         };
         let name = Some(CreateContainerOptions { name: Some(NO_NAME.to_owned()), ..Default::default() });
         match engine.within(engine.api.create_container(name, body)).await {
-            Err(Error::DockerResponseServerError { status_code: 400, message }) => Some(message),
+            Err(EngineError::DockerResponseServerError { status_code: 400, message }) => Some(message),
             // The engine has another fault, which the next call reports.
             _ => None,
         }

@@ -6,7 +6,7 @@ use bollard::models::ContainerInspectResponse;
 
 use crate::runtime::docker::engine::labels;
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     secret::Secret,
 };
 
@@ -69,10 +69,10 @@ impl ContainerAddresses {
     }
 
     /// Where a port is on the host: itself, its own host port, or behind execd's proxy.
-    pub(in crate::runtime::docker) fn on_host(&self, port: u16) -> Result<Place, RuntimeError> {
+    pub(in crate::runtime::docker) fn on_host(&self, port: u16) -> Result<Place, Error> {
         let missing = |what: &str| {
             let text = format!("Missing host port mapping for {what}.");
-            RuntimeError::new(Family::Endpoint, Kind::Unavailable, text)
+            Error::new(Family::Endpoint, Kind::Unavailable, text)
         };
         let (port, path) = match port {
             _ if self.is_host => (port, String::new()),

@@ -4,14 +4,14 @@ use std::{collections::HashMap, io};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bollard::{
-    errors::Error,
+    errors::Error as EngineError,
     models::{ContainerCreateBody, HostConfig},
 };
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::{
     config::Egress,
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     secret::Secret,
 };
 
@@ -40,7 +40,7 @@ impl Inner {
         id: &str,
         wanted: &Wanted,
         ports: &HostPorts,
-    ) -> Result<Sidecar, Error> {
+    ) -> Result<Sidecar, EngineError> {
         self.create_volume(&names::runtime_volume(id)).await?;
         let token = token()?;
         let mut body = body(id, wanted, &token, ports, &self.options);
@@ -72,25 +72,25 @@ impl Inner {
         id: &str,
         sidecar: &Sidecar,
         ports: &HostPorts,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), Error> {
         let (Some(port), Some(egress)) = (ports.of(EGRESS), &self.options.egress) else { return Ok(()) };
         let address = format!("{}:{port}", host_address::own(&self.options, self.is_contained));
         probe::until_ready(&address, &sidecar.token, egress.readiness_timeout).await.map_err(|last| {
             let seconds = egress.readiness_timeout.as_secs_f64();
             let text = format!("Egress sidecar did not become ready within {seconds}s for sandbox {id}: {last}");
             tracing::warn!(sandbox = id, text);
-            RuntimeError::new(Family::Creation, Kind::Failed, text)
+            Error::new(Family::Creation, Kind::Failed, text)
         })
     }
 
-    async fn run(&self, id: &str, body: ContainerCreateBody) -> Result<String, Error> {
+    async fn run(&self, id: &str, body: ContainerCreateBody) -> Result<String, EngineError> {
         let container = self.engine.create(&names::sidecar(id), None, body).await?;
         self.engine.start(&container).await?;
         Ok(container.id)
     }
 }
 
-fn unless_missing(error: Error) -> Result<(), Error> {
+fn unless_missing(error: EngineError) -> Result<(), EngineError> {
     if is_missing(&error) { Ok(()) } else { Err(error) }
 }
 
@@ -130,13 +130,13 @@ fn binds(id: &str, egress: Option<&Egress>) -> Vec<String> {
 }
 
 /// Whether an engine refused a sidecar for its sysctls: kernels without IPv6 have none of these.
-fn is_about_sysctls(error: &Error, body: &ContainerCreateBody) -> bool {
+fn is_about_sysctls(error: &EngineError, body: &ContainerCreateBody) -> bool {
     let has_some = body.host_config.as_ref().is_some_and(|host| host.sysctls.is_some());
     let text = text(error).to_lowercase();
     has_some && ["sysctl", "ipv6"].iter().any(|word| text.contains(word))
 }
 
-fn token() -> Result<Secret, Error> {
+fn token() -> Result<Secret, EngineError> {
     let mut bytes = [0; TOKEN_BYTES];
     let filled = getrandom(&mut bytes[..], GetRandomFlags::empty()).map_err(io::Error::from)?;
     if filled != TOKEN_BYTES {

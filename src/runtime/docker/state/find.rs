@@ -3,7 +3,7 @@
 use bollard::models::ContainerInspectResponse;
 
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     telemetry::rate_limit::{Due, RateLimit},
 };
 
@@ -13,12 +13,9 @@ use crate::runtime::docker::engine::{Cause, Engine, is_missing, labels, names, t
 /// counts for nothing.
 ///
 /// An id comes from the URL and may be anything; only plausible ones reach the engine.
-pub(in crate::runtime::docker) async fn find(
-    engine: &Engine,
-    id: &str,
-) -> Result<ContainerInspectResponse, RuntimeError> {
+pub(in crate::runtime::docker) async fn find(engine: &Engine, id: &str) -> Result<ContainerInspectResponse, Error> {
     if !names::is_plausible_id(id) {
-        return Err(RuntimeError::not_found(id));
+        return Err(Error::not_found(id));
     }
     if let Some(container) = inspect(engine, &names::sandbox(id)).await?
         && label(&container, labels::ID) == Some(id)
@@ -27,10 +24,10 @@ pub(in crate::runtime::docker) async fn find(
     }
     let summaries = engine.sandboxes(Some(id)).await.map_err(query_failed)?;
     let Some(container) = summaries.into_iter().find_map(|summary| summary.id) else {
-        return Err(RuntimeError::not_found(id));
+        return Err(Error::not_found(id));
     };
     let found = inspect(engine, &container).await?.filter(|container| label(container, labels::ID) == Some(id));
-    found.ok_or_else(|| RuntimeError::not_found(id))
+    found.ok_or_else(|| Error::not_found(id))
 }
 
 /// Whether the container bears the name that servers give to the container of the sandbox `id`.
@@ -45,7 +42,7 @@ pub(in crate::runtime::docker) fn label<'a>(container: &'a ContainerInspectRespo
 
 /// The error for an engine that could not be asked about its containers. The log line is rate-limited: clients without a key
 /// can cause lookups again and again.
-pub(in crate::runtime::docker) fn query_failed(error: bollard::errors::Error) -> RuntimeError {
+pub(in crate::runtime::docker) fn query_failed(error: bollard::errors::Error) -> Error {
     static WRITTEN: RateLimit = RateLimit::new();
     if let Some(Due { left_out }) = WRITTEN.due("query") {
         tracing::warn!(error = text(&error), left_out, "the engine could not be asked about its containers");
@@ -54,11 +51,11 @@ pub(in crate::runtime::docker) fn query_failed(error: bollard::errors::Error) ->
         bollard::errors::Error::RequestTimeoutError => Kind::TimedOut,
         _ => Kind::Unavailable,
     };
-    RuntimeError::new(Family::Query, kind, format!("Failed to query sandbox containers: {}", text(&error)))
+    Error::new(Family::Query, kind, format!("Failed to query sandbox containers: {}", text(&error)))
         .caused_by(Cause(error))
 }
 
-async fn inspect(engine: &Engine, container: &str) -> Result<Option<ContainerInspectResponse>, RuntimeError> {
+async fn inspect(engine: &Engine, container: &str) -> Result<Option<ContainerInspectResponse>, Error> {
     match engine.inspect(container).await {
         Ok(container) => Ok(Some(container)),
         Err(error) if is_missing(&error) => Ok(None),

@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bollard::{errors::Error, models::ContainerSummary};
+use bollard::{errors::Error as EngineError, models::ContainerSummary};
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 
 use crate::{
-    error::RuntimeError,
+    error::Error,
     model::sandbox::Sandbox,
     telemetry::rate_limit::{Due, RateLimit},
 };
@@ -26,7 +26,7 @@ const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Inner {
     /// All sandboxes that the engine has containers of, this server's own or not, as those show them.
-    pub(in crate::runtime::docker) async fn list_containers(&self) -> Result<Vec<Sandbox>, RuntimeError> {
+    pub(in crate::runtime::docker) async fn list_containers(&self) -> Result<Vec<Sandbox>, Error> {
         let summaries = self.engine.sandboxes(None).await.map_err(query_failed)?;
         // One deadline for all of them: an engine that hangs at each would delay a long list for minutes.
         let deadline = Instant::now() + INSPECT_TIMEOUT;
@@ -43,7 +43,7 @@ impl Inner {
             return Some(view);
         }
         let inspected = tokio::time::timeout_at(deadline, self.inspect_and_keep(container)).await;
-        match inspected.unwrap_or(Err(Error::RequestTimeoutError)) {
+        match inspected.unwrap_or(Err(EngineError::RequestTimeoutError)) {
             Ok(Some(view)) => return Some(view),
             Ok(None) => {}
             Err(error) if is_missing(&error) => return None,
@@ -60,11 +60,11 @@ impl Inner {
     pub(in crate::runtime::docker) async fn inspect_and_keep(
         &self,
         container: &str,
-    ) -> Result<Option<Arc<ContainerView>>, Error> {
+    ) -> Result<Option<Arc<ContainerView>>, EngineError> {
         let _permit = self.inspections.acquire().await;
         let ticket = self.cache.begin(container);
         let inspected = tokio::time::timeout(INSPECT_TIMEOUT, self.engine.inspect(container)).await;
-        let inspected = inspected.unwrap_or(Err(Error::RequestTimeoutError)).inspect_err(|error| {
+        let inspected = inspected.unwrap_or(Err(EngineError::RequestTimeoutError)).inspect_err(|error| {
             if is_missing(error) {
                 self.cache.forget(container);
             }

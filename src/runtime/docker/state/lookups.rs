@@ -9,12 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bollard::errors::Error;
+use bollard::errors::Error as EngineError;
 use tokio::sync::Semaphore;
 
 use super::{find::query_failed, view::ContainerView};
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     keyed_lock::KeyedLock,
 };
 
@@ -24,7 +24,7 @@ const MAX_CALLS: usize = 16;
 /// How many requests may wait for an answer; more are refused at once.
 const MAX_WAITING: usize = 2048;
 
-type Outcome = Result<Arc<ContainerView>, RuntimeError>;
+type Outcome = Result<Arc<ContainerView>, Error>;
 
 /// The lookups that are under way, by sandbox.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Lookups {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             let text = "Failed to query sandbox containers: too many requests wait for the engine. Try again.";
-            return Err(RuntimeError::new(Family::Query, Kind::Overloaded, text));
+            return Err(Error::new(Family::Query, Kind::Overloaded, text));
         }
         let _waiting = Waiting(&self.waiting);
         let shared = async {
@@ -86,7 +86,7 @@ impl Lookups {
             *latest = Some((begun, outcome.clone()));
             outcome
         };
-        let timed_out = |_| Err(query_failed(Error::RequestTimeoutError));
+        let timed_out = |_| Err(query_failed(EngineError::RequestTimeoutError));
         tokio::time::timeout(timeout, shared).await.unwrap_or_else(timed_out)
     }
 }
@@ -104,7 +104,7 @@ mod tests {
     async fn missing(count: &AtomicUsize) -> Outcome {
         count.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(20)).await;
-        Err(RuntimeError::not_found("x"))
+        Err(Error::not_found("x"))
     }
 
     #[tokio::test]
@@ -121,7 +121,7 @@ mod tests {
         let look = |begun: Arc<Mutex<Vec<Instant>>>| async move {
             begun.lock().unwrap().push(Instant::now());
             tokio::time::sleep(Duration::from_millis(20)).await;
-            Err(RuntimeError::not_found("x"))
+            Err(Error::not_found("x"))
         };
         let first = lookups.share("x", LONG, || None, || look(begun.clone()));
         let second = async {
@@ -141,7 +141,7 @@ mod tests {
             most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(5)).await;
             running.fetch_sub(1, Ordering::SeqCst);
-            Err(RuntimeError::not_found("x"))
+            Err(Error::not_found("x"))
         };
         let ids: Vec<String> = (0..MAX_WAITING + 10).map(|n| n.to_string()).collect();
         let all = join_all(ids.iter().map(|id| lookups.share(id, LONG, || None, &look))).await;

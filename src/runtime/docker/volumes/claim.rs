@@ -6,14 +6,14 @@ use std::{
 };
 
 use bollard::{
-    errors::Error,
+    errors::Error as EngineError,
     models::{Mount, MountType, MountVolumeOptions, Volume as EngineVolume, VolumeCreateRequest},
 };
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::{
-    error::{Kind, RuntimeError, VolumePart},
+    error::{Error, Kind, VolumePart},
     model::volume::{Claim, Source, Volume, fault},
 };
 
@@ -49,7 +49,7 @@ impl Inner {
         volume: &Volume,
         claim: &Claim,
         mounts: &mut Mounts,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), Error> {
         if claim.name == self.options.owner_mark || claim.name.starts_with(names::EXPIRY_PREFIX) {
             let text = format!("Volume '{}': the name '{}' is the gateway's own.", volume.name, claim.name);
             return Err(fault(VolumePart::Claim, Kind::NotFound, text));
@@ -68,11 +68,7 @@ impl Inner {
     ///
     /// The engine fills an empty volume with what the image has at its place, and follows links in the volume while it does so.
     /// It may do that only as long as no sandbox can put some there.
-    pub(in crate::runtime::docker) async fn fill(
-        &self,
-        volumes: &[Volume],
-        mounts: &mut Mounts,
-    ) -> Result<(), RuntimeError> {
+    pub(in crate::runtime::docker) async fn fill(&self, volumes: &[Volume], mounts: &mut Mounts) -> Result<(), Error> {
         let mut locks = self.filling_locks(volumes).await;
         for volume in volumes {
             let Source::Claim(claim) = &volume.source else { continue };
@@ -110,13 +106,13 @@ impl Inner {
     }
 
     /// Whether no container has a volume.
-    async fn is_idle(&self, volume: &Volume, claim: &Claim) -> Result<bool, RuntimeError> {
+    async fn is_idle(&self, volume: &Volume, claim: &Claim) -> Result<bool, Error> {
         let users = self.engine.containers("volume", claim.name.clone()).await;
         Ok(users.map_err(|error| inspection_failed(volume, claim, error))?.is_empty())
     }
 
     /// Refuses a volume that is itself a bind of what sandboxes can exchange: the engine follows its path at the start.
-    async fn check_device(&self, volume: &Volume, found: &EngineVolume) -> Result<(), RuntimeError> {
+    async fn check_device(&self, volume: &Volume, found: &EngineVolume) -> Result<(), Error> {
         let Some(device) = bound_device(found) else { return Ok(()) };
         let (allowed, path) = (self.allowed(), device.clone());
         let is_exposed = self.volumes.blocking.run(move || is_below(&path, &allowed, &MountTable::default()));
@@ -135,7 +131,7 @@ impl Inner {
     }
 
     /// Creates a volume that is a server's to remove.
-    pub(in crate::runtime::docker) async fn create_volume(&self, name: &str) -> Result<EngineVolume, Error> {
+    pub(in crate::runtime::docker) async fn create_volume(&self, name: &str) -> Result<EngineVolume, EngineError> {
         let labels = [(labels::MANAGED_BY.to_owned(), SERVER.to_owned())];
         let request =
             VolumeCreateRequest { name: Some(name.to_owned()), labels: Some(labels.into()), ..Default::default() };
@@ -157,13 +153,8 @@ impl Inner {
         }
     }
 
-    async fn find_or_create(
-        &self,
-        volume: &Volume,
-        claim: &Claim,
-        mounts: &mut Mounts,
-    ) -> Result<EngineVolume, RuntimeError> {
-        let failed = |error: Error| inspection_failed(volume, claim, error);
+    async fn find_or_create(&self, volume: &Volume, claim: &Claim, mounts: &mut Mounts) -> Result<EngineVolume, Error> {
+        let failed = |error: EngineError| inspection_failed(volume, claim, error);
         let inspect = async || match self.engine.within(self.engine.api.inspect_volume(&claim.name)).await {
             Err(error) if is_missing(&error) => Ok(None),
             found => found.map(Some),
@@ -194,7 +185,7 @@ impl Inner {
         found: &EngineVolume,
         part: &str,
         mounts: &mut Mounts,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), Error> {
         let EngineVolume { name: claim, driver, mountpoint, .. } = found;
         if driver != "local" || mountpoint.is_empty() {
             let text = format!(
@@ -267,14 +258,14 @@ pub(super) fn bound_device(found: &EngineVolume) -> Option<PathBuf> {
     Some(plain(Path::new(device)))
 }
 
-fn inspection_failed(volume: &Volume, claim: &Claim, error: Error) -> RuntimeError {
+fn inspection_failed(volume: &Volume, claim: &Claim, error: EngineError) -> Error {
     tracing::warn!(volume = claim.name, %error, "the engine could not be asked about a volume");
     let text =
         format!("Volume '{}': failed to inspect Docker named volume '{}': {}", volume.name, claim.name, text(&error));
     fault(VolumePart::Claim, Kind::Failed, text).caused_by(Cause(error))
 }
 
-fn missing(volume: &Volume, claim: &Claim) -> RuntimeError {
+fn missing(volume: &Volume, claim: &Claim) -> Error {
     let text = format!(
         "Volume '{}': Docker named volume '{}' does not exist. Named volumes must be created before sandbox creation \
          (e.g., 'docker volume create <name>').",

@@ -15,12 +15,12 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use bollard::errors::Error;
+use bollard::errors::Error as EngineError;
 use ring::digest::{SHA256, digest};
 use tokio::{sync::Mutex as AsyncMutex, task::spawn_blocking};
 
 use crate::{
-    error::{Kind, RuntimeError, VolumePart},
+    error::{Error, Kind, VolumePart},
     model::volume::{Ossfs, Volume, fault},
 };
 
@@ -88,7 +88,7 @@ impl Buckets {
         id: &str,
         volume: &Volume,
         ossfs: &Ossfs,
-    ) -> Result<(String, Option<String>), RuntimeError> {
+    ) -> Result<(String, Option<String>), Error> {
         let path = self.path(ossfs, volume.sub_path.as_deref())?;
         self.check_root(volume).await?;
         let (path, entry) = self.free_place(users, path, volume, ossfs).await?;
@@ -141,7 +141,7 @@ impl Buckets {
         }
     }
 
-    fn path(&self, ossfs: &Ossfs, part: Option<&str>) -> Result<PathBuf, RuntimeError> {
+    fn path(&self, ossfs: &Ossfs, part: Option<&str>) -> Result<PathBuf, Error> {
         if !self.root.is_absolute() {
             return Err(invalid_root("must be an absolute path"));
         }
@@ -150,7 +150,7 @@ impl Buckets {
 
     /// Refuses a root that sandboxes can reach: they could exchange the folders that are mounted at, and the tools follow
     /// links.
-    async fn check_root(&self, volume: &Volume) -> Result<(), RuntimeError> {
+    async fn check_root(&self, volume: &Volume) -> Result<(), Error> {
         let (root, allowed, table) = (self.root.clone(), self.allowed.clone(), self.marks.table.clone());
         let is_exposed = self.blocking.run(move || {
             let mounts = table.read()?;
@@ -176,7 +176,7 @@ impl Buckets {
         path: PathBuf,
         volume: &Volume,
         ossfs: &Ossfs,
-    ) -> Result<(PathBuf, Arc<AsyncMutex<Mounted>>), RuntimeError> {
+    ) -> Result<(PathBuf, Arc<AsyncMutex<Mounted>>), Error> {
         if let Some(entry) = self.lock().get(&path) {
             return Ok((path, entry.clone()));
         }
@@ -216,7 +216,7 @@ impl Buckets {
         id: &str,
         volume: &Volume,
         ossfs: &Ossfs,
-    ) -> Result<Option<String>, RuntimeError> {
+    ) -> Result<Option<String>, Error> {
         let seen = self.identity(path).await.map_err(|error| unknown_mounts(volume, error))?;
         let is_there = mounted.mount.is_none() || mounted.mount == seen;
         match mounted.source.as_ref().map(|source| is_same(source, ossfs)) {
@@ -293,21 +293,21 @@ impl Buckets {
     }
 }
 
-fn unknown_users(volume: &Volume, error: Error) -> RuntimeError {
+fn unknown_users(volume: &Volume, error: EngineError) -> Error {
     let text = format!("Volume '{}': the users of mounted buckets are not known: {}", volume.name, text(&error));
     fault(VolumePart::OssfsMount, Kind::Failed, text).caused_by(Cause(error))
 }
 
-fn unknown_mounts(volume: &Volume, error: io::Error) -> RuntimeError {
+fn unknown_mounts(volume: &Volume, error: io::Error) -> Error {
     let text = format!("Volume '{}': the mounts of this host are not known: {error}", volume.name);
     fault(VolumePart::OssfsMount, Kind::Failed, text).caused_by(error)
 }
 
-fn invalid_root(what: &str) -> RuntimeError {
+fn invalid_root(what: &str) -> Error {
     fault(VolumePart::OssfsMountRoot, Kind::Invalid, format!("storage.ossfs_mount_root {what}."))
 }
 
-fn conflict(volume: &Volume, ossfs: &Ossfs, is_known: bool) -> RuntimeError {
+fn conflict(volume: &Volume, ossfs: &Ossfs, is_known: bool) -> Error {
     let why = if is_known {
         "is in use with other credentials, another endpoint or other options"
     } else {

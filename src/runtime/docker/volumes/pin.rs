@@ -8,13 +8,13 @@ use std::{
 };
 
 use bollard::{
-    errors::Error,
+    errors::Error as EngineError,
     models::{ContainerInspectResponse, Mount, MountType},
     query_parameters::ListVolumesOptions,
 };
 
 use crate::{
-    error::{Family, Kind, RuntimeError, VolumePart},
+    error::{Error, Family, Kind, VolumePart},
     model::volume::{Volume, fault, mount_path},
 };
 
@@ -49,7 +49,7 @@ impl Inner {
         place: Place,
         asked: &str,
         mounts: &mut Mounts,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), Error> {
         let place = Arc::new(place);
         let cannot = self.cannot_stage().await;
         let source = match &cannot {
@@ -80,7 +80,7 @@ impl Inner {
     }
 
     /// Has those of the configured binds mounted on the stage whose source a sandbox could exchange.
-    pub(super) async fn pin_configured(&self, id: &str, mounts: &mut Mounts) -> Result<(), RuntimeError> {
+    pub(super) async fn pin_configured(&self, id: &str, mounts: &mut Mounts) -> Result<(), Error> {
         let allowed = self.allowed();
         for text in &self.options.sandbox_binds {
             let Some((source, rest)) = text.split_once(':') else { continue };
@@ -111,7 +111,7 @@ impl Inner {
     }
 
     /// Mounts on the stage what is to be there.
-    pub(in crate::runtime::docker) async fn stage(&self, id: &str, mounts: &mut Mounts) -> Result<(), RuntimeError> {
+    pub(in crate::runtime::docker) async fn stage(&self, id: &str, mounts: &mut Mounts) -> Result<(), Error> {
         let Some(first) = mounts.places.iter().find(|found| found.is_staged) else { return Ok(()) };
         let engine = self.stage_key().await.map_err(|error| unasked(&first.path, &error))?.to_owned();
         let places = mounts.places.iter().filter(|found| found.is_staged).map(|found| found.place.clone());
@@ -122,7 +122,11 @@ impl Inner {
     }
 
     /// What the engine must see of the stage before the sandbox is created; nothing if there is nothing on it.
-    pub(in crate::runtime::docker) async fn probe(&self, id: &str, mounts: &Mounts) -> Result<Option<Probe>, Error> {
+    pub(in crate::runtime::docker) async fn probe(
+        &self,
+        id: &str,
+        mounts: &Mounts,
+    ) -> Result<Option<Probe>, EngineError> {
         let Some(staged) = &mounts.staged else { return Ok(None) };
         let source = self.volumes.stage.probe(self.stage_key().await?, id).display().to_string();
         Ok(Some(Probe { source, token: staged.token.clone() }))
@@ -208,11 +212,7 @@ impl Inner {
 
     /// Whether the container that was created is to mount what was checked, and all of that still is where it was found.
     /// If that cannot be determined, it is a failure.
-    pub(in crate::runtime::docker) async fn check_mounts(
-        &self,
-        container: &str,
-        mounts: &Mounts,
-    ) -> Result<(), RuntimeError> {
+    pub(in crate::runtime::docker) async fn check_mounts(&self, container: &str, mounts: &Mounts) -> Result<(), Error> {
         // Another server knows of this sandbox only now, and may have taken it for the last but one.
         for path in &mounts.buckets {
             match self.volumes.buckets.is_still_mounted(Path::new(path)).await {
@@ -224,9 +224,9 @@ impl Inner {
         if mounts.places.is_empty() && mounts.mounts.is_empty() {
             return Ok(());
         }
-        let failed = |error: Error| {
+        let failed = |error: EngineError| {
             let text = format!("The mounts of the new container could not be checked: {}", text(&error));
-            RuntimeError::new(Family::Creation, Kind::Failed, text).caused_by(Cause(error))
+            Error::new(Family::Creation, Kind::Failed, text).caused_by(Cause(error))
         };
         let created = self.engine.inspect(container).await.map_err(failed)?;
         for wanted in &mounts.mounts {
@@ -249,13 +249,13 @@ impl Inner {
     }
 
     /// The path of the next place on the stage.
-    async fn staged_path(&self, id: &str, mounts: &Mounts) -> Result<PathBuf, Error> {
+    async fn staged_path(&self, id: &str, mounts: &Mounts) -> Result<PathBuf, EngineError> {
         let number = mounts.places.iter().filter(|found| found.is_staged).count();
         Ok(self.volumes.stage.path(self.stage_key().await?, id, number))
     }
 
     /// The engine's own name, for its part of the stage: two engines of one host do not clear each other's.
-    async fn stage_key(&self) -> Result<&str, Error> {
+    async fn stage_key(&self) -> Result<&str, EngineError> {
         Ok(self.engine.id().await?.ok_or_else(|| io::Error::other("the engine does not tell its ID"))?)
     }
 
@@ -265,7 +265,7 @@ impl Inner {
     }
 
     /// Whether a path is one that the operator allows by its very text, and no sandbox can exchange a part of it.
-    async fn is_fixed(&self, place: &Arc<Place>, asked: &str) -> Result<bool, RuntimeError> {
+    async fn is_fixed(&self, place: &Arc<Place>, asked: &str) -> Result<bool, Error> {
         // Elsewhere, paths lead to other things than here.
         if self.is_contained || !matches!(self.engine.endpoint, Endpoint::Unix(_)) {
             return Ok(false);
@@ -295,7 +295,7 @@ impl Inner {
 }
 
 /// Whether the engine took a mount as it was meant.
-fn check_mount(created: &ContainerInspectResponse, wanted: &Mount) -> Result<(), RuntimeError> {
+fn check_mount(created: &ContainerInspectResponse, wanted: &Mount) -> Result<(), Error> {
     let target = wanted.target.as_deref().unwrap_or_default();
     let at = mount_path::plain(target);
     let mut seen = created
@@ -315,16 +315,16 @@ fn check_mount(created: &ContainerInspectResponse, wanted: &Mount) -> Result<(),
 }
 
 /// The error for an engine that does not see what is mounted on the stage.
-pub(in crate::runtime::docker) fn unseen(path: &str, cause: &str) -> RuntimeError {
+pub(in crate::runtime::docker) fn unseen(path: &str, cause: &str) -> Error {
     unavailable(path, &format!("the engine does not see this server's mounts ({cause})"))
 }
 
 /// Whether the engine refused a mount since it does not find the source.
-pub(in crate::runtime::docker) fn is_unseen(error: &Error) -> bool {
+pub(in crate::runtime::docker) fn is_unseen(error: &EngineError) -> bool {
     status(error) == Some(400) && text(error).contains("bind source path does not exist")
 }
 
-fn unavailable(path: &str, cause: &dyn std::fmt::Display) -> RuntimeError {
+fn unavailable(path: &str, cause: &dyn std::fmt::Display) -> Error {
     tracing::warn!(path, %cause, "a volume cannot be mounted safely");
     let text = format!(
         "Volume at '{path}': {cause}. Parts of volumes and paths of the host, which sandboxes could exchange while they \
@@ -333,14 +333,14 @@ fn unavailable(path: &str, cause: &dyn std::fmt::Display) -> RuntimeError {
     fault(VolumePart::Mount, Kind::Unsupported, text)
 }
 
-fn exchanged(path: &str) -> RuntimeError {
+fn exchanged(path: &str) -> Error {
     tracing::error!(path, "what a volume was checked to be was exchanged while its sandbox was created");
     let text = format!("The volume at '{path}' was exchanged while the sandbox was created.");
     fault(VolumePart::HostPath, Kind::Denied, text)
 }
 
 /// The error for a configured bind whose path sandboxes can exchange, and that leads elsewhere.
-fn led_out(target: &str, found: &Path) -> RuntimeError {
+fn led_out(target: &str, found: &Path) -> Error {
     tracing::error!(target, ?found, "a configured bind leads through what sandboxes can exchange to elsewhere");
     let text = format!(
         "The configured bind at '{target}' leads through a directory that sandboxes can exchange to '{}', which is below \
@@ -350,14 +350,14 @@ fn led_out(target: &str, found: &Path) -> RuntimeError {
     fault(VolumePart::HostPath, Kind::Denied, text)
 }
 
-fn unanswered(path: &str, error: &dyn std::fmt::Display) -> RuntimeError {
+fn unanswered(path: &str, error: &dyn std::fmt::Display) -> Error {
     fault(VolumePart::HostPath, Kind::Failed, format!("Volume at '{path}': {error}"))
 }
 
-fn unmounted(path: &str, cause: &dyn std::fmt::Display) -> RuntimeError {
+fn unmounted(path: &str, cause: &dyn std::fmt::Display) -> Error {
     fault(VolumePart::OssfsMount, Kind::Failed, format!("The OSSFS bucket at '{path}': {cause}"))
 }
 
-fn unasked(path: &str, error: &Error) -> RuntimeError {
+fn unasked(path: &str, error: &EngineError) -> Error {
     unanswered(path, &text(error))
 }

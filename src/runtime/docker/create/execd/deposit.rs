@@ -6,7 +6,7 @@
 //! is found out whether the engine sees what this server has mounted for the sandbox.
 
 use bollard::{
-    errors::Error,
+    errors::Error as EngineError,
     models::{ContainerCreateBody, HostConfig, Mount, MountType},
 };
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use crate::runtime::docker::{
     volumes::{Probe, is_unseen, unseen},
 };
 use crate::{
-    error::{Family, Kind, RuntimeError},
+    error::{Error, Family, Kind},
     model::{create::ImageSource, sandbox::Platform},
 };
 
@@ -45,7 +45,7 @@ impl Deposit<'_> {
     ///
     /// # Errors
     /// The engine could not do it, or does not see what this server mounts.
-    pub(in crate::runtime::docker::create) async fn carry_out(self, engine: &Engine) -> Result<(), RuntimeError> {
+    pub(in crate::runtime::docker::create) async fn carry_out(self, engine: &Engine) -> Result<(), Error> {
         let foreign = self.platform.filter(|platform| **platform != engine.platform);
         let source = ImageSource { uri: self.image.to_owned(), auth: None };
         image::ensure(engine, &source, foreign).await?;
@@ -81,7 +81,7 @@ impl Deposit<'_> {
         }
     }
 
-    async fn fill(&self, engine: &Engine, container: &Created) -> Result<(), RuntimeError> {
+    async fn fill(&self, engine: &Engine, container: &Created) -> Result<(), Error> {
         if let Some(probe) = self.probe {
             match download(engine, &container.id, &format!("{PROBE}/{}", probe.token)).await {
                 Ok(_) => {}
@@ -94,9 +94,9 @@ impl Deposit<'_> {
     }
 }
 
-fn failed(error: Error) -> RuntimeError {
+fn failed(error: EngineError) -> Error {
     let words = text(&error);
     tracing::warn!(error = words, "execd could not be brought into a sandbox's volume");
     let text = format!("Failed to put execd into the sandbox: {words}");
-    RuntimeError::new(Family::ExecdDelivery, Kind::Failed, text).caused_by(Cause(error))
+    Error::new(Family::ExecdDelivery, Kind::Failed, text).caused_by(Cause(error))
 }

@@ -14,11 +14,11 @@ fn request() -> CreateRequest {
     }
 }
 
-fn plan(request: CreateRequest, options: &DockerOptions) -> Result<Plan, RuntimeError> {
+fn plan(request: CreateRequest, options: &DockerOptions) -> Result<Plan, Error> {
     Draft::new(request, options)?.finish(options)
 }
 
-fn refused(change: impl FnOnce(&mut CreateRequest)) -> RuntimeError {
+fn refused(change: impl FnOnce(&mut CreateRequest)) -> Error {
     let mut request = request();
     change(&mut request);
     plan(request, &DockerOptions::default()).err().unwrap()

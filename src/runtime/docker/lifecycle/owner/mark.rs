@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fs};
 
 use bollard::{
-    errors::Error,
+    errors::Error as EngineError,
     models::{Volume, VolumeCreateRequest},
 };
 
@@ -39,7 +39,7 @@ impl Mark {
 
 impl Inner {
     /// The mark; nothing if there is none, or none is to be seen.
-    pub(super) async fn find_mark(&self) -> Result<Option<Mark>, Error> {
+    pub(super) async fn find_mark(&self) -> Result<Option<Mark>, EngineError> {
         let found = match self.engine.within(self.engine.api.inspect_volume(&self.owner.mark)).await {
             Ok(volume) => Ok(Some(Mark::of(&volume))),
             Err(error) if is_missing(&error) => Ok(None),
@@ -49,7 +49,7 @@ impl Inner {
     }
 
     /// Makes the mark. The engine answers with another gateway's if that was first.
-    pub(super) async fn make_mark(&self, id: &str) -> Result<Standing, Error> {
+    pub(super) async fn make_mark(&self, id: &str) -> Result<Standing, EngineError> {
         // Of the kernel, which answers at once. Only for people.
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let host = host.trim();
@@ -70,7 +70,7 @@ impl Inner {
     }
 
     /// Makes the mark in the place of another home's.
-    pub(super) async fn take_mark(&self, id: &str) -> Result<Standing, Error> {
+    pub(super) async fn take_mark(&self, id: &str) -> Result<Standing, EngineError> {
         let mut standing = Standing::Visitor;
         for _ in 0..TRIES {
             match self.engine.remove_volume(&self.owner.mark).await {

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bollard::errors::Error;
+use bollard::errors::Error as EngineError;
 
 use crate::runtime::docker::engine::{is_refusal, text};
 
@@ -34,8 +34,8 @@ impl Permits {
     pub(in crate::runtime::docker::lifecycle) fn judge<T>(
         &self,
         call: Call,
-        outcome: Result<T, Error>,
-    ) -> Result<Option<T>, Error> {
+        outcome: Result<T, EngineError>,
+    ) -> Result<Option<T>, EngineError> {
         let granted = &self.granted[call as usize];
         match outcome {
             Ok(found) => {
@@ -63,8 +63,8 @@ impl Permits {
 mod tests {
     use super::*;
 
-    fn answered(status_code: u16) -> Result<(), Error> {
-        Err(Error::DockerResponseServerError { status_code, message: String::new() })
+    fn answered(status_code: u16) -> Result<(), EngineError> {
+        Err(EngineError::DockerResponseServerError { status_code, message: String::new() })
     }
 
     #[test]
@@ -76,7 +76,7 @@ mod tests {
         for status in [400, 409, 429, 500, 502, 503, 504] {
             assert!(permits.judge(Call::List, answered(status)).is_err(), "{status}");
         }
-        assert!(permits.judge::<()>(Call::List, Err(Error::RequestTimeoutError)).is_err());
+        assert!(permits.judge::<()>(Call::List, Err(EngineError::RequestTimeoutError)).is_err());
         assert!(permits.judge(Call::List, Ok(())).unwrap().is_some());
         assert!(permits.judge(Call::List, answered(403)).is_err(), "it is there");
         assert!(permits.judge(Call::Create, answered(403)).unwrap().is_none(), "the one does not speak for the other");

@@ -9,7 +9,7 @@ use std::{
 use tokio::task::spawn_blocking;
 
 use crate::{
-    error::{Kind, RuntimeError, VolumePart},
+    error::{Error, Kind, VolumePart},
     model::volume::{Ossfs, Volume, fault},
 };
 
@@ -69,7 +69,7 @@ impl Buckets {
         mounted: &mut Mounted,
         volume: &Volume,
         ossfs: &Ossfs,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), Error> {
         let failed = |cause: &str| {
             let secrets = [&ossfs.access_key_secret, &ossfs.access_key_id];
             let cause = secrets.iter().fold(cause.to_owned(), |cause, secret| cause.replace(secret.expose(), "***"));

@@ -18,7 +18,7 @@ struct Rig {
 }
 
 impl Users for Vec<User> {
-    async fn users(&self) -> Result<Vec<User>, Error> {
+    async fn users(&self) -> Result<Vec<User>, bollard::errors::Error> {
         Ok(self.clone())
     }
 }
@@ -99,7 +99,7 @@ impl Rig {
         self.buckets.release(&self.others, id, Path::new(path)).await;
     }
 
-    async fn take(&self, id: &str, part: Option<&str>, ossfs: &Ossfs) -> Result<String, RuntimeError> {
+    async fn take(&self, id: &str, part: Option<&str>, ossfs: &Ossfs) -> Result<String, Error> {
         Ok(self.take_marked(id, part, ossfs).await?.0)
     }
 
@@ -108,7 +108,7 @@ impl Rig {
         id: &str,
         part: Option<&str>,
         ossfs: &Ossfs,
-    ) -> Result<(String, Option<String>), RuntimeError> {
+    ) -> Result<(String, Option<String>), Error> {
         let source = Source::Ossfs(Box::new(ossfs.clone()));
         let (name, mount_path, sub_path) = ("v".to_owned(), "/x".to_owned(), part.map(str::to_owned));
         let volume = Volume { name, mount_path, read_only: false, sub_path, source };

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bollard::errors::Error;
+use bollard::errors::Error as EngineError;
 
 use crate::runtime::docker::engine::{Engine, labels};
 
@@ -20,11 +20,11 @@ pub(in crate::runtime::docker::volumes) struct User {
 
 /// Lists the users of all servers: the engine, or a test.
 pub(in crate::runtime::docker::volumes) trait Users {
-    fn users(&self) -> impl Future<Output = Result<Vec<User>, Error>> + Send;
+    fn users(&self) -> impl Future<Output = Result<Vec<User>, EngineError>> + Send;
 }
 
 impl Users for Engine {
-    async fn users(&self) -> Result<Vec<User>, Error> {
+    async fn users(&self) -> Result<Vec<User>, EngineError> {
         let labels = self.sandboxes(None).await?.into_iter().filter_map(|sandbox| sandbox.labels);
         let user = |labels: HashMap<String, String>| {
             let id = labels::value(&labels, labels::ID)?.to_owned();
@@ -36,7 +36,7 @@ impl Users for Engine {
 }
 
 /// The sandboxes that use the part at a path.
-pub(super) async fn of_path(users: &impl Users, path: &Path) -> Result<Vec<User>, Error> {
+pub(super) async fn of_path(users: &impl Users, path: &Path) -> Result<Vec<User>, EngineError> {
     let mut all = users.users().await?;
     all.retain(|user| user.paths.iter().any(|used| used == path));
     Ok(all)
