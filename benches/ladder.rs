@@ -59,7 +59,8 @@ usage: ladder [PART]...   (default: all)
   proxied      a sandbox's port through the gateway's proxy, beside nginx
   pairs        this build beside an earlier one (BEFORE=path of its opensandbox-gateway); not among all
 
-Environment: ROUNDS (default 7, and one to warm up); BEFORE, for pairs; PAIRS=logs,lives,proxy,reads, the groups of pairs.";
+Environment: GATEWAY_PROGRAM (default: what cargo built for the benchmark, which differs from what is installed);
+ROUNDS (default 7, and one to warm up); BEFORE, for pairs; PAIRS=logs,lives,proxy,reads, the groups of pairs.";
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
