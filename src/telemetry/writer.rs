@@ -120,7 +120,7 @@ impl LineWriter {
 }
 
 impl Output {
-    /// Waits until what was logged so far is written, for [`FLUSH_TIMEOUT`] at most: a reader or a disk may hang.
+    /// Waits until what was logged so far is written, for `FLUSH_TIMEOUT` at most: a reader or a disk may hang.
     pub fn flush(&self) {
         let due = Instant::now() + FLUSH_TIMEOUT;
         let (done, written) = mpsc::sync_channel(1);
