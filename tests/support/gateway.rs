@@ -110,8 +110,11 @@ impl Setup {
     ///
     /// With the program's output, if it ends or does not answer within 20 s.
     pub fn start(self) -> Gateway {
+        let tells = !["'WARNING'", "'ERROR'"].iter().any(|level| self.sections.contains(&format!("level = {level}")));
         let mut gateway = self.spawn();
-        gateway.wait_until_healthy();
+        gateway.wait_until(|gateway| is_healthy(gateway.address));
+        // What it says of its start comes by a writer of its own, which may be later than the first response.
+        gateway.wait_until(|gateway| !tells || gateway.output().contains(" listens on "));
         gateway
     }
 
@@ -272,13 +275,13 @@ impl Gateway {
         line.split_whitespace().next().expect("a value").parse().expect("a number")
     }
 
-    fn wait_until_healthy(&mut self) {
+    fn wait_until(&mut self, is_so: impl Fn(&Self) -> bool) {
         let start = Instant::now();
-        while !is_healthy(self.address) {
+        while !is_so(self) {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the gateway ended with {status}: {}", self.output());
             }
-            assert!(start.elapsed() < Duration::from_secs(20), "the gateway does not answer: {}", self.output());
+            assert!(start.elapsed() < Duration::from_secs(20), "the gateway does not start: {}", self.output());
             thread::sleep(Duration::from_millis(5));
         }
     }
