@@ -110,7 +110,8 @@ impl Setup {
     ///
     /// With the program's output, if it ends or does not answer within 20 s.
     pub fn start(self) -> Gateway {
-        let tells = !["'WARNING'", "'ERROR'"].iter().any(|level| self.sections.contains(&format!("level = {level}")));
+        let levels = ["'WARNING'", "\"WARNING\"", "'ERROR'", "\"ERROR\""];
+        let tells = !levels.iter().any(|level| self.sections.contains(&format!("level = {level}")));
         let mut gateway = self.spawn();
         gateway.wait_until(|gateway| is_healthy(gateway.address));
         // What it says of its start comes by a writer of its own, which may be later than the first response.
