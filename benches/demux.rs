@@ -7,7 +7,6 @@ use opensandbox_gateway::http1::framing::BodyDecoder;
 use opensandbox_gateway::logs::{
     compact::HEADROOM,
     decode::{Decoder, Mode},
-    skip::Skip,
 };
 
 const READ: usize = 64 * 1024;
@@ -38,7 +37,7 @@ fn compact(c: &mut Criterion) {
                 || reads.clone(),
                 |reads| {
                     let mode = Mode { tty: false, timestamps, record_limit: 16 * 1024 };
-                    let mut decoder = Decoder::new(BodyDecoder::chunked(), mode, Skip::default());
+                    let mut decoder = Decoder::new(BodyDecoder::chunked(), mode);
                     for read in reads {
                         black_box(decoder.compact(read).expect("an engine's bytes"));
                     }

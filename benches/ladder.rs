@@ -35,6 +35,8 @@ mod process;
 mod proxied;
 #[path = "ladder/real.rs"]
 mod real;
+#[path = "ladder/records.rs"]
+mod records;
 #[path = "ladder/relay.rs"]
 mod relay;
 #[path = "ladder/source.rs"]
@@ -55,6 +57,7 @@ usage: ladder [PART]...   (default: all)
   release      client gone -> engine connection closed, 2,000 times
   memory       resident memory while 250 MB stream
   real         2,000,000 lines of a real Docker Engine, beside curl on its socket
+  records      formats, filters, tokens and tails
   lifecycle    get, list, create, delete and the start, beside the Python server on the same engine
   proxied      a sandbox's port through the gateway's proxy, beside nginx
   pairs        this build beside an earlier one (BEFORE=path of its opensandbox-gateway); not among all
@@ -77,13 +80,14 @@ fn main() {
 fn run(parts: &[&str]) {
     table::machine();
     let wanted = |part| parts.contains(&part) || parts.is_empty() && part != "pairs";
-    let all: [(&str, fn()); 9] = [
+    let all: [(&str, fn()); 10] = [
         ("throughput", throughput::run),
         ("baseline", throughput::baseline),
         ("followers", followers::run),
         ("release", followers::release),
         ("memory", throughput::memory),
         ("real", real::run),
+        ("records", records::run),
         ("lifecycle", lifecycle::run),
         ("proxied", proxied::run),
         ("pairs", pairs::run),

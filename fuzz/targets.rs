@@ -3,16 +3,15 @@
 #![allow(dead_code, unreachable_pub, reason = "each program that includes this file uses a part of it")]
 
 use bytes::BytesMut;
-use http::Method;
+use http::{HeaderMap, Method};
 use jiff::Timestamp;
 use opensandbox_gateway::{
-    api::log_query,
+    api::log_query::{self, LogRequest},
     http1::{framing::BodyDecoder, head},
     logs::{
         LogError, LogQuery,
         compact::HEADROOM,
         decode::{Decoder, Mode, docker_frames::is_prefix},
-        skip::Skip,
     },
 };
 
@@ -26,13 +25,12 @@ const RECORD: usize = 64;
 pub fn chunk_frame(data: &[u8]) {
     let Some((&[options, seed], wire)) = data.split_first_chunk::<2>() else { return };
     let mode = Mode { tty: options & 1 != 0, timestamps: options & 2 != 0, record_limit: RECORD };
-    let skip = Skip { fragment: options & 4 != 0, lines: u64::from(options >> 6) };
-    let whole = decode(wire, usize::MAX, mode, skip);
-    let pieces = decode(wire, usize::from(seed), mode, skip);
+    let whole = decode(wire, usize::MAX, mode);
+    let pieces = decode(wire, usize::from(seed), mode);
     agree(&whole, &pieces, wire);
-    // A TTY's records can only be counted, so there is no plainer way to say what is right with timestamps or skips.
-    if !mode.tty || (!mode.timestamps && skip.is_over()) {
-        agree(&whole, &reference(wire, mode, skip), wire);
+    // A TTY's records can only be counted, so there is no plainer way to say what is right with timestamps.
+    if !mode.tty || !mode.timestamps {
+        agree(&whole, &reference(wire, mode), wire);
     }
 }
 
@@ -51,7 +49,7 @@ pub fn timestamp(data: &[u8]) {
     }
     wire.extend_from_slice(b"0\r\n\r\n");
     let mode = Mode { tty: false, timestamps: true, record_limit: RECORD };
-    let decoded = decode(&wire, usize::from(seed), mode, Skip::default());
+    let decoded = decode(&wire, usize::from(seed), mode);
     assert_eq!(decoded.end, End::Whole, "{wire:?}");
     assert_eq!(decoded.bytes, expected, "{wire:?}");
 }
@@ -61,13 +59,13 @@ pub fn timestamp(data: &[u8]) {
 pub fn query(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let now = Timestamp::new(1_800_000_000, 123_456_789).expect("a time");
-    if let Ok(read) = log_query::parse(text, now) {
-        keeps_the_rules(&read);
+    if let Ok(read) = log_query::parse(text, &HeaderMap::new(), now) {
+        keeps_the_rules(&read.query);
     }
     let (since, until) = text.split_once('&').unwrap_or((text, "0"));
     for (name, value) in [("since", since), ("until", until)] {
         let escaped: String = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
-        let Ok(read) = log_query::parse(&escaped, now) else { continue };
+        let Ok(LogRequest { query: read, .. }) = log_query::parse(&escaped, &HeaderMap::new(), now) else { continue };
         keeps_the_rules(&read);
         let time = read.since.or(read.until).expect("it was accepted, so it was read");
         assert_eq!(named(&format!("{name}={time}"), now), Some(time), "{value:?} as RFC 3339");
@@ -83,7 +81,8 @@ pub fn query(data: &[u8]) {
 /// The time in a query that has one; RFC 3339 of a time before the year 0 has no form that is accepted.
 fn named(query: &str, now: Timestamp) -> Option<Timestamp> {
     let time = query.split_once('=').and_then(|(_, text)| text.parse().ok());
-    let read = log_query::parse(query, now).ok().and_then(|read| read.since.or(read.until));
+    let read =
+        log_query::parse(query, &HeaderMap::new(), now).ok().and_then(|read| read.query.since.or(read.query.until));
     read.or(time.filter(|time: &Timestamp| time.to_string().starts_with('-')))
 }
 
@@ -153,8 +152,8 @@ fn agree(whole: &Decoded, other: &Decoded, wire: &[u8]) {
 }
 
 /// The decoder under test, fed pieces of `most` bytes; below 8 their lengths vary, as splits in headers are the point.
-fn decode(wire: &[u8], most: usize, mode: Mode, skip: Skip) -> Decoded {
-    let mut decoder = Decoder::new(BodyDecoder::chunked(), mode, skip);
+fn decode(wire: &[u8], most: usize, mode: Mode) -> Decoded {
+    let mut decoder = Decoder::new(BodyDecoder::chunked(), mode);
     let (mut bytes, mut rest, mut turn) = (Vec::new(), wire, 0);
     while !rest.is_empty() && !decoder.is_ended() {
         turn += 1;
@@ -176,12 +175,12 @@ fn decode(wire: &[u8], most: usize, mode: Mode, skip: Skip) -> Decoded {
 }
 
 /// The same, by taking the answer apart layer by layer with all of it at hand.
-fn reference(wire: &[u8], mode: Mode, skip: Skip) -> Decoded {
+fn reference(wire: &[u8], mode: Mode) -> Decoded {
     let (body, end) = dechunked(wire);
     if mode.tty {
         return Decoded { bytes: body, end };
     }
-    let (bytes, between) = deframed(&body, mode.timestamps, skip);
+    let (bytes, between) = deframed(&body, mode.timestamps);
     let end = match (between, end) {
         (None, _) | (Some(false), End::Whole) => End::Refused,
         (Some(_), end) => end,
@@ -238,9 +237,8 @@ fn trailers(mut wire: &[u8]) -> End {
 }
 
 /// The payloads, and whether the last frame is whole; `None` for a header that is not one or a report of a failure.
-fn deframed(mut body: &[u8], timestamps: bool, skip: Skip) -> (Vec<u8>, Option<bool>) {
-    let Skip { mut fragment, mut lines } = skip;
-    let (mut bytes, mut mid_line, mut left_out) = (Vec::new(), [false; 3], [false; 3]);
+fn deframed(mut body: &[u8], timestamps: bool) -> (Vec<u8>, Option<bool>) {
+    let (mut bytes, mut mid_line) = (Vec::new(), [false; 3]);
     while let Some((&[stream, a, b, c, length @ ..], rest)) = body.split_first_chunk::<8>() {
         let (index, length) = (usize::from(stream), u32::from_be_bytes(length) as usize);
         if stream > 3 || [a, b, c] != [0; 3] || length > 16 << 20 {
@@ -252,14 +250,7 @@ fn deframed(mut body: &[u8], timestamps: bool, skip: Skip) -> (Vec<u8>, Option<b
         }
         let payload = &rest[..length.min(rest.len())];
         body = &rest[payload.len()..];
-        if length > 0 && !mid_line[index] {
-            left_out[index] = fragment || lines > 0;
-            lines = if fragment { lines } else { lines.saturating_sub(1) };
-            fragment = false;
-        }
-        let drops = timestamps && mid_line[index] && !left_out[index] && length >= TIME.len();
-        if left_out[index] {
-        } else if !drops {
+        if !(timestamps && mid_line[index] && length >= TIME.len()) {
             bytes.extend_from_slice(payload);
         } else if let Some((prefix, text)) = payload.split_first_chunk::<31>() {
             bytes.extend_from_slice(if is_prefix(prefix) { text } else { payload });

@@ -1,5 +1,6 @@
 //! STEP 4: request handlers, one file a resource.
 
+pub mod command_log;
 pub mod diagnostics;
 pub mod docs;
 pub mod endpoints;
@@ -25,6 +26,7 @@ use std::{
     future::{Future, ready},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header, uri::Authority};
@@ -60,6 +62,8 @@ pub struct Api {
     pub snapshots: Snapshots,
     /// The log streams that are open.
     pub streams: Arc<Streams>,
+    /// How long the execd of a command whose output is followed may be away.
+    pub reconnect: Duration,
     /// Tells log streams that the gateway is ending.
     pub drain: drain::Watch,
     /// This server's address that clients are told, from `server.eip`; by their `Host` header without.

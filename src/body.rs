@@ -154,7 +154,7 @@ impl Body {
         let end_reason = self.end_reason();
         report.ended(end_reason);
         match &self.client {
-            Some(client) if matches!(end_reason, EndReason::Complete | EndReason::Drained) => client.settle(report),
+            Some(client) if self.kind.has_proper_end(end_reason) => client.settle(report),
             _ => drop(report),
         }
     }
@@ -162,7 +162,7 @@ impl Body {
     /// How the body has ended, if it ends here.
     fn end_reason(&self) -> EndReason {
         let end_reason = self.kind.end_reason();
-        if !matches!(end_reason, EndReason::Complete | EndReason::Drained) {
+        if !self.kind.has_proper_end(end_reason) {
             return end_reason;
         }
         match &self.client {
@@ -286,6 +286,12 @@ impl From<Outcome> for Body {
 }
 
 impl Kind {
+    /// Whether a body that ended for this reason was handed over to its end.
+    fn has_proper_end(&self, end_reason: EndReason) -> bool {
+        let is_broken_off = matches!(self, Self::Log(log) if log.is_broken_off());
+        matches!(end_reason, EndReason::Complete | EndReason::Drained) && !is_broken_off
+    }
+
     /// How the body has ended, if it ends here.
     fn end_reason(&self) -> EndReason {
         match self {

@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod logs;
+
 use std::{
     convert::Infallible,
     env,
@@ -33,6 +35,8 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
+const NO_CONFIG_FOR_LOGS: &str = "logs takes no configuration file; --url or OPEN_SANDBOX_DOMAIN names the server";
+
 /// What the program can do.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
@@ -51,6 +55,10 @@ pub enum Command {
     ///
     /// Without an example it has every key, with a comment and its default.
     InitConfig(init_config::Options),
+    /// Write a sandbox's log, and go on behind the last line when the connection breaks.
+    ///
+    /// Asks a server over HTTP; needs no configuration file.
+    Logs(logs::Logs),
 }
 
 /// Options of `dev`.
@@ -100,6 +108,12 @@ impl Cli {
         if cli.config.is_some() && matches!(cli.command, Some(Command::Dev(_))) {
             let text = "dev takes no configuration file; for processes with one, set runtime.type = \"process\" in it";
             Self::command().error(ErrorKind::ArgumentConflict, text).exit();
+        }
+        if let Some(Command::Logs(logs)) = &cli.command {
+            let configured = cli.config.is_some().then_some((ErrorKind::ArgumentConflict, NO_CONFIG_FOR_LOGS));
+            if let Some((kind, text)) = configured.or(logs.check().err()) {
+                Self::command().error(kind, text).exit();
+            }
         }
         cli
     }

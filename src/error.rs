@@ -88,6 +88,8 @@ pub enum Family {
     ExecdDelivery,
     /// What a client asks of an execd that is this program's own.
     Execd,
+    /// The output of a command that was run through an execd.
+    Command,
     /// Creating and starting a sandbox.
     Creation,
     /// What the backend is asked about sandboxes.
@@ -100,6 +102,8 @@ pub enum Family {
     Expiry,
     /// Where a port of a sandbox is reached.
     Endpoint,
+    /// The token that a log is to be gone on with from.
+    LogCursor,
     /// A sandbox's log.
     Logs,
     /// Removing a sandbox.

@@ -3,6 +3,7 @@
 //! In a container execd is a daemon of its own, on port 44772. Here it is a part of the gateway's process, one for each sandbox,
 //! and its requests arrive through the gateway's proxy. Its answers follow that daemon's public description, as far as the
 //! clients 1.1.1 use it (contract `execd-api.md`, `clients.md`). This module knows no HTTP; [`crate::api::execd`] does.
+//! [`remote`] asks the daemon of a container, for one thing: the output of a command ([`crate::logs::command`]).
 //!
 //! ```text
 //! start ─▶ Leader (process group) ─┬─▶ pump ─▶ cutter ─▶ Batch ─▶ the stream of a command that is waited for
@@ -17,6 +18,7 @@
 //! stream holds for a slow client. A client that does not read makes its own command wait at its pipe, and nothing else.
 
 pub mod command;
+pub mod command_log;
 pub mod cutter;
 pub mod envs;
 pub mod error;
@@ -24,6 +26,7 @@ pub mod files;
 pub mod load;
 pub mod output;
 mod pump;
+pub mod remote;
 pub mod session;
 mod start;
 

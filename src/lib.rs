@@ -86,8 +86,7 @@
 //! - [`logs`] names no runtime: a runtime hands it a transport or is a [`logs::LogSource`] itself.
 //! - [`execd`] and [`children`] know no HTTP either.
 //! - [`store`] knows neither HTTP nor a runtime; sqlx's types stop in its folder.
-//! - [`router`], [`model`] and the decoders ([`http1`], [`logs::decode`], [`logs::compact`],
-//!   [`logs::skip`], [`logs::count`], [`proxy::target`]) do no IO.
+//! - [`router`], [`model`] and the decoders ([`http1`], [`logs::decode`], [`logs::compact`], [`proxy::target`]) do no IO.
 //! - [`problem`] alone chooses the status of an error. Answers that are no errors of ours have fixed ones where they are
 //!   made: the redirect and the overload of [`response`], the preflight of [`service::cors`], the unchanged file
 //!   of [`api::docs`].
@@ -102,6 +101,7 @@
 //! stream ends, [`logs::decode`] for how bytes become a log. From there up: [`service`], then [`server::connection`] and
 //! [`client`] for how a client that leaves is noticed. `main.rs` and [`start`] put the parts together.
 
+pub mod accept;
 pub mod access;
 pub mod admin;
 pub mod api;

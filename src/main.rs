@@ -71,6 +71,7 @@ fn main() -> ExitCode {
     match &cli.command {
         Some(Command::MigrateSnapshots(options)) => return migrate(options),
         Some(Command::InitConfig(options)) => return write_config(options),
+        Some(Command::Logs(options)) => return ExitCode::from(cli::logs::run(options, &env::of_process)),
         Some(Command::Dev(_) | Command::Serve) | None => {}
     }
     let tasks = match Builder::new_multi_thread().enable_all().build() {

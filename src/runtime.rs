@@ -8,14 +8,14 @@ pub mod process;
 #[cfg(test)]
 pub(crate) mod stub;
 
-use std::{collections::BTreeMap, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 
 use crate::{
     error::Error,
     execd::{self, Execd},
-    logs::{LogQuery, LogSource},
+    logs::{LogQuery, OpenedLog},
     model::{
         create::CreateRequest,
         endpoint::{Backend, Endpoint},
@@ -56,7 +56,7 @@ pub trait Runtime: Send + Sync + 'static {
     fn is_at_hand(&self, id: &str) -> bool;
 
     /// Opens a sandbox's log. Returns at once also for a sandbox that has printed nothing.
-    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, Error>;
+    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<OpenedLog, Error>;
 
     /// Where clients reach a port of a sandbox; 0 is no port. `expires`, in Unix seconds, asks for an address that is good
     /// until then.

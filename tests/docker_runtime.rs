@@ -19,6 +19,12 @@ mod fixture;
 mod late;
 #[path = "docker_runtime/log_driver.rs"]
 mod log_driver;
+#[path = "docker_runtime/log_records.rs"]
+mod log_records;
+#[path = "docker_runtime/log_tails.rs"]
+mod log_tails;
+#[path = "docker_runtime/logged.rs"]
+mod logged;
 #[path = "docker_runtime/metadata.rs"]
 mod metadata;
 #[path = "docker_runtime/owner.rs"]

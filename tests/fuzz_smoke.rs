@@ -5,6 +5,8 @@
 
 #[path = "../fuzz/answer_targets.rs"]
 mod answer_targets;
+#[path = "../fuzz/log_targets.rs"]
+mod log_targets;
 #[path = "../fuzz/request_targets.rs"]
 mod request_targets;
 #[path = "../fuzz/targets.rs"]
@@ -47,6 +49,21 @@ fn path() {
 #[test]
 fn create() {
     drive("create", request_targets::create);
+}
+
+#[test]
+fn cursor() {
+    drive("cursor", log_targets::cursor);
+}
+
+#[test]
+fn filter() {
+    drive("filter", log_targets::filter);
+}
+
+#[test]
+fn records() {
+    drive("records", log_targets::records);
 }
 
 fn drive(name: &str, target: fn(&[u8])) {

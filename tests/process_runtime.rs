@@ -25,8 +25,7 @@ use opensandbox_gateway::{
     },
 };
 
-const QUERY: LogQuery =
-    LogQuery { follow: false, tail: None, timestamps: false, since: None, until: None, stdout: true, stderr: true };
+const QUERY: LogQuery = LogQuery::ALL;
 const FOLLOW: LogQuery = LogQuery { follow: true, ..QUERY };
 
 type Source = Pin<Box<dyn LogSource>>;
@@ -49,7 +48,7 @@ impl Fixture {
     }
 
     async fn logs(&self, id: &str, query: &LogQuery) -> Source {
-        self.process.open_logs(id, query).await.unwrap()
+        self.process.open_logs(id, query).await.unwrap().into_text(query)
     }
 
     async fn read(&self, id: &str, query: &LogQuery) -> Vec<u8> {
@@ -340,7 +339,7 @@ async fn shutdown_leaves_nothing() {
 async fn dropping_the_runtime_ends_the_sandboxes() {
     let Fixture { process, root: _root } = Fixture::new();
     let id = process.create(request(&["sh", "-c", "echo $$; sleep 1000"])).await.unwrap().id;
-    let mut source = process.open_logs(&id, &FOLLOW).await.unwrap();
+    let mut source = process.open_logs(&id, &FOLLOW).await.unwrap().into_text(&FOLLOW);
     let pid = read_until(&mut source, "\n").await;
     drop(process);
     assert_eq!(next(&mut source).await, None);

@@ -25,8 +25,13 @@ pub const FOLLOWERS: usize = 5_000;
 pub const RELEASES: usize = 2_000;
 
 pub async fn follow(address: std::net::SocketAddr, id: &str) -> TcpStream {
+    follow_with(address, id, "").await
+}
+
+/// Follows with more of a query.
+async fn follow_with(address: std::net::SocketAddr, id: &str, query: &str) -> TcpStream {
     let mut io = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET /sandboxes/{id}/logs?follow=true HTTP/1.1\r\nHost: bench\r\n\r\n");
+    let request = format!("GET /sandboxes/{id}/logs?follow=true{query} HTTP/1.1\r\nHost: bench\r\n\r\n");
     io.write_all(request.as_bytes()).await.unwrap();
     let mut head = [0; 12];
     io.read_exact(&mut head).await.unwrap();
@@ -45,7 +50,7 @@ pub fn run() {
     client::read(gateway.address(), "/sandboxes/silent");
     let before = gateway.resident();
     block_on(async {
-        let (followers, each) = crowd(&gateway, before).await;
+        let (followers, each) = crowd(&gateway, before, "").await;
         let what = format!("{FOLLOWERS} silent followers: resident memory each");
         table::row(&what, &format!("{each:.1} KiB"), "<= 16 KiB", each <= 16.0);
         let (start, used) = (Instant::now(), gateway.cpu());
@@ -101,20 +106,25 @@ pub fn releases(engine: &Engine, gateway: &Gateway, id: &str, count: usize) -> V
 
 /// What a silent follower costs in KiB, and how long a GET takes beside them in ms.
 pub fn weight(gateway: &Gateway) -> (f64, f64) {
+    weight_of(gateway, "")
+}
+
+/// The same of followers with more of a query.
+pub fn weight_of(gateway: &Gateway, query: &str) -> (f64, f64) {
     client::read(gateway.address(), "/sandboxes/silent");
     let before = gateway.resident();
     block_on(async {
-        let (_followers, each) = crowd(gateway, before).await;
+        let (_followers, each) = crowd(gateway, before, query).await;
         (each, gets(gateway).median)
     })
 }
 
 /// The silent followers, and what each costs in KiB when there were `before` bytes without them.
-async fn crowd(gateway: &Gateway, before: u64) -> (Vec<TcpStream>, f64) {
+async fn crowd(gateway: &Gateway, before: u64, query: &str) -> (Vec<TcpStream>, f64) {
     // Each waits a moment for an engine that says nothing, so many are opened at a time.
     let mut followers = Vec::new();
     while followers.len() < FOLLOWERS {
-        let batch = (0..25).map(|_| follow(gateway.address(), "silent"));
+        let batch = (0..25).map(|_| follow_with(gateway.address(), "silent", query));
         followers.extend(futures_util::future::join_all(batch).await);
     }
     thread::sleep(Duration::from_secs(2));

@@ -16,6 +16,8 @@ pub enum Writes {
     Batched,
     /// One write a line: a live engine.
     Lines,
+    /// In blocks of 256 KiB, with times; one line in 1,000 begins with `match`.
+    Stamped,
 }
 
 /// A stream of lines.
@@ -36,6 +38,9 @@ pub const LOADS: [Load; 6] = [
     Load { length: 100, lines: 200_000, writes: Writes::Batched },
 ];
 
+/// The same as the first, with times: what an engine sends to who asks for them. Each line has a time of its own.
+pub const STAMPED: Load = Load { length: 100, lines: 2_000_000, writes: Writes::Stamped };
+
 impl Load {
     /// The sandbox that prints it.
     pub fn id(self) -> String {
@@ -52,8 +57,29 @@ impl Load {
         let steps = match self.writes {
             Writes::Lines => vec![Step::Lines { count: self.lines, length: self.length, batched: false }, Step::End],
             Writes::Batched => self.blocks(),
+            Writes::Stamped => self.stamped(),
         };
         Script::new(steps).with_head(Head::AtOnce)
+    }
+
+    fn stamped(self) -> Vec<Step> {
+        let (match_line, other_line) = (stamped_line(b"match", self.length), stamped_line(b"", self.length));
+        let (mut steps, mut block) = (Vec::new(), Vec::new());
+        for number in 0..self.lines {
+            let line = if number % 1000 == 0 { &match_line } else { &other_line };
+            let time = format!(
+                "2026-11-23T02:{:02}:{:02}.{:09}Z ",
+                number / 60_000 % 60,
+                number / 1000 % 60,
+                number % 1000 * 1000
+            );
+            block.extend_from_slice(&chunk(&frame(1, &[time.as_bytes(), line].concat())));
+            if block.len() >= 256 * 1024 {
+                steps.push(Step::Raw(std::mem::take(&mut block).into()));
+            }
+        }
+        steps.extend([Step::Raw(block.into()), Step::End]);
+        steps
     }
 
     /// The same block again and again: making lines must not cost more than moving them.
@@ -68,10 +94,18 @@ impl Load {
     }
 }
 
+/// A line that begins with `start`, of `length` bytes with its newline.
+fn stamped_line(start: &[u8], length: usize) -> Vec<u8> {
+    let mut line = start.to_vec();
+    line.resize(length - 1, b'x');
+    line.push(b'\n');
+    line
+}
+
 /// Serves the loads, and one silent sandbox, until the standard input ends.
 pub fn run() {
     let engine = Engine::start();
-    for load in LOADS {
+    for load in LOADS.into_iter().chain([STAMPED]) {
         engine.sandbox(Sandbox { id: load.id(), ..Sandbox::new(load.script()) });
     }
     engine.sandbox(Sandbox { id: "silent".into(), ..Sandbox::new(Script::silent()) });

@@ -83,6 +83,7 @@ fn print(load: Load, Figures { relay, nginx, gateway_cpu, relay_cpu, rate }: Fig
     let name = match writes {
         Writes::Batched => format!("{length}-byte lines"),
         Writes::Lines => format!("{length}-byte lines, one write a line"),
+        Writes::Stamped => format!("{length}-byte lines with times"),
     };
     let bound = if length >= 16_384 || writes == Writes::Lines { 0.9 } else { 0.8 };
     table::ratio(&format!("{name}: throughput / 64 KiB relay"), relay, Bound::AtLeast(bound));

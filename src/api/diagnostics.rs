@@ -33,7 +33,7 @@ use crate::{
     error::{self, Error, Family},
     keys::KeyName,
     logs::{LogError, LogQuery, LogSource, body::LogBody, framed::Framed},
-    metrics::streams::StreamInfo,
+    metrics::{labels::StreamFormat, streams::StreamInfo},
     model::diagnostics::{Descriptor, Kind},
     problem::ApiError,
     response,
@@ -165,8 +165,8 @@ async fn stream(
     };
     let before = if before.is_empty() { first } else { [before.as_bytes(), &first[..]].concat().into() };
     let source = Box::pin(Framed::new(before, source, Bytes::from_static(after.as_bytes())));
-    let (sandbox, follow) = (Arc::clone(permit.sandbox()), false);
-    let info = StreamInfo { sandbox, follow, client: address.into(), key, agent, begun };
+    let (sandbox, follow, format) = (Arc::clone(permit.sandbox()), false, StreamFormat::Text);
+    let info = StreamInfo { sandbox, follow, format, client: address.into(), key, agent, begun };
     let live = api.metrics.log_stream(info, client.clone());
     let mut res = Response::new(Body::log(LogBody::new(source, false, client, &api.drain, permit).listed(live)));
     res.headers_mut().insert(header::CONTENT_TYPE, TEXT);
@@ -200,7 +200,9 @@ async fn described(id: String, scope: &'static str, tail: Tail) -> Response<Body
 
 async fn open(api: &Api, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, Error> {
     let opened = api.runtime.open_logs(id, query).await;
-    opened.map_err(|error| if error.family == Family::Logs { unreadable(id, error) } else { error })
+    opened
+        .map(|opened| opened.into_text(query))
+        .map_err(|error| if error.family == Family::Logs { unreadable(id, error) } else { error })
 }
 
 async fn next(id: &str, source: &mut Pin<Box<dyn LogSource>>) -> Result<Option<Bytes>, Error> {

@@ -29,6 +29,11 @@ impl<'a> Query<'a> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_ref())
     }
 
+    /// The parameters' names, in the client's order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_ref())
+    }
+
     /// Reads a parameter by one of the readers of [`crate::model::read`]; `None` if it is absent or refused.
     pub fn read<T>(
         &self,

@@ -28,6 +28,10 @@ pub struct Logs {
     /// in bytes; 4096 to 1048576. Default 131072. A silent stream holds none; a
     /// client that has stopped taking holds about one.
     pub buffer_bytes: usize,
+    /// `reconnect_seconds`: how long a followed stream whose connection to the
+    /// runtime broke off, while its sandbox runs, is tried to be gone on with
+    /// before it is ended; 0 s is never. Default 30 s.
+    pub reconnect: Duration,
 }
 
 impl Logs {
@@ -37,6 +41,7 @@ impl Logs {
             max_streams_per_sandbox: section.limit("max_streams_per_sandbox", 8_000),
             write_stall_timeout: section.seconds("write_stall_timeout_seconds", 60.0, Floor::Above(0.0)),
             buffer_bytes: section.integer("buffer_bytes", 131_072_usize, 4_096..=1_048_576),
+            reconnect: section.seconds("reconnect_seconds", 30.0, Floor::AtLeast(0.0)),
         }
     }
 }

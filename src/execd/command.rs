@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     Execd,
-    output::{Excerpt, Output},
+    output::{Excerpt, Lines, Output},
 };
 use crate::children::{group::Group, has_company, leader::Leader, notes::Note};
 
@@ -183,6 +183,12 @@ impl Command {
     pub fn output(&self, cursor: Option<u64>) -> Option<Excerpt> {
         let output = self.output.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         Some(output.after(cursor))
+    }
+
+    /// The same line by line.
+    pub fn lines(&self, cursor: Option<u64>) -> Option<Lines> {
+        let output = self.output.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(output.lines_after(cursor))
     }
 
     /// The bytes that it takes to remember it.

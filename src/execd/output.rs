@@ -28,6 +28,19 @@ pub struct Excerpt {
     pub lost: u64,
 }
 
+/// The lines after a cursor, one by one.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Lines {
+    /// Their text.
+    pub text: Vec<u8>,
+    /// Where each ends in it.
+    pub ends: Vec<usize>,
+    /// The index of the first.
+    pub first: u64,
+    /// How many lines after the cursor are no longer there.
+    pub lost: u64,
+}
+
 impl Output {
     /// The bytes that are kept, with each line's overhead.
     pub fn cost(&self) -> usize {
@@ -58,6 +71,21 @@ impl Output {
     }
 }
 
+impl Output {
+    /// What [`Self::after`] gives, line by line.
+    pub fn lines_after(&self, cursor: Option<u64>) -> Lines {
+        let from = cursor.map_or(0, |cursor| cursor.saturating_add(1));
+        let skipped = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let mut lines =
+            Lines { first: from.max(self.first), lost: self.first.saturating_sub(from), ..Lines::default() };
+        for line in self.lines.iter().skip(skipped) {
+            lines.text.extend_from_slice(line);
+            lines.ends.push(lines.text.len());
+        }
+        lines
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +104,7 @@ mod tests {
             [(None, "a\nb\nc"), (Some(0), "b\nc"), (Some(1), "c"), (Some(2), ""), (Some(u64::MAX), "")]
         {
             assert_eq!(output.after(cursor), Excerpt { text: text.into(), last: Some(2), lost: 0 }, "{cursor:?}");
+            assert_eq!(output.lines_after(cursor).text, text.as_bytes(), "{cursor:?}");
         }
     }
 
@@ -87,6 +116,8 @@ mod tests {
         assert!(all.text.len() <= MAX_COST && all.last == Some(count - 1) && all.lost > 0);
         assert_eq!(all.text.len() as u64 / 200, count - all.lost);
         assert_eq!(output.after(Some(all.lost - 1)).lost, 0);
+        let lines = output.lines_after(Some(0));
+        assert_eq!((lines.first, lines.lost, lines.ends[0]), (all.lost, all.lost - 1, 200));
         assert_eq!(output.after(Some(0)).lost, all.lost - 1);
         let mut empty = Output::default();
         (0..MAX_COST).for_each(|_| empty.push(b"\n".to_vec()));

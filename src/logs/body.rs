@@ -16,7 +16,11 @@ use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{LogError, LogSource, limits::StreamPermit};
+use super::{
+    LogError, LogSource,
+    limits::StreamPermit,
+    source::{Ending, Farewell},
+};
 use crate::{
     client::ClientWatch,
     drain,
@@ -40,6 +44,7 @@ pin_project! {
         rest: Bytes,
         permit: StreamPermit,
         end_reason: Option<EndReason>,
+        is_broken_off: bool,
         live: Option<StreamHandle>,
         // Until the report on the response takes it.
         listed: Option<StreamGuard>,
@@ -59,7 +64,9 @@ pin_project! {
 enum State {
     /// The source is polled.
     Streaming(Pin<Box<dyn LogSource>>),
-    /// The source failed: what came before is written first, then the response is broken off.
+    /// The response is to be broken off once what is left of a piece was handed over.
+    Breaking(BodyError),
+    /// What came before is written first, then the response is broken off.
     Failing { error: BodyError, flushes: u64, linger: Option<Pin<Box<Sleep>>> },
     /// Nothing more comes.
     Ended,
@@ -74,6 +81,12 @@ pub enum BodyError {
     /// An administrator ended it.
     #[error("an administrator ended the stream")]
     EndedByAdmin,
+    /// The gateway is ending, and the log's form cannot tell that.
+    #[error("the gateway is ending")]
+    Drained,
+    /// The client does not keep up and asked to be cut off then, and the log's form cannot tell that.
+    #[error("the client does not keep up")]
+    SlowClient,
     /// The source failed.
     #[error("the log could not be read to its end")]
     Source(#[source] LogError),
@@ -101,6 +114,7 @@ impl LogBody {
             rest: Bytes::new(),
             permit,
             end_reason: None,
+            is_broken_off: false,
             live: None,
             listed: None,
         }
@@ -136,23 +150,33 @@ impl LogBody {
 
     /// Whether nothing more comes.
     pub fn is_ended(&self) -> bool {
-        matches!(self.state, State::Ended)
+        matches!(self.state, State::Ended) && self.rest.is_empty()
+    }
+
+    /// Whether the response is, or was, broken off.
+    pub fn is_broken_off(&self) -> bool {
+        self.is_broken_off
     }
 
     /// Polls for the next piece.
     pub fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.project();
         if let Some(live) = &*this.live
-            && matches!(this.state, State::Streaming(_))
+            && let State::Streaming(source) = this.state
         {
             live.wakes(cx.waker());
             if live.is_ended() {
-                *this.rest = Bytes::new();
-                break_off(this.state, this.client, BodyError::EndedByAdmin);
-                live.released(None);
+                let Farewell { bytes, is_told } = source.as_mut().farewell(EndReason::EndedByAdmin);
                 *this.end_reason = Some(EndReason::EndedByAdmin);
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                live.released(None);
+                if is_told {
+                    *this.rest = [mem::take(this.rest), bytes].concat().into();
+                    *this.state = State::Ended;
+                } else {
+                    *this.rest = Bytes::new();
+                    *this.is_broken_off = true;
+                    *this.state = State::Breaking(BodyError::EndedByAdmin);
+                }
             }
         }
         if !this.rest.is_empty() {
@@ -161,11 +185,29 @@ impl LogBody {
         if *this.follow && !*this.draining && this.drain.poll(cx).is_ready() {
             *this.draining = true;
         }
-        if *this.draining && *this.at_line_start && matches!(this.state, State::Streaming(_)) {
-            return end(this.state, this.live.as_ref(), this.end_reason, EndReason::Drained, None);
+        if *this.draining
+            && *this.at_line_start
+            && let State::Streaming(source) = this.state
+        {
+            let Farewell { bytes, is_told } = source.as_mut().farewell(EndReason::Drained);
+            release(this.state, this.live.as_ref(), EndReason::Drained);
+            *this.end_reason = Some(EndReason::Drained);
+            *this.rest = bytes;
+            if !is_told {
+                *this.is_broken_off = true;
+                *this.state = State::Breaking(BodyError::Drained);
+            }
+            if !this.rest.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(slice(this.rest, this.client.max_frame())))));
+            }
         }
         let source = match this.state {
             State::Ended => return Poll::Ready(None),
+            State::Breaking(_) => {
+                break_off(this.state, this.client);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             State::Failing { flushes, linger, .. } => {
                 ready!(this.client.poll_flushed(cx, *flushes));
                 if let Some(linger) = linger {
@@ -186,32 +228,35 @@ impl LogBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 *this.end_reason = Some(cause(&error));
-                break_off(this.state, this.client, BodyError::Source(error));
+                *this.is_broken_off = true;
+                *this.state = State::Breaking(BodyError::Source(error));
+                break_off(this.state, this.client);
                 this.live.iter().for_each(|live| live.released(None));
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Poll::Ready(None) => end(this.state, this.live.as_ref(), this.end_reason, EndReason::Complete, None),
+            Poll::Ready(None) => {
+                let Ending { reason, is_broken, trailers } = source.ending();
+                release(this.state, this.live.as_ref(), reason);
+                *this.end_reason = Some(reason);
+                if is_broken {
+                    *this.is_broken_off = true;
+                    *this.state = State::Breaking(BodyError::SlowClient);
+                    break_off(this.state, this.client);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+            }
             Poll::Pending => {
                 ready!(this.client.poll_gone(cx));
                 let how = if this.client.has_stalled() { EndReason::SlowClient } else { EndReason::ClientGone };
-                end(this.state, this.live.as_ref(), this.end_reason, how, Some(BodyError::ClientGone))
+                release(this.state, this.live.as_ref(), how);
+                *this.end_reason = Some(how);
+                Poll::Ready(Some(Err(BodyError::ClientGone)))
             }
         }
     }
-}
-
-/// Drops the source and notes why the body ended.
-fn end<T>(
-    state: &mut State,
-    live: Option<&StreamHandle>,
-    end_reason: &mut Option<EndReason>,
-    how: EndReason,
-    error: Option<BodyError>,
-) -> Poll<Option<Result<T, BodyError>>> {
-    release(state, live, how);
-    *end_reason = Some(how);
-    Poll::Ready(error.map(Err))
 }
 
 /// Drops the source, and tells `live`.
@@ -223,17 +268,19 @@ fn release(state: &mut State, live: Option<&StreamHandle>, how: EndReason) {
     }
 }
 
-/// Drops the source and breaks the response off once what came before is written. hyper writes what it holds only when the body
-/// is pending: the error comes after that. The caller wakes the task.
-fn break_off(state: &mut State, client: &ClientWatch, error: BodyError) {
-    let linger = client.linger().map(|time| Box::pin(sleep(time)));
-    *state = State::Failing { error, flushes: client.flushes(), linger };
+/// Breaks the response off once what came before is written. hyper writes what it holds only when the body is pending: the error
+/// comes after that. The caller wakes the task.
+fn break_off(state: &mut State, client: &ClientWatch) {
+    if let State::Breaking(error) = mem::replace(state, State::Ended) {
+        let linger = client.linger().map(|time| Box::pin(sleep(time)));
+        *state = State::Failing { error, flushes: client.flushes(), linger };
+    }
 }
 
 fn fail<T>(state: &mut State) -> Poll<Option<Result<T, BodyError>>> {
     match mem::replace(state, State::Ended) {
         State::Failing { error, .. } => Poll::Ready(Some(Err(error))),
-        State::Streaming(_) | State::Ended => Poll::Ready(None),
+        _ => Poll::Ready(None),
     }
 }
 

@@ -5,6 +5,9 @@
 //! are no frames at all, so which of the two it is must be known beforehand ([`Mode`]), never guessed (log-pitfalls B4).
 
 pub mod docker_frames;
+mod front;
+pub mod json_file;
+pub mod records;
 pub mod tty;
 
 use std::ops::Range;
@@ -13,7 +16,6 @@ use self::{docker_frames::DockerFrames, tty::Tty};
 use super::{
     LogError,
     compact::{Compactor, HEADROOM},
-    skip::Skip,
 };
 use crate::http1::framing::BodyDecoder;
 
@@ -42,12 +44,12 @@ enum Layout {
 }
 
 impl Decoder {
-    /// A decoder for an answer with this `body` and `mode`, leaving out what `skip` says.
-    pub fn new(body: BodyDecoder, mode: Mode, skip: Skip) -> Self {
+    /// A decoder for an answer with this `body` and `mode`.
+    pub fn new(body: BodyDecoder, mode: Mode) -> Self {
         let layout = if mode.tty {
-            Layout::Tty(Tty::new(mode.timestamps, mode.record_limit, skip))
+            Layout::Tty(Tty::new(mode.timestamps, mode.record_limit))
         } else {
-            Layout::Frames(DockerFrames::new(mode.timestamps, skip))
+            Layout::Frames(DockerFrames::new(mode.timestamps))
         };
         Self { body, layout }
     }
@@ -118,9 +120,8 @@ mod tests {
         chunks.chain([b"0\r\n\r\n".to_vec()]).flatten().collect()
     }
 
-    fn run(mode: Mode, skip: Skip, input: &[u8], cuts: impl Fn(usize) -> usize) -> Result<Vec<u8>, LogError> {
-        let (mut decoder, mut out, mut at, mut turn) =
-            (Decoder::new(BodyDecoder::chunked(), mode, skip), Vec::new(), 0, 0);
+    fn run(mode: Mode, input: &[u8], cuts: impl Fn(usize) -> usize) -> Result<Vec<u8>, LogError> {
+        let (mut decoder, mut out, mut at, mut turn) = (Decoder::new(BodyDecoder::chunked(), mode), Vec::new(), 0, 0);
         while at < input.len() {
             let len = cuts(turn).clamp(1, input.len() - at);
             let mut buf = [vec![0xAA; HEADROOM], input[at..at + len].to_vec()].concat();
@@ -132,13 +133,13 @@ mod tests {
         decoder.finish().map(|()| out)
     }
 
-    fn every_cut(mode: Mode, skip: Skip, input: &[u8], expected: &[u8]) {
+    fn every_cut(mode: Mode, input: &[u8], expected: &[u8]) {
         for at in 1..=input.len() {
-            let out = run(mode, skip, input, |turn| if turn == 0 { at } else { input.len() }).expect("valid");
+            let out = run(mode, input, |turn| if turn == 0 { at } else { input.len() }).expect("valid");
             assert_eq!(out, expected, "cut at {at}");
         }
         for step in 1..=40 {
-            assert_eq!(run(mode, skip, input, |_| step).expect("valid"), expected, "steps of {step}");
+            assert_eq!(run(mode, input, |_| step).expect("valid"), expected, "steps of {step}");
         }
     }
 
@@ -153,11 +154,11 @@ mod tests {
             frame(1, b""),
             frame(1, b"\0\xff\r\n"),
         ];
-        every_cut(FRAMED, Skip::default(), &chunked(&pieces), b"out\nerrin\n\0\xff\r\n");
+        every_cut(FRAMED, &chunked(&pieces), b"out\nerrin\n\0\xff\r\n");
         // A frame in many chunks and a chunk with many frames are the same stream.
         let bytes: Vec<u8> = pieces.concat();
         let split: Vec<Vec<u8>> = bytes.chunks(5).map(<[u8]>::to_vec).collect();
-        every_cut(FRAMED, Skip::default(), &chunked(&split), b"out\nerrin\n\0\xff\r\n");
+        every_cut(FRAMED, &chunked(&split), b"out\nerrin\n\0\xff\r\n");
     }
 
     #[test]
@@ -171,33 +172,20 @@ mod tests {
             stamped(1, b"next\n"),
         ];
         let expected = format!("{TIME}long {TIME}other\nline \n{TIME}next\n");
-        every_cut(STAMPED, Skip::default(), &chunked(&pieces), expected.as_bytes());
+        every_cut(STAMPED, &chunked(&pieces), expected.as_bytes());
     }
 
     #[test]
     fn what_only_resembles_a_timestamp_is_kept() {
         let pieces = [frame(1, b"a"), frame(1, b"2026-11-23T02:01:21.821916123z and more\n"), frame(1, b"b\n")];
         let expected = b"a2026-11-23T02:01:21.821916123z and more\nb\n";
-        every_cut(STAMPED, Skip::default(), &chunked(&pieces), expected);
-    }
-
-    #[test]
-    fn lines_before_the_tail_are_left_out() {
-        let pieces =
-            [frame(1, b"rest\n"), frame(1, b"one "), frame(2, b"two\n"), frame(1, b"more\n"), frame(1, b"3\n")];
-        let skip = |fragment, lines| Skip { fragment, lines };
-        every_cut(FRAMED, skip(true, 0), &chunked(&pieces), b"one two\nmore\n3\n");
-        every_cut(FRAMED, skip(true, 1), &chunked(&pieces), b"two\n3\n");
-        every_cut(FRAMED, skip(false, 3), &chunked(&pieces), b"3\n");
-        every_cut(FRAMED, skip(false, 9), &chunked(&pieces), b"");
-        let tty = Mode { tty: true, ..FRAMED };
-        every_cut(tty, skip(true, 1), &chunked(&[b"re".to_vec(), b"st\none\ntwo\n3".to_vec()]), b"two\n3");
+        every_cut(STAMPED, &chunked(&pieces), expected);
     }
 
     #[test]
     fn a_tty_is_passed_on_untouched() {
         let bytes = b"\x01\0\0\0\0\0\0\x05hello\r\n\x02".to_vec();
-        every_cut(Mode { tty: true, ..FRAMED }, Skip::default(), &chunked(std::slice::from_ref(&bytes)), &bytes);
+        every_cut(Mode { tty: true, ..FRAMED }, &chunked(std::slice::from_ref(&bytes)), &bytes);
     }
 
     #[test]
@@ -205,14 +193,14 @@ mod tests {
         let mode = Mode { tty: true, timestamps: true, record_limit: 8 };
         let input = format!("{TIME}short\r\n{TIME}12345678{TIME}90\r\n{TIME}abcdefgh{TIME}\n{TIME}end");
         let expected = format!("{TIME}short\r\n{TIME}1234567890\r\n{TIME}abcdefgh\n{TIME}end");
-        every_cut(mode, Skip::default(), &chunked(&[input.into_bytes()]), expected.as_bytes());
+        every_cut(mode, &chunked(&[input.into_bytes()]), expected.as_bytes());
     }
 
     #[test]
     fn the_engines_own_report_ends_the_stream_as_an_error() {
         let input = chunked(&[frame(1, b"a\n"), frame(3, b"disk full\n")]);
         for step in 1..input.len() {
-            let error = run(FRAMED, Skip::default(), &input, |_| step).expect_err("a report");
+            let error = run(FRAMED, &input, |_| step).expect_err("a report");
             assert!(matches!(error, LogError::Backend(text) if text == "disk full"));
         }
     }
@@ -221,13 +209,13 @@ mod tests {
     fn absurd_and_truncated_frames_are_errors() {
         for bytes in [&[4, 0, 0, 0, 0, 0, 0, 1, 9][..], &[1, 0, 1, 0, 0, 0, 0, 1, 9], &[1, 0, 0, 0, 255, 255, 255, 255]]
         {
-            let error = run(FRAMED, Skip::default(), &chunked(&[bytes.to_vec()]), |_| 3).expect_err("not a frame");
+            let error = run(FRAMED, &chunked(&[bytes.to_vec()]), |_| 3).expect_err("not a frame");
             assert!(matches!(error, LogError::Protocol(_)), "{error:?}");
         }
         let cut = chunked(&[frame(1, b"whole\n")[..10].to_vec()]);
-        assert!(run(FRAMED, Skip::default(), &cut, |_| 4).is_err());
+        assert!(run(FRAMED, &cut, |_| 4).is_err());
         let unfinished = &chunked(&[frame(1, b"whole\n")])[..17];
-        assert!(matches!(run(FRAMED, Skip::default(), unfinished, |_| 4), Err(LogError::Disconnected(_))));
+        assert!(matches!(run(FRAMED, unfinished, |_| 4), Err(LogError::Disconnected(_))));
     }
 
     proptest! {
@@ -240,7 +228,7 @@ mod tests {
             let bytes: Vec<u8> = frames.iter().flat_map(|(stream, payload)| frame(*stream, payload)).collect();
             let pieces: Vec<Vec<u8>> = bytes.chunks(chunk).map(<[u8]>::to_vec).collect();
             let expected: Vec<u8> = frames.iter().flat_map(|(_, payload)| payload.clone()).collect();
-            let out = run(FRAMED, Skip::default(), &chunked(&pieces), |turn| cuts[turn % cuts.len()]).expect("valid");
+            let out = run(FRAMED, &chunked(&pieces), |turn| cuts[turn % cuts.len()]).expect("valid");
             prop_assert_eq!(out, expected);
         }
 
@@ -251,7 +239,7 @@ mod tests {
         ) {
             let mode = Mode { tty, timestamps, record_limit: limit };
             for body in [BodyDecoder::chunked(), BodyDecoder::until_close(), BodyDecoder::with_length(77)] {
-                let mut decoder = Decoder::new(body, mode, Skip { fragment: tty, lines: 1 });
+                let mut decoder = Decoder::new(body, mode);
                 for piece in input.chunks(step) {
                     let mut buf = [vec![0; HEADROOM], piece.to_vec()].concat();
                     if decoder.compact(&mut buf).is_err() { break; }

@@ -6,10 +6,15 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 
-use crate::http1;
+use crate::{
+    end_reason::EndReason,
+    error::{Error, Family, Kind},
+    http1,
+};
 
-/// A stream of a sandbox's bytes, ready to be sent: without frame headers, with timestamps if they were asked for.
+/// A stream of bytes, ready to be sent.
 ///
 /// Dropping it releases everything behind it (the backend's socket, the file, the watch) at once.
 pub trait LogSource: Send {
@@ -21,6 +26,57 @@ pub trait LogSource: Send {
 
     /// How many bytes were read from the backend so far, with framing and what was left out.
     fn bytes_read(&self) -> u64;
+
+    /// The stream is to end here for `reason`, at the end of a line. It is not polled again.
+    fn farewell(self: Pin<&mut Self>, reason: EndReason) -> Farewell {
+        let _ = reason;
+        Farewell::default()
+    }
+
+    /// How it has ended, once [`Self::poll_chunk`] has given `None`.
+    fn ending(&self) -> Ending {
+        Ending::default()
+    }
+}
+
+/// What a stream says that is to end before its time. [`Farewell::default`]: nothing, and the response is broken off.
+#[derive(Debug, Default)]
+pub struct Farewell {
+    /// What is still to be sent.
+    pub bytes: Bytes,
+    /// It tells the client that the stream has ended and why, so the response ends properly.
+    pub is_told: bool,
+}
+
+/// How a stream has ended.
+#[derive(Debug)]
+pub struct Ending {
+    /// For the access line.
+    pub reason: EndReason,
+    /// The client could not be told that there is more, so the response is broken off.
+    pub is_broken: bool,
+    /// The trailer fields, for a client that asked for them.
+    pub trailers: Option<HeaderMap>,
+}
+
+impl Default for Ending {
+    fn default() -> Self {
+        Self { reason: EndReason::Complete, is_broken: false, trailers: None }
+    }
+}
+
+/// A log without a byte.
+#[derive(Debug, Clone, Copy)]
+pub struct Nothing;
+
+impl LogSource for Nothing {
+    fn poll_chunk(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, LogError>>> {
+        Poll::Ready(None)
+    }
+
+    fn bytes_read(&self) -> u64 {
+        0
+    }
 }
 
 /// Why a log stream could not go on.
@@ -35,6 +91,18 @@ pub enum LogError {
     /// The backend itself reported a failure in the stream (frame type 3) or refused it after the answer had begun.
     #[error("the log backend reported a failure: {0}")]
     Backend(String),
+}
+
+impl LogError {
+    /// The same before anything of the log was answered.
+    pub fn into_error(self) -> Error {
+        let (kind, text) = match &self {
+            Self::Disconnected(error) if error.kind() == std::io::ErrorKind::TimedOut => (Kind::TimedOut, "hangs"),
+            Self::Disconnected(_) => (Kind::Unavailable, "broke off"),
+            Self::Protocol(_) | Self::Backend(_) => (Kind::Failed, "failed"),
+        };
+        Error::new(Family::Logs, kind, format!("The log's backend {text}: {self}.")).caused_by(self)
+    }
 }
 
 impl From<http1::error::Error> for LogError {

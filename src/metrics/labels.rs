@@ -103,6 +103,37 @@ impl Rejection {
     }
 }
 
+/// What a log stream is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum StreamFormat {
+    /// The sandbox's bytes.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Ndjson,
+    /// Server-sent events.
+    Sse,
+}
+
+impl StreamFormat {
+    /// All of them, in the order of [`Self::index`].
+    pub const ALL: [Self; 3] = [Self::Text, Self::Ndjson, Self::Sse];
+
+    /// Its place in [`Self::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Its label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Ndjson => "ndjson",
+            Self::Sse => "sse",
+        }
+    }
+}
+
 /// Of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OfProtocol {

@@ -16,6 +16,7 @@ use super::{
     streams::LiveStreams,
 };
 use crate::{
+    accept,
     model::sandbox::{Sandbox, State},
     router::LOGS,
 };
@@ -180,23 +181,14 @@ impl Format {
     /// preferred to it, else Prometheus' own text, which every scraper takes.
     pub fn accepted(accept: &str) -> Self {
         let (mut open, mut text) = (0.0_f32, 0.0_f32);
-        for range in accept.split(',') {
-            let mut parts = range.split(';').map(str::trim);
-            let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let (mut quality, mut version) = (1.0_f32, None);
-            for (name, value) in parts.filter_map(|part| part.split_once('=')) {
-                match name.trim().to_ascii_lowercase().as_str() {
-                    "q" => quality = value.trim().parse().unwrap_or(0.0),
-                    "version" => version = Some(value.trim().trim_matches('"')),
-                    _ => {}
-                }
-            }
-            match kind.as_str() {
+        for range in accept::ranges(accept) {
+            let version = range.param("version");
+            match range.kind.as_str() {
                 "application/openmetrics-text" if version.is_none_or(|version| version == "1.0.0") => {
-                    open = open.max(quality);
+                    open = open.max(range.quality);
                 }
-                "text/plain" if version.is_none_or(|version| version == "0.0.4") => text = text.max(quality),
-                "text/*" | "*/*" => text = text.max(quality),
+                "text/plain" if version.is_none_or(|version| version == "0.0.4") => text = text.max(range.quality),
+                "text/*" | "*/*" => text = text.max(range.quality),
                 _ => {}
             }
         }

@@ -31,7 +31,7 @@ use prometheus_client::{
 };
 use uuid::Uuid;
 
-use super::labels::{OfEnd, OfEnded, OfRuntime, OfSource, OfStream};
+use super::labels::{OfEnd, OfEnded, OfRuntime, OfSource, OfStream, StreamFormat};
 use crate::{client::ClientWatch, end_reason::EndReason, keys::KeyName};
 
 /// How long a client has taken nothing when its stream counts as stalled.
@@ -49,9 +49,6 @@ const FIRST_BYTE: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5
 /// Bounds of the buckets for a release, in seconds.
 const RELEASE: [f64; 8] = [0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0];
 
-/// The only format yet.
-const TEXT: &str = "text";
-
 /// Who reads what.
 #[derive(Debug, Clone)]
 pub struct StreamInfo {
@@ -59,6 +56,8 @@ pub struct StreamInfo {
     pub sandbox: Arc<str>,
     /// Whether the stream goes on with what comes.
     pub follow: bool,
+    /// What it is made of.
+    pub format: StreamFormat,
     /// The client, as the access log names it.
     pub client: ClientAddress,
     /// The name of the key that it presented, if one was needed.
@@ -158,8 +157,9 @@ pub struct StreamState {
 /// The numbers of all streams together.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Sums {
-    following: i64,
-    others: i64,
+    /// By their format.
+    following: [i64; 3],
+    others: [i64; 3],
     backends: i64,
     stalled: i64,
     sent: u64,
@@ -179,8 +179,9 @@ impl LiveStreams {
             release: Histogram::new(RELEASE),
         });
         // A rate needs a first value of 0: a series that starts at 1 shows no increase.
-        for finish in EndReason::ALL {
-            drop(streams.ended.get_or_create(&streams.of_ended(finish)));
+        for (format, finish) in StreamFormat::ALL.into_iter().flat_map(|format| EndReason::ALL.map(|end| (format, end)))
+        {
+            drop(streams.ended.get_or_create(&streams.of_ended(format, finish)));
         }
         registry.register("log_streams", "Log streams that have ended, by why", Family::clone(&streams.ended));
         registry.register_with_unit(
@@ -239,7 +240,8 @@ impl LiveStreams {
         let open = self.lock();
         let mut sums = Sums { sent: open.sent, read: open.read, ..Sums::default() };
         for stream in open.streams.values() {
-            *(if stream.info.follow { &mut sums.following } else { &mut sums.others }) += 1;
+            let StreamInfo { follow, format, .. } = stream.info;
+            (if follow { &mut sums.following } else { &mut sums.others })[format.index()] += 1;
             sums.backends += i64::from(!stream.is_released.load(Ordering::Relaxed));
             sums.stalled += i64::from(stream.client.blocked_for() >= STALL_THRESHOLD);
             sums.sent += stream.sent.load(Ordering::Relaxed);
@@ -248,8 +250,8 @@ impl LiveStreams {
         sums
     }
 
-    fn of_ended(&self, finish: EndReason) -> OfEnded {
-        OfEnded { runtime: self.runtime, format: TEXT, end: finish.name() }
+    fn of_ended(&self, format: StreamFormat, finish: EndReason) -> OfEnded {
+        OfEnded { runtime: self.runtime, format: format.label(), end: finish.name() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -294,7 +296,7 @@ impl StreamGuard {
             EndReason::ClientGone | EndReason::SlowClient if self.0.is_ended() => EndReason::EndedByAdmin,
             other => other,
         };
-        streams.ended.get_or_create(&streams.of_ended(finish)).inc();
+        streams.ended.get_or_create(&streams.of_ended(info.format, finish)).inc();
         let labels = OfEnd { runtime: streams.runtime, end: finish.name() };
         streams.durations.get_or_create(&labels).observe(info.begun.elapsed().as_secs_f64());
         finish
@@ -353,9 +355,11 @@ impl Collector for LiveStreams {
         let source = OfSource { runtime: self.runtime, source: self.source };
         let help = "Log streams that are open";
         let mut family = encoder.encode_descriptor("log_streams", help, None, MetricType::Gauge)?;
-        for (follow, count) in [("true", following), ("false", others)] {
-            let labels = OfStream { runtime: self.runtime, format: TEXT, follow };
-            ConstGauge::new(count).encode(family.encode_family(&labels)?)?;
+        for (follow, counts) in [("true", following), ("false", others)] {
+            for (format, count) in StreamFormat::ALL.into_iter().zip(counts) {
+                let labels = OfStream { runtime: self.runtime, format: format.label(), follow };
+                ConstGauge::new(count).encode(family.encode_family(&labels)?)?;
+            }
         }
         let help = "Connections to the backend, or readers of files, that log streams are read from";
         let mut family = encoder.encode_descriptor("log_backend_streams", help, None, MetricType::Gauge)?;
@@ -404,7 +408,8 @@ mod tests {
 
     fn info(follow: bool) -> StreamInfo {
         let client = "192.0.2.1:5".parse::<SocketAddr>().unwrap().into();
-        StreamInfo { sandbox: "a".into(), follow, client, key: None, agent: None, begun: Instant::now() }
+        let format = StreamFormat::Text;
+        StreamInfo { sandbox: "a".into(), follow, format, client, key: None, agent: None, begun: Instant::now() }
     }
 
     fn open(streams: &Arc<LiveStreams>, follow: bool) -> StreamGuard {
@@ -419,10 +424,10 @@ mod tests {
         first.handle().add(10, 36);
         second.handle().add(5, 6);
         second.handle().released(None);
-        let sums = Sums { following: 1, others: 1, backends: 1, stalled: 0, sent: 25, read: 42 };
+        let sums = Sums { following: [1, 0, 0], others: [1, 0, 0], backends: 1, stalled: 0, sent: 25, read: 42 };
         assert_eq!(streams.sums(), sums);
         assert_eq!(first.ended(EndReason::ClientGone), EndReason::ClientGone);
-        assert_eq!(streams.sums(), Sums { following: 0, backends: 0, ..sums });
+        assert_eq!(streams.sums(), Sums { following: [0; 3], backends: 0, ..sums });
         let listed: Vec<_> = streams.list().iter().map(|stream| (stream.id, stream.sent)).collect();
         assert_eq!(listed, [(second.id(), 5)]);
         drop(second);

@@ -41,7 +41,6 @@ use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
     io,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -57,7 +56,7 @@ use tracing::Instrument;
 use crate::{
     error::{Error, Family, Kind},
     keyed_lock::KeyedLock,
-    logs::{LogQuery, LogSource},
+    logs::{LogQuery, OpenedLog},
     model::{
         create::CreateRequest,
         endpoint::{Backend, Endpoint as Told},
@@ -121,7 +120,7 @@ pub struct Docker {
 
 /// What requests and tasks share.
 struct Inner {
-    engine: Engine,
+    engine: Arc<Engine>,
     options: DockerOptions,
     ports: Arc<Ports>,
     volumes: Volumes,
@@ -236,7 +235,7 @@ impl Inner {
             pause_locks: KeyedLock::default(),
             lookups: Lookups::default(),
             is_contained: host_address::is_contained(),
-            engine,
+            engine: Arc::new(engine),
             options,
         };
         (inner, commands)
@@ -349,7 +348,7 @@ impl Runtime for Docker {
         self.inner.backend(id, port).await
     }
 
-    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, Error> {
+    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<OpenedLog, Error> {
         self.inner.open_logs(id, query).await
     }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! create ─▶ request (Plan) ─▶ leader (process group) ─▶ pump ─▶ cutter ─▶ record ─▶ log (file)
-//! open_logs ─▶ reader ◀─ select ◀─ record ◀─ tail ◀─────────────────────────────────┘
+//! open_logs ─▶ RecordSource ◀─ log_backend ◀─ reader ◀─ JsonFile ◀──────────────────┘
 //! ```
 //!
 //! Changes of a sandbox that lives are in `change`; its process group, and those of commands that its execd runs, are what is
@@ -15,21 +15,20 @@ mod change;
 mod cutter;
 mod describe;
 mod log;
+mod log_backend;
 mod pump;
 mod reader;
 mod record;
 mod request;
 mod sandbox;
-mod select;
 mod state_dir;
-mod tail;
 
 use std::{
     collections::{BTreeMap, HashMap},
     io, mem,
     path::PathBuf,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -39,8 +38,7 @@ use tokio::process::Command;
 use self::{
     cutter::Cutter,
     log::Log,
-    reader::LogReader,
-    record::Stream,
+    log_backend::LogBackend,
     request::Plan,
     sandbox::{Exit, Sandbox},
     state_dir::{SandboxDir, StateDir},
@@ -55,7 +53,7 @@ use crate::{
     error::{Error, Family, Kind},
     execd::{Execd, Places},
     keys::KeyRing,
-    logs::{LogQuery, LogSource},
+    logs::{LogQuery, OpenedLog, backend::Backend as _, record::Stream, record_source::RecordSource},
     model::{
         create::CreateRequest,
         endpoint::{Backend, Endpoint},
@@ -148,15 +146,15 @@ impl Runtime for Process {
         Ok(())
     }
 
-    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, Error> {
-        let log = Arc::clone(&self.find(id)?.log);
-        match LogReader::open(log, query).await {
-            Ok(reader) => Ok(Box::pin(reader)),
-            Err(error) => {
-                let message = format!("Failed to read logs for sandbox {id}: {error}");
-                Err(Error::new(Family::Logs, Kind::Failed, message).caused_by(error))
-            }
+    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<OpenedLog, Error> {
+        let backend = LogBackend::new(self.find(id)?);
+        let (run, state) = (backend.run(), backend.state());
+        if query.after.is_some_and(|after| RecordSource::is_over(&after, run, state)) {
+            return Ok(OpenedLog::Ended);
         }
+        // A file that cannot be read is not read by trying again.
+        let source = RecordSource::open(Arc::new(backend), query, state, Duration::ZERO).await?;
+        Ok(OpenedLog::Records(source))
     }
 
     async fn patch_metadata(&self, id: &str, patch: BTreeMap<String, Option<String>>) -> Result<Shown, Error> {

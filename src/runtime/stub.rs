@@ -1,13 +1,13 @@
 //! Runtimes of tests, of which each asks one thing or two.
 
-use std::{collections::BTreeMap, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 
 use super::{LocalExecd, Pausing, Runtime, SnapshotImages};
 use crate::{
     error::Error,
-    logs::{LogQuery, LogSource},
+    logs::{LogQuery, OpenedLog},
     model::{
         create::CreateRequest,
         endpoint::{Backend, Endpoint},
@@ -70,7 +70,7 @@ impl<T: Stub> Runtime for T {
         false
     }
 
-    async fn open_logs(&self, id: &str, _: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, Error> {
+    async fn open_logs(&self, id: &str, _: &LogQuery) -> Result<OpenedLog, Error> {
         Err(Error::not_found(id))
     }
 

@@ -2,56 +2,13 @@
 //
 // Each step is what a person does: what is typed is typed into the page, what is checked is what the page shows.
 
-import { spawn } from "node:child_process";
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
+import { check, counts, startGateway } from "./support.mjs";
 
 const [program, folder] = process.argv.slice(2);
 const KEY = "of-the-browser";
 const STEP = 15_000;
-
-let passed = 0;
-let failed = 0;
-
-function check(what, isTrue, seen = "") {
-  if (isTrue) {
-    passed += 1;
-    return;
-  }
-  failed += 1;
-  console.log(`FAILED ${what}${seen === "" ? "" : `: ${String(seen).slice(0, 600)}`}`);
-}
-
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-}
-
-async function startGateway() {
-  const home = mkdtempSync(join(tmpdir(), "browser-"));
-  const port = await freePort();
-  const config = join(home, "gateway.toml");
-  writeFileSync(config, `[server]\nhost = "127.0.0.1"\nport = ${port}\napi_key = "${KEY}"\n[runtime]\ntype = "process"\nexecd_image = "x"\n`);
-  const child = spawn(program, ["--config", config], { env: { PATH: process.env.PATH, HOME: home }, stdio: ["ignore", "ignore", "inherit"] });
-  const url = `http://127.0.0.1:${port}`;
-  for (let i = 0; ; i += 1) {
-    try {
-      if ((await fetch(`${url}/health`)).ok) return { child, url };
-    } catch (error) {
-      if (i > 100) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-}
 
 // An operation's block on the page.
 function operation(page, method, path) {
@@ -147,7 +104,7 @@ async function reader(page, url) {
   await page.screenshot({ path: join(folder, "redoc.png") });
 }
 
-const gateway = await startGateway();
+const gateway = await startGateway(program, KEY);
 const options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: options });
 try {
@@ -173,5 +130,6 @@ try {
   await browser.close();
   gateway.child.kill("SIGTERM");
 }
+const { passed, failed } = counts();
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

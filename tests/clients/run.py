@@ -89,6 +89,8 @@ def walks(asked):
             "dev-python-sync": [python, "dev_walk.py", "sync"],
             "dev-python-sync-proxied": [python, "dev_walk.py", "sync", "proxied"],
             "dev-osb": [python, "dev_cli_walk.py"],
+            "dev-logs-python": [python, "dev_logs.py"],
+            "dev-logs-javascript": ["node", str(asked.node_path / "dev_logs.mjs"), str(ROOT / "docs"), str(asked.node_path)],
             "dev-javascript": ["node", dev_script],
             "dev-javascript-proxied": ["node", dev_script, "proxied"],
         }
@@ -106,7 +108,7 @@ def main():
     shared.mkdir(parents=True)
     (shared / "file").write_text("shared\n")
     # Node looks for packages beside the script, and the source tree has none.
-    for script in ("walk.mjs", "dev_walk.mjs"):
+    for script in ("walk.mjs", "dev_walk.mjs", "dev_logs.mjs"):
         shutil.copy(HERE / script, asked.node_path / script)
     found = walks(asked)
     on_dev = {name: command for name, command in found.items() if name.startswith(DEV)}

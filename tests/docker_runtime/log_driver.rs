@@ -31,13 +31,9 @@ async fn of(fixture: &Fixture, name: &str) -> (String, HashMap<String, String>) 
     (log.typ.unwrap(), log.config.unwrap_or_default())
 }
 
-fn query() -> LogQuery {
-    LogQuery { follow: false, tail: None, timestamps: false, since: None, until: None, stdout: true, stderr: true }
-}
-
 /// All that a sandbox has printed.
 async fn printed(fixture: &Fixture, id: &str) -> String {
-    let mut log = fixture.docker.open_logs(id, &query()).await.unwrap();
+    let mut log = fixture.docker.open_logs(id, &LogQuery::ALL).await.unwrap().into_text(&LogQuery::ALL);
     let mut text = String::new();
     while let Some(chunk) = poll_fn(|cx| log.as_mut().poll_chunk(cx)).await {
         text.push_str(&String::from_utf8_lossy(&chunk.unwrap()));
@@ -93,7 +89,7 @@ async fn a_driver_that_keeps_nothing_says_so_when_the_log_is_asked_for() {
     let fixture = Fixture::start_with(keeping(Some("none"), &[], options())).await;
     let id = fixture.docker.create(request(&["sh", "-c", "echo hello; sleep 1000"])).await.unwrap().id;
     assert_eq!(of(&fixture, &format!("sandbox-{id}")).await.0, "none");
-    let error = fixture.docker.open_logs(&id, &query()).await.err().unwrap();
+    let error = fixture.docker.open_logs(&id, &LogQuery::ALL).await.err().unwrap();
     assert_eq!(error.key(), (Family::Logs, Kind::Unsupported));
     fixture.docker.delete(&id).await.unwrap();
 }

@@ -92,8 +92,6 @@ async fn a_container_of_a_committed_sandbox_s_image_is_no_sandbox() {
 
     // Before, the stranger's container was the sandbox from here on.
     assert_eq!(listed().await, 0);
-    let log =
-        LogQuery { follow: false, tail: None, timestamps: false, since: None, until: None, stdout: true, stderr: true };
     let kinds = [
         fixture.docker.get(&id).await.err(),
         fixture.docker.delete(&id).await.err(),
@@ -104,7 +102,7 @@ async fn a_container_of_a_committed_sandbox_s_image_is_no_sandbox() {
         fixture.docker.events(&id, 5).await.err(),
         fixture.docker.endpoint(&id, 8080, None).await.err(),
         fixture.docker.backend(&id, 8080).await.err(),
-        fixture.docker.open_logs(&id, &log).await.err(),
+        fixture.docker.open_logs(&id, &LogQuery::ALL).await.err(),
         fixture.docker.commit(&id, "x").await.err(),
     ];
     for (index, error) in kinds.into_iter().enumerate() {

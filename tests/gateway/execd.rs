@@ -2,6 +2,7 @@
 //! and what they do not.
 
 mod access;
+mod command_logs;
 mod commands;
 mod files;
 mod limits;

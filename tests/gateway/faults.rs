@@ -139,8 +139,14 @@ async fn half_a_head_is_a_failed_query() {
 #[tokio::test]
 async fn the_head_does_not_wait_for_the_engines() {
     let pair = Pair::start();
-    for query in ["follow=true", "follow=true&timestamps=true", "follow=true&since=10m"] {
-        let target = pair.log(Script::silent(), query);
+    for query in [
+        "follow=true",
+        "follow=true&timestamps=true",
+        "follow=true&since=10m",
+        "follow=true&format=ndjson",
+        "follow=true&tail=5&format=sse",
+    ] {
+        let target = pair.log(Script::new([Step::Present, Step::Open]), query);
         let mut best = Duration::MAX;
         for _ in 0..3 {
             let start = Instant::now();

@@ -27,8 +27,8 @@ fn pair() -> Pair {
 
 const LOG: &str = "/logs?follow=0";
 
-/// The request for counting, before that for a tail.
-const COUNT: &str = "/logs?stdout=1&stderr=1&timestamps=1&tail=";
+/// What a tail or a time is found with.
+const LAST: &str = "/logs?follow=0&stdout=1&stderr=1&timestamps=1&tail=";
 
 #[tokio::test]
 async fn every_read_has_an_end() {
@@ -43,11 +43,12 @@ async fn every_read_has_an_end() {
         ("/json", "/logs", (503, "LOGS::ENGINE_UNAVAILABLE")),
         ("/json", "/logs?follow=true", (503, "LOGS::ENGINE_UNAVAILABLE")),
         (LOG, "/logs", (503, "LOGS::ENGINE_UNAVAILABLE")),
-        (LOG, "/logs?since=10m", (503, "LOGS::ENGINE_UNAVAILABLE")),
-        (COUNT, "/logs?tail=5", (503, "LOGS::ENGINE_UNAVAILABLE")),
+        (LOG, "/logs?format=ndjson", (503, "LOGS::ENGINE_UNAVAILABLE")),
+        (LAST, "/logs?since=10m", (503, "LOGS::ENGINE_UNAVAILABLE")),
+        (LAST, "/logs?tail=5", (503, "LOGS::ENGINE_UNAVAILABLE")),
         (LOG, "/diagnostics/logs", (504, "DOCKER::SANDBOX_QUERY_FAILED")),
-        (COUNT, "/diagnostics/logs?scope=container", (504, "DOCKER::SANDBOX_QUERY_FAILED")),
-        (COUNT, "/diagnostics/summary", (504, "DOCKER::SANDBOX_QUERY_FAILED")),
+        (LAST, "/diagnostics/logs?scope=container", (504, "DOCKER::SANDBOX_QUERY_FAILED")),
+        (LAST, "/diagnostics/summary", (504, "DOCKER::SANDBOX_QUERY_FAILED")),
     ];
     // All at once, each with an engine of its own that hangs.
     let pairs: Vec<Pair> = reads.iter().map(|_| pair()).collect();

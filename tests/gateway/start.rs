@@ -337,7 +337,8 @@ async fn the_access_line_is_written_when_the_body_ends() {
     use crate::support::{client::Client, engine::Step};
     let pair = Pair::start();
     let mut client = Client::connect(pair.address()).await;
-    let followed = pair.log(Script::line_then_open("hello\n"), "follow=true&since=1&secretive=yes");
+    let script = Script::new([Step::output("hello\n"), Step::Present, Step::Open]);
+    let followed = pair.log(script, "follow=true&since=1&_secretive=yes");
     client.send_get(&followed, &["X-Request-ID: leaver"]).await;
     client.head().await;
     client.body_of(6).await;

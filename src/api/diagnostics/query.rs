@@ -101,7 +101,7 @@ fn scope(query: &Query<'_>, kind: Kind) -> Result<Option<&'static str>, ApiError
 
 fn log(tail: u64, since: Option<Timestamp>) -> LogQuery {
     let tail = NonZeroU64::new(tail);
-    LogQuery { follow: false, tail, timestamps: true, since, until: None, stdout: true, stderr: true }
+    LogQuery { tail, timestamps: true, since, ..LogQuery::ALL }
 }
 
 /// Reads `<digits><blanks?><s|m|h|d>` as a time before now. The second value tells whether the text was something else, so that

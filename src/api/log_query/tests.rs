@@ -10,17 +10,33 @@ fn now() -> Timestamp {
     NOW.parse().unwrap()
 }
 
+fn asked(query: &str, headers: &[(&'static str, &str)]) -> Result<LogRequest, ApiError> {
+    let pairs = headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+    parse(query, &pairs.collect(), now())
+}
+
+fn request(query: &str, headers: &[(&'static str, &str)]) -> LogRequest {
+    asked(query, headers).unwrap_or_else(|error| panic!("{query}: {error:?}"))
+}
+
 fn parsed(query: &str) -> LogQuery {
-    parse(query, now()).unwrap_or_else(|invalid| panic!("{query}: {invalid:?}"))
+    request(query, &[]).query
 }
 
 /// The rule and the location of each violation.
 fn refused(query: &str) -> Vec<(&'static str, String)> {
     let place = |loc: &[serde_json::Value]| loc[1..].iter().map(|part| part.as_str().unwrap()).collect();
-    match parse(query, now()) {
+    match checked(query, &HeaderMap::new(), now()) {
         Ok(read) => panic!("{query} was accepted: {read:?}"),
         Err(Invalid(found)) => found.iter().map(|v| (v.rule, place(&v.loc))).collect(),
     }
+}
+
+/// The message of the only violation.
+fn message(query: &str) -> String {
+    let Invalid(found) = checked(query, &HeaderMap::new(), now()).expect_err(query);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].msg.clone()
 }
 
 fn since(value: &str) -> String {
@@ -28,11 +44,111 @@ fn since(value: &str) -> String {
 }
 
 #[test]
-fn everything_is_optional_and_unknown_parameters_are_passed_over() {
-    let default =
-        LogQuery { follow: false, tail: None, timestamps: false, since: None, until: None, stdout: true, stderr: true };
-    assert_eq!(parsed(""), default);
-    assert_eq!(parsed("unknown=1&Follow=true&x"), default);
+fn everything_is_optional() {
+    let LogRequest { query, rendering, media, command } = request("", &[]);
+    assert_eq!((query, rendering, media, command), (LogQuery::ALL, Rendering::default(), Media::Text, None));
+    assert!(request("follow=true&timestamps=1", &[]).query.is_plain());
+}
+
+#[test]
+fn unknown_parameters_are_refused_and_the_meant_one_is_named() {
+    assert_eq!(parsed("_=17&_cache=x&follow=1"), LogQuery { follow: true, ..LogQuery::ALL });
+    let unknown = |name: &str| ("extra_forbidden", name.to_owned());
+    assert_eq!(refused("Follow=true&x&tail=1&Follow=1"), [unknown("Follow"), unknown("x")]);
+    assert!(message("tailLines=5").ends_with("did you mean 'tail'?"));
+    assert!(message("x=5").contains("there are follow, tail, timestamps, "));
+    let many: String = (0..1000).map(|n| format!("&x{n}")).collect();
+    assert_eq!(refused(&many).len(), 100);
+}
+
+#[test]
+fn every_parameter_is_known() {
+    let query = "follow=1&timestamps=0&since=1&until=2&stdout=1&stderr=1&container=sandbox&previous=0&restarts=1&\
+                 format=text&grep=a&invert=0&search=b&limit_bytes=1&on_slow=block&notes=1";
+    assert!(parsed(query).restarts);
+    assert_eq!(request("format=sse&heartbeat=1&tail=1", &[]).rendering.heartbeat, Duration::from_secs(1));
+}
+
+#[test]
+fn the_form_is_chosen_by_format_and_else_by_accept() {
+    let media = |query: &str, accept: &str| request(query, &[("accept", accept)]).media;
+    assert_eq!(media("", "text/event-stream"), Media::EventStream);
+    assert_eq!(media("format=ndjson", "text/event-stream"), Media::Ndjson);
+    assert_eq!(media("format=text", "application/jsonl"), Media::Text);
+    assert_eq!(refused("format=xml"), [("literal_error", "format".to_owned())]);
+}
+
+#[test]
+fn what_text_cannot_tell_makes_records_of_it() {
+    for query in ["format=json", "notes=true", "limit_bytes=5", "on_slow=drop", "on_slow=cut"] {
+        assert!(parsed(query).as_records, "{query}");
+    }
+    for query in ["format=text", "notes=false", "on_slow=block"] {
+        assert!(!parsed(query).as_records, "{query}");
+    }
+    let rendering = request("format=sse&limit_bytes=5&on_slow=drop&heartbeat=300", &[]).rendering;
+    assert_eq!(
+        (rendering.format, rendering.limit_bytes, rendering.on_slow),
+        (Format::Sse, NonZeroU64::new(5), OnSlow::Drop)
+    );
+    assert_eq!(rendering.heartbeat, Duration::from_secs(300));
+}
+
+#[test]
+fn parameters_are_refused_where_they_mean_nothing() {
+    for query in ["heartbeat=15", "notes=false&format=sse", "notes=1&format=json", "format=text&heartbeat=15"] {
+        assert_eq!(refused(query), [("value_error", String::new())], "{query}");
+    }
+    for heartbeat in ["0", "301", "x"] {
+        assert_eq!(refused(&format!("format=sse&heartbeat={heartbeat}"))[0].1, "heartbeat");
+    }
+    assert_eq!(refused("limit_bytes=0"), [("greater_than_equal", "limit_bytes".to_owned())]);
+    assert_eq!(refused("on_slow=wait"), [("literal_error", "on_slow".to_owned())]);
+    assert!(message("previous=true").contains("only Kubernetes"));
+}
+
+const TOKEN: &str = "v1.0123456789abcdef.o000000ab.188fc2f4d33c4d15.0";
+const OTHER: &str = "v1.0123456789abcdef";
+
+#[test]
+fn a_token_comes_as_a_parameter_or_as_a_header() {
+    let after = |query: &str, id: &str| request(query, &[("last-event-id", id)]).query.after.map(|after| after.token());
+    assert_eq!(after("", "").as_deref(), None);
+    assert_eq!(after("", TOKEN).as_deref(), Some(TOKEN));
+    assert_eq!(after(&format!("after={OTHER}"), TOKEN).as_deref(), Some(OTHER));
+    assert_eq!(after(&format!("after={OTHER}"), "nothing").as_deref(), Some(OTHER));
+}
+
+#[test]
+fn what_is_no_token_is_told() {
+    for (query, headers) in [
+        ("after=", &[][..]),
+        ("after=v2.x", &[]),
+        ("", &[("last-event-id", "5")]),
+        ("after=x", &[("last-event-id", TOKEN)]),
+        ("", &[("last-event-id", "\u{e4}")]),
+    ] {
+        let error = asked(query, headers).unwrap_err();
+        assert_eq!((error.status.as_u16(), error.body.code), (400, "LOGS::INVALID_CURSOR"), "{query} {headers:?}");
+    }
+    assert_eq!(asked("after=x&tail=0", &[]).unwrap_err().status.as_u16(), 422);
+}
+
+#[test]
+fn a_token_says_where_to_begin() {
+    assert_eq!(refused(&format!("after={TOKEN}&tail=5")), [("value_error", String::new())]);
+    // A browser repeats its URL.
+    let query = request("tail=5&follow=1", &[("last-event-id", TOKEN)]).query;
+    assert!(query.tail.is_none() && query.after.is_some() && query.follow);
+    assert_eq!(request("tail=5", &[("last-event-id", "")]).query.tail, NonZeroU64::new(5));
+}
+
+#[test]
+fn trailers_are_for_who_asks_for_them() {
+    for (te, takes) in [("trailers", true), ("gzip;q=0.5, Trailers", true), ("gzip", false), ("", false)] {
+        let headers = HeaderMap::from_iter([(header::TE, te.parse().unwrap())]);
+        assert_eq!(takes_trailers(&headers), takes, "{te}");
+    }
 }
 
 #[test]
@@ -68,6 +184,32 @@ fn only_the_sandbox_container_has_a_log() {
     for value in ["", "egress", "Sandbox"] {
         assert_eq!(refused(&format!("container={value}")), [("literal_error", "container".to_owned())]);
     }
+}
+
+#[test]
+fn a_command_goes_with_what_execd_can_tell() {
+    let query =
+        "command=0a-B._&follow=1&tail=5&timestamps=1&format=sse&grep=a&invert=1&search=b&limit_bytes=9&heartbeat=1";
+    assert_eq!(request(query, &[]).command.as_deref(), Some("0a-B._"));
+    assert!(request(&format!("command=x&on_slow=drop&notes=1&after={TOKEN}"), &[]).query.after.is_some());
+    assert_eq!(request("command=x&command=y", &[]).command.as_deref(), Some("y"));
+    for other in ["since=0", "until=0", "stdout=1", "stderr=1", "restarts=0", "container=sandbox", "previous=0"] {
+        assert_eq!(refused(&format!("command=x&{other}")), [("value_error", String::new())], "{other}");
+    }
+    assert!(message("stderr=1&command=x").contains("stderr does not go with command"));
+    assert_eq!(refused("command=x&since=0&until=1").len(), 2);
+}
+
+#[test]
+fn a_command_s_id_is_a_segment_of_execd_s_path() {
+    assert_eq!(request(&format!("command={}", "x".repeat(128)), &[]).command.map(|id| id.len()), Some(128));
+    for id in
+        ["", ".", "..", "a/b", "a%2Fb", "a%252Fb", "a%3Fb", "a%23", "a%20b", "a+b", "a%0D%0Ab", "%00", "%C3%A4", "%FF"]
+    {
+        assert_eq!(refused(&format!("command={id}")), [("value_error", "command".to_owned())], "{id}");
+    }
+    assert_eq!(refused(&format!("command={}", "x".repeat(129)))[0].1, "command");
+    assert_eq!(refused("command")[0].1, "command");
 }
 
 #[test]
@@ -173,7 +315,7 @@ fn other_times_are_refused() {
 
 #[test]
 fn a_refusal_names_the_accepted_forms() {
-    let Invalid(found) = parse("since=x", now()).unwrap_err();
+    let Invalid(found) = checked("since=x", &HeaderMap::new(), now()).unwrap_err();
     assert!(found[0].msg.starts_with("Value error, must be an RFC 3339 time with an offset (2026-01-31T08:00:00Z)"));
     assert_eq!(found[0].loc, [json!("query"), json!("since")]);
     assert_eq!(found[0].input, Some(json!("x")));
@@ -196,14 +338,14 @@ fn all_violations_are_told_at_once() {
 proptest! {
     #[test]
     fn no_query_panics(query in ".*") {
-        let _ = parse(&query, now());
+        let _ = asked(&query, &[]);
     }
 
     #[test]
     fn no_time_panics(value in ".*|[0-9TZ:.+ nsumhdwµ-]{0,40}|[0-9]{1,40}[smhdw]") {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("since", &value).finish();
-        let _ = parse(&query, now());
-        let _ = parse(&query, Timestamp::MIN);
+        let _ = asked(&query, &[]);
+        let _ = parse(&query, &HeaderMap::new(), Timestamp::MIN);
     }
 
     #[test]

@@ -43,6 +43,7 @@ fn log_and_logs() {
     assert_eq!(logs.max_streams_per_sandbox, NonZeroU32::new(8_000));
     assert_eq!(logs.write_stall_timeout, seconds(60));
     assert_eq!(logs.buffer_bytes, 131_072);
+    assert_eq!(logs.reconnect, seconds(30));
     assert!(log.access_health_checks);
     assert!(metrics.listen.is_none());
 

@@ -29,6 +29,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("logs.write_stall_timeout_seconds", "0", "must be more than 0, not 0"),
     ("logs.write_stall_timeout_seconds", "inf", "must be a finite number"),
     ("logs.write_stall_timeout_seconds", "1e12", "must be at most 4294967295"),
+    ("logs.reconnect_seconds", "-1", "must be at least 0, not -1"),
+    ("logs.reconnect_seconds", "1e12", "must be at most 4294967295"),
     ("logs.buffer_bytes", "4095", "must be 4096 to 1048576, not 4095"),
     ("logs.buffer_bytes", "1048577", "must be 4096 to 1048576, not 1048577"),
     ("log.access_health_checks", "'perhaps'", "must be true or false"),

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::*;
@@ -17,7 +18,7 @@ use crate::{
     client::Http2Stream,
     drain::Drain,
     logs::limits::{StreamLimits, Streams},
-    metrics::{Metrics, otlp::Otlp, prometheus::Prometheus, streams::StreamInfo},
+    metrics::{Metrics, labels::StreamFormat, otlp::Otlp, prometheus::Prometheus, streams::StreamInfo},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -32,6 +33,9 @@ enum Step {
 
 struct Source {
     steps: VecDeque<Step>,
+    /// It tells a client why it ends.
+    is_told: bool,
+    ending: Option<Ending>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Gone with the source.
     _alive: Arc<()>,
@@ -63,6 +67,16 @@ impl LogSource for Source {
     fn bytes_read(&self) -> u64 {
         0
     }
+
+    fn farewell(self: Pin<&mut Self>, reason: EndReason) -> Farewell {
+        let bytes = if self.is_told { format!("end: {reason}\n").into() } else { Bytes::new() };
+        Farewell { bytes, is_told: self.is_told }
+    }
+
+    fn ending(&self) -> Ending {
+        let Some(Ending { reason, is_broken, trailers }) = &self.ending else { return Ending::default() };
+        Ending { reason: *reason, is_broken: *is_broken, trailers: trailers.clone() }
+    }
 }
 
 /// A body to a client of HTTP/2, with what a test looks at.
@@ -83,11 +97,27 @@ fn listed_body(
     steps: impl IntoIterator<Item = Step>,
     list: impl FnOnce(ClientWatch) -> Option<StreamGuard>,
 ) -> Fixture {
+    body_of(follow, steps, false, None, list)
+}
+
+/// A body whose source tells a client of its end.
+fn telling_body(steps: impl IntoIterator<Item = Step>) -> Fixture {
+    body_of(true, steps, true, None, |_| None)
+}
+
+fn body_of(
+    follow: bool,
+    steps: impl IntoIterator<Item = Step>,
+    is_told: bool,
+    ending: Option<Ending>,
+    list: impl FnOnce(ClientWatch) -> Option<StreamGuard>,
+) -> Fixture {
     let (alive, client, drain) = (Arc::new(()), Arc::new(Http2Stream::default()), Drain::default());
     let source = Arc::downgrade(&alive);
     let streams = Streams::new(StreamLimits { total: 0, per_sandbox: 0 });
     let permit = streams.acquire("x").unwrap();
-    let log = Box::pin(Source { steps: steps.into_iter().collect(), timer: None, _alive: alive });
+    let steps = steps.into_iter().collect();
+    let log = Box::pin(Source { steps, is_told, ending, timer: None, _alive: alive });
     let watch = ClientWatch::Http2(Arc::clone(&client));
     let guard = list(watch.clone());
     let body = Box::pin(LogBody::new(log, follow, watch, &drain.watch(), permit).listed(guard));
@@ -110,6 +140,13 @@ impl Fixture {
 
     fn is_source_gone(&self) -> bool {
         self.source.strong_count() == 0
+    }
+
+    /// Text cannot tell of a drain, so it is no end.
+    async fn is_cut_by_the_drain(&mut self) {
+        assert!(matches!(self.next().await, Some(Err(BodyError::Drained))));
+        assert!(self.next().await.is_none() && self.body.is_ended());
+        assert_eq!((self.body.end_reason(), self.body.is_broken_off()), (EndReason::Drained, true));
     }
 
     /// Begins the drain, whose grace lasts.
@@ -172,8 +209,8 @@ async fn the_drain_ends_a_followed_log_at_a_line_s_end() {
     assert_eq!(log.text().await, "a\n");
     assert!(log.is_pending());
     log.drain().await;
-    assert!(log.next().await.is_none());
-    assert_eq!((log.body.end_reason(), log.is_source_gone()), (EndReason::Drained, true));
+    log.is_cut_by_the_drain().await;
+    assert!(log.is_source_gone());
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,8 +219,7 @@ async fn the_drain_waits_for_the_end_of_a_line() {
     assert_eq!(log.text().await, "a\nhalf");
     log.drain().await;
     assert_eq!(log.text().await, " a line\n", "the next line is left out");
-    assert!(log.next().await.is_none());
-    assert_eq!(log.body.end_reason(), EndReason::Drained);
+    log.is_cut_by_the_drain().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,9 +233,39 @@ async fn the_drain_wakes_a_silent_log() {
         sleep(SECOND).await;
         draining.finish(SECOND).await;
     });
-    assert!(log.next().await.is_none());
-    assert_eq!((began.elapsed().as_secs(), log.body.end_reason()), (1, EndReason::Drained));
+    log.is_cut_by_the_drain().await;
+    assert_eq!(began.elapsed().as_secs(), 1);
     assert!(watch.has_begun());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_can_tell_of_the_drain_ends_properly() {
+    let mut log = telling_body([Step::Piece("a\n"), Step::Hang]);
+    assert_eq!(log.text().await, "a\n");
+    log.drain().await;
+    assert_eq!(log.text().await, "end: drained\n");
+    assert!(log.body.is_ended() && log.is_source_gone());
+    assert!(log.next().await.is_none() && !log.body.is_broken_off());
+    assert_eq!(log.body.end_reason(), EndReason::Drained);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_source_tells_of_its_end_is_kept() {
+    let trailers = HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
+    let ending = Ending { trailers: Some(trailers.clone()), ..Ending::default() };
+    let mut log = body_of(true, [Step::Piece("a\n")], false, Some(ending), |_| None);
+    assert_eq!(log.text().await, "a\n");
+    let frame = poll_fn(|cx| log.body.as_mut().poll_frame(cx)).await.unwrap().unwrap();
+    assert_eq!(frame.into_trailers().unwrap(), trailers);
+    assert!(log.next().await.is_none());
+    for is_broken in [false, true] {
+        let ending = Ending { reason: EndReason::SlowClient, is_broken, trailers: None };
+        let mut log = body_of(true, [Step::Piece("a\n")], false, Some(ending), |_| None);
+        assert_eq!(log.text().await, "a\n");
+        let end = log.next().await;
+        assert_eq!(matches!(end, Some(Err(BodyError::SlowClient))), is_broken, "{end:?}");
+        assert_eq!((log.body.end_reason(), log.is_source_gone()), (EndReason::SlowClient, true));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,7 +301,15 @@ async fn an_administrator_s_end_releases_the_source_and_breaks_the_body_off() {
     let prometheus = Arc::new(Prometheus::new("docker", "engine"));
     let metrics = Metrics::new(Otlp::default(), Some(Arc::clone(&prometheus)));
     let (client, begun) = (SocketAddr::from(([127, 0, 0, 1], 1)).into(), std::time::Instant::now());
-    let info = StreamInfo { sandbox: "x".into(), follow: true, client, key: None, agent: None, begun };
+    let info = StreamInfo {
+        sandbox: "x".into(),
+        follow: true,
+        format: StreamFormat::Text,
+        client,
+        key: None,
+        agent: None,
+        begun,
+    };
     let steps = [Step::Piece("a\n"), Step::Hang];
     let mut log = listed_body(true, steps, |client| metrics.log_stream(info, client));
     let guard = log.body.as_mut().take_guard().unwrap();
@@ -250,4 +324,30 @@ async fn an_administrator_s_end_releases_the_source_and_breaks_the_body_off() {
         (EndReason::EndedByAdmin, EndReason::EndedByAdmin)
     );
     assert!(log.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_administrator_s_end_is_told_behind_what_is_left_of_a_piece() {
+    let prometheus = Arc::new(Prometheus::new("docker", "engine"));
+    let metrics = Metrics::new(Otlp::default(), Some(Arc::clone(&prometheus)));
+    let (client, begun) = (SocketAddr::from(([127, 0, 0, 1], 1)).into(), std::time::Instant::now());
+    let info = StreamInfo {
+        sandbox: "x".into(),
+        follow: true,
+        client,
+        key: None,
+        agent: None,
+        format: StreamFormat::Text,
+        begun,
+    };
+    let long: &'static str = "x".repeat(20_000).leak();
+    let mut log = body_of(true, [Step::Piece(long), Step::Hang], true, None, |client| metrics.log_stream(info, client));
+    let guard = log.body.as_mut().take_guard().unwrap();
+    let mut text = log.text().await;
+    assert!(prometheus.streams().end(guard.id()).is_some());
+    text += &log.text().await;
+    assert!(log.is_source_gone() && log.body.is_ended());
+    assert_eq!(text, format!("{long}end: ended_by_admin\n"));
+    assert!(log.next().await.is_none());
+    assert_eq!(log.body.end_reason(), EndReason::EndedByAdmin);
 }

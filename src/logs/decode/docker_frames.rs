@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use crate::logs::{LogError, compact::Compactor, skip::Skip};
+use super::front::{Framed, framed};
+use crate::logs::{LogError, compact::Compactor};
 
 /// Length of a timestamp and the space after it, in bytes: `2006-01-02T15:04:05.000000000Z ` before a record (moby
 /// `jsonmessage.RFC3339NanoFixed`).
@@ -16,30 +17,24 @@ pub const PREFIX: usize = 31;
 const SHAPE: &[u8; PREFIX] = b"0000-00-00T00:00:00.000000000Z ";
 
 /// Length of a frame's header, in bytes.
-const HEADER: usize = 8;
+pub(super) const HEADER: usize = 8;
 
 /// Longest payload that is believed, in bytes. The engine cuts records at 16 KiB.
-const MAX_PAYLOAD: u32 = 16 * 1024 * 1024;
+pub(super) const MAX_PAYLOAD: u32 = 16 * 1024 * 1024;
 
 /// Longest report of a failure (stream 3) that is kept, in bytes.
 const MAX_REPORT: usize = 1024;
 
 /// The stream on which the engine reports a failure of its own.
-const SYSTEM_ERROR: u8 = 3;
-
-/// Most bytes that the size line and the frame's header take on the fast path: four digits, CRLF, eight bytes; rounded up.
-const FAST_HEAD: usize = 16;
+pub(super) const SYSTEM_ERROR: u8 = 3;
 
 /// The decoder's state between two reads.
 #[derive(Debug)]
 pub struct DockerFrames {
     state: State,
     timestamps: bool,
-    skip: Skip,
     /// For streams 0 to 2: the last payload did not end its line.
     mid_line: [bool; 3],
-    /// For streams 0 to 2: the line that is under way is left out.
-    left_out: [bool; 3],
 }
 
 #[derive(Debug)]
@@ -48,16 +43,16 @@ enum State {
     Header { bytes: [u8; HEADER], have: usize },
     /// Collecting what should be the timestamp of a line's continuation; `left` counts all of the payload to come.
     Prefix { stream: u8, left: u32, bytes: [u8; PREFIX], have: usize },
-    /// Passing a payload on, or over it.
-    Payload { stream: u8, left: u32, keep: bool },
+    /// Passing a payload on.
+    Payload { stream: u8, left: u32 },
     /// Collecting the engine's report of a failure.
     Report { text: Vec<u8>, left: u32 },
 }
 
 impl DockerFrames {
-    /// Frames that bear a timestamp each when `timestamps` is set, without what `skip` leaves out.
-    pub fn new(timestamps: bool, skip: Skip) -> Self {
-        Self { state: State::header(), timestamps, skip, mid_line: [false; 3], left_out: [false; 3] }
+    /// Frames that bear a timestamp each when `timestamps` is set.
+    pub fn new(timestamps: bool) -> Self {
+        Self { state: State::header(), timestamps, mid_line: [false; 3] }
     }
 
     /// Whether no frame is under way.
@@ -68,10 +63,10 @@ impl DockerFrames {
     /// Passes on the payloads of all records from `at` on that are whole and in chunks of their own, unless something of an
     /// earlier one is under way. Gives the place of the first that is not.
     pub fn fast_path(&mut self, buf: &mut [u8], mut at: usize, out: &mut Compactor) -> usize {
-        if !self.is_between() || !self.skip.is_over() || self.left_out != [false; 3] {
+        if !self.is_between() {
             return at;
         }
-        while let Some(Record { stream, start, end }) = whole_record(&buf[at..]) {
+        while let Some(Framed { stream, start, end }) = framed(&buf[at..]) {
             if self.timestamps {
                 let mid_line = &mut self.mid_line[usize::from(stream)];
                 if *mid_line {
@@ -90,12 +85,10 @@ impl DockerFrames {
         let Range { start: mut at, end } = run;
         while at < end {
             at = match &mut self.state {
-                State::Payload { stream, left, keep } => {
+                State::Payload { stream, left } => {
                     let len = (*left as usize).min(end - at);
                     *left -= len as u32;
-                    if *keep {
-                        out.push(buf, at, len);
-                    }
+                    out.push(buf, at, len);
                     if *left == 0 {
                         let (stream, last) = (*stream, buf[at + len - 1]);
                         self.end_payload(stream, last);
@@ -133,14 +126,8 @@ impl DockerFrames {
     }
 
     #[inline]
-    fn start(&mut self, [stream, zero @ .., a, b, c, d]: [u8; HEADER]) -> Result<(), LogError> {
-        let left = u32::from_be_bytes([a, b, c, d]);
-        if zero != [0; 3] || stream > SYSTEM_ERROR {
-            return Err(LogError::Protocol("a frame's header is not one"));
-        }
-        if left > MAX_PAYLOAD {
-            return Err(LogError::Protocol("a frame is absurdly long"));
-        }
+    fn start(&mut self, header: [u8; HEADER]) -> Result<(), LogError> {
+        let (stream, left) = check(header)?;
         self.state = match (stream, left) {
             (SYSTEM_ERROR, _) => State::Report { text: Vec::new(), left },
             (_, 0) => State::header(),
@@ -152,29 +139,19 @@ impl DockerFrames {
         Ok(())
     }
 
-    /// Decides what becomes of a payload: whether its line is left out, and whether its timestamp is.
+    /// Decides what becomes of a payload: whether it begins with a timestamp that is left out.
     #[inline]
     fn payload(&mut self, stream: u8, left: u32) -> State {
-        let index = usize::from(stream);
-        let continues = self.mid_line[index];
-        if !self.skip.is_over() && !continues {
-            self.left_out[index] = std::mem::take(&mut self.skip.fragment) || self.skip.takes_line();
-        } else if !continues {
-            self.left_out[index] = false;
-        }
-        let keep = !self.left_out[index];
-        if self.timestamps && continues && keep && left as usize >= PREFIX {
+        if self.timestamps && self.mid_line[usize::from(stream)] && left as usize >= PREFIX {
             return State::Prefix { stream, left, bytes: [0; PREFIX], have: 0 };
         }
-        State::Payload { stream, left, keep }
+        State::Payload { stream, left }
     }
 
     /// Notes that a payload ends with the byte `last`, and its line too if that is a newline.
     #[inline]
     fn end_payload(&mut self, stream: u8, last: u8) {
-        let stream = usize::from(stream);
-        self.mid_line[stream] = last != b'\n';
-        self.left_out[stream] &= self.mid_line[stream];
+        self.mid_line[usize::from(stream)] = last != b'\n';
     }
 
     /// Reads on in a continuation's timestamp, and drops it if it is one. Gives the place to go on from.
@@ -189,7 +166,7 @@ impl DockerFrames {
             if !is_prefix(&held) {
                 out.push_held(buf, at + take, &held);
             }
-            self.state = State::Payload { stream, left, keep: true };
+            self.state = State::Payload { stream, left };
             if left == 0 {
                 self.end_payload(stream, held[PREFIX - 1]);
                 self.state = State::header();
@@ -214,50 +191,23 @@ impl State {
     }
 }
 
-fn report(text: &[u8]) -> LogError {
-    LogError::Backend(String::from_utf8_lossy(text).trim().to_owned())
-}
-
-/// A whole record in a chunk of its own. Its places are counted from the chunk's first byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Record {
-    /// The stream, 0 to 2.
-    stream: u8,
-    /// Where the payload begins.
-    start: usize,
-    /// Where it ends; the chunk ends two bytes later.
-    end: usize,
-}
-
-/// The record at the front of `input`, which is at the beginning of a chunk. `None` if it is not whole, or not alone in its
-/// chunk.
+/// The stream and the payload's length in a frame's header.
 #[inline]
-fn whole_record(input: &[u8]) -> Option<Record> {
-    let head = input.first_chunk::<FAST_HEAD>()?;
-    let (size, digits) = chunk_size(head)?;
-    let header = head[digits + 2..].first_chunk::<8>()?;
-    let [stream, zero @ .., a, b, c, d] = *header;
-    let length = u32::from_be_bytes([a, b, c, d]) as usize;
-    let start = digits + 2 + 8;
-    let end = start + length;
-    let is_whole = zero == [0; 3] && stream <= 2 && length > 0 && length + 8 == size;
-    (is_whole && input.get(end..end + 2)? == b"\r\n").then_some(Record { stream, start, end })
-}
-
-/// Reads a size line of one to four hexadecimal digits.
-#[inline]
-fn chunk_size(head: &[u8; FAST_HEAD]) -> Option<(usize, usize)> {
-    let mut size = 0;
-    for digits in 0..5 {
-        let digit = match head[digits] {
-            byte @ b'0'..=b'9' => byte - b'0',
-            byte @ b'a'..=b'f' => byte - b'a' + 10,
-            b'\r' if head[digits + 1] == b'\n' && digits > 0 => return Some((size, digits)),
-            _ => return None,
-        };
-        size = size << 4 | usize::from(digit);
+pub(super) fn check([stream, zero @ .., a, b, c, d]: [u8; HEADER]) -> Result<(u8, u32), LogError> {
+    let length = u32::from_be_bytes([a, b, c, d]);
+    if zero != [0; 3] || stream > SYSTEM_ERROR {
+        return Err(LogError::Protocol("a frame's header is not one"));
     }
-    None
+    if length > MAX_PAYLOAD {
+        return Err(LogError::Protocol("a frame is absurdly long"));
+    }
+    Ok((stream, length))
+}
+
+/// The error for the engine's report of a failure, of which [`MAX_REPORT`] bytes are kept.
+pub(super) fn report(text: &[u8]) -> LogError {
+    let text = &text[..text.len().min(MAX_REPORT)];
+    LogError::Backend(String::from_utf8_lossy(text).trim().to_owned())
 }
 
 /// Whether `bytes` is exactly a timestamp and a space. Tells by shape alone: the engine writes no other form.
@@ -272,28 +222,6 @@ pub fn is_prefix(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_a_whole_frame_in_a_chunk_of_its_own_is_one() {
-        let whole = b"d\r\n\x02\0\0\0\0\0\0\x05hello\r\nnext";
-        assert_eq!(whole_record(whole), Some(Record { stream: 2, start: 11, end: 16 }));
-        assert_eq!(whole_record(&whole[..18]), Some(Record { stream: 2, start: 11, end: 16 }));
-        assert_eq!(whole_record(&whole[..17]), None);
-        for other in [
-            &b"e\r\n\x02\0\0\0\0\0\0\x05hello!\r\nnext"[..],
-            b"c\r\n\x02\0\0\0\0\0\0\x05hell\r\nnext",
-            b"d\r\n\x03\0\0\0\0\0\0\x05hello\r\nnext",
-            b"d\r\n\x01\0\x01\0\0\0\0\x05hello\r\nnext",
-            b"d\r\n\x01\0\0\0\xFF\xFF\xFF\xFFhello\r\nnext",
-            b"8\r\n\x01\0\0\0\0\0\0\0\r\nnext",
-            b"D;x\r\n\x01\0\0\0\0\0\0\x05hello\r\n",
-            b"d\r\n\x01\0\0\0\0\0\0\x05helloxxnext",
-            b"0\r\n\r\n",
-            b"\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n",
-        ] {
-            assert_eq!(whole_record(other), None, "{other:?}");
-        }
-    }
 
     #[test]
     fn only_the_exact_shape_is_a_prefix() {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use memchr::memchr;
 
 use super::docker_frames::{PREFIX, is_prefix};
-use crate::logs::{compact::Compactor, skip::Skip};
+use crate::logs::compact::Compactor;
 
 /// The decoder's state between two reads.
 ///
@@ -14,7 +14,6 @@ use crate::logs::{compact::Compactor, skip::Skip};
 pub struct Tty {
     timestamps: bool,
     record_limit: usize,
-    skip: Skip,
     at: Place,
 }
 
@@ -30,15 +29,14 @@ enum Place {
 
 impl Tty {
     /// A TTY's bytes; with a timestamp before each record of at most `record_limit` (≥ 1) bytes when `timestamps` is set.
-    pub fn new(timestamps: bool, record_limit: usize, skip: Skip) -> Self {
+    pub fn new(timestamps: bool, record_limit: usize) -> Self {
         let at = if timestamps { Place::LinePrefix { left: PREFIX } } else { Place::Content { seen: 0 } };
-        Self { timestamps, record_limit, skip, at }
+        Self { timestamps, record_limit, at }
     }
 
     /// Passes the payload in `buf[run]` on to `out`.
     pub fn decode(&mut self, buf: &mut [u8], run: Range<usize>, out: &mut Compactor) {
         let Range { start: mut at, end } = run;
-        at += self.skipped(&buf[at..end]);
         if !self.timestamps {
             if at < end {
                 out.push(buf, at, end - at);
@@ -48,19 +46,6 @@ impl Tty {
         while at < end {
             at = self.step(buf, at, end, out);
         }
-    }
-
-    /// Steps over the lines that are left out. Answers how many bytes they have in `input`.
-    fn skipped(&mut self, input: &[u8]) -> usize {
-        let mut at = 0;
-        while at < input.len() && !self.skip.is_over() {
-            let Some(newline) = memchr(b'\n', &input[at..]) else { return input.len() };
-            at += newline + 1;
-            if !std::mem::take(&mut self.skip.fragment) {
-                self.skip.takes_line();
-            }
-        }
-        at
     }
 
     /// Handles one stretch of a record from `at` on. Answers where to go on.

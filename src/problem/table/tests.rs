@@ -60,12 +60,20 @@ const WIRE: &str = "
     Endpoint Invalid 400 DOCKER::INVALID_PORT
     Endpoint Unsupported 400 SANDBOX::API_NOT_SUPPORTED
     Endpoint Unavailable 500 DOCKER::NETWORK_MODE_ENDPOINT_UNAVAILABLE
+    LogCursor Invalid 400 LOGS::INVALID_CURSOR
     Logs Unsupported 501 LOGS::DRIVER_NOT_READABLE
     Logs Conflict 409 LOGS::SANDBOX_REMOVING
     Logs Unavailable 503 LOGS::ENGINE_UNAVAILABLE 5
     Logs Overloaded 503 LOGS::ENGINE_UNAVAILABLE 5
     Logs TimedOut 503 LOGS::ENGINE_UNAVAILABLE 5
     Logs Failed 500 LOGS::QUERY_FAILED
+    Command Unauthenticated 401 LOGS::EXECD_UNAUTHORIZED
+    Command Invalid 400 LOGS::COMMAND_NOT_IN_BACKGROUND
+    Command NotFound 404 LOGS::COMMAND_NOT_FOUND
+    Command Conflict 409 LOGS::SANDBOX_PAUSED
+    Command Unavailable 502 LOGS::EXECD_UNAVAILABLE 5
+    Command TimedOut 504 LOGS::EXECD_TIMEOUT 5
+    Command Failed 502 LOGS::EXECD_FAILED
     Deletion Failed 500 DOCKER::SANDBOX_DELETE_FAILED
     Snapshot NotFound 404 SNAPSHOT::NOT_FOUND
     Snapshot Conflict 409 SNAPSHOT::INVALID_SOURCE_STATE

@@ -2,12 +2,13 @@
 
 pub(super) mod log_driver;
 
+mod backend;
+mod silence;
 mod source;
-mod tail;
 mod target;
 mod wait;
 
-use std::{future::Future, io, pin::Pin, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
 use jiff::Timestamp;
@@ -15,23 +16,24 @@ use jiff::Timestamp;
 use crate::{
     error::{Error, Family, Kind},
     logs::{
-        LogQuery, LogSource,
+        LogQuery, OpenedLog,
+        backend::Backend as _,
+        decode::Mode,
         engine::{self, Answer, OpenError},
+        exchange::Exchange,
+        record_source::RecordSource,
+        source::Nothing,
     },
-    metrics::backend::BackendCalls,
 };
 
 use self::{
-    source::{EngineLog, Nothing},
+    backend::{ContainerLog, state_of},
+    source::EngineLog,
     wait::{answered_or_alive, within},
 };
 use crate::runtime::docker::{
     Inner,
-    engine::{
-        Engine,
-        endpoint::{Endpoint, Socket},
-        liveness::Liveness,
-    },
+    engine::{Engine, endpoint::Socket},
 };
 
 /// How long the engine may take to refuse before the answer begins without it. An engine that has nothing to say yet
@@ -43,18 +45,15 @@ const GRACE: Duration = Duration::from_millis(50);
 const RECORD_LIMIT: usize = 16 * 1024;
 
 /// What a log is read from: one container, as it was inspected.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Container {
-    endpoint: Endpoint,
-    api_version: String,
+    engine: Arc<Engine>,
     id: String,
     tty: bool,
+    /// Its log driver.
+    driver: String,
     /// Most bytes of one read.
     buffer: usize,
-    calls: BackendCalls,
-    /// How long the engine may take to send more of what it has.
-    timeout: Duration,
-    liveness: Liveness,
 }
 
 impl Inner {
@@ -66,24 +65,33 @@ impl Inner {
     /// # Errors
     ///
     /// There is no such sandbox or it is being removed, its driver cannot be read, or the engine cannot be asked.
-    pub(super) async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, Error> {
-        let inspected = self.find(id).await.map_err(unavailable)?;
+    pub(super) async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<OpenedLog, Error> {
+        let inspected = match self.find(id).await {
+            Ok(inspected) => inspected,
+            // An end that was told stays one, also when the sandbox is gone.
+            Err(error) if error.kind == Kind::NotFound && query.after.is_some_and(|after| after.ended) => {
+                return Ok(OpenedLog::Ended);
+            }
+            Err(error) => return Err(unavailable(error)),
+        };
         let container = Container::of(&self.engine, &inspected, id, self.options.log_buffer)?;
-        // The engine takes an `until` of 0 for none at all.
-        if query.until.is_some_and(|until| until <= Timestamp::UNIX_EPOCH) {
-            return Ok(Box::pin(Nothing));
+        if query.is_plain() {
+            return Box::pin(container.open_text(id, query)).await;
         }
-        let mut log = EngineLog::open(container, query.clone());
-        let grace = if log.is_followed() { GRACE } else { Duration::MAX };
-        match tokio::time::timeout(grace, log.opened()).await {
-            Ok(Err(error)) => Err(refused(id, error)),
-            Ok(Ok(())) | Err(_) => Ok(Box::pin(log)),
+        if query.until.is_some_and(|until| until <= Timestamp::UNIX_EPOCH) && !query.as_records {
+            return Ok(OpenedLog::Text(Box::pin(Nothing)));
         }
+        let (backend, state) = (Arc::new(ContainerLog::new(container, id)), state_of(&inspected));
+        if query.after.is_some_and(|after| RecordSource::is_over(&after, backend.run(), state)) {
+            return Ok(OpenedLog::Ended);
+        }
+        let opening = RecordSource::open(backend, query, state, self.options.log_reconnect);
+        Ok(OpenedLog::Records(Box::pin(opening).await?))
     }
 }
 
 impl Container {
-    fn of(engine: &Engine, inspected: &ContainerInspectResponse, id: &str, buffer: usize) -> Result<Self, Error> {
+    fn of(engine: &Arc<Engine>, inspected: &ContainerInspectResponse, id: &str, buffer: usize) -> Result<Self, Error> {
         let state = inspected.state.as_ref();
         let status = state.and_then(|state| state.status);
         let dead = state.and_then(|state| state.dead).unwrap_or_default();
@@ -96,15 +104,27 @@ impl Container {
         }
         let Some(container) = inspected.id.clone() else { return Err(Error::not_found(id)) };
         Ok(Self {
-            endpoint: engine.endpoint.clone(),
-            api_version: engine.api_version.clone(),
+            engine: engine.clone(),
             id: container,
             tty: inspected.config.as_ref().and_then(|config| config.tty).unwrap_or_default(),
+            driver: driver.to_owned(),
             buffer,
-            calls: engine.calls.clone(),
-            timeout: engine.timeout,
-            liveness: engine.liveness.clone(),
         })
+    }
+
+    /// Opens the log as plain text.
+    async fn open_text(&self, id: &str, query: &LogQuery) -> Result<OpenedLog, Error> {
+        let answer = self.send_request(target::text(&self.engine.api_version, &self.id, query), query.follow);
+        let mode = Mode { tty: self.tty, timestamps: query.timestamps, record_limit: RECORD_LIMIT };
+        let buffer = self.buffer;
+        let exchange = move |answer| Box::new(Exchange::new(answer, mode, buffer));
+        let silence = (!query.follow).then_some(self.engine.timeout);
+        let mut log = Box::pin(EngineLog::open(answer, exchange, silence));
+        let grace = if query.follow { GRACE } else { Duration::MAX };
+        match tokio::time::timeout(grace, log.opened()).await {
+            Ok(Err(error)) => Err(refused(id, error)),
+            Ok(Ok(())) | Err(_) => Ok(OpenedLog::Text(log)),
+        }
     }
 
     /// Sends a request for `target` on a connection of its own and reads the answer's head, within the engine's limit unless
@@ -115,8 +135,8 @@ impl Container {
         target: String,
         may_wait: bool,
     ) -> impl Future<Output = Result<Answer<Socket>, OpenError>> + Send + use<> {
-        let (call, timeout, liveness) = (self.calls.begin_log(), self.timeout, self.liveness.clone());
-        let endpoint = self.endpoint.clone();
+        let Engine { calls, timeout, liveness, endpoint, .. } = &*self.engine;
+        let (call, timeout, liveness, endpoint) = (calls.begin_log(), *timeout, liveness.clone(), endpoint.clone());
         let connected = Box::pin(async move { endpoint.connect().await });
         let answer = Box::pin(async move { engine::send_request(connected.await?, target).await });
         async move {

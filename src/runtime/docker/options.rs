@@ -65,6 +65,8 @@ pub struct DockerOptions {
     pub max_sandbox_timeout_seconds: Option<u64>,
     /// The most bytes that one read of a log takes (`logs.buffer_bytes`).
     pub log_buffer: usize,
+    /// For how long a log that broke off is tried to be gone on with (`logs.reconnect_seconds`); zero is not at all.
+    pub log_reconnect: Duration,
     /// The public host of endpoints, as it is written there; `host` decides when absent.
     pub eip: Option<String>,
     /// What the server itself listens on.
@@ -116,6 +118,7 @@ impl Default for DockerOptions {
             execd_run_as_init: false,
             max_sandbox_timeout_seconds: None,
             log_buffer: 128 * 1024,
+            log_reconnect: Duration::from_secs(30),
             eip: None,
             host: "0.0.0.0".to_owned(),
             host_ip: None,

@@ -110,7 +110,7 @@ impl Inner {
                 Source::Host(path) => self.host_place(id, volume, path, mounts).await?,
                 Source::Claim(claim) => self.claim(id, volume, claim, mounts).await?,
                 Source::Ossfs(ossfs) => {
-                    let (path, mark) = self.volumes.buckets.acquire(&self.engine, id, volume, ossfs).await?;
+                    let (path, mark) = self.volumes.buckets.acquire(&*self.engine, id, volume, ossfs).await?;
                     mounts.binds.push(bind(&path, volume, ""));
                     if !mounts.buckets.contains(&path) {
                         mounts.buckets.push(path);
@@ -132,7 +132,7 @@ impl Inner {
     /// The sandbox `id` uses these mounted buckets no more.
     pub(super) async fn release_buckets(&self, id: &str, paths: &[String]) {
         for path in paths {
-            self.volumes.buckets.release(&self.engine, id, Path::new(path)).await;
+            self.volumes.buckets.release(&*self.engine, id, Path::new(path)).await;
         }
     }
 
@@ -145,7 +145,7 @@ impl Inner {
 
     /// Unmounts the buckets that an earlier server mounted, or this one could not unmount, and no sandbox uses. A failure is only logged.
     pub(super) async fn clear_buckets(&self) {
-        self.volumes.buckets.clear(&self.engine).await;
+        self.volumes.buckets.clear(&*self.engine).await;
     }
 
     /// The locks of all volumes of the engine that are wanted, by their names; taken in order, so that no two creations

@@ -2,7 +2,8 @@
 
 use memchr::memchr;
 
-use super::record::{PIECE, Stream, encode};
+use super::record::{PIECE, encode};
+use crate::logs::record::Stream;
 
 /// Cuts one stream of bytes into records, wherever the reads happened to end.
 #[derive(Debug)]
@@ -69,48 +70,44 @@ impl Cutter {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::record::Record, *};
+    use super::*;
+    use crate::logs::decode::json_file::JsonFile;
 
     /// The texts and times of all records.
-    fn records(file: &[u8]) -> Vec<(Vec<u8>, String)> {
-        let lines = file.strip_suffix(b"\n").into_iter().flat_map(|file| file.split(|&byte| byte == b'\n'));
-        let decoded = lines.map(|line| {
-            let record = Record::parse(line).unwrap();
-            let mut text = Vec::new();
-            record.unescape(&mut text).unwrap();
-            assert_eq!(record.ends_line(), text.ends_with(b"\n"));
-            (text, String::from_utf8(record.time.to_vec()).unwrap())
-        });
-        decoded.collect()
+    fn records(file: Vec<u8>) -> Vec<(Vec<u8>, i64)> {
+        let records = JsonFile::default().decode(file).unwrap();
+        records.iter().map(|(record, text)| (text.to_vec(), record.place.time)).collect()
     }
 
-    fn cut(reads: &[&[u8]]) -> Vec<(Vec<u8>, String)> {
+    /// The records of reads, the first at the time 0, each a nanosecond after the one before.
+    fn cut(reads: &[&[u8]]) -> Vec<(Vec<u8>, i64)> {
         let (mut cutter, mut out) = (Cutter::new(Stream::Stdout), Vec::new());
-        for (time, read) in reads.iter().enumerate() {
-            cutter.push(read, &time.to_string(), &mut out);
+        let time = |at: usize| format!("1970-01-01T00:00:00.{at:09}Z");
+        for (at, read) in reads.iter().enumerate() {
+            cutter.push(read, &time(at), &mut out);
         }
-        cutter.finish(&reads.len().to_string(), &mut out);
-        records(&out)
+        cutter.finish(&time(reads.len()), &mut out);
+        records(out)
     }
 
     #[test]
     fn a_long_line_bears_its_first_pieces_time() {
         let line = [b'x'; 20_000];
         let cut = cut(&[&line, &line, b"\nnext\n"]);
-        let shape: Vec<_> = cut.iter().map(|(text, time)| (text.len(), time.as_str())).collect();
-        assert_eq!(shape, [(16_384, "0"), (16_384, "0"), (7_233, "0"), (5, "2")]);
+        let shape: Vec<_> = cut.iter().map(|(text, time)| (text.len(), *time)).collect();
+        assert_eq!(shape, [(16_384, 0), (16_384, 0), (7_233, 0), (5, 2)]);
     }
 
     #[test]
     fn a_line_of_one_piece_and_its_newline() {
         let cut = cut(&[&[b'x'; PIECE], b"\n"]);
-        assert_eq!(cut[1], (b"\n".to_vec(), "0".to_owned()));
+        assert_eq!(cut[1], (b"\n".to_vec(), 0));
         assert_eq!(cut.len(), 2);
     }
 
     #[test]
     fn an_unended_line_comes_at_the_end() {
-        assert_eq!(cut(&[b"a\nb", b"c"]), [(b"a\n".to_vec(), "0".to_owned()), (b"bc".to_vec(), "2".to_owned())]);
+        assert_eq!(cut(&[b"a\nb", b"c"]), [(b"a\n".to_vec(), 0), (b"bc".to_vec(), 2)]);
         assert!(cut(&[]).is_empty());
     }
 

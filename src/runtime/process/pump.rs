@@ -7,7 +7,8 @@ use tokio::{
     process::{ChildStderr, ChildStdout},
 };
 
-use super::{cutter::Cutter, log::Log, record::Stream};
+use super::{cutter::Cutter, log::Log};
+use crate::logs::record::Stream;
 
 /// The most that one read takes, in bytes: what a pipe holds.
 const READ: usize = 64 * 1024;

@@ -160,8 +160,9 @@ impl Sandbox {
             Err(_) => pump.abort(),
         }
         // As with the engine, a sandbox has ended only when its log is complete.
-        self.log.finish();
         self.exit.send_replace(Some(Exit { code, at }));
+        // Followers that are through ask how it ended.
+        self.log.finish();
     }
 
     /// Stops the sandbox when its time is over; never returns.

@@ -1,6 +1,6 @@
 //! One connection to the scripted engine: requests read by hand, answers written by hand.
 
-use std::{future, io, sync::Arc, time::Instant};
+use std::{collections::VecDeque, future, io, sync::Arc, time::Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -31,8 +31,9 @@ where
             }
             None => {}
         }
-        if let Some((id, script)) = log_of(&request, &shared) {
-            match stream_log(&mut io, id, &script, keep, &shared).await {
+        if let Some((id, script, tty)) = log_of(&request, &shared) {
+            let window = Window::of(&request, tty);
+            match stream_log(&mut io, id, &script, window, keep, &shared).await {
                 Outcome::Ended if keep => continue,
                 Outcome::Reset => reset(&io),
                 Outcome::Ended | Outcome::Broken => {}
@@ -103,11 +104,101 @@ enum Outcome {
 }
 
 /// The script for a log request of a known sandbox.
-fn log_of(request: &Request, shared: &Shared) -> Option<(String, Script)> {
+fn log_of(request: &Request, shared: &Shared) -> Option<(String, Script, bool)> {
     let name = request.path().strip_prefix("/containers/")?.strip_suffix("/logs")?;
     let state = shared.state();
     let sandbox = reply::find(&state, name)?;
-    Some((sandbox.id.clone(), sandbox.script.clone()))
+    Some((sandbox.id.clone(), sandbox.script.clone(), sandbox.tty))
+}
+
+/// What of a log is asked for: whether each record is stamped with its time, and the last how many. Records that a script prints
+/// before it first waits are those that are there; each read plays the script from its beginning, so that a record has the same
+/// time in each.
+struct Window {
+    follow: bool,
+    stamped: bool,
+    tail: Option<usize>,
+    tty: bool,
+    /// How many records came so far.
+    number: u64,
+    /// The last ones, until the script first waits.
+    last: VecDeque<Vec<u8>>,
+}
+
+impl Window {
+    fn of(request: &Request, tty: bool) -> Self {
+        let is_set = |value: String| value == "1" || value == "true";
+        let stamped = request.query("timestamps").is_some_and(is_set);
+        let tail = request.query("tail").and_then(|tail| tail.parse().ok());
+        let follow = request.query("follow").is_some_and(is_set);
+        Self { follow, stamped, tail, tty, number: 0, last: VecDeque::new() }
+    }
+
+    /// The script's bytes go out as they are.
+    fn is_plain(&self) -> bool {
+        !self.stamped && self.tail.is_none()
+    }
+
+    /// The chunks of the records in `bytes` that are to be sent now. What is not made of whole records goes out as it is.
+    fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
+        if self.is_plain() {
+            return chunk(bytes);
+        }
+        let Some(records) = records(bytes, self.tty) else { return chunk(bytes) };
+        let mut out = Vec::new();
+        for (id, payload) in records {
+            let stamped = self.stamp(payload);
+            let record = chunk(&if self.tty { stamped } else { frame(id, &stamped) });
+            match self.tail {
+                Some(tail) => {
+                    self.last.push_back(record);
+                    if self.last.len() > tail {
+                        self.last.pop_front();
+                    }
+                }
+                None => out.extend_from_slice(&record),
+            }
+        }
+        out
+    }
+
+    /// The script waits or ends: what was kept for the tail goes out, and what comes from now on at once.
+    fn settle(&mut self) -> Vec<u8> {
+        self.tail = None;
+        self.last.drain(..).flatten().collect()
+    }
+
+    fn stamp(&mut self, payload: &[u8]) -> Vec<u8> {
+        let number = self.number;
+        // The pieces of a line have one time.
+        self.number += u64::from(payload.ends_with(b"\n"));
+        // A script may have times of its own.
+        if !self.stamped
+            || payload.get(..31).is_some_and(|time| time[4] == b'-' && time[10] == b'T' && time[29..] == *b"Z ")
+        {
+            return payload.to_vec();
+        }
+        let (seconds, nanos) = (number / 1_000_000, number % 1_000_000 * 1_000);
+        let time = jiff::Timestamp::new(
+            1_795_417_501 + i64::try_from(seconds).expect("few"),
+            i32::try_from(nanos).expect("few"),
+        );
+        [format!("{:.9} ", time.expect("a time")).as_bytes(), payload].concat()
+    }
+}
+
+/// The records that `bytes` are made of, each with its stream; none if they are not whole.
+fn records(mut bytes: &[u8], tty: bool) -> Option<Vec<(u8, &[u8])>> {
+    if tty {
+        return Some(bytes.split_inclusive(|byte| *byte == b'\n').map(|line| (1, line)).collect());
+    }
+    let mut all = Vec::new();
+    while let Some((head, rest)) = bytes.split_first_chunk::<8>() {
+        let length = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        all.push((head[0], rest.get(..length)?));
+        bytes = &rest[length..];
+    }
+    bytes.is_empty().then_some(all)
 }
 
 /// Counts a log connection for as long as it lives, and notes its end, also when the task is dropped.
@@ -138,7 +229,14 @@ impl Drop for Counted<'_> {
     }
 }
 
-async fn stream_log<S>(io: &mut S, id: String, script: &Script, keep: bool, shared: &Shared) -> Outcome
+async fn stream_log<S>(
+    io: &mut S,
+    id: String,
+    script: &Script,
+    mut window: Window,
+    keep: bool,
+    shared: &Shared,
+) -> Outcome
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -147,7 +245,7 @@ where
     // Watching the read side all the while is what tells the instant of the peer's leaving.
     let outcome = tokio::select! {
         () = gone(&mut read) => None,
-        outcome = play(&mut write, script, reply::log_head(keep)) => Some(outcome),
+        outcome = play(&mut write, script, &mut window, reply::log_head(keep)) => Some(outcome),
     };
     counted.by_peer = matches!(outcome, None | Some(Err(_)));
     match outcome {
@@ -156,7 +254,12 @@ where
     }
 }
 
-async fn play<W: AsyncWrite + Unpin>(io: &mut W, script: &Script, head: Vec<u8>) -> io::Result<Outcome> {
+async fn play<W: AsyncWrite + Unpin>(
+    io: &mut W,
+    script: &Script,
+    window: &mut Window,
+    head: Vec<u8>,
+) -> io::Result<Outcome> {
     let mut withheld = match &script.head {
         Head::Withheld => Some(head),
         Head::AtOnce => write_head(io, &head).await?,
@@ -180,8 +283,27 @@ async fn play<W: AsyncWrite + Unpin>(io: &mut W, script: &Script, head: Vec<u8>)
     loop {
         let mut again = false;
         for step in &script.steps {
+            if !matches!(step, Step::Chunk(_) | Step::Lines { .. }) {
+                let kept = window.settle();
+                if !kept.is_empty() {
+                    send(io, &mut withheld, &kept).await?;
+                }
+            }
             match step {
-                Step::Chunk(bytes) => send(io, &mut withheld, &chunk(bytes)).await?,
+                Step::Chunk(bytes) => {
+                    let bytes = window.take(bytes);
+                    if !bytes.is_empty() {
+                        send(io, &mut withheld, &bytes).await?;
+                    }
+                }
+                Step::Lines { count, length, .. } if !window.is_plain() => {
+                    for number in 0..*count {
+                        let bytes = window.take(&frame(1, &line(number, *length)));
+                        if !bytes.is_empty() {
+                            send(io, &mut withheld, &bytes).await?;
+                        }
+                    }
+                }
                 Step::Raw(bytes) => send(io, &mut withheld, bytes).await?,
                 Step::Lines { count, length, batched } => {
                     send(io, &mut withheld, b"").await?;
@@ -189,8 +311,11 @@ async fn play<W: AsyncWrite + Unpin>(io: &mut W, script: &Script, head: Vec<u8>)
                 }
                 Step::Wait(time) => tokio::time::sleep(*time).await,
                 Step::Gate(gate) => gate.passed().await,
+                Step::Present if window.follow => {}
+                Step::Present | Step::End => {
+                    return send(io, &mut withheld, b"0\r\n\r\n").await.map(|()| Outcome::Ended);
+                }
                 Step::Again => again = true,
-                Step::End => return send(io, &mut withheld, b"0\r\n\r\n").await.map(|()| Outcome::Ended),
                 Step::Open => future::pending().await,
                 Step::Cut => return Ok(Outcome::Broken),
                 Step::Reset => return Ok(Outcome::Reset),

@@ -202,13 +202,13 @@ fn inspect(sandbox: &Sandbox) -> Value {
         "State": {
             "Status": state, "Running": running, "Paused": state == "paused", "Restarting": state == "restarting",
             "OOMKilled": false, "Dead": state == "dead", "Pid": if running { 7278 } else { 0 }, "ExitCode": 0,
-            "Error": "", "StartedAt": "2026-11-23T07:05:01.718498989Z",
+            "Error": "", "StartedAt": "2026-11-23T07:05:00.718498989Z",
             "FinishedAt": if running { "0001-01-01T00:00:00Z" } else { "2026-11-23T07:06:01.718498989Z" },
         },
         "Image": IMAGE, "RestartCount": 0, "Driver": "overlay2", "Platform": "linux",
         "LogPath": format!("/nonexistent/{id}/{id}-json.log"),
         "HostConfig": {
-            "NetworkMode": "host", "LogConfig": {"Type": sandbox.log_driver, "Config": {}},
+            "NetworkMode": network_mode(sandbox), "LogConfig": {"Type": sandbox.log_driver, "Config": {}},
             "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         },
         "Config": {
@@ -217,6 +217,12 @@ fn inspect(sandbox: &Sandbox) -> Value {
         },
         "NetworkSettings": {"Ports": {}, "Networks": {}}, "Mounts": [],
     })
+}
+
+/// A container whose execd has a port on the host is not in the host's network.
+fn network_mode(sandbox: &Sandbox) -> &'static str {
+    let has_port = sandbox.labels.iter().any(|(key, _)| key == "opensandbox.io/embedding-proxy-port");
+    if has_port { "bridge" } else { "host" }
 }
 
 fn list(state: &State, request: &Request) -> Value {

@@ -90,6 +90,8 @@ pub enum Step {
     Wait(Duration),
     /// Silence until the test opens the gate.
     Gate(Gate),
+    /// All that is there was sent: a read that does not follow ends properly here, and one that does goes on.
+    Present,
     /// Back to the first step of the script.
     Again,
     /// The terminal chunk: a proper end.

@@ -1,0 +1,141 @@
+//! What a runtime gives of one sandbox's log: reads of it, and how the sandbox does.
+//!
+//! [`super::record_source::RecordSource`] makes a stream of it that is exact.
+
+use std::{
+    num::NonZeroU64,
+    task::{Context, Poll},
+};
+
+use async_trait::async_trait;
+
+use super::{LogError, cursor::RunId, record::Records};
+use crate::error::Error;
+
+/// What to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// The last so many records, of both streams and whatever their times; all that there are if absent. A backend whose log is
+    /// damaged may give fewer.
+    pub last: Option<NonZeroU64>,
+    /// Go on with what is printed, until the sandbox ends.
+    pub follow: bool,
+}
+
+/// One sandbox's log.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Begins to read.
+    ///
+    /// Of a log that is followed it answers soon, also when there is nothing to read for hours. One that is not followed may
+    /// take as long as its backend does.
+    ///
+    /// # Errors
+    /// There is no such log any more ([`crate::error::Kind::NotFound`]), or it cannot be read (now).
+    async fn read(&self, window: Window) -> Result<Box<dyn RecordReader>, Error>;
+
+    /// How the sandbox's main process does.
+    ///
+    /// # Errors
+    /// The backend cannot be asked. A sandbox that is gone is no error.
+    async fn state(&self) -> Result<State, Error>;
+
+    /// The run whose log this is.
+    fn run(&self) -> RunId;
+
+    /// Whether a live read may give records again that came before, while the log is rotated. Each line of such a log has a time of
+    /// its own.
+    fn repeats(&self) -> bool {
+        false
+    }
+
+    /// Whether the log driver leaves out the newline of a line that it stored in pieces (Docker's `local`).
+    fn drops_newlines(&self) -> bool;
+}
+
+/// Records as they are read, both streams', each with the ordinal that it has in this read. Dropping it releases everything behind
+/// it at once.
+pub trait RecordReader: Send {
+    /// Polls for the whole records of one read; never none of them.
+    ///
+    /// `None` is the end that the backend told; everything else is an error. It is not polled again after either.
+    fn poll_records(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Records, LogError>>>;
+
+    /// How many bytes were read from the backend so far, with framing and times.
+    fn bytes_read(&self) -> u64;
+}
+
+/// How a sandbox's main process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It runs, or is paused.
+    Running {
+        /// When it was started, if that is known.
+        started: Option<Start>,
+    },
+    /// It was not started yet.
+    Created,
+    /// It ended.
+    Ended {
+        /// How.
+        exit: Exit,
+        /// When it had been started, if that is known.
+        started: Option<Start>,
+    },
+    /// The sandbox is gone.
+    Removed,
+}
+
+/// When a main process was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// As the backend notes it, in nanoseconds since 1970. That may be a little later than what the process printed first.
+    pub at: i64,
+    /// When the process before it ended, in nanoseconds since 1970; `i64::MIN` if that is not known, none if this is the first.
+    pub previous_end: Option<i64>,
+}
+
+impl Start {
+    /// Records of this time and later are of this process, as well as times can tell.
+    ///
+    /// What the process before it printed is stored soon after that one's end, and the new one prints nothing until most of the
+    /// time between the two is over.
+    pub fn first_time(self) -> i64 {
+        let earliest = self.at.saturating_sub(MAX_NOTE);
+        match self.previous_end {
+            Some(end) if end < self.at => end.midpoint(self.at).max(earliest),
+            Some(_) | None => self.at,
+        }
+    }
+}
+
+/// How long a backend may take to note that it has started a process, in nanoseconds.
+const MAX_NOTE: i64 = 500_000_000;
+
+/// How a main process ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit code, 128 and the number of a signal that ended it.
+    pub code: Option<i64>,
+    /// The kernel ended it for want of memory.
+    pub oom: bool,
+    /// When it ended, in nanoseconds since 1970.
+    pub finished_at: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_may_print_before_its_start_is_noted() {
+        const MS: i64 = 1_000_000;
+        let first_time = |at, previous_end| Start { at, previous_end }.first_time();
+        assert_eq!(first_time(1000 * MS, Some(900 * MS)), 950 * MS);
+        assert_eq!(first_time(60_000 * MS, Some(0)), 59_500 * MS);
+        // A clock that was set back says nothing, nor does a first run.
+        assert_eq!(first_time(1000 * MS, Some(2000 * MS)), 1000 * MS);
+        assert_eq!(first_time(1000 * MS, None), 1000 * MS);
+        assert_eq!(first_time(i64::MIN, None), i64::MIN);
+    }
+}

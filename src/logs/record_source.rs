@@ -1,0 +1,461 @@
+//! A log as an exact stream of records: begun at the right one, and gone on with behind the last one whatever is cut between.
+//!
+//! Places are found by records, never by times alone (log-api.md §8). An engine reads the end of a log at once, but scans all of
+//! it for a time. So a place is looked for in the last 256 records, then in more, and in the whole log only if it must be. The
+//! backend is never asked for a time.
+
+mod begin;
+mod count;
+mod known;
+mod live;
+mod locate;
+mod removed;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::ReusableBoxFuture;
+
+use self::{known::Known, removed::Removed};
+use super::{
+    LogError, LogQuery,
+    backend::{Backend, Exit, RecordReader, Start, State},
+    cursor::{Cursor, RunId},
+    piece::{End, Gap, GapReason, Piece, PieceSource, Reason},
+    record::{Mark, Place, Records},
+};
+use crate::error::Error;
+
+/// A live read that was not polled for so long is not gone on with: an engine whose reader waits skips what is rotated meanwhile,
+/// without a word.
+const UNREAD: Duration = Duration::from_secs(3);
+
+/// How many records a live read begins with at first, among which the last known one is found.
+const FIRST_ATTACH: u64 = 64;
+
+/// How long the beginning of a followed log may be looked for before the answer begins without it.
+const BEGIN_GRACE: Duration = Duration::from_millis(50);
+
+/// How long after its `until` a followed log is ended: records of that time may still be under way.
+const UNTIL_GRACE: Duration = Duration::from_millis(250);
+
+/// A log as records. Dropping it releases the backend at once.
+pub struct RecordSource {
+    step: ReusableBoxFuture<'static, (Box<Machine>, Step)>,
+    run: RunId,
+    drops_newlines: bool,
+    read: u64,
+}
+
+type Step = Result<Option<Piece>, LogError>;
+
+struct Machine {
+    backend: Arc<dyn Backend>,
+    follow: bool,
+    restarts: bool,
+    /// It was to be followed up to a time that is over.
+    is_over: bool,
+    /// How long a broken read is tried to be gone on with.
+    reconnect: Duration,
+    /// What was read and not handed out.
+    ready: VecDeque<Piece>,
+    reader: Option<Box<dyn RecordReader>>,
+    /// The reader follows.
+    is_live: bool,
+    /// As [`Backend::repeats`].
+    repeats: bool,
+    /// The last record of the log that was seen.
+    last: Option<Mark>,
+    /// The place of each stream's last record that was seen.
+    places: [Option<Place>; 2],
+    /// For each stream: the time that goes on behind the last record, and the next number in it. A window does not know it.
+    numbers: [Option<Place>; 2],
+    /// Records of the present read that are not known are left out.
+    known: Option<Known>,
+    /// What was counted ends with this record: the rest was printed since.
+    stop_at: Option<Mark>,
+    /// The whole log was short when a place was looked for in it.
+    is_small: bool,
+    /// Until this record has come, only those of the other stream are asked for.
+    until_mark: Option<(Mark, bool)>,
+    /// When the present run began.
+    started: Option<Start>,
+    /// Another run, whose records come behind the present one's.
+    next_run: Option<Start>,
+    /// Not started yet when it was opened.
+    was_created: bool,
+    /// The live read was lost: the process may be another one.
+    may_be_restarted: bool,
+    /// The process has ended, and its log is through: the next run is waited for.
+    waits: bool,
+    /// The next run has begun.
+    is_run_over: bool,
+    /// The process has ended: what is read now is the rest.
+    exit: Option<Exit>,
+    /// When a followed log with an `until` ends.
+    deadline: Option<Instant>,
+    attach_records: u64,
+    attached_at: Instant,
+    /// The live read has given all that was there when it was begun.
+    is_caught_up: bool,
+    /// When the backend was lost, and how often it was tried since.
+    lost: Option<Instant>,
+    tries: u32,
+    /// It told an end, though the sandbox runs.
+    was_clean: bool,
+    handed_at: Instant,
+    is_ended: bool,
+    /// Bytes of the readers before.
+    read: u64,
+}
+
+impl RecordSource {
+    /// Opens what `query` asks for of a log whose sandbox is in this `state`. A broken read is tried to be gone on with for
+    /// `reconnect`.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn open(
+        backend: Arc<dyn Backend>,
+        query: &LogQuery,
+        state: State,
+        reconnect: Duration,
+    ) -> Result<Self, Error> {
+        let (run, drops_newlines) = (backend.run(), backend.drops_newlines());
+        let mut machine = Box::new(Machine::new(backend, query, state, reconnect));
+        if !machine.follow {
+            machine.begin(query).await?;
+            return Ok(Self {
+                read: machine.bytes_read(),
+                step: ReusableBoxFuture::new(machine.step()),
+                run,
+                drops_newlines,
+            });
+        }
+        // Who follows is answered at once, though a place is looked for in a large log for longer.
+        let query = query.clone();
+        let mut begun = Box::pin(async move {
+            let begun = machine.begin(&query).await;
+            (machine, begun)
+        });
+        let step = match timeout(BEGIN_GRACE, &mut begun).await {
+            Ok((machine, Ok(()))) => ReusableBoxFuture::new(machine.step()),
+            Ok((_, Err(error))) => return Err(error),
+            Err(_) => ReusableBoxFuture::new(async move {
+                match begun.await {
+                    (machine, Ok(())) => machine.step().await,
+                    (machine, Err(error)) => (machine, Err(LogError::Backend(error.to_string()))),
+                }
+            }),
+        };
+        Ok(Self { read: 0, step, run, drops_newlines })
+    }
+
+    /// What is left for who comes back with `after` when the sandbox is gone: a gap, since what it printed behind that is not known,
+    /// and the end.
+    pub fn removed(after: &Cursor) -> Self {
+        let backend = Arc::new(Removed(after.run));
+        let mut machine = Box::new(Machine::new(backend, &LogQuery::ALL, State::Removed, Duration::ZERO));
+        machine.gap(GapReason::CursorExpired, after.mark.map(|mark| mark.place.time), None);
+        machine.end(End::of(Reason::Removed));
+        Self { read: 0, step: ReusableBoxFuture::new(machine.step()), run: after.run, drops_newlines: false }
+    }
+
+    /// Whether nothing will come behind `after`: it is the token of an end, and the sandbox is still as it was then.
+    pub fn is_over(after: &Cursor, run: RunId, state: State) -> bool {
+        let is_same_end = match state {
+            State::Ended { started, .. } => {
+                let later = started.zip(after.mark).filter(|(started, mark)| mark.place.time < started.first_time());
+                later.is_none()
+            }
+            State::Removed => true,
+            State::Running { .. } | State::Created => false,
+        };
+        after.ended && after.run == run && is_same_end
+    }
+}
+
+impl PieceSource for RecordSource {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, LogError>>> {
+        let (machine, step) = ready!(self.step.poll(cx));
+        self.read = machine.bytes_read();
+        self.step.set(machine.step());
+        Poll::Ready(step.transpose())
+    }
+
+    fn run(&self) -> RunId {
+        self.run
+    }
+
+    fn drops_newlines(&self) -> bool {
+        self.drops_newlines
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.read
+    }
+}
+
+impl Machine {
+    fn new(backend: Arc<dyn Backend>, query: &LogQuery, state: State, reconnect: Duration) -> Self {
+        let left = query.until.map(|until| until.duration_since(Timestamp::now()));
+        let mut follow = query.follow && left.is_none_or(|left| left.is_positive());
+        let exit = match state {
+            State::Ended { exit, .. } if query.follow && !query.restarts => Some(exit),
+            State::Running { .. } | State::Created | State::Ended { .. } | State::Removed => None,
+        };
+        follow &= exit.is_none();
+        let left = left.filter(|_| follow).and_then(|left| Duration::try_from(left).ok());
+        let now = Instant::now();
+        Self {
+            repeats: backend.repeats(),
+            backend,
+            follow,
+            restarts: query.restarts,
+            is_over: query.follow && !follow && exit.is_none(),
+            reconnect,
+            ready: VecDeque::new(),
+            reader: None,
+            is_live: false,
+            last: None,
+            places: [None; 2],
+            numbers: [None; 2],
+            known: None,
+            stop_at: None,
+            is_small: false,
+            until_mark: None,
+            started: match state {
+                State::Running { started } | State::Ended { started, .. } => started,
+                State::Created | State::Removed => None,
+            },
+            next_run: None,
+            was_created: state == State::Created,
+            may_be_restarted: false,
+            waits: false,
+            is_run_over: false,
+            exit,
+            // A time too far away to be told is never reached.
+            deadline: left.and_then(|left| now.checked_add(left.saturating_add(UNTIL_GRACE))),
+            attach_records: FIRST_ATTACH,
+            attached_at: now,
+            is_caught_up: false,
+            lost: None,
+            tries: 0,
+            was_clean: false,
+            handed_at: now,
+            is_ended: false,
+            read: 0,
+        }
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.read + self.reader.as_ref().map_or(0, |reader| reader.bytes_read())
+    }
+
+    fn drop_reader(&mut self) {
+        self.read = self.bytes_read();
+        self.reader = None;
+        self.is_live = false;
+        self.known = None;
+    }
+
+    fn gap(&mut self, reason: GapReason, after: Option<i64>, before: Option<i64>) {
+        self.ready.push_back(Piece::Gap(Gap { reason, after, before, lines: None }));
+    }
+
+    /// Takes records that come next in the log.
+    fn take(&mut self, mut records: Records) {
+        if let Some(known) = &mut self.known {
+            records.index.retain(|record| known.is_known(record));
+            if known.is_all() {
+                self.known = None;
+            }
+        }
+        let stop = self.stop_at.and_then(|mark| records.iter().position(|(record, bytes)| mark.is(record, bytes)));
+        if let Some(at) = stop {
+            records.index.truncate(at + 1);
+            self.stop_at = None;
+            self.drop_reader();
+        }
+        if self.numbers.iter().any(Option::is_some) {
+            self.number(&mut records);
+        }
+        self.note(&records);
+        let records = match self.until_mark {
+            Some((mark, is_part)) => self.only_other(&records, mark, is_part),
+            None => records,
+        };
+        self.hand(records);
+    }
+
+    /// Counts on where a time goes on that had records before.
+    fn number(&mut self, records: &mut Records) {
+        for record in &mut records.index {
+            let next = &mut self.numbers[record.stream.index()];
+            let Some(place) = next else { continue };
+            if place.time == record.place.time {
+                record.place = *place;
+                place.ordinal = place.ordinal.saturating_add(1);
+            } else {
+                *next = None;
+            }
+        }
+    }
+
+    /// Notes how far the log was seen.
+    fn note(&mut self, records: &Records) {
+        let Some(last) = records.index.last() else { return };
+        self.last = Some(Mark::of(last, records.bytes(last)));
+        self.places[last.stream.index()] = Some(last.place);
+        if let Some(other) = records.index.iter().rev().find(|record| record.stream != last.stream) {
+            self.places[other.stream.index()] = Some(other.place);
+        }
+    }
+
+    /// Leaves out the stream of `mark` up to that.
+    fn only_other(&mut self, records: &Records, mark: Mark, is_part: bool) -> Records {
+        let Records { buf, index } = records;
+        let end = records.iter().position(|(record, bytes)| mark.is(record, bytes));
+        let (seen, rest) = index.split_at(end.map_or(index.len(), |end| end + 1));
+        let seen = seen.iter().filter(|record| record.stream != mark.stream).copied().collect();
+        self.hand(Records { buf: buf.clone(), index: seen });
+        if end.is_some() {
+            self.until_mark = None;
+            self.ready.push_back(Piece::Seen { mark, is_part });
+        }
+        Records { buf: buf.clone(), index: rest.to_vec() }
+    }
+
+    /// Makes pieces of records, in front of the next run's and behind.
+    fn hand(&mut self, records: Records) {
+        let Some(started) = self.next_run else { return self.hand_run(records) };
+        let first_time = started.first_time();
+        let Some(at) = records.index.iter().position(|record| record.place.time >= first_time) else {
+            return self.hand_run(records);
+        };
+        let rest = from(records.clone(), at);
+        self.hand_run(Records { index: records.index[..at].to_vec(), ..records });
+        self.begin_run(started);
+        if !self.is_ended {
+            self.hand_run(rest);
+        }
+    }
+
+    /// What comes from now on is the run's that was started then.
+    fn begin_run(&mut self, started: Start) {
+        self.next_run = None;
+        self.is_run_over = false;
+        let is_the_present_one = self.started.is_some_and(|present| present.at == started.at);
+        if is_the_present_one || self.restarts {
+            self.started = Some(started);
+            self.ready.push_back(Piece::Restart { started_at: started.at });
+        } else {
+            self.end(End::of(Reason::Restarted));
+        }
+    }
+
+    fn hand_run(&mut self, records: Records) {
+        if !records.index.is_empty() {
+            self.ready.push_back(Piece::Records(records));
+        }
+    }
+
+    fn end(&mut self, end: End) {
+        self.drop_reader();
+        self.ready.push_back(Piece::End(end));
+        self.is_ended = true;
+    }
+
+    async fn step(mut self: Box<Self>) -> (Box<Self>, Step) {
+        let step = self.next().await;
+        self.handed_at = Instant::now();
+        (self, step)
+    }
+
+    async fn next(&mut self) -> Step {
+        loop {
+            if let Some(piece) = self.ready.pop_front() {
+                return Ok(Some(piece));
+            }
+            if self.is_ended {
+                return Ok(None);
+            }
+            if self.is_caught_up && self.is_live && self.last.is_some() && self.handed_at.elapsed() >= UNREAD {
+                self.drop_reader();
+                self.may_be_restarted = true;
+                self.handed_at = Instant::now();
+            }
+            match self.read_on().await {
+                Read::Records(records) => {
+                    self.lost = None;
+                    self.is_caught_up |= self.is_of_now(&records);
+                    match self.repeated(&records) {
+                        None => self.take(records),
+                        Some(at) => {
+                            self.take(Records { index: records.index[..at].to_vec(), ..records });
+                            self.leave_repeating().await;
+                        }
+                    }
+                }
+                Read::NoReader => Box::pin(self.open_next()).await?,
+                Read::Ended => Box::pin(self.reader_ended(None)).await?,
+                Read::Deadline => self.end(End::of(Reason::Until)),
+                Read::Failed(LogError::Disconnected(error)) => {
+                    Box::pin(self.reader_ended(Some(LogError::Disconnected(error)))).await?;
+                }
+                Read::Failed(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn read_on(&mut self) -> Read {
+        let Some(reader) = &mut self.reader else { return Read::NoReader };
+        let is_caught_up = &mut self.is_caught_up;
+        let read = poll_fn(|cx| {
+            let polled = reader.poll_records(cx);
+            *is_caught_up |= polled.is_pending();
+            polled
+        });
+        let read = match self.deadline.filter(|_| self.is_live) {
+            None => read.await,
+            Some(deadline) => match tokio::time::timeout_at(deadline, read).await {
+                Ok(read) => read,
+                Err(_) => return Read::Deadline,
+            },
+        };
+        match read {
+            Some(Ok(records)) => Read::Records(records),
+            Some(Err(error)) => Read::Failed(error),
+            None => Read::Ended,
+        }
+    }
+}
+
+/// What a read gave.
+enum Read {
+    Records(Records),
+    Ended,
+    Failed(LogError),
+    Deadline,
+    NoReader,
+}
+
+/// The records from the `at`-th on.
+fn from(mut records: Records, at: usize) -> Records {
+    records.index.drain(..at);
+    records
+}
+
+/// The next records of a read while a place is looked for.
+async fn next_records(reader: &mut dyn RecordReader) -> Result<Option<Records>, Error> {
+    poll_fn(|cx| reader.poll_records(cx)).await.transpose().map_err(LogError::into_error)
+}

@@ -1,0 +1,155 @@
+//! Where a stream begins, and where it goes on behind a record that was seen.
+
+use super::{
+    Machine, from,
+    locate::{Located, Target},
+    next_records,
+};
+use crate::{
+    error::Error,
+    logs::{
+        LogQuery,
+        backend::{RecordReader, Window},
+        cursor::Cursor,
+        piece::{Begin, GapReason, Piece},
+        record::{Mark, Place},
+        select::Select,
+    },
+};
+
+impl Machine {
+    /// Finds where `query` begins, and opens the log there.
+    pub(super) async fn begin(&mut self, query: &LogQuery) -> Result<(), Error> {
+        let select = Select::new(query);
+        if let Some(after) = query.after {
+            return self.resume(after).await;
+        }
+        if let Some(lines) = query.tail {
+            return self.begin_tail(lines, &select).await;
+        }
+        if let Some(since) = select.since() {
+            let located = self.locate(Target::Time(since)).await?;
+            self.go_on_with(located);
+            return Ok(());
+        }
+        self.reader = Some(self.backend.read(Window { last: None, follow: self.follow }).await?);
+        self.is_live = self.follow;
+        Ok(())
+    }
+
+    /// Goes on behind a client's last record.
+    pub(super) async fn resume(&mut self, after: Cursor) -> Result<(), Error> {
+        let Some(mark) = after.mark else {
+            // Nothing was seen: all of it is new, if it is still the same run.
+            if after.run != self.backend.run() {
+                self.gap(GapReason::CursorExpired, None, None);
+            }
+            self.reader = Some(self.backend.read(Window { last: None, follow: self.follow }).await?);
+            self.is_live = self.follow;
+            return Ok(());
+        };
+        if after.run != self.backend.run() {
+            let reader = self.backend.read(Window { last: None, follow: false }).await?;
+            return self.lost_mark(GapReason::CursorExpired, mark, reader, false).await;
+        }
+        // Nothing that was printed is older than the first run.
+        let restarted = self.started.filter(|started| started.previous_end.is_some());
+        self.next_run = restarted.filter(|started| mark.place.time < started.first_time());
+        let mut begin = Begin { left_out: after.left_out, ..Begin::default() };
+        begin.in_line[mark.stream.index()] = after.in_line.then_some(mark.place.time);
+        if let Some(other) = after.other.filter(|other| other.is_seen) {
+            begin.in_line[mark.stream.other().index()] = Some(other.place.time);
+        } else if let Some(other) = after.other {
+            let stream = mark.stream.other();
+            let target = Target::Place { stream, place: other.place, mark };
+            let located = self.locate(target).await?;
+            if !matches!(located, Located::Lost { .. }) {
+                begin.in_line[stream.index()] = other.in_line.then_some(other.place.time);
+                self.ready.push_back(Piece::Begin(begin));
+                self.until_mark = Some((mark, after.in_line));
+                self.numbers[stream.index()] = Some(other.place);
+                self.go_on_with(located);
+                return Ok(());
+            }
+            begin.fragment[stream.index()] = true;
+        }
+        self.ready.push_back(Piece::Begin(begin));
+        self.catch_up(mark, false).await
+    }
+
+    /// Reads what came behind `mark`, which was seen, or tells that it is gone.
+    pub(super) async fn catch_up(&mut self, mark: Mark, was_live: bool) -> Result<(), Error> {
+        self.last = Some(mark);
+        match self.locate(Target::Mark(mark)).await? {
+            Located::Lost { is_rotated, reader } => {
+                // A token may be anyone's; a mark of our own that is gone was rotated away.
+                let reason = if is_rotated || was_live { GapReason::Rotated } else { GapReason::CursorExpired };
+                self.lost_mark(reason, mark, reader, !is_rotated).await
+            }
+            located => {
+                // It may have been found by its likeness.
+                self.go_on_behind(self.last.unwrap_or(mark));
+                self.go_on_with(located);
+                Ok(())
+            }
+        }
+    }
+
+    /// What comes next in the log is behind `mark` and was not seen.
+    pub(super) fn go_on_behind(&mut self, mark: Mark) {
+        self.places[mark.stream.index()] = Some(mark.place);
+        self.numbers = self.places.map(|place| Some(Place { ordinal: place?.ordinal.saturating_add(1), ..place? }));
+    }
+
+    /// Goes on with what there is, since `mark` is not there: with all of it, or with what is later if there is `older` too.
+    pub(super) async fn lost_mark(
+        &mut self,
+        reason: GapReason,
+        mark: Mark,
+        mut reader: Box<dyn RecordReader>,
+        older: bool,
+    ) -> Result<(), Error> {
+        let mut first = None;
+        while let Some(records) = next_records(reader.as_mut()).await? {
+            let at = if older {
+                records.index.iter().position(|record| record.place.time > mark.place.time)
+            } else {
+                Some(0)
+            };
+            self.last = records.last_mark().or(self.last);
+            if let Some(at) = at {
+                first = Some(from(records, at));
+                break;
+            }
+        }
+        let before = first.as_ref().and_then(|records| records.index.first()).map(|record| record.place.time);
+        self.gap(reason, Some(mark.place.time), before);
+        if let Some(records) = first {
+            self.hand(records);
+            self.reader = Some(reader);
+        } else {
+            self.read += reader.bytes_read();
+            if !older {
+                self.last = None;
+            }
+        }
+        self.is_live = false;
+        Ok(())
+    }
+
+    /// Takes what was found for reading on.
+    pub(super) fn go_on_with(&mut self, located: Located) {
+        match located {
+            Located::Held(held) => {
+                held.into_iter().for_each(|records| self.take(records));
+                self.known = None;
+            }
+            Located::Reading { first, reader } => {
+                self.reader = Some(reader);
+                self.is_live = false;
+                self.take(first);
+            }
+            Located::Lost { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! A log that is followed, over the ends and breaks of its reads.
+
+use std::{future::poll_fn, num::NonZeroU64, time::Duration};
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{FIRST_ATTACH, Machine, from, known::Known};
+use crate::{
+    error::{Error, Kind},
+    logs::{
+        LogError,
+        backend::{Exit, RecordReader, Start, State, Window},
+        piece::{End, Reason},
+        record::{Mark, Records},
+    },
+};
+
+/// From so many on, the whole log is read.
+const MAX_ATTACH: u64 = 1 << 24;
+
+/// How long those may take. They are there already.
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The first pause before a broken read is begun again.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// A read that lasted so long was a good one: the next pause is a first one.
+const GOOD: Duration = Duration::from_secs(5);
+
+/// How long after the clean end of a log its sandbox may still be said to run.
+const CLEAN_GRACE: Duration = Duration::from_secs(1);
+
+/// How often a sandbox whose process has ended is looked at, for who waits for the next run.
+const RESTART_POLL: Duration = Duration::from_secs(1);
+
+impl Machine {
+    /// Whether records are as new as the live read.
+    pub(super) fn is_of_now(&self, records: &Records) -> bool {
+        let age = i64::try_from(self.attached_at.elapsed().as_nanos()).unwrap_or(i64::MAX);
+        let begun = i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX).saturating_sub(age);
+        records.index.last().is_some_and(|last| last.place.time >= begun)
+    }
+
+    /// The first of the next live records that the log does not have behind the last one, as far as times tell: an engine of version
+    /// 20.10 sends some again when it rotates a followed log.
+    pub(super) fn repeated(&self, records: &Records) -> Option<usize> {
+        if !self.is_live || !self.repeats {
+            return None;
+        }
+        let mut latest = self.places.map(|place| place.map(|place| place.time));
+        let mut before = [None; 2];
+        records.iter().position(|(record, bytes)| {
+            let index = record.stream.index();
+            let time = record.place.time;
+            let is_repeated = match latest[index] {
+                Some(latest) if time < latest => true,
+                // Each line has a time of its own.
+                Some(latest) if time == latest => match (before[index], self.last) {
+                    (Some(before), _) => before == bytes && bytes.ends_with(b"\n"),
+                    (None, Some(last)) => last.is_like(record, bytes) && bytes.ends_with(b"\n"),
+                    (None, None) => false,
+                },
+                _ => false,
+            };
+            (latest[index], before[index]) = (Some(time), Some(bytes));
+            is_repeated
+        })
+    }
+
+    /// Goes on behind the last record by another read.
+    pub(super) async fn leave_repeating(&mut self) {
+        self.drop_reader();
+        if self.attached_at.elapsed() < FIRST_PAUSE {
+            sleep(FIRST_PAUSE).await;
+        }
+    }
+
+    /// The reader is through, or broke off.
+    pub(super) async fn reader_ended(&mut self, broken: Option<LogError>) -> Result<(), LogError> {
+        let was_live = self.is_live;
+        self.drop_reader();
+        self.was_clean = broken.is_none();
+        match broken {
+            Some(_) if !self.follow => {
+                self.end(End::of(Reason::BackendLost));
+                return Ok(());
+            }
+            // What a clean end of what was there means, the next step finds out.
+            None if !was_live => return Ok(()),
+            _ => {}
+        }
+        if was_live && self.attached_at.elapsed() >= GOOD {
+            (self.tries, self.lost) = (0, None);
+        }
+        self.lost.get_or_insert_with(Instant::now);
+        self.may_be_restarted = true;
+        if !was_live {
+            // What was there broke off: it is not read again at once.
+            self.pause_or_give_up().await;
+        }
+        if self.is_ended { Ok(()) } else { self.after_cut().await }
+    }
+
+    /// There is no reader, and it is not over: follows on, or ends.
+    pub(super) async fn open_next(&mut self) -> Result<(), LogError> {
+        if let Some((mark, _)) = self.until_mark.take() {
+            // It did not come: the token is not ours, or the log was changed meanwhile.
+            if let Err(error) = self.catch_up(mark, false).await {
+                self.refused(&error).await?;
+            }
+        } else if let Some(exit) = self.exit {
+            self.end(End { reason: Reason::Exited, exit });
+        } else if let Some(started) = self.next_run.filter(|_| self.is_run_over) {
+            // The old run's records are through, and none of the new one's came with them.
+            self.begin_run(started);
+        } else if !self.follow {
+            self.end(End::of(if self.is_over { Reason::Until } else { Reason::Complete }));
+        } else if self.waits {
+            self.wait_for_run().await?;
+        } else if let Err(error) = self.attach().await {
+            self.refused(&error).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens a live read behind the last record that was seen. If that is not found at once, what came since is read first.
+    pub(super) async fn attach(&mut self) -> Result<(), Error> {
+        self.attached_at = Instant::now();
+        self.is_caught_up = false;
+        if self.may_be_restarted {
+            if let State::Running { started } = self.backend.state().await? {
+                self.next_run = self.other_run(started).or(self.next_run);
+            }
+            self.may_be_restarted = false;
+        }
+        let Some(mark) = self.last else {
+            self.reader = Some(self.backend.read(Window { last: None, follow: true }).await?);
+            self.is_live = true;
+            return Ok(());
+        };
+        // A log of which so many records are asked for is read from its beginning.
+        let last = NonZeroU64::new(self.attach_records).filter(|last| last.get() < MAX_ATTACH);
+        let mut reader = self.backend.read(Window { last, follow: true }).await?;
+        // Among all there are, it takes as long as they are read.
+        let limit = if last.is_some() { ATTACH_TIMEOUT } else { ATTACH_TIMEOUT * 30 };
+        match timeout(limit, find(reader.as_mut(), mark, last)).await {
+            Ok(Ok(Attached::Behind(rest))) => {
+                self.reader = Some(reader);
+                self.is_live = true;
+                self.attach_records = FIRST_ATTACH;
+                self.lost = None;
+                self.go_on_behind(mark);
+                self.take(rest);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error.into_error()),
+            // Not among so many.
+            found => {
+                self.read += reader.bytes_read();
+                drop(reader);
+                self.is_small = false;
+                self.catch_up(mark, true).await?;
+                self.attach_records = match found {
+                    Ok(Ok(Attached::Unknown)) if self.is_small => MAX_ATTACH,
+                    // A backend that is slow is not asked for more.
+                    Err(_) if last.is_some() => self.attach_records,
+                    _ => self.attach_records.saturating_mul(16).min(MAX_ATTACH),
+                };
+                Ok(())
+            }
+        }
+    }
+
+    /// The run, if it is another one than the present.
+    pub(super) fn other_run(&mut self, started: Option<Start>) -> Option<Start> {
+        if std::mem::take(&mut self.was_created) {
+            self.started = started;
+        }
+        started.filter(|_| self.is_other_run(started))
+    }
+
+    fn is_other_run(&self, started: Option<Start>) -> bool {
+        started.is_some_and(|started| !self.was_created && self.started.map(|present| present.at) != Some(started.at))
+    }
+
+    /// Looks whether there is a next run, after a while.
+    pub(super) async fn wait_for_run(&mut self) -> Result<(), LogError> {
+        sleep(RESTART_POLL).await;
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            self.end(End::of(Reason::Until));
+            return Ok(());
+        }
+        match self.backend.state().await {
+            Ok(State::Removed) => self.end(End::of(Reason::Removed)),
+            // Another run came and went since.
+            Ok(State::Ended { started, .. }) if self.is_other_run(started) => {
+                (self.next_run, self.is_run_over) = (self.other_run(started), true);
+                return self.read_rest().await;
+            }
+            Ok(State::Ended { .. } | State::Created) => self.lost = None,
+            Ok(State::Running { started }) => {
+                (self.lost, self.waits) = (None, false);
+                self.next_run = self.other_run(started);
+            }
+            Err(error) => self.refused(&error).await?,
+        }
+        Ok(())
+    }
+
+    /// A live read has ended: finds out why, and goes on or ends.
+    pub(super) async fn after_cut(&mut self) -> Result<(), LogError> {
+        match self.backend.state().await {
+            Ok(State::Removed) => {
+                self.end(End::of(Reason::Removed));
+                Ok(())
+            }
+            Ok(State::Ended { started, .. }) if self.restarts || self.is_other_run(started) => {
+                // A run that has begun and ended meanwhile is waited behind, or ends what was asked for.
+                if let Some(started) = self.other_run(started) {
+                    (self.next_run, self.is_run_over) = (Some(started), true);
+                }
+                self.waits = true;
+                self.read_rest().await
+            }
+            Ok(State::Ended { exit, .. }) => {
+                self.exit = Some(exit);
+                self.read_rest().await
+            }
+            Ok(State::Created) => {
+                self.exit = Some(Exit::default());
+                Ok(())
+            }
+            Ok(State::Running { started }) => {
+                if let Some(started) = self.other_run(started) {
+                    self.next_run = Some(started);
+                    self.is_run_over = true;
+                    return self.read_rest().await;
+                }
+                self.pause_or_give_up().await;
+                Ok(())
+            }
+            Err(error) => self.refused(&error).await,
+        }
+    }
+
+    /// Reads what is behind the last record, to the log's end.
+    pub(super) async fn read_rest(&mut self) -> Result<(), LogError> {
+        let opened = match self.last {
+            Some(mark) => self.catch_up(mark, true).await,
+            None => match self.backend.read(Window { last: None, follow: false }).await {
+                Ok(reader) => {
+                    self.reader = Some(reader);
+                    self.is_live = false;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match opened {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // The state is asked again after a pause.
+                (self.exit, self.waits) = (None, false);
+                self.refused(&error).await
+            }
+        }
+    }
+
+    /// The backend could not be asked.
+    pub(super) async fn refused(&mut self, error: &Error) -> Result<(), LogError> {
+        if error.kind == Kind::NotFound {
+            self.end(End::of(Reason::Removed));
+            return Ok(());
+        }
+        tracing::debug!(%error, "a log's backend cannot be asked; it is tried again");
+        self.lost.get_or_insert_with(Instant::now);
+        self.pause_or_give_up().await;
+        Ok(())
+    }
+
+    /// Waits before the next try, or ends the stream when the limit is over.
+    pub(super) async fn pause_or_give_up(&mut self) {
+        let lost = *self.lost.get_or_insert_with(Instant::now);
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.tries.min(6)).min(MAX_PAUSE);
+        self.tries += 1;
+        // An engine tells the end of a log a moment before it tells that of the process.
+        let limit = if self.was_clean { self.reconnect.max(CLEAN_GRACE) } else { self.reconnect };
+        if lost.elapsed() + pause > limit {
+            return self.end(End::of(Reason::BackendLost));
+        }
+        // Followers that were cut at once do not come back at once.
+        sleep(pause.mul_f64(0.5 + jitter() / 2.0)).await;
+    }
+}
+
+/// Where a live read is.
+enum Attached {
+    /// Behind the mark, with what came with it.
+    Behind(Records),
+    /// The mark is there, or one like it.
+    Unknown,
+    /// It is not.
+    Absent,
+}
+
+/// Reads up to `mark`, over at most `most` records.
+async fn find(reader: &mut dyn RecordReader, mark: Mark, most: Option<NonZeroU64>) -> Result<Attached, LogError> {
+    let (mut known, mut seen) = (Known::new(most.is_none()), 0);
+    while most.is_none_or(|most| seen < most.get()) {
+        let Some(records) = poll_fn(|cx| reader.poll_records(cx)).await.transpose()? else { break };
+        let found = records.iter().enumerate().find_map(|(at, (record, bytes))| {
+            let is_known = known.is_known(record);
+            let is_it = if is_known { mark.is(record, bytes) } else { mark.is_like(record, bytes) };
+            is_it.then_some((at, is_known))
+        });
+        match found {
+            Some((at, true)) => return Ok(Attached::Behind(from(records, at + 1))),
+            Some((_, false)) => return Ok(Attached::Unknown),
+            None => {}
+        }
+        if known.is_ahead_of(mark.place.time) {
+            break;
+        }
+        seen += records.index.len() as u64;
+    }
+    Ok(Attached::Absent)
+}
+
+/// A number from 0 to 1.
+fn jitter() -> f64 {
+    let bytes = uuid::Uuid::new_v4().into_bytes();
+    f64::from(u16::from_be_bytes([bytes[0], bytes[1]])) / f64::from(u16::MAX)
+}

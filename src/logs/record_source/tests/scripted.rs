@@ -1,0 +1,287 @@
+//! A backend in memory that does what engines do to a log.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Mutex, MutexGuard},
+    task::{Context, Poll, Waker},
+};
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use proptest::prelude::*;
+
+use crate::{
+    error::{Error, Family, Kind},
+    logs::{
+        LogError,
+        backend::{Backend, Exit, RecordReader, State, Window},
+        cursor::RunId,
+        record::{Ordinals, Record, Records, Stream},
+    },
+};
+
+/// A record as it was printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Printed {
+    pub(super) stream: Stream,
+    pub(super) time: i64,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Printed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{} {:?}", &self.stream.name()[3..], self.time, String::from_utf8_lossy(&self.bytes))
+    }
+}
+
+impl Printed {
+    pub(super) fn new(stream: Stream, time: i64, text: &str) -> Self {
+        Self { stream, time, bytes: text.as_bytes().to_vec() }
+    }
+}
+
+/// What happens to a log between two reads.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    Nothing,
+    Print(Vec<Printed>),
+    /// Only so many records stay.
+    Rotate(usize),
+}
+
+#[derive(Debug)]
+struct Inner {
+    printed: Vec<Printed>,
+    /// How many were rotated away.
+    gone: usize,
+    state: State,
+    /// How often the connections were cut, and whether the last cut looked like an end.
+    cuts: usize,
+    is_clean: bool,
+    refuses: Option<Kind>,
+    /// A window has at most so many records.
+    most: Option<usize>,
+    /// How many records the batches have, in turns.
+    batches: Vec<usize>,
+    windows: Vec<Window>,
+    /// What happens before the next reads begin, one after the other.
+    before_reads: VecDeque<Change>,
+    wakers: Vec<Waker>,
+}
+
+/// A log that the test changes while it is read.
+#[derive(Debug)]
+pub(super) struct Script(Mutex<Inner>);
+
+impl Script {
+    pub(super) fn new(printed: Vec<Printed>, batches: Vec<usize>, state: State) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Inner {
+            printed,
+            gone: 0,
+            state,
+            cuts: 0,
+            is_clean: true,
+            refuses: None,
+            most: None,
+            batches,
+            windows: Vec::new(),
+            before_reads: VecDeque::new(),
+            wakers: Vec::new(),
+        })))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Inner)) {
+        let mut inner = self.inner();
+        change(&mut inner);
+        inner.wakers.drain(..).for_each(Waker::wake);
+    }
+
+    pub(super) fn print(&self, printed: &[Printed]) {
+        self.change(|inner| inner.printed.extend_from_slice(printed));
+    }
+
+    /// Only the last `left` records stay.
+    pub(super) fn rotate(&self, left: usize) {
+        self.change(|inner| inner.gone = inner.gone.max(inner.printed.len().saturating_sub(left)));
+    }
+
+    pub(super) fn before_reads(&self, changes: impl IntoIterator<Item = Change>) {
+        self.inner().before_reads.extend(changes);
+    }
+
+    pub(super) fn cut(&self, is_clean: bool) {
+        self.change(|inner| (inner.cuts, inner.is_clean) = (inner.cuts + 1, is_clean));
+    }
+
+    pub(super) fn set_state(&self, state: State) {
+        self.change(|inner| inner.state = state);
+    }
+
+    pub(super) fn refuse(&self, kind: Option<Kind>) {
+        self.change(|inner| inner.refuses = kind);
+    }
+
+    pub(super) fn damage(&self, most: usize) {
+        self.change(|inner| inner.most = Some(most));
+    }
+
+    pub(super) fn exit(&self, code: i64) {
+        self.set_state(State::Ended { exit: Exit { code: Some(code), ..Exit::default() }, started: None });
+    }
+
+    /// The windows that were read so far, which are forgotten then.
+    pub(super) fn windows(&self) -> Vec<Window> {
+        std::mem::take(&mut self.inner().windows)
+    }
+}
+
+fn refusal(kind: Kind) -> Error {
+    Error::new(Family::Logs, kind, "refused")
+}
+
+#[async_trait]
+impl Backend for Arc<Script> {
+    async fn read(&self, window: Window) -> Result<Box<dyn RecordReader>, Error> {
+        let mut inner = self.inner();
+        inner.windows.push(window);
+        if let Some(kind) = inner.refuses {
+            return Err(refusal(kind));
+        }
+        match inner.before_reads.pop_front() {
+            None | Some(Change::Nothing) => {}
+            Some(Change::Print(printed)) => inner.printed.extend(printed),
+            Some(Change::Rotate(left)) => inner.gone = inner.gone.max(inner.printed.len().saturating_sub(left)),
+        }
+        let len = inner.printed.len();
+        let last = window.last.map(|last| usize::try_from(last.get()).unwrap_or(usize::MAX));
+        let last = last.map(|last| last.min(inner.most.unwrap_or(usize::MAX)));
+        let at = len.saturating_sub(last.unwrap_or(usize::MAX)).max(inner.gone);
+        let end = (!window.follow).then_some(len);
+        let cuts = inner.cuts;
+        let ordinals = Ordinals::default();
+        Ok(Box::new(Reader { script: Arc::clone(self), at, end, cuts, ordinals, batch: at, read: 0 }))
+    }
+
+    async fn state(&self) -> Result<State, Error> {
+        let inner = self.inner();
+        inner.refuses.filter(|kind| *kind != Kind::NotFound).map_or(Ok(inner.state), |kind| Err(refusal(kind)))
+    }
+
+    fn run(&self) -> RunId {
+        RunId::of("0123456789abcdef")
+    }
+
+    fn drops_newlines(&self) -> bool {
+        false
+    }
+}
+
+struct Reader {
+    script: Arc<Script>,
+    at: usize,
+    end: Option<usize>,
+    cuts: usize,
+    ordinals: Ordinals,
+    batch: usize,
+    read: u64,
+}
+
+impl RecordReader for Reader {
+    fn poll_records(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Records, LogError>>> {
+        let script = Arc::clone(&self.script);
+        let mut inner = script.inner();
+        if self.end.is_none() && self.cuts != inner.cuts {
+            let broken = || LogError::Disconnected(io::ErrorKind::ConnectionReset.into());
+            return Poll::Ready((!inner.is_clean).then(|| Err(broken())));
+        }
+        // An engine goes on behind what was rotated, and tells nothing.
+        self.at = self.at.max(inner.gone);
+        let end = self.end.unwrap_or(inner.printed.len());
+        if self.at < end {
+            self.batch += 1;
+            let size = inner.batches[self.batch % inner.batches.len()].max(1);
+            let to = end.min(self.at + size);
+            let (mut buf, mut index) = (BytesMut::new(), Vec::new());
+            for Printed { stream, time, bytes } in &inner.printed[self.at..to] {
+                let start = buf.len() as u32;
+                buf.extend_from_slice(bytes);
+                let place = self.ordinals.place(*stream, *time);
+                index.push(Record { stream: *stream, place, start, end: buf.len() as u32 });
+            }
+            self.at = to;
+            self.read += buf.len() as u64;
+            return Poll::Ready(Some(Ok(Records { buf: buf.freeze(), index })));
+        }
+        if self.end.is_some() || !matches!(inner.state, State::Running { .. }) {
+            return Poll::Ready(None);
+        }
+        inner.wakers.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.read
+    }
+}
+
+/// Logs whose times go on in each stream, though the streams are stamped apart: lines of equal times, lines in pieces among those
+/// of the other stream, and few texts.
+pub(super) fn sane(lines: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Vec<Printed>> {
+    let line = (any::<bool>(), 0_i64..3, 0_usize..3, 0_usize..4, 0_u8..8);
+    (prop::collection::vec(line, lines), prop::sample::select(vec![1, 400_000_000, 3_000_000_000])).prop_map(
+        |(lines, unit)| {
+            let mut printed = Vec::new();
+            // For each stream: its latest time, and the pieces of a line that are still to come, each behind so many lines.
+            let (mut now, mut open) = (0, [None, None]);
+            for (is_err, passes, text, pieces, delay) in lines {
+                let stream = if is_err { Stream::Stderr } else { Stream::Stdout };
+                let finish = |open: &mut Option<(i64, usize, u8)>, stream, printed: &mut Vec<Printed>, all: bool| {
+                    let Some((time, pieces, delay)) = open else { return };
+                    if *delay > 0 && !all {
+                        *delay -= 1;
+                        return;
+                    }
+                    while *pieces > 0 {
+                        *pieces -= 1;
+                        let text = if *pieces == 0 { "x\n" } else { "x" };
+                        printed.push(Printed::new(stream, *time, text));
+                        if !all {
+                            break;
+                        }
+                    }
+                    if *pieces == 0 {
+                        *open = None;
+                    }
+                };
+                finish(&mut open[stream.index()], stream, &mut printed, true);
+                finish(&mut open[stream.other().index()], stream.other(), &mut printed, false);
+                now += passes * unit;
+                if pieces == 0 || text == 0 {
+                    printed.push(Printed::new(stream, now, ["a\n", "b\n", "\n"][text]));
+                } else {
+                    printed.push(Printed::new(stream, now, "x"));
+                    open[stream.index()] = Some((now, pieces, delay));
+                }
+            }
+            printed
+        },
+    )
+}
+
+/// Logs whose times are anything, again and again, and whose records all have a text of their own.
+pub(super) fn wild(records: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Vec<Printed>> {
+    let record = (any::<bool>(), 0_i64..6, 0_u8..4);
+    prop::collection::vec(record, records).prop_map(|records| {
+        let print = |(at, (is_err, time, kind)): (usize, (bool, i64, u8))| {
+            let stream = if is_err { Stream::Stderr } else { Stream::Stdout };
+            let end = if kind == 0 { "" } else { "\n" };
+            Printed::new(stream, time, &format!("{at}{end}"))
+        };
+        records.into_iter().enumerate().map(print).collect()
+    })
+}

@@ -1,0 +1,54 @@
+// What the walks share: the gateway, and the count of what held.
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+let passed = 0;
+let failed = 0;
+
+export function check(what, isTrue, seen = "") {
+  if (isTrue) {
+    passed += 1;
+    return;
+  }
+  failed += 1;
+  console.log(`FAILED ${what}${seen === "" ? "" : `: ${(typeof seen === "string" ? seen : JSON.stringify(seen)).slice(0, 600)}`}`);
+}
+
+export function counts() {
+  return { passed, failed };
+}
+
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+// With local processes as sandboxes, and with this key; without one if it is empty.
+export async function startGateway(program, key) {
+  const home = mkdtempSync(join(tmpdir(), "browser-"));
+  const port = await freePort();
+  const config = join(home, "gateway.toml");
+  const line = key === "" ? "" : `api_key = "${key}"\n`;
+  writeFileSync(config, `[server]\nhost = "127.0.0.1"\nport = ${port}\n${line}[runtime]\ntype = "process"\nexecd_image = "x"\n`);
+  const env = { PATH: process.env.PATH, HOME: home, ...(key === "" ? { OPENSANDBOX_INSECURE_SERVER: "YES" } : {}) };
+  const child = spawn(program, ["--config", config], { env, stdio: ["ignore", "ignore", "inherit"] });
+  const url = `http://127.0.0.1:${port}`;
+  for (let i = 0; ; i += 1) {
+    try {
+      if ((await fetch(`${url}/health`)).ok) return { child, url };
+    } catch (error) {
+      if (i > 100) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
