@@ -32,13 +32,14 @@ pub fn cursor(data: &[u8]) {
 pub fn filter(data: &[u8]) {
     let mut parts = data.splitn(3, |byte| *byte == b'\n');
     let (Some(pattern), Some(search), Some(line)) = (parts.next(), parts.next(), parts.next()) else { return };
+    // A line has a newline at most at its end.
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let Ok(pattern) = std::str::from_utf8(pattern) else { return };
     let Ok(regex) = Filter::compile(&[pattern]) else { return };
     let grep = Filter::new(regex.clone(), false, []);
     let inverse = Filter::new(regex.clone(), true, []);
     assert_ne!(grep.passes(line), inverse.passes(line), "{pattern}");
     let both = Filter::new(regex, false, [search.to_vec()]);
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
     let found = search.is_empty() || line.windows(search.len()).any(|window| window == search);
     assert_eq!(both.passes(line), grep.passes(line) && found, "{pattern}");
     assert_eq!(both.passes(line), both.passes(&[line, b"\n"].concat()), "{pattern}");
@@ -56,7 +57,14 @@ pub fn records(data: &[u8]) {
         decoded(RecordDecoder::new(body, options & 1 != 0, RECORD), wire, most)
     };
     let (whole, pieces) = (decode(usize::MAX), decode(usize::from(seed)));
-    assert_eq!(whole, pieces, "{wire:?}");
+    assert_eq!(whole.1, pieces.1, "{wire:?}");
+    // Of an answer that breaks its protocol, what was read together with the fault may be missing.
+    let most = if whole.1 { usize::MAX } else { whole.0.len().min(pieces.0.len()) };
+    assert_eq!(
+        whole.0.iter().take(most).collect::<Vec<_>>(),
+        pieces.0.iter().take(most).collect::<Vec<_>>(),
+        "{wire:?}"
+    );
 }
 
 /// A record's stream, place and bytes.
