@@ -80,6 +80,16 @@ impl Rig {
         let mut buckets = buckets(&self.folder);
         buckets.marks.table.clone_from(&self.buckets.marks.table);
         (self.buckets, self.others) = (buckets, others.to_vec());
+        self.unlocked();
+    }
+
+    /// Waits until no note is locked. A child that another test forks holds the lock of a closed note until it executes
+    /// its program.
+    fn unlocked(&self) {
+        let Ok(notes) = fs::read_dir(&self.buckets.records.folder) else { return };
+        for note in notes {
+            fs::File::open(note.unwrap().path()).unwrap().lock().unwrap();
+        }
     }
 
     /// From now on `ossfs2` mounts, and `fusermount` unmounts; gives a line of the table with a number and its file.
@@ -308,6 +318,7 @@ async fn what_a_server_that_was_killed_had_mounted_is_unmounted() {
     assert!(count() == 0 && rig.buckets.lock().is_empty());
 
     drop(rig.buckets.records.put(Path::new(&path)).unwrap());
+    rig.unlocked();
     rig.buckets.clear(&rig.others).await;
     assert!(rig.calls().is_empty() && count() == 1, "its tool may still mount it");
     rig.take("b", None, &ossfs(OssfsVersion::V2)).await.unwrap();
