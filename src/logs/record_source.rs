@@ -6,6 +6,7 @@
 
 mod begin;
 mod count;
+mod flow;
 mod known;
 mod live;
 mod locate;
@@ -34,10 +35,6 @@ use super::{
     record::{Mark, Place, Records},
 };
 use crate::error::Error;
-
-/// A live read that was not polled for so long is not gone on with: an engine whose reader waits skips what is rotated meanwhile,
-/// without a word.
-const UNREAD: Duration = Duration::from_secs(3);
 
 /// How many records a live read begins with at first, among which the last known one is found.
 const FIRST_ATTACH: u64 = 64;
@@ -272,181 +269,11 @@ impl Machine {
         self.ready.push_back(Piece::Gap(Gap { reason, after, before, lines: None }));
     }
 
-    /// Takes records that come next in the log.
-    fn take(&mut self, mut records: Records) {
-        if let Some(known) = &mut self.known {
-            records.index.retain(|record| known.is_known(record));
-            if known.is_all() {
-                self.known = None;
-            }
-        }
-        let stop = self.stop_at.and_then(|mark| records.iter().position(|(record, bytes)| mark.is(record, bytes)));
-        if let Some(at) = stop {
-            records.index.truncate(at + 1);
-            self.stop_at = None;
-            self.drop_reader();
-        }
-        if self.numbers.iter().any(Option::is_some) {
-            self.number(&mut records);
-        }
-        self.note(&records);
-        let records = match self.until_mark {
-            Some((mark, is_part)) => self.only_other(&records, mark, is_part),
-            None => records,
-        };
-        self.hand(records);
-    }
-
-    /// Counts on where a time goes on that had records before.
-    fn number(&mut self, records: &mut Records) {
-        for record in &mut records.index {
-            let next = &mut self.numbers[record.stream.index()];
-            let Some(place) = next else { continue };
-            if place.time == record.place.time {
-                record.place = *place;
-                place.ordinal = place.ordinal.saturating_add(1);
-            } else {
-                *next = None;
-            }
-        }
-    }
-
-    /// Notes how far the log was seen.
-    fn note(&mut self, records: &Records) {
-        let Some(last) = records.index.last() else { return };
-        self.last = Some(Mark::of(last, records.bytes(last)));
-        self.places[last.stream.index()] = Some(last.place);
-        if let Some(other) = records.index.iter().rev().find(|record| record.stream != last.stream) {
-            self.places[other.stream.index()] = Some(other.place);
-        }
-    }
-
-    /// Leaves out the stream of `mark` up to that.
-    fn only_other(&mut self, records: &Records, mark: Mark, is_part: bool) -> Records {
-        let Records { buf, index } = records;
-        let end = records.iter().position(|(record, bytes)| mark.is(record, bytes));
-        let (seen, rest) = index.split_at(end.map_or(index.len(), |end| end + 1));
-        let seen = seen.iter().filter(|record| record.stream != mark.stream).copied().collect();
-        self.hand(Records { buf: buf.clone(), index: seen });
-        if end.is_some() {
-            self.until_mark = None;
-            self.ready.push_back(Piece::Seen { mark, is_part });
-        }
-        Records { buf: buf.clone(), index: rest.to_vec() }
-    }
-
-    /// Makes pieces of records, in front of the next run's and behind.
-    fn hand(&mut self, records: Records) {
-        let Some(started) = self.next_run else { return self.hand_run(records) };
-        let first_time = started.first_time();
-        let Some(at) = records.index.iter().position(|record| record.place.time >= first_time) else {
-            return self.hand_run(records);
-        };
-        let rest = from(records.clone(), at);
-        self.hand_run(Records { index: records.index[..at].to_vec(), ..records });
-        self.begin_run(started);
-        if !self.is_ended {
-            self.hand_run(rest);
-        }
-    }
-
-    /// What comes from now on is the run's that was started then.
-    fn begin_run(&mut self, started: Start) {
-        self.next_run = None;
-        self.is_run_over = false;
-        let is_the_present_one = self.started.is_some_and(|present| present.at == started.at);
-        if is_the_present_one || self.restarts {
-            self.started = Some(started);
-            self.ready.push_back(Piece::Restart { started_at: started.at });
-        } else {
-            self.end(End::of(Reason::Restarted));
-        }
-    }
-
-    fn hand_run(&mut self, records: Records) {
-        if !records.index.is_empty() {
-            self.ready.push_back(Piece::Records(records));
-        }
-    }
-
     fn end(&mut self, end: End) {
         self.drop_reader();
         self.ready.push_back(Piece::End(end));
         self.is_ended = true;
     }
-
-    async fn step(mut self: Box<Self>) -> (Box<Self>, Step) {
-        let step = self.next().await;
-        self.handed_at = Instant::now();
-        (self, step)
-    }
-
-    async fn next(&mut self) -> Step {
-        loop {
-            if let Some(piece) = self.ready.pop_front() {
-                return Ok(Some(piece));
-            }
-            if self.is_ended {
-                return Ok(None);
-            }
-            if self.is_caught_up && self.is_live && self.last.is_some() && self.handed_at.elapsed() >= UNREAD {
-                self.drop_reader();
-                self.may_be_restarted = true;
-                self.handed_at = Instant::now();
-            }
-            match self.read_on().await {
-                Read::Records(records) => {
-                    self.lost = None;
-                    self.is_caught_up |= self.is_of_now(&records);
-                    match self.repeated(&records) {
-                        None => self.take(records),
-                        Some(at) => {
-                            self.take(Records { index: records.index[..at].to_vec(), ..records });
-                            self.leave_repeating().await;
-                        }
-                    }
-                }
-                Read::NoReader => Box::pin(self.open_next()).await?,
-                Read::Ended => Box::pin(self.reader_ended(None)).await?,
-                Read::Deadline => self.end(End::of(Reason::Until)),
-                Read::Failed(LogError::Disconnected(error)) => {
-                    Box::pin(self.reader_ended(Some(LogError::Disconnected(error)))).await?;
-                }
-                Read::Failed(error) => return Err(error),
-            }
-        }
-    }
-
-    async fn read_on(&mut self) -> Read {
-        let Some(reader) = &mut self.reader else { return Read::NoReader };
-        let is_caught_up = &mut self.is_caught_up;
-        let read = poll_fn(|cx| {
-            let polled = reader.poll_records(cx);
-            *is_caught_up |= polled.is_pending();
-            polled
-        });
-        let read = match self.deadline.filter(|_| self.is_live) {
-            None => read.await,
-            Some(deadline) => match tokio::time::timeout_at(deadline, read).await {
-                Ok(read) => read,
-                Err(_) => return Read::Deadline,
-            },
-        };
-        match read {
-            Some(Ok(records)) => Read::Records(records),
-            Some(Err(error)) => Read::Failed(error),
-            None => Read::Ended,
-        }
-    }
-}
-
-/// What a read gave.
-enum Read {
-    Records(Records),
-    Ended,
-    Failed(LogError),
-    Deadline,
-    NoReader,
 }
 
 /// The records from the `at`-th on.

@@ -4,41 +4,30 @@
 //! the entries. When a stream ends, its counts move to the totals under the lock that a sum holds, so that totals never
 //! decrease.
 
+mod info;
+mod sums;
+
 use std::{
     collections::HashMap,
     fmt,
-    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Waker,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::task::AtomicWaker;
 use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{
-        MetricType,
-        counter::{ConstCounter, Counter},
-        family::Family,
-        gauge::ConstGauge,
-        histogram::Histogram,
-    },
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
 use uuid::Uuid;
 
-use super::labels::{OfEnd, OfEnded, OfRuntime, OfSource, OfStream, StreamFormat};
-use crate::{client::ClientWatch, end_reason::EndReason, keys::KeyName};
-
-/// How long a client has taken nothing when its stream counts as stalled.
-const STALL_THRESHOLD: Duration = Duration::from_secs(1);
-
-/// Longest `User-Agent` that is kept, in characters.
-const MAX_AGENT: usize = 100;
+pub use self::info::{ClientAddress, StreamInfo};
+use super::labels::{OfEnd, OfEnded, StreamFormat};
+use crate::{client::ClientWatch, end_reason::EndReason};
 
 /// Bounds of the buckets for a stream's time: 1 s to 24 h, by about four.
 const DURATIONS: [f64; 9] = [1.0, 4.0, 16.0, 60.0, 240.0, 960.0, 3_600.0, 14_400.0, 86_400.0];
@@ -48,53 +37,6 @@ const FIRST_BYTE: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5
 
 /// Bounds of the buckets for a release, in seconds.
 const RELEASE: [f64; 8] = [0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0];
-
-/// Who reads what.
-#[derive(Debug, Clone)]
-pub struct StreamInfo {
-    /// The sandbox's id.
-    pub sandbox: Arc<str>,
-    /// Whether the stream goes on with what comes.
-    pub follow: bool,
-    /// What it is made of.
-    pub format: StreamFormat,
-    /// The client, as the access log names it.
-    pub client: ClientAddress,
-    /// The name of the key that it presented, if one was needed.
-    pub key: Option<KeyName>,
-    /// What the client says it is; see [`StreamInfo::agent`].
-    pub agent: Option<Box<str>>,
-    /// When the request came.
-    pub begun: Instant,
-}
-
-/// A client's address. A [`SocketAddr`] has fields that no log shows, and would make each stream's entry larger.
-#[derive(Debug, Clone, Copy)]
-pub struct ClientAddress {
-    ip: IpAddr,
-    port: u16,
-}
-
-impl From<SocketAddr> for ClientAddress {
-    fn from(address: SocketAddr) -> Self {
-        Self { ip: address.ip(), port: address.port() }
-    }
-}
-
-impl fmt::Display for ClientAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        SocketAddr::new(self.ip, self.port).fmt(f)
-    }
-}
-
-impl StreamInfo {
-    /// The beginning of a `User-Agent`, whatever its bytes: at most 100 characters.
-    pub fn agent(header: &[u8]) -> Box<str> {
-        // No more than the longest that so many characters can be need be decoded.
-        let bytes = &header[..header.len().min(4 * MAX_AGENT)];
-        String::from_utf8_lossy(bytes).chars().take(MAX_AGENT).collect()
-    }
-}
 
 /// An open stream.
 struct LiveStream {
@@ -152,18 +94,6 @@ pub struct StreamState {
     pub sent: u64,
     /// How long the client has taken nothing of what there is for it.
     pub stalled: Duration,
-}
-
-/// The numbers of all streams together.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Sums {
-    /// By their format.
-    following: [i64; 3],
-    others: [i64; 3],
-    backends: i64,
-    stalled: i64,
-    sent: u64,
-    read: u64,
 }
 
 impl LiveStreams {
@@ -234,20 +164,6 @@ impl LiveStreams {
         stream.is_ended.store(true, Ordering::Release);
         stream.task.wake();
         Some(stream.state())
-    }
-
-    fn sums(&self) -> Sums {
-        let open = self.lock();
-        let mut sums = Sums { sent: open.sent, read: open.read, ..Sums::default() };
-        for stream in open.streams.values() {
-            let StreamInfo { follow, format, .. } = stream.info;
-            (if follow { &mut sums.following } else { &mut sums.others })[format.index()] += 1;
-            sums.backends += i64::from(!stream.is_released.load(Ordering::Relaxed));
-            sums.stalled += i64::from(stream.client.blocked_for() >= STALL_THRESHOLD);
-            sums.sent += stream.sent.load(Ordering::Relaxed);
-            sums.read += stream.read.load(Ordering::Relaxed);
-        }
-        sums
     }
 
     fn of_ended(&self, format: StreamFormat, finish: EndReason) -> OfEnded {
@@ -348,42 +264,6 @@ impl Drop for StreamGuard {
     }
 }
 
-impl Collector for LiveStreams {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Sums { following, others, backends, stalled, sent, read } = self.sums();
-        let runtime = OfRuntime { runtime: self.runtime };
-        let source = OfSource { runtime: self.runtime, source: self.source };
-        let help = "Log streams that are open";
-        let mut family = encoder.encode_descriptor("log_streams", help, None, MetricType::Gauge)?;
-        for (follow, counts) in [("true", following), ("false", others)] {
-            for (format, count) in StreamFormat::ALL.into_iter().zip(counts) {
-                let labels = OfStream { runtime: self.runtime, format: format.label(), follow };
-                ConstGauge::new(count).encode(family.encode_family(&labels)?)?;
-            }
-        }
-        let help = "Connections to the backend, or readers of files, that log streams are read from";
-        let mut family = encoder.encode_descriptor("log_backend_streams", help, None, MetricType::Gauge)?;
-        ConstGauge::new(backends).encode(family.encode_family(&runtime)?)?;
-        let help = "Log streams whose client has taken nothing for a second or more of what there is for it";
-        let family = encoder.encode_descriptor("log_write_stalled_streams", help, None, MetricType::Gauge)?;
-        ConstGauge::new(stalled).encode(family)?;
-        for (name, help, bytes) in [
-            ("log_sent", "Bytes of logs that were handed over for clients", sent),
-            ("log_read", "Bytes that were read from the backend for log streams", read),
-        ] {
-            let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Counter)?;
-            ConstCounter::new(bytes).encode(family.encode_family(&source)?)?;
-        }
-        let help = "Time from a log request to the first byte from the backend, a sandbox's silence included";
-        let mut family =
-            encoder.encode_descriptor("log_first_byte", help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        self.first_byte.encode(family.encode_family(&source)?)?;
-        let help = "Time from when a log stream's client was seen to have left until the backend was let go of";
-        let mut family = encoder.encode_descriptor("log_release", help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        self.release.encode(family.encode_family(&runtime)?)
-    }
-}
-
 impl fmt::Debug for LiveStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LiveStream").field("id", &self.id).field("info", &self.info).finish_non_exhaustive()
@@ -404,7 +284,9 @@ impl fmt::Debug for StreamHandle {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{net::SocketAddr, time::Instant};
+
+    use super::{sums::Sums, *};
 
     fn info(follow: bool) -> StreamInfo {
         let client = "192.0.2.1:5".parse::<SocketAddr>().unwrap().into();
@@ -452,12 +334,6 @@ mod tests {
         assert_eq!(streams.end(stream.id()).unwrap().info.client.to_string(), "192.0.2.1:5");
         assert!(stream.handle().is_ended() && streams.is_open(stream.id()));
         assert_eq!(stream.ended(EndReason::ClientGone), EndReason::EndedByAdmin);
-    }
-
-    #[test]
-    fn a_user_agent_is_cut_and_decoded() {
-        assert_eq!(&*StreamInfo::agent(b"curl/8\xff"), "curl/8\u{fffd}");
-        assert_eq!(StreamInfo::agent("\u{e9}".repeat(9000).as_bytes()).chars().count(), MAX_AGENT);
     }
 
     /// A silent follower costs little: this is what its entry adds when metrics are on.
