@@ -85,7 +85,8 @@ impl Count {
         }
     }
 
-    fn push(&mut self, record: &Record, bytes: &[u8]) {
+    /// Takes the next record of the window; gives whether it is known.
+    fn push(&mut self, record: &Record, bytes: &[u8]) -> bool {
         self.records += 1;
         let is_known = self.known.is_known(record);
         let is_asked_for = self.select.has_record(record);
@@ -93,7 +94,7 @@ impl Count {
             if is_asked_for {
                 self.tally.certain = 0;
             }
-            return;
+            return false;
         }
         if self.anchor.is_none() {
             self.anchor = Some((Mark::of(record, bytes), self.known.clone()));
@@ -102,6 +103,19 @@ impl Count {
             let (tally, choice) = (&mut self.tally, &mut self.choice);
             self.lines.push(record, bytes, |line| tally.note(&line, choice));
         }
+        true
+    }
+
+    /// Takes a batch of the window.
+    fn push_all(&mut self, records: &Records) {
+        let mut end = None;
+        for (record, bytes) in records.iter() {
+            if self.push(record, bytes) {
+                end = Some((record, bytes));
+            }
+        }
+        // What is not known may stand behind it, of a stream that is not asked for.
+        self.end = end.map(|(record, bytes)| Mark::of(record, bytes)).or(self.end);
     }
 
     fn finish(&mut self) {
@@ -193,10 +207,7 @@ impl Machine {
         let mut count = Count::new(select.clone(), self.backend.drops_newlines(), last.is_none());
         let (mut held, mut bytes) = (Some(Vec::new()), 0);
         while let Some(records) = next_records(reader.as_mut()).await? {
-            records.iter().for_each(|(record, bytes)| count.push(record, bytes));
-            if let Some(end) = records.index.last().filter(|end| count.known.has_begun(end.stream)) {
-                count.end = Some(Mark::of(end, records.bytes(end)));
-            }
+            count.push_all(&records);
             bytes += records.buf.len();
             held = held.filter(|_| bytes <= MAX_HELD);
             if let Some(held) = &mut held {

@@ -1,6 +1,6 @@
 //! Which records of a window have the place there that they have in the whole log.
 
-use crate::logs::record::{Record, Stream};
+use crate::logs::record::Record;
 
 /// Records as late as this may be in front of an earlier one, in nanoseconds: Docker stamps the two streams in two threads.
 pub(super) const MARGIN: i64 = 1_000_000_000;
@@ -43,11 +43,6 @@ impl Known {
             self.anchor.get_or_insert(time);
         }
         begins
-    }
-
-    /// Whether what comes of this stream is known.
-    pub(super) fn has_begun(&self, stream: Stream) -> bool {
-        self.begun[stream.index()]
     }
 
     /// Whether all that comes is known.

@@ -1,5 +1,6 @@
 //! The core against a backend that is played from a script.
 
+mod counted;
 mod follow;
 mod long;
 mod places;
