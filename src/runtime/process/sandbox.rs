@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// How long the pipes are read after the group was killed. Only a process that left the group can need it.
+/// How long the pipes are waited for after the group was killed. Only a process that left the group can need it.
 const DRAIN: Duration = Duration::from_secs(2);
 /// The longest sleep before the wall clock is read again.
 const CLOCK: Duration = Duration::from_secs(60);
@@ -140,7 +140,8 @@ impl Sandbox {
     }
 
     async fn run(&self, mut leader: Leader, (stdout, stderr): Pipes) {
-        let mut pump = tokio::spawn(pump::run(stdout, stderr, Arc::clone(&self.log)));
+        let is_over = CancellationToken::new();
+        let mut pump = tokio::spawn(pump::run(stdout, stderr, Arc::clone(&self.log), is_over.clone()));
         tokio::select! {
             _ = leader.exited() => {}
             () = self.stop.cancelled() => {}
@@ -154,10 +155,29 @@ impl Sandbox {
         let at = Timestamp::now();
         // As in a container, nothing outlives its main process.
         self.execd.end().await;
-        match timeout(DRAIN, &mut pump).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, sandbox = self.id, "a log pump failed"),
-            Err(_) => pump.abort(),
+        let drain = async {
+            match timeout(DRAIN, &mut pump).await {
+                Ok(done) => done,
+                // What was printed is written first, however long a slow or full disk takes.
+                Err(_) => {
+                    is_over.cancel();
+                    (&mut pump).await
+                }
+            }
+        };
+        let removed = async {
+            self.stop.cancelled().await;
+            sleep(DRAIN).await;
+        };
+        let drained = tokio::select! {
+            done = drain => Some(done),
+            () = removed => None,
+        };
+        match drained {
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::error!(%error, sandbox = self.id, "a log pump failed"),
+            // Its log goes with it.
+            None => pump.abort(),
         }
         // As with the engine, a sandbox has ended only when its log is complete.
         self.exit.send_replace(Some(Exit { code, at }));
