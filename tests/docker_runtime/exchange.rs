@@ -393,12 +393,13 @@ async fn what_a_sandbox_has_mounted_goes_when_it_is_gone_and_not_before() {
     docker(&["volume", "rm", "-f", &format!("opensandbox-runtime-{}", gone.0)]);
 }
 
-/// Engines of API 1.45 and newer open the part themselves, so that no link leads out of the volume. The machine's engine is
-/// older, so that only what it is asked can be seen.
+/// Engines of API 1.45 and newer open the part themselves, so that no link leads out of the volume. Where the
+/// machine's engine is older, only what it is asked can be seen.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_engine_is_asked_for_the_part_by_its_volume() {
     let fixture = Fixture::start_with_newer_engine().await;
-    assert_eq!(fixture.docker.api_version(), "1.45");
+    let version = fixture.docker.api_version();
+    assert!(version.strip_prefix("1.").unwrap().parse::<u32>().unwrap() >= 45, "{version}");
     let name = format!("osb-test-{}", fixture.run);
     let mut part = volume("/x", Some("a/./b//c"), claim(&name));
     part.read_only = true;

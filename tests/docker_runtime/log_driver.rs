@@ -117,8 +117,9 @@ async fn what_the_engine_refuses_when_a_container_is_made_stops_the_start() {
     for (driver, opts, part) in [
         ("gelf", &[][..], "gelf-address"),
         ("awslogs", &[], "awslogs-group"),
-        ("syslog", &[("syslog-address", "nonsense-that-may-be-secret")], "syslog-address"),
-        ("fluentd", &[("fluentd-address", "x://y")], "fluentd-address"),
+        ("syslog", &[("syslog-facility", "nonsense")], "syslog facility"),
+        // Every engine repeats the value.
+        ("fluentd", &[("fluentd-address", "nonsense-that-may-be-secret:x")], "fluentd-address"),
     ] {
         let options = DockerOptions { state_dir: state.path().to_owned(), ..keeping(Some(driver), opts, options()) };
         let error = Docker::connect(Endpoint::Unix(socket()), options).await.err().unwrap();

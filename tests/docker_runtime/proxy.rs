@@ -5,7 +5,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,8 +43,10 @@ struct Shared {
     gates: Mutex<Vec<Held>>,
     connections: Mutex<Vec<AbortHandle>>,
     delay: Mutex<Duration>,
-    /// The engine passes for one of API 1.45.
+    /// The engine passes for one of API 1.45, unless it is newer anyway.
     is_newer: bool,
+    /// It does not know that version itself.
+    is_raised: AtomicBool,
     /// The bodies of requests for new containers, as long as it does.
     bodies: Mutex<Vec<serde_json::Value>>,
 }
@@ -224,7 +229,7 @@ async fn carry(mut client: UnixStream, shared: Arc<Shared>) {
     scope::apply(&mut request, &shared.scope);
     let mut engine = UnixStream::connect(socket()).await.unwrap();
     if shared.is_newer {
-        return pass_for_newer(client, engine, request).await;
+        return pass_for_newer(client, engine, request, &shared.is_raised).await;
     }
     let delay = *shared.delay.lock().unwrap();
     tokio::time::sleep(delay).await;
@@ -250,28 +255,35 @@ async fn carry(mut client: UnixStream, shared: Arc<Shared>) {
     }
 }
 
-/// Carries a request whose version the engine does not know, and the answer that says which one it knows.
-async fn pass_for_newer(mut client: UnixStream, mut engine: UnixStream, request: Request) {
+/// Carries a request whose version the engine may not know, and the answer that says which one it knows.
+async fn pass_for_newer(mut client: UnixStream, mut engine: UnixStream, request: Request, is_raised: &AtomicBool) {
     let asks_version = request.line().contains("/version");
     let mut bytes = request.bytes();
-    replace(&mut bytes, b"/v1.45/", b"/v1.41/");
+    if is_raised.load(Ordering::Relaxed) {
+        replace(&mut bytes, b"/v1.45/", b"/v1.41/");
+    }
     engine.write_all(&bytes).await.unwrap();
     if asks_version {
         let mut answer = vec![0; 64 * 1024];
         let length = engine.read(&mut answer).await.unwrap();
-        replace(&mut answer[..length], b"1.41", b"1.45");
+        if replace(&mut answer[..length], b"1.41", b"1.45") {
+            is_raised.store(true, Ordering::Relaxed);
+        }
         let _ = client.write_all(&answer[..length]).await;
     }
     let _ = copy_bidirectional(&mut client, &mut engine).await;
 }
 
-/// In place, since both are of one length.
-fn replace(text: &mut [u8], old: &[u8], new: &[u8]) {
+/// In place, since both are of one length. Tells whether there was anything to replace.
+fn replace(text: &mut [u8], old: &[u8], new: &[u8]) -> bool {
+    let mut is_found = false;
     for at in 0..text.len().saturating_sub(old.len() - 1) {
         if text[at..].starts_with(old) {
             text[at..at + new.len()].copy_from_slice(new);
+            is_found = true;
         }
     }
+    is_found
 }
 
 /// Passes on each piece after `delay`, until either side leaves.

@@ -32,6 +32,7 @@ mod log_files;
 mod log_lines;
 mod log_requests;
 mod metrics;
+mod newer_engines;
 mod nginx;
 mod notify;
 mod operator;

@@ -89,6 +89,9 @@ async fn sighup_opens_moved_log_files_again() {
         fs::rename(path(name), path(&format!("{name}.old"))).unwrap();
     }
     request(gateway.address(), "GET", "/v1/before", &[], "").await;
+    // Lines are written in the background.
+    let is_written = || fs::read_to_string(path("access.log.old")).unwrap().contains("/v1/before");
+    eventually("the first line", Duration::from_secs(5), is_written).await;
     gateway.signal("HUP");
     says(&gateway, 1, "SIGHUP: the keys are read again").await;
     request(gateway.address(), "GET", "/v1/after", &[], "").await;
