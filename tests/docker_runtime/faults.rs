@@ -73,6 +73,10 @@ async fn a_failed_removal_is_told_and_can_be_repeated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_engine_is_a_failed_query() {
     let fixture = Fixture::start().await;
+    // Without its events the runtime knows nothing by itself, such as that there is no such sandbox.
+    fixture.proxy.fail("GET", "/events", usize::MAX, "panic");
+    fixture.proxy.break_off();
+    eventually("the engine has to be asked", async || !fixture.docker.is_at_hand("some-id")).await;
     fixture.proxy.fail("GET", "/containers/", usize::MAX, "panic");
     let error = fixture.docker.get("some-id").await.unwrap_err();
     assert_eq!(error.message, "Failed to query sandbox containers: panic");
