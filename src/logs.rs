@@ -10,6 +10,7 @@ pub mod engine;
 pub mod exchange;
 pub mod format;
 pub mod framed;
+pub mod held;
 pub mod limits;
 pub mod lines;
 pub mod opened;
@@ -21,6 +22,7 @@ pub mod record_source;
 pub mod rendered;
 pub mod select;
 pub mod source;
+pub mod turn;
 
 pub use opened::OpenedLog;
 pub use query::LogQuery;

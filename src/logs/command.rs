@@ -16,17 +16,22 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::{
     LogError, LogQuery,
     backend::Exit,
     cursor::{Cursor, RunId},
-    lines::{Line, Lines},
+    held::Share,
+    lines::Lines,
     piece::{Begin, End, Gap, GapReason, Piece, PieceSource, Reason},
     record::{Mark, Records},
     select::Select,
+    turn::Turn,
 };
 use crate::error::{Error, Family, Kind};
 
@@ -38,6 +43,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long it may take to find the place where a client's lines begin: execd has to tell all of them.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long execd may take to tell how the command does, before anything else is asked.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How often output is counted anew whose first lines go meanwhile.
+const MAX_COUNTS: u32 = 3;
+
+/// execd gives a line without an end from its beginning on, each time. So many bytes a second may come again: what a command
+/// prints costs then no more than in proportion to that, and to the time.
+const MAX_REPEATED: u64 = 1024 * 1024;
+
+/// The longest pause for that.
+const MAX_REPEAT_PAUSE: Duration = Duration::from_secs(60);
 
 /// It took longer.
 const TOO_LONG: &str = "The command's output is too long for execd to find a place in it in time; ask for all of it.";
@@ -84,6 +102,21 @@ pub enum Sought {
     Lost(GapReason),
 }
 
+/// All the lines that there are.
+struct Counted {
+    /// How many are asked for.
+    wanted: u64,
+    first: Option<(u32, u32)>,
+    /// What was read, if it is not too much.
+    held: Option<Vec<Batch>>,
+}
+
+/// The number and the sum of the first record.
+fn first_line(records: &Records) -> Option<(u32, u32)> {
+    let (record, bytes) = records.iter().next()?;
+    Some((record.place.ordinal, crc32fast::hash(bytes)))
+}
+
 /// Lines of one read.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
@@ -108,6 +141,11 @@ struct Machine {
     /// How long execd may not be there before that is the end.
     reconnect: Duration,
     ready: VecDeque<Piece>,
+    /// What `ready` may hold.
+    share: Share,
+    /// How many bytes were read when there was nothing more at last, and how many were given since.
+    looked: u64,
+    given: u64,
     /// The command has ended: what is read now is the last.
     exit: Option<Exit>,
     pause: Duration,
@@ -133,7 +171,14 @@ impl CommandSource {
         reconnect: Duration,
     ) -> Result<Option<Self>, Error> {
         let run = RunId::of(id);
-        let exit = log.exit().await?;
+        let hangs = || {
+            Error::new(
+                Family::Command,
+                Kind::TimedOut,
+                "The sandbox's execd does not tell in time how the command does.",
+            )
+        };
+        let exit = timeout(STATUS_TIMEOUT, log.exit()).await.map_err(|_| hangs())??;
         if exit.is_some() && query.after.is_some_and(|after| after.ended && after.run == run) {
             return Ok(None);
         }
@@ -142,6 +187,9 @@ impl CommandSource {
             follow: query.follow,
             reconnect,
             ready: VecDeque::new(),
+            share: Share::default(),
+            looked: 0,
+            given: 0,
             exit,
             pause: SHORTEST_PAUSE,
             has_new: false,
@@ -151,6 +199,7 @@ impl CommandSource {
         });
         let begun = timeout(BEGIN_TIMEOUT, machine.begin(query, run)).await;
         begun.map_err(|_| Error::new(Family::Command, Kind::TimedOut, TOO_LONG))??;
+        machine.looked = machine.log.bytes_read();
         Ok(Some(Self { read: machine.log.bytes_read(), step: ReusableBoxFuture::new(machine.step()), run }))
     }
 }
@@ -187,12 +236,38 @@ impl Machine {
         if let Some(after) = query.after {
             return self.resume(after, run).await;
         }
-        let skip = match query.tail {
-            Some(lines) => self.count(lines, &Select::new(query)).await?,
-            None => 0,
-        };
-        self.ready.push_back(Piece::Begin(Begin { skip, ..Begin::default() }));
+        if let Some(lines) = query.tail {
+            return self.begin_tail(lines, &Select::new(query)).await;
+        }
+        self.ready.push_back(Piece::Begin(Begin::default()));
         self.log.seek(None).await.map(drop)
+    }
+
+    /// Goes to the last `lines` lines. What was counted is what is given, or begins with the same line: the first ones may go
+    /// meanwhile.
+    async fn begin_tail(&mut self, lines: NonZeroU64, select: &Select) -> Result<(), Error> {
+        for _ in 0..MAX_COUNTS {
+            let Counted { wanted, first, held } = self.count(select).await?;
+            let skip = wanted.saturating_sub(lines.get());
+            let begin = Piece::Begin(Begin { skip, ..Begin::default() });
+            if let Some(held) = held {
+                self.ready.push_back(begin);
+                held.into_iter().for_each(|batch| self.take(batch));
+                return Ok(());
+            }
+            self.log.seek(None).await?;
+            let batch = self.log.read().await?.unwrap_or_default();
+            if first_line(&batch.records) == first {
+                self.ready.push_back(begin);
+                self.take(batch);
+                return Ok(());
+            }
+        }
+        self.log.seek(None).await?;
+        // There is less than was counted.
+        self.ready.push_back(Piece::Gap(Gap { reason: GapReason::Rotated, after: None, before: None, lines: None }));
+        self.ready.push_back(Piece::Begin(Begin::default()));
+        Ok(())
     }
 
     /// Goes on behind a client's last line.
@@ -215,23 +290,38 @@ impl Machine {
         Ok(())
     }
 
-    /// How many of the lines that are asked for stand before the last `lines` of them.
-    async fn count(&mut self, lines: NonZeroU64, select: &Select) -> Result<u64, Error> {
+    /// Counts the lines that are asked for, and gives what was read if it is not too much to hold.
+    async fn count(&mut self, select: &Select) -> Result<Counted, Error> {
         self.log.seek(None).await?;
-        let mut count = 0_u64;
-        let mut joined = Lines::new(false);
-        let mut choice = select.lines();
-        let mut note = |line: Line<'_>| count += u64::from(choice.has(&line) && !line.is_part);
-        while let Some(batch) = self.log.read().await? {
-            batch.records.iter().for_each(|(record, bytes)| joined.push(record, bytes, &mut note));
+        self.share.clear();
+        let (mut counted, mut turn) = (Counted { wanted: 0, first: None, held: Some(Vec::new()) }, Turn::new());
+        let (mut joined, mut choice) = (Lines::new(false), select.lines());
+        let mut is_through = false;
+        while !is_through {
+            let batch = self.log.read().await?;
+            is_through = batch.is_none();
+            let rest = || self.exit.and_then(|_| self.log.rest()).map(|records| Batch { records, has_gap: false });
+            let Some(batch) = batch.or_else(rest) else { break };
+            counted.first = counted.first.or_else(|| first_line(&batch.records));
+            for (record, bytes) in batch.records.iter() {
+                let wanted = &mut counted.wanted;
+                joined.push(record, bytes, |line| *wanted += u64::from(choice.has(&line) && !line.is_part));
+                if select.is_costly() && turn.is_over() {
+                    yield_now().await;
+                    turn.begin();
+                }
+            }
+            counted.held = counted.held.filter(|_| self.share.grow(&batch.records));
+            if let Some(held) = &mut counted.held {
+                held.push(batch);
+            }
         }
-        if self.exit.is_some()
-            && let Some(records) = self.log.rest()
-        {
-            records.iter().for_each(|(record, bytes)| joined.push(record, bytes, &mut note));
+        if counted.held.is_none() {
+            self.share.clear();
         }
-        joined.finish(&mut note);
-        Ok(count.saturating_sub(lines.get()))
+        let wanted = &mut counted.wanted;
+        joined.finish(|line| *wanted += u64::from(choice.has(&line) && !line.is_part));
+        Ok(counted)
     }
 
     async fn step(mut self: Box<Self>) -> (Box<Self>, Step) {
@@ -244,6 +334,7 @@ impl Machine {
             if let Some(piece) = self.ready.pop_front() {
                 return Ok(Some(piece));
             }
+            self.share.clear();
             if self.is_ended {
                 return Ok(None);
             }
@@ -274,6 +365,7 @@ impl Machine {
     }
 
     fn give(&mut self, records: Records) {
+        self.given += records.buf.len() as u64;
         if let Some(last) = records.index.last() {
             self.last = Some(last.place.time);
             self.ready.push_back(Piece::Records(records));
@@ -293,16 +385,35 @@ impl Machine {
             // Not when they come: those of answers that never end well could come for ever.
             self.lost = None;
             self.pause = SHORTEST_PAUSE;
-            sleep(self.pause).await;
+            self.wait().await?;
         } else {
             // What it printed before it ended is read once more behind this answer.
             self.exit = self.log.exit().await?;
             self.lost = None;
             if self.exit.is_none() {
-                sleep(self.pause).await;
+                self.wait().await?;
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             }
         }
+        Ok(())
+    }
+
+    /// Waits before what comes is asked for: longer if the last answers gave again what had been read.
+    async fn wait(&mut self) -> Result<(), Error> {
+        let read = self.log.bytes_read();
+        let repeated = read.saturating_sub(self.looked).saturating_sub(self.given);
+        (self.looked, self.given) = (read, 0);
+        let pause = Duration::from_millis(repeated.saturating_mul(1000) / MAX_REPEATED).min(MAX_REPEAT_PAUSE);
+        let mut left = self.pause.max(pause);
+        while left > LONGEST_PAUSE {
+            sleep(LONGEST_PAUSE).await;
+            left -= LONGEST_PAUSE;
+            self.exit = self.log.exit().await?;
+            if self.exit.is_some() {
+                return Ok(());
+            }
+        }
+        sleep(left).await;
         Ok(())
     }
 

@@ -31,6 +31,7 @@ use super::{
     LogError, LogQuery,
     backend::{Backend, Exit, RecordReader, Start, State},
     cursor::{Cursor, RunId},
+    held::Share,
     piece::{End, Gap, GapReason, Piece, PieceSource, Reason},
     record::{Mark, Place, Records},
 };
@@ -65,6 +66,8 @@ struct Machine {
     reconnect: Duration,
     /// What was read and not handed out.
     ready: VecDeque<Piece>,
+    /// What `ready` may hold.
+    share: Share,
     reader: Option<Box<dyn RecordReader>>,
     /// The reader follows.
     is_live: bool,
@@ -221,6 +224,7 @@ impl Machine {
             is_over: query.follow && !follow && exit.is_none(),
             reconnect,
             ready: VecDeque::new(),
+            share: Share::default(),
             reader: None,
             is_live: false,
             last: None,

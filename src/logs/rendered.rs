@@ -129,6 +129,8 @@ struct Direct<S> {
     buf: BytesMut,
     /// What `buf` was taken for, in bytes; 0 while there is none.
     buf_len: usize,
+    /// Others are to have their turn before it goes on.
+    rests: bool,
 }
 
 impl<S: PieceSource> Rendered<S> {
@@ -147,6 +149,7 @@ impl<S: PieceSource> Rendered<S> {
                 records: None,
                 buf: BytesMut::new(),
                 buf_len: 0,
+                rests: false,
             })),
             OnSlow::Drop | OnSlow::Cut => Feed::Queue(Queue::spawn(source, renderer, on_slow)),
         };
@@ -274,6 +277,11 @@ impl<S: PieceSource> Feed<S> {
 
 impl<S: PieceSource> Direct<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Fed> {
+        if std::mem::take(&mut self.rests) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.renderer.begin_turn();
         let mut turn = 0;
         loop {
             if let Some((records, at)) = &mut self.records {
@@ -283,10 +291,12 @@ impl<S: PieceSource> Direct<S> {
                 if is_through || self.renderer.is_over() {
                     self.records = None;
                 }
+                let is_turn_over = self.renderer.is_turn_over();
                 if let Some(chunk) = self.chunk() {
+                    self.rests = is_turn_over;
                     return Poll::Ready(chunk);
                 }
-                if turn > MAX_TURN {
+                if turn > MAX_TURN || is_turn_over {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }

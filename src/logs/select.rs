@@ -57,6 +57,11 @@ impl Filter {
         self.0.is_none()
     }
 
+    /// Whether a line may cost much: expressions are looked for.
+    pub fn is_costly(&self) -> bool {
+        self.0.as_deref().is_some_and(|criteria| !criteria.grep.is_empty())
+    }
+
     /// Whether a line passes, given with its newline or without.
     #[inline]
     pub fn passes(&self, line: &[u8]) -> bool {
@@ -125,6 +130,11 @@ impl Select {
     /// The lines that are asked for, where long ones come in parts.
     pub fn lines(&self) -> LineChoice {
         LineChoice::new(self.filter.clone())
+    }
+
+    /// As [`Filter::is_costly`].
+    pub fn is_costly(&self) -> bool {
+        self.filter.is_costly()
     }
 
     /// The earliest time that is asked for, in nanoseconds since 1970.

@@ -1,5 +1,8 @@
 //! Commands that print by a script, with a paused clock.
 
+mod repeated;
+mod tails;
+
 use std::{
     future::poll_fn,
     sync::{Arc, Mutex},

@@ -9,6 +9,11 @@ use super::{
 use crate::logs::{cursor::Cursor, lines::Line};
 
 /// What is sent first: after how many milliseconds a browser comes back.
+///
+/// It has no `id`. Before a record was seen, the only place that can be named is the log's beginning. For who asked for all of the
+/// log that adds nothing: the same request gives the same. For who asked for a `tail` or a `since` it is wrong: the token wins over
+/// a tail, so all of the log would come. The same request, sent again without a token, is nearer to what was meant. An event
+/// behind the opening has the place of the last line, and pings need none: the last record's stands.
 pub const OPENING: &[u8] = b"retry: 2000\n\n";
 
 /// What is sent in silence. The empty line ends nothing: a comment alone makes no event.

@@ -5,10 +5,12 @@
 
 use std::num::NonZeroU64;
 
+use tokio::task::yield_now;
+
 use super::{
     Machine, from,
     known::Known,
-    locate::{Located, MAX_HELD, SMALL},
+    locate::{Located, SMALL},
     next_records,
 };
 use crate::{
@@ -19,6 +21,7 @@ use crate::{
         piece::{Begin, GapReason, Piece},
         record::{Mark, Record, Records},
         select::{LineChoice, Select},
+        turn::Turn,
     },
 };
 
@@ -106,12 +109,17 @@ impl Count {
         true
     }
 
-    /// Takes a batch of the window.
-    fn push_all(&mut self, records: &Records) {
+    /// Takes a batch of the window. Others have their turn between lines that cost much to look into.
+    async fn push_all(&mut self, records: &Records, turn: &mut Turn) {
         let mut end = None;
+        let is_costly = self.select.is_costly();
         for (record, bytes) in records.iter() {
             if self.push(record, bytes) {
                 end = Some((record, bytes));
+            }
+            if is_costly && turn.is_over() {
+                yield_now().await;
+                turn.begin();
             }
         }
         // What is not known may stand behind it, of a stream that is not asked for.
@@ -205,14 +213,17 @@ impl Machine {
         let window = Window { last: last.and_then(NonZeroU64::new), follow: false };
         let mut reader = self.backend.read(window).await?;
         let mut count = Count::new(select.clone(), self.backend.drops_newlines(), last.is_none());
-        let (mut held, mut bytes) = (Some(Vec::new()), 0);
+        let (mut held, mut turn) = (Some(Vec::new()), Turn::new());
+        self.share.clear();
         while let Some(records) = next_records(reader.as_mut()).await? {
-            count.push_all(&records);
-            bytes += records.buf.len();
-            held = held.filter(|_| bytes <= MAX_HELD);
+            count.push_all(&records, &mut turn).await;
+            held = held.filter(|_| self.share.grow(&records));
             if let Some(held) = &mut held {
                 held.push(records);
             }
+        }
+        if held.is_none() {
+            self.share.clear();
         }
         count.finish();
         self.read += reader.bytes_read();

@@ -38,6 +38,7 @@ impl Machine {
             if let Some(piece) = self.ready.pop_front() {
                 return Ok(Some(piece));
             }
+            self.share.clear();
             if self.is_ended {
                 return Ok(None);
             }

@@ -21,9 +21,6 @@ pub(super) const SMALL: [u64; 2] = [256, 4096];
 /// How many records are looked at after that; then all there are.
 const LARGE: [u64; 2] = [1 << 16, 1 << 20];
 
-/// Most bytes of records that are held, of one window.
-pub(super) const MAX_HELD: usize = 1024 * 1024;
-
 /// What is looked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Target {
@@ -230,14 +227,17 @@ impl Machine {
     /// Reads the `last` records, or all; none if they are too much to hold.
     async fn window(&mut self, last: Option<NonZeroU64>) -> Result<Option<Vec<Records>>, Error> {
         let mut reader = self.backend.read(Window { last, follow: false }).await?;
-        let (mut held, mut bytes) = (Some(Vec::new()), 0);
+        let mut held = Some(Vec::new());
+        self.share.clear();
         while let Some(records) = next_records(reader.as_mut()).await? {
-            bytes += records.buf.len();
-            held = held.filter(|_| bytes <= MAX_HELD);
+            held = held.filter(|_| self.share.grow(&records));
             let Some(held) = &mut held else { break };
             held.push(records);
         }
         self.read += reader.bytes_read();
+        if held.is_none() {
+            self.share.clear();
+        }
         Ok(held)
     }
 }

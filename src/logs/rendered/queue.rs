@@ -161,8 +161,12 @@ async fn fill(mut source: impl PieceSource, mut renderer: Renderer, on_slow: OnS
                     } else if timeout(MAX_FULL, shared.has_room()).await.is_err() {
                         return shared.cut();
                     }
+                    renderer.begin_turn();
                     at = renderer.records(&records, at, &mut out);
                     shared.push(out.split().freeze(), renderer.progress());
+                    if renderer.is_turn_over() {
+                        yield_now().await;
+                    }
                 }
                 if !renderer.is_over() {
                     // A log that is always ready is not the only task.

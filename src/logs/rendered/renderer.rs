@@ -13,6 +13,7 @@ use crate::logs::{
     piece::{Begin, End, Gap, GapReason, PieceSource, Reason},
     record::{Mark, Record, Records, Stream},
     select::{LineChoice, Select},
+    turn::Turn,
 };
 
 /// About so many bytes are rendered at once.
@@ -31,6 +32,9 @@ pub(super) struct Renderer {
     drops_newlines: bool,
     /// For each stream, in raw text: the time of the last record.
     raw_time: [Option<i64>; 2],
+    /// For lines that may cost much.
+    turn: Option<Turn>,
+    is_turn_over: bool,
     joined: Joined,
 }
 
@@ -86,6 +90,8 @@ impl Renderer {
             in_line: [None; 2],
             drops_newlines,
             raw_time: [None; 2],
+            turn: query.filter.is_costly().then(Turn::new),
+            is_turn_over: false,
             joined,
         }
     }
@@ -98,6 +104,19 @@ impl Renderer {
     /// Whether as many bytes were rendered as were asked for. Nothing more is rendered then.
     pub(super) fn is_over(&self) -> bool {
         self.joined.is_over()
+    }
+
+    /// Begins another turn.
+    pub(super) fn begin_turn(&mut self) {
+        self.is_turn_over = false;
+        if let Some(turn) = &mut self.turn {
+            turn.begin();
+        }
+    }
+
+    /// Whether the last call of [`Self::records`] ended because others are to have their turn.
+    pub(super) fn is_turn_over(&self) -> bool {
+        self.is_turn_over
     }
 
     /// Leaves lines out that would begin behind so many bytes of the output. Not of raw text.
@@ -140,7 +159,8 @@ impl Renderer {
         self.lines.note_seen(mark, is_part);
     }
 
-    /// Renders records from the `at`-th on, about as many as make a chunk. Gives the place of the first that was not rendered.
+    /// Renders records from the `at`-th on, about as many as make a chunk or can be looked into in one turn. Gives the place of the
+    /// first that was not rendered.
     pub(super) fn records(&mut self, records: &Records, mut at: usize, out: &mut BytesMut) -> usize {
         let last = records.index.len().saturating_sub(1);
         while let Some(record) = records.index.get(at)
@@ -160,6 +180,10 @@ impl Renderer {
                 }
             }
             at += 1;
+            if self.turn.as_mut().is_some_and(Turn::is_over) {
+                self.is_turn_over = true;
+                break;
+            }
         }
         at
     }

@@ -5,6 +5,7 @@ mod exact;
 mod lines;
 mod slow;
 mod stops;
+mod turns;
 
 use std::{collections::VecDeque, future::poll_fn, sync::Arc, task::Waker};
 

@@ -3,7 +3,6 @@
 use std::num::NonZeroU64;
 
 use super::{
-    super::locate::MAX_HELD,
     Client, paused, reference,
     scripted::{Printed, Script},
     texts,
@@ -11,6 +10,7 @@ use super::{
 };
 use crate::logs::{
     LogQuery,
+    held::{IS_USED_UP, MAX_HELD},
     record::Stream::{Stderr, Stdout},
 };
 
@@ -30,4 +30,30 @@ fn what_is_not_known_at_the_end_of_a_window_cuts_nothing_off() {
         assert_eq!(texts(&seen).len(), 600, "{batch}");
         assert!(texts(&seen) == texts(&expected), "{batch}");
     }
+}
+
+#[test]
+fn who_finds_no_room_reads_again_and_gets_the_same() {
+    let lines =
+        (0..700).map(|number| Printed::new([Stdout, Stderr][number as usize % 2], number, &format!("{number}\n")));
+    let printed: Vec<_> = lines.collect();
+    let read = |is_used_up| {
+        IS_USED_UP.set(is_used_up);
+        let script = Script::new(printed.clone(), vec![9], ENDED);
+        let seen = paused(async {
+            let tail = LogQuery { tail: NonZeroU64::new(300), ..LogQuery::ALL };
+            let tail = Client::open(&script, &tail).await.unwrap().all().await;
+            let after = tail.iter().find_map(super::Seen::cursor);
+            let since = jiff::Timestamp::from_nanosecond(650).ok();
+            let rest = Client::open(&script, &LogQuery { after, ..LogQuery::ALL }).await.unwrap().all().await;
+            let late = Client::open(&script, &LogQuery { since, ..LogQuery::ALL }).await.unwrap().all().await;
+            (tail, rest, late)
+        });
+        IS_USED_UP.set(false);
+        (seen, script.windows().len())
+    };
+    let ((held, reads), (read_again, more_reads)) = (read(false), read(true));
+    assert_eq!((texts(&held.0).len(), texts(&held.1).len()), (300, 299));
+    assert!(held == read_again);
+    assert!(more_reads > reads, "{more_reads} {reads}");
 }
