@@ -1,12 +1,25 @@
-//! What decoding costs by itself: framed lines in buffers of 64 KiB, beside a copy of the same bytes.
+//! What decoding costs by itself: framed lines in buffers of 64 KiB, beside a copy of the same bytes. And what records cost
+//! until they are the bytes that a client gets, in each format and with filters.
 
-use std::hint::black_box;
+use std::{
+    collections::{VecDeque, vec_deque},
+    future::poll_fn,
+    hint::black_box,
+    task::{Context, Poll},
+};
 
+use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use opensandbox_gateway::http1::framing::BodyDecoder;
 use opensandbox_gateway::logs::{
+    LogError, LogQuery, LogSource,
     compact::HEADROOM,
-    decode::{Decoder, Mode},
+    cursor::RunId,
+    decode::{Decoder, Mode, records::RecordDecoder},
+    piece::{End, Piece, PieceSource, Reason},
+    record::Records,
+    rendered::{Format, Rendered, Rendering},
+    select::Filter,
 };
 
 const READ: usize = 64 * 1024;
@@ -53,5 +66,96 @@ fn compact(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, compact);
+/// An engine's reads, decoded into records when they are asked for.
+struct Engine {
+    reads: vec_deque::IntoIter<Bytes>,
+    rest: Bytes,
+    decoder: RecordDecoder,
+    ready: VecDeque<Records>,
+    is_ended: bool,
+}
+
+impl Engine {
+    fn new(reads: VecDeque<Bytes>) -> Self {
+        let decoder = RecordDecoder::new(BodyDecoder::chunked(), false, 16 * 1024);
+        Self { reads: reads.into_iter(), rest: Bytes::new(), decoder, ready: VecDeque::new(), is_ended: false }
+    }
+}
+
+impl PieceSource for Engine {
+    fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Piece, LogError>>> {
+        loop {
+            if let Some(records) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(Piece::Records(records))));
+            }
+            let Some(read) = self.reads.next() else {
+                let is_ended = std::mem::replace(&mut self.is_ended, true);
+                return Poll::Ready((!is_ended).then(|| Ok(Piece::End(End::of(Reason::Exited)))));
+            };
+            // As an exchange does it: the beginning of a chunk is read again, in front of what follows it.
+            let read = if self.rest.is_empty() { read } else { [&self.rest[..], &read].concat().into() };
+            let used = self.decoder.decode(&read, &mut self.ready).expect("an engine's bytes");
+            self.rest = Bytes::copy_from_slice(&read[used..]);
+        }
+    }
+
+    fn run(&self) -> RunId {
+        RunId::of("0123456789abcdef")
+    }
+
+    fn drops_newlines(&self) -> bool {
+        false
+    }
+
+    fn bytes_read(&self) -> u64 {
+        0
+    }
+}
+
+/// All that a client gets of `reads`; gives how many bytes that is.
+async fn render(reads: VecDeque<Bytes>, query: &LogQuery, format: Format) -> usize {
+    let rendering = Rendering { format, ..Rendering::default() };
+    let mut log = Box::pin(Rendered::new(Engine::new(reads), query, rendering));
+    let mut count = 0;
+    while let Some(chunk) = poll_fn(|cx| log.as_mut().poll_chunk(cx)).await {
+        count += black_box(chunk.expect("no fault")).len();
+    }
+    count
+}
+
+fn matching(grep: &[&str], search: &[&str]) -> LogQuery {
+    let grep = Filter::compile(grep).expect("an expression");
+    let filter = Filter::new(grep, false, search.iter().map(|text| text.as_bytes().to_vec()));
+    LogQuery { filter, ..LogQuery::ALL }
+}
+
+fn records(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let stamped = LogQuery { timestamps: true, ..LogQuery::ALL };
+    let mut group = c.benchmark_group("records");
+    for length in [100, 1024] {
+        let bytes = stream(length, true);
+        // A line has a newline of its own and two of its chunk.
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count() / 3;
+        let reads: VecDeque<_> = bytes.chunks(READ).map(Bytes::copy_from_slice).collect();
+        group.throughput(Throughput::Elements(lines as u64));
+        for (name, query, format) in [
+            ("text", LogQuery::ALL, Format::Text),
+            ("text with times", stamped.clone(), Format::Text),
+            ("ndjson", LogQuery::ALL, Format::Ndjson),
+            ("sse", LogQuery::ALL, Format::Sse),
+            ("search in vain", matching(&[], &["needle"]), Format::Text),
+            ("grep in vain, with a literal prefix", matching(&["needle [0-9]+"], &[]), Format::Text),
+            ("grep in vain, without", matching(&["[0-9]+ needles?"], &[]), Format::Text),
+            ("grep all, as ndjson", matching(&["x{3}"], &[]), Format::Ndjson),
+        ] {
+            group.bench_function(BenchmarkId::new(name, length), |b| {
+                b.iter(|| runtime.block_on(render(reads.clone(), &query, format)));
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, compact, records);
 criterion_main!(benches);
