@@ -6,30 +6,20 @@ use serde_json::{Value, json};
 
 use crate::{
     Setup,
+    one_sandbox::{JSON, OneSandbox},
     support::{
         client::{Client, Response, request},
         docker,
-        gateway::Gateway,
     },
 };
 
-const JSON: &str = "Content-Type: application/json";
-
-struct Sandbox {
-    gateway: Gateway,
-    path: String,
-}
+struct Sandbox(OneSandbox);
 
 impl Sandbox {
     async fn create() -> Self {
         let docker = "[docker]\nnetwork_mode = \"bridge\"\npublish_host = \"127.0.0.1\"";
-        let gateway = Setup::docker(&docker::host()).section(docker).start();
-        let body =
-            r#"{"image":{"uri":"osb-test/busybox:1"},"entrypoint":["sleep","100"],"resourceLimits":{},"timeout":600}"#;
-        let created = request(gateway.address(), "POST", "/v1/sandboxes", &[JSON], body).await;
-        assert_eq!(created.status(), 202, "{created}");
-        let path = format!("/v1/sandboxes/{}", created.json()["id"].as_str().unwrap());
-        let sandbox = Self { gateway, path };
+        let sandbox =
+            Self(OneSandbox::create(Setup::docker(&docker::host()).section(docker), r#","timeout":600"#).await);
         let begun = Instant::now();
         while sandbox.ask("GET", "/proxy/44772/ping", "").await.status() != 200 {
             assert!(begun.elapsed() < Duration::from_secs(20), "execd does not answer");
@@ -39,7 +29,7 @@ impl Sandbox {
     }
 
     async fn ask(&self, method: &str, below: &str, body: &str) -> Response {
-        request(self.gateway.address(), method, &format!("{}{below}", self.path), &[JSON], body).await
+        self.0.ask(method, below, &[JSON], body).await
     }
 
     /// Starts a command in the background.
@@ -92,8 +82,8 @@ async fn a_command_of_a_container_is_followed_and_resumed() {
 async fn execd_is_asked_no_more_when_the_client_has_left() {
     let sandbox = Sandbox::create().await;
     let id = sandbox.run("while :; do echo x; sleep 0.1; done").await;
-    let mut client = Client::connect(sandbox.gateway.address()).await;
-    client.send_get(&format!("{}/logs?command={id}&follow=true", sandbox.path), &[]).await;
+    let mut client = Client::connect(sandbox.0.gateway.address()).await;
+    client.send_get(&format!("{}/logs?command={id}&follow=true", sandbox.0.path), &[]).await;
     assert_eq!(client.head().await.status, 200);
     for _ in 0..3 {
         assert!(client.piece().await.unwrap().is_some());
@@ -126,8 +116,8 @@ async fn a_command_of_a_paused_sandbox_is_waited_for() {
     let over = sandbox.run("echo x; exit 1").await;
     let end = sandbox.records(&format!("command={over}&follow=true")).await.pop().unwrap();
     let id = sandbox.run("i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done").await;
-    let mut client = Client::connect(sandbox.gateway.address()).await;
-    client.send_get(&format!("{}/logs?command={id}&follow=true", sandbox.path), &[]).await;
+    let mut client = Client::connect(sandbox.0.gateway.address()).await;
+    client.send_get(&format!("{}/logs?command={id}&follow=true", sandbox.0.path), &[]).await;
     assert_eq!(client.head().await.status, 200);
     assert!(number(&mut client).await > 0);
     assert_eq!(sandbox.ask("POST", "/pause", "").await.status(), 202);
@@ -157,8 +147,8 @@ async fn a_command_of_a_paused_sandbox_is_waited_for() {
 async fn a_command_ends_with_its_sandbox() {
     let sandbox = Sandbox::create().await;
     let id = sandbox.run("echo first; exec sleep 100").await;
-    let mut client = Client::connect(sandbox.gateway.address()).await;
-    let target = format!("{}/logs?command={id}&follow=true&format=ndjson", sandbox.path);
+    let mut client = Client::connect(sandbox.0.gateway.address()).await;
+    let target = format!("{}/logs?command={id}&follow=true&format=ndjson", sandbox.0.path);
     client.send_get(&target, &[]).await;
     assert_eq!(client.head().await.status, 200);
     let first: Value = serde_json::from_str(&line(&mut client).await).unwrap();

@@ -4,38 +4,18 @@ use serde_json::{Value, json};
 
 use crate::{
     Setup,
+    one_sandbox::{JSON, OneSandbox},
     support::{
         client::{Client, Response, request},
         docker,
-        gateway::Gateway,
     },
 };
 
-const JSON: &str = "Content-Type: application/json";
-
-/// A gateway of processes with one sandbox.
-struct Life {
-    gateway: Gateway,
-    path: String,
-}
+type Life = OneSandbox;
 
 impl Life {
-    async fn start(setup: Setup, extra: &str) -> Self {
-        let gateway = setup.start();
-        let image = r#""image":{"uri":"osb-test/busybox:1"},"entrypoint":["sleep","100"],"resourceLimits":{}"#;
-        let body = format!("{{{image}{extra}}}");
-        let created = request(gateway.address(), "POST", "/v1/sandboxes", &[JSON], &body).await;
-        assert_eq!(created.status(), 202, "{created}");
-        let path = format!("/v1/sandboxes/{}", created.json()["id"].as_str().unwrap());
-        Self { gateway, path }
-    }
-
     async fn process(extra: &str) -> Self {
-        Self::start(Setup::process(), extra).await
-    }
-
-    async fn ask(&self, method: &str, below: &str, lines: &[&str], body: &str) -> Response {
-        request(self.gateway.address(), method, &format!("{}{below}", self.path), lines, body).await
+        Self::create(Setup::process(), extra).await
     }
 
     async fn patch(&self, body: Value) -> Response {
@@ -195,7 +175,7 @@ async fn an_endpoint_through_the_server_is_under_the_client_s_own_name_for_it() 
 #[tokio::test]
 async fn on_docker_endpoints_are_published_ports_or_the_configured_address() {
     let docker = "[docker]\nnetwork_mode = \"bridge\"\npublish_host = \"127.0.0.1\"";
-    let life = Life::start(Setup::docker(&docker::host()).section(docker), r#","timeout":600"#).await;
+    let life = Life::create(Setup::docker(&docker::host()).section(docker), r#","timeout":600"#).await;
     let name = format!("sandbox-{}", life.id());
     let label = |key: &str| {
         let format = format!("{{{{index .Config.Labels \"opensandbox.io/{key}\"}}}}");
