@@ -33,6 +33,7 @@
 //! | [`access`] | | the access line, written when a response's body ends |
 //! | [`admin`] | | the operator's listener: metrics for Prometheus, and the log streams that are open |
 //! | [`api`] | 4 | handlers, one file a resource; query and body to typed values, or the list of what is wrong |
+//! | [`backoff`] | | pauses between tries |
 //! | [`body`] | | the one response body: nothing, some bytes, a log, or a backend's answer |
 //! | [`children`] | | programs that the gateway starts for sandboxes: process groups, their signals, what is left of them |
 //! | [`cli`] | | the command line |
@@ -105,6 +106,7 @@ pub mod accept;
 pub mod access;
 pub mod admin;
 pub mod api;
+pub mod backoff;
 pub mod body;
 pub mod children;
 pub mod cli;

@@ -20,6 +20,8 @@ pub mod record;
 pub mod record_exchange;
 pub mod record_source;
 pub mod rendered;
+#[cfg(test)]
+mod scripted;
 pub mod select;
 pub mod source;
 pub mod turn;

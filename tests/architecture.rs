@@ -51,6 +51,7 @@ const ORDER: &[&str] = &[
     "router",
     "host",
     "accept",
+    "backoff",
     "deadline",
     "regular_file",
     "drain",

@@ -33,13 +33,16 @@ use super::{
     select::Select,
     turn::Turn,
 };
-use crate::error::{Error, Family, Kind};
+use crate::{
+    backoff::Backoff,
+    error::{Error, Family, Kind},
+};
 
-/// The pause between two questions while lines come.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-
-/// The longest one, when none have come for long.
+/// The longest pause between two questions, when no lines have come for long.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The pauses between two questions; the first ones while lines come.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), LONGEST_PAUSE);
 
 /// How long it may take to find the place where a client's lines begin: execd has to tell all of them.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -148,7 +151,7 @@ struct Machine {
     given: u64,
     /// The command has ended: what is read now is the last.
     exit: Option<Exit>,
-    pause: Duration,
+    pauses: Backoff,
     /// Lines came since the last pause.
     has_new: bool,
     /// When execd was lost.
@@ -191,7 +194,7 @@ impl CommandSource {
             looked: 0,
             given: 0,
             exit,
-            pause: SHORTEST_PAUSE,
+            pauses: PAUSES,
             has_new: false,
             lost: None,
             last: None,
@@ -384,27 +387,27 @@ impl Machine {
         } else if std::mem::take(&mut self.has_new) {
             // Not when they come: those of answers that never end well could come for ever.
             self.lost = None;
-            self.pause = SHORTEST_PAUSE;
-            self.wait().await?;
+            self.pauses.reset();
+            self.wait(self.pauses.peek()).await?;
         } else {
             // What it printed before it ended is read once more behind this answer.
             self.exit = self.log.exit().await?;
             self.lost = None;
             if self.exit.is_none() {
-                self.wait().await?;
-                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                let pause = self.pauses.pause();
+                self.wait(pause).await?;
             }
         }
         Ok(())
     }
 
-    /// Waits before what comes is asked for: longer if the last answers gave again what had been read.
-    async fn wait(&mut self) -> Result<(), Error> {
+    /// Waits so long before what comes is asked for: longer if the last answers gave again what had been read.
+    async fn wait(&mut self, pause: Duration) -> Result<(), Error> {
         let read = self.log.bytes_read();
         let repeated = read.saturating_sub(self.looked).saturating_sub(self.given);
         (self.looked, self.given) = (read, 0);
-        let pause = Duration::from_millis(repeated.saturating_mul(1000) / MAX_REPEATED).min(MAX_REPEAT_PAUSE);
-        let mut left = self.pause.max(pause);
+        let for_repeated = Duration::from_millis(repeated.saturating_mul(1000) / MAX_REPEATED).min(MAX_REPEAT_PAUSE);
+        let mut left = pause.max(for_repeated);
         while left > LONGEST_PAUSE {
             sleep(LONGEST_PAUSE).await;
             left -= LONGEST_PAUSE;
@@ -434,14 +437,14 @@ impl Machine {
         }
         tracing::debug!(%error, "a command's execd cannot be asked; it is tried again");
         let lost = *self.lost.get_or_insert_with(|| {
-            self.pause = SHORTEST_PAUSE;
+            self.pauses.reset();
             Instant::now()
         });
-        if lost.elapsed() + self.pause > self.reconnect {
+        let pause = self.pauses.pause();
+        if lost.elapsed() + pause > self.reconnect {
             return self.end(End::of(Reason::BackendLost));
         }
-        sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        sleep(pause).await;
     }
 }
 

@@ -35,7 +35,7 @@ use super::{
     piece::{End, Gap, GapReason, Piece, PieceSource, Reason},
     record::{Mark, Place, Records},
 };
-use crate::error::Error;
+use crate::{backoff::Backoff, error::Error};
 
 /// How many records a live read begins with at first, among which the last known one is found.
 const FIRST_ATTACH: u64 = 64;
@@ -107,9 +107,9 @@ struct Machine {
     attached_at: Instant,
     /// The live read has given all that was there when it was begun.
     is_caught_up: bool,
-    /// When the backend was lost, and how often it was tried since.
+    /// When the backend was lost.
     lost: Option<Instant>,
-    tries: u32,
+    pauses: Backoff,
     /// It told an end, though the sandbox runs.
     was_clean: bool,
     handed_at: Instant,
@@ -250,7 +250,7 @@ impl Machine {
             attached_at: now,
             is_caught_up: false,
             lost: None,
-            tries: 0,
+            pauses: live::PAUSES,
             was_clean: false,
             handed_at: now,
             is_ended: false,

@@ -25,6 +25,20 @@ impl Logged {
         lines.len()
     }
 
+    /// Tails of long lines, which an engine keeps in pieces.
+    async fn long_tails_are_exact(&self, driver: &str, lines: &[&[u8]], lengths: &[usize]) {
+        let whole = self.text(&LogQuery::ALL).await;
+        for &length in lengths {
+            let what = format!("{driver}: tail={length}");
+            let query = LogQuery { tail: NonZeroU64::new(length as u64), ..LogQuery::ALL };
+            let expected = lines[lines.len().saturating_sub(length)..].concat();
+            let text = self.text(&query).await;
+            self.same(&self.lines(query).await, &expected, &what);
+            // Text has the pieces that the engine kept, of which `local` drops newlines.
+            assert!(driver == "local" && whole.ends_with(&text) || text == expected, "{what}");
+        }
+    }
+
     fn same(&self, text: &[u8], expected: &[u8], what: &str) {
         let count = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count();
         let show = |text: &[u8]| String::from_utf8_lossy(&text[..text.len().min(300)]).into_owned();
@@ -153,17 +167,10 @@ async fn a_terminal_s_long_lines_are_counted_as_lines() {
         "i=0; while [ $i -lt 30 ]; do i=$((i+1)); head -c 40000 /dev/zero | tr '\\0' x; echo $i; done; echo end";
     for driver in ["json-file", "local"] {
         let logged = Logged::ended(&Make { driver: Some((driver, &[])), tty: true }, script).await;
-        let (all, whole) = (logged.lines(LogQuery::ALL).await, logged.text(&LogQuery::ALL).await);
+        let all = logged.lines(LogQuery::ALL).await;
         let lines: Vec<_> = all.split_inclusive(|byte| *byte == b'\n').collect();
         assert_eq!((lines.len(), lines[0].len()), (31, 40_003), "{driver}");
-        for length in [1, 2, 3, 10, 30, 31, 32, 100] {
-            let query = LogQuery { tail: NonZeroU64::new(length as u64), ..LogQuery::ALL };
-            let expected = lines[lines.len().saturating_sub(length)..].concat();
-            let text = logged.text(&query).await;
-            logged.same(&logged.lines(query).await, &expected, &format!("{driver}: tail={length}"));
-            // Text has the pieces that the engine kept, of which `local` drops newlines.
-            assert!(driver == "local" && whole.ends_with(&text) || text == expected, "{driver}: tail={length}");
-        }
+        logged.long_tails_are_exact(driver, &lines, &[1, 2, 3, 10, 30, 31, 32, 100]).await;
         logged.remove().await;
     }
 }
@@ -175,17 +182,10 @@ async fn long_lines_of_any_driver_are_whole_and_counted() {
                   head -c 16384 /dev/zero | tr '\\0' y; echo; echo end";
     for driver in ["json-file", "local"] {
         let logged = Logged::ended(&Make { driver: Some((driver, &[])), ..Make::default() }, script).await;
-        let (all, whole) = (logged.lines(LogQuery::ALL).await, logged.text(&LogQuery::ALL).await);
+        let all = logged.lines(LogQuery::ALL).await;
         let lines: Vec<_> = all.split_inclusive(|byte| *byte == b'\n').collect();
         assert_eq!((lines.len(), lines[0].len(), lines[40].len()), (42, 40_002, 16_385), "{driver}");
-        for length in [1, 2, 3, 4, 10, 39, 40, 41, 42, 43, 100] {
-            let query = LogQuery { tail: NonZeroU64::new(length as u64), ..LogQuery::ALL };
-            let expected = lines[lines.len().saturating_sub(length)..].concat();
-            let text = logged.text(&query).await;
-            logged.same(&logged.lines(query).await, &expected, &format!("{driver}: tail={length}"));
-            // Text has the pieces that the engine kept, of which `local` drops newlines.
-            assert!(driver == "local" && whole.ends_with(&text) || text == expected, "{driver}: tail={length}");
-        }
+        logged.long_tails_are_exact(driver, &lines, &[1, 2, 3, 4, 10, 39, 40, 41, 42, 43, 100]).await;
         logged.remove().await;
     }
 }

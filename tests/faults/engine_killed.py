@@ -239,9 +239,10 @@ def logs(gateway, sandbox):
     return connection.getresponse().read()
 
 
-if __name__ == "__main__":
+def in_a_home(prefix, run):
+    """Runs a test in a folder of its own; shows the ends of the logs there if it fails, and leaves nothing mounted."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    home = Path(tempfile.mkdtemp(prefix="osb-faults-"))
+    home = Path(tempfile.mkdtemp(prefix=prefix))
     try:
         run(home)
     except BaseException:
@@ -253,3 +254,7 @@ if __name__ == "__main__":
         for mount in sorted((line.split()[1] for line in open("/proc/mounts") if str(home) in line), reverse=True):
             subprocess.run(["umount", "-l", mount])
         shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    in_a_home("osb-faults-", run)

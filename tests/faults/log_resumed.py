@@ -13,14 +13,12 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 import uuid
-from pathlib import Path
 
-from engine_killed import GATEWAY, IMAGES, Engine, Gateway, until
+from engine_killed import GATEWAY, IMAGES, Engine, Gateway, in_a_home, until
 
 #: How long it goes on, in seconds.
 TIME = 30
@@ -161,16 +159,4 @@ def run(home):
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    home = Path(tempfile.mkdtemp(prefix="osb-resumed-"))
-    try:
-        run(home)
-    except BaseException:
-        for name in ("gateway.log", "dockerd.log"):
-            if (home / name).exists():
-                print(f"---- {name}", *(home / name).read_text(errors="replace").splitlines()[-40:], sep="\n", file=sys.stderr)
-        raise
-    finally:
-        for mount in sorted((line.split()[1] for line in open("/proc/mounts") if str(home) in line), reverse=True):
-            subprocess.run(["umount", "-l", mount])
-        shutil.rmtree(home, ignore_errors=True)
+    in_a_home("osb-resumed-", run)

@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    backoff::Backoff,
+    backoff::Waits,
     connect::Io,
     exchange::{Answer, Body, exchange},
     lines::Lines,
@@ -67,7 +67,7 @@ pub(super) struct Session<C> {
     has_key: bool,
     connect: C,
     pub(super) printer: Printer,
-    backoff: Backoff,
+    waits: Waits,
     outage: Option<Outage>,
     /// When the first request was sent.
     started: Option<Instant>,
@@ -87,7 +87,7 @@ where
             has_key,
             connect,
             printer,
-            backoff: Backoff::default(),
+            waits: Waits::default(),
             outage: None,
             started: None,
             has_begun: false,
@@ -155,7 +155,7 @@ where
             let taken = body.pieces(|piece| lines.feed(piece, |line| printer.line(line)));
             if self.outage.is_some() && printer.taken > before {
                 let outage = self.outage.take();
-                self.backoff.reset();
+                self.waits.reset();
                 if let Some(Outage { since, attempts: 2.., is_told: true }) = outage
                     && let Err(error) =
                         printer.output.note(&format!("connected again after {}", shown(since.elapsed())))
@@ -208,8 +208,8 @@ where
     /// Waits before another attempt, and tells why once an outage.
     async fn wait(&mut self, again: Again) -> Result<(), Over> {
         let Again { why, asked, at_once } = again;
-        let is_fresh = self.backoff.is_fresh();
-        let wait = match self.backoff.next(asked) {
+        let is_fresh = self.waits.is_fresh();
+        let wait = match self.waits.next(asked) {
             _ if at_once && is_fresh => Duration::ZERO,
             wait => wait,
         };

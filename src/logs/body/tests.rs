@@ -1,7 +1,6 @@
 //! How a log's body ends: by itself, by its source, its client, the drain or an administrator.
 
 use std::{
-    collections::VecDeque,
     future::poll_fn,
     io,
     net::SocketAddr,
@@ -17,51 +16,30 @@ use super::*;
 use crate::{
     client::Http2Stream,
     drain::Drain,
-    logs::limits::{StreamLimits, Streams},
+    logs::{
+        limits::{StreamLimits, Streams},
+        scripted::{self, Steps},
+    },
     metrics::{Metrics, labels::StreamFormat, otlp::Otlp, prometheus::Prometheus, streams::StreamInfo},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a source does next. At the end of the script it ends.
-enum Step {
-    Piece(&'static str),
-    Wait(Duration),
-    Hang,
-    Fail(LogError),
-}
+type Step = scripted::Step<&'static str>;
 
 struct Source {
-    steps: VecDeque<Step>,
+    steps: Steps<&'static str>,
     /// It tells a client why it ends.
     is_told: bool,
     ending: Option<Ending>,
-    timer: Option<Pin<Box<Sleep>>>,
     /// Gone with the source.
     _alive: Arc<()>,
 }
 
 impl LogSource for Source {
     fn poll_chunk(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, LogError>>> {
-        loop {
-            match self.steps.pop_front() {
-                None => return Poll::Ready(None),
-                Some(Step::Piece(text)) => return Poll::Ready(Some(Ok(Bytes::from_static(text.as_bytes())))),
-                Some(Step::Fail(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Step::Hang) => {
-                    self.steps.push_front(Step::Hang);
-                    return Poll::Pending;
-                }
-                Some(Step::Wait(time)) => {
-                    let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(time)));
-                    if timer.as_mut().poll(cx).is_pending() {
-                        self.steps.push_front(Step::Wait(time));
-                        return Poll::Pending;
-                    }
-                    self.timer = None;
-                }
-            }
-        }
+        let piece = ready!(self.steps.poll(cx));
+        Poll::Ready(piece.map(|piece| piece.map(|text| Bytes::from_static(text.as_bytes()))))
     }
 
     fn bytes_read(&self) -> u64 {
@@ -116,8 +94,7 @@ fn body_of(
     let source = Arc::downgrade(&alive);
     let streams = Streams::new(StreamLimits { total: 0, per_sandbox: 0 });
     let permit = streams.acquire("x").unwrap();
-    let steps = steps.into_iter().collect();
-    let log = Box::pin(Source { steps, is_told, ending, timer: None, _alive: alive });
+    let log = Box::pin(Source { steps: Steps::new(steps), is_told, ending, _alive: alive });
     let watch = ClientWatch::Http2(Arc::clone(&client));
     let guard = list(watch.clone());
     let body = Box::pin(LogBody::new(log, follow, watch, &drain.watch(), permit).listed(guard));
@@ -296,8 +273,8 @@ async fn a_body_that_is_dropped_releases_its_source_and_knows_why() {
     assert_eq!(reason(&log), EndReason::Cut);
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_administrator_s_end_releases_the_source_and_breaks_the_body_off() {
+/// Metrics, and what lists a stream in them.
+fn listing() -> (Arc<Prometheus>, impl FnOnce(ClientWatch) -> Option<StreamGuard>) {
     let prometheus = Arc::new(Prometheus::new("docker", "engine"));
     let metrics = Metrics::new(Otlp::default(), Some(Arc::clone(&prometheus)));
     let (client, begun) = (SocketAddr::from(([127, 0, 0, 1], 1)).into(), std::time::Instant::now());
@@ -310,8 +287,14 @@ async fn an_administrator_s_end_releases_the_source_and_breaks_the_body_off() {
         agent: None,
         begun,
     };
+    (prometheus, move |client| metrics.log_stream(info, client))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_administrator_s_end_releases_the_source_and_breaks_the_body_off() {
+    let (prometheus, list) = listing();
     let steps = [Step::Piece("a\n"), Step::Hang];
-    let mut log = listed_body(true, steps, |client| metrics.log_stream(info, client));
+    let mut log = listed_body(true, steps, list);
     let guard = log.body.as_mut().take_guard().unwrap();
     let id = guard.id();
     assert_eq!(log.text().await, "a\n");
@@ -328,20 +311,9 @@ async fn an_administrator_s_end_releases_the_source_and_breaks_the_body_off() {
 
 #[tokio::test(start_paused = true)]
 async fn an_administrator_s_end_is_told_behind_what_is_left_of_a_piece() {
-    let prometheus = Arc::new(Prometheus::new("docker", "engine"));
-    let metrics = Metrics::new(Otlp::default(), Some(Arc::clone(&prometheus)));
-    let (client, begun) = (SocketAddr::from(([127, 0, 0, 1], 1)).into(), std::time::Instant::now());
-    let info = StreamInfo {
-        sandbox: "x".into(),
-        follow: true,
-        client,
-        key: None,
-        agent: None,
-        format: StreamFormat::Text,
-        begun,
-    };
+    let (prometheus, list) = listing();
     let long: &'static str = "x".repeat(20_000).leak();
-    let mut log = body_of(true, [Step::Piece(long), Step::Hang], true, None, |client| metrics.log_stream(info, client));
+    let mut log = body_of(true, [Step::Piece(long), Step::Hang], true, None, list);
     let guard = log.body.as_mut().take_guard().unwrap();
     let mut text = log.text().await;
     assert!(prometheus.streams().end(guard.id()).is_some());

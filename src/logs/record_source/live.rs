@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{FIRST_ATTACH, Machine, from, known::Known};
 use crate::{
+    backoff::{Backoff, spread},
     error::{Error, Kind},
     logs::{
         LogError,
@@ -22,11 +23,8 @@ const MAX_ATTACH: u64 = 1 << 24;
 /// How long those may take. They are there already.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The first pause before a broken read is begun again.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// The longest pause.
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// The pauses before a broken read is begun again.
+pub(super) const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// A read that lasted so long was a good one: the next pause is a first one.
 const GOOD: Duration = Duration::from_secs(5);
@@ -74,8 +72,9 @@ impl Machine {
     /// Goes on behind the last record by another read.
     pub(super) async fn leave_repeating(&mut self) {
         self.drop_reader();
-        if self.attached_at.elapsed() < FIRST_PAUSE {
-            sleep(FIRST_PAUSE).await;
+        let pause = PAUSES.peek();
+        if self.attached_at.elapsed() < pause {
+            sleep(pause).await;
         }
     }
 
@@ -94,7 +93,8 @@ impl Machine {
             _ => {}
         }
         if was_live && self.attached_at.elapsed() >= GOOD {
-            (self.tries, self.lost) = (0, None);
+            self.pauses.reset();
+            self.lost = None;
         }
         self.lost.get_or_insert_with(Instant::now);
         self.may_be_restarted = true;
@@ -285,15 +285,13 @@ impl Machine {
     /// Waits before the next try, or ends the stream when the limit is over.
     pub(super) async fn pause_or_give_up(&mut self) {
         let lost = *self.lost.get_or_insert_with(Instant::now);
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.tries.min(6)).min(MAX_PAUSE);
-        self.tries += 1;
+        let pause = self.pauses.pause();
         // An engine tells the end of a log a moment before it tells that of the process.
         let limit = if self.was_clean { self.reconnect.max(CLEAN_GRACE) } else { self.reconnect };
         if lost.elapsed() + pause > limit {
             return self.end(End::of(Reason::BackendLost));
         }
-        // Followers that were cut at once do not come back at once.
-        sleep(pause.mul_f64(0.5 + jitter() / 2.0)).await;
+        sleep(spread(pause)).await;
     }
 }
 
@@ -328,10 +326,4 @@ async fn find(reader: &mut dyn RecordReader, mark: Mark, most: Option<NonZeroU64
         seen += records.index.len() as u64;
     }
     Ok(Attached::Absent)
-}
-
-/// A number from 0 to 1.
-fn jitter() -> f64 {
-    let bytes = uuid::Uuid::new_v4().into_bytes();
-    f64::from(u16::from_be_bytes([bytes[0], bytes[1]])) / f64::from(u16::MAX)
 }

@@ -7,11 +7,14 @@ mod slow;
 mod stops;
 mod turns;
 
-use std::{collections::VecDeque, future::poll_fn, sync::Arc, task::Waker};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Waker, ready},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
-use tokio::time::{Sleep, sleep};
 
 use super::*;
 use crate::logs::{
@@ -20,6 +23,7 @@ use crate::logs::{
     lines::MAX_LINE,
     piece::{Begin, Gap, GapReason},
     record::{Ordinals, Record, Stream},
+    scripted::{self, Steps},
     select::Filter,
 };
 
@@ -30,16 +34,10 @@ const BASE: i64 = 1_769_846_400_000_000_000;
 
 use Stream::{Stderr as E, Stdout as O};
 
-enum Step {
-    Piece(Piece),
-    Wait(Duration),
-    Fail,
-    Hang,
-}
+type Step = scripted::Step<Piece>;
 
 struct Scripted {
-    steps: VecDeque<Step>,
-    timer: Option<Pin<Box<Sleep>>>,
+    steps: Steps<Piece>,
     drops_newlines: bool,
     has_own_times: bool,
     read: u64,
@@ -49,28 +47,9 @@ struct Scripted {
 
 impl PieceSource for Scripted {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, LogError>>> {
-        loop {
-            match self.steps.pop_front() {
-                None => return Poll::Ready(None),
-                Some(Step::Piece(piece)) => {
-                    self.read += 1;
-                    return Poll::Ready(Some(Ok(piece)));
-                }
-                Some(Step::Fail) => return Poll::Ready(Some(Err(LogError::Protocol("bad")))),
-                Some(Step::Hang) => {
-                    self.steps.push_front(Step::Hang);
-                    return Poll::Pending;
-                }
-                Some(Step::Wait(time)) => {
-                    let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(time)));
-                    if timer.as_mut().poll(cx).is_pending() {
-                        self.steps.push_front(Step::Wait(time));
-                        return Poll::Pending;
-                    }
-                    self.timer = None;
-                }
-            }
-        }
+        let piece = ready!(self.steps.poll(cx));
+        self.read += u64::from(matches!(piece, Some(Ok(_))));
+        Poll::Ready(piece)
     }
 
     fn run(&self) -> RunId {
@@ -95,8 +74,7 @@ fn run() -> RunId {
 }
 
 fn source(steps: impl IntoIterator<Item = Step>) -> Scripted {
-    let steps = steps.into_iter().collect();
-    Scripted { steps, timer: None, drops_newlines: false, has_own_times: true, read: 0, alive: Arc::default() }
+    Scripted { steps: Steps::new(steps), drops_newlines: false, has_own_times: true, read: 0, alive: Arc::default() }
 }
 
 /// Records at these nanoseconds behind [`BASE`].

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Client, RUNNING, Seen, ends, paused, reference, runs_since,
-    scripted::{Printed, Script, sane},
+    scripted::{Printed, Script, Trouble, sane, trouble},
     texts,
 };
 use crate::{
@@ -27,18 +27,14 @@ const FOLLOW: LogQuery = LogQuery { follow: true, ..LogQuery::ALL };
 #[derive(Debug, Clone)]
 enum Act {
     Print(usize),
-    Cut(bool),
-    Pause(u64),
-    Refuse(u64),
+    Trouble(Trouble),
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         4 => (1_usize..12).prop_map(Act::Print),
         1 => (60_usize..300).prop_map(Act::Print),
-        3 => any::<bool>().prop_map(Act::Cut),
-        2 => (0_u64..1_500).prop_map(Act::Pause),
-        1 => (0_u64..5_000).prop_map(Act::Refuse),
+        6 => trouble().prop_map(Act::Trouble),
     ];
     prop::collection::vec(act, 1..20)
 }
@@ -48,14 +44,7 @@ async fn play(script: Arc<Script>, mut rest: Vec<Printed>, acts: Vec<Act>) {
     for act in acts {
         match act {
             Act::Print(count) => script.print(&rest.drain(..count.min(rest.len())).collect::<Vec<_>>()),
-            Act::Cut(is_clean) => script.cut(is_clean),
-            Act::Pause(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
-            Act::Refuse(milliseconds) => {
-                script.refuse(Some(Kind::Unavailable));
-                script.cut(false);
-                sleep(Duration::from_millis(milliseconds)).await;
-                script.refuse(None);
-            }
+            Act::Trouble(trouble) => script.trouble(trouble).await,
         }
     }
     script.print(&rest);

@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     RUNNING, paused, runs_since,
-    scripted::{Printed, Script},
+    scripted::{Printed, Script, Trouble, trouble},
     whole::{Response, after, log, objects, parsed},
 };
 use crate::{
@@ -30,9 +30,7 @@ const RESTARTS: LogQuery = LogQuery { follow: true, restarts: true, ..LogQuery::
 #[derive(Debug, Clone)]
 enum Act {
     Print(u64),
-    Cut(bool),
-    Pause(u64),
-    Refuse(u64),
+    Trouble(Trouble),
     /// The connection breaks, so much is printed, and so much stays.
     Rotate(u64, usize),
     /// The process ends, and is started again after so long.
@@ -45,9 +43,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         4 => (1_u64..12).prop_map(Act::Print),
         1 => (60_u64..400).prop_map(Act::Print),
-        2 => any::<bool>().prop_map(Act::Cut),
-        2 => (0_u64..1_500).prop_map(Act::Pause),
-        1 => (0_u64..5_000).prop_map(Act::Refuse),
+        5 => trouble().prop_map(Act::Trouble),
         2 => (0_u64..40, 0_usize..60).prop_map(|(printed, left)| Act::Rotate(printed, left)),
         2 => (0_u64..3_000).prop_map(Act::Restart),
         2 => Just(Act::Reopen),
@@ -80,14 +76,7 @@ impl Printer {
         for act in acts {
             match act {
                 Act::Print(count) => self.print(count),
-                Act::Cut(is_clean) => script.cut(is_clean),
-                Act::Pause(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
-                Act::Refuse(milliseconds) => {
-                    script.refuse(Some(Kind::Unavailable));
-                    script.cut(false);
-                    sleep(Duration::from_millis(milliseconds)).await;
-                    script.refuse(None);
-                }
+                Act::Trouble(trouble) => script.trouble(trouble).await,
                 Act::Rotate(printed, left) => {
                     // What was there was read, or will not be.
                     sleep(Duration::from_millis(1)).await;

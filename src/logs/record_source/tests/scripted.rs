@@ -5,11 +5,13 @@ use std::{
     io,
     sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::BytesMut;
 use proptest::prelude::*;
+use tokio::time::sleep;
 
 use crate::{
     error::{Error, Family, Kind},
@@ -48,6 +50,25 @@ pub(super) enum Change {
     Print(Vec<Printed>),
     /// Only so many records stay.
     Rotate(usize),
+}
+
+/// What happens to the reads of a log.
+#[derive(Debug, Clone)]
+pub(super) enum Trouble {
+    /// They end, or break.
+    Cut(bool),
+    /// Nothing for so many milliseconds.
+    Pause(u64),
+    /// They break, and none can be begun for so many milliseconds.
+    Refuse(u64),
+}
+
+pub(super) fn trouble() -> impl Strategy<Value = Trouble> {
+    prop_oneof![
+        2 => any::<bool>().prop_map(Trouble::Cut),
+        2 => (0_u64..1_500).prop_map(Trouble::Pause),
+        1 => (0_u64..5_000).prop_map(Trouble::Refuse),
+    ]
 }
 
 #[derive(Debug)]
@@ -124,6 +145,19 @@ impl Script {
 
     pub(super) fn refuse(&self, kind: Option<Kind>) {
         self.change(|inner| inner.refuses = kind);
+    }
+
+    pub(super) async fn trouble(&self, trouble: Trouble) {
+        match trouble {
+            Trouble::Cut(is_clean) => self.cut(is_clean),
+            Trouble::Pause(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
+            Trouble::Refuse(milliseconds) => {
+                self.refuse(Some(Kind::Unavailable));
+                self.cut(false);
+                sleep(Duration::from_millis(milliseconds)).await;
+                self.refuse(None);
+            }
+        }
     }
 
     pub(super) fn damage(&self, most: usize) {

@@ -1,5 +1,7 @@
 //! A client that reads too slowly.
 
+use tokio::time::sleep;
+
 use super::*;
 
 /// As many lines as do not fit into a queue, and what is printed later.

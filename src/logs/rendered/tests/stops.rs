@@ -60,7 +60,7 @@ async fn chunks_are_short_also_of_many_short_lines() {
 
 #[tokio::test]
 async fn a_lost_backend_is_told_and_broken_off_besides() {
-    for last in [|| end(Reason::BackendLost), || Step::Fail] {
+    for last in [|| end(Reason::BackendLost), || Step::Fail(LogError::Protocol("bad"))] {
         for (format, expected) in
             [(Format::Text, "ahalf"), (Format::Ndjson, "backend_lost"), (Format::Sse, "backend_lost")]
         {
