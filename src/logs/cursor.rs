@@ -1,8 +1,8 @@
 //! Resume tokens: which record was the last that a client has seen (log-api.md §3).
 //!
 //! `v1.<run>.<o or e><CRC-32>.<time>.<ordinal>`, all numbers hexadecimal. `O` or `E` tells that the record was a part of its line.
-//! An unfinished line of the other stream follows as `.<p, P or Q><time>.<ordinal>`, `P` if parts of it were seen, `Q` if all in
-//! front of the mark were. `.l1` (stdout), `.l2` (stderr) or `.l3` follows if such parts were left out by a filter. The token of an
+//! The first record of an unfinished line of the other stream that was not seen follows as `.<p or P><CRC-32>.<time>.<ordinal>`,
+//! `P` if parts of the line were seen, or as `.Q<time>.<ordinal>` if all in front of the mark were. `.l1` (stdout), `.l2` (stderr) or `.l3` follows if such parts were left out by a filter. The token of an
 //! ended log has `end.` behind the version, and one of a log without a record ends behind the run. A token is signed with nothing
 //! and trusted for nothing: it only says what to look for.
 
@@ -16,7 +16,7 @@ const VERSION: &str = "v1.";
 /// What stands behind the version in the token of a log that has ended.
 const END: &str = "end.";
 
-/// Longest token that is read, in bytes. Ours have at most 100.
+/// Longest token that is read, in bytes. Ours have at most 109.
 const MAX_LEN: usize = 200;
 
 /// Names one run of a sandbox's container, well enough to tell it from another of the same sandbox.
@@ -56,6 +56,8 @@ pub struct Cursor {
 pub struct OpenLine {
     /// The place of its first record that was not seen.
     pub place: Place,
+    /// The CRC-32 of that record's bytes; 0 if all were seen.
+    pub sum: u32,
     /// Parts of the line before it were seen.
     pub in_line: bool,
     /// The place is that of the last record of the line that was seen: all that was not is behind the mark.
@@ -68,7 +70,7 @@ impl Cursor {
         Self { run, mark: Some(mark), in_line: false, other: None, left_out: [false; 2], ended: false }
     }
 
-    /// Appends the token, at most 100 bytes.
+    /// Appends the token, at most 109 bytes.
     pub fn write(&self, out: &mut impl BufMut) {
         out.put_slice(VERSION.as_bytes());
         if self.ended {
@@ -85,12 +87,16 @@ impl Cursor {
         out.put_slice(&digits_of_word(sum));
         out.put_u8(b'.');
         write_place(place, out);
-        if let Some(OpenLine { place, in_line, is_seen }) = self.other {
+        if let Some(OpenLine { place, sum, in_line, is_seen }) = self.other {
             out.put_slice(match (in_line, is_seen) {
                 (_, true) => b".Q",
                 (true, false) => b".P",
                 (false, false) => b".p",
             });
+            if !is_seen {
+                out.put_slice(&digits_of_word(sum));
+                out.put_u8(b'.');
+            }
             write_place(place, out);
         }
         match self.left_out {
@@ -103,7 +109,7 @@ impl Cursor {
 
     /// The token as text.
     pub fn token(&self) -> String {
-        let mut out = Vec::with_capacity(100);
+        let mut out = Vec::with_capacity(109);
         self.write(&mut out);
         String::from_utf8(out).unwrap_or_default()
     }
@@ -133,14 +139,16 @@ impl Cursor {
         }
         let mut part = parts.next();
         if let Some(other) = part.take_if(|part| !part.starts_with('l')) {
-            let (letter, time) = other.split_at_checked(1)?;
+            let (letter, first) = other.split_at_checked(1)?;
             let (in_line, is_seen) = match letter {
                 "p" => (false, false),
                 "P" => (true, false),
                 "Q" => (true, true),
                 _ => return None,
             };
-            cursor.other = Some(OpenLine { place: read_place(time, parts.next()?)?, in_line, is_seen });
+            let (sum, time) =
+                if is_seen { (0, first) } else { (u32::try_from(hex(first, 8, 8)?).ok()?, parts.next()?) };
+            cursor.other = Some(OpenLine { place: read_place(time, parts.next()?)?, sum, in_line, is_seen });
             part = parts.next();
         }
         cursor.left_out = match part {
@@ -204,9 +212,14 @@ mod tests {
         let mark = Mark { stream: Stream::Stdout, place, sum: 0xab };
         let cursor = Cursor::after(RunId::of(ID), mark);
         assert_eq!(cursor.token(), "v1.0123456789abcdef.o000000ab.188fc1ec825ccd15.0");
-        let other = Some(OpenLine { place: Place { time: -1, ordinal: u32::MAX }, in_line: true, is_seen: false });
+        let other = Some(OpenLine {
+            place: Place { time: -1, ordinal: u32::MAX },
+            sum: u32::MAX,
+            in_line: true,
+            is_seen: false,
+        });
         let long = Cursor { in_line: true, other, left_out: [true; 2], ended: true, ..cursor };
-        assert!(long.token().len() <= 100, "{}", long.token().len());
+        assert!(long.token().len() <= 109, "{}", long.token().len());
         let left_out = Cursor { in_line: true, left_out: [false, true], ..cursor };
         for cursor in [cursor, long, left_out, Cursor { mark: None, ended: true, ..cursor }] {
             assert_eq!(Cursor::parse(&cursor.token()), Some(cursor));
@@ -244,6 +257,7 @@ mod tests {
             "v1.0123456789abcdef.o000000ab.188ed94b9ed66f15.0.",
             "v1.0123456789abcdef.o000000ab.188ed94b9ed66f15.0.p",
             "v1.0123456789abcdef.o000000ab.188ed94b9ed66f15.0.q188ed94b9ed66f15.0",
+            "v1.0123456789abcdef.o000000ab.188ed94b9ed66f15.0.p188ed94b9ed66f15.0",
             "v1.0123456789abcdef.é00000ab.188ed94b9ed66f15.0",
         ] {
             assert_eq!(Cursor::parse(bad), None, "{bad}");

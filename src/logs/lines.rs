@@ -43,7 +43,7 @@ impl Line<'_> {
     /// The place behind it, and behind all that was given before it.
     pub fn cursor(&self, run: RunId) -> Cursor {
         if let Some(Later { mark, is_part }) = self.later {
-            let open = OpenLine { place: self.last.place, in_line: true, is_seen: true };
+            let open = OpenLine { place: self.last.place, sum: 0, in_line: true, is_seen: true };
             let other = self.is_part.then_some(open);
             return Cursor { run, mark: Some(mark), in_line: is_part, other, left_out: [false; 2], ended: false };
         }
@@ -71,8 +71,9 @@ pub struct Lines {
 struct Open {
     /// The records of a line share their time. Unknown of a line whose first record is still to come.
     time: Option<i64>,
-    /// The first record of `text`.
+    /// The first record of `text`, and the CRC-32 of its bytes.
     first: Place,
+    first_sum: u32,
     text: Vec<u8>,
     last: Option<Record>,
     last_len: usize,
@@ -92,6 +93,7 @@ impl Open {
         Self {
             time,
             first,
+            first_sum: 0,
             text: Vec::new(),
             last: None,
             last_len: 0,
@@ -187,7 +189,7 @@ impl Lines {
         }
         let Some(open) = &mut self.open[index] else { return };
         if open.text.is_empty() {
-            (open.first, open.begun) = (record.place, self.seen);
+            (open.first, open.first_sum, open.begun) = (record.place, crc32fast::hash(bytes), self.seen);
         }
         open.text.extend_from_slice(bytes);
         (open.last, open.last_len, open.seen, open.later) = (Some(*record), bytes.len(), self.seen, None);
@@ -252,7 +254,7 @@ impl Lines {
 
     fn open_line(&self, stream: Stream) -> Option<OpenLine> {
         let open = self.open[stream.index()].as_ref().filter(|open| !open.text.is_empty())?;
-        Some(OpenLine { place: open.first, in_line: open.in_line, is_seen: false })
+        Some(OpenLine { place: open.first, sum: open.first_sum, in_line: open.in_line, is_seen: false })
     }
 }
 
@@ -353,7 +355,12 @@ mod tests {
         for (stream, time, text) in [(O, 1, "lo"), (E, 2, "e\n"), (O, 1, "ng\n"), (E, 3, "f\n")] {
             joined.push(&record(stream, time), text.as_bytes(), |line| cursors.push(line.cursor(run)));
         }
-        let open = OpenLine { place: Place { time: 1, ordinal: 0 }, in_line: false, is_seen: false };
+        let open = OpenLine {
+            place: Place { time: 1, ordinal: 0 },
+            sum: crc32fast::hash(b"lo"),
+            in_line: false,
+            is_seen: false,
+        };
         assert_eq!(cursors.iter().map(|cursor| cursor.other).collect::<Vec<_>>(), [Some(open), None, None]);
         assert_eq!(cursors[1].mark, Some(Mark::of(&record(O, 1), b"ng\n")));
     }

@@ -61,7 +61,8 @@ impl Machine {
             begin.in_line[mark.stream.other().index()] = Some(other.place.time);
         } else if let Some(other) = after.other {
             let stream = mark.stream.other();
-            let target = Target::Place { stream, place: other.place, mark };
+            let first = Mark { stream, place: other.place, sum: other.sum };
+            let target = Target::From { first, mark };
             let located = self.locate(target).await?;
             if !matches!(located, Located::Lost { .. }) {
                 begin.in_line[stream.index()] = other.in_line.then_some(other.place.time);

@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     logs::{
         backend::{RecordReader, Window},
-        record::{Mark, Place, Record, Records, Stream},
+        record::{Mark, Record, Records},
     },
 };
 
@@ -27,7 +27,7 @@ pub(super) enum Target {
     /// What comes behind this record.
     Mark(Mark),
     /// This record and what comes behind it, among that this mark.
-    Place { stream: Stream, place: Place, mark: Mark },
+    From { first: Mark, mark: Mark },
     /// All records of this time and later, and perhaps some before.
     Time(i64),
 }
@@ -81,10 +81,11 @@ impl Search {
                     }
                     self.alike += u64::from(mark.is_like(record, bytes));
                 }
-                Target::Place { stream, place, .. } => {
-                    if is_known && record.stream == stream && record.place == place {
+                Target::From { first, .. } => {
+                    if is_known && first.is(record, bytes) {
                         return Some(Found::At(at));
                     }
+                    self.alike += u64::from(first.is_like(record, bytes));
                 }
                 Target::Time(time) => {
                     if is_known {
@@ -143,7 +144,7 @@ impl Machine {
                 Some(Found::Beyond) => return None,
                 None => continue,
             };
-            if let Target::Place { mark, .. } = target {
+            if let Target::From { mark, .. } = target {
                 let mut mark = Search { target: Target::Mark(mark), ..search };
                 let rest = std::iter::once(from(records.clone(), at)).chain(held[batch + 1..].iter().cloned());
                 let is_there = rest.into_iter().any(|records| mark.look(&records).is_some());
@@ -154,14 +155,20 @@ impl Machine {
             }
             return Some(Located::Held(rest_of(held, batch, at)));
         }
-        let Target::Mark(mark) = target else {
-            return (is_whole && matches!(target, Target::Time(_))).then(|| Located::Held(Vec::new()));
+        let wanted = match target {
+            Target::Mark(mark) | Target::From { first: mark, .. } => mark,
+            Target::Time(_) => return is_whole.then(|| Located::Held(Vec::new())),
         };
         // Its number was told of a window in which it could not be known.
-        let is_it = |(record, bytes): (&Record, &[u8])| mark.is_like(record, bytes);
+        let is_it = |(record, bytes): (&Record, &[u8])| wanted.is_like(record, bytes);
         let only = held.iter().enumerate().filter(|_| is_whole && search.alike == 1);
         let mut found = only.filter_map(|(batch, records)| Some((batch, records.iter().position(is_it)?)));
         let (batch, at) = found.next()?;
+        if let Target::From { mark, .. } = target {
+            let rest = rest_of(held, batch, at);
+            let is_there = rest.iter().flat_map(Records::iter).any(|(record, bytes)| mark.is_like(record, bytes));
+            return is_there.then_some(Located::Held(rest));
+        }
         // The mark is this record's from now on.
         self.note_at(&held[batch], at);
         Some(Located::Held(rest_of(held, batch, at + 1)))
@@ -177,7 +184,7 @@ impl Machine {
                 && !matches!(target, Target::Time(_))
                 && search.first_time.is_some_and(|first| first > target.time().saturating_add(MARGIN));
             match found {
-                Some(Found::At(_)) if matches!(target, Target::Place { .. }) && !search.known.is_all() => break,
+                Some(Found::At(_)) if matches!(target, Target::From { .. }) && !search.known.is_all() => break,
                 Some(Found::At(at)) => {
                     if let Target::Time(_) = target {
                         self.known = Some(search.known);
@@ -198,7 +205,7 @@ impl Machine {
             // An empty log.
             Target::Time(_) => Ok(Some(Located::Held(Vec::new()))),
             Target::Mark(mark) if search.alike == 1 => self.look_alike(mark).await,
-            Target::Mark(_) | Target::Place { .. } => {
+            Target::Mark(_) | Target::From { .. } => {
                 self.lost(search.first_time.is_none_or(|first| first > target.time())).await.map(Some)
             }
         }
@@ -245,7 +252,7 @@ impl Machine {
 impl Target {
     fn time(self) -> i64 {
         match self {
-            Self::Mark(Mark { place, .. }) | Self::Place { place, .. } => place.time,
+            Self::Mark(Mark { place, .. }) | Self::From { first: Mark { place, .. }, .. } => place.time,
             Self::Time(time) => time,
         }
     }

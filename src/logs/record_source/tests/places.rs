@@ -143,10 +143,6 @@ proptest! {
             let pick = pick.get(&before);
             let after = pick.cursor().unwrap();
             let after = Cursor::parse(&after.token()).unwrap();
-            if after.other.is_some() && has_time_again(&printed) {
-                // Where an open line began is told by its time and number alone.
-                continue;
-            }
             let Some(at) = whole.iter().position(|seen| seen.cursor() == Some(after)) else {
                 // An unfinished line that more was printed to has no place of its own, or it was not finished in its order.
                 continue;
