@@ -60,18 +60,16 @@ pub struct LogRequest {
 /// is not one of ours.
 pub fn parse(query: &str, headers: &HeaderMap, now: jiff::Timestamp) -> Result<LogRequest, ApiError> {
     let mut request = checked(query, headers, now)?;
-    let query = Query::parse(query);
-    request.query.after = after(&query, headers)?;
+    request.query.after = after(&Query::parse(query), headers)?;
     if let Some(after) = request.query.after {
         // Only a header can have come with it. An `EventSource` repeats the tail with which it began.
         request.query.tail = None;
-        // And the `since`: one that tells how long ago would leave out what was printed while the connection was cut.
-        if query.last("after").is_none()
-            && let (Some(since), Some(mark)) = (&mut request.query.since, after.mark)
-            && let Ok(seen) = jiff::Timestamp::from_nanosecond(i128::from(mark.place.time))
-        {
-            *since = (*since).min(seen);
-        }
+        // And the `since`: one that tells how long ago would leave out what was printed while the connection was cut. What came
+        // before the record of the token is left out by that.
+        let is_later = |since: &jiff::Timestamp| {
+            after.mark.is_some_and(|mark| since.as_nanosecond() > i128::from(mark.place.time))
+        };
+        request.query.since = request.query.since.filter(|since| !is_later(since));
     }
     Ok(request)
 }

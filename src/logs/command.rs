@@ -315,12 +315,10 @@ impl Machine {
                 }
             }
             counted.held = counted.held.filter(|_| self.share.grow(&batch.records));
-            if let Some(held) = &mut counted.held {
-                held.push(batch);
+            match &mut counted.held {
+                Some(held) => held.push(batch),
+                None => self.share.clear(),
             }
-        }
-        if counted.held.is_none() {
-            self.share.clear();
         }
         let wanted = &mut counted.wanted;
         joined.finish(|line| *wanted += u64::from(choice.has(&line) && !line.is_part));
@@ -436,6 +434,8 @@ impl Machine {
             _ => {}
         }
         tracing::debug!(%error, "a command's execd cannot be asked; it is tried again");
+        // What an answer that broke off makes come again comes once.
+        (self.looked, self.given) = (self.log.bytes_read(), 0);
         let lost = *self.lost.get_or_insert_with(|| {
             self.pauses.reset();
             Instant::now()

@@ -2,9 +2,9 @@
 //!
 //! `v1.<run>.<o or e><CRC-32>.<time>.<ordinal>`, all numbers hexadecimal. `O` or `E` tells that the record was a part of its line.
 //! The first record of an unfinished line of the other stream that was not seen follows as `.<p or P><CRC-32>.<time>.<ordinal>`,
-//! `P` if parts of the line were seen, or as `.Q<time>.<ordinal>` if all in front of the mark were. `.l1` (stdout), `.l2` (stderr) or `.l3` follows if such parts were left out by a filter. The token of an
-//! ended log has `end.` behind the version, and one of a log without a record ends behind the run. A token is signed with nothing
-//! and trusted for nothing: it only says what to look for.
+//! `P` if parts of the line were seen, or as `.Q<time>.<ordinal>` if all in front of the mark were. `.l1` (stdout), `.l2` (stderr)
+//! or `.l3` follows if such parts were left out by a filter. The token of an ended log has `end.` behind the version, and one of a
+//! log without a record ends behind the run. A token is signed with nothing and trusted for nothing: it only says what to look for.
 
 use bytes::BufMut;
 
@@ -16,7 +16,7 @@ const VERSION: &str = "v1.";
 /// What stands behind the version in the token of a log that has ended.
 const END: &str = "end.";
 
-/// Longest token that is read, in bytes. Ours have at most 109.
+/// Longest token that is read, in bytes. Ours have at most 98.
 const MAX_LEN: usize = 200;
 
 /// Names one run of a sandbox's container, well enough to tell it from another of the same sandbox.
@@ -70,7 +70,7 @@ impl Cursor {
         Self { run, mark: Some(mark), in_line: false, other: None, left_out: [false; 2], ended: false }
     }
 
-    /// Appends the token, at most 109 bytes.
+    /// Appends the token, at most 98 bytes.
     pub fn write(&self, out: &mut impl BufMut) {
         out.put_slice(VERSION.as_bytes());
         if self.ended {
@@ -109,7 +109,7 @@ impl Cursor {
 
     /// The token as text.
     pub fn token(&self) -> String {
-        let mut out = Vec::with_capacity(109);
+        let mut out = Vec::with_capacity(98);
         self.write(&mut out);
         String::from_utf8(out).unwrap_or_default()
     }
@@ -219,7 +219,7 @@ mod tests {
             is_seen: false,
         });
         let long = Cursor { in_line: true, other, left_out: [true; 2], ended: true, ..cursor };
-        assert!(long.token().len() <= 109, "{}", long.token().len());
+        assert!(long.token().len() <= 98, "{}", long.token().len());
         let left_out = Cursor { in_line: true, left_out: [false, true], ..cursor };
         for cursor in [cursor, long, left_out, Cursor { mark: None, ended: true, ..cursor }] {
             assert_eq!(Cursor::parse(&cursor.token()), Some(cursor));

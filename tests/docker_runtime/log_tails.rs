@@ -27,15 +27,21 @@ impl Logged {
 
     /// Tails of long lines, which an engine keeps in pieces.
     async fn long_tails_are_exact(&self, driver: &str, lines: &[&[u8]], lengths: &[usize]) {
-        let whole = self.text(&LogQuery::ALL).await;
+        // Before 23, an engine's `local` drops the newline of a line that it cut.
+        let keeps_newlines = self.text(&LogQuery::ALL).await == lines.concat();
+        assert!(keeps_newlines || driver == "local", "{driver}");
+        let kept = |line: &&[u8]| {
+            let is_cut = !keeps_newlines && line.len() > 16 * 1024;
+            line.strip_suffix(b"\n").filter(|_| is_cut).unwrap_or(line).to_vec()
+        };
         for &length in lengths {
             let what = format!("{driver}: tail={length}");
             let query = LogQuery { tail: NonZeroU64::new(length as u64), ..LogQuery::ALL };
             let expected = lines[lines.len().saturating_sub(length)..].concat();
             let text = self.text(&query).await;
             self.same(&self.lines(query).await, &expected, &what);
-            // Text has the pieces that the engine kept, of which `local` drops newlines.
-            assert!(driver == "local" && whole.ends_with(&text) || text == expected, "{what}");
+            let expected: Vec<_> = lines[lines.len().saturating_sub(length)..].iter().flat_map(kept).collect();
+            self.same(&text, &expected, &what);
         }
     }
 

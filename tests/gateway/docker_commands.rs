@@ -127,9 +127,9 @@ async fn a_command_of_a_paused_sandbox_is_waited_for() {
     while sandbox.ask("GET", "", "").await.json()["status"]["state"] != "Paused" {
         assert!(begun.elapsed() < Duration::from_secs(20), "it is not paused");
     }
-    // What was on its way comes.
+    // What was on its way comes: execd is asked each second at least.
     let mut rest = Vec::new();
-    while let Ok(piece) = timeout(Duration::from_millis(500), client.piece()).await {
+    while let Ok(piece) = timeout(Duration::from_secs(3), client.piece()).await {
         rest.extend_from_slice(&piece.unwrap().expect("the stream goes on"));
     }
     if let Some(line) = String::from_utf8(rest).unwrap().lines().last() {

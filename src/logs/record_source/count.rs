@@ -218,12 +218,10 @@ impl Machine {
         while let Some(records) = next_records(reader.as_mut()).await? {
             count.push_all(&records, &mut turn).await;
             held = held.filter(|_| self.share.grow(&records));
-            if let Some(held) = &mut held {
-                held.push(records);
+            match &mut held {
+                Some(held) => held.push(records),
+                None => self.share.clear(),
             }
-        }
-        if held.is_none() {
-            self.share.clear();
         }
         count.finish();
         self.read += reader.bytes_read();

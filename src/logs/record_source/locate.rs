@@ -105,8 +105,13 @@ impl Search {
 impl Machine {
     /// Looks for `target`.
     pub(super) async fn locate(&mut self, target: Target) -> Result<Located, Error> {
+        // The first size for whose records there was no room.
+        let mut refused = None;
         for last in SMALL.map(NonZeroU64::new) {
-            let Some(held) = self.window(last).await? else { break };
+            let Some(held) = self.window(last).await? else {
+                refused = last;
+                break;
+            };
             let count: usize = held.iter().map(|records| records.index.len()).sum();
             if let Some(found) = self.find(&held, target, false) {
                 return Ok(found);
@@ -122,7 +127,8 @@ impl Machine {
                 return self.lost(first.is_none_or(|first| first.place.time > target.time())).await;
             }
         }
-        for last in LARGE.into_iter().map(NonZeroU64::new).chain([None]) {
+        let small = SMALL.into_iter().filter(|size| refused.is_some_and(|refused| *size >= refused.get()));
+        for last in small.chain(LARGE).map(NonZeroU64::new).chain([None]) {
             if let Some(located) = self.look_through(target, last).await? {
                 return Ok(located);
             }
@@ -166,7 +172,7 @@ impl Machine {
         let (batch, at) = found.next()?;
         if let Target::From { mark, .. } = target {
             let rest = rest_of(held, batch, at);
-            let is_there = rest.iter().flat_map(Records::iter).any(|(record, bytes)| mark.is_like(record, bytes));
+            let is_there = rest.iter().flat_map(Records::iter).any(|(record, bytes)| mark.is(record, bytes));
             return is_there.then_some(Located::Held(rest));
         }
         // The mark is this record's from now on.
