@@ -5,6 +5,7 @@ mod tails;
 
 use std::{
     future::poll_fn,
+    num::NonZeroU64,
     sync::{Arc, Mutex},
 };
 
