@@ -1,7 +1,7 @@
 //! What can go wrong, below the model and everything else that has to tell of it. `crate::problem` chooses the status, the
 //! code and the body of the answer.
 
-use std::{error::Error as StdError, sync::Arc};
+use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 /// The most bytes of an id that are told in an error; one that a sandbox can have is shorter.
 const MAX_SHOWN_ID: usize = 256;
@@ -18,6 +18,8 @@ pub struct Error {
     pub kind: Kind,
     /// Text for the client: free of secrets and of the backend's addresses.
     pub message: String,
+    /// When asking again may help, if the backend says so; `crate::problem` has what is told otherwise.
+    pub retry_after: Option<Duration>,
     /// What lies beneath. Shared, since callers who wait for the same call are told the same.
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -25,7 +27,7 @@ pub struct Error {
 impl Error {
     /// An error with a text for the client. `crate::problem` has a row for each pair of `family` and `kind` that there is.
     pub fn new(family: Family, kind: Kind, message: impl Into<String>) -> Self {
-        Self { family, kind, message: message.into(), source: None }
+        Self { family, kind, message: message.into(), retry_after: None, source: None }
     }
 
     /// The same error with what lies beneath it: free of secrets, since the log tells it.
@@ -118,6 +120,24 @@ pub enum Family {
     SnapshotStore,
     /// The start of the runtime.
     Startup,
+    /// A sandbox of a cluster: whether it exists, and its state.
+    KubeSandbox,
+    /// A call of a cluster's API server.
+    KubeApi,
+    /// All sandboxes of a cluster.
+    KubeList,
+    /// The address of a sandbox's pod.
+    PodAddress,
+    /// A container of a sandbox's pod whose log is asked for.
+    LogContainer,
+    /// The log of a container's instance before the present one.
+    PreviousLog,
+    /// The start of the instance whose log is asked for.
+    LogStart,
+    /// One of a log's two streams, where a backend cannot tell them apart.
+    LogStream,
+    /// What a cluster allows this program to do.
+    KubeAccess,
 }
 
 /// Parts of a volume.

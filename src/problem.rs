@@ -167,6 +167,9 @@ impl ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let Row { status, code, retry_after, .. } = table::of(error.family, error.kind);
+        // Whole seconds (RFC 9110 §10.2.3), and not sooner than the backend says.
+        let told = error.retry_after.map(|wait| u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX));
+        let retry_after = told.or(retry_after);
         let internal = error_chain::causes(&error).map(String::into_boxed_str);
         Self { retry_after, internal, ..Self::new(status, code, error.message) }
     }

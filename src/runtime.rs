@@ -3,6 +3,7 @@
 //! What every runtime has is in [`Runtime`]. What one has or lacks as a whole is a trait of its own, which [`Runtime`] tells.
 
 pub mod docker;
+pub mod kubernetes;
 pub mod process;
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ struct Groups {
     shared: &'static [&'static str],
 }
 
-const GROUPS: [Groups; 2] = [
+const GROUPS: [Groups; 3] = [
     Groups {
         module: &["runtime", "docker"],
         order: &[
@@ -90,6 +90,22 @@ const GROUPS: [Groups; 2] = [
             "engine",
         ],
         shared: &["Inner", "DockerOptions"],
+    },
+    Groups {
+        module: &["runtime", "kubernetes"],
+        order: &[
+            "lifecycle",
+            "endpoints",
+            "diagnostics",
+            "logs",
+            "pods",
+            "workload",
+            "cache",
+            "objects",
+            "client",
+            "options",
+        ],
+        shared: &["Inner", "KubernetesOptions", "Scope"],
     },
     Groups {
         module: &["runtime", "process"],

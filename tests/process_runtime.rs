@@ -373,7 +373,7 @@ async fn a_paused_sandbox_stands_still_and_goes_on() {
     read_until(&mut source, "x\n").await;
     fixture.process.pause(&id).await.unwrap();
     let status = fixture.process.get(&id).await.unwrap().status;
-    assert_eq!((status.state, status.reason), (State::Paused, Some("CONTAINER_PAUSED")));
+    assert_eq!((status.state, status.reason.as_deref()), (State::Paused, Some("CONTAINER_PAUSED")));
     assert_eq!(fixture.process.pause(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::Conflict));
     // What was on its way when it was stopped may still come.
     let quiet = async { while tokio::time::timeout(Duration::from_millis(300), next(&mut source)).await.is_ok() {} };

@@ -28,6 +28,10 @@ pub struct LogQuery {
     pub restarts: bool,
     /// Go on behind this place. Not together with `tail`.
     pub after: Option<Cursor>,
+    /// The container whose log it is, of those of a sandbox that has several; the sandbox's own without.
+    pub container: Option<String>,
+    /// The log of the instance before the present one.
+    pub previous: bool,
     /// What lines are to contain.
     pub filter: Filter,
     /// The answer is made of records: it is to have their times, places and the end's reason.
@@ -46,6 +50,8 @@ impl LogQuery {
         stderr: true,
         restarts: false,
         after: None,
+        container: None,
+        previous: false,
         filter: Filter::ALL,
         as_records: false,
     };

@@ -116,6 +116,7 @@ mod tests {
             status: Status { state, reason: None, message: None, last_transition_at: None },
             metadata: BTreeMap::from([("project".to_owned(), project.to_owned())]),
             extensions: BTreeMap::new(),
+            allocation: None,
             entrypoint: vec!["a".to_owned()],
             expires_at: None,
             created_at: Timestamp::from(jiff::Timestamp::from_second(second).unwrap()),

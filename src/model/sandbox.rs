@@ -1,6 +1,6 @@
 //! The sandbox as the API shows it (http-api.md §7). Members are in the wire's order; absent ones are left out.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
 
@@ -29,6 +29,9 @@ pub struct Sandbox {
     /// The extensions that are echoed (`opensandbox.extensions.*`).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub extensions: BTreeMap<String, String>,
+    /// Where it was taken from, if that was a pool; Kubernetes only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<Allocation>,
     /// The command it runs.
     pub entrypoint: Vec<String>,
     /// When it ends by itself; absent when it never does.
@@ -36,6 +39,16 @@ pub struct Sandbox {
     pub expires_at: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
+}
+
+/// The pool that a sandbox was taken from (kubernetes-runtime.md §6.3).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "mode", rename = "pool")]
+pub struct Allocation {
+    /// The pool's name.
+    pub pool_ref: String,
+    /// How far it is: always `allocated`, since it is told only then.
+    pub state: &'static str,
 }
 
 /// The answer to a creation (http-api.md §6.9): a sandbox without its image, in an order of its own.
@@ -88,7 +101,7 @@ pub struct Status {
     pub state: State,
     /// A machine-readable reason, such as `CONTAINER_RUNNING`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'static str>,
+    pub reason: Option<Cow<'static, str>>,
     /// The reason for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -97,13 +110,17 @@ pub struct Status {
     pub last_transition_at: Option<Timestamp>,
 }
 
-/// The states a sandbox can be in (docker-runtime.md §9).
+/// The states a sandbox can be in (docker-runtime.md §9, kubernetes-runtime.md §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "the names are the documentation")]
 pub enum State {
     Pending,
+    Allocated,
     Running,
+    Pausing,
     Paused,
+    Resuming,
+    Stopping,
     Terminated,
     Failed,
     Unknown,
@@ -111,15 +128,29 @@ pub enum State {
 
 impl State {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Pending, Self::Running, Self::Paused, Self::Terminated, Self::Failed, Self::Unknown];
+    pub const ALL: [Self; 10] = [
+        Self::Pending,
+        Self::Allocated,
+        Self::Running,
+        Self::Pausing,
+        Self::Paused,
+        Self::Resuming,
+        Self::Stopping,
+        Self::Terminated,
+        Self::Failed,
+        Self::Unknown,
+    ];
 
     /// The name on the wire.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
+            Self::Allocated => "Allocated",
             Self::Running => "Running",
+            Self::Pausing => "Pausing",
             Self::Paused => "Paused",
+            Self::Resuming => "Resuming",
+            Self::Stopping => "Stopping",
             Self::Terminated => "Terminated",
             Self::Failed => "Failed",
             Self::Unknown => "Unknown",

@@ -28,6 +28,7 @@ fn sandbox(id: &str) -> Sandbox {
         status: running(),
         metadata: BTreeMap::from([("project".to_owned(), "a b".to_owned())]),
         extensions: BTreeMap::new(),
+        allocation: None,
         entrypoint: vec!["a".to_owned()],
         expires_at: None,
         created_at: Timestamp::from(jiff::Timestamp::UNIX_EPOCH),

@@ -192,7 +192,7 @@ impl Inner {
 fn answer(plan: Plan, id: String) -> CreatedSandbox {
     let status = Status {
         state: State::Running,
-        reason: Some("CONTAINER_RUNNING"),
+        reason: Some("CONTAINER_RUNNING".into()),
         message: Some("Sandbox container started successfully.".to_owned()),
         last_transition_at: Some(plan.created_at),
     };

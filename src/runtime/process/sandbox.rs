@@ -249,6 +249,7 @@ impl Sandbox {
             status: status(*self.exit.borrow(), self.group.is_paused(), plan.created),
             metadata: self.metadata().clone(),
             extensions: plan.extensions.clone(),
+            allocation: None,
             entrypoint: plan.command.clone(),
             expires_at: *self.expires.borrow(),
             created_at: plan.created,
@@ -294,7 +295,7 @@ fn status(exit: Option<Exit>, is_paused: bool, created: ShownTime) -> Status {
         Some(code) => (State::Failed, "CONTAINER_EXITED_ERROR", format!("Sandbox container exited with code {code}.")),
     };
     let since = exit.map_or(created, |exit| exit.at.into());
-    Status { state, reason: Some(reason), message: Some(message), last_transition_at: Some(since) }
+    Status { state, reason: Some(reason.into()), message: Some(message), last_transition_at: Some(since) }
 }
 
 #[cfg(test)]
@@ -306,21 +307,41 @@ mod tests {
         let (created, at) = (Timestamp::UNIX_EPOCH, "2026-11-23T02:01:21Z".parse().unwrap());
         let shown = |code: Option<i32>| {
             let status = status(code.map(|code| Exit { code, at }), false, created.into());
-            (status.state, status.reason.unwrap(), status.message.unwrap(), status.last_transition_at.unwrap())
+            (
+                status.state,
+                status.reason.unwrap().into_owned(),
+                status.message.unwrap(),
+                status.last_transition_at.unwrap(),
+            )
         };
         assert_eq!(
             shown(None),
-            (State::Running, "CONTAINER_RUNNING", "Sandbox container is running.".to_owned(), created.into())
+            (
+                State::Running,
+                "CONTAINER_RUNNING".to_owned(),
+                "Sandbox container is running.".to_owned(),
+                created.into()
+            )
         );
-        assert_eq!(status(None, true, created.into()).reason, Some("CONTAINER_PAUSED"));
+        assert_eq!(status(None, true, created.into()).reason.as_deref(), Some("CONTAINER_PAUSED"));
         assert_eq!(status(Some(Exit { code: 0, at }), true, created.into()).state, State::Terminated);
         assert_eq!(
             shown(Some(0)),
-            (State::Terminated, "CONTAINER_EXITED", "Sandbox container exited successfully.".to_owned(), at.into())
+            (
+                State::Terminated,
+                "CONTAINER_EXITED".to_owned(),
+                "Sandbox container exited successfully.".to_owned(),
+                at.into()
+            )
         );
         assert_eq!(
             shown(Some(137)),
-            (State::Failed, "CONTAINER_EXITED_ERROR", "Sandbox container exited with code 137.".to_owned(), at.into())
+            (
+                State::Failed,
+                "CONTAINER_EXITED_ERROR".to_owned(),
+                "Sandbox container exited with code 137.".to_owned(),
+                at.into()
+            )
         );
     }
 }

@@ -66,6 +66,7 @@ impl Stub for Slow {
             status: Status { state, reason: None, message: None, last_transition_at: None },
             metadata: Default::default(),
             extensions: Default::default(),
+            allocation: None,
             entrypoint: Vec::new(),
             expires_at: None,
             created_at: Timestamp::now(),

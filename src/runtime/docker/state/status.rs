@@ -38,7 +38,7 @@ pub(in crate::runtime::docker) fn of_name(name: &str, exit_code: Option<i64>, si
         }
         _ => (State::Unknown, "CONTAINER_STATE_UNKNOWN", format!("Sandbox container is in state '{name}'.")),
     };
-    Status { state, reason: Some(reason), message: Some(message), last_transition_at: Some(since) }
+    Status { state, reason: Some(reason.into()), message: Some(message), last_transition_at: Some(since) }
 }
 
 /// The exit code in a summary's words, such as `Exited (3) 5 minutes ago`.
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn running_shows_the_creation_time() {
         let status = inspected(ContainerStateStatusEnum::RUNNING, true, false, 0, "0001-01-01T00:00:00Z");
-        assert_eq!((status.state, status.reason), (State::Running, Some("CONTAINER_RUNNING")));
+        assert_eq!((status.state, status.reason.as_deref()), (State::Running, Some("CONTAINER_RUNNING")));
         assert_eq!(status.last_transition_at.unwrap().to_string(), "2026-11-23T02:01:21.828350Z");
     }
 
@@ -89,7 +89,7 @@ mod tests {
     fn the_exit_code_divides_terminated_from_failed() {
         let finished = "2026-11-23T02:05:43.884708302Z";
         let ok = inspected(ContainerStateStatusEnum::EXITED, false, false, 0, finished);
-        assert_eq!((ok.state, ok.reason), (State::Terminated, Some("CONTAINER_EXITED")));
+        assert_eq!((ok.state, ok.reason.as_deref()), (State::Terminated, Some("CONTAINER_EXITED")));
         let bad = inspected(ContainerStateStatusEnum::DEAD, false, false, 3, finished);
         assert_eq!(bad.state, State::Failed);
         assert_eq!(bad.message.as_deref(), Some("Sandbox container exited with code 3."));
@@ -101,7 +101,7 @@ mod tests {
         let status = inspected(ContainerStateStatusEnum::REMOVING, false, false, 0, "");
         assert_eq!(status.state, State::Unknown);
         assert_eq!(status.message.as_deref(), Some("Sandbox container is in state 'removing'."));
-        assert_eq!(of_name("created", None, time(CREATED).unwrap()).reason, Some("CONTAINER_STARTING"));
+        assert_eq!(of_name("created", None, time(CREATED).unwrap()).reason.as_deref(), Some("CONTAINER_STARTING"));
     }
 
     #[test]

@@ -142,6 +142,7 @@ impl Parts<'_> {
             status,
             metadata: labels::metadata(labels),
             extensions: labels::extensions(labels),
+            allocation: None,
             entrypoint: command,
             expires_at: expiry(labels),
             created_at: created,

@@ -1,0 +1,50 @@
+//! What the Kubernetes runtime is configured with.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use crate::{
+    config::{Ingress, WorkloadProvider},
+    metrics::backend::BackendCalls,
+};
+
+/// The settings of the runtime, from `[kubernetes]`, `[agent_sandbox]`, `[ingress]` and `[logs]`.
+#[derive(Debug, Clone)]
+pub struct KubernetesOptions {
+    /// The kubeconfig file; the configuration inside the cluster without.
+    pub kubeconfig: Option<PathBuf>,
+    /// The API server's certificate is not checked.
+    pub insecure_skip_tls_verify: bool,
+    /// Where sandboxes are.
+    pub scope: Scope,
+    /// What a sandbox is.
+    pub provider: WorkloadProvider,
+    /// Reads a second; 0 is without a limit.
+    pub read_qps: f64,
+    /// Reads at once above that.
+    pub read_burst: u32,
+    /// Writes a second; 0 is without a limit.
+    pub write_qps: f64,
+    /// Writes at once above that.
+    pub write_burst: u32,
+    /// How long one watch lasts.
+    pub watch_timeout: Duration,
+    /// What is known of older than that is asked for again.
+    pub cache_max_age: Duration,
+    /// How clients reach sandboxes.
+    pub ingress: Ingress,
+    /// Most bytes of one read of a log.
+    pub log_buffer: usize,
+    /// How long a log that broke off is tried to be gone on with.
+    pub log_reconnect: Duration,
+    /// Counts the calls.
+    pub calls: BackendCalls,
+}
+
+/// Whose sandboxes are meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// The namespace.
+    pub namespace: Arc<str>,
+    /// The tenant, where there are several: only what bears its name is its.
+    pub tenant: Option<Arc<str>>,
+}
