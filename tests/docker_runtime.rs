@@ -191,7 +191,7 @@ async fn a_paused_sandbox_is_shown_and_removed() {
     fixture.docker.list().await.unwrap();
     fixture.engine.pause_container(&format!("sandbox-{id}")).await.unwrap();
     let listed = fixture.docker.list().await.unwrap().into_iter().find(|sandbox| sandbox.id == id).unwrap();
-    assert_eq!(listed.status.reason, Some("CONTAINER_PAUSED"));
+    assert_eq!(listed.status.reason.as_deref(), Some("CONTAINER_PAUSED"));
     fixture.docker.delete(&id).await.unwrap();
 }
 
