@@ -18,6 +18,9 @@
 //! What they share is `Inner`. A [`Kubernetes`] is a view of it in one scope: a namespace, and the tenant to whom that belongs.
 //! kube's types stop in this folder.
 
+// Used by what is to come.
+#[allow(dead_code, unused_imports)]
+mod objects;
 mod options;
 
 pub use self::options::{KubernetesOptions, Scope};
