@@ -47,6 +47,8 @@ pub fn init(log: &Log) -> Result<Vec<Output>, String> {
     let server = Targets::new()
         .with_default(LevelFilter::WARN.min(level))
         .with_target("h2", LevelFilter::ERROR)
+        // Its warnings are of every watch that breaks off, and quote whole answers, secrets and all; the runtime tells its own.
+        .with_target("kube_client", LevelFilter::ERROR)
         .with_target(env!("CARGO_CRATE_NAME"), level)
         .with_target(ACCESS, LevelFilter::OFF);
     let all = server.clone().with_target(ACCESS, level);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::http1::{self, framing::BodyDecoder, response_reader::ResponseReader};
@@ -64,7 +65,27 @@ pub struct Answer<T> {
     pub early: Bytes,
 }
 
-/// Sends a request for `target` (path and query) and reads the answer's head.
+/// An answer whose head was read.
+#[derive(Debug)]
+pub enum Reply<T> {
+    /// With status 200.
+    Answer(Answer<T>),
+    /// With another one.
+    Refused(Box<Refusal>),
+}
+
+/// An answer with another status than 200.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The head.
+    pub head: Response<()>,
+    /// The body, as far as it came and is not longer than a few KiB.
+    pub body: Vec<u8>,
+    /// How the body broke off, if it did.
+    pub broken: Option<io::Error>,
+}
+
+/// Sends a request for `target` (path and query) to an engine and reads the answer's head.
 ///
 /// Takes as long as the engine does: one of version 20.10 sends no head before the first line (log-pitfalls B1).
 /// Dropping the future closes the connection.
@@ -72,41 +93,56 @@ pub struct Answer<T> {
 /// # Errors
 ///
 /// The engine cannot be talked to, or refuses.
-pub async fn send_request<T: Transport>(mut io: T, target: String) -> Result<Answer<T>, OpenError> {
+pub async fn send_request<T: Transport>(io: T, target: String) -> Result<Answer<T>, OpenError> {
     // The engine ignores the host; HTTP/1.1 demands one (RFC 9112 §3.2).
-    let request = format!("GET {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n");
-    io.write_all(request.as_bytes()).await?;
+    let request = format!("GET {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n").into_bytes();
+    drop(target);
+    match exchange_heads(io, request).await? {
+        Reply::Answer(answer) => Ok(answer),
+        Reply::Refused(refusal) => {
+            Err(OpenError::Refused { status: refusal.head.status().as_u16(), message: refusal.message() })
+        }
+    }
+}
+
+/// Writes a request's whole head and reads the answer's. As [`send_request`], but for any server.
+///
+/// # Errors
+///
+/// The server cannot be talked to. [`OpenError::Refused`] is not among them.
+pub async fn exchange_heads<T: Transport>(mut io: T, request: Vec<u8>) -> Result<Reply<T>, OpenError> {
+    io.write_all(&request).await?;
     io.flush().await?;
     // Nothing of the request is kept in the wait for the answer.
-    drop((request, target));
+    drop(request);
     // The wait may last for hours: it holds no buffer, and the future has no room for what comes after it.
     poll_fn(|cx| io.poll_readable(cx)).await?;
     Box::pin(answer(io)).await
 }
 
 /// Reads the head of an answer, and all of it if it is a refusal.
-async fn answer<T: Transport>(mut io: T) -> Result<Answer<T>, OpenError> {
+async fn answer<T: Transport>(mut io: T) -> Result<Reply<T>, OpenError> {
     let mut reader = ResponseReader::default();
     reader.bytes.reserve(FIRST_HEAD);
-    let status = loop {
+    let head = loop {
         if io.read_buf(&mut reader.bytes).await? == 0 {
             return Err(OpenError::Io(io::ErrorKind::UnexpectedEof.into()));
         }
         if let Some(head) = reader.final_head()? {
-            break head.status().as_u16();
+            break head;
         }
     };
-    if status != 200 {
-        return Err(OpenError::Refused { status, message: Box::pin(refusal(io, reader)).await });
+    if head.status() != StatusCode::OK {
+        return Ok(Reply::Refused(Box::pin(refusal(io, reader, head)).await));
     }
     let (body, early) = reader.into_body();
-    Ok(Answer { io, body, early: early.freeze() })
+    Ok(Reply::Answer(Answer { io, body, early: early.freeze() }))
 }
 
-/// Reads what an engine says along with a refusal: `{"message":"…"}` (Engine API, "Errors").
+/// Reads what a server says along with a refusal.
 ///
-/// Not to the connection's end where the text's own is known: an engine need not close it.
-async fn refusal<T: Transport>(mut io: T, mut reader: ResponseReader) -> String {
+/// Not to the connection's end where the text's own is known: a server need not close it.
+async fn refusal<T: Transport>(mut io: T, mut reader: ResponseReader, head: Response<()>) -> Box<Refusal> {
     let mut text = Vec::new();
     let read = async {
         while text.len() < MAX_REFUSAL && !reader.is_ended() {
@@ -121,11 +157,18 @@ async fn refusal<T: Transport>(mut io: T, mut reader: ResponseReader) -> String 
         Ok::<_, io::Error>(())
     };
     let broken = read.await.err();
-    let json = serde_json::from_slice::<serde_json::Value>(&text).ok();
-    match json.as_ref().and_then(|json| json["message"].as_str()) {
-        Some(message) => message.trim().to_owned(),
-        None if text.is_empty() => broken.map(|error| error.to_string()).unwrap_or_default(),
-        None => String::from_utf8_lossy(&text).trim().to_owned(),
+    Box::new(Refusal { head, body: text, broken })
+}
+
+impl Refusal {
+    /// What an engine says: `{"message":"…"}` (Engine API, "Errors"), or else its text, or how that broke off.
+    fn message(&self) -> String {
+        let json = serde_json::from_slice::<serde_json::Value>(&self.body).ok();
+        match (json.as_ref().and_then(|json| json["message"].as_str()), &self.broken) {
+            (Some(message), _) => message.trim().to_owned(),
+            (None, Some(broken)) if self.body.is_empty() => broken.to_string(),
+            (None, _) => String::from_utf8_lossy(&self.body).trim().to_owned(),
+        }
     }
 }
 

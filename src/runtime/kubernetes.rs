@@ -20,6 +20,9 @@
 
 // Used by what is to come.
 #[allow(dead_code, unused_imports)]
+mod client;
+// Used by what is to come.
+#[allow(dead_code, unused_imports)]
 mod objects;
 mod options;
 

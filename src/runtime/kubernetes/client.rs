@@ -1,0 +1,175 @@
+//! The API server: configuration, connections, deadlines, limits, errors.
+//!
+//! Calls go through kube's client over a stack of our own (kubernetes.md C2–C7): no retries behind the caller's back, a deadline
+//! on each, and errors that keep what the API server said. Logs have connections of their own ([`log`]) under the same
+//! configuration.
+
+mod access;
+mod answers;
+mod connector;
+mod failure;
+mod log;
+mod rate_limit;
+mod socket;
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use kube::{
+    Api, Client, Config, Resource,
+    client::{Body, ConfigExt, middleware::AuthLayer},
+    core::NamespaceResourceScope,
+};
+use tower::{BoxError, Layer, Service, util::BoxCloneSyncService};
+
+use self::{access::Source, answers::Answers, connector::Connector, log::Dressed, rate_limit::RateLimit};
+pub(super) use self::{failure::ApiFailure, log::LogFailure, socket::Socket as LogSocket};
+use crate::{
+    error::{Error, Family, Kind},
+    metrics::backend::BackendCalls,
+    runtime::kubernetes::KubernetesOptions,
+};
+
+/// How long one call may take, waiting for its turn not counted.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a connection is kept for the next call: less than any load balancer's.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the start waits for a first answer.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One cluster's API server.
+#[derive(Clone)]
+pub(super) struct Cluster(Arc<Shared>);
+
+struct Shared {
+    client: Client,
+    connector: Connector,
+    dressed: Dressed,
+    reads: RateLimit,
+    writes: RateLimit,
+    calls: BackendCalls,
+    deadline: Duration,
+}
+
+impl Cluster {
+    /// Reads the configuration; that the API server cannot be reached is no error, since it may come.
+    ///
+    /// # Errors
+    ///
+    /// The configuration cannot be used.
+    pub(super) async fn connect(options: &KubernetesOptions) -> Result<Self, Error> {
+        let failed = |why: String| {
+            Error::new(Family::Startup, Kind::Failed, format!("The Kubernetes cluster cannot be used: {why}"))
+        };
+        let source = Source::new(options);
+        let access = source.load().await.map_err(failed)?;
+        let connector = Connector::new(&access, source).map_err(failed)?;
+        if access.config.accept_invalid_certs {
+            tracing::warn!(
+                "the API server's certificate is not checked (insecure_skip_tls_verify): whoever stands in between can \
+                 read and change everything"
+            );
+        }
+        let auth = access.auth.as_ref();
+        let unusable = |error: kube::Error| failed(error.to_string());
+        let service = dressed(&access.config, auth, Answers::new(connector.clone())).map_err(unusable)?;
+        let cluster = Self(Arc::new(Shared {
+            client: Client::new(service, access.config.default_namespace.clone()),
+            dressed: log::dressed(&access.config, auth).map_err(unusable)?,
+            connector,
+            reads: RateLimit::new(options.read_qps, options.read_burst),
+            writes: RateLimit::new(options.write_qps, options.write_burst),
+            calls: options.calls.clone(),
+            deadline: DEADLINE,
+        }));
+        cluster.greet().await;
+        Ok(cluster)
+    }
+
+    /// Tells in the log what it talks to.
+    async fn greet(&self) {
+        let server = self.0.connector.authority();
+        let asked = self.read("version", self.0.client.apiserver_version());
+        match tokio::time::timeout(GREETING_TIMEOUT, asked).await {
+            Ok(Ok(version)) => tracing::info!("Kubernetes {} at {server}", version.git_version),
+            Ok(Err(error)) => tracing::warn!("the API server at {server} is not to be had yet: {error}"),
+            Err(_) => tracing::warn!("the API server at {server} has not answered yet"),
+        }
+    }
+
+    /// For kube's typed calls. Each is made within [`Self::read`] or [`Self::write`].
+    ///
+    /// `get`, not `get_opt`: that takes any 404 for a missing object, also those of a missing kind (kubernetes-api.md §3).
+    pub(super) fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.0.client.clone(), namespace)
+    }
+
+    /// A call that changes nothing, within the deadline and `read_qps`; counted as `operation`.
+    pub(super) async fn read<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = kube::Result<T>> + Send,
+    ) -> Result<T, ApiFailure> {
+        self.call(&self.0.reads, operation, call).await
+    }
+
+    /// A call that changes something, within the deadline and `write_qps`; counted as `operation`.
+    pub(super) async fn write<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = kube::Result<T>> + Send,
+    ) -> Result<T, ApiFailure> {
+        self.call(&self.0.writes, operation, call).await
+    }
+
+    async fn call<T>(
+        &self,
+        limit: &RateLimit,
+        operation: &'static str,
+        call: impl Future<Output = kube::Result<T>> + Send,
+    ) -> Result<T, ApiFailure> {
+        limit.turn().await.map_err(ApiFailure::limited)?;
+        let counted = self.0.calls.begin(operation);
+        let result = match tokio::time::timeout(self.0.deadline, call).await {
+            Ok(result) => result.map_err(ApiFailure::from),
+            Err(_) => Err(ApiFailure::timed_out(self.0.deadline)),
+        };
+        match &result {
+            Ok(_) => counted.answered(200),
+            Err(ApiFailure { status: Some(status), .. }) => counted.answered(*status),
+            Err(_) => counted.failed(),
+        }
+        result
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cluster").field(&self.0.connector.authority()).finish()
+    }
+}
+
+/// `inner` with what each request needs: the server's address and base path, credentials, the configuration's headers.
+fn dressed<S, B>(
+    config: &Config,
+    auth: Option<&AuthLayer>,
+    inner: S,
+) -> kube::Result<BoxCloneSyncService<Request<Body>, Response<B>, BoxError>>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = BoxError> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    B: 'static,
+{
+    let inner = config.base_uri_layer().layer(inner);
+    let headers = config.extra_headers_layer()?;
+    Ok(match auth {
+        Some(auth) => BoxCloneSyncService::new(headers.layer(auth.layer(inner))),
+        None => BoxCloneSyncService::new(headers.layer(inner)),
+    })
+}

@@ -1,0 +1,109 @@
+//! How many calls a second are made of the API server (`read_qps`, `read_burst`, `write_qps`, `write_burst`).
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+/// The longest that a call waits for its turn. One that would wait longer is refused at once.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// The slowest rate, in calls a second: less is this.
+const MIN_RATE: f64 = 1e-3;
+
+/// A token bucket. Calls wait in the order in which they came, without holding a thread.
+#[derive(Debug)]
+pub(super) struct RateLimit(Option<Bucket>);
+
+#[derive(Debug)]
+struct Bucket {
+    /// The time between two calls in the long run.
+    interval: Duration,
+    /// How far the next turn may lie behind a full bucket: `interval` for each call beyond the first at once.
+    slack: Duration,
+    /// When the next call would have its turn if none came at once (the "theoretical arrival time" of GCRA).
+    next: Mutex<Instant>,
+}
+
+impl RateLimit {
+    /// `rate` calls a second, 0 being without a limit; `burst` at once, 0 being as many as in a second, but at least 1.
+    pub(super) fn new(rate: f64, burst: u32) -> Self {
+        if rate <= 0.0 {
+            return Self(None);
+        }
+        let rate = rate.max(MIN_RATE);
+        let interval = Duration::from_secs_f64(rate.recip());
+        let slack = match burst {
+            0 => Duration::from_secs(1).saturating_sub(interval),
+            burst => interval.saturating_mul(burst - 1),
+        };
+        Self(Some(Bucket { interval, slack, next: Mutex::new(Instant::now()) }))
+    }
+
+    /// Waits for a turn.
+    ///
+    /// # Errors
+    ///
+    /// The wait would be longer than [`MAX_WAIT`]: how long it would be.
+    pub(super) async fn turn(&self) -> Result<(), Duration> {
+        let Some(bucket) = &self.0 else { return Ok(()) };
+        let turn = bucket.reserve(Instant::now())?;
+        sleep_until(turn).await;
+        Ok(())
+    }
+}
+
+impl Bucket {
+    /// When the caller has its turn, who came at `now`.
+    fn reserve(&self, now: Instant) -> Result<Instant, Duration> {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let ideal = (*next).max(now);
+        let turn = ideal.checked_sub(self.slack).map_or(now, |turn| turn.max(now));
+        let wait = turn - now;
+        if wait > MAX_WAIT {
+            return Err(wait);
+        }
+        *next = ideal + self.interval;
+        Ok(turn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn turns(limit: &RateLimit, count: usize) -> Vec<u128> {
+        let start = Instant::now();
+        let mut turns = Vec::new();
+        for _ in 0..count {
+            limit.turn().await.unwrap();
+            turns.push(start.elapsed().as_millis());
+        }
+        turns
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_come_at_the_rate_after_a_burst() {
+        assert_eq!(turns(&RateLimit::new(0.0, 0), 1000).await, vec![0; 1000]);
+        let limit = RateLimit::new(10.0, 3);
+        assert_eq!(turns(&limit, 5).await, [0, 0, 0, 100, 200]);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(turns(&limit, 5).await, [0, 0, 0, 100, 200], "a bucket holds no more than its burst");
+        assert_eq!(turns(&RateLimit::new(2.0, 0), 4).await, [0, 0, 500, 1000], "the burst is a second's");
+        assert_eq!(turns(&RateLimit::new(0.5, 0), 2).await, [0, 2000], "or one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_would_wait_too_long_is_refused_and_does_not_take_a_turn() {
+        let limit = RateLimit::new(0.1, 1);
+        let start = Instant::now();
+        limit.turn().await.unwrap();
+        assert!(futures_util::poll!(std::pin::pin!(limit.turn())).is_pending(), "waits 10 s");
+        for _ in 0..100 {
+            assert_eq!(limit.turn().await, Err(Duration::from_secs(20)));
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+}
