@@ -18,6 +18,7 @@ pub mod engine;
 pub mod executable;
 pub mod gateway;
 pub mod h2;
+pub mod kube;
 pub mod postgres;
 pub mod program;
 pub mod prometheus;

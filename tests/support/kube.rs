@@ -1,0 +1,3 @@
+//! A Kubernetes API server for tests.
+
+pub mod logs;
