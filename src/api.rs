@@ -138,8 +138,8 @@ pub fn handle<'a>(api: &'a Api, route: Route, req: Request<Incoming>, caller: Ca
             api.snapshots.delete(&id).await?;
             Ok(response::empty(StatusCode::NO_CONTENT))
         }),
-        Route::Pools(asked) => Box::pin(pools::answer(asked, req)),
-        Route::Templates(asked) => Box::pin(templates::answer(asked, req)),
+        Route::Pools(asked) => Box::pin(pools::answer(&*api.runtime, asked, req)),
+        Route::Templates(asked) => Box::pin(templates::answer(&*api.runtime, asked, req)),
         Route::MetricsEvents => Box::pin(metrics::ingest(&api.metrics, req)),
         Route::Docs(file) => Box::pin(async move { docs::answer(&file, req.headers()).await }),
     }

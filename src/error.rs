@@ -1,7 +1,7 @@
 //! What can go wrong, below the model and everything else that has to tell of it. `crate::problem` chooses the status, the
 //! code and the body of the answer.
 
-use std::{error::Error as StdError, sync::Arc, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, sync::Arc, time::Duration};
 
 /// The most bytes of an id that are told in an error; one that a sandbox can have is shorter.
 const MAX_SHOWN_ID: usize = 256;
@@ -52,9 +52,13 @@ impl Error {
     ///
     /// Of what is far too long to be an id only the beginning is told.
     pub fn not_found(id: &str) -> Self {
+        Self::new(Family::Sandbox, Kind::NotFound, format!("Sandbox {} not found.", Self::shown_id(id)))
+    }
+
+    /// An id as errors tell it: of what is far too long to be one only the beginning.
+    pub fn shown_id(id: &str) -> Cow<'_, str> {
         let shown = &id[..id.floor_char_boundary(MAX_SHOWN_ID)];
-        let cut = if shown.len() < id.len() { "…" } else { "" };
-        Self::new(Family::Sandbox, Kind::NotFound, format!("Sandbox {shown}{cut} not found."))
+        if shown.len() < id.len() { format!("{shown}…").into() } else { id.into() }
     }
 
     /// The runtime has no such thing.
@@ -120,6 +124,8 @@ pub enum Family {
     SnapshotStore,
     /// The start of the runtime.
     Startup,
+    /// A sandbox of the fast-sandbox backend, which this server does not have.
+    FastSandbox,
     /// A sandbox of a cluster: whether it exists, and its state.
     KubeSandbox,
     /// A call of a cluster's API server.

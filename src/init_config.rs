@@ -102,17 +102,14 @@ pub fn write(options: &Options, env: Lookup<'_>) -> Result<Written, String> {
 fn next(path: &Path, is_default: bool, example: Option<Example>) -> String {
     let option = if is_default { String::new() } else { format!(" --config {}", path.display()) };
     let start = format!("opensandbox-gateway{option}");
-    match example {
-        Some(Example::Kubernetes | Example::KubernetesZh) => {
-            "This version of the gateway cannot start with it: runtime.type = \"kubernetes\" is not supported yet. \
-             The Python server (opensandbox-server) can; `init-config --example docker` writes one for the gateway."
-                .to_owned()
-        }
-        None | Some(Example::Docker | Example::DockerZh) => format!(
-            "Next: set server.api_key in it (or the environment variable OPENSANDBOX_SERVER_API_KEY), check \
-             runtime.execd_image, and start `{start}`."
-        ),
-    }
+    let check = match example {
+        Some(Example::Kubernetes | Example::KubernetesZh) => "kubernetes.namespace",
+        None | Some(Example::Docker | Example::DockerZh) => "runtime.execd_image",
+    };
+    format!(
+        "Next: set server.api_key in it (or the environment variable OPENSANDBOX_SERVER_API_KEY), check {check}, and \
+         start `{start}`."
+    )
 }
 
 /// Shells leave a `~` behind a `=` or in quotes as it is.

@@ -81,6 +81,16 @@ pub trait Runtime: Send + Sync + 'static {
     /// The execds of sandboxes, for a runtime whose sandboxes have none of their own.
     fn local_execd(&self) -> Option<&dyn LocalExecd>;
 
+    /// Why nobody can manage pools here.
+    fn pools_refusal(&self) -> &'static str {
+        "Pool management is only available when runtime.type is 'kubernetes'."
+    }
+
+    /// Why nobody can manage templates here.
+    fn templates_refusal(&self) -> &'static str {
+        "Template management requires the kubernetes runtime."
+    }
+
     /// What an operator should know of a runtime that serves, but less than it was meant to: one sentence each for the body
     /// of `/ready`, free of secrets and paths. Cheap; empty when there is nothing to say.
     fn notes(&self) -> Vec<String>;

@@ -14,13 +14,14 @@ use crate::{
     error::{Error, Family, Kind},
     keys::KeyRing,
     logs::limits::{StreamLimits, Streams},
-    metrics::{Metrics, otlp::Otlp, prometheus::Prometheus},
+    metrics::{Metrics, backend::BackendCalls, otlp::Otlp, prometheus::Prometheus},
     open,
     proxy::{self, Proxy, limits::Limits},
     renew::Renewer,
     runtime::{
         Runtime,
         docker::{Docker, DockerOptions},
+        kubernetes::{Kubernetes, KubernetesOptions, Scope},
         process::{Process, ProcessOptions},
     },
     server::{Settings, connection::Connections, listen::Listeners, stalled::Stalls, threads::Threads},
@@ -103,9 +104,9 @@ pub async fn runtime(config: &Config, metrics: &Metrics, keys: &Arc<KeyRing>) ->
             Ok(Arc::new(Docker::from_env(DockerOptions { calls: metrics.backend(), ..docker_options(config) }).await?))
         }
         RuntimeKind::Process => Ok(Arc::new(Process::start(process_options(config, keys))?)),
-        // The configuration names it among its fatal gaps, so the program does not come here.
         RuntimeKind::Kubernetes => {
-            Err(Error::new(Family::Startup, Kind::Failed, "runtime.type 'kubernetes' is not supported yet."))
+            let options = KubernetesOptions { calls: metrics.backend(), ..kubernetes_options(config)? };
+            Ok(Arc::new(Kubernetes::start(options).await?))
         }
     }
 }
@@ -277,6 +278,32 @@ fn max_timeout(config: &Config) -> Option<u64> {
 fn process_options(config: &Config, keys: &Arc<KeyRing>) -> ProcessOptions {
     let keys = Arc::clone(keys);
     ProcessOptions { max_sandbox_timeout_seconds: max_timeout(config), keys, ..ProcessOptions::default() }
+}
+
+fn kubernetes_options(config: &Config) -> Result<KubernetesOptions, Error> {
+    let lacking = |what: &str| {
+        let text =
+            format!("{what} must be set when runtime.type = 'kubernetes': the namespace that the sandboxes are in");
+        Error::new(Family::Startup, Kind::Failed, text)
+    };
+    let kubernetes = config.kubernetes.as_ref().ok_or_else(|| lacking("[kubernetes] namespace"))?;
+    let namespace = kubernetes.namespace.as_deref().ok_or_else(|| lacking("kubernetes.namespace"))?;
+    Ok(KubernetesOptions {
+        kubeconfig: kubernetes.kubeconfig_path.clone(),
+        insecure_skip_tls_verify: kubernetes.insecure_skip_tls_verify,
+        scope: Scope { namespace: namespace.into(), tenant: None },
+        provider: kubernetes.workload_provider,
+        read_qps: kubernetes.read_qps,
+        read_burst: kubernetes.read_burst,
+        write_qps: kubernetes.write_qps,
+        write_burst: kubernetes.write_burst,
+        watch_timeout: kubernetes.informer_watch_timeout,
+        cache_max_age: kubernetes.cache_max_age,
+        ingress: config.ingress.clone(),
+        log_buffer: config.logs.buffer_bytes,
+        log_reconnect: config.logs.reconnect,
+        calls: BackendCalls::default(),
+    })
 }
 
 fn docker_options(config: &Config) -> DockerOptions {

@@ -1,4 +1,4 @@
-//! `/templates` (http-api.md §16): checked as everywhere, and then refused, since only Kubernetes has templates.
+//! `/templates` (http-api.md §16): checked as everywhere, and then refused by every runtime.
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -10,13 +10,18 @@ use crate::{
     model::{template, violation::Report},
     problem::ApiError,
     router::Collection,
+    runtime::Runtime,
 };
 
 /// Answers whatever is asked about templates.
 ///
 /// # Errors
 /// Always: that the request breaks a rule of its form, or that there are no templates.
-pub async fn answer(asked: Collection, req: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+pub async fn answer(
+    runtime: &dyn Runtime,
+    asked: Collection,
+    req: Request<Incoming>,
+) -> Result<Response<Body>, ApiError> {
     match asked {
         Collection::Create => payload::read_json(req, template::check_create).await?,
         Collection::List => {
@@ -26,6 +31,5 @@ pub async fn answer(asked: Collection, req: Request<Incoming>) -> Result<Respons
         }
         Collection::Get(_) | Collection::Update(_) | Collection::Delete(_) => {}
     }
-    let text = "Template management requires the kubernetes runtime.";
-    Err(Error::new(Family::Template, Kind::Unsupported, text).into())
+    Err(Error::new(Family::Template, Kind::Unsupported, runtime.templates_refusal()).into())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::names::quoted;
+use super::names::{is_dns_label, quoted};
 use super::section::{Floor, Section};
 
 /// `[kubernetes]`. May be absent; forbidden with the other runtimes.
@@ -18,6 +18,8 @@ pub struct Kubernetes {
     pub informer_resync: Duration,
     /// `informer_watch_timeout_seconds`; at least 1 s. Default 60 s.
     pub informer_watch_timeout: Duration,
+    /// `cache_max_age_seconds`: what is known of sandboxes is asked for again when it is older; more than 0 s. Default 10 s.
+    pub cache_max_age: Duration,
     /// Read requests a second; 0 is unlimited. Default 0.
     pub read_qps: f64,
     /// Read requests allowed at once above `read_qps`. Default 0.
@@ -26,8 +28,7 @@ pub struct Kubernetes {
     pub write_qps: f64,
     /// Write requests allowed at once above `write_qps`. Default 0.
     pub write_burst: u32,
-    /// The namespace of sandboxes. No default, and nothing works without it
-    /// but the fast-path parts, which then use `default`.
+    /// The namespace of sandboxes: a DNS label. No default; the program does not start without it.
     pub namespace: Option<String>,
     /// Settings of the fast path, `fastpath_*`.
     pub fastpath: Fastpath,
@@ -107,11 +108,12 @@ impl Kubernetes {
             insecure_skip_tls_verify: section.boolean("insecure_skip_tls_verify", false),
             informer_resync: section.whole_seconds("informer_resync_seconds", 300, 0),
             informer_watch_timeout: section.whole_seconds("informer_watch_timeout_seconds", 60, 1),
+            cache_max_age: section.seconds("cache_max_age_seconds", 10.0, Floor::Above(0.0)),
             read_qps: section.float("read_qps", 0.0, Floor::AtLeast(0.0)),
             read_burst: section.integer("read_burst", 0, 0..=i64::from(u32::MAX)),
             write_qps: section.float("write_qps", 0.0, Floor::AtLeast(0.0)),
             write_burst: section.integer("write_burst", 0, 0..=i64::from(u32::MAX)),
-            namespace: section.optional_text("namespace"),
+            namespace: read_namespace(section),
             fastpath: Fastpath::read(section),
             template_s3_publish_secret: section
                 .text("template_s3_publish_secret")
@@ -148,6 +150,17 @@ impl Resources {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         Self { requests: section.text_map("requests"), limits: section.text_map("limits") }
     }
+}
+
+/// It stands in the path of every request.
+fn read_namespace(section: &mut Section<'_>) -> Option<String> {
+    let namespace = section.optional_text("namespace")?;
+    if !is_dns_label(&namespace) {
+        let rule =
+            "must be a namespace: at most 63 lower-case letters, digits and '-', which is neither first nor last";
+        section.fail("namespace", rule);
+    }
+    Some(namespace)
 }
 
 fn read_provider(section: &mut Section<'_>) -> WorkloadProvider {

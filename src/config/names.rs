@@ -23,7 +23,8 @@ pub(super) fn is_dns_subdomain(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_dns_label)
 }
 
-fn is_dns_label(label: &str) -> bool {
+/// Whether the name is a DNS-1123 label, as that of a namespace is.
+pub(super) fn is_dns_label(label: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=63).contains(&label.len()) && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
 }

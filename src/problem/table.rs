@@ -124,6 +124,7 @@ pub(super) const ROWS: &[Row] = &[
     row(SnapshotRemoval, InUse, CONFLICT, "SNAPSHOT::DELETE_CONFLICT"),
     row(SnapshotRemoval, Failed, FAILED, "DOCKER::SNAPSHOT_IMAGE_REMOVE_FAILED"),
     row(SnapshotStore, Unavailable, UNAVAILABLE, "SNAPSHOT::STORE_UNAVAILABLE").again_after(5),
+    row(FastSandbox, NotFound, MISSING, "FSB::SANDBOX_NOT_FOUND"),
     row(KubeSandbox, NotFound, MISSING, "KUBERNETES::SANDBOX_NOT_FOUND"),
     row(KubeSandbox, Conflict, CONFLICT, "KUBERNETES::INVALID_STATE"),
     row(KubeApi, Failed, FAILED, "KUBERNETES::API_ERROR"),

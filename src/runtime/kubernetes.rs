@@ -18,12 +18,245 @@
 //! What they share is `Inner`. A [`Kubernetes`] is a view of it in one scope: a namespace, and the tenant to whom that belongs.
 //! kube's types stop in this folder.
 
+mod cache;
 // Used by what is to come.
 #[allow(dead_code, unused_imports)]
 mod client;
+mod diagnostics;
+mod endpoints;
+mod lifecycle;
 // Used by what is to come.
 #[allow(dead_code, unused_imports)]
 mod objects;
 mod options;
+mod workload;
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 pub use self::options::{KubernetesOptions, Scope};
+use self::{
+    cache::{Cache, CacheSettings},
+    client::Cluster,
+    objects::Pod,
+    workload::{Workloads, labels, names},
+};
+use crate::{
+    error::{Error, Family, Kind},
+    logs::{LogQuery, OpenedLog},
+    model::{
+        create::CreateRequest,
+        endpoint::{Backend, Endpoint},
+        sandbox::{CreatedSandbox, Sandbox},
+        timestamp::Timestamp,
+    },
+    runtime::{LocalExecd, Pausing, Runtime, SnapshotImages},
+};
+
+/// How many changes of sandboxes go on at once; further ones wait.
+const MAX_CHANGES: u32 = 256;
+
+/// How long the end of the program waits for changes that have begun.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For how long nothing may be heard of the API server before `/ready` says so.
+const OUTAGE: Duration = Duration::from_secs(30);
+
+/// The Kubernetes runtime, as it is in one scope. Dropping the last of them ends its watches.
+#[derive(Clone)]
+pub struct Kubernetes {
+    inner: Arc<Inner>,
+    scope: Scope,
+}
+
+/// What all scopes share.
+struct Inner {
+    cluster: Cluster,
+    options: KubernetesOptions,
+    workloads: Workloads,
+    /// The pods that bear a sandbox's id. Those of pools do not: they are asked for by name.
+    pods: Arc<Cache<Pod>>,
+    changes: Arc<Semaphore>,
+    started: Instant,
+}
+
+impl Kubernetes {
+    /// Reads the cluster's configuration and begins to watch its sandboxes. That the API server cannot be reached now is no
+    /// error: it is told by [`Runtime::fault`], and mends itself.
+    ///
+    /// # Errors
+    /// ([`Family::Startup`], [`Kind::Failed`]) if the configuration cannot be used.
+    pub async fn start(options: KubernetesOptions) -> Result<Self, Error> {
+        let cluster = Cluster::connect(&options).await?;
+        let scope = options.scope.clone();
+        let settings = || CacheSettings::of(&options);
+        let inner = Inner {
+            workloads: Workloads::start(&cluster, &scope.namespace, options.provider, settings()),
+            pods: Cache::start(cluster.clone(), &scope.namespace, labels::ID, settings()),
+            changes: Arc::new(Semaphore::new(MAX_CHANGES as usize)),
+            started: Instant::now(),
+            cluster,
+            options,
+        };
+        Ok(Self { inner: Arc::new(inner), scope })
+    }
+
+    /// Runs `work` to its end even if the caller is dropped: a deletion has to remove what belongs to the sandbox, and a
+    /// change has to be in the cache when the next request comes.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let failed = |text: &str| Error::new(Family::KubeApi, Kind::Failed, text);
+        let permit = Arc::clone(&self.inner.changes).acquire_owned().await;
+        let permit = permit.map_err(|_| failed("The server is shutting down."))?;
+        let work = async move {
+            let _permit = permit;
+            work.await
+        };
+        tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "work on a sandbox broke off");
+            Err(failed("The work on the sandbox broke off.").caused_by(error))
+        })
+    }
+
+    /// What this runtime will do, and does not yet.
+    fn not_yet(what: &str) -> Error {
+        Error::new(Family::Sandbox, Kind::Unsupported, format!("{what} is not supported on Kubernetes yet."))
+    }
+}
+
+impl Inner {
+    /// The sandboxes of a scope's namespace.
+    fn workloads(&self, _: &Scope) -> &Workloads {
+        &self.workloads
+    }
+
+    /// The pods of a scope's namespace that bear a sandbox's id.
+    fn pods(&self, _: &Scope) -> &Cache<Pod> {
+        &self.pods
+    }
+}
+
+#[async_trait]
+impl Runtime for Kubernetes {
+    async fn create(&self, _: CreateRequest) -> Result<CreatedSandbox, Error> {
+        Err(Self::not_yet("Creating sandboxes"))
+    }
+
+    async fn get(&self, id: &str) -> Result<Sandbox, Error> {
+        self.inner.get(&self.scope, id).await
+    }
+
+    async fn list(&self) -> Result<Vec<Sandbox>, Error> {
+        self.inner.list(&self.scope).await
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), Error> {
+        let (Self { inner, scope }, id) = (self.clone(), id.to_owned());
+        self.to_the_end(async move { inner.delete(&scope, &id).await }).await
+    }
+
+    async fn patch_metadata(&self, id: &str, patch: BTreeMap<String, Option<String>>) -> Result<Sandbox, Error> {
+        let (Self { inner, scope }, id) = (self.clone(), id.to_owned());
+        self.to_the_end(async move { inner.patch_metadata(&scope, &id, patch).await }).await
+    }
+
+    async fn renew(&self, id: &str, expires_at: Timestamp) -> Result<Timestamp, Error> {
+        let (Self { inner, scope }, id) = (self.clone(), id.to_owned());
+        self.to_the_end(async move { inner.renew(&scope, &id, expires_at).await }).await
+    }
+
+    async fn renew_on_access(&self, id: &str) -> Result<Option<Timestamp>, Error> {
+        let (Self { inner, scope }, id) = (self.clone(), id.to_owned());
+        self.to_the_end(async move { inner.renew_on_access(&scope, &id).await }).await
+    }
+
+    fn is_at_hand(&self, id: &str) -> bool {
+        names::check(id).is_err() || self.inner.workloads(&self.scope).is_at_hand(id)
+    }
+
+    async fn open_logs(&self, _: &str, _: &LogQuery) -> Result<OpenedLog, Error> {
+        Err(Self::not_yet("Reading logs"))
+    }
+
+    async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, Error> {
+        self.inner.endpoint(&self.scope, id, port, expires).await
+    }
+
+    async fn backend(&self, id: &str, port: u16) -> Result<Backend, Error> {
+        self.inner.backend(&self.scope, id, port).await
+    }
+
+    async fn inspect(&self, id: &str) -> Result<String, Error> {
+        self.inner.inspect(&self.scope, id).await
+    }
+
+    async fn events(&self, id: &str, limit: usize) -> Result<String, Error> {
+        self.inner.events(&self.scope, id, limit).await
+    }
+
+    fn pausing(&self) -> Option<&dyn Pausing> {
+        Some(self)
+    }
+
+    fn snapshots(self: Arc<Self>) -> Option<Arc<dyn SnapshotImages>> {
+        None
+    }
+
+    fn local_execd(&self) -> Option<&dyn LocalExecd> {
+        None
+    }
+
+    fn pools_refusal(&self) -> &'static str {
+        "Pool management is not supported on Kubernetes yet."
+    }
+
+    fn templates_refusal(&self) -> &'static str {
+        "Template management needs the fast-sandbox backend, which this server does not have."
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let is_old = |age: Duration| age > self.inner.options.cache_max_age;
+        let age = self.inner.workloads.age().filter(|age| is_old(*age));
+        let note = |age: Duration| {
+            format!("What is known of the sandboxes is {} s old, so the API server is asked each time.", age.as_secs())
+        };
+        age.map(note).into_iter().collect()
+    }
+
+    fn fault(&self) -> Option<String> {
+        let Inner { workloads, options, started, .. } = &*self.inner;
+        // Nothing was heard since the start.
+        let age = workloads.age().unwrap_or_else(|| started.elapsed() + options.cache_max_age);
+        let limit = OUTAGE.max(options.cache_max_age);
+        (age > limit).then(|| format!("The cluster's API server has been out of reach for {} s.", age.as_secs()))
+    }
+
+    async fn shutdown(&self) {
+        let changes = &self.inner.changes;
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, changes.acquire_many(MAX_CHANGES)).await.is_err() {
+            tracing::warn!("changes of sandboxes are still under way and are given up");
+        }
+        changes.close();
+    }
+}
+
+#[async_trait]
+impl Pausing for Kubernetes {
+    async fn pause(&self, _: &str) -> Result<(), Error> {
+        Err(Self::not_yet("Pausing sandboxes"))
+    }
+
+    async fn resume(&self, _: &str) -> Result<(), Error> {
+        Err(Self::not_yet("Resuming sandboxes"))
+    }
+}

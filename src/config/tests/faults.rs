@@ -79,6 +79,12 @@ fn every_wrong_value_is_one_line() {
 fn wrong_values_of_the_kubernetes_sections() {
     for (key, value, reason) in [
         ("kubernetes.informer_resync_seconds", "-1", "must be 0 to 4294967295, not -1"),
+        ("kubernetes.cache_max_age_seconds", "0", "must be more than 0, not 0"),
+        (
+            "kubernetes.namespace",
+            "'a/../b'",
+            "must be a namespace: at most 63 lower-case letters, digits and '-', which is neither first nor last",
+        ),
         ("kubernetes.read_qps", "-0.5", "must be at least 0, not -0.5"),
         ("kubernetes.write_burst", "-1", "must be 0 to 4294967295, not -1"),
         ("kubernetes.fastpath_timeout_seconds", "0.9", "must be at least 1, not 0.9"),

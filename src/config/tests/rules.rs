@@ -207,13 +207,7 @@ fn the_process_runtime_stays_on_this_machine() {
 #[test]
 fn gaps() {
     let config = read(&format!("tenants = {{}}\n{KUBERNETES}")).unwrap().0;
-    assert_eq!(
-        config.fatal_gaps(),
-        [
-            "runtime.type = 'kubernetes' is not supported by this version yet",
-            "[tenants] is not supported by this version yet",
-        ]
-    );
+    assert_eq!(config.fatal_gaps(), ["[tenants] is not supported by this version yet"]);
     let secure = docker("secure_runtime = { type = 'gvisor', docker_runtime = 'runsc' }");
     assert_eq!(secure.fatal_gaps(), [""; 0]);
     let unnamed = docker("secure_runtime = { type = 'gvisor', k8s_runtime_class = 'gvisor' }");

@@ -86,6 +86,20 @@ const WIRE: &str = "
     SnapshotRemoval InUse 409 SNAPSHOT::DELETE_CONFLICT
     SnapshotRemoval Failed 500 DOCKER::SNAPSHOT_IMAGE_REMOVE_FAILED
     SnapshotStore Unavailable 503 SNAPSHOT::STORE_UNAVAILABLE 5
+    FastSandbox NotFound 404 FSB::SANDBOX_NOT_FOUND
+    KubeSandbox NotFound 404 KUBERNETES::SANDBOX_NOT_FOUND
+    KubeSandbox Conflict 409 KUBERNETES::INVALID_STATE
+    KubeApi Failed 500 KUBERNETES::API_ERROR
+    KubeApi TimedOut 504 KUBERNETES::API_ERROR
+    KubeApi Unavailable 503 KUBERNETES::API_ERROR 5
+    KubeApi Overloaded 429 KUBERNETES::API_ERROR 1
+    KubeList Unavailable 503 SANDBOX_LIST_UNAVAILABLE 5
+    KubeAccess Denied 403 KUBERNETES::FORBIDDEN
+    PodAddress NotFound 404 KUBERNETES::POD_IP_NOT_AVAILABLE
+    LogContainer NotFound 404 LOGS::CONTAINER_NOT_FOUND
+    PreviousLog NotFound 404 LOGS::PREVIOUS_NOT_FOUND
+    LogStart Conflict 409 LOGS::NOT_STARTED
+    LogStream Unsupported 422 LOGS::STREAMS_NOT_SEPARABLE
     Startup Unsupported 503 DOCKER::INITIALIZATION_ERROR
     Startup Failed 503 DOCKER::INITIALIZATION_ERROR
 ";

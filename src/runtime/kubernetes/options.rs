@@ -48,3 +48,22 @@ pub struct Scope {
     /// The tenant, where there are several: only what bears its name is its.
     pub tenant: Option<Arc<str>>,
 }
+
+impl Scope {
+    /// Whether what bears this tenant's name, or none, is in it.
+    pub(super) fn owns(&self, tenant: Option<&str>) -> bool {
+        self.tenant.as_deref().is_none_or(|own| tenant == Some(own))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_has_only_what_bears_its_name() {
+        let scope = |tenant: Option<&str>| Scope { namespace: "osb".into(), tenant: tenant.map(Into::into) };
+        assert!(scope(None).owns(None) && scope(None).owns(Some("b")) && scope(Some("a")).owns(Some("a")));
+        assert!(!scope(Some("a")).owns(Some("b")) && !scope(Some("a")).owns(None) && !scope(Some("a")).owns(Some("")));
+    }
+}

@@ -1,0 +1,202 @@
+//! Shows sandboxes, and changes those that are there (kubernetes-runtime.md §8).
+//!
+//! A change is one merge patch, which the API server applies as a whole: of labels only those that change are in it, so the
+//! changes of two clients, and of the operator, do not undo each other. Only where the new value depends on the old one is the
+//! object's version named, and the change tried again when another one came before.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use jiff::SignedDuration;
+use kube::api::{DeleteParams, ListParams, Preconditions};
+use serde_json::{Value, json};
+
+use crate::{
+    error::{Error, Family, Kind},
+    model::{
+        labels as rules,
+        sandbox::{Sandbox, State},
+        timestamp::Timestamp,
+    },
+    runtime::kubernetes::{
+        Inner, Scope,
+        client::ApiFailure,
+        objects::{Claim, Pod},
+        workload::{Expiry, Workload, failed, labels, names},
+    },
+};
+
+/// How often a change is tried that others come before.
+const MAX_ATTEMPTS: usize = 5;
+
+/// How many claims are listed at once, and how many such lists one removal works through.
+const CLAIMS_PAGE: u32 = 100;
+const MAX_PAGES: usize = 50;
+
+impl Inner {
+    pub(super) async fn get(&self, scope: &Scope, id: &str) -> Result<Sandbox, Error> {
+        let workload = self.find(scope, id).await?;
+        Ok(self.show(scope, &workload).await)
+    }
+
+    async fn show(&self, scope: &Scope, workload: &Workload) -> Sandbox {
+        workload.show(&self.pods_for_state(scope, workload).await)
+    }
+
+    /// All sandboxes, the newest first.
+    pub(super) async fn list(&self, scope: &Scope) -> Result<Vec<Sandbox>, Error> {
+        let unreadable = |failure: ApiFailure| {
+            tracing::warn!(%failure, "the sandboxes cannot be listed");
+            let mut error = Error::new(Family::KubeList, Kind::Unavailable, "Cannot read the complete sandbox list.");
+            error.retry_after = failure.retry_after;
+            error.caused_by(failure)
+        };
+        let mut all = self.workloads(scope).list().await.map_err(unreadable)?;
+        all.retain(|workload| scope.owns(workload.tenant()));
+        let mut pods = HashMap::new();
+        if all.iter().any(Workload::needs_pods) {
+            pods = self.pods_by_id(scope).await;
+        }
+        let show = |workload: &Workload| {
+            let own = pods.get(workload.id()).map(Vec::as_slice).unwrap_or_default();
+            let own: Vec<_> = own.iter().filter(|pod| workload.selects(pod)).cloned().collect();
+            workload.show(&own)
+        };
+        let mut sandboxes: Vec<_> = all.iter().map(show).collect();
+        sandboxes.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
+        Ok(sandboxes)
+    }
+
+    async fn pods_by_id(&self, scope: &Scope) -> HashMap<String, Vec<Arc<Pod>>> {
+        let all = self.pods(scope).list().await.unwrap_or_else(|failure| {
+            tracing::warn!(%failure, "the sandboxes' pods cannot be listed: some states are told without them");
+            Vec::new()
+        });
+        let mut pods: HashMap<String, Vec<_>> = HashMap::new();
+        for pod in all {
+            if let Some(id) = labels::of(&pod.metadata, labels::ID) {
+                pods.entry(id.to_owned()).or_default().push(pod);
+            }
+        }
+        pods
+    }
+
+    pub(super) async fn renew(&self, scope: &Scope, id: &str, time: Timestamp) -> Result<Timestamp, Error> {
+        // Before the sandbox is looked for, as in the existing server.
+        if time <= Timestamp::now() {
+            return Err(Error::new(Family::Expiry, Kind::Invalid, "New expiration time must be in the future."));
+        }
+        let workload = self.find(scope, id).await?;
+        check_alive(&workload)?;
+        // One that cannot be read is one: the client's new time takes its place.
+        if workload.expiry() == Expiry::Never {
+            let text = format!("Sandbox {id} does not have automatic expiration enabled.");
+            return Err(Error::new(Family::Expiry, Kind::Conflict, text));
+        }
+        let patched = self.workloads(scope).merge(&workload, &workload.expiry_patch(time)).await;
+        let patched = patched.map_err(|failure| failed(failure, "Failed to renew sandbox expiration"))?;
+        check_alive(&patched.ok_or_else(|| names::not_found(id))?)?;
+        tracing::info!(sandbox = id, %time, "the expiry was moved");
+        Ok(time)
+    }
+
+    /// Moves the expiry of a sandbox that is used and asked for it, never to an earlier time.
+    pub(super) async fn renew_on_access(&self, scope: &Scope, id: &str) -> Result<Option<Timestamp>, Error> {
+        let mut workload = self.find(scope, id).await?;
+        for _ in 0..MAX_ATTEMPTS {
+            let (Some(seconds), Expiry::At(present)) = (workload.renewal(), workload.expiry()) else { return Ok(None) };
+            if workload.status(&self.pods_for_state(scope, &workload).await).state != State::Running {
+                return Ok(None);
+            }
+            let moved = jiff::Timestamp::now().saturating_add(SignedDuration::from_secs(seconds)).map(Timestamp::from);
+            let Some(time) = moved.ok().filter(|time| *time > present) else { return Ok(Some(present)) };
+            let mut patch = workload.expiry_patch(time);
+            patch["metadata"] = json!({"resourceVersion": workload.resource_version()});
+            let what = "Failed to renew sandbox expiration";
+            let found = match self.workloads(scope).merge(&workload, &patch).await {
+                Ok(Some(_)) => return Ok(Some(time)),
+                Ok(None) => None,
+                Err(failure) if failure.is_conflict() => {
+                    let found = self.workloads(scope).read_anew(&workload).await;
+                    found.map_err(|failure| failed(failure, what))?
+                }
+                Err(failure) => return Err(failed(failure, what)),
+            };
+            workload = found.ok_or_else(|| names::not_found(id))?;
+        }
+        let text = format!("The expiry of sandbox {id} was not moved: its object is changed all the time.");
+        Err(Error::new(Family::KubeApi, Kind::Overloaded, text))
+    }
+
+    pub(super) async fn patch_metadata(
+        &self,
+        scope: &Scope,
+        id: &str,
+        patch: BTreeMap<String, Option<String>>,
+    ) -> Result<Sandbox, Error> {
+        let workload = self.find(scope, id).await?;
+        rules::check_patch(&patch)?;
+        if patch.is_empty() {
+            return Ok(self.show(scope, &workload).await);
+        }
+        let labels: Value = patch.into_iter().map(|(key, value)| (key, Value::from(value))).collect();
+        let patched = self.workloads(scope).merge(&workload, &json!({"metadata": {"labels": labels}})).await;
+        let patched = patched.map_err(|failure| failed(failure, "Failed to patch sandbox labels"))?;
+        Ok(self.show(scope, &patched.ok_or_else(|| names::not_found(id))?).await)
+    }
+
+    /// Deletes a sandbox, and the claims that are to go with it: also those that one left that is gone already.
+    pub(super) async fn delete(&self, scope: &Scope, id: &str) -> Result<(), Error> {
+        names::check(id)?;
+        let what = "Failed to delete sandbox";
+        let found = self.workloads(scope).find(id).await.map_err(|failure| failed(failure, what))?;
+        // Another tenant's claims are not this one's to remove.
+        if found.as_ref().is_some_and(|workload| !scope.owns(workload.tenant())) {
+            return Err(names::not_found(id));
+        }
+        let was_there = match &found {
+            Some(workload) => self.workloads(scope).delete(workload).await.map_err(|failure| failed(failure, what))?,
+            None => false,
+        };
+        if let Err(failure) = self.sweep_claims(scope, id).await {
+            tracing::warn!(sandbox = id, %failure, "the volume claims of a deleted sandbox could not be removed");
+        }
+        if was_there { Ok(()) } else { Err(names::not_found(id)) }
+    }
+
+    /// Removes the claims that the server made for a sandbox. `id` is a label's value (`names::check`).
+    async fn sweep_claims(&self, scope: &Scope, id: &str) -> Result<(), ApiFailure> {
+        let api = self.cluster.api::<Claim>(&scope.namespace);
+        let selector = format!("{}=server,{}={id}", labels::MANAGED_BY, labels::ID);
+        let mut parameters = ListParams::default().labels(&selector).limit(CLAIMS_PAGE);
+        for _ in 0..MAX_PAGES {
+            let page = self.cluster.read("list_claims", api.list(&parameters)).await?;
+            for Claim { metadata } in page.items {
+                let Some(name) = metadata.name else { continue };
+                let preconditions = Some(Preconditions { uid: metadata.uid, resource_version: None });
+                let deletion = DeleteParams { preconditions, ..DeleteParams::default() };
+                match self.cluster.write("delete_claim", api.delete(&name, &deletion)).await {
+                    Ok(_) => tracing::info!(sandbox = id, claim = name, "the volume claim was removed"),
+                    Err(failure) if failure.is_missing() || failure.is_conflict() => {}
+                    Err(failure) => return Err(failure),
+                }
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => parameters.continue_token = Some(token),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A sandbox that is being deleted cannot be kept.
+fn check_alive(workload: &Workload) -> Result<(), Error> {
+    if !workload.is_deleting() {
+        return Ok(());
+    }
+    let text = format!("Sandbox {} is being deleted.", workload.id());
+    Err(Error::new(Family::KubeSandbox, Kind::Conflict, text))
+}

@@ -1,0 +1,230 @@
+//! The two kinds of object that a sandbox is: what they say of it, and what is written to change them.
+//!
+//! | | BatchSandbox | agent-sandbox |
+//! |---|---|---|
+//! | name | the id | the id as a DNS label (`names`) |
+//! | state | `batch_status` | `agent_status`, partly by its pod |
+//! | expiry | `spec.expireTime` | `spec.shutdownTime` |
+//! | address | an annotation | its status or its pod (`address`) |
+//! | pools | `allocation` | none |
+//!
+//! Nothing here is trusted to be well-formed: whoever may write to the namespace wrote it.
+
+mod address;
+mod agent_status;
+mod allocation;
+mod batch_status;
+mod find;
+pub(super) mod labels;
+pub(super) mod names;
+mod platform;
+mod store;
+
+use std::sync::Arc;
+
+use kube::core::ObjectMeta;
+use serde_json::{Value, json};
+
+pub(super) use self::{find::failed, store::Workloads};
+use crate::{
+    model::{
+        sandbox::{Image, Sandbox, Status},
+        timestamp::Timestamp,
+    },
+    runtime::kubernetes::objects::{AgentSandbox, BatchSandbox, Pod, WorkloadSpec},
+    secret::Secret,
+};
+
+/// What is shown for the image of a sandbox whose object names none, as those of pools do.
+const UNKNOWN_IMAGE: &str = "unknown";
+
+/// A sandbox as an object of the cluster.
+#[derive(Debug, Clone)]
+pub(super) enum Workload {
+    /// Of the OpenSandbox operator.
+    Batch(Arc<BatchSandbox>),
+    /// Of the agent-sandbox operator.
+    Agent(Arc<AgentSandbox>),
+}
+
+/// When a sandbox ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// It does not.
+    Never,
+    /// Then.
+    At(Timestamp),
+    /// The object has a time that cannot be read.
+    Unreadable,
+}
+
+impl Workload {
+    /// The sandbox's id; empty for an object that is no sandbox.
+    pub(super) fn id(&self) -> &str {
+        labels::of(self.meta(), labels::ID).unwrap_or_default()
+    }
+
+    /// The object's name.
+    pub(super) fn name(&self) -> &str {
+        self.meta().name.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn uid(&self) -> Option<&str> {
+        self.meta().uid.as_deref()
+    }
+
+    /// The version of the object: a change that names it is refused if another one came before.
+    pub(super) fn resource_version(&self) -> Option<&str> {
+        self.meta().resource_version.as_deref()
+    }
+
+    /// The tenant whose it is.
+    pub(super) fn tenant(&self) -> Option<&str> {
+        labels::of(self.meta(), labels::TENANT)
+    }
+
+    /// Whether it is being deleted.
+    pub(super) fn is_deleting(&self) -> bool {
+        self.meta().deletion_timestamp.is_some()
+    }
+
+    /// Whether its state cannot be told without its pods.
+    pub(super) fn needs_pods(&self) -> bool {
+        match self {
+            Self::Batch(sandbox) => batch_status::needs_pods(sandbox),
+            Self::Agent(sandbox) => agent_status::needs_pods(sandbox),
+        }
+    }
+
+    /// Whether a pod is its.
+    pub(super) fn selects(&self, pod: &Pod) -> bool {
+        let is_named = labels::of(&pod.metadata, labels::ID).is_some_and(|id| !id.is_empty() && id == self.id());
+        is_named
+            && match self {
+                Self::Batch(_) => true,
+                Self::Agent(sandbox) => agent_status::selects(sandbox, pod),
+            }
+    }
+
+    /// What it is doing, by its pods too where [`Self::needs_pods`].
+    pub(super) fn status(&self, pods: &[Arc<Pod>]) -> Status {
+        match self {
+            Self::Batch(sandbox) => batch_status::of(sandbox, pods),
+            Self::Agent(sandbox) => agent_status::of(sandbox, pods),
+        }
+    }
+
+    /// The sandbox as the API shows it.
+    pub(super) fn show(&self, pods: &[Arc<Pod>]) -> Sandbox {
+        let meta = self.meta();
+        let spec = self.pods();
+        let main = spec.main();
+        let snapshot = labels::of(meta, labels::SNAPSHOT).filter(|id| !id.is_empty()).map(str::to_owned);
+        let image = main.and_then(|main| main.image.clone()).unwrap_or_else(|| UNKNOWN_IMAGE.to_owned());
+        let expires_at = match self.expiry() {
+            Expiry::At(time) => Some(time),
+            Expiry::Never | Expiry::Unreadable => None,
+        };
+        Sandbox {
+            id: self.id().to_owned(),
+            image: snapshot.is_none().then_some(Image { uri: image }),
+            snapshot_id: snapshot,
+            platform: platform::of(spec),
+            status: self.status(pods),
+            metadata: labels::metadata(meta),
+            extensions: labels::extensions(meta),
+            allocation: match self {
+                Self::Batch(sandbox) => allocation::shown(sandbox),
+                Self::Agent(_) => None,
+            },
+            entrypoint: main.map(|main| main.command.clone()).unwrap_or_default(),
+            expires_at,
+            created_at: created_at(meta),
+        }
+    }
+
+    /// When the operator ends it.
+    pub(super) fn expiry(&self) -> Expiry {
+        let text = match self {
+            Self::Batch(sandbox) => sandbox.expire_time(),
+            Self::Agent(sandbox) => sandbox.shutdown_time(),
+        };
+        match text {
+            None => Expiry::Never,
+            Some(text) => Timestamp::from_iso(text).map_or(Expiry::Unreadable, Expiry::At),
+        }
+    }
+
+    /// What is merged into the object to end it at another time.
+    pub(super) fn expiry_patch(&self, time: Timestamp) -> Value {
+        match self {
+            Self::Batch(_) => json!({"spec": {"expireTime": time.to_label()}}),
+            Self::Agent(_) => json!({"spec": {"shutdownTime": time.to_label()}}),
+        }
+    }
+
+    /// Seconds by which an access extends its life, if it asked for that.
+    pub(super) fn renewal(&self) -> Option<i64> {
+        labels::renewal(self.meta())
+    }
+
+    /// What callers of its ports must present.
+    pub(super) fn secure_access(&self) -> Option<Secret> {
+        labels::annotation(self.meta(), labels::SECURE_ACCESS).map(Secret::new)
+    }
+
+    /// What its egress sidecar wants to be presented.
+    pub(super) fn egress_token(&self) -> Option<Secret> {
+        labels::annotation(self.meta(), labels::EGRESS_TOKEN).map(Secret::new)
+    }
+
+    /// The host that its ports are reached at, in the form of a URL: an address, or a name of the cluster's.
+    /// `pods` are its own.
+    pub(super) fn host(&self, pods: &[Arc<Pod>]) -> Option<String> {
+        address::of(self, pods)
+    }
+
+    /// Whether its host is told without its pods.
+    pub(super) fn has_host(&self) -> bool {
+        address::of_object(self).is_some()
+    }
+
+    /// The names of the pool's pods that it has for certain; none for a sandbox whose pods are its own.
+    pub(super) fn allocated_pods(&self) -> Vec<String> {
+        match self {
+            Self::Batch(sandbox) => allocation::pods(sandbox).unwrap_or_default(),
+            Self::Agent(_) => Vec::new(),
+        }
+    }
+
+    /// Whether its pods are a pool's.
+    #[allow(dead_code, reason = "for what is to come")]
+    pub(super) fn is_pooled(&self) -> bool {
+        match self {
+            Self::Batch(sandbox) => sandbox.pool_ref().is_some(),
+            Self::Agent(_) => false,
+        }
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        match self {
+            Self::Batch(sandbox) => &sandbox.metadata,
+            Self::Agent(sandbox) => &sandbox.metadata,
+        }
+    }
+
+    fn pods(&self) -> &WorkloadSpec {
+        match self {
+            Self::Batch(sandbox) => sandbox.pods(),
+            Self::Agent(sandbox) => sandbox.pods(),
+        }
+    }
+}
+
+/// When an object was created, to the second. Every object of the API server has such a time.
+fn created_at(meta: &ObjectMeta) -> Timestamp {
+    meta.creation_timestamp.as_ref().map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0).into()
+}
+
+#[cfg(test)]
+mod tests;

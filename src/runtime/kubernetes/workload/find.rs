@@ -1,0 +1,57 @@
+//! Finding a sandbox and its pods for a request, in the scope that it is allowed.
+
+use std::sync::Arc;
+
+use super::{Workload, names};
+use crate::{
+    error::{Error, Family, Kind},
+    runtime::kubernetes::{Inner, Scope, client::ApiFailure, objects::Pod},
+};
+
+impl Inner {
+    /// A sandbox by its id, of this scope's tenant.
+    ///
+    /// # Errors
+    /// ([`Family::KubeSandbox`], [`Kind::NotFound`]) and ([`Family::FastSandbox`], [`Kind::NotFound`]); [`failed`] if the
+    /// cluster cannot be asked.
+    pub(in crate::runtime::kubernetes) async fn find(&self, scope: &Scope, id: &str) -> Result<Workload, Error> {
+        names::check(id)?;
+        let found = self.workloads(scope).find(id).await.map_err(|failure| failed(failure, "Failed to get sandbox"))?;
+        found.filter(|workload| scope.owns(workload.tenant())).ok_or_else(|| names::not_found(id))
+    }
+
+    /// The pods that bear a sandbox's id; not those of a pool.
+    pub(in crate::runtime::kubernetes) async fn pods_of(
+        &self,
+        scope: &Scope,
+        workload: &Workload,
+    ) -> Result<Vec<Arc<Pod>>, ApiFailure> {
+        let mut pods = self.pods(scope).list().await?;
+        pods.retain(|pod| workload.selects(pod));
+        Ok(pods)
+    }
+
+    /// The pods that a sandbox's state is told by; none where they are not needed, or cannot be read.
+    pub(in crate::runtime::kubernetes) async fn pods_for_state(
+        &self,
+        scope: &Scope,
+        workload: &Workload,
+    ) -> Vec<Arc<Pod>> {
+        if !workload.needs_pods() {
+            return Vec::new();
+        }
+        self.pods_of(scope, workload).await.unwrap_or_else(|failure| {
+            tracing::warn!(sandbox = workload.id(), %failure, "a sandbox's pods cannot be read: its state is told without them");
+            Vec::new()
+        })
+    }
+}
+
+/// A call that failed, as clients are told it: `what` was to be done.
+pub(in crate::runtime::kubernetes) fn failed(failure: ApiFailure, what: &str) -> Error {
+    if !failure.is_forbidden() {
+        return failure.into_error(what);
+    }
+    let text = format!("{what}: the cluster does not allow it to the gateway: {}", failure.for_client());
+    Error::new(Family::KubeAccess, Kind::Denied, text).caused_by(failure)
+}
