@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod format;
 pub mod framed;
 pub mod held;
+pub mod kubelet_exchange;
 pub mod limits;
 pub mod lines;
 pub mod opened;

@@ -7,6 +7,7 @@
 pub mod docker_frames;
 mod front;
 pub mod json_file;
+pub mod kubelet;
 pub mod records;
 pub mod tty;
 

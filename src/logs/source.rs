@@ -91,6 +91,9 @@ pub enum LogError {
     /// The backend itself reported a failure in the stream (frame type 3) or refused it after the answer had begun.
     #[error("the log backend reported a failure: {0}")]
     Backend(String),
+    /// The backend reported in the stream that it cannot go on with this read. Another one may tell what comes next.
+    #[error("the log backend cannot go on: {0}")]
+    Interrupted(String),
 }
 
 impl LogError {
@@ -98,7 +101,7 @@ impl LogError {
     pub fn into_error(self) -> Error {
         let (kind, text) = match &self {
             Self::Disconnected(error) if error.kind() == std::io::ErrorKind::TimedOut => (Kind::TimedOut, "hangs"),
-            Self::Disconnected(_) => (Kind::Unavailable, "broke off"),
+            Self::Disconnected(_) | Self::Interrupted(_) => (Kind::Unavailable, "broke off"),
             Self::Protocol(_) | Self::Backend(_) => (Kind::Failed, "failed"),
         };
         Error::new(Family::Logs, kind, format!("The log's backend {text}: {self}.")).caused_by(self)

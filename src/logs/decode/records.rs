@@ -3,7 +3,7 @@
 //! The engine is asked for times, which stand before each record. A record in a chunk of its own stays where it was read. Anything
 //! else goes through a buffer of its own (`frames`, `tty`).
 
-mod clock;
+pub(super) mod clock;
 mod frames;
 mod tty;
 

@@ -8,21 +8,29 @@ use crate::logs::decode::docker_frames::{PREFIX, is_prefix};
 /// The part of a time that records of the same second share: `2006-01-02T15:04:05.`
 const SECOND: usize = 20;
 
+/// Where the nine decimals end.
+const FRACTION_END: usize = PREFIX - 2;
+
 /// Longest time that is looked for, in bytes, with the space behind it.
 const MAX_TIME: usize = 64;
 
-/// Reads times, of which nearly all are of the second of the one before.
+/// The offset from UTC behind a time with nine decimals, with the space behind it: `+01:00 `.
+const OFFSET: usize = 7;
+
+/// Reads times, of which nearly all are of the second of the one before, in the same zone.
 #[derive(Debug, Default)]
-pub(super) struct Clock {
+pub(in crate::logs::decode) struct Clock {
     second: [u8; SECOND],
-    /// When that second began, in nanoseconds since 1970.
+    /// When that second began, in nanoseconds since 1970. None if the time before had an offset.
     begin: Option<i64>,
+    /// The same of a time with this offset.
+    offset: Option<([u8; OFFSET], i64)>,
 }
 
 impl Clock {
     /// The time with which a record begins, in nanoseconds since 1970, and how many bytes it takes with the space behind it.
     #[inline]
-    pub(super) fn read(&mut self, record: &[u8]) -> Option<(i64, usize)> {
+    pub(in crate::logs::decode) fn read(&mut self, record: &[u8]) -> Option<(i64, usize)> {
         if let Some(head) = record.first_chunk::<PREFIX>()
             && head[..SECOND] == self.second
             && let Some(begin) = self.begin
@@ -31,7 +39,16 @@ impl Clock {
         {
             return Some((begin + nanoseconds, PREFIX));
         }
-        self.read_other(record)
+        self.read_with_offset(record).or_else(|| self.read_other(record))
+    }
+
+    /// The same of a time with the offset of the one before: a kubelet's are in its node's zone.
+    fn read_with_offset(&self, record: &[u8]) -> Option<(i64, usize)> {
+        let (offset, begin) = self.offset?;
+        let head = record.first_chunk::<PREFIX>()?;
+        let is_alike = head[..SECOND] == self.second && record.get(FRACTION_END..)?.starts_with(&offset);
+        is_alike.then_some(())?;
+        Some((begin + nine_digits(head)?, FRACTION_END + OFFSET))
     }
 
     #[cold]
@@ -42,13 +59,28 @@ impl Clock {
             // Before 1677 or after 2262: docker has the year 1 for no time at all.
             return Some((if time.as_second() < 0 { i64::MIN } else { i64::MAX }, length + 1));
         };
-        if let Some(head) = record.first_chunk::<PREFIX>().filter(|head| is_prefix(&head[..])) {
-            self.second.copy_from_slice(&head[..SECOND]);
-            self.begin = nine_digits(head).and_then(|fraction| nanoseconds.checked_sub(fraction));
-            // A second that is not all in the range of the nanoseconds is not added to.
-            self.begin = self.begin.filter(|begin| begin.checked_add(1_000_000_000).is_some());
+        let head = record.first_chunk::<PREFIX>();
+        if let Some(head) = head.filter(|head| is_prefix(&head[..])) {
+            (self.begin, self.offset) = (self.note(head, nanoseconds), None);
+        } else if let Some(head) = head.filter(|_| length + 1 == FRACTION_END + OFFSET)
+            && let Some(offset) = record[FRACTION_END..].first_chunk::<OFFSET>()
+            && head[SECOND - 1] == b'.'
+            && matches!(offset[0], b'+' | b'-')
+        {
+            let begin = self.note(head, nanoseconds);
+            (self.begin, self.offset) = (None, begin.map(|begin| (*offset, begin)));
         }
         Some((nanoseconds, length + 1))
+    }
+}
+
+impl Clock {
+    /// Notes the second of a time with nine decimals, and gives when it began.
+    fn note(&mut self, head: &[u8; PREFIX], nanoseconds: i64) -> Option<i64> {
+        self.second.copy_from_slice(&head[..SECOND]);
+        let begin = nine_digits(head).and_then(|fraction| nanoseconds.checked_sub(fraction));
+        // A second that is not all in the range of the nanoseconds is not added to.
+        begin.filter(|begin| begin.checked_add(1_000_000_000).is_some())
     }
 }
 
@@ -87,6 +119,11 @@ mod tests {
             ("2026-11-23T02:01:22.000000000Z ", 1_795_399_282_000_000_000, 31),
             ("2026-11-23T02:01:21Z x", 1_795_399_281_000_000_000, 21),
             ("2026-11-23T03:01:21.5+01:00 x", 1_795_399_281_500_000_000, 28),
+            ("2026-11-23T03:01:21.821916123+01:00 x", 1_795_399_281_821_916_123, 36),
+            ("2026-11-23T03:01:21.821916124+01:00 x", 1_795_399_281_821_916_124, 36),
+            ("2026-11-23T03:01:21.821916125+02:00 x", 1_795_395_681_821_916_125, 36),
+            ("2026-11-23T03:01:21.821916126Z x", 1_795_402_881_821_916_126, 31),
+            ("2026-11-22T21:31:21.821916127-04:30 x", 1_795_399_281_821_916_127, 36),
             ("1969-12-31T23:59:59.999999999Z x", -1, 31),
             ("1969-12-31T23:59:59.000000000Z x", -1_000_000_000, 31),
             ("0001-01-01T00:00:00.000000000Z x", i64::MIN, 31),
