@@ -49,6 +49,17 @@ pub trait Backend: Send + Sync + 'static {
         false
     }
 
+    /// Whether records tell their streams. If not, all are said to be of the standard output, and clients are told of no stream.
+    fn tells_streams(&self) -> bool {
+        true
+    }
+
+    /// Whether a read that is not live may end properly before the log does: what is between the backend and here hides that it
+    /// broke off.
+    fn may_end_early(&self) -> bool {
+        false
+    }
+
     /// Whether the log driver leaves out the newline of a line that it stored in pieces (Docker's `local`).
     fn drops_newlines(&self) -> bool;
 }

@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use super::{
     cursor::Cursor,
     lines::Line,
-    piece::{End, Gap},
+    piece::{End, Gap, Notice, PieceSource},
 };
 
 /// What the answer is made of.
@@ -57,12 +57,33 @@ impl Progress {
 /// Something that happened between lines.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
+    /// Something to know of the log.
+    Notice(Notice),
     /// Something is missing.
     Gap(&'a Gap),
     /// The process was started anew, at this time in nanoseconds since 1970.
     Restart(i64),
     /// Nothing more comes.
     End(&'a End),
+}
+
+/// What is known of a log's lines, of each alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// Their times are their own; if not, the gateway has given them theirs, and objects tell that.
+    pub own_times: bool,
+    /// Their streams; if not, objects have none.
+    pub streams: bool,
+}
+
+impl Told {
+    /// All of it.
+    pub const ALL: Self = Self { own_times: true, streams: true };
+
+    /// What `source` tells.
+    pub fn by(source: &impl PieceSource) -> Self {
+        Self { own_times: source.has_own_times(), streams: source.tells_streams() }
+    }
 }
 
 /// Writes lines and events in one of the forms.
@@ -77,13 +98,12 @@ pub enum Writer {
 }
 
 impl Writer {
-    /// A writer of `format`; text with `timestamps` before lines and `notes` of events. Objects tell of lines without times of
-    /// their own that it is the gateway that has given them theirs.
-    pub fn new(format: Format, timestamps: bool, notes: bool, has_own_times: bool) -> Self {
+    /// A writer of `format`; text with `timestamps` before lines and `notes` of events.
+    pub fn new(format: Format, timestamps: bool, notes: bool, told: Told) -> Self {
         match format {
             Format::Text => Self::Text(text::Text::new(timestamps, notes)),
-            Format::Ndjson => Self::Ndjson(ndjson::Ndjson::new(has_own_times)),
-            Format::Sse => Self::Sse(sse::Sse::new(has_own_times)),
+            Format::Ndjson => Self::Ndjson(ndjson::Ndjson::new(told)),
+            Format::Sse => Self::Sse(sse::Sse::new(told)),
         }
     }
 

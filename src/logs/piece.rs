@@ -27,11 +27,18 @@ pub trait PieceSource: Send + 'static {
     fn has_own_times(&self) -> bool {
         true
     }
+
+    /// As [`super::backend::Backend::tells_streams`].
+    fn tells_streams(&self) -> bool {
+        true
+    }
 }
 
 /// The next of a log.
 #[derive(Debug, Clone)]
 pub enum Piece {
+    /// Before all else: something that whoever reads this log is to know.
+    Notice(Notice),
     /// Before the first records: how they begin.
     Begin(Begin),
     /// Records, in the log's order.
@@ -53,6 +60,15 @@ pub enum Piece {
     },
     /// Nothing more comes.
     End(End),
+}
+
+/// Something to know of a log, in our own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notice {
+    /// For programs: capitals and underscores.
+    pub code: &'static str,
+    /// For people: a sentence without quotes and backslashes.
+    pub message: &'static str,
 }
 
 /// How the first records are to be taken. [`Begin::default`]: as they are, from the beginning of lines on.

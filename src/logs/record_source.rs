@@ -32,7 +32,7 @@ use super::{
     backend::{Backend, Exit, RecordReader, Start, State},
     cursor::{Cursor, RunId},
     held::Share,
-    piece::{End, Gap, GapReason, Piece, PieceSource, Reason},
+    piece::{End, Gap, GapReason, Notice, Piece, PieceSource, Reason},
     record::{Mark, Place, Records},
 };
 use crate::{backoff::Backoff, error::Error};
@@ -51,6 +51,9 @@ pub struct RecordSource {
     step: ReusableBoxFuture<'static, (Box<Machine>, Step)>,
     run: RunId,
     drops_newlines: bool,
+    tells_streams: bool,
+    /// Comes first.
+    notice: Option<Notice>,
     read: u64,
 }
 
@@ -112,6 +115,12 @@ struct Machine {
     pauses: Backoff,
     /// It told an end, though the sandbox runs.
     was_clean: bool,
+    /// It cannot go on with live reads: what comes is asked for again and again.
+    polls: bool,
+    /// As [`Backend::may_end_early`]; until an end was looked at again.
+    may_end_early: bool,
+    /// The read that was not live has ended, and that is to be looked at again.
+    is_to_be_checked: bool,
     handed_at: Instant,
     is_ended: bool,
     /// Bytes of the readers before.
@@ -131,6 +140,7 @@ impl RecordSource {
         reconnect: Duration,
     ) -> Result<Self, Error> {
         let (run, drops_newlines) = (backend.run(), backend.drops_newlines());
+        let tells_streams = backend.tells_streams();
         let mut machine = Box::new(Machine::new(backend, query, state, reconnect));
         if !machine.follow {
             machine.begin(query).await?;
@@ -139,6 +149,8 @@ impl RecordSource {
                 step: ReusableBoxFuture::new(machine.step()),
                 run,
                 drops_newlines,
+                tells_streams,
+                notice: None,
             });
         }
         // Who follows is answered at once, though a place is looked for in a large log for longer.
@@ -157,7 +169,13 @@ impl RecordSource {
                 }
             }),
         };
-        Ok(Self { read: 0, step, run, drops_newlines })
+        Ok(Self { read: 0, step, run, drops_newlines, tells_streams, notice: None })
+    }
+
+    /// The same, which begins with `notice`.
+    #[must_use]
+    pub fn with_notice(self, notice: Notice) -> Self {
+        Self { notice: Some(notice), ..self }
     }
 
     /// What is left for who comes back with `after` when the sandbox is gone: a gap, since what it printed behind that is not known,
@@ -167,7 +185,14 @@ impl RecordSource {
         let mut machine = Box::new(Machine::new(backend, &LogQuery::ALL, State::Removed, Duration::ZERO));
         machine.gap(GapReason::CursorExpired, after.mark.map(|mark| mark.place.time), None);
         machine.end(End::of(Reason::Removed));
-        Self { read: 0, step: ReusableBoxFuture::new(machine.step()), run: after.run, drops_newlines: false }
+        Self {
+            read: 0,
+            step: ReusableBoxFuture::new(machine.step()),
+            run: after.run,
+            drops_newlines: false,
+            tells_streams: true,
+            notice: None,
+        }
     }
 
     /// Whether nothing will come behind `after`: it is the token of an end, and the sandbox is still as it was then.
@@ -186,6 +211,9 @@ impl RecordSource {
 
 impl PieceSource for RecordSource {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, LogError>>> {
+        if let Some(notice) = self.notice.take() {
+            return Poll::Ready(Some(Ok(Piece::Notice(notice))));
+        }
         let (machine, step) = ready!(self.step.poll(cx));
         self.read = machine.bytes_read();
         self.step.set(machine.step());
@@ -198,6 +226,10 @@ impl PieceSource for RecordSource {
 
     fn drops_newlines(&self) -> bool {
         self.drops_newlines
+    }
+
+    fn tells_streams(&self) -> bool {
+        self.tells_streams
     }
 
     fn bytes_read(&self) -> u64 {
@@ -216,6 +248,7 @@ impl Machine {
         follow &= exit.is_none();
         let left = left.filter(|_| follow).and_then(|left| Duration::try_from(left).ok());
         let now = Instant::now();
+        let may_end_early = backend.may_end_early();
         Self {
             repeats: backend.repeats(),
             backend,
@@ -252,6 +285,9 @@ impl Machine {
             lost: None,
             pauses: live::PAUSES,
             was_clean: false,
+            polls: false,
+            may_end_early,
+            is_to_be_checked: false,
             handed_at: now,
             is_ended: false,
             read: 0,

@@ -22,7 +22,7 @@ use self::{
 pub use super::format::Format;
 use super::{
     LogError, LogQuery, LogSource,
-    format::{Event, Progress, Writer},
+    format::{Event, Progress, Told, Writer},
     piece::{End, Piece, PieceSource, Reason},
     record::Records,
     record_source::RecordSource,
@@ -138,7 +138,7 @@ impl<S: PieceSource> Rendered<S> {
     pub fn new(source: S, query: &LogQuery, rendering: Rendering) -> Self {
         let renderer = Renderer::new(&source, query, rendering);
         let Rendering { format, notes, trailer, heartbeat, on_slow, .. } = rendering;
-        let writer = Writer::new(format, query.timestamps, notes, source.has_own_times());
+        let writer = Writer::new(format, query.timestamps, notes, Told::by(&source));
         let progress = renderer.progress();
         let feed = match on_slow {
             OnSlow::Block => Feed::Direct(Box::new(Direct {
@@ -326,6 +326,7 @@ impl<S: PieceSource> Direct<S> {
 
     fn take(&mut self, piece: Option<Result<Piece, LogError>>) {
         match piece {
+            Some(Ok(Piece::Notice(notice))) => self.renderer.notice(notice, &mut self.buf),
             Some(Ok(Piece::Begin(begin))) => self.renderer.begin(&begin),
             Some(Ok(Piece::Records(records))) => {
                 self.make_room(records.buf.len().saturating_add(records.index.len().saturating_mul(LINE)));

@@ -210,7 +210,7 @@ mod tests {
     use super::*;
     use crate::logs::{
         self,
-        format::json::Json,
+        format::{Told, json::Json},
         lines::{Line, Lines},
         record::Place,
     };
@@ -265,7 +265,7 @@ mod tests {
                 let (mut lines, mut out) = (Lines::new(false), Vec::new());
                 let mut give = |line: Line<'_>| {
                     let mut object = BytesMut::new();
-                    Json::new(true).line(&line, b"v1.x", &mut object);
+                    Json::new(Told::ALL).line(&line, b"v1.x", &mut object);
                     out.push(object);
                 };
                 lines.push(&record, text, &mut give);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{BufMut, BytesMut};
 
-use super::{Event, Progress, time::TimeText};
+use super::{Event, Progress, Told, time::TimeText};
 use crate::logs::{backend::Exit, cursor::Cursor, lines::Line, record::Stream};
 
 /// Room for a token, in bytes.
@@ -40,13 +40,13 @@ impl Token {
 #[derive(Debug)]
 pub struct Json {
     time: TimeText,
-    has_own_times: bool,
+    told: Told,
 }
 
 impl Json {
-    /// Of lines that have their own times, or were given them by the gateway.
-    pub fn new(has_own_times: bool) -> Self {
-        Self { time: TimeText::default(), has_own_times }
+    /// Of lines of which so much is `told`.
+    pub fn new(told: Told) -> Self {
+        Self { time: TimeText::default(), told }
     }
 
     /// Appends a line's object.
@@ -69,11 +69,12 @@ impl Json {
             out.put_slice(b",\"partial\":true");
         }
         out.put_slice(match line.stream {
+            _ if !self.told.streams => b",\"time\":\"",
             Stream::Stdout => b",\"stream\":\"stdout\",\"time\":\"",
             Stream::Stderr => b",\"stream\":\"stderr\",\"time\":\"",
         });
         out.put_slice(self.time.text(line.time));
-        if !self.has_own_times {
+        if !self.told.own_times {
             out.put_slice(b"\",\"time_source\":\"gateway");
         }
         out.put_slice(b"\",\"id\":\"");
@@ -87,6 +88,10 @@ impl Json {
         out.put_slice(name(event).as_bytes());
         out.put_u8(b'"');
         match event {
+            Event::Notice(notice) => {
+                text("code", notice.code, out);
+                text("message", notice.message, out);
+            }
             Event::Gap(gap) => {
                 text("reason", gap.reason.name(), out);
                 self.time_or_null("after", gap.after, out);
@@ -138,6 +143,7 @@ impl Json {
 /// The word for an event.
 pub fn name(event: Event<'_>) -> &'static str {
     match event {
+        Event::Notice(_) => "notice",
         Event::Gap(_) => "gap",
         Event::Restart(_) => "restart",
         Event::End(_) => "end",

@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::{
-    Event, Progress,
+    Event, Progress, Told,
     json::{self, Json, Token},
 };
 use crate::logs::{cursor::Cursor, lines::Line};
@@ -26,9 +26,9 @@ pub struct Sse {
 }
 
 impl Sse {
-    /// Of lines that have their own times, or were given them by the gateway.
-    pub fn new(has_own_times: bool) -> Self {
-        Self { json: Json::new(has_own_times) }
+    /// Of lines of which so much is `told`.
+    pub fn new(told: Told) -> Self {
+        Self { json: Json::new(told) }
     }
 
     /// Appends a line, behind which is `cursor`.

@@ -72,6 +72,7 @@ impl Text {
             out.put_u8(b'\n');
         }
         let note = match event {
+            Event::Notice(notice) => format!("notice: {}, {}", notice.code, notice.message),
             Event::Gap(gap) => self.gap(gap),
             Event::Restart(started_at) => format!("restart: {}", self.time_text(started_at)),
             Event::End(end) => self.end(end),

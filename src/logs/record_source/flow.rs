@@ -62,8 +62,8 @@ impl Machine {
                 Read::NoReader => Box::pin(self.open_next()).await?,
                 Read::Ended => Box::pin(self.reader_ended(None)).await?,
                 Read::Deadline => self.end(End::of(Reason::Until)),
-                Read::Failed(LogError::Disconnected(error)) => {
-                    Box::pin(self.reader_ended(Some(LogError::Disconnected(error)))).await?;
+                Read::Failed(error @ (LogError::Disconnected(_) | LogError::Interrupted(_))) => {
+                    Box::pin(self.reader_ended(Some(error))).await?;
                 }
                 Read::Failed(error) => return Err(error),
             }

@@ -32,6 +32,9 @@ const GOOD: Duration = Duration::from_secs(5);
 /// How long after the clean end of a log its sandbox may still be said to run.
 const CLEAN_GRACE: Duration = Duration::from_secs(1);
 
+/// How often a log is asked for what is new that cannot be followed.
+const LIVE_POLL: Duration = Duration::from_secs(1);
+
 /// How often a sandbox whose process has ended is looked at, for who waits for the next run.
 const RESTART_POLL: Duration = Duration::from_secs(1);
 
@@ -83,13 +86,18 @@ impl Machine {
         let was_live = self.is_live;
         self.drop_reader();
         self.was_clean = broken.is_none();
+        self.polls = was_live && matches!(broken, Some(LogError::Interrupted(_)));
         match broken {
+            Some(LogError::Interrupted(text)) if !self.follow => return Err(LogError::Interrupted(text)),
             Some(_) if !self.follow => {
                 self.end(End::of(Reason::BackendLost));
                 return Ok(());
             }
             // What a clean end of what was there means, the next step finds out.
-            None if !was_live => return Ok(()),
+            None if !was_live => {
+                self.is_to_be_checked = std::mem::take(&mut self.may_end_early);
+                return Ok(());
+            }
             _ => {}
         }
         if was_live && self.attached_at.elapsed() >= GOOD {
@@ -112,6 +120,8 @@ impl Machine {
             if let Err(error) = self.catch_up(mark, false).await {
                 self.refused(&error).await?;
             }
+        } else if self.is_to_be_checked && (!self.follow || self.exit.is_some()) {
+            self.check_end().await?;
         } else if let Some(exit) = self.exit {
             self.end(End { reason: Reason::Exited, exit });
         } else if let Some(started) = self.next_run.filter(|_| self.is_run_over) {
@@ -123,6 +133,17 @@ impl Machine {
             self.wait_for_run().await?;
         } else if let Err(error) = self.attach().await {
             self.refused(&error).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether there is more behind the last record than a read has given.
+    async fn check_end(&mut self) -> Result<(), LogError> {
+        self.is_to_be_checked = false;
+        let Some(mark) = self.last else { return Ok(()) };
+        if let Err(error) = self.catch_up(mark, true).await {
+            tracing::debug!(%error, "the end of a log cannot be looked at again");
+            self.end(End::of(Reason::BackendLost));
         }
         Ok(())
     }
@@ -240,7 +261,12 @@ impl Machine {
                     self.is_run_over = true;
                     return self.read_rest().await;
                 }
-                self.pause_or_give_up().await;
+                if std::mem::take(&mut self.polls) {
+                    self.lost = None;
+                    sleep(spread(LIVE_POLL)).await;
+                } else {
+                    self.pause_or_give_up().await;
+                }
                 Ok(())
             }
             Err(error) => self.refused(&error).await,

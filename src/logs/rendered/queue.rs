@@ -149,6 +149,11 @@ async fn fill(mut source: impl PieceSource, mut renderer: Renderer, on_slow: OnS
         shared.read.store(source.bytes_read(), Ordering::Relaxed);
         let mut out = BytesMut::new();
         let (end, error) = match piece {
+            Some(Ok(Piece::Notice(notice))) => {
+                renderer.notice(notice, &mut out);
+                shared.push(out.freeze(), renderer.progress());
+                continue;
+            }
             Some(Ok(Piece::Begin(begin))) => {
                 renderer.begin(&begin);
                 continue;

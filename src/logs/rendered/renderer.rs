@@ -8,9 +8,9 @@ use super::{OnSlow, Rendering};
 use crate::logs::{
     LogQuery,
     cursor::{Cursor, OpenLine, RunId},
-    format::{Event, Format, Progress, Writer},
+    format::{Event, Format, Progress, Told, Writer},
     lines::{Line, Lines},
-    piece::{Begin, End, Gap, GapReason, PieceSource, Reason},
+    piece::{Begin, End, Gap, GapReason, Notice, PieceSource, Reason},
     record::{Mark, Record, Records, Stream},
     select::{LineChoice, Select},
     turn::Turn,
@@ -71,7 +71,7 @@ impl Renderer {
         let can_be_raw =
             format == Format::Text && query.filter.is_empty() && limit_bytes.is_none() && on_slow != OnSlow::Drop;
         let joined = Joined {
-            writer: Writer::new(format, query.timestamps, notes, source.has_own_times()),
+            writer: Writer::new(format, query.timestamps, notes, Told::by(source)),
             choice: LineChoice::new(query.filter.clone()),
             run,
             skip: 0,
@@ -219,6 +219,11 @@ impl Renderer {
             self.lines.begin_whole(stream);
             self.is_raw[index] = true;
         }
+    }
+
+    /// Renders a notice, which comes before all else.
+    pub(super) fn notice(&mut self, notice: Notice, out: &mut BytesMut) {
+        self.joined.event(Event::Notice(notice), out);
     }
 
     /// Renders a gap, and before it what was not ended of lines.
