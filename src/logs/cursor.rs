@@ -32,6 +32,12 @@ impl RunId {
         let other = || u64::from(crc32fast::hash(id.as_bytes())) << 32 | id.len() as u64;
         Self(u64::from_str_radix(&digits, 16).unwrap_or_else(|_| other()))
     }
+
+    /// The run of a pod's container that was restarted so often before.
+    pub fn of_instance(pod_uid: &str, container: &str, restarts: u64) -> Self {
+        let container = u64::from(crc32fast::hash(container.as_bytes())) << 32;
+        Self((Self::of(pod_uid).0 ^ container).wrapping_add(restarts))
+    }
 }
 
 /// A place between two records of a log, for a client to come back to.

@@ -1,0 +1,84 @@
+//! Why a container was not started yet, in words.
+
+use crate::runtime::kubernetes::objects::{Pod, Waiting, condition};
+
+/// Most bytes of a message of the cluster that are told.
+const MAX_MESSAGE: usize = 512;
+
+/// What `container` waits for, as the end of a sentence.
+pub(in crate::runtime::kubernetes) fn why_not_started(pod: &Pod, container: &str) -> String {
+    let waiting = pod.container_status(container).and_then(|status| status.state.waiting.as_ref());
+    if let Some(waiting) = waiting {
+        return why_waiting(waiting);
+    }
+    if pod.spec.node_name.as_deref().is_none_or(str::is_empty) {
+        return why_unscheduled(pod);
+    }
+    "its node has not begun to start it".to_owned()
+}
+
+fn why_waiting(waiting: &Waiting) -> String {
+    let reason = waiting.reason.as_deref().unwrap_or_default();
+    let words = match reason {
+        "ErrImagePull" => "its image cannot be pulled",
+        "ImagePullBackOff" => "its image cannot be pulled, which is tried again",
+        "ErrImageNeverPull" => "its image is not on the node and may not be pulled",
+        "InvalidImageName" => "the name of its image is not valid",
+        "ContainerCreating" => "it is being created",
+        "PodInitializing" => "the init containers have not ended",
+        "CreateContainerConfigError" => "its configuration cannot be used",
+        "CreateContainerError" | "RunContainerError" => "it cannot be created",
+        "CrashLoopBackOff" => "it has crashed and is to be started again",
+        _ => "it waits",
+    };
+    let details = [reason, waiting.message.as_deref().unwrap_or_default()];
+    with_details(words, &details)
+}
+
+fn why_unscheduled(pod: &Pod) -> String {
+    let scheduled = condition(&pod.status.conditions, "PodScheduled");
+    let reason = scheduled.and_then(|condition| condition.reason.as_deref()).unwrap_or_default();
+    let message = scheduled.and_then(|condition| condition.message.as_deref()).unwrap_or_default();
+    with_details("its pod is on no node yet", &[reason, message])
+}
+
+fn with_details(words: &str, details: &[&str]) -> String {
+    let details: Vec<_> = details.iter().filter(|detail| !detail.is_empty()).map(|detail| cut(detail)).collect();
+    if details.is_empty() { words.to_owned() } else { format!("{words} ({})", details.join(": ")) }
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_MESSAGE)]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::runtime::kubernetes::pods::tests::pod;
+
+    #[test]
+    fn what_is_waited_for_is_told_in_words() {
+        let waiting = |reason: &str, message: &str| {
+            let state = json!({"waiting": {"reason": reason, "message": message}});
+            why_not_started(&pod(json!({"status": {"containerStatuses": [{"name": "main", "state": state}]}})), "main")
+        };
+        let expected = "its image cannot be pulled (ErrImagePull: connection refused)";
+        assert_eq!(waiting("ErrImagePull", "connection refused"), expected);
+        assert_eq!(waiting("PodInitializing", ""), "the init containers have not ended (PodInitializing)");
+        assert_eq!(waiting("SomethingNew", "why"), "it waits (SomethingNew: why)");
+        assert!(waiting("ErrImagePull", &"é".repeat(1000)).len() < 600);
+    }
+
+    #[test]
+    fn a_pod_may_be_on_no_node() {
+        let message = "0/1 nodes are available: 1 Insufficient cpu.";
+        let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
+        let unscheduled = pod(json!({"status": {"phase": "Pending", "conditions": [condition]}}));
+        let expected = format!("its pod is on no node yet (Unschedulable: {message})");
+        assert_eq!(why_not_started(&unscheduled, "main"), expected);
+        let scheduled = pod(json!({"spec": {"nodeName": "n"}, "status": {"phase": "Pending"}}));
+        assert_eq!(why_not_started(&scheduled, "main"), "its node has not begun to start it");
+    }
+}
