@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use http::{HeaderMap, Method};
 use jiff::Timestamp;
 use opensandbox_gateway::{
-    api::log_query::{self, LogRequest},
+    api::log_query::{self, Containers, LogRequest},
     http1::{framing::BodyDecoder, head},
     logs::{
         LogError, LogQuery,
@@ -59,13 +59,17 @@ pub fn timestamp(data: &[u8]) {
 pub fn query(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let now = Timestamp::new(1_800_000_000, 123_456_789).expect("a time");
-    if let Ok(read) = log_query::parse(text, &HeaderMap::new(), now) {
+    if let Ok(read) = log_query::parse(text, &HeaderMap::new(), now, Containers::Several) {
         keeps_the_rules(&read.query);
     }
     let (since, until) = text.split_once('&').unwrap_or((text, "0"));
     for (name, value) in [("since", since), ("until", until)] {
         let escaped: String = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
-        let Ok(LogRequest { query: read, .. }) = log_query::parse(&escaped, &HeaderMap::new(), now) else { continue };
+        let Ok(LogRequest { query: read, .. }) =
+            log_query::parse(&escaped, &HeaderMap::new(), now, Containers::Several)
+        else {
+            continue;
+        };
         keeps_the_rules(&read);
         let time = read.since.or(read.until).expect("it was accepted, so it was read");
         assert_eq!(named(&format!("{name}={time}"), now), Some(time), "{value:?} as RFC 3339");
@@ -81,8 +85,9 @@ pub fn query(data: &[u8]) {
 /// The time in a query that has one; RFC 3339 of a time before the year 0 has no form that is accepted.
 fn named(query: &str, now: Timestamp) -> Option<Timestamp> {
     let time = query.split_once('=').and_then(|(_, text)| text.parse().ok());
-    let read =
-        log_query::parse(query, &HeaderMap::new(), now).ok().and_then(|read| read.query.since.or(read.query.until));
+    let read = log_query::parse(query, &HeaderMap::new(), now, Containers::Several)
+        .ok()
+        .and_then(|read| read.query.since.or(read.query.until));
     read.or(time.filter(|time: &Timestamp| time.to_string().starts_with('-')))
 }
 

@@ -59,6 +59,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// Opens a sandbox's log. Returns at once also for a sandbox that has printed nothing.
     async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<OpenedLog, Error>;
 
+    /// Whether a sandbox has several containers, and a container's log that of the instance before the present one:
+    /// [`LogQuery::container`] and [`LogQuery::previous`] mean something.
+    fn has_containers(&self) -> bool {
+        false
+    }
+
     /// Where clients reach a port of a sandbox; 0 is no port. `expires`, in Unix seconds, asks for an address that is good
     /// until then.
     async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, Error>;

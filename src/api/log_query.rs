@@ -20,14 +20,26 @@ use crate::{
         rendered::{Format, OnSlow, Rendering},
     },
     model::{
-        read::{boolean, integer, literal},
+        read::{boolean, integer, literal, string_of},
         violation::{Invalid, Report},
     },
     problem::ApiError,
 };
 
-/// The one container whose log can be read.
+/// The one container whose log can be read, where there are not several.
 const CONTAINER: &str = "sandbox";
+
+/// The lengths that a container's name may have, in characters.
+const CONTAINER_LENGTHS: std::ops::RangeInclusive<usize> = 1..=253;
+
+/// What a sandbox has of containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Containers {
+    /// One, of which there is one run.
+    One,
+    /// Several, each with the instance before the present one.
+    Several,
+}
 
 /// What a browser's `EventSource` sends when it comes back (HTML Living Standard §9.2).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -58,8 +70,13 @@ pub struct LogRequest {
 /// # Errors
 /// 422 with every parameter that is not known or not understood, then with those that do not go together; 400 for a token that
 /// is not one of ours.
-pub fn parse(query: &str, headers: &HeaderMap, now: jiff::Timestamp) -> Result<LogRequest, ApiError> {
-    let mut request = checked(query, headers, now)?;
+pub fn parse(
+    query: &str,
+    headers: &HeaderMap,
+    now: jiff::Timestamp,
+    containers: Containers,
+) -> Result<LogRequest, ApiError> {
+    let mut request = checked(query, headers, now, containers)?;
     request.query.after = after(&Query::parse(query), headers)?;
     if let Some(after) = request.query.after {
         // Only a header can have come with it. An `EventSource` repeats the tail with which it began.
@@ -75,12 +92,18 @@ pub fn parse(query: &str, headers: &HeaderMap, now: jiff::Timestamp) -> Result<L
 }
 
 /// All but the token.
-fn checked(text: &str, headers: &HeaderMap, now: jiff::Timestamp) -> Result<LogRequest, Invalid> {
+fn checked(
+    text: &str,
+    headers: &HeaderMap,
+    now: jiff::Timestamp,
+    containers: Containers,
+) -> Result<LogRequest, Invalid> {
     let query = Query::parse(text);
     let mut report = Report::new("query");
     let media = media(&query, headers, &mut report);
     let rendering = rendering(&query, media, &mut report);
-    let read = LogQuery { filter: filter::read(text, &query, &mut report), ..read(&query, &mut report, now) };
+    let read =
+        LogQuery { filter: filter::read(text, &query, &mut report), ..read(&query, &mut report, now, containers) };
     let command = query.read(&mut report, "command", command);
     names::check(&query, &mut report);
     if report.is_clean() {
@@ -93,7 +116,7 @@ fn checked(text: &str, headers: &HeaderMap, now: jiff::Timestamp) -> Result<LogR
     report.finish(LogRequest { query: read, rendering, media, command })
 }
 
-fn read(query: &Query<'_>, report: &mut Report, now: jiff::Timestamp) -> LogQuery {
+fn read(query: &Query<'_>, report: &mut Report, now: jiff::Timestamp, containers: Containers) -> LogQuery {
     let follow = query.read(report, "follow", boolean).unwrap_or(false);
     let tail = query.read(report, "tail", |r, v| integer(r, v, 1..=u64::MAX)).and_then(NonZeroU64::new);
     let timestamps = query.read(report, "timestamps", boolean).unwrap_or(false);
@@ -101,10 +124,19 @@ fn read(query: &Query<'_>, report: &mut Report, now: jiff::Timestamp) -> LogQuer
     let until = query.read(report, "until", |r, v| time::read(r, v, now));
     let stdout = query.read(report, "stdout", boolean).unwrap_or(true);
     let stderr = query.read(report, "stderr", boolean).unwrap_or(true);
-    query.read(report, "container", |r, v| literal(r, v, &[CONTAINER]));
-    query.read(report, "previous", previous);
+    let (container, previous) = match containers {
+        Containers::One => {
+            query.read(report, "container", |r, v| literal(r, v, &[CONTAINER]));
+            query.read(report, "previous", previous);
+            (None, false)
+        }
+        Containers::Several => {
+            let container = query.read(report, "container", |r, v| string_of(r, v, CONTAINER_LENGTHS));
+            (container, query.read(report, "previous", boolean).unwrap_or(false))
+        }
+    };
     let restarts = query.read(report, "restarts", boolean).unwrap_or(false);
-    LogQuery { follow, tail, timestamps, since, until, stdout, stderr, restarts, ..LogQuery::ALL }
+    LogQuery { follow, tail, timestamps, since, until, stdout, stderr, restarts, container, previous, ..LogQuery::ALL }
 }
 
 fn previous(report: &mut Report, value: &Value) -> Option<()> {

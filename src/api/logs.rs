@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 
 use super::{
     Api, Caller, command_log,
-    log_query::{self, LogRequest},
+    log_query::{self, Containers, LogRequest},
 };
 use crate::{
     body::Body,
@@ -41,8 +41,12 @@ pub async fn stream(api: &Api, id: &str, req: &Request<Incoming>, caller: Caller
     }
     let begun = Instant::now();
     let Caller { peer, key, client } = caller;
-    let LogRequest { mut query, mut rendering, media, command } =
-        log_query::parse(req.uri().query().unwrap_or_default(), req.headers(), jiff::Timestamp::now())?;
+    let LogRequest { mut query, mut rendering, media, command } = log_query::parse(
+        req.uri().query().unwrap_or_default(),
+        req.headers(),
+        jiff::Timestamp::now(),
+        containers(api),
+    )?;
     if rendering.format == Format::Text && req.version() > Version::HTTP_10 && log_query::takes_trailers(req.headers())
     {
         rendering.trailer = true;
@@ -77,6 +81,11 @@ pub async fn stream(api: &Api, id: &str, req: &Request<Incoming>, caller: Caller
     Ok(res)
 }
 
+/// What the runtime has of containers.
+fn containers(api: &Api) -> Containers {
+    if api.runtime.has_containers() { Containers::Several } else { Containers::One }
+}
+
 /// Opens the output of a sandbox's main process, or of a command; none behind the end of one that has ended.
 async fn open(
     api: &Api,
@@ -106,7 +115,7 @@ async fn open(
 async fn open_main(api: &Api, id: &str, query: &LogQuery) -> Result<OpenedLog, Error> {
     let opened = api.runtime.open_logs(id, query).await;
     match (opened, query.after) {
-        (Err(error), Some(after)) if error.key() == (Family::Sandbox, Kind::NotFound) => {
+        (Err(error), Some(after)) if matches!(error.key(), (Family::Sandbox | Family::KubeSandbox, Kind::NotFound)) => {
             Ok(if after.ended { OpenedLog::Ended } else { OpenedLog::Records(RecordSource::removed(&after)) })
         }
         (opened, _) => opened,

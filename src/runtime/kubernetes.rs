@@ -25,10 +25,12 @@ mod client;
 mod diagnostics;
 mod endpoints;
 mod lifecycle;
+mod logs;
 // Used by what is to come.
 #[allow(dead_code, unused_imports)]
 mod objects;
 mod options;
+mod pods;
 mod workload;
 
 use std::{
@@ -46,6 +48,7 @@ pub use self::options::{KubernetesOptions, Scope};
 use self::{
     cache::{Cache, CacheSettings},
     client::Cluster,
+    logs::Streams,
     objects::Pod,
     workload::{Workloads, labels, names},
 };
@@ -85,6 +88,8 @@ struct Inner {
     /// The pods that bear a sandbox's id. Those of pools do not: they are asked for by name.
     pods: Arc<Cache<Pod>>,
     changes: Arc<Semaphore>,
+    /// Whether the cluster tells a log's streams apart.
+    streams: Streams,
     started: Instant,
 }
 
@@ -102,6 +107,7 @@ impl Kubernetes {
             workloads: Workloads::start(&cluster, &scope.namespace, options.provider, settings()),
             pods: Cache::start(cluster.clone(), &scope.namespace, labels::ID, settings()),
             changes: Arc::new(Semaphore::new(MAX_CHANGES as usize)),
+            streams: Streams::default(),
             started: Instant::now(),
             cluster,
             options,
@@ -184,8 +190,12 @@ impl Runtime for Kubernetes {
         names::check(id).is_err() || self.inner.workloads(&self.scope).is_at_hand(id)
     }
 
-    async fn open_logs(&self, _: &str, _: &LogQuery) -> Result<OpenedLog, Error> {
-        Err(Self::not_yet("Reading logs"))
+    async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<OpenedLog, Error> {
+        self.inner.open_logs(&self.scope, id, query).await
+    }
+
+    fn has_containers(&self) -> bool {
+        true
     }
 
     async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, Error> {

@@ -12,7 +12,7 @@ fn now() -> Timestamp {
 
 fn asked(query: &str, headers: &[(&'static str, &str)]) -> Result<LogRequest, ApiError> {
     let pairs = headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
-    parse(query, &pairs.collect(), now())
+    parse(query, &pairs.collect(), now(), Containers::One)
 }
 
 fn request(query: &str, headers: &[(&'static str, &str)]) -> LogRequest {
@@ -26,7 +26,7 @@ fn parsed(query: &str) -> LogQuery {
 /// The rule and the location of each violation.
 fn refused(query: &str) -> Vec<(&'static str, String)> {
     let place = |loc: &[serde_json::Value]| loc[1..].iter().map(|part| part.as_str().unwrap()).collect();
-    match checked(query, &HeaderMap::new(), now()) {
+    match checked(query, &HeaderMap::new(), now(), Containers::One) {
         Ok(read) => panic!("{query} was accepted: {read:?}"),
         Err(Invalid(found)) => found.iter().map(|v| (v.rule, place(&v.loc))).collect(),
     }
@@ -34,7 +34,7 @@ fn refused(query: &str) -> Vec<(&'static str, String)> {
 
 /// The message of the only violation.
 fn message(query: &str) -> String {
-    let Invalid(found) = checked(query, &HeaderMap::new(), now()).expect_err(query);
+    let Invalid(found) = checked(query, &HeaderMap::new(), now(), Containers::One).expect_err(query);
     assert_eq!(found.len(), 1, "{found:?}");
     found[0].msg.clone()
 }
@@ -322,7 +322,7 @@ fn other_times_are_refused() {
 
 #[test]
 fn a_refusal_names_the_accepted_forms() {
-    let Invalid(found) = checked("since=x", &HeaderMap::new(), now()).unwrap_err();
+    let Invalid(found) = checked("since=x", &HeaderMap::new(), now(), Containers::One).unwrap_err();
     assert!(found[0].msg.starts_with("Value error, must be an RFC 3339 time with an offset (2026-01-31T08:00:00Z)"));
     assert_eq!(found[0].loc, [json!("query"), json!("since")]);
     assert_eq!(found[0].input, Some(json!("x")));
@@ -352,7 +352,7 @@ proptest! {
     fn no_time_panics(value in ".*|[0-9TZ:.+ nsumhdwµ-]{0,40}|[0-9]{1,40}[smhdw]") {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("since", &value).finish();
         let _ = asked(&query, &[]);
-        let _ = parse(&query, &HeaderMap::new(), Timestamp::MIN);
+        let _ = parse(&query, &HeaderMap::new(), Timestamp::MIN, Containers::Several);
     }
 
     #[test]

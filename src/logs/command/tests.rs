@@ -134,6 +134,7 @@ impl CommandLog for Scripted {
 async fn next(source: &mut CommandSource) -> Option<String> {
     let piece = poll_fn(|cx| source.poll_piece(cx)).await?.unwrap();
     Some(match piece {
+        Piece::Notice(notice) => format!("notice {}", notice.code),
         Piece::Begin(begin) => format!("begin {} {:?}", begin.skip, begin.in_line[0]),
         Piece::Records(records) => String::from_utf8_lossy(&records.buf).into_owned(),
         Piece::Seen { .. } => "seen".to_owned(),

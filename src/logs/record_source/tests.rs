@@ -111,6 +111,7 @@ impl Client {
             seen.push(Seen::of(&line, run));
         };
         match piece.unwrap() {
+            Piece::Notice(notice) => panic!("{notice:?}"),
             Piece::Begin(begin) => {
                 for stream in Stream::ALL {
                     if begin.fragment[stream.index()] {

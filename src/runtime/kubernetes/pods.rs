@@ -5,10 +5,7 @@ mod waiting;
 
 use kube::api::ListParams;
 
-pub(super) use self::{
-    instance::{Ended, Instance},
-    waiting::why_not_started,
-};
+pub(super) use self::{instance::Instance, waiting::why_not_started};
 use super::{
     client::{ApiFailure, Cluster},
     objects::{MAIN_CONTAINER, Pod},
@@ -70,7 +67,8 @@ pub(super) fn present(pods: Vec<Pod>) -> Option<Pod> {
 
 /// The container whose log is asked for: `wanted`, or that which is the sandbox. `None` if there is no such container.
 pub(super) fn container<'a>(pod: &'a Pod, wanted: Option<&str>) -> Option<&'a str> {
-    let wanted = wanted.filter(|wanted| *wanted != MAIN_CONTAINER || containers(pod).any(|name| name == MAIN_CONTAINER));
+    let wanted =
+        wanted.filter(|wanted| *wanted != MAIN_CONTAINER || containers(pod).any(|name| name == MAIN_CONTAINER));
     match wanted {
         Some(wanted) => containers(pod).find(|name| *name == wanted),
         None => pod.main().map(|main| main.name.as_str()),

@@ -3,14 +3,11 @@
 use jiff::Timestamp;
 
 use crate::{
-    logs::{
-        backend::{Exit, Start, State},
-        cursor::RunId,
-    },
+    logs::backend::{Exit, Start, State},
     runtime::kubernetes::objects::{ContainerStatus, Pod, Terminated},
 };
 
-/// The exit code of a process that a signal ended which the kernel sends for want of memory.
+/// The reason of an end by the kernel for want of memory.
 const OOM_KILLED: &str = "OOMKilled";
 
 /// An instance whose log the kubelet gives now.
@@ -23,12 +20,8 @@ pub(in crate::runtime::kubernetes) struct Instance {
     /// When it was started, in nanoseconds since 1970, of whole seconds.
     pub started_at: Option<i64>,
     /// How it ended, if it has.
-    pub ended: Option<Ended>,
+    pub ended: Option<Exit>,
 }
-
-/// How an instance ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::runtime::kubernetes) struct Ended(pub Exit);
 
 impl Instance {
     /// The instance whose log `pods/log` gives: the present one, or the last if the next is waited for. `None` if none was
@@ -38,7 +31,7 @@ impl Instance {
         let number = u64::try_from(status.restart_count).unwrap_or_default();
         if let Some(running) = &status.state.running {
             let id = status.container_id.clone().unwrap_or_default();
-            let ended = is_over(pod).then(|| Ended(Exit::default()));
+            let ended = is_over(pod).then(Exit::default);
             return Some(Self { number, id, started_at: running.started_at.and_then(nanoseconds), ended });
         }
         if let Some(terminated) = &status.state.terminated {
@@ -68,19 +61,14 @@ impl Instance {
             number,
             id: id.cloned().unwrap_or_default(),
             started_at: terminated.started_at.and_then(nanoseconds),
-            ended: Some(Ended(exit)),
+            ended: Some(exit),
         }
-    }
-
-    /// The run that its log is of.
-    pub(in crate::runtime::kubernetes) fn run(pod_uid: &str, container: &str, number: u64) -> RunId {
-        RunId::of_instance(pod_uid, container, number)
     }
 
     /// How it does, when it was started at `start`.
     pub(in crate::runtime::kubernetes) fn state(&self, start: Option<Start>) -> State {
         match self.ended {
-            Some(Ended(exit)) => State::Ended { exit, started: start },
+            Some(exit) => State::Ended { exit, started: start },
             None => State::Running { started: start },
         }
     }
@@ -93,7 +81,7 @@ fn is_over(pod: &Pod) -> bool {
 
 /// A pod that has ended without telling of the container: it was evicted, or its node is gone.
 fn without_status(pod: &Pod) -> Option<Instance> {
-    let ended = Some(Ended(Exit::default()));
+    let ended = Some(Exit::default());
     is_over(pod).then(|| Instance { number: 0, id: String::new(), started_at: None, ended })
 }
 
@@ -124,7 +112,7 @@ mod tests {
     fn ended(id: &str, number: u64, oom: bool) -> Instance {
         let exit = Exit { code: Some(137), oom, finished_at: Some(STARTED + 1_000_000_000) };
         let id = format!("containerd://{id}");
-        Instance { number, id, started_at: Some(STARTED), ended: Some(Ended(exit)) }
+        Instance { number, id, started_at: Some(STARTED), ended: Some(exit) }
     }
 
     #[test]
@@ -139,7 +127,8 @@ mod tests {
         let status = json!({"name": "main", "state": terminated("a", "OOMKilled"), "lastState": {}});
         assert_eq!(present(status.clone()), Some(ended("a", 0, true)));
         assert_eq!(Instance::previous(&with("Running", status), "main"), None);
-        let status = json!({"name": "main", "restartCount": 2, "state": waiting, "lastState": terminated("a", "Error")});
+        let status =
+            json!({"name": "main", "restartCount": 2, "state": waiting, "lastState": terminated("a", "Error")});
         assert_eq!(present(status.clone()), Some(ended("a", 2, false)));
         assert_eq!(Instance::previous(&with("Running", status), "main"), Some(ended("a", 2, false)));
         assert_eq!(present(json!({"name": "main", "state": waiting})), None);
@@ -151,14 +140,15 @@ mod tests {
         let running = json!({"name": "main", "state": {"running": {"startedAt": "2026-11-23T02:01:21Z"}}});
         for pod in [with("Failed", running), with("Failed", json!({"name": "main"})), with("Failed", json!({}))] {
             let instance = Instance::present(&pod, "main").unwrap();
-            assert_eq!(instance.ended, Some(Ended(Exit::default())));
+            assert_eq!(instance.ended, Some(Exit::default()));
         }
     }
 
     #[test]
     fn a_start_that_failed_has_no_time() {
-        let state = json!({"terminated": {"exitCode": 128, "reason": "StartError", "startedAt": "1970-01-01T00:00:00Z"}});
+        let state =
+            json!({"terminated": {"exitCode": 128, "reason": "StartError", "startedAt": "1970-01-01T00:00:00Z"}});
         let instance = Instance::present(&with("Failed", json!({"name": "main", "state": state})), "main").unwrap();
-        assert_eq!((instance.started_at, instance.ended.map(|ended| ended.0.code)), (None, Some(Some(128))));
+        assert_eq!((instance.started_at, instance.ended.map(|ended| ended.code)), (None, Some(Some(128))));
     }
 }

@@ -74,7 +74,8 @@ mod tests {
     #[test]
     fn a_pod_may_be_on_no_node() {
         let message = "0/1 nodes are available: 1 Insufficient cpu.";
-        let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
+        let condition =
+            json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
         let unscheduled = pod(json!({"status": {"phase": "Pending", "conditions": [condition]}}));
         let expected = format!("its pod is on no node yet (Unschedulable: {message})");
         assert_eq!(why_not_started(&unscheduled, "main"), expected);

@@ -1,0 +1,172 @@
+//! Reads of a log: one answer of the API server, or that of an instance before and the present one's behind it.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    deadline::Deadline,
+    logs::{
+        LogError,
+        backend::RecordReader,
+        decode::kubelet::LastLine,
+        engine::Answer,
+        kubelet_exchange::KubeletExchange,
+        record::{Records, Stream},
+    },
+    runtime::kubernetes::client::{LogFailure, LogSocket},
+};
+
+/// How long a kubelet may be silent that has more to send: one whose runtime hangs answers, and sends nothing.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+
+type Opening = Pin<Box<dyn Future<Output = Result<Box<KubeletExchange<LogSocket>>, LogFailure>> + Send>>;
+
+enum State {
+    /// The API server has not answered yet.
+    Opening(Opening),
+    Reading(Box<KubeletExchange<LogSocket>>),
+}
+
+/// What was read already.
+type Read = Option<Result<Records, LogError>>;
+
+/// One answer.
+pub(super) struct LogReader {
+    state: State,
+    peeked: Option<Read>,
+    /// Of a log that is not followed.
+    silence: Option<Deadline>,
+    is_waiting: bool,
+    /// The time of the newest record that was read of this log, in nanoseconds since 1970.
+    newest: Arc<AtomicI64>,
+}
+
+impl LogReader {
+    /// Reads `answer`, in reads of at most `max_read` bytes; nothing happens before it is polled.
+    pub(super) fn open(
+        answer: impl Future<Output = Result<Answer<LogSocket>, LogFailure>> + Send + 'static,
+        stream: Stream,
+        last_line: LastLine,
+        follow: bool,
+        max_read: usize,
+        newest: Arc<AtomicI64>,
+    ) -> Self {
+        let answer = Box::pin(answer);
+        let opening =
+            Box::pin(async move { Ok(Box::new(KubeletExchange::new(answer.await?, stream, last_line, max_read))) });
+        let silence = (!follow).then(|| Deadline::at(Instant::now() + SILENCE_TIMEOUT));
+        Self { state: State::Opening(opening), peeked: None, silence, is_waiting: false, newest }
+    }
+
+    /// Waits until the API server has answered.
+    pub(super) async fn opened(&mut self) -> Result<(), LogFailure> {
+        if let State::Opening(opening) = &mut self.state {
+            self.state = State::Reading(opening.await?);
+        }
+        Ok(())
+    }
+
+    /// Waits for what comes first: a kubelet reports within its answer that it has no log.
+    pub(super) async fn peek(&mut self) -> Option<LogError> {
+        let first = poll_fn(|cx| self.poll_next(cx)).await;
+        match first {
+            Some(Err(error)) => Some(error),
+            first => {
+                self.peeked = Some(first);
+                None
+            }
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        let polled = loop {
+            match &mut self.state {
+                State::Opening(opening) => match opening.as_mut().poll(cx) {
+                    Poll::Ready(Ok(exchange)) => self.state = State::Reading(exchange),
+                    Poll::Ready(Err(failure)) => return Poll::Ready(Some(Err(after_head(failure)))),
+                    Poll::Pending => break Poll::Pending,
+                },
+                State::Reading(exchange) => break exchange.poll_records(cx),
+            }
+        };
+        let Some(silence) = &mut self.silence else { return polled };
+        if polled.is_ready() {
+            self.is_waiting = false;
+            return polled;
+        }
+        if !std::mem::replace(&mut self.is_waiting, true) {
+            silence.set(Instant::now() + SILENCE_TIMEOUT);
+        }
+        ready!(silence.poll(cx));
+        let text = format!("the node has sent nothing for {} s", SILENCE_TIMEOUT.as_secs());
+        Poll::Ready(Some(Err(LogError::Disconnected(io::Error::new(io::ErrorKind::TimedOut, text)))))
+    }
+}
+
+impl RecordReader for LogReader {
+    fn poll_records(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        let read = match self.peeked.take() {
+            Some(read) => read,
+            None => ready!(self.poll_next(cx)),
+        };
+        if let Some(Ok(records)) = &read
+            && let Some(last) = records.index.last()
+        {
+            self.newest.fetch_max(last.place.time, Ordering::Relaxed);
+        }
+        Poll::Ready(read)
+    }
+
+    fn bytes_read(&self) -> u64 {
+        match &self.state {
+            State::Opening(_) => 0,
+            State::Reading(exchange) => exchange.bytes_read(),
+        }
+    }
+}
+
+/// A refusal as an error of a stream that has begun.
+fn after_head(failure: LogFailure) -> LogError {
+    match failure {
+        LogFailure::Io(error) => LogError::Disconnected(error),
+        LogFailure::Protocol(what) => LogError::Protocol(what),
+        LogFailure::Refused(failure) => LogError::Interrupted(failure.for_client()),
+    }
+}
+
+/// Two reads, one behind the other.
+pub(super) struct Chained {
+    pub(super) first: Option<Box<dyn RecordReader>>,
+    pub(super) second: Box<dyn RecordReader>,
+    /// Bytes of the first, once that is through.
+    pub(super) read: u64,
+}
+
+impl RecordReader for Chained {
+    fn poll_records(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        if let Some(first) = &mut self.first {
+            let polled = ready!(first.poll_records(cx));
+            if polled.is_some() {
+                return Poll::Ready(polled);
+            }
+            self.read = first.bytes_read();
+            self.first = None;
+        }
+        self.second.poll_records(cx)
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.read + self.first.as_ref().map_or(0, |first| first.bytes_read()) + self.second.bytes_read()
+    }
+}
