@@ -4,12 +4,16 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use opensandbox_gateway::{
     http1::framing::BodyDecoder,
     logs::{
         cursor::Cursor,
-        decode::{json_file::JsonFile, records::RecordDecoder},
+        decode::{
+            json_file::JsonFile,
+            kubelet::{KubeletDecoder, LastLine},
+            records::RecordDecoder,
+        },
         record::{Place, Records, Stream},
         select::Filter,
     },
@@ -65,6 +69,39 @@ pub fn records(data: &[u8]) {
         pieces.0.iter().take(most).collect::<Vec<_>>(),
         "{wire:?}"
     );
+}
+
+/// Decodes a kubelet's answer (after a byte of options and a seed for where to cut it) in one piece and in pieces. The same records
+/// must come out, and the same end.
+pub fn kubelet(data: &[u8]) {
+    let Some((&[options, seed], wire)) = data.split_first_chunk::<2>() else { return };
+    let decode = |most: usize| {
+        let body = if options & 1 == 0 { BodyDecoder::chunked() } else { BodyDecoder::until_close() };
+        let last_line = if options & 2 == 0 { LastLine::Kept } else { LastLine::LeftOut };
+        let mut decoder = KubeletDecoder::new(body, Stream::Stdout, last_line);
+        let (mut out, mut buf, mut rest, mut turn) = (Vec::new(), BytesMut::new(), wire, 0);
+        while !rest.is_empty() && !decoder.is_ended() {
+            turn += 1;
+            let step = if most < 8 { 1 + (turn * 7 + most) % 9 } else { most };
+            let (piece, after) = rest.split_at(step.min(rest.len()));
+            rest = after;
+            let kept = buf.len();
+            buf.extend_from_slice(piece);
+            let (records, decoded) = decoder.decode(&mut buf, kept);
+            out.extend(records);
+            if let Err(error) = decoded {
+                return (read_of(&out), Some(error.to_string()));
+            }
+            assert!(buf.len() < 64 << 10, "more than the beginning of a line is kept");
+        }
+        match decoder.finish(&buf) {
+            Ok(records) => out.extend(records),
+            Err(error) => return (read_of(&out), Some(error.to_string())),
+        }
+        (read_of(&out), None)
+    };
+    let (whole, pieces) = (decode(usize::MAX), decode(usize::from(seed)));
+    assert_eq!(whole, pieces, "{wire:?}");
 }
 
 /// A record's stream, place and bytes.

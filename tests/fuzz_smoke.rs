@@ -57,6 +57,11 @@ fn cursor() {
 }
 
 #[test]
+fn kubelet() {
+    drive("kubelet", log_targets::kubelet);
+}
+
+#[test]
 fn filter() {
     drive("filter", log_targets::filter);
 }

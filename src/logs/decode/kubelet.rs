@@ -79,7 +79,8 @@ impl KubeletDecoder {
         self.capacity = index.len() + index.len() / 8;
         let text = buf.split_to(used);
         let records = (!index.is_empty()).then(|| Records { buf: text.freeze(), index });
-        (records, unframed.and(cut.map(drop)))
+        // What cannot be cut came before what cannot be unframed.
+        (records, cut.map(drop).and(unframed))
     }
 
     /// Takes the framing of chunks out of `buf[from..]`.

@@ -2,6 +2,7 @@
 
 mod counted;
 mod follow;
+mod interrupted;
 mod long;
 mod places;
 mod scenario;

@@ -89,6 +89,12 @@ struct Inner {
     /// What happens before the next reads begin, one after the other.
     before_reads: VecDeque<Change>,
     wakers: Vec<Waker>,
+    /// The next read of all that there is ends behind so many records.
+    cut_short: Option<usize>,
+    /// A clean end may be a cut.
+    may_end_early: bool,
+    /// Live reads are interrupted as soon as they have given what there is.
+    is_unfollowable: bool,
 }
 
 /// A log that the test changes while it is read.
@@ -109,6 +115,9 @@ impl Script {
             windows: Vec::new(),
             before_reads: VecDeque::new(),
             wakers: Vec::new(),
+            cut_short: None,
+            may_end_early: false,
+            is_unfollowable: false,
         })))
     }
 
@@ -164,6 +173,15 @@ impl Script {
         self.change(|inner| inner.most = Some(most));
     }
 
+    /// The next read of all that there is seems to end behind so many records.
+    pub(super) fn cut_short(&self, records: usize) {
+        self.change(|inner| (inner.cut_short, inner.may_end_early) = (Some(records), true));
+    }
+
+    pub(super) fn set_followable(&self, is_followable: bool) {
+        self.change(|inner| inner.is_unfollowable = !is_followable);
+    }
+
     pub(super) fn exit(&self, code: i64) {
         self.set_state(State::Ended { exit: Exit { code: Some(code), ..Exit::default() }, started: None });
     }
@@ -195,7 +213,10 @@ impl Backend for Arc<Script> {
         let last = window.last.map(|last| usize::try_from(last.get()).unwrap_or(usize::MAX));
         let last = last.map(|last| last.min(inner.most.unwrap_or(usize::MAX)));
         let at = len.saturating_sub(last.unwrap_or(usize::MAX)).max(inner.gone);
-        let end = (!window.follow).then_some(len);
+        let mut end = (!window.follow).then_some(len);
+        if window == (Window { last: None, follow: false }) {
+            end = end.map(|end| inner.cut_short.take().map_or(end, |most| end.min(at + most)));
+        }
         let cuts = inner.cuts;
         let ordinals = Ordinals::default();
         Ok(Box::new(Reader { script: Arc::clone(self), at, end, cuts, ordinals, batch: at, read: 0 }))
@@ -208,6 +229,10 @@ impl Backend for Arc<Script> {
 
     fn run(&self) -> RunId {
         RunId::of("0123456789abcdef")
+    }
+
+    fn may_end_early(&self) -> bool {
+        self.inner().may_end_early
     }
 
     fn drops_newlines(&self) -> bool {
@@ -253,6 +278,9 @@ impl RecordReader for Reader {
         }
         if self.end.is_some() || !matches!(inner.state, State::Running { .. }) {
             return Poll::Ready(None);
+        }
+        if inner.is_unfollowable {
+            return Poll::Ready(Some(Err(LogError::Interrupted("it cannot be watched".to_owned()))));
         }
         inner.wakers.push(cx.waker().clone());
         Poll::Pending
