@@ -1,13 +1,16 @@
 //! Requests to the backend that sandboxes run on.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::{Instant, SystemTime},
+};
 
 use prometheus_client::{
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
-use super::labels::{CallCode, OfCall};
+use super::labels::{CallCode, OfCall, OfKind};
 
 /// Bounds of the buckets, in seconds.
 const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 180.0];
@@ -26,7 +29,16 @@ struct Families {
     backend: &'static str,
     requests: Family<OfCall, Counter>,
     durations: Durations,
+    contacts: Family<OfKind, Contact>,
+    restarts: Family<OfKind, Counter>,
 }
+
+/// Seconds since 1970.
+type Contact = Gauge<f64, AtomicU64>;
+
+/// Tells how the watch of one kind of object does, or nothing.
+#[derive(Debug, Clone, Default)]
+pub struct WatchMetrics(Option<(Contact, Counter)>);
 
 /// One request, which is recorded when this is dropped.
 #[derive(Debug)]
@@ -56,7 +68,24 @@ impl BackendCalls {
             Unit::Seconds,
             Family::clone(&durations),
         );
-        Self(Some(Arc::new(Families { backend, requests, durations })))
+        let (contacts, restarts) = (Family::default(), Family::default());
+        registry.register_with_unit(
+            "watch_contact_timestamp",
+            "When the API server was last heard of in the watch of this kind; the age of what is known is the time since",
+            Unit::Seconds,
+            Family::clone(&contacts),
+        );
+        let help = "Watches of this kind that had to begin anew; those that ended as they should are not counted";
+        registry.register("watch_restarts", help, Family::clone(&restarts));
+        Self(Some(Arc::new(Families { backend, requests, durations, contacts, restarts })))
+    }
+
+    /// For the watch of one kind, such as `batchsandboxes`.
+    pub fn watch(&self, kind: &'static str) -> WatchMetrics {
+        let labels = OfKind { kind };
+        WatchMetrics(self.0.as_ref().map(|families| {
+            (families.contacts.get_or_create_owned(&labels), families.restarts.get_or_create_owned(&labels))
+        }))
     }
 
     /// A request begins. `operation` names what is asked, without the object's id.
@@ -67,6 +96,23 @@ impl BackendCalls {
     /// A request for a log begins.
     pub fn begin_log(&self) -> LogCall {
         LogCall(self.0.clone())
+    }
+}
+
+impl WatchMetrics {
+    /// The API server was heard of.
+    pub fn contact(&self) {
+        if let Some((contact, _)) = &self.0 {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            contact.set(now.as_secs_f64());
+        }
+    }
+
+    /// The watch begins anew after a failure.
+    pub fn restarted(&self) {
+        if let Some((_, restarts)) = &self.0 {
+            restarts.inc();
+        }
     }
 }
 

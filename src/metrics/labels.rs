@@ -197,6 +197,12 @@ pub(super) struct OfCall {
     pub(super) code: CallCode,
 }
 
+/// Of one kind of a cluster's objects.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfKind {
+    pub(super) kind: &'static str,
+}
+
 /// How a request to the backend went: its status, `error` when the connection failed, `none` when it was given up before there
 /// was an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,109 +1,272 @@
-//! The objects of one kind in a namespace. They are asked for each time: what keeps them is not built yet.
+//! One watch for each kind and namespace, and what it has told.
+//!
+//! Reads are answered from memory while the API server was heard of within `cache_max_age`. Older than that, they are read
+//! through, so that a control plane that vanished and returned needs no restart, and a connection that died without a word costs
+//! reads, not answers. To be heard of while nothing happens, a watch lasts for less than `cache_max_age`: it begins with the
+//! head of an answer, has a bookmark some 2 s before its end (kubernetes-api.md W4), and the next one begins at once.
+
+mod entries;
+mod watch;
 
 use std::{
+    borrow::Cow,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use kube::{Resource, api::ListParams, core::NamespaceResourceScope};
+use kube::{Api, Resource, api::ListParams, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
+use tokio::{task::AbortHandle, time::Instant};
 
+use self::entries::Entries;
 use super::{
     KubernetesOptions,
     client::{ApiFailure, Cluster},
 };
+use crate::metrics::backend::{BackendCalls, WatchMetrics};
 
-/// How many objects are listed at once, and how many such lists one listing has at most.
-const PAGE: u32 = 500;
-const MAX_PAGES: usize = 1000;
+/// The longest watch: kube refuses longer ones.
+const MAX_WATCH: Duration = Duration::from_secs(290);
 
-/// How fresh what is known has to be.
+/// How long a watch may be silent beyond its time: then the connection is dead.
+const IDLE_MARGIN: Duration = Duration::from_secs(5);
+
+/// The most objects that one answer lists.
+const PAGE_SIZE: u32 = 500;
+
+/// How a cache is kept.
 #[derive(Debug, Clone)]
-pub(super) struct CacheSettings;
+pub(super) struct CacheSettings {
+    /// What is known of older than that is asked for again.
+    pub(super) max_age: Duration,
+    /// The longest watch; three quarters of `max_age` if that is less.
+    pub(super) watch_timeout: Duration,
+    /// Where it is told how the watch does.
+    pub(super) calls: BackendCalls,
+}
 
 impl CacheSettings {
-    pub(super) fn of(_: &KubernetesOptions) -> Self {
-        Self
+    /// The runtime's.
+    pub(super) fn of(options: &KubernetesOptions) -> Self {
+        let KubernetesOptions { cache_max_age, watch_timeout, calls, .. } = options;
+        Self { max_age: *cache_max_age, watch_timeout: *watch_timeout, calls: calls.clone() }
     }
 }
 
-/// The objects of one kind in a namespace that a label selector chooses.
-pub(super) struct Cache<K> {
-    cluster: Cluster,
-    namespace: String,
-    selector: String,
-    /// Since when the API server does not answer, if it does not.
-    failing: Mutex<Option<Instant>>,
-    kind: std::marker::PhantomData<fn() -> K>,
+/// What a watch can be of.
+pub(super) trait Watched:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + fmt::Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
 }
 
-impl<K> Cache<K>
-where
+impl<K> Watched for K where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
-        + DeserializeOwned
         + fmt::Debug
+        + DeserializeOwned
         + Send
-        + 'static,
+        + Sync
+        + 'static
 {
-    pub(super) fn start(cluster: Cluster, namespace: &str, selector: &str, _: CacheSettings) -> Arc<Self> {
-        let (namespace, selector) = (namespace.to_owned(), selector.to_owned());
-        Arc::new(Self { cluster, namespace, selector, failing: Mutex::default(), kind: std::marker::PhantomData })
+}
+
+/// The objects of one kind in one namespace that a label selector lets through.
+pub(super) struct Cache<K> {
+    shared: Arc<Shared<K>>,
+    task: AbortHandle,
+}
+
+struct Shared<K> {
+    cluster: Cluster,
+    api: Api<K>,
+    selector: String,
+    settings: CacheSettings,
+    metrics: WatchMetrics,
+    state: Mutex<State<K>>,
+    /// Held by who lists on behalf of all readers; how it failed last, and when.
+    listing: tokio::sync::Mutex<Option<(Instant, ApiFailure)>>,
+}
+
+struct State<K> {
+    entries: Entries<K>,
+    /// When the API server was last heard of, since everything was listed.
+    contact: Option<Instant>,
+}
+
+impl<K: Watched> Cache<K> {
+    /// Begins to list and watch: one task, which ends when this is dropped. `selector` may name keys (`a`) and values (`a=b`).
+    pub(super) fn start(cluster: Cluster, namespace: &str, selector: &str, settings: CacheSettings) -> Arc<Self> {
+        let shared = Arc::new(Shared {
+            api: cluster.api(namespace),
+            cluster,
+            selector: selector.to_owned(),
+            metrics: settings.calls.watch(kind::<K>()),
+            settings,
+            state: Mutex::new(State { entries: Entries::new(selector), contact: None }),
+            listing: tokio::sync::Mutex::new(None),
+        });
+        let task = tokio::spawn(watch::run(Arc::clone(&shared))).abort_handle();
+        Arc::new(Self { shared, task })
     }
 
-    /// An object by its name, whatever its labels are.
+    /// The object of this name, also one that the selector does not let through. A name that is not in memory is asked for, and
+    /// so is every one while that is too old.
+    ///
+    /// # Errors
+    ///
+    /// The API server cannot be asked. That there is no such object is none.
     pub(super) async fn get(&self, name: &str) -> Result<Option<Arc<K>>, ApiFailure> {
-        let api = self.cluster.api::<K>(&self.namespace);
-        let answer = self.cluster.read("get_object", api.get(name)).await;
-        self.hear(answer.as_ref().err());
-        match answer {
-            Ok(object) => Ok(Some(Arc::new(object))),
-            Err(failure) if failure.is_missing_named(name) => Ok(None),
+        let known = {
+            let state = self.shared.lock();
+            let known = state.entries.get(name);
+            if known.is_some() && self.shared.is_fresh(&state) {
+                return Ok(known);
+            }
+            known
+        };
+        match self.shared.cluster.read("get", self.shared.api.get(name)).await {
+            Ok(object) => Ok(Some(self.shared.lock().entries.note(stripped(object)))),
+            Err(failure) if failure.is_missing_named(name) => {
+                // Unless it was made meanwhile.
+                self.shared.lock().entries.forget_if(name, known.as_ref());
+                Ok(None)
+            }
             Err(failure) => Err(failure),
         }
     }
 
-    /// All that the selector chooses.
+    /// All objects, in no order.
+    ///
+    /// # Errors
+    ///
+    /// What is in memory is too old, and the API server cannot be asked.
     pub(super) async fn list(&self) -> Result<Vec<Arc<K>>, ApiFailure> {
-        let api = self.cluster.api::<K>(&self.namespace);
-        let mut parameters = ListParams::default().labels(&self.selector).limit(PAGE);
-        let mut all = Vec::new();
-        for _ in 0..MAX_PAGES {
-            let page = self.cluster.read("list_objects", api.list(&parameters)).await;
-            self.hear(page.as_ref().err());
-            let page = page?;
-            all.extend(page.items.into_iter().map(Arc::new));
+        self.shared.fresh_list().await
+    }
+
+    /// Whether [`Self::get`] would answer from memory.
+    pub(super) fn is_at_hand(&self, name: &str) -> bool {
+        let state = self.shared.lock();
+        self.shared.is_fresh(&state) && state.entries.get(name).is_some()
+    }
+
+    /// What an own write was answered with: seen at once, unless the watch has a newer state or has seen the object go.
+    pub(super) fn note(&self, object: K) {
+        self.shared.lock().entries.note(stripped(object));
+    }
+
+    /// The object of this name and UID is gone by an own write.
+    pub(super) fn forget(&self, name: &str, uid: &str) {
+        self.shared.lock().entries.forget(name, uid);
+    }
+
+    /// How long ago the API server was last heard of; nothing before everything was listed once.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.shared.lock().contact.map(|contact| contact.elapsed())
+    }
+}
+
+impl<K: Watched> Shared<K> {
+    fn lock(&self) -> MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_fresh(&self, state: &State<K>) -> bool {
+        state.contact.is_some_and(|contact| contact.elapsed() <= self.settings.max_age)
+    }
+
+    fn fresh_entries(&self) -> Option<Vec<Arc<K>>> {
+        let state = self.lock();
+        self.is_fresh(&state).then(|| state.entries.all())
+    }
+
+    /// The API server was heard of: what is in memory is as it is there.
+    fn contact(&self) {
+        self.lock().contact = Some(Instant::now());
+        self.metrics.contact();
+    }
+
+    /// From memory, or listed anew once for all who wait.
+    async fn fresh_list(&self) -> Result<Vec<Arc<K>>, ApiFailure> {
+        if let Some(all) = self.fresh_entries() {
+            return Ok(all);
+        }
+        let asked = Instant::now();
+        let mut failed = self.listing.lock().await;
+        if let Some(all) = self.fresh_entries() {
+            return Ok(all);
+        }
+        if let Some((_, failure)) = failed.as_ref().filter(|(when, _)| *when >= asked) {
+            return Err(failure.clone());
+        }
+        match self.relist().await {
+            Ok(_) => Ok(self.lock().entries.all()),
+            Err(failure) => {
+                *failed = Some((Instant::now(), failure.clone()));
+                Err(failure)
+            }
+        }
+    }
+
+    /// Lists everything; answers the version that a watch goes on from.
+    async fn relist(&self) -> Result<String, ApiFailure> {
+        let mut params = ListParams::default().labels(&self.selector).limit(PAGE_SIZE);
+        let (mut objects, mut version) = (Vec::new(), String::new());
+        loop {
+            let page = self.cluster.read("list", self.api.list(&params)).await?;
+            objects.extend(page.items.into_iter().map(stripped));
+            if let Some(first) = page.metadata.resource_version.filter(|_| version.is_empty()) {
+                version = first;
+            }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => parameters.continue_token = Some(token),
+                Some(token) => params.continue_token = Some(token),
                 None => break,
             }
         }
-        Ok(all)
+        if version.is_empty() {
+            return Err(ApiFailure::unintelligible("the API server's list has no resource version"));
+        }
+        self.lock().entries.replace(objects, &version);
+        self.contact();
+        Ok(version)
     }
 
-    /// Whether [`Self::get`] asks nobody.
-    pub(super) fn is_at_hand(&self, _: &str) -> bool {
-        false
+    /// How long a watch is to last.
+    fn watch_time(&self) -> Duration {
+        let time = self.settings.watch_timeout.min(self.settings.max_age.mul_f64(0.75)).min(MAX_WATCH);
+        Duration::from_secs(time.as_secs().max(1))
     }
+}
 
-    /// An own write's answer.
-    pub(super) fn note(&self, _: K) {}
-
-    /// An object that this program has deleted.
-    pub(super) fn forget(&self, _: &str, _: &str) {}
-
-    /// For how long the API server has not answered what it was asked.
-    pub(super) fn age(&self) -> Option<Duration> {
-        let failing = *self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(failing.map_or(Duration::ZERO, |since| since.elapsed()))
+impl<K> Drop for Cache<K> {
+    fn drop(&mut self) {
+        self.task.abort();
     }
+}
 
-    fn hear(&self, failure: Option<&ApiFailure>) {
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        *failing = match failure {
-            Some(ApiFailure { status: None, .. }) => failing.or_else(|| Some(Instant::now())),
-            Some(_) | None => None,
-        };
+impl<K> fmt::Debug for Cache<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("selector", &self.shared.selector).finish_non_exhaustive()
     }
+}
+
+/// The kind's plural, which each of the objects here gives as a constant.
+fn kind<K: Watched>() -> &'static str {
+    match K::plural(&()) {
+        Cow::Borrowed(plural) => plural,
+        Cow::Owned(_) => "other",
+    }
+}
+
+/// Without what nobody reads and is half of an object's size.
+fn stripped<K: Resource>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    object
 }

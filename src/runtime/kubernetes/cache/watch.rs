@@ -1,0 +1,113 @@
+//! The task behind a cache: lists, watches, and begins anew.
+//!
+//! Not kube's `watcher`, which does not show bookmarks and the beginnings of watches: they are how an idle namespace's cache
+//! knows that it is not stale.
+
+use std::{collections::hash_map::RandomState, hash::BuildHasher, pin::pin, sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use kube::api::{WatchEvent, WatchParams};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{IDLE_MARGIN, Shared, Watched, kind, stripped};
+use crate::runtime::kubernetes::client::ApiFailure;
+
+/// The first wait after a failure; each further one is twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(800);
+
+/// The longest wait.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// A watch that ends sooner is a failure: else one that a server always ends at once would be asked for without a pause.
+const MIN_WATCH: Duration = Duration::from_millis(500);
+
+/// Watches for as long as it is polled.
+pub(super) async fn run<K: Watched>(shared: Arc<Shared<K>>) {
+    let kind = kind::<K>();
+    let mut version = None;
+    let mut failures = 0;
+    loop {
+        let begun = Instant::now();
+        let Err(failure) = round(&shared, &mut version).await else {
+            failures = 0;
+            continue;
+        };
+        if failure.is_expired() {
+            version = None;
+        }
+        shared.metrics.restarted();
+        // One that went well for long enough begins anew at the first wait.
+        failures = if begun.elapsed() >= MAX_WAIT { 1 } else { failures + 1 };
+        if failures <= 2 {
+            tracing::info!("the watch of {kind} begins anew: {failure}");
+        } else {
+            tracing::warn!("{kind} cannot be watched, so they are asked for one by one: {failure}");
+        }
+        sleep(wait(failures, random()).max(failure.retry_after.unwrap_or_default().min(MAX_WAIT))).await;
+    }
+}
+
+/// Lists if there is no version to go on from, and watches until the watch ends as it should.
+async fn round<K: Watched>(shared: &Shared<K>, version: &mut Option<String>) -> Result<(), ApiFailure> {
+    let from = match version {
+        Some(from) => from.clone(),
+        None => version.insert(shared.relist().await?).clone(),
+    };
+    let time = shared.watch_time();
+    let params = WatchParams::default().labels(&shared.selector).timeout(u32::try_from(time.as_secs()).unwrap_or(1));
+    let events = shared.cluster.read("watch", shared.api.watch(&params, &from)).await?;
+    shared.contact();
+    let begun = Instant::now();
+    let mut events = pin!(events);
+    let silence = time + IDLE_MARGIN;
+    loop {
+        let Ok(event) = timeout(silence, events.next()).await else { return Err(ApiFailure::timed_out(silence)) };
+        let seen = match event {
+            None if begun.elapsed() < MIN_WATCH => {
+                return Err(ApiFailure::unintelligible("the API server ended the watch at once"));
+            }
+            None => return Ok(()),
+            Some(Err(error)) => return Err(error.into()),
+            Some(Ok(WatchEvent::Error(status))) => return Err(ApiFailure::from_status(*status)),
+            Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+                let seen = object.meta().resource_version.clone();
+                shared.lock().entries.note(stripped(object));
+                seen
+            }
+            Some(Ok(WatchEvent::Deleted(object))) => {
+                shared.lock().entries.delete(&object);
+                object.meta().resource_version.clone()
+            }
+            Some(Ok(WatchEvent::Bookmark(bookmark))) => Some(bookmark.metadata.resource_version),
+        };
+        if seen.is_some() {
+            *version = seen;
+        }
+        shared.contact();
+    }
+}
+
+/// How long to wait after so many failures in a row: between once and one and a half times the back-off, so that many replicas
+/// do not come at the same time.
+fn wait(failures: u32, random: f64) -> Duration {
+    let wait = FIRST_WAIT.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(MAX_WAIT);
+    wait.mul_f64(1.0 + random / 2.0)
+}
+
+/// A number from 0 to 1, good enough to spread retries.
+fn random() -> f64 {
+    f64::from(u32::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_half_a_minute() {
+        let waits: Vec<u128> = (1..9).map(|failures| wait(failures, 0.0).as_millis()).collect();
+        assert_eq!(waits, [800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
+        assert_eq!(wait(u32::MAX, 1.0), Duration::from_secs(45));
+        assert!((0..100).map(|_| random()).all(|random| (0.0..=1.0).contains(&random)));
+    }
+}
