@@ -123,6 +123,9 @@ impl<K: Watched> Cache<K> {
     ///
     /// The API server cannot be asked. That there is no such object is none.
     pub(super) async fn get(&self, name: &str) -> Result<Option<Arc<K>>, ApiFailure> {
+        if !is_name(name) {
+            return Ok(None);
+        }
         let known = {
             let state = self.shared.lock();
             let known = state.entries.get(name);
@@ -265,8 +268,31 @@ fn kind<K: Watched>() -> &'static str {
     }
 }
 
+/// Whether an object can have this name (RFC 1123's subdomains). kube writes it into the path as it is: what a client makes up
+/// must not lead to another object.
+fn is_name(name: &str) -> bool {
+    let may_have = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
+    (1..=253).contains(&name.len()) && name.bytes().all(may_have) && !name.starts_with('.') && !name.contains("..")
+}
+
 /// Without what nobody reads and is half of an object's size.
 fn stripped<K: Resource>(mut object: K) -> K {
     object.meta_mut().managed_fields = None;
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_name;
+
+    #[test]
+    fn a_name_is_no_path() {
+        for name in ["a", "sandbox-1.example", "2ac503a7-652a-42be-a827-aa31fab376d3"] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in ["", ".", "..", "a/b", "../a", "a..b", "a?b", "a%2fb", "A", "a b", "ü", "a\r\n", &"a".repeat(254)]
+        {
+            assert!(!is_name(name), "{name}");
+        }
+    }
 }
