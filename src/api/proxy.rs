@@ -73,7 +73,10 @@ fn read_path_port(port: &str) -> Result<u16, ApiError> {
 
 /// The engine's own words are not for who has no key: they name its address and what it runs.
 fn without_engine(error: Error) -> ApiError {
-    let is_engine_s = matches!(error.key(), (Family::Query, Kind::Unavailable) | (Family::Startup, _));
+    let is_engine_s = matches!(
+        error.key(),
+        (Family::Query, Kind::Unavailable) | (Family::Startup | Family::KubeApi | Family::KubeAccess, _)
+    );
     let error = ApiError::from(error);
     if is_engine_s { error.with_message("The sandbox could not be looked up.") } else { error }
 }
@@ -162,6 +165,17 @@ mod tests {
             assert_eq!(checked(wrong), Err((401, "MISSING_OR_INVALID_SECURE_ACCESS")), "{wrong:?}");
         }
         assert!(check_access(&Backend::plain("x:1".to_owned()), &HeaderMap::new()).is_ok());
+    }
+
+    #[test]
+    fn a_cluster_s_words_are_not_for_who_has_no_key() {
+        let words = r#"User "system:serviceaccount:osb:gateway" cannot get"#;
+        for (family, kind) in [(Family::KubeAccess, Kind::Denied), (Family::KubeApi, Kind::Failed)] {
+            let error = without_engine(Error::new(family, kind, words));
+            assert_eq!(error.body.message, "The sandbox could not be looked up.");
+        }
+        let missing = without_engine(Error::new(Family::KubeSandbox, Kind::NotFound, "Sandbox 'x' not found"));
+        assert_eq!(missing.body.message, "Sandbox 'x' not found");
     }
 
     #[test]

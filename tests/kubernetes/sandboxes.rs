@@ -267,7 +267,7 @@ async fn the_proxy_connects_to_the_pod_and_wants_the_token() {
         object["metadata"]["annotations"]["opensandbox.io/secure-access-token"] = json!("t0ken");
     }));
     let gateway = cluster.gateway("").start();
-    let port = server.address().port();
+    let port = server.port;
     let through = get(&gateway, &format!("/v1/sandboxes/{ID}/proxy/{port}/x?y=1")).await;
     assert!(through.status() == 200 && String::from_utf8_lossy(&through.body).contains("GET /x?y=1"), "{through:?}");
     let target = format!("/v1/sandboxes/{OTHER}/proxy/{port}/");
