@@ -1,4 +1,4 @@
-//! The Kubernetes runtime, and the API server that it is tested against.
+//! The Kubernetes runtime against a test API server, and that server against what was measured of a real one.
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is the panic")]
 
@@ -6,3 +6,4 @@
 mod support;
 
 mod pod_log;
+mod serve;
