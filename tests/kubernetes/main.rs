@@ -5,5 +5,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod logs;
 mod pod_log;
 mod serve;

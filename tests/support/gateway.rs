@@ -44,6 +44,13 @@ impl Setup {
         Self::new("[runtime]\ntype = \"process\"\nexecd_image = \"unused\"\n")
     }
 
+    /// A gateway for the sandboxes of a namespace of the cluster that the kubeconfig file names.
+    pub fn kubernetes(kubeconfig: &Path, namespace: &str) -> Self {
+        let runtime = "[runtime]\ntype = \"kubernetes\"\nexecd_image = \"osb-test/execd:stub\"\n";
+        let kubeconfig = kubeconfig.display();
+        Self::new(&format!("{runtime}[kubernetes]\nkubeconfig_path = \"{kubeconfig}\"\nnamespace = \"{namespace}\"\n"))
+    }
+
     fn new(runtime: &str) -> Self {
         let setup = Self {
             port: free_port(),

@@ -11,6 +11,7 @@ mod answer;
 pub mod body;
 pub mod container;
 pub mod fault;
+mod hook;
 mod kubelet;
 pub mod node;
 pub mod pod;

@@ -1,0 +1,88 @@
+//! A sandbox's log through the gateway, with the faults that clusters have on the way: complete, nothing doubled, and a gap
+//! exactly where something is missing.
+
+mod answers;
+mod crowd;
+mod fixture;
+mod interrupted;
+
+use serde_json::Value;
+
+use crate::support::client::{Client, Response};
+
+/// The records of an answer in NDJSON.
+fn records(response: &Response) -> Vec<Value> {
+    assert_eq!(response.status(), 200, "{:?}", response.body);
+    response.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(json).collect()
+}
+
+fn json(line: &[u8]) -> Value {
+    serde_json::from_slice(line).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(line)))
+}
+
+/// A stream of NDJSON that is read record by record.
+struct Records {
+    client: Client,
+    buffer: Vec<u8>,
+}
+
+impl Records {
+    fn new(client: Client) -> Self {
+        Self { client, buffer: Vec::new() }
+    }
+
+    /// The next record that is no ping; none at the end of the body.
+    async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                let record = json(&line);
+                if record["event"] != "ping" {
+                    return Some(record);
+                }
+                continue;
+            }
+            let piece = self.client.piece().await.expect("records end cleanly")?;
+            self.buffer.extend_from_slice(&piece);
+        }
+    }
+
+    /// The records up to and with the one that says so.
+    async fn until(&mut self, is_last: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let mut records = Vec::new();
+        while let Some(record) = self.next().await {
+            let is_last = is_last(&record);
+            records.push(record);
+            if is_last {
+                return records;
+            }
+        }
+        panic!("the body ended: {records:?}");
+    }
+}
+
+/// What a line says that [`fixture`]'s containers print by number.
+fn number(record: &Value) -> Option<u64> {
+    record["log"].as_str()?.trim_end().strip_prefix("line-")?.parse().ok()
+}
+
+/// Checks that the numbers are in their order without a double, and that some are missing exactly where a gap is told. Gives
+/// the numbers of gaps and of lines.
+fn check_order(records: &[Value]) -> (usize, usize) {
+    let (mut last, mut gaps, mut lines, mut has_gap) = (None, 0, 0, false);
+    for record in records {
+        if record["event"] == "gap" {
+            gaps += 1;
+            has_gap = true;
+        }
+        let Some(number) = number(record) else { continue };
+        lines += 1;
+        if let Some(last) = last {
+            assert!(number > last, "{number} comes after {last}");
+            assert_eq!(number > last + 1, has_gap, "{number} comes after {last}");
+        }
+        (last, has_gap) = (Some(number), false);
+    }
+    assert!(!has_gap, "a gap with nothing behind it");
+    (gaps, lines)
+}

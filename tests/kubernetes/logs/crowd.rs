@@ -1,0 +1,71 @@
+//! Many followers, followers that leave, and followers that read slowly.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+
+use super::fixture::World;
+use crate::support::{client::Client, eventually};
+
+#[tokio::test]
+async fn the_log_is_let_go_when_the_client_leaves() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let sandbox = world.sandbox();
+    sandbox.container.out("up\n");
+    let mut times = Vec::new();
+    for leave in [Client::close as fn(Client), Client::reset as fn(Client)] {
+        for _ in 0..3 {
+            let mut client = sandbox.follow(&gateway, "").await;
+            assert_eq!(client.body_of(3).await, "up\n");
+            let left = Instant::now();
+            leave(client);
+            eventually("the release", Duration::from_secs(5), || world.logs.open() == 0).await;
+            times.push(left.elapsed());
+        }
+    }
+    let best = times.iter().min().unwrap();
+    assert!(*best < Duration::from_millis(100), "{times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_followers_of_two_hundred_pods() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let sandboxes: Vec<_> = (0..200).map(|_| world.sandbox()).collect();
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.extend(join_all(sandboxes.iter().map(|sandbox| sandbox.follow(&gateway, ""))).await);
+    }
+    assert_eq!(clients.len(), 2000);
+    for (number, sandbox) in sandboxes.iter().enumerate() {
+        sandbox.container.out(format!("line-{number:04}\n"));
+    }
+    let read = clients.iter_mut().enumerate().map(async |(at, client)| {
+        assert_eq!(client.body_of(10).await, format!("line-{:04}\n", at % 200));
+    });
+    join_all(read).await;
+    drop(clients);
+    eventually("all are let go", Duration::from_secs(20), || world.logs.open() == 0).await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_told_what_it_missed() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let sandbox = world.sandbox();
+    sandbox.container.rotate_at(1 << 20);
+    sandbox.container.out("line-0\n");
+    let mut client = Client::connect_with_window(gateway.address(), 4096).await;
+    assert_eq!(client.get(&sandbox.target("follow=true&format=ndjson")).await.status, 200);
+    // It reads nothing while forty files go by.
+    let text = "x".repeat(4000);
+    for _ in 0..10_000 {
+        sandbox.container.out(format!("{text}\n"));
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    sandbox.container.out("line-1\n");
+    let mut stream = super::Records::new(client);
+    let seen = stream.until(|record| super::number(record) == Some(1)).await;
+    assert!(seen.iter().any(|record| record["event"] == "gap"), "{} records and no gap", seen.len());
+}
