@@ -19,15 +19,11 @@
 //! kube's types stop in this folder.
 
 mod cache;
-// Used by what is to come.
-#[allow(dead_code, unused_imports)]
 mod client;
 mod diagnostics;
 mod endpoints;
 mod lifecycle;
 mod logs;
-// Used by what is to come.
-#[allow(dead_code, unused_imports)]
 mod objects;
 mod options;
 mod pods;

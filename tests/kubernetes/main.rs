@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cluster;
 mod logs;
 mod pod_log;
+mod sandboxes;
 mod serve;

@@ -10,8 +10,7 @@ use crate::{
     support::{
         backend::Backend,
         client::{self, Response},
-        eventually,
-        gateway::{Gateway, Setup},
+        gateway::Gateway,
     },
 };
 
@@ -31,7 +30,8 @@ fn batch(id: &str, change: impl FnOnce(&mut Value)) -> Value {
             "template": {"spec": {"containers": [{"name": "sandbox", "image": "reg.example/py:1",
                 "command": ["/opt/opensandbox/bootstrap.sh", "python", "-c", "x"]}]}},
         },
-        "status": {"phase": "Succeed", "replicas": 1, "allocated": 1, "ready": 1, "taskFailed": 0},
+        "status": {"phase": "Succeed", "replicas": 1, "allocated": 1, "ready": 1, "taskRunning": 0, "taskSucceed": 0,
+            "taskFailed": 0, "taskPending": 0, "taskUnknown": 0},
     });
     change(&mut object);
     object
@@ -65,11 +65,11 @@ fn not_found(id: &str) -> String {
 
 #[tokio::test]
 async fn a_sandbox_is_shown_and_listed_as_by_the_python_server() {
-    let cluster = Cluster::start().await;
-    cluster.put(BATCH, batch(ID, |_| {}));
+    let cluster = Cluster::start();
+    cluster.put(&BATCH, batch(ID, |_| {}));
     let gateway = cluster.gateway("").start();
     let shown = get(&gateway, &format!("/v1/sandboxes/{ID}")).await;
-    let object = cluster.get(BATCH, ID).unwrap();
+    let object = cluster.get(&BATCH, ID).unwrap();
     let created = object["metadata"]["creationTimestamp"].as_str().unwrap();
     let expected = format!(
         r#"{{"id":"{ID}","image":{{"uri":"reg.example/py:1"}},"status":{{"state":"Running","reason":"RUNNING","message":"Sandbox is running","lastTransitionAt":"{created}"}},"metadata":{{"project":"apollo"}},"entrypoint":["/opt/opensandbox/bootstrap.sh","python","-c","x"],"expiresAt":"2099-11-26T13:18:58.511753Z","createdAt":"{created}"}}"#
@@ -78,24 +78,28 @@ async fn a_sandbox_is_shown_and_listed_as_by_the_python_server() {
     let list = get(&gateway, "/v1/sandboxes").await;
     let page = r#""pagination":{"page":1,"pageSize":20,"totalItems":1,"totalPages":1,"hasNextPage":false}"#;
     is(&list, 200, &format!(r#"{{"items":[{expected}],{page}}}"#));
-    let none = r#"{"items":[],"pagination":{"page":1,"pageSize":20,"totalItems":0,"totalPages":0,"hasNextPage":false}}"#;
+    let none =
+        r#"{"items":[],"pagination":{"page":1,"pageSize":20,"totalItems":0,"totalPages":0,"hasNextPage":false}}"#;
     is(&get(&gateway, "/v1/sandboxes?state=x").await, 200, none);
     is(&get(&gateway, "/v1/sandboxes?metadata=project%3Dzeus").await, 200, none);
-    assert_eq!(get(&gateway, "/v1/sandboxes?metadata=project%3Dapollo&state=running").await.json()["items"][0]["id"], ID);
+    assert_eq!(
+        get(&gateway, "/v1/sandboxes?metadata=project%3Dapollo&state=running").await.json()["items"][0]["id"],
+        ID
+    );
 }
 
 #[tokio::test]
 async fn what_is_no_sandbox_is_not_found_and_not_asked_for() {
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start();
     // Another controller's object, and one whose label is another id.
-    cluster.put(BATCH, batch("plain", |object| object["metadata"]["labels"] = json!({"app": "x"})));
-    cluster.put(BATCH, batch("named", |object| object["metadata"]["labels"]["opensandbox.io/id"] = json!("else")));
+    cluster.put(&BATCH, batch("plain", |object| object["metadata"]["labels"] = json!({"app": "x"})));
+    cluster.put(&BATCH, batch("named", |object| object["metadata"]["labels"]["opensandbox.io/id"] = json!("else")));
     let gateway = cluster.gateway("").start();
     for id in ["nope", "plain", "named"] {
         is(&get(&gateway, &format!("/v1/sandboxes/{id}")).await, 404, &not_found(id));
         is(&ask(&gateway, "DELETE", &format!("/v1/sandboxes/{id}"), "").await, 404, &not_found(id));
     }
-    assert!(cluster.get(BATCH, "plain").is_some() && cluster.get(BATCH, "named").is_some());
+    assert!(cluster.get(&BATCH, "plain").is_some() && cluster.get(&BATCH, "named").is_some());
     let asked = cluster.requests().len();
     for id in ["..", "a%2Fb", "a,b", "-a", "%C3%A4", &"a".repeat(64)] {
         assert_eq!(get(&gateway, &format!("/v1/sandboxes/{id}")).await.code(), "KUBERNETES::SANDBOX_NOT_FOUND", "{id}");
@@ -110,14 +114,15 @@ async fn what_is_no_sandbox_is_not_found_and_not_asked_for() {
 
 #[tokio::test]
 async fn an_odd_object_hides_no_other() {
-    let cluster = Cluster::start().await;
-    cluster.put(BATCH, batch(ID, |_| {}));
+    let cluster = Cluster::start();
+    cluster.put(&BATCH, batch(ID, |_| {}));
     let odd = |object: &mut Value| {
         object["spec"] = json!({"expireTime": 7, "poolRef": ["x"], "template": {"spec": {"containers": {"a": 1}}}});
         object["status"] = json!("x");
         object["metadata"]["annotations"]["sandbox.opensandbox.io/endpoints"] = json!("[\"evil.example\"]");
     };
-    cluster.put_unchecked(BATCH, batch(OTHER, odd));
+    cluster.server.create(&BATCH, NAMESPACE, batch(OTHER, |_| {}));
+    cluster.server.patch(&BATCH, NAMESPACE, OTHER, &batch(OTHER, odd));
     let gateway = cluster.gateway("").start();
     let list = get(&gateway, "/v1/sandboxes").await.json();
     assert_eq!(list["pagination"]["totalItems"], 2, "{list}");
@@ -127,17 +132,21 @@ async fn an_odd_object_hides_no_other() {
 
 #[tokio::test]
 async fn an_expiry_is_moved() {
-    let cluster = Cluster::start().await;
-    cluster.put(BATCH, batch(ID, |_| {}));
-    cluster.put(BATCH, batch(OTHER, |object| {
-        object["spec"].as_object_mut().unwrap().remove("expireTime");
-    }));
+    let cluster = Cluster::start();
+    cluster.put(&BATCH, batch(ID, |_| {}));
+    cluster.put(
+        &BATCH,
+        batch(OTHER, |object| {
+            object["spec"].as_object_mut().unwrap().remove("expireTime");
+        }),
+    );
     let gateway = cluster.gateway("").start();
     let renew = async |id: &str, time: &str| {
-        ask(&gateway, "POST", &format!("/v1/sandboxes/{id}/renew-expiration"), &json!({"expiresAt": time}).to_string()).await
+        ask(&gateway, "POST", &format!("/v1/sandboxes/{id}/renew-expiration"), &json!({"expiresAt": time}).to_string())
+            .await
     };
     is(&renew(ID, "2098-12-01T00:00:00Z").await, 200, r#"{"expiresAt":"2098-12-01T00:00:00Z"}"#);
-    assert_eq!(cluster.get(BATCH, ID).unwrap()["spec"]["expireTime"], "2098-12-01T00:00:00+00:00");
+    assert_eq!(cluster.get(&BATCH, ID).unwrap()["spec"]["expireTime"], "2098-12-01T00:00:00+00:00");
     // Seen at once.
     assert_eq!(get(&gateway, &format!("/v1/sandboxes/{ID}")).await.json()["expiresAt"], "2098-12-01T00:00:00Z");
     let past = r#"{"code":"DOCKER::INVALID_EXPIRATION","message":"New expiration time must be in the future."}"#;
@@ -153,13 +162,13 @@ async fn an_expiry_is_moved() {
 
 #[tokio::test]
 async fn metadata_is_patched_without_a_loss() {
-    let cluster = Cluster::start().await;
-    cluster.put(BATCH, batch(ID, |_| {}));
+    let cluster = Cluster::start();
+    cluster.put(&BATCH, batch(ID, |_| {}));
     let gateway = cluster.gateway("").start();
     let target = format!("/v1/sandboxes/{ID}/metadata");
     let patched = ask(&gateway, "PATCH", &target, r#"{"project":null,"n":"v"}"#).await;
     assert_eq!((patched.status(), &patched.json()["metadata"]), (200, &json!({"n": "v"})));
-    let labels = cluster.get(BATCH, ID).unwrap()["metadata"]["labels"].clone();
+    let labels = cluster.get(&BATCH, ID).unwrap()["metadata"]["labels"].clone();
     assert_eq!(labels, json!({"n": "v", "opensandbox.io/id": ID}));
     let reserved = ask(&gateway, "PATCH", &target, r#"{"opensandbox.io/id":"x"}"#).await;
     let text = r#"{"code":"INVALID_METADATA_LABEL","message":"Metadata key 'opensandbox.io/id' is reserved (opensandbox.io/ prefix)."}"#;
@@ -171,67 +180,82 @@ async fn metadata_is_patched_without_a_loss() {
         async move { ask(gateway, "PATCH", target, &body).await.status() }
     });
     assert!(futures_util::future::join_all(many).await.iter().all(|status| *status == 200));
-    assert_eq!(cluster.get(BATCH, ID).unwrap()["metadata"]["labels"].as_object().unwrap().len(), 18);
+    assert_eq!(cluster.get(&BATCH, ID).unwrap()["metadata"]["labels"].as_object().unwrap().len(), 18);
 }
 
 #[tokio::test]
 async fn a_deletion_takes_the_claims_along() {
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start();
     let claim = |name: &str, id: &str, by: &str| {
         json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": NAMESPACE,
             "labels": {"opensandbox.io/id": id, "opensandbox.io/volume-managed-by": by}},
             "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
     };
-    cluster.put(BATCH, batch(ID, |_| {}));
-    cluster.put(cluster::CLAIMS, claim("own", ID, "server"));
-    cluster.put(cluster::CLAIMS, claim("kept", ID, "someone"));
-    cluster.put(cluster::CLAIMS, claim("other", OTHER, "server"));
+    cluster.put(&BATCH, batch(ID, |_| {}));
+    cluster.put(&cluster::CLAIMS, claim("own", ID, "server"));
+    cluster.put(&cluster::CLAIMS, claim("kept", ID, "someone"));
+    cluster.put(&cluster::CLAIMS, claim("other", OTHER, "server"));
     let gateway = cluster.gateway("").start();
     let target = format!("/v1/sandboxes/{ID}");
     is(&ask(&gateway, "DELETE", &target, "").await, 204, "");
-    assert!(cluster.get(BATCH, ID).is_none() && cluster.get(cluster::CLAIMS, "own").is_none());
-    assert!(cluster.get(cluster::CLAIMS, "kept").is_some() && cluster.get(cluster::CLAIMS, "other").is_some());
+    assert!(cluster.get(&BATCH, ID).is_none() && cluster.get(&cluster::CLAIMS, "own").is_none());
+    assert!(cluster.get(&cluster::CLAIMS, "kept").is_some() && cluster.get(&cluster::CLAIMS, "other").is_some());
     is(&get(&gateway, &target).await, 404, &not_found(ID));
     // What a sandbox left that is gone.
-    cluster.put(cluster::CLAIMS, claim("left", ID, "server"));
+    cluster.put(&cluster::CLAIMS, claim("left", ID, "server"));
     is(&ask(&gateway, "DELETE", &target, "").await, 404, &not_found(ID));
-    assert!(cluster.get(cluster::CLAIMS, "left").is_none());
+    assert!(cluster.get(&cluster::CLAIMS, "left").is_none());
 }
 
 #[tokio::test]
 async fn a_deletion_that_a_finalizer_holds_is_shown() {
-    let cluster = Cluster::start().await;
-    cluster.put(BATCH, batch(ID, |object| object["metadata"]["finalizers"] = json!(["x.example/y"])));
+    let cluster = Cluster::start();
+    cluster.put(&BATCH, batch(ID, |object| object["metadata"]["finalizers"] = json!(["x.example/y"])));
     let gateway = cluster.gateway("").start();
     let target = format!("/v1/sandboxes/{ID}");
     is(&ask(&gateway, "DELETE", &target, "").await, 204, "");
     let shown = get(&gateway, &target).await.json();
-    assert_eq!((&shown["status"]["state"], &shown["status"]["reason"]), (&json!("Stopping"), &json!("DELETING")), "{shown}");
-    let renewed = ask(&gateway, "POST", &format!("{target}/renew-expiration"), r#"{"expiresAt":"2098-12-01T00:00:00Z"}"#).await;
+    assert_eq!(
+        (&shown["status"]["state"], &shown["status"]["reason"]),
+        (&json!("Stopping"), &json!("DELETING")),
+        "{shown}"
+    );
+    let renewed =
+        ask(&gateway, "POST", &format!("{target}/renew-expiration"), r#"{"expiresAt":"2098-12-01T00:00:00Z"}"#).await;
     assert_eq!((renewed.status(), renewed.code().as_str()), (409, "KUBERNETES::INVALID_STATE"));
 }
 
 #[tokio::test]
 async fn endpoints_are_direct_or_through_the_server() {
-    let cluster = Cluster::start().await;
-    cluster.put(BATCH, batch(ID, |object| {
-        object["metadata"]["annotations"]["opensandbox.io/egress-auth-token"] = json!("2kzLhwFAlfPiclOOvtoTSiOfSdyibmpU");
-    }));
-    cluster.put(BATCH, batch(OTHER, |object| object["metadata"]["annotations"] = json!({})));
+    let cluster = Cluster::start();
+    cluster.put(
+        &BATCH,
+        batch(ID, |object| {
+            object["metadata"]["annotations"]["opensandbox.io/egress-auth-token"] =
+                json!("2kzLhwFAlfPiclOOvtoTSiOfSdyibmpU");
+        }),
+    );
+    cluster.put(&BATCH, batch(OTHER, |object| object["metadata"]["annotations"] = json!({})));
     let gateway = cluster.gateway("").start();
     let endpoint = async |id: &str, rest: &str| get(&gateway, &format!("/v1/sandboxes/{id}/endpoints/{rest}")).await;
     is(&endpoint(ID, "8080").await, 200, r#"{"endpoint":"127.0.0.1:8080"}"#);
-    let egress = r#"{"endpoint":"127.0.0.1:18080","headers":{"OPENSANDBOX-EGRESS-AUTH":"2kzLhwFAlfPiclOOvtoTSiOfSdyibmpU"}}"#;
+    let egress =
+        r#"{"endpoint":"127.0.0.1:18080","headers":{"OPENSANDBOX-EGRESS-AUTH":"2kzLhwFAlfPiclOOvtoTSiOfSdyibmpU"}}"#;
     is(&endpoint(ID, "18080").await, 200, egress);
-    let proxied = format!(r#"{{"endpoint":"{}/v1/sandboxes/{ID}/proxy/44772"}}"#, gateway.address());
+    let proxied = format!(r#"{{"endpoint":"localhost/v1/sandboxes/{ID}/proxy/44772"}}"#);
     is(&endpoint(ID, "44772?use_server_proxy=true").await, 200, &proxied);
     let invalid = |text: &str| format!(r#"{{"code":"SANDBOX::INVALID_PARAMETER","message":"{text}"}}"#);
-    let unsigned = "Signed routes require ingress.mode = 'gateway'. Configure ingress gateway or omit the expires parameter.";
+    let unsigned =
+        "Signed routes require ingress.mode = 'gateway'. Configure ingress gateway or omit the expires parameter.";
     is(&endpoint(ID, "44772?expires=9999999999").await, 400, &invalid(unsigned));
     is(&endpoint(ID, "1?expires=-1").await, 400, &invalid("expires must be a non-negative Unix timestamp (uint64)."));
     is(&endpoint(ID, "1?expires=99999999999999999999").await, 400, &invalid("expires exceeds uint64 maximum value."));
     assert!(endpoint("nope", "1?expires=1").await.code() == "SANDBOX::INVALID_PARAMETER");
-    is(&endpoint(ID, "0").await, 400, r#"{"code":"DOCKER::INVALID_PORT","message":"Port must be between 1 and 65535."}"#);
+    is(
+        &endpoint(ID, "0").await,
+        400,
+        r#"{"code":"DOCKER::INVALID_PORT","message":"Port must be between 1 and 65535."}"#,
+    );
     is(&endpoint("nope", "80").await, 404, &not_found("nope"));
     let pending = r#"{"code":"KUBERNETES::POD_IP_NOT_AVAILABLE","message":"Pod IP is not yet available. The Pod may still be starting."}"#;
     is(&endpoint(OTHER, "80").await, 404, pending);
@@ -239,10 +263,14 @@ async fn endpoints_are_direct_or_through_the_server() {
 
 #[tokio::test]
 async fn endpoints_behind_a_gateway_are_signed() {
-    let cluster = Cluster::start().await;
-    cluster.put(BATCH, batch(OTHER, |object| {
-        object["metadata"]["annotations"] = json!({"opensandbox.io/secure-access-token": "KlgBdNq1gynMaQDWH76dA-tF5VNoFBKK"});
-    }));
+    let cluster = Cluster::start();
+    cluster.put(
+        &BATCH,
+        batch(OTHER, |object| {
+            object["metadata"]["annotations"] =
+                json!({"opensandbox.io/secure-access-token": "KlgBdNq1gynMaQDWH76dA-tF5VNoFBKK"});
+        }),
+    );
     let ingress = "[ingress]\nmode = \"gateway\"\n[ingress.gateway]\naddress = \"gw.example.com:8443\"\n[ingress.gateway.route]\n\
                    mode = \"header\"\n[ingress.secure_access]\nactive_key = \"k\"\n[[ingress.secure_access.keys]]\nkey_id = \"k\"\n\
                    key = \"c2VjcmV0\"\n";
@@ -260,12 +288,15 @@ async fn endpoints_behind_a_gateway_are_signed() {
 
 #[tokio::test]
 async fn the_proxy_connects_to_the_pod_and_wants_the_token() {
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start();
     let server = Backend::mirror().await;
-    cluster.put(BATCH, batch(ID, |_| {}));
-    cluster.put(BATCH, batch(OTHER, |object| {
-        object["metadata"]["annotations"]["opensandbox.io/secure-access-token"] = json!("t0ken");
-    }));
+    cluster.put(&BATCH, batch(ID, |_| {}));
+    cluster.put(
+        &BATCH,
+        batch(OTHER, |object| {
+            object["metadata"]["annotations"]["opensandbox.io/secure-access-token"] = json!("t0ken");
+        }),
+    );
     let gateway = cluster.gateway("").start();
     let port = server.port;
     let through = get(&gateway, &format!("/v1/sandboxes/{ID}/proxy/{port}/x?y=1")).await;
@@ -279,11 +310,11 @@ async fn the_proxy_connects_to_the_pod_and_wants_the_token() {
 
 #[tokio::test]
 async fn a_pod_and_its_events_are_described() {
-    let cluster = Cluster::start().await;
-    cluster.put(BATCH, batch(ID, |_| {}));
-    cluster.put(BATCH, batch(OTHER, |_| {}));
+    let cluster = Cluster::start();
+    cluster.put(&BATCH, batch(ID, |_| {}));
+    cluster.put(&BATCH, batch(OTHER, |_| {}));
     let name = format!("{ID}-0");
-    cluster.put(cluster::PODS, pod(&name, ID));
+    cluster.put(&cluster::PODS, pod(&name, ID));
     let gateway = cluster.gateway("").start();
     let text = async |id: &str, kind: &str| get(&gateway, &format!("/v1/sandboxes/{id}/diagnostics/{kind}")).await;
     let expected = format!(
@@ -292,9 +323,13 @@ async fn a_pod_and_its_events_are_described() {
     );
     is(&text(ID, "inspect").await, 200, &expected);
     is(&text(ID, "events").await, 200, "(no events)");
-    let uid = cluster.get(cluster::PODS, &name).unwrap()["metadata"]["uid"].clone();
-    for (event, uid, time) in [("b", &uid, "2026-11-26T13:08:59Z"), ("a", &uid, "2026-11-26T13:09:00Z"), ("c", &json!("old"), "2026-11-26T13:09:01Z")] {
-        cluster.put(cluster::EVENTS, json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": event, "namespace": NAMESPACE},
+    let uid = cluster.get(&cluster::PODS, &name).unwrap()["metadata"]["uid"].clone();
+    for (event, uid, time) in [
+        ("b", &uid, "2026-11-26T13:08:59Z"),
+        ("a", &uid, "2026-11-26T13:09:00Z"),
+        ("c", &json!("old"), "2026-11-26T13:09:01Z"),
+    ] {
+        cluster.put(&cluster::EVENTS, json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": event, "namespace": NAMESPACE},
             "involvedObject": {"kind": "Pod", "name": name, "uid": uid}, "type": "Normal", "reason": "Pulled", "message": event,
             "lastTimestamp": time}));
     }
@@ -306,20 +341,26 @@ async fn a_pod_and_its_events_are_described() {
 
 #[tokio::test]
 async fn a_failed_task_has_the_operator_s_words() {
-    let cluster = Cluster::start().await;
-    cluster.put(BATCH, batch(ID, |object| {
-        object["status"]["taskFailed"] = json!(1);
-        object["status"]["taskLastErrorMessage"] = json!("exit code 3");
-    }));
+    let cluster = Cluster::start();
+    cluster.put(
+        &BATCH,
+        batch(ID, |object| {
+            object["status"]["taskFailed"] = json!(1);
+            object["status"]["taskLastErrorMessage"] = json!("exit code 3");
+        }),
+    );
     let gateway = cluster.gateway("").start();
     let status = get(&gateway, &format!("/v1/sandboxes/{ID}")).await.json()["status"].clone();
-    assert_eq!((&status["state"], &status["reason"], &status["message"]), (&json!("Failed"), &json!("TASK_FAILED"), &json!("exit code 3")));
+    assert_eq!(
+        (&status["state"], &status["reason"], &status["message"]),
+        (&json!("Failed"), &json!("TASK_FAILED"), &json!("exit code 3"))
+    );
 }
 
 #[tokio::test]
 async fn an_agent_sandbox_has_its_own_places() {
-    let cluster = Cluster::start().await;
-    cluster.put(AGENT, json!({
+    let cluster = Cluster::start();
+    cluster.put(&AGENT, json!({
         "apiVersion": "agents.x-k8s.io/v1beta1", "kind": "Sandbox",
         "metadata": {"name": format!("sandbox-{OTHER}"), "namespace": NAMESPACE, "labels": {"opensandbox.io/id": OTHER}},
         "spec": {"operatingMode": "Running", "shutdownTime": "2099-11-23T02:23:13.891958+00:00", "podTemplate": {"spec": {"containers": [
@@ -332,19 +373,20 @@ async fn an_agent_sandbox_has_its_own_places() {
     let status = get(&gateway, &target).await.json()["status"].clone();
     let expected = json!({"state": "Running", "reason": "DependenciesReady", "message": "ok", "lastTransitionAt": "2026-11-23T02:00:00Z"});
     assert_eq!(status, expected);
-    let renewed = ask(&gateway, "POST", &format!("{target}/renew-expiration"), r#"{"expiresAt":"2098-12-01T00:00:00Z"}"#).await;
+    let renewed =
+        ask(&gateway, "POST", &format!("{target}/renew-expiration"), r#"{"expiresAt":"2098-12-01T00:00:00Z"}"#).await;
     is(&renewed, 200, r#"{"expiresAt":"2098-12-01T00:00:00Z"}"#);
     let name = format!("sandbox-{OTHER}");
-    assert_eq!(cluster.get(AGENT, &name).unwrap()["spec"]["shutdownTime"], "2098-12-01T00:00:00+00:00");
+    assert_eq!(cluster.get(&AGENT, &name).unwrap()["spec"]["shutdownTime"], "2098-12-01T00:00:00+00:00");
     is(&get(&gateway, &format!("{target}/endpoints/80")).await, 200, r#"{"endpoint":"127.0.0.1:80"}"#);
     is(&ask(&gateway, "DELETE", &target, "").await, 204, "");
-    assert!(cluster.get(AGENT, &name).is_none());
+    assert!(cluster.get(&AGENT, &name).is_none());
 }
 
 #[tokio::test]
 async fn what_is_not_built_yet_is_told() {
-    let cluster = Cluster::start().await;
-    cluster.put(BATCH, batch(ID, |_| {}));
+    let cluster = Cluster::start();
+    cluster.put(&BATCH, batch(ID, |_| {}));
     let gateway = cluster.gateway("").start();
     let create = r#"{"image":{"uri":"x"},"entrypoint":["a"],"resourceLimits":{},"timeout":60}"#;
     let target = format!("/v1/sandboxes/{ID}");
@@ -363,13 +405,13 @@ async fn what_is_not_built_yet_is_told() {
 
 #[tokio::test]
 async fn an_own_write_and_another_s_are_seen() {
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start();
     let gateway = cluster.gateway("").start();
     is(&get(&gateway, &format!("/v1/sandboxes/{ID}")).await, 404, &not_found(ID));
-    cluster.put(BATCH, batch(ID, |_| {}));
+    cluster.put(&BATCH, batch(ID, |_| {}));
     // A name that is not known is asked for.
     assert_eq!(get(&gateway, &format!("/v1/sandboxes/{ID}")).await.status(), 200);
-    cluster.put(BATCH, batch(ID, |object| object["status"]["phase"] = json!("Paused")));
+    cluster.put(&BATCH, batch(ID, |object| object["status"]["phase"] = json!("Paused")));
     let address = gateway.address();
     let target = format!("/v1/sandboxes/{ID}");
     let begun = std::time::Instant::now();
@@ -385,7 +427,7 @@ async fn an_own_write_and_another_s_are_seen() {
 #[test]
 fn a_namespace_is_needed() {
     let config = "[runtime]\ntype = \"kubernetes\"\nexecd_image = \"x\"\n[kubernetes]\n";
-    let home = crate::support::program::Home::with(&format!("[server]\nport = 0\n{config}"));
+    let home = crate::support::program::Home::with(&format!("[server]\nport = 8080\n{config}"));
     let ended = home.run(&[("OPENSANDBOX_INSECURE_SERVER", "YES")]);
     assert!(ended.code == Some(1) && ended.stderr.contains("kubernetes.namespace must be set"), "{ended:?}");
 }
