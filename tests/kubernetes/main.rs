@@ -5,7 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cache;
 mod cluster;
+mod fixture;
 mod logs;
 mod pod_log;
 mod sandboxes;

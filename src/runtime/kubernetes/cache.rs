@@ -35,6 +35,10 @@ const IDLE_MARGIN: Duration = Duration::from_secs(5);
 /// The most objects that one answer lists.
 const PAGE_SIZE: u32 = 500;
 
+/// The most pages of one list: half a million objects, more than etcd holds well. A server that always names another page is
+/// not asked for ever.
+const MAX_PAGES: usize = 1000;
+
 /// How a cache is kept.
 #[derive(Debug, Clone)]
 pub(super) struct CacheSettings {
@@ -209,20 +213,33 @@ impl<K: Watched> Shared<K> {
         if let Some((_, failure)) = failed.as_ref().filter(|(when, _)| *when >= asked) {
             return Err(failure.clone());
         }
-        match self.relist().await {
-            Ok(_) => Ok(self.lock().entries.all()),
-            Err(failure) => {
-                *failed = Some((Instant::now(), failure.clone()));
-                Err(failure)
-            }
-        }
+        self.relist(&mut failed).await?;
+        Ok(self.lock().entries.all())
     }
 
-    /// Lists everything; answers the version that a watch goes on from.
-    async fn relist(&self) -> Result<String, ApiFailure> {
+    /// Lists everything, while those who come meanwhile wait for it; answers the version that a watch goes on from.
+    async fn list_anew(&self) -> Result<String, ApiFailure> {
+        let mut failed = self.listing.lock().await;
+        self.relist(&mut failed).await
+    }
+
+    async fn relist(&self, failed: &mut Option<(Instant, ApiFailure)>) -> Result<String, ApiFailure> {
+        let (objects, version) = match self.pages().await {
+            // A later page can be asked for no more (kubernetes-api.md W8).
+            Err(failure) if failure.is_expired() => self.pages().await,
+            listed => listed,
+        }
+        .inspect_err(|failure| *failed = Some((Instant::now(), failure.clone())))?;
+        self.lock().entries.replace(objects, &version);
+        self.contact();
+        Ok(version)
+    }
+
+    /// All objects, and the version that they are of.
+    async fn pages(&self) -> Result<(Vec<K>, String), ApiFailure> {
         let mut params = ListParams::default().labels(&self.selector).limit(PAGE_SIZE);
         let (mut objects, mut version) = (Vec::new(), String::new());
-        loop {
+        for _ in 0..MAX_PAGES {
             let page = self.cluster.read("list", self.api.list(&params)).await?;
             objects.extend(page.items.into_iter().map(stripped));
             if let Some(first) = page.metadata.resource_version.filter(|_| version.is_empty()) {
@@ -230,15 +247,13 @@ impl<K: Watched> Shared<K> {
             }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
-                None => break,
+                None if version.is_empty() => {
+                    return Err(ApiFailure::unintelligible("the API server's list has no resource version"));
+                }
+                None => return Ok((objects, version)),
             }
         }
-        if version.is_empty() {
-            return Err(ApiFailure::unintelligible("the API server's list has no resource version"));
-        }
-        self.lock().entries.replace(objects, &version);
-        self.contact();
-        Ok(version)
+        Err(ApiFailure::unintelligible(format!("the API server's list has more than {MAX_PAGES} pages")))
     }
 
     /// How long a watch is to last.

@@ -51,7 +51,7 @@ pub(super) async fn run<K: Watched>(shared: Arc<Shared<K>>) {
 async fn round<K: Watched>(shared: &Shared<K>, version: &mut Option<String>) -> Result<(), ApiFailure> {
     let from = match version {
         Some(from) => from.clone(),
-        None => version.insert(shared.relist().await?).clone(),
+        None => version.insert(shared.list_anew().await?).clone(),
     };
     let time = shared.watch_time();
     let params = WatchParams::default().labels(&shared.selector).timeout(u32::try_from(time.as_secs()).unwrap_or(1));
