@@ -24,7 +24,7 @@ pub struct Options {
 
     /// A short file for one purpose instead of one with every key.
     ///
-    /// The files for Kubernetes are those of the Python server: this version refuses to start with them.
+    /// On Kubernetes this version serves the sandboxes that are there, and creates none.
     #[arg(long, value_enum)]
     pub example: Option<Example>,
 

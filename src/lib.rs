@@ -1,7 +1,8 @@
 //! The OpenSandbox gateway: a drop-in for the Python lifecycle server whose headline is streaming a sandbox's log.
 //!
-//! It creates, shows, lists and deletes sandboxes on a Docker Engine, or as local processes for development, and
-//! `GET /sandboxes/{sandboxId}/logs` sends what a sandbox prints, byte for byte, while it is printed.
+//! It creates, shows, lists and deletes sandboxes on a Docker Engine, or as local processes for development, serves those that
+//! are there on a Kubernetes cluster, and `GET /sandboxes/{sandboxId}/logs` sends what a sandbox prints, byte for byte, while it is
+//! printed.
 //!
 //! # The line
 //!
@@ -67,7 +68,7 @@
 //! | [`renew`] | | sandboxes that live longer while they are used |
 //! | [`response`] | | answers with a plain body, errors among them |
 //! | [`router`] | 3 | method and path to a route, by one table of routes: [`router::ROUTES`] |
-//! | [`runtime`] | 5 | the seam: the trait [`runtime::Runtime`] with its optional parts, and its implementations `docker` and `process` |
+//! | [`runtime`] | 5 | the seam: the trait [`runtime::Runtime`] with its optional parts, and its implementations `docker`, `kubernetes` and `process` |
 //! | [`secret`] | | text that no log and no debug output shows |
 //! | [`server`] | 1 | accept loop, a runtime for each thread of connections, socket options, watched IO, write deadlines |
 //! | [`service`] | 2 | a request's frame: id, span, CORS, key, errors to responses; never fails |
@@ -82,8 +83,8 @@
 //!
 //! - [`runtime`] knows no HTTP: it imports nothing of steps 1 to 4, and an error leaves it as a family, a kind and a text. The
 //!   crates `http` and `hyper` occur below it as a *client* only: in `runtime/docker/engine/transport.rs` under bollard,
-//!   and in [`http1`], which reads an engine's responses.
-//! - bollard's types stop inside `runtime/docker`.
+//!   in `runtime/kubernetes/client` under kube, and in [`http1`], which reads a backend's responses.
+//! - bollard's types stop inside `runtime/docker`, kube's inside `runtime/kubernetes`.
 //! - [`logs`] names no runtime: a runtime hands it a transport or is a [`logs::LogSource`] itself.
 //! - [`execd`] and [`children`] know no HTTP either.
 //! - [`store`] knows neither HTTP nor a runtime; sqlx's types stop in its folder.
