@@ -1,10 +1,18 @@
 //! The test API server by itself, for the Python server and for scripts.
 
-use std::io::Read;
+use std::io::{BufRead, Write};
 
-use crate::support::kube::{Credentials, Operator, Server};
+use serde_json::json;
 
-/// Serves until standard input ends. Prints `url` and `kubeconfig` lines first.
+use crate::support::kube::{Action, Credentials, Failure, Operator, Server, resource::NAMESPACES};
+
+/// Serves until standard input ends. Prints `url` and `kubeconfig` lines first. Each line of standard input is a command, whose
+/// answer ends with an empty line:
+///
+/// - `namespace NAME` creates one;
+/// - `run NAMESPACE POD IP` lets a pod's containers run, as its kubelet does;
+/// - `fault METHOD TEXT STATUS TIMES` refuses the next requests with this text in their target;
+/// - `requests` prints what was asked of the server since it was last asked for, as lines of JSON.
 ///
 /// `KUBE_TLS=1`: with TLS and the administrator's certificate. `KUBE_PORT`: the port. `KUBE_OPERATOR=IP`: with an operator whose pods
 /// have this address.
@@ -22,6 +30,36 @@ fn serve() {
     let credentials = if has_tls { Credentials::Certificate("admin") } else { Credentials::None };
     println!("url {}", server.url());
     println!("kubeconfig {}", server.kubeconfig(credentials).display());
-    let mut scrap = Vec::new();
-    std::io::stdin().read_to_end(&mut scrap).expect("standard input can be read");
+    let mut told = 0;
+    for line in std::io::stdin().lock().lines() {
+        let line = line.expect("standard input can be read");
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            ["namespace", name] => drop(server.create(&NAMESPACES, "", json!({"metadata": {"name": name}}))),
+            ["run", namespace, pod, ip] => drop(server.run_pod(namespace, pod, ip, "node1")),
+            ["fault", method, text, status, times] => fault(&server, method, text, status, times),
+            ["requests"] => {
+                let requests = server.requests();
+                requests[told..].iter().for_each(|request| println!("{}", request.line()));
+                told = requests.len();
+            }
+            _ => println!("no such command: {line}"),
+        }
+        println!();
+        std::io::stdout().flush().expect("standard output can be written");
+    }
+}
+
+fn fault(server: &Server, method: &str, text: &str, status: &str, times: &str) {
+    let method = ["GET", "POST", "PUT", "PATCH", "DELETE"].into_iter().find(|one| *one == method).expect("a method");
+    let action = match status {
+        "403" => Action::Fail(Failure::new(403, "Forbidden", "pods is forbidden: User \"parity\" cannot do this")),
+        "409" => Action::Conflict,
+        "422" => Action::Fail(Failure::new(422, "Invalid", "BatchSandbox \"x\" is invalid: metadata: no")),
+        "429" => Action::Fail(Failure::initializing()),
+        "500" => Action::Fail(Failure::new(500, "", "etcdserver: leader changed")),
+        "503" => Action::Fail(Failure::new(503, "ServiceUnavailable", "the server is currently unable to handle this")),
+        "html" => Action::Html(502, "<html>502</html>"),
+        other => panic!("no fault {other}"),
+    };
+    server.fault(method, text, action, times.parse().expect("a number"));
 }

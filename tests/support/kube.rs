@@ -15,6 +15,7 @@ mod kubeconfig;
 mod list;
 mod log_hook;
 pub mod logs;
+mod managed;
 mod objects;
 mod operator;
 mod patch;
@@ -139,10 +140,6 @@ impl Shared {
 
     fn watches_end_before(&self, began: tokio::time::Instant) -> bool {
         self.state().watches_end.is_some_and(|end| began < end)
-    }
-
-    async fn watches_ended(&self) {
-        self.watches_ended.notified().await;
     }
 
     /// Kubelets stop pods, the garbage collector collects, and the operator makes pods.

@@ -183,7 +183,9 @@ impl Failure {
     }
 
     fn invalid_kind(qualified: &str, group: &str, kind: &str, name: &str, causes: &[Cause]) -> Self {
-        let texts: Vec<_> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        let mut texts: Vec<_> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        // What is found twice is a cause twice and told once.
+        texts.dedup();
         let why = match texts.as_slice() {
             [one] => one.clone(),
             all => format!("[{}]", all.join(", ")),

@@ -68,6 +68,7 @@ pub(super) struct Tracked {
     stop: Option<(usize, Stop)>,
     shared: Arc<Shared>,
     target: String,
+    is_flushed: bool,
     is_over: bool,
 }
 
@@ -80,7 +81,7 @@ impl Tracked {
             _ => None,
         };
         shared.state().open.push(target.clone());
-        Self { body, stop, shared, target, is_over: false }.boxed_unsync()
+        Self { body, stop, shared, target, is_flushed: false, is_over: false }.boxed_unsync()
     }
 }
 
@@ -93,6 +94,12 @@ impl HttpBody for Tracked {
             Some((0, Stop::End)) => {
                 self.is_over = true;
                 return Poll::Ready(None);
+            }
+            Some((0, Stop::Cut)) if !self.is_flushed => {
+                // What came before is sent first.
+                self.is_flushed = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             Some((0, Stop::Cut)) => {
                 self.is_over = true;

@@ -39,6 +39,7 @@ enum State {
 impl Listing {
     pub(super) fn read(target: Target, query: &Query) -> Result<Self, Failure> {
         let selector = Selector::parse(target.resource, query)?;
+        query.number("timeoutSeconds")?;
         let limit = query.number("limit")?.unwrap_or(0);
         let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
         let (version, match_rule) = (query.text("resourceVersion"), query.text("resourceVersionMatch"));

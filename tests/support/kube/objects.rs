@@ -1,9 +1,6 @@
 //! What the API server adds to an object, and the order in which it shows its keys.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Map, Value, json};
 
@@ -30,44 +27,105 @@ pub(super) fn random_suffix() -> String {
 /// `object` as its kind shows it: custom ones with sorted keys, others in the order of their Go structs. Null members of the latter
 /// are dropped as an encoder of structs does.
 pub(super) fn ordered(resource: &Resource, mut object: Value) -> Value {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|key, value| !is_empty(value) || !METADATA_LISTS.contains(&key.as_str()));
+    }
     if resource.custom {
         object.sort_all_objects();
         return object;
     }
     drop_nulls(&mut object, resource.kind == "Event");
-    let first = |object: &mut Value, keys: &[&str]| {
-        let Some(map) = object.as_object_mut() else { return };
-        let mut ordered = Map::new();
-        for key in keys {
-            if let Some(value) = map.shift_remove(*key) {
-                ordered.insert((*key).to_owned(), value);
-            }
-        }
-        ordered.append(map);
-        *map = ordered;
-    };
     first(&mut object, &["kind", "apiVersion", "metadata", "spec", "status"]);
-    first(
-        &mut object["metadata"],
-        &[
-            "name",
-            "generateName",
-            "namespace",
-            "uid",
-            "resourceVersion",
-            "generation",
-            "creationTimestamp",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "labels",
-            "annotations",
-            "ownerReferences",
-            "finalizers",
-            "managedFields",
-        ],
-    );
+    first(&mut object["metadata"], &METADATA);
+    for key in ["labels", "annotations"] {
+        if let Some(map) = object["metadata"].get_mut(key).and_then(Value::as_object_mut) {
+            map.sort_keys();
+        }
+    }
+    if resource.kind == "Pod" {
+        first(&mut object["spec"], &POD_SPEC);
+        for list in ["initContainers", "containers"] {
+            let containers = object["spec"].get_mut(list).and_then(Value::as_array_mut);
+            containers.into_iter().flatten().for_each(|container| first(container, &CONTAINER));
+        }
+    }
     object
 }
+
+/// Puts these keys first.
+fn first(object: &mut Value, keys: &[&str]) {
+    let Some(map) = object.as_object_mut() else { return };
+    let mut ordered = Map::new();
+    for key in keys {
+        if let Some(value) = map.shift_remove(*key) {
+            ordered.insert((*key).to_owned(), value);
+        }
+    }
+    ordered.append(map);
+    *map = ordered;
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
+}
+
+/// Members of the metadata that are not shown when they are empty.
+const METADATA_LISTS: [&str; 5] = ["labels", "annotations", "ownerReferences", "finalizers", "managedFields"];
+
+const METADATA: [&str; 14] = [
+    "name",
+    "generateName",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
+
+const POD_SPEC: [&str; 20] = [
+    "volumes",
+    "initContainers",
+    "containers",
+    "restartPolicy",
+    "terminationGracePeriodSeconds",
+    "dnsPolicy",
+    "nodeSelector",
+    "serviceAccountName",
+    "serviceAccount",
+    "automountServiceAccountToken",
+    "nodeName",
+    "securityContext",
+    "imagePullSecrets",
+    "affinity",
+    "schedulerName",
+    "tolerations",
+    "priority",
+    "runtimeClassName",
+    "enableServiceLinks",
+    "preemptionPolicy",
+];
+
+const CONTAINER: [&str; 12] = [
+    "name",
+    "image",
+    "command",
+    "args",
+    "ports",
+    "env",
+    "resources",
+    "volumeMounts",
+    "readinessProbe",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+    "imagePullPolicy",
+];
 
 fn drop_nulls(value: &mut Value, is_event: bool) {
     match value {
@@ -95,45 +153,6 @@ pub(super) fn list_item(resource: &Resource, object: &Value) -> Value {
         map.shift_remove("apiVersion");
     }
     object
-}
-
-/// Notes in `managedFields` that `manager` wrote the object, or its status.
-pub(super) fn manage(resource: &Resource, object: &mut Value, manager: &str, is_status: bool) {
-    let fields = if is_status {
-        json!({"f:status": fields(&object["status"])})
-    } else {
-        let mut all = Map::new();
-        let mut metadata = Map::new();
-        for key in ["annotations", "finalizers", "labels", "ownerReferences"] {
-            if let Some(value) = object["metadata"].get(key) {
-                metadata.insert(format!("f:{key}"), fields(value));
-            }
-        }
-        if !metadata.is_empty() {
-            all.insert("f:metadata".to_owned(), metadata.into());
-        }
-        if let Some(spec) = object.get("spec") {
-            all.insert("f:spec".to_owned(), fields(spec));
-        }
-        all.into()
-    };
-    let mut entry = json!({"manager": manager, "operation": "Update", "apiVersion": resource.api_version(),
-        "time": now(), "fieldsType": "FieldsV1", "fieldsV1": fields});
-    if is_status {
-        entry["subresource"] = "status".into();
-    }
-    let metadata = &mut object["metadata"];
-    let mut entries = metadata["managedFields"].as_array().cloned().unwrap_or_default();
-    entries.retain(|one| one["manager"] != manager || one.get("subresource").is_some() != is_status);
-    entries.push(entry);
-    metadata["managedFields"] = entries.into();
-}
-
-fn fields(value: &Value) -> Value {
-    let Some(map) = value.as_object() else { return json!({}) };
-    let mut all = BTreeMap::from([(".".to_owned(), json!({}))]);
-    all.extend(map.iter().map(|(key, value)| (format!("f:{key}"), fields(value))));
-    all.into_iter().collect::<Map<_, _>>().into()
 }
 
 /// Fills in what the API server does where a new object says nothing.

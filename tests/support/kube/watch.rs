@@ -23,8 +23,9 @@ const LONGEST: Duration = Duration::from_secs(45 * 60);
 /// How long before its end a watch tells its last bookmark.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
-/// A reader that lets this many events wait for [`STALL`] is given up (W13).
-const BACKLOG: usize = 100;
+/// A reader that takes nothing for [`STALL`] while this many bytes of events wait, or [`EVENTS`], is given up (W13).
+const BACKLOG: usize = 2 * 1024 * 1024;
+const EVENTS: usize = 100;
 const STALL: Duration = Duration::from_secs(1);
 
 /// What a watch is to show, checked.
@@ -68,17 +69,18 @@ impl Watch {
     pub(super) fn body(self, shared: Arc<Shared>) -> Body {
         // What is in the buffers of a connection that nobody reads is more than what waits here.
         let (feed, body) = body::pipe(8);
+        // Before the head is sent: who has read it has a watch that can be ended.
+        let began = Instant::now();
         tokio::spawn(async move {
             tokio::select! {
                 () = feed.closed() => {}
-                () = self.run(&feed, &shared) => {}
+                () = self.run(&feed, &shared, began) => {}
             }
         });
         body
     }
 
-    async fn run(self, feed: &Feed, shared: &Shared) {
-        let began = Instant::now();
+    async fn run(self, feed: &Feed, shared: &Shared, began: Instant) {
         let end = began + self.lasts;
         let mut changes = shared.store().changes();
         let mut out = Buffer::default();
@@ -117,14 +119,21 @@ impl Watch {
                     }
                 }
             };
-            let has_reader = self.send(feed, shared, &mut out, cursor).await;
+            let is_behind = |waiting: usize| {
+                let store = shared.store();
+                let changes = store.changes_after(cursor).map_or(usize::MAX, Iterator::count);
+                waiting > BACKLOG || changes > EVENTS
+            };
+            let has_reader = send(feed, &mut out, is_behind).await;
+            let mut ended = std::pin::pin!(shared.watches_ended.notified());
+            ended.as_mut().enable();
             if is_gone || !has_reader || shared.watches_end_before(began) {
                 return;
             }
             let last_bookmark = end - LAST_BOOKMARK.min(self.lasts);
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
-                () = shared.watches_ended() => {}
+                () = ended => {}
                 () = at(self.bookmarks.then_some(next_bookmark)) => {
                     next_bookmark += every;
                     out.event("BOOKMARK", &bookmark(self.target.resource, cursor, false));
@@ -136,27 +145,6 @@ impl Watch {
                 () = sleep_until(end) => return,
             }
         }
-    }
-
-    /// Sends what is ready. False if there is nobody to read it.
-    async fn send(&self, feed: &Feed, shared: &Shared, out: &mut Buffer, cursor: u64) -> bool {
-        for chunk in out.take() {
-            let mut chunk = Some(chunk);
-            while let Some(bytes) = chunk.take() {
-                match timeout(STALL, feed.reserve()).await {
-                    Ok(Ok(permit)) => permit.send(Ok(bytes)),
-                    Ok(Err(_)) => return false,
-                    Err(_) => {
-                        let store = shared.store();
-                        if store.changes_after(cursor).is_none_or(|changes| changes.count() > BACKLOG) {
-                            return false;
-                        }
-                        chunk = Some(bytes);
-                    }
-                }
-            }
-        }
-        true
     }
 
     fn tell(&self, change: &Change, out: &mut Buffer) {
@@ -179,6 +167,32 @@ impl Watch {
             }
         }
     }
+}
+
+/// Sends what is ready. False if there is nobody to read it, or one who is given up.
+async fn send(feed: &Feed, out: &mut Buffer, is_behind: impl Fn(usize) -> bool) -> bool {
+    let chunks = out.take();
+    let mut waiting = chunks.iter().map(Bytes::len).sum::<usize>();
+    let mut is_given_up = false;
+    for chunk in chunks {
+        waiting -= chunk.len();
+        let mut permit = None;
+        while permit.is_none() {
+            match timeout(STALL, feed.reserve()).await {
+                Ok(Ok(reserved)) => permit = Some(reserved),
+                Ok(Err(_)) => return false,
+                Err(_) => is_given_up |= is_behind(waiting),
+            }
+        }
+        let is_end_of_event = chunk.ends_with(b"\n");
+        if let Some(permit) = permit {
+            permit.send(Ok(chunk));
+        }
+        if is_given_up && is_end_of_event {
+            return false;
+        }
+    }
+    true
 }
 
 async fn at(time: Option<Instant>) {

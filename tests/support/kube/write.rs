@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     failure::{Cause, Failure, quoted},
-    objects, patch,
+    managed, objects, patch,
     resource::{NAMESPACES, PODS, Resource},
     store::{Key, Object, Store},
     validate,
@@ -87,7 +87,7 @@ impl Store {
             metadata.insert("generation".into(), 1.into());
         }
         if !options.manager.is_empty() {
-            objects::manage(resource, &mut object, &options.manager, false);
+            managed::manage(resource, &mut object, &options.manager, false);
         }
         if options.is_dry {
             return Ok((objects::ordered(resource, object).into(), warnings));
@@ -251,7 +251,7 @@ impl Store {
             new["metadata"]["generation"] = (generation + 1).into();
         }
         if !options.manager.is_empty() {
-            objects::manage(resource, &mut new, &options.manager, part == Part::Status);
+            managed::manage(resource, &mut new, &options.manager, part == Part::Status);
         }
         if options.is_dry {
             return Ok((objects::ordered(resource, new).into(), warnings));
