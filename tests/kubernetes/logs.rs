@@ -3,7 +3,7 @@
 
 mod answers;
 mod crowd;
-mod fixture;
+pub(crate) mod fixture;
 mod interrupted;
 
 use serde_json::Value;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::client::{Client, Response};
 
 /// The records of an answer in NDJSON.
-fn records(response: &Response) -> Vec<Value> {
+pub(crate) fn records(response: &Response) -> Vec<Value> {
     assert_eq!(response.status(), 200, "{:?}", response.body);
     response.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(json).collect()
 }
@@ -21,18 +21,18 @@ fn json(line: &[u8]) -> Value {
 }
 
 /// A stream of NDJSON that is read record by record.
-struct Records {
+pub(crate) struct Records {
     client: Client,
     buffer: Vec<u8>,
 }
 
 impl Records {
-    fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client) -> Self {
         Self { client, buffer: Vec::new() }
     }
 
     /// The next record that is no ping; none at the end of the body.
-    async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
@@ -48,7 +48,7 @@ impl Records {
     }
 
     /// The records up to and with the one that says so.
-    async fn until(&mut self, is_last: impl Fn(&Value) -> bool) -> Vec<Value> {
+    pub(crate) async fn until(&mut self, is_last: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut records = Vec::new();
         while let Some(record) = self.next().await {
             let is_last = is_last(&record);
@@ -62,13 +62,13 @@ impl Records {
 }
 
 /// What a line says that [`fixture`]'s containers print by number.
-fn number(record: &Value) -> Option<u64> {
-    record["log"].as_str()?.trim_end().strip_prefix("line-")?.parse().ok()
+pub(crate) fn number(record: &Value) -> Option<u64> {
+    record["log"].as_str()?.strip_prefix("line-")?.split_whitespace().next()?.parse().ok()
 }
 
 /// Checks that the numbers are in their order without a double, and that some are missing exactly where a gap is told. Gives
 /// the numbers of gaps and of lines.
-fn check_order(records: &[Value]) -> (usize, usize) {
+pub(crate) fn check_order(records: &[Value]) -> (usize, usize) {
     let (mut last, mut gaps, mut lines, mut has_gap) = (None, 0, 0, false);
     for record in records {
         if record["event"] == "gap" {

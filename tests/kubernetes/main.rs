@@ -11,5 +11,7 @@ mod cluster;
 mod fixture;
 mod logs;
 mod pod_log;
+mod portable;
+mod real;
 mod sandboxes;
 mod serve;

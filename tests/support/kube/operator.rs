@@ -38,25 +38,8 @@ impl Operator {
     }
 
     fn make(&self, store: &mut Store, resource: &'static Resource, key: &Key, sandbox: &Object) {
-        let is_batch = resource == &BATCH_SANDBOXES;
-        let template = &sandbox["spec"][if is_batch { "template" } else { "podTemplate" }];
-        if template["spec"].is_null() {
-            return;
-        }
-        let name = if is_batch { format!("{}-0", key.name) } else { key.name.clone() };
-        let mut pod = json!({"metadata": template["metadata"], "spec": template["spec"]});
-        if pod["metadata"].is_null() {
-            pod["metadata"] = json!({});
-        }
-        let metadata = &mut pod["metadata"];
-        metadata["name"] = name.as_str().into();
-        if is_batch {
-            metadata["labels"]["batch-sandbox.sandbox.opensandbox.io/name"] = key.name.as_str().into();
-            metadata["labels"]["batch-sandbox.sandbox.opensandbox.io/pod-index"] = "0".into();
-        }
-        metadata["ownerReferences"] = json!([{"apiVersion": resource.api_version(), "kind": resource.kind,
-            "name": key.name, "uid": sandbox["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true}]);
-        let pod_key = Key::new(&key.namespace, &name);
+        let Some(pod) = Self::pod_of(resource, sandbox) else { return };
+        let pod_key = Key::new(&key.namespace, pod["metadata"]["name"].as_str().unwrap_or_default());
         if store.get(&PODS, &pod_key).is_none() {
             let options = Options { manager: "operator".to_owned(), ..Options::default() };
             if store.create(&PODS, &key.namespace, pod, &options).is_err() {
@@ -64,17 +47,46 @@ impl Operator {
             }
             run(store, &pod_key, &self.ip, &self.node);
         }
-        let status = if is_batch {
-            json!({"metadata": {"annotations": {"sandbox.opensandbox.io/endpoints": json!([self.ip]).to_string()}},
+        write(store, resource, key, &Self::ready(resource, sandbox, &self.ip));
+    }
+
+    /// The pod of a sandbox; none of one without a template.
+    pub fn pod_of(resource: &Resource, sandbox: &Value) -> Option<Value> {
+        let is_batch = resource == &BATCH_SANDBOXES;
+        let template = &sandbox["spec"][if is_batch { "template" } else { "podTemplate" }];
+        if template["spec"].is_null() {
+            return None;
+        }
+        let own = sandbox["metadata"]["name"].as_str().unwrap_or_default();
+        let mut pod =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]});
+        if pod["metadata"].is_null() {
+            pod["metadata"] = json!({});
+        }
+        let metadata = &mut pod["metadata"];
+        metadata["name"] = if is_batch { format!("{own}-0") } else { own.to_owned() }.into();
+        if is_batch {
+            metadata["labels"]["batch-sandbox.sandbox.opensandbox.io/name"] = own.into();
+            metadata["labels"]["batch-sandbox.sandbox.opensandbox.io/pod-index"] = "0".into();
+        }
+        metadata["ownerReferences"] = json!([{"apiVersion": resource.api_version(), "kind": resource.kind,
+            "name": own, "uid": sandbox["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true}]);
+        Some(pod)
+    }
+
+    /// What the operator writes into a sandbox whose pod runs with this address.
+    pub fn ready(resource: &Resource, sandbox: &Value, ip: &str) -> Value {
+        if resource == &BATCH_SANDBOXES {
+            return json!({"metadata": {"annotations": {"sandbox.opensandbox.io/endpoints": json!([ip]).to_string()}},
                 "status": {"phase": "Succeed", "replicas": 1, "allocated": 1, "ready": 1, "taskRunning": 0,
-                    "taskSucceed": 0, "taskFailed": 0, "taskPending": 0, "taskUnknown": 0}})
-        } else {
-            json!({"status": {"replicas": 1, "podIPs": [self.ip], "service": key.name,
-                "serviceFQDN": format!("{}.{}.svc.cluster.local", key.name, key.namespace),
-                "conditions": [{"type": "Ready", "status": "True", "reason": "DependenciesReady",
-                    "message": "Pod is Ready; Service Exists", "lastTransitionTime": objects::now()}]}})
-        };
-        write(store, resource, key, &status);
+                    "taskSucceed": 0, "taskFailed": 0, "taskPending": 0, "taskUnknown": 0}});
+        }
+        let [name, namespace] =
+            ["name", "namespace"].map(|part| sandbox["metadata"][part].as_str().unwrap_or_default());
+        json!({"status": {"replicas": 1, "podIPs": [ip], "service": name,
+            "serviceFQDN": format!("{name}.{namespace}.svc.cluster.local"),
+            "conditions": [{"type": "Ready", "status": "True", "reason": "DependenciesReady",
+                "message": "Pod is Ready; Service Exists", "lastTransitionTime": objects::now()}]}})
     }
 }
 
