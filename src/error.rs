@@ -37,6 +37,11 @@ impl Error {
         self
     }
 
+    /// What lies beneath it, to be told by its type.
+    pub fn cause(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
+        self.source.as_deref()
+    }
+
     /// The same error of another family: an engine that cannot be asked about a sandbox cannot be asked for its log either.
     #[must_use]
     pub fn within(self, family: Family) -> Self {

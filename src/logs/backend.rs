@@ -3,13 +3,19 @@
 //! [`super::record_source::RecordSource`] makes a stream of it that is exact.
 
 use std::{
+    future::poll_fn,
     num::NonZeroU64,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 
-use super::{LogError, cursor::RunId, record::Records};
+use super::{
+    LogError,
+    cursor::RunId,
+    record::{Mark, Records},
+};
 use crate::error::Error;
 
 /// What to read.
@@ -54,14 +60,43 @@ pub trait Backend: Send + Sync + 'static {
         true
     }
 
-    /// Whether a read that is not live may end properly before the log does: what is between the backend and here hides that it
-    /// broke off.
+    /// Whether a read that is not live may break off, or end properly before the log does: what is between the backend and here
+    /// comes and goes, and may hide that. Such a read is gone on with by another one.
     fn may_end_early(&self) -> bool {
         false
     }
 
+    /// How long a live read may be silent before it is looked whether it has fallen silent though the log goes on, or though the
+    /// sandbox has ended. None if that does not happen.
+    fn silence(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How the sandbox does, and the last record of its log, with the number that it has in a read of its own. May wait until
+    /// others have looked.
+    ///
+    /// # Errors
+    /// As those of [`Self::read`] and [`Self::state`].
+    async fn look(&self) -> Result<(State, Option<Mark>), Error> {
+        look(self).await
+    }
+
     /// Whether the log driver leaves out the newline of a line that it stored in pieces (Docker's `local`).
     fn drops_newlines(&self) -> bool;
+}
+
+/// As [`Backend::look`], at once.
+///
+/// # Errors
+/// As those of [`Backend::read`] and [`Backend::state`].
+pub async fn look<B: Backend + ?Sized>(backend: &B) -> Result<(State, Option<Mark>), Error> {
+    let state = backend.state().await?;
+    let mut reader = backend.read(Window { last: NonZeroU64::new(1), follow: false }).await?;
+    let mut last = None;
+    while let Some(records) = poll_fn(|cx| reader.poll_records(cx)).await {
+        last = records.map_err(LogError::into_error)?.last_mark().or(last);
+    }
+    Ok((state, last))
 }
 
 /// Records as they are read, both streams', each with the ordinal that it has in this read. Dropping it releases everything behind

@@ -13,6 +13,7 @@ mod locate;
 mod removed;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::{
     collections::VecDeque,
@@ -104,6 +105,8 @@ struct Machine {
     is_run_over: bool,
     /// The process has ended: what is read now is the rest.
     exit: Option<Exit>,
+    /// The last record of the log when a live read was found to have fallen silent.
+    looked: Option<Mark>,
     /// When a followed log with an `until` ends.
     deadline: Option<Instant>,
     attach_records: u64,
@@ -141,9 +144,10 @@ impl RecordSource {
     ) -> Result<Self, Error> {
         let (run, drops_newlines) = (backend.run(), backend.drops_newlines());
         let tells_streams = backend.tells_streams();
-        let mut machine = Box::new(Machine::new(backend, query, state, reconnect));
+        let machine = Box::new(Machine::new(backend, query, state, reconnect));
         if !machine.follow {
-            machine.begin(query).await?;
+            let (machine, begun) = machine.begun(query, state).await;
+            begun?;
             return Ok(Self {
                 read: machine.bytes_read(),
                 step: ReusableBoxFuture::new(machine.step()),
@@ -155,10 +159,7 @@ impl RecordSource {
         }
         // Who follows is answered at once, though a place is looked for in a large log for longer.
         let query = query.clone();
-        let mut begun = Box::pin(async move {
-            let begun = machine.begin(&query).await;
-            (machine, begun)
-        });
+        let mut begun = Box::pin(async move { machine.begun(&query, state).await });
         let step = match timeout(BEGIN_GRACE, &mut begun).await {
             Ok((machine, Ok(()))) => ReusableBoxFuture::new(machine.step()),
             Ok((_, Err(error))) => return Err(error),
@@ -277,6 +278,7 @@ impl Machine {
             waits: false,
             is_run_over: false,
             exit,
+            looked: None,
             // A time too far away to be told is never reached.
             deadline: left.and_then(|left| now.checked_add(left.saturating_add(UNTIL_GRACE))),
             attach_records: FIRST_ATTACH,

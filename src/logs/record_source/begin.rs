@@ -1,5 +1,7 @@
 //! Where a stream begins, and where it goes on behind a record that was seen.
 
+use std::{io, sync::Arc};
+
 use super::{
     Machine, from,
     locate::{Located, Target},
@@ -9,7 +11,7 @@ use crate::{
     error::Error,
     logs::{
         LogQuery,
-        backend::{RecordReader, Window},
+        backend::{RecordReader, State, Window},
         cursor::Cursor,
         piece::{Begin, GapReason, Piece},
         record::{Mark, Place},
@@ -18,6 +20,19 @@ use crate::{
 };
 
 impl Machine {
+    /// Begins as [`Self::begin`] does; once more if a connection broke off meanwhile that may be cut by what is between.
+    pub(super) async fn begun(mut self: Box<Self>, query: &LogQuery, state: State) -> (Box<Self>, Result<(), Error>) {
+        let begun = self.begin(query).await;
+        if !self.backend.may_end_early() || !begun.as_ref().is_err_and(is_broken_off) {
+            return (self, begun);
+        }
+        let mut again = Box::new(Self::new(Arc::clone(&self.backend), query, state, self.reconnect));
+        again.read = self.bytes_read();
+        drop(self);
+        let begun = again.begin(query).await;
+        (again, begun)
+    }
+
     /// Finds where `query` begins, and opens the log there.
     pub(super) async fn begin(&mut self, query: &LogQuery) -> Result<(), Error> {
         let select = Select::new(query);
@@ -153,4 +168,17 @@ impl Machine {
             Located::Lost { .. } => {}
         }
     }
+}
+
+/// Whether a connection that had been made broke off.
+fn is_broken_off(error: &Error) -> bool {
+    let broken = [io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof, io::ErrorKind::BrokenPipe];
+    let mut cause = error.cause().map(|cause| cause as &dyn std::error::Error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| broken.contains(&error.kind())) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

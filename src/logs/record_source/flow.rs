@@ -1,10 +1,17 @@
 //! How a log's records flow: read, known ones left out, and handed out as pieces of one run or the next.
 
-use std::{future::poll_fn, time::Duration};
+use std::{
+    future::{pending, poll_fn},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
-use super::{Machine, Step, from};
+use super::{
+    Machine, Step, from,
+    watch::{Seen, watch},
+};
 use crate::logs::{
     LogError,
     backend::Start,
@@ -21,6 +28,8 @@ enum Read {
     Records(Records),
     Ended,
     Failed(LogError),
+    /// It is live, and has fallen silent: this is the last record of the log.
+    Silent(Option<Mark>),
     Deadline,
     NoReader,
 }
@@ -61,6 +70,10 @@ impl Machine {
                 }
                 Read::NoReader => Box::pin(self.open_next()).await?,
                 Read::Ended => Box::pin(self.reader_ended(None)).await?,
+                Read::Silent(newest) => {
+                    self.looked = newest;
+                    Box::pin(self.reader_ended(None)).await?;
+                }
                 Read::Deadline => self.end(End::of(Reason::Until)),
                 Read::Failed(error @ (LogError::Disconnected(_) | LogError::Interrupted(_))) => {
                     Box::pin(self.reader_ended(Some(error))).await?;
@@ -73,17 +86,31 @@ impl Machine {
     async fn read_on(&mut self) -> Read {
         let Some(reader) = &mut self.reader else { return Read::NoReader };
         let is_caught_up = &mut self.is_caught_up;
-        let read = poll_fn(|cx| {
+        let mut read = poll_fn(|cx| {
             let polled = reader.poll_records(cx);
             *is_caught_up |= polled.is_pending();
             polled
         });
-        let read = match self.deadline.filter(|_| self.is_live) {
-            None => read.await,
-            Some(deadline) => match timeout_at(deadline, read).await {
-                Ok(read) => read,
-                Err(_) => return Read::Deadline,
-            },
+        let read = if self.is_live {
+            let silence = self.backend.silence();
+            let seen = Seen { last: self.last, started: self.next_run.or(self.started), known: self.looked };
+            let watched = async {
+                let Some(silence) = silence else { return pending().await };
+                // Who is not silent has no room for it.
+                Box::pin(watch(Arc::clone(&self.backend), seen, silence)).await
+            };
+            let deadline = async {
+                let Some(deadline) = self.deadline else { return pending().await };
+                sleep_until(deadline).await;
+            };
+            tokio::select! {
+                biased;
+                read = &mut read => read,
+                () = deadline => return Read::Deadline,
+                newest = watched => return Read::Silent(newest),
+            }
+        } else {
+            read.await
         };
         match read {
             Some(Ok(records)) => Read::Records(records),

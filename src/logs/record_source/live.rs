@@ -89,10 +89,7 @@ impl Machine {
         self.polls = was_live && matches!(broken, Some(LogError::Interrupted(_)));
         match broken {
             Some(LogError::Interrupted(text)) if !self.follow => return Err(LogError::Interrupted(text)),
-            Some(_) if !self.follow => {
-                self.end(End::of(Reason::BackendLost));
-                return Ok(());
-            }
+            Some(_) if !self.follow => return self.read_on_behind_cut().await,
             // What a clean end of what was there means, the next step finds out.
             None if !was_live => {
                 self.is_to_be_checked = std::mem::take(&mut self.may_end_early);
@@ -111,6 +108,25 @@ impl Machine {
             self.pause_or_give_up().await;
         }
         if self.is_ended { Ok(()) } else { self.after_cut().await }
+    }
+
+    /// A read that was not live broke off: what it has not given is read by another one, if that may help.
+    async fn read_on_behind_cut(&mut self) -> Result<(), LogError> {
+        if !self.backend.may_end_early() {
+            self.end(End::of(Reason::BackendLost));
+        }
+        while !self.is_ended {
+            self.pause_or_give_up().await;
+            if self.is_ended {
+                break;
+            }
+            match self.open_rest().await {
+                Ok(()) => break,
+                Err(error) if error.kind == Kind::NotFound => self.end(End::of(Reason::BackendLost)),
+                Err(error) => tracing::debug!(%error, "a log that broke off cannot be gone on with"),
+            }
+        }
+        Ok(())
     }
 
     /// There is no reader, and it is not over: follows on, or ends.
@@ -140,8 +156,7 @@ impl Machine {
     /// Looks whether there is more behind the last record than a read has given.
     async fn check_end(&mut self) -> Result<(), LogError> {
         self.is_to_be_checked = false;
-        let Some(mark) = self.last else { return Ok(()) };
-        if let Err(error) = self.catch_up(mark, true).await {
+        if let Err(error) = self.open_rest().await {
             tracing::debug!(%error, "the end of a log cannot be looked at again");
             self.end(End::of(Reason::BackendLost));
         }
@@ -275,23 +290,23 @@ impl Machine {
 
     /// Reads what is behind the last record, to the log's end.
     pub(super) async fn read_rest(&mut self) -> Result<(), LogError> {
-        let opened = match self.last {
-            Some(mark) => self.catch_up(mark, true).await,
-            None => match self.backend.read(Window { last: None, follow: false }).await {
-                Ok(reader) => {
-                    self.reader = Some(reader);
-                    self.is_live = false;
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            },
-        };
-        match opened {
+        match self.open_rest().await {
             Ok(()) => Ok(()),
             Err(error) => {
                 // The state is asked again after a pause.
                 (self.exit, self.waits) = (None, false);
                 self.refused(&error).await
+            }
+        }
+    }
+
+    async fn open_rest(&mut self) -> Result<(), Error> {
+        match self.last {
+            Some(mark) => self.catch_up(mark, true).await,
+            None => {
+                self.reader = Some(self.backend.read(Window { last: None, follow: false }).await?);
+                self.is_live = false;
+                Ok(())
             }
         }
     }

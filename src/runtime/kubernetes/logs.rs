@@ -90,10 +90,16 @@ impl Inner {
     ) -> Result<PodLog, Error> {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let instance = if query.previous {
-            Instance::previous(pod, &container).ok_or_else(|| no_previous(&container))?
+            let previous = Instance::previous(pod, &container).filter(|instance| !instance.start_failed);
+            previous.ok_or_else(|| no_previous(&container))?
         } else {
             let waits = || not_started(&pods::why_not_started(pod, &container));
-            Instance::present(pod, &container).ok_or_else(waits)?
+            let instance = Instance::present(pod, &container).ok_or_else(waits)?;
+            // Kubernetes answers with an empty log.
+            if instance.start_failed {
+                return Err(waits());
+            }
+            instance
         };
         let number = begun_with(&uid, &container, instance.number, query);
         let is_chained = number < instance.number && !query.previous;
@@ -141,7 +147,7 @@ fn no_container(pod: &Pod, wanted: Option<&str>) -> Error {
 
 fn no_previous(container: &str) -> Error {
     let text = format!(
-        "There is no instance of the container {container} before the present one. A node keeps one until the next restart."
+        "No instance of the container {container} ran before the present one. A node keeps one until the next restart."
     );
     Error::new(Family::PreviousLog, Kind::NotFound, text)
 }

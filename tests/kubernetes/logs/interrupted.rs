@@ -154,6 +154,25 @@ async fn a_log_that_is_cut_at_any_byte_is_complete() {
 }
 
 #[tokio::test]
+async fn a_plain_read_that_is_cut_is_complete() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let lines: String = (0..40).map(|line| format!("line-{line}\n")).collect();
+    let wire = lines.len() + 40 * 31;
+    for ending in [Ending::Clean, Ending::Abort] {
+        for after in (0..=wire).step_by(37) {
+            let sandbox = world.sandbox();
+            sandbox.container.out(&lines);
+            world.logs.fault(Fault::cut(after, ending).of(&sandbox.pod()));
+            let seen = records(&sandbox.read(&gateway, "format=ndjson").await);
+            assert_eq!(check_order(&seen), (0, 40), "{ending:?} after {after}: {seen:?}");
+            assert_eq!(seen.last().unwrap()["reason"], "complete", "{ending:?} after {after}");
+            world.logs.heal();
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_restart_ends_a_log_or_is_told_in_it() {
     let world = World::start();
     let mut sandbox = world.sandbox();

@@ -53,3 +53,69 @@ fn a_log_that_cannot_be_followed_is_asked_for_again_and_again() {
     });
     assert_eq!((numbers(&seen), ends(&seen)), ((0..2010).collect(), vec!["exited"]));
 }
+
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// How often it was looked at since the last time that this was asked for.
+fn looks(script: &Script) -> usize {
+    script.windows().iter().filter(|window| window.last.is_some_and(|last| last.get() == 1)).count()
+}
+
+/// Follows a log that this happens to.
+fn follow_through(script: &std::sync::Arc<Script>, act: impl Future<Output = ()>) -> Vec<Seen> {
+    script.watch(SILENCE);
+    let follow = LogQuery { follow: true, ..LogQuery::ALL };
+    paused(async {
+        let client = Client::open(script, &follow).await.unwrap();
+        tokio::join!(client.all(), act).0
+    })
+}
+
+#[test]
+fn a_live_read_that_falls_silent_is_found() {
+    let script = Script::new(numbered(0..10), vec![7], RUNNING);
+    let seen = follow_through(&script, async {
+        for turn in 1..=5 {
+            sleep(Duration::from_secs(5)).await;
+            script.fall_silent(SILENCE);
+            script.print(&numbered(10 * turn..10 * (turn + 1)));
+            // Longer than the longest pause between two looks.
+            sleep(Duration::from_secs(200)).await;
+            let looks = looks(&script);
+            assert!((1..=14).contains(&looks), "{looks} in turn {turn}");
+        }
+        // An end that a silent read does not tell is found as well.
+        script.fall_silent(SILENCE);
+        script.exit(3);
+    });
+    assert_eq!((numbers(&seen), ends(&seen)), ((0..60).collect(), vec!["exited"]));
+}
+
+#[test]
+fn a_silence_of_the_sandboxs_own_costs_few_looks() {
+    let script = Script::new(numbered(0..10), vec![7], RUNNING);
+    let seen = follow_through(&script, async {
+        let hour = Duration::from_secs(3300);
+        sleep(hour).await;
+        let windows = script.windows();
+        let looks = windows.iter().filter(|window| window.last.is_some_and(|last| last.get() == 1)).count();
+        assert!((15..50).contains(&looks), "{looks}");
+        // The same live read is still there.
+        assert_eq!(windows.iter().filter(|window| window.follow).count(), 1);
+        script.print(&numbered(10..12));
+        script.exit(0);
+        sleep(Duration::from_secs(1)).await;
+        script.cut(true);
+    });
+    assert_eq!((numbers(&seen), ends(&seen)), ((0..12).collect(), vec!["exited"]));
+}
+
+#[test]
+fn a_plain_read_that_broke_off_is_gone_on_with() {
+    for broken in [0, 1, 3, 700, 999] {
+        let script = Script::new(numbered(0..1000), vec![7], RUNNING);
+        script.break_off(broken);
+        let seen = paused(async { Client::open(&script, &LogQuery::ALL).await.unwrap().all().await });
+        assert_eq!((numbers(&seen), ends(&seen)), ((0..1000).collect(), vec!["complete"]), "{broken}");
+    }
+}

@@ -91,10 +91,17 @@ struct Inner {
     wakers: Vec<Waker>,
     /// The next read of all that there is ends behind so many records.
     cut_short: Option<usize>,
+    /// That end is a break.
+    is_broken: bool,
     /// A clean end may be a cut.
     may_end_early: bool,
     /// Live reads are interrupted as soon as they have given what there is.
     is_unfollowable: bool,
+    /// Live reads that were begun before so many of them give nothing more, not even an end.
+    silenced: usize,
+    live: usize,
+    /// As [`Backend::silence`].
+    silence: Option<Duration>,
 }
 
 /// A log that the test changes while it is read.
@@ -116,8 +123,12 @@ impl Script {
             before_reads: VecDeque::new(),
             wakers: Vec::new(),
             cut_short: None,
+            is_broken: false,
             may_end_early: false,
             is_unfollowable: false,
+            silenced: 0,
+            live: 0,
+            silence: None,
         })))
     }
 
@@ -178,6 +189,21 @@ impl Script {
         self.change(|inner| (inner.cut_short, inner.may_end_early) = (Some(records), true));
     }
 
+    /// The next read of all that there is breaks off behind so many records.
+    pub(super) fn break_off(&self, records: usize) {
+        self.cut_short(records);
+        self.inner().is_broken = true;
+    }
+
+    /// Live reads that are open give nothing more. It is looked after such from now on, when there was nothing for `silence`.
+    pub(super) fn fall_silent(&self, silence: Duration) {
+        self.change(|inner| (inner.silenced, inner.silence) = (inner.live, Some(silence)));
+    }
+
+    pub(super) fn watch(&self, silence: Duration) {
+        self.change(|inner| inner.silence = Some(silence));
+    }
+
     pub(super) fn set_followable(&self, is_followable: bool) {
         self.change(|inner| inner.is_unfollowable = !is_followable);
     }
@@ -214,12 +240,18 @@ impl Backend for Arc<Script> {
         let last = last.map(|last| last.min(inner.most.unwrap_or(usize::MAX)));
         let at = len.saturating_sub(last.unwrap_or(usize::MAX)).max(inner.gone);
         let mut end = (!window.follow).then_some(len);
-        if window == (Window { last: None, follow: false }) {
-            end = end.map(|end| inner.cut_short.take().map_or(end, |most| end.min(at + most)));
+        let mut breaks = false;
+        if window == (Window { last: None, follow: false })
+            && let Some(most) = inner.cut_short.take()
+        {
+            end = Some(len.min(at + most));
+            breaks = std::mem::take(&mut inner.is_broken);
         }
         let cuts = inner.cuts;
+        inner.live += usize::from(window.follow);
+        let live = if window.follow { inner.live } else { usize::MAX };
         let ordinals = Ordinals::default();
-        Ok(Box::new(Reader { script: Arc::clone(self), at, end, cuts, ordinals, batch: at, read: 0 }))
+        Ok(Box::new(Reader { script: Arc::clone(self), at, end, cuts, live, breaks, ordinals, batch: at, read: 0 }))
     }
 
     async fn state(&self) -> Result<State, Error> {
@@ -235,6 +267,10 @@ impl Backend for Arc<Script> {
         self.inner().may_end_early
     }
 
+    fn silence(&self) -> Option<Duration> {
+        self.inner().silence
+    }
+
     fn drops_newlines(&self) -> bool {
         false
     }
@@ -245,6 +281,10 @@ struct Reader {
     at: usize,
     end: Option<usize>,
     cuts: usize,
+    /// Its end is none.
+    breaks: bool,
+    /// Which of the live reads it is.
+    live: usize,
     ordinals: Ordinals,
     batch: usize,
     read: u64,
@@ -254,6 +294,10 @@ impl RecordReader for Reader {
     fn poll_records(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Records, LogError>>> {
         let script = Arc::clone(&self.script);
         let mut inner = script.inner();
+        if self.live <= inner.silenced {
+            inner.wakers.push(cx.waker().clone());
+            return Poll::Pending;
+        }
         if self.end.is_none() && self.cuts != inner.cuts {
             let broken = || LogError::Disconnected(io::ErrorKind::ConnectionReset.into());
             return Poll::Ready((!inner.is_clean).then(|| Err(broken())));
@@ -275,6 +319,10 @@ impl RecordReader for Reader {
             self.at = to;
             self.read += buf.len() as u64;
             return Poll::Ready(Some(Ok(Records { buf: buf.freeze(), index })));
+        }
+        if self.breaks {
+            let broken = LogError::Disconnected(io::ErrorKind::ConnectionReset.into());
+            return Poll::Ready(Some(Err(broken)));
         }
         if self.end.is_some() || !matches!(inner.state, State::Running { .. }) {
             return Poll::Ready(None);

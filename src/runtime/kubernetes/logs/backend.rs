@@ -15,7 +15,7 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     reader::{Chained, LogReader},
@@ -26,10 +26,10 @@ use crate::{
     error::Error,
     logs::{
         LogError,
-        backend::{Backend, RecordReader, Start, State, Window},
+        backend::{Backend, RecordReader, Start, State, Window, look},
         cursor::RunId,
         decode::kubelet::LastLine,
-        record::Stream,
+        record::{Mark, Stream},
     },
     runtime::kubernetes::{
         client::Cluster,
@@ -50,6 +50,12 @@ const OVERLAP: Duration = Duration::from_secs(2);
 
 /// Most starts of instances that are remembered.
 const MAX_STARTS: usize = 16;
+
+/// How long a live read is silent before the log is looked at for the first time.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// How many silent logs are looked at in the same moment: thousands may fall silent together.
+static LOOKS: Semaphore = Semaphore::const_new(4);
 
 /// The log of one container of a sandbox.
 pub(super) struct PodLog {
@@ -265,6 +271,16 @@ impl Backend for PodLog {
 
     fn may_end_early(&self) -> bool {
         true
+    }
+
+    fn silence(&self) -> Option<Duration> {
+        self.previous.is_none().then_some(SILENCE)
+    }
+
+    async fn look(&self) -> Result<(State, Option<Mark>), Error> {
+        // It is never closed.
+        let _looks = LOOKS.acquire().await;
+        look(self).await
     }
 
     fn drops_newlines(&self) -> bool {

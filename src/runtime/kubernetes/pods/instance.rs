@@ -10,6 +10,9 @@ use crate::{
 /// The reason of an end by the kernel for want of memory.
 const OOM_KILLED: &str = "OOMKilled";
 
+/// The reason of an end without a beginning: the command could not be run. Its log is answered as an empty one.
+pub(super) const START_ERROR: &str = "StartError";
+
 /// An instance whose log the kubelet gives now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::runtime::kubernetes) struct Instance {
@@ -21,6 +24,8 @@ pub(in crate::runtime::kubernetes) struct Instance {
     pub started_at: Option<i64>,
     /// How it ended, if it has.
     pub ended: Option<Exit>,
+    /// Its command could not be run: it has printed nothing, and never will.
+    pub start_failed: bool,
 }
 
 impl Instance {
@@ -32,7 +37,8 @@ impl Instance {
         if let Some(running) = &status.state.running {
             let id = status.container_id.clone().unwrap_or_default();
             let ended = is_over(pod).then(Exit::default);
-            return Some(Self { number, id, started_at: running.started_at.and_then(nanoseconds), ended });
+            let started_at = running.started_at.and_then(nanoseconds);
+            return Some(Self { number, id, started_at, ended, start_failed: false });
         }
         if let Some(terminated) = &status.state.terminated {
             return Some(Self::of_terminated(terminated, number, status));
@@ -62,6 +68,7 @@ impl Instance {
             id: id.cloned().unwrap_or_default(),
             started_at: terminated.started_at.and_then(nanoseconds),
             ended: Some(exit),
+            start_failed: terminated.reason.as_deref() == Some(START_ERROR),
         }
     }
 
@@ -82,7 +89,7 @@ fn is_over(pod: &Pod) -> bool {
 /// A pod that has ended without telling of the container: it was evicted, or its node is gone.
 fn without_status(pod: &Pod) -> Option<Instance> {
     let ended = Some(Exit::default());
-    is_over(pod).then(|| Instance { number: 0, id: String::new(), started_at: None, ended })
+    is_over(pod).then(|| Instance { number: 0, id: String::new(), started_at: None, ended, start_failed: false })
 }
 
 /// A time in nanoseconds since 1970. The year 1970 itself is that of a start that failed.
@@ -112,7 +119,7 @@ mod tests {
     fn ended(id: &str, number: u64, oom: bool) -> Instance {
         let exit = Exit { code: Some(137), oom, finished_at: Some(STARTED + 1_000_000_000) };
         let id = format!("containerd://{id}");
-        Instance { number, id, started_at: Some(STARTED), ended: Some(exit) }
+        Instance { number, id, started_at: Some(STARTED), ended: Some(exit), start_failed: false }
     }
 
     #[test]
@@ -120,7 +127,8 @@ mod tests {
         let running = json!({"running": {"startedAt": "2026-11-23T02:01:21Z"}});
         let waiting = json!({"waiting": {"reason": "CrashLoopBackOff"}});
         let present = |status: Value| Instance::present(&with("Running", status), "main");
-        let runs = Instance { number: 2, id: "containerd://b".to_owned(), started_at: Some(STARTED), ended: None };
+        let id = "containerd://b".to_owned();
+        let runs = Instance { number: 2, id, started_at: Some(STARTED), ended: None, start_failed: false };
         let status = json!({"name": "main", "restartCount": 2, "containerID": "containerd://b", "state": running, "lastState": terminated("a", "Error")});
         assert_eq!(present(status.clone()), Some(runs));
         assert_eq!(Instance::previous(&with("Running", status), "main"), Some(ended("a", 1, false)));
@@ -150,5 +158,6 @@ mod tests {
             json!({"terminated": {"exitCode": 128, "reason": "StartError", "startedAt": "1970-01-01T00:00:00Z"}});
         let instance = Instance::present(&with("Failed", json!({"name": "main", "state": state})), "main").unwrap();
         assert_eq!((instance.started_at, instance.ended.map(|ended| ended.code)), (None, Some(Some(128))));
+        assert!(instance.start_failed);
     }
 }

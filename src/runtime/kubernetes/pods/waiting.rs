@@ -1,15 +1,22 @@
 //! Why a container was not started yet, in words.
 
-use crate::runtime::kubernetes::objects::{Pod, Waiting, condition};
+use super::instance::START_ERROR;
+use crate::runtime::kubernetes::objects::{Pod, Terminated, Waiting, condition};
 
 /// Most bytes of a message of the cluster that are told.
 const MAX_MESSAGE: usize = 512;
 
 /// What `container` waits for, as the end of a sentence.
 pub(in crate::runtime::kubernetes) fn why_not_started(pod: &Pod, container: &str) -> String {
-    let waiting = pod.container_status(container).and_then(|status| status.state.waiting.as_ref());
-    if let Some(waiting) = waiting {
-        return why_waiting(waiting);
+    if let Some(status) = pod.container_status(container) {
+        // One that is to be tried again waits, too.
+        let ended = [&status.state, &status.last_state].into_iter().find_map(|state| state.terminated.as_ref());
+        if let Some(failed) = ended.filter(|ended| ended.reason.as_deref() == Some(START_ERROR)) {
+            return why_failed(failed);
+        }
+        if let Some(waiting) = &status.state.waiting {
+            return why_waiting(waiting);
+        }
     }
     if pod.spec.node_name.as_deref().is_none_or(str::is_empty) {
         return why_unscheduled(pod);
@@ -33,6 +40,12 @@ fn why_waiting(waiting: &Waiting) -> String {
     };
     let details = [reason, waiting.message.as_deref().unwrap_or_default()];
     with_details(words, &details)
+}
+
+/// Why its command could not be run.
+fn why_failed(terminated: &Terminated) -> String {
+    let details = [terminated.reason.as_deref(), terminated.message.as_deref()];
+    with_details("its command cannot be run", &details.map(Option::unwrap_or_default))
 }
 
 fn why_unscheduled(pod: &Pod) -> String {
@@ -69,6 +82,18 @@ mod tests {
         assert_eq!(waiting("PodInitializing", ""), "the init containers have not ended (PodInitializing)");
         assert_eq!(waiting("SomethingNew", "why"), "it waits (SomethingNew: why)");
         assert!(waiting("ErrImagePull", &"é".repeat(1000)).len() < 600);
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_run_is_told() {
+        let state = json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "no such file"}});
+        let waits = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+        for status in
+            [json!({"name": "main", "state": state}), json!({"name": "main", "state": waits, "lastState": state})]
+        {
+            let failed = pod(json!({"status": {"containerStatuses": [status]}}));
+            assert_eq!(why_not_started(&failed, "main"), "its command cannot be run (StartError: no such file)");
+        }
     }
 
     #[test]
