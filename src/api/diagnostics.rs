@@ -200,9 +200,12 @@ async fn described(id: String, scope: &'static str, tail: Tail) -> Response<Body
 
 async fn open(api: &Api, id: &str, query: &LogQuery) -> Result<Pin<Box<dyn LogSource>>, Error> {
     let opened = api.runtime.open_logs(id, query).await;
-    opened
-        .map(|opened| opened.into_text(query))
-        .map_err(|error| if error.family == Family::Logs { unreadable(id, error) } else { error })
+    opened.map(|opened| opened.into_text(query)).map_err(|error| match error.family {
+        Family::Logs => unreadable(id, error),
+        // The existing server's code for it (kubernetes-runtime.md §16).
+        Family::LogContainer => error.within(Family::KubeSandbox),
+        _ => error,
+    })
 }
 
 async fn next(id: &str, source: &mut Pin<Box<dyn LogSource>>) -> Result<Option<Bytes>, Error> {

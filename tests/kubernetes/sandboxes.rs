@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     cluster::{self, AGENT, BATCH, Cluster, NAMESPACE},
     fixture::{ID, OTHER, ask, batch, get, is, not_found, pod},
-    support::{backend::Backend, client},
+    support::{backend::Backend, client, kube::Action},
 };
 
 #[tokio::test]
@@ -145,6 +145,11 @@ async fn a_deletion_takes_the_claims_along() {
     cluster.put(&cluster::CLAIMS, claim("other", OTHER, "server"));
     let gateway = cluster.gateway("").start();
     let target = format!("/v1/sandboxes/{ID}");
+    // One that was made anew meanwhile is not gone: its claims stay.
+    cluster.server.fault("DELETE", "batchsandboxes", Action::Conflict, 1);
+    let refused = ask(&gateway, "DELETE", &target, "").await;
+    assert_eq!((refused.status(), refused.code().as_str()), (500, "KUBERNETES::API_ERROR"));
+    assert!(cluster.get(&BATCH, ID).is_some() && cluster.get(&cluster::CLAIMS, "own").is_some());
     is(&ask(&gateway, "DELETE", &target, "").await, 204, "");
     assert!(cluster.get(&BATCH, ID).is_none() && cluster.get(&cluster::CLAIMS, "own").is_none());
     assert!(cluster.get(&cluster::CLAIMS, "kept").is_some() && cluster.get(&cluster::CLAIMS, "other").is_some());
@@ -267,7 +272,7 @@ async fn a_pod_and_its_events_are_described() {
     let text = async |id: &str, kind: &str| get(&gateway, &format!("/v1/sandboxes/{id}/diagnostics/{kind}")).await;
     let expected = format!(
         "Pod Name:       {name}\nNamespace:      {NAMESPACE}\nNode:           n1\nPhase:          Running\nPod IP:         127.0.0.1\n\
-         Host IP:        10.0.0.1\nStart Time:     None\n\nLabels:\n  opensandbox.io/id={ID}\n\nResources:"
+         Host IP:        10.0.0.1\nStart Time:     None\n\nLabels:\n  opensandbox.io/id={ID}\n\nResources:\n  sandbox:"
     );
     is(&text(ID, "inspect").await, 200, &expected);
     is(&text(ID, "events").await, 200, "(no events)");

@@ -52,7 +52,7 @@ pub(super) struct SummaryQuery {
     pub(super) limit: usize,
 }
 
-/// Reads the query of `diagnostics/logs`. `container` names nothing here: a sandbox has one.
+/// Reads the query of `diagnostics/logs`. `container` names one of a pod; on Docker it names nothing, a sandbox has one.
 pub(super) fn logs(query: &str, now: Timestamp) -> Result<LogsQuery, ApiError> {
     let query = Query::parse(query);
     let mut report = Report::new("query");
@@ -60,7 +60,8 @@ pub(super) fn logs(query: &str, now: Timestamp) -> Result<LogsQuery, ApiError> {
     let tail = report.finish(tail)?;
     let scope = scope(&query, Kind::Logs)?;
     let (since, guessed_since) = query.last("since").map_or((None, false), |text| since(text, now));
-    Ok(LogsQuery { scope, log: log(tail, since), guessed_since })
+    let container = query.last("container").filter(|name| !name.is_empty()).map(str::to_owned);
+    Ok(LogsQuery { scope, log: LogQuery { container, ..log(tail, since) }, guessed_since })
 }
 
 /// Reads the query of `diagnostics/events`.

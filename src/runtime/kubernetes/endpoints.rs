@@ -101,7 +101,7 @@ fn routed(gateway: &Gateway, id: &str, port: u16, expires: Option<u64>) -> Resul
         Some(expires) => {
             let Some(access) = &gateway.secure_access else {
                 let text = "Signed routes require ingress.secure_access to be configured with signing keys. \
-                            Configure ingress.secure_access or omit the expires parameter.";
+                            Configure secure_access or omit the expires parameter.";
                 return Err(invalid(text));
             };
             let [time, signature] = signed(access, id, port, expires);

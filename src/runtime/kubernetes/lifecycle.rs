@@ -96,7 +96,7 @@ impl Inner {
             return Err(Error::new(Family::Expiry, Kind::Conflict, text));
         }
         let patched = self.workloads(scope).merge(&workload, &workload.expiry_patch(time)).await;
-        let patched = patched.map_err(|failure| failed(failure, "Failed to renew sandbox expiration"))?;
+        let patched = patched.map_err(|failure| failed(failure, "Failed to renew expiration"))?;
         check_alive(&patched.ok_or_else(|| names::not_found(id))?)?;
         tracing::info!(sandbox = id, %time, "the expiry was moved");
         Ok(time)
@@ -114,7 +114,7 @@ impl Inner {
             let Some(time) = moved.ok().filter(|time| *time > present) else { return Ok(Some(present)) };
             let mut patch = workload.expiry_patch(time);
             patch["metadata"] = json!({"resourceVersion": workload.resource_version()});
-            let what = "Failed to renew sandbox expiration";
+            let what = "Failed to renew expiration";
             let found = match self.workloads(scope).merge(&workload, &patch).await {
                 Ok(Some(_)) => return Ok(Some(time)),
                 Ok(None) => None,

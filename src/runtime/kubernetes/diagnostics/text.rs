@@ -123,9 +123,8 @@ fn condition(condition: &Condition) -> Vec<String> {
 
 fn resources(container: &Container) -> Vec<String> {
     let Container { name, resources, .. } = container;
-    if resources.requests.is_empty() && resources.limits.is_empty() {
-        return Vec::new();
-    }
+    // A real API server shows them for each container, empty or not.
+    let Some(resources) = resources else { return Vec::new() };
     let mut lines = vec![format!("  {name}:")];
     let all = [("Requests: ", &resources.requests), ("Limits:   ", &resources.limits)];
     lines.extend(

@@ -41,7 +41,7 @@ pub(in crate::runtime::kubernetes) struct Container {
     #[serde(default, deserialize_with = "lenient::read")]
     pub name: String,
     #[serde(default, deserialize_with = "lenient::read")]
-    pub resources: ContainerResources,
+    pub resources: Option<ContainerResources>,
 }
 
 /// What a container may use, by name, as quantities.

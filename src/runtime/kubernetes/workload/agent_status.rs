@@ -45,13 +45,13 @@ pub(super) fn of(sandbox: &AgentSandbox, pods: &[Arc<Pod>]) -> Status {
     }
     let ready = condition(conditions, "Ready");
     if let Some(ready) = ready.filter(|ready| ready.reason.as_deref() == Some("SandboxExpired")) {
-        return by_condition(State::Terminated, ready, created, "Sandbox has expired");
+        return by_condition(State::Terminated, ready, created, None);
     }
     if let Some(suspended) = condition(conditions, "Suspended").filter(|suspended| suspended.is_true()) {
         return if sandbox.operating_mode() == Some("Running") {
             status(State::Resuming, None, "Sandbox is resuming", since(suspended, created))
         } else {
-            by_condition(State::Paused, suspended, created, "Sandbox is paused")
+            by_condition(State::Paused, suspended, created, Some("Sandbox is paused"))
         };
     }
     if sandbox.operating_mode() == Some("Suspended") {
@@ -59,14 +59,16 @@ pub(super) fn of(sandbox: &AgentSandbox, pods: &[Arc<Pod>]) -> Status {
     }
     let Some(ready) = ready else { return by_pods(pods, created) };
     if ready.is_true() {
-        return by_condition(State::Running, ready, created, "Sandbox is running");
+        return by_condition(State::Running, ready, created, None);
     }
     match ready.reason.as_deref() {
-        Some("PodSucceeded") => by_condition(State::Terminated, ready, created, "Sandbox has ended"),
-        Some("PodFailed") => by_condition(State::Failed, ready, created, "Sandbox has failed"),
+        Some("PodSucceeded") => {
+            by_condition(State::Terminated, ready, created, Some("Sandbox pod completed successfully."))
+        }
+        Some("PodFailed") => by_condition(State::Failed, ready, created, Some("Sandbox pod failed.")),
         _ => match unschedulable(sandbox, ready, pods) {
             Some(message) => status(State::Failed, Some("POD_PLATFORM_UNSCHEDULABLE"), message, since(ready, created)),
-            None => by_condition(State::Pending, ready, created, "Sandbox is pending"),
+            None => by_condition(State::Pending, ready, created, None),
         },
     }
 }
@@ -81,23 +83,23 @@ fn by_pods(pods: &[Arc<Pod>], created: Timestamp) -> Status {
     let is_running = |pod: &Arc<Pod>| pod.status.phase.as_deref() == Some("Running");
     let has_ip = |pod: &Arc<Pod>| pod.ip().is_some();
     if pods.iter().any(|pod| is_running(pod) && has_ip(pod)) {
-        status(State::Running, Some("POD_READY"), "Pod is running with IP", created)
+        status(State::Running, Some("POD_READY"), "Pod is running with IP assigned", created)
     } else if pods.iter().any(has_ip) {
-        status(State::Allocated, Some("IP_ASSIGNED"), "Pod has IP assigned but is not running", created)
+        status(State::Allocated, Some("IP_ASSIGNED"), "Pod has IP assigned but not running yet", created)
     } else if pods.is_empty() {
-        status(State::Pending, Some("SANDBOX_PENDING"), "Sandbox is pending", created)
+        status(State::Pending, Some("SANDBOX_PENDING"), "Sandbox is pending scheduling", created)
     } else {
-        status(State::Pending, Some("POD_SCHEDULED"), "Pod is scheduled but has no IP yet", created)
+        status(State::Pending, Some("POD_SCHEDULED"), "Pod is scheduled but waiting for IP assignment", created)
     }
 }
 
-/// A state in the words of a condition; `message` stands for those that it lacks.
-fn by_condition(state: State, condition: &Condition, created: Timestamp, message: &str) -> Status {
+/// A state in the words of a condition; `message` stands for those that it lacks, as the Python server has it.
+fn by_condition(state: State, condition: &Condition, created: Timestamp, message: Option<&str>) -> Status {
     let words = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     Status {
         state,
         reason: words(&condition.reason).map(Cow::Owned),
-        message: Some(words(&condition.message).unwrap_or_else(|| message.to_owned())),
+        message: words(&condition.message).or_else(|| message.map(str::to_owned)),
         last_transition_at: Some(since(condition, created)),
     }
 }
@@ -135,7 +137,7 @@ mod tests {
 
     fn texts(status: Status) -> (State, Option<String>, String, String) {
         let since = status.last_transition_at.unwrap().to_string();
-        (status.state, status.reason.map(Cow::into_owned), status.message.unwrap(), since)
+        (status.state, status.reason.map(Cow::into_owned), status.message.unwrap_or_default(), since)
     }
 
     fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
@@ -192,7 +194,7 @@ mod tests {
                 "wait",
                 CHANGED,
             ),
-            (running, json!([{"type": "Ready", "status": 5}]), State::Pending, None, "Sandbox is pending", CREATED),
+            (running, json!([{"type": "Ready", "status": 5}]), State::Pending, None, "", CREATED),
         ] {
             let expected = (state, reason.map(str::to_owned), message.to_owned(), since.to_owned());
             assert_eq!(texts(of(&sandbox(mode, conditions.clone()), &[])), expected, "{mode:?} {conditions}");

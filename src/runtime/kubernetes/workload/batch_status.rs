@@ -109,7 +109,7 @@ fn pending(sandbox: &BatchSandbox, pods: &[Arc<Pod>], has_phase: bool) -> (State
         return (State::Failed, "POD_PLATFORM_UNSCHEDULABLE", Some(message.to_owned()));
     }
     if allocated > 0 {
-        return (State::Pending, "POD_SCHEDULED", Some(format!("Pod is scheduled but has no IP yet {counts}")));
+        return (State::Pending, "POD_SCHEDULED", Some(format!("Pod is scheduled but waiting for IP {counts}")));
     }
     (State::Pending, "BATCHSANDBOX_PENDING", Some("BatchSandbox is pending allocation".to_owned()))
 }
@@ -218,7 +218,7 @@ mod tests {
         let ip = Some(r#"["10.0.0.1"]"#);
         let status = json!({"replicas": 1, "allocated": 1, "ready": 1});
         is(status.clone(), ip, State::Running, "POD_READY_WITH_IP", "Pod is ready with IP (1/1 ready)");
-        let message = "Pod is scheduled but has no IP yet (1/1 allocated, 1 ready)";
+        let message = "Pod is scheduled but waiting for IP (1/1 allocated, 1 ready)";
         is(status, None, State::Pending, "POD_SCHEDULED", message);
         let message = "Pod has IP assigned but not ready (1/1 allocated, 0 ready)";
         is(json!({"replicas": 1, "allocated": 1, "ready": 0}), ip, State::Allocated, "IP_ASSIGNED", message);

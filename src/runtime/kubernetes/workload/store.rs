@@ -196,11 +196,17 @@ impl<K: Object> Objects<K> {
                 }
                 Ok(true)
             }
-            Err(failure) if failure.is_missing() || failure.is_conflict() => {
+            Err(failure) if failure.is_missing() => {
                 self.forget(workload);
                 Ok(false)
             }
-            Err(failure) => Err(failure),
+            Err(failure) => {
+                // Another object bears its name by now; the next request finds that one. It is not gone: its claims stay.
+                if failure.is_conflict() {
+                    self.forget(workload);
+                }
+                Err(failure)
+            }
         }
     }
 
