@@ -12,6 +12,7 @@ use crate::support::kube::{Action, Credentials, Failure, Operator, Server, resou
 /// - `namespace NAME` creates one;
 /// - `run NAMESPACE POD IP` lets a pod's containers run, as its kubelet does;
 /// - `fault METHOD TEXT STATUS TIMES` refuses the next requests with this text in their target;
+/// - `heal TEXT` takes the faults of this text back;
 /// - `requests` prints what was asked of the server since it was last asked for, as lines of JSON.
 ///
 /// `KUBE_TLS=1`: with TLS and the administrator's certificate. `KUBE_PORT`: the port. `KUBE_OPERATOR=IP`: with an operator whose pods
@@ -37,6 +38,7 @@ fn serve() {
             ["namespace", name] => drop(server.create(&NAMESPACES, "", json!({"metadata": {"name": name}}))),
             ["run", namespace, pod, ip] => drop(server.run_pod(namespace, pod, ip, "node1")),
             ["fault", method, text, status, times] => fault(&server, method, text, status, times),
+            ["heal", text] => server.heal_of(text),
             ["requests"] => {
                 let requests = server.requests();
                 requests[told..].iter().for_each(|request| println!("{}", request.line()));

@@ -21,6 +21,7 @@ class Rule:
             raise SystemExit(f"{FILE.name}: a `when` of {entry['what']!r} has {unknown or 'no aspect'}")
         self.entry, self.when, self.used = entry, when, 0
         self.general = when.get("general", False)
+        self.run = "kubernetes" if when.get("case", "").startswith("^kubernetes") else "docker"
 
     def covers(self, case, status, aspect, python, gateway):
         """Whether this difference is of this kind."""
@@ -53,9 +54,20 @@ def entries():
     return found
 
 
-def rules():
-    """All rules of the file."""
-    return [Rule(entry, when) for entry in entries() for when in entry.get("when", [])]
+def rules(run="docker"):
+    """The rules of a run. Those whose `case` begins with `^kubernetes` are of the run on Kubernetes alone, which takes
+    the others as well."""
+    found = [Rule(entry, when) for entry in entries() for when in entry.get("when", [])]
+    return [rule for rule in found if run == "kubernetes" or rule.run == run]
+
+
+def unused(rules, run="docker"):
+    """Entries of this run that nothing needed."""
+    return [
+        f"{FILE.name}: {rule.entry['what']!r} matches nothing: {rule.when}"
+        for rule in rules
+        if not rule.used and rule.run == run
+    ]
 
 
 def table():

@@ -34,6 +34,7 @@ class Names:
         text = text.replace(self.home, "<home>")
         text = re.sub(r"\b[0-9a-f]{64}\b", "<hash>", text)
         text = re.sub(r"\b(?=[a-f]*\d)[0-9a-f]{12}\b", "<short hash>", text)
+        text = re.sub(r"\b[12]\d{9}\b", lambda found: _seconds(found[0], now), text)
         text = re.sub(r"\b172\.\d+\.\d+\.\d+\b", "<ip>", text)
         return re.sub(r"\b\d{4,5}\b", lambda found: self._port(found[0]), text)
 
@@ -47,6 +48,11 @@ class Names:
         if int(digits) == own:
             return "<server>"
         return "<port>" if low <= int(digits) <= high else digits
+
+
+def _seconds(digits, now):
+    """Seconds since 1970 that are those of the clock."""
+    return "<now s>" if abs(int(digits) - now) < 600 else digits
 
 
 def _time(found, now, exact):

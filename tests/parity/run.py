@@ -70,7 +70,7 @@ def main():
             server.stop()
         for shared in Path("/tmp").glob(f"{configs.MARK}*"):
             shutil.rmtree(shared)
-    faults += unused(rules) if not asked.area else []
+    faults += differences.unused(rules) if not asked.area else []
     faults += left_behind(before, asked.shared_engine)
     if differences.in_page() != differences.table():
         faults.append("docs/differences.md is out of date: scripts/parity --write-docs")
@@ -124,15 +124,6 @@ def walk(area, side, service):
         return f"{side.area} against {side.server.kind}: {traceback.format_exc()}"
     finally:
         side.clean()
-
-
-def unused(rules):
-    """Entries that nothing needed."""
-    return [
-        f"{differences.FILE.name}: {rule.entry['what']!r} matches nothing: {rule.when}"
-        for rule in rules
-        if not rule.used
-    ]
 
 
 def left_behind(before, shared):

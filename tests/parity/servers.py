@@ -1,6 +1,7 @@
 """Starts the two servers, each with the same configuration and a port, a HOME and a port range of its own."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,10 +14,16 @@ KEY = "parity-key"
 
 
 def free_port():
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of 127.0.0.1 that nobody listens on. It is none of those that the system gives to connections: a server that
+    takes seconds to start would find its port taken by its own."""
+    while True:
+        port = random.randint(20000, 31999)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class Server:

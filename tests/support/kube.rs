@@ -316,6 +316,11 @@ impl Server {
         self.shared.state().faults.clear();
     }
 
+    /// Takes the faults of this text back.
+    pub fn heal_of(&self, text: &str) {
+        self.shared.state().faults.retain(|fault| fault.text != text);
+    }
+
     /// The requests so far.
     pub fn requests(&self) -> Vec<Recorded> {
         self.shared.state().requests.clone()

@@ -46,8 +46,18 @@ impl Logs for NoLogs {
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 response
             }
+            Some(pod) if !has_container(pod, asked.query.text("container")) => {
+                let container = asked.query.text("container");
+                Failure::bad_request(format!("container {container} is not valid for pod {}", asked.name)).response()
+            }
             Some(_) => body::with_media(Response::new(body::pieces(Vec::new())), "text/plain"),
         };
         Box::pin(std::future::ready(response))
     }
+}
+
+/// Whether the pod has this container; the empty name is not given.
+fn has_container(pod: &Object, name: &str) -> bool {
+    let lists = ["containers", "initContainers"].map(|list| pod["spec"][list].as_array().into_iter().flatten());
+    name.is_empty() || lists.into_iter().flatten().any(|container| container["name"] == name)
 }
