@@ -41,6 +41,7 @@ use crate::{
     keys::KeyName,
     logs::limits::Streams,
     metrics::Metrics,
+    model::tenant::{Tenant, place},
     peer::Peer,
     problem::ApiError,
     proxy::Proxy,
@@ -54,7 +55,8 @@ use crate::{
 /// Tells clients that a sandbox comes from a template.
 const TEMPLATE_ORIGIN: HeaderName = HeaderName::from_static("open-sandbox-origin");
 
-/// What handlers need.
+/// What handlers need. Clones share all that is counted.
+#[derive(Clone)]
 pub struct Api {
     /// Where sandboxes run.
     pub runtime: Arc<dyn Runtime>,
@@ -74,6 +76,34 @@ pub struct Api {
     pub renewer: Renewer,
     /// What is measured.
     pub metrics: Metrics,
+    /// The tenant whose sandboxes alone there are; none where all are one's.
+    pub tenant: Option<Tenant>,
+}
+
+impl Api {
+    /// What handlers need for a tenant's request: for them only its sandboxes exist.
+    ///
+    /// # Errors
+    ///
+    /// The runtime keeps no tenants apart, or too many other namespaces are in use.
+    pub fn of_tenant(&self, tenant: &Tenant) -> Result<Self, Error> {
+        let tenancy = self.runtime.tenancy().ok_or_else(|| Error::not_supported("Keeping tenants apart"))?;
+        let runtime = tenancy.of_tenant(tenant)?;
+        Ok(Self {
+            // Records of snapshots do not say whose they are: a tenant has none.
+            snapshots: Snapshots::none(Arc::clone(&runtime)),
+            renewer: self.renewer.of_tenant(&runtime, tenant),
+            runtime,
+            tenant: Some(tenant.clone()),
+            ..self.clone()
+        })
+    }
+
+    /// What a sandbox is counted under. Tenants' namespaces may have sandboxes of the same id, which must not take each
+    /// other's places or connections.
+    pub fn place(&self, id: &str) -> String {
+        place(self.tenant.as_ref(), id)
+    }
 }
 
 /// Who asks.

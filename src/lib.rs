@@ -49,6 +49,7 @@
 //! | [`execd`] | | commands and files in sandboxes that are local processes; its HTTP is [`api::execd`] |
 //! | [`guard`] | | the start-up guard for a missing API key |
 //! | [`host`] | | hosts in settings, URLs and `Host`: brackets, loopback |
+//! | [`https`] | | asking servers elsewhere: whom to trust, credentials in addresses |
 //! | [`http1`] | | HTTP/1.1 as a client reads it, for the log exchange and for the proxy: heads, lengths, chunks |
 //! | [`init_config`] | | the configuration files that the program can write to start from |
 //! | [`keyed_lock`] | | a lock for each key, for keys that come and go |
@@ -78,6 +79,7 @@
 //! | [`state_file`] | | reading the gateway's own files: what is not there is told apart from what cannot be read |
 //! | [`store`] | | the records of snapshots: SQLite, PostgreSQL, and from one to the other |
 //! | [`telemetry`] | | the program's own log |
+//! | [`tenants`] | | whose a key is, where several share a server |
 //!
 //! # Invariants
 //!
@@ -127,6 +129,7 @@ mod executable;
 pub mod guard;
 pub mod host;
 pub mod http1;
+pub mod https;
 pub mod init_config;
 pub mod keyed_lock;
 pub mod keys;
@@ -155,3 +158,4 @@ pub mod start;
 pub mod state_file;
 pub mod store;
 pub mod telemetry;
+pub mod tenants;

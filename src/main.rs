@@ -21,7 +21,7 @@ use opensandbox_gateway::{
     runtime::Runtime,
     server::{self, Ended, threads::Threads},
     signal::{Asked, Caught, Signals, Stop},
-    start,
+    start::{self, TenantsError},
     store::migrate,
     telemetry::{self, Output},
 };
@@ -115,6 +115,7 @@ async fn run(cli: &Cli, program: &Arc<Program>) -> ExitCode {
     }
     if dev_key.is_none()
         && config.server.keys.is_empty()
+        && config.tenants.is_none()
         && let Err(text) = guard::confirm_open_server(env::insecure_server_acknowledged(&env::of_process))
     {
         return fail(EXIT_FAILED, &text);
@@ -235,6 +236,11 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
         Err(error) => return fail(EXIT_FAILED, &error.to_string()),
     };
     let _ = program.sandboxes.set(Arc::clone(&sandboxes));
+    let tenants = match start::tenants(&config, &*sandboxes).await {
+        Ok(tenants) => tenants,
+        Err(error @ TenantsError::Provider(_)) => return fail(EXIT_UNAVAILABLE, &error.to_string()),
+        Err(error @ TenantsError::Namespace(_)) => return fail(EXIT_FAILED, &error.to_string()),
+    };
     let snapshots = match start::snapshots(&config, Arc::clone(&sandboxes)).await {
         Ok(snapshots) => snapshots,
         Err(error) => return fail(EXIT_FAILED, &error.to_string()),
@@ -242,8 +248,15 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
     start::announce(&config, &listeners, dev_key.as_ref());
     let keys = Arc::clone(&reload.keys);
     let pulse = threads.pulse();
-    let settings =
-        start::server(&config, threads, Arc::clone(&sandboxes), snapshots.clone(), metrics.clone(), Arc::clone(&keys));
+    let settings = start::server(
+        &config,
+        threads,
+        Arc::clone(&sandboxes),
+        snapshots.clone(),
+        metrics.clone(),
+        Arc::clone(&keys),
+        tenants,
+    );
     // Until the program ends, so that the last scrape sees that it does.
     let watch = settings.drain.watch();
     let _admin = admin_listeners.and_then(|of| start::admin(of, &metrics, Arc::clone(&sandboxes), keys, watch));

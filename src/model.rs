@@ -21,6 +21,7 @@ pub mod sandbox;
 pub mod snapshot;
 pub mod spelling;
 pub mod template;
+pub mod tenant;
 pub mod timeout;
 pub mod timestamp;
 pub mod violation;

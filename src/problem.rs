@@ -89,6 +89,13 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "INVALID_API_KEY", text)
     }
 
+    /// Whose a key is cannot be told now (http-api.md §4).
+    pub fn tenants_unavailable() -> Self {
+        let text = "Tenant authentication service is temporarily unavailable.";
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "TENANT_PROVIDER_UNAVAILABLE", text);
+        Self { retry_after: Some(5), ..error }
+    }
+
     /// There is no such route.
     pub fn no_route() -> Self {
         Self::no_route_of("There is no such route; /docs describes those that there are.")

@@ -86,8 +86,8 @@ pub struct Options {
 /// How long an upload may bring too little by default.
 const UPLOAD_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Forwards requests. One for the process.
-#[derive(Debug)]
+/// Forwards requests. One for the process, whose clones share its connections.
+#[derive(Debug, Clone)]
 pub struct Proxy {
     pool: Arc<Pool>,
     timeouts: Timeouts,

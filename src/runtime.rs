@@ -21,6 +21,7 @@ use crate::{
         create::CreateRequest,
         endpoint::{Backend, Endpoint},
         sandbox::{CreatedSandbox, Sandbox},
+        tenant::Tenant,
         timestamp::Timestamp,
     },
 };
@@ -87,6 +88,11 @@ pub trait Runtime: Send + Sync + 'static {
     /// The execds of sandboxes, for a runtime whose sandboxes have none of their own.
     fn local_execd(&self) -> Option<&dyn LocalExecd>;
 
+    /// Views of tenants' sandboxes, for a runtime that keeps them apart.
+    fn tenancy(&self) -> Option<&dyn Tenancy> {
+        None
+    }
+
     /// Why nobody can manage pools here.
     fn pools_refusal(&self) -> &'static str {
         "Pool management is only available when runtime.type is 'kubernetes'."
@@ -117,6 +123,37 @@ pub trait Pausing: Send + Sync {
 
     /// Lets a paused sandbox's processes go on.
     async fn resume(&self, id: &str) -> Result<(), Error>;
+}
+
+/// Keeps tenants' sandboxes apart.
+#[async_trait]
+pub trait Tenancy: Send + Sync {
+    /// The runtime as a tenant has it: for all that it does only the tenant's sandboxes exist. Cheap: asked for each request.
+    ///
+    /// # Errors
+    /// ([`Family::KubeApi`](crate::error::Family::KubeApi), [`Kind::Overloaded`](crate::error::Kind::Overloaded)) if too many
+    /// other namespaces are in use.
+    fn of_tenant(&self, tenant: &Tenant) -> Result<Arc<dyn Runtime>, Error>;
+
+    /// The runtime with all sandboxes of a namespace (a DNS label), of whatever tenant; for what the server does by itself.
+    ///
+    /// # Errors
+    /// As [`Self::of_tenant`].
+    fn of_namespace(&self, namespace: &Arc<str>) -> Result<Arc<dyn Runtime>, Error>;
+
+    /// The namespaces that have a sandbox with this id, as far as the server may look; two if there are more.
+    ///
+    /// # Errors
+    /// ([`Family::KubeAccess`](crate::error::Family::KubeAccess), [`Kind::Denied`](crate::error::Kind::Denied)) if it may not
+    /// look everywhere; the backend's failure.
+    async fn namespaces_of(&self, id: &str) -> Result<Vec<Arc<str>>, Error>;
+
+    /// Whether the server finds a namespace and may read it. The backend's failure is none of the namespace: it is told in the
+    /// log, and nothing else.
+    ///
+    /// # Errors
+    /// A text for a person: there is no such namespace, or it may not be read.
+    async fn check_namespace(&self, namespace: &str) -> Result<(), String>;
 }
 
 /// Copies sandboxes to images, and removes those.

@@ -19,13 +19,14 @@ use crate::{
     body::Body,
     client::{ClientWatch, Http2Stream},
     end_reason::EndReason,
-    keys::KeyRing,
+    keys::{KeyName, KeyRing},
     open::Entry,
     peer::{Peer, trusted::TrustedProxies},
     problem::ApiError,
     proxy::tunnel::TunnelSlot,
     response,
     router::{self, NoRoute, PortOf, Route},
+    tenants::Tenants,
 };
 
 /// The header that names a request, in requests and responses.
@@ -50,6 +51,8 @@ pub struct Gateway {
     pub api: Api,
     /// The API keys; anyone may call when there are none.
     pub keys: Arc<KeyRing>,
+    /// The tenants, whose keys there are instead.
+    pub tenants: Option<Arc<Tenants>>,
     /// How many requests may be worked on at once, those not counted that `Gateway::room` names
     /// (`server.limit_concurrency`).
     pub concurrency: Option<Semaphore>,
@@ -95,9 +98,15 @@ impl Gateway {
 
     /// Whether a request for `route` is answered also when there is no permit, since it needs no call either. Asked only then:
     /// most requests find a permit.
-    fn is_at_hand(&self, route: Option<&Route>) -> bool {
+    fn is_at_hand(&self, route: Option<&Route>, headers: &HeaderMap) -> bool {
         let Some(Route::GetSandbox(id) | Route::Endpoint(PortOf { id, .. })) = route else { return false };
-        self.api.runtime.is_at_hand(id)
+        match &self.tenants {
+            None => self.api.runtime.is_at_hand(id),
+            Some(tenants) => {
+                let tenant = auth::presented(headers).and_then(|key| tenants.find_at_hand(key));
+                tenant.and_then(|tenant| self.api.of_tenant(&tenant).ok()).is_some_and(|api| api.runtime.is_at_hand(id))
+            }
+        }
     }
 }
 
@@ -206,20 +215,37 @@ impl Service {
         let route = router::route(req.method(), req.uri().path());
         let asked = route.as_ref().ok();
         let permit = gateway.room(asked).map(Semaphore::try_acquire).transpose();
-        if permit.is_err() && !gateway.is_at_hand(asked) {
+        if permit.is_err() && !gateway.is_at_hand(asked, req.headers()) {
             return Ok(response::overloaded());
         }
-        let key = if gateway.keys.is_open() {
-            None
-        } else {
-            auth::check(&gateway.keys, &router::decoded_path(req.uri().path()), &route, req.headers())?
-        };
-        match route {
-            Ok(route) => api::handle(&gateway.api, route, req, Caller { peer, key, client }).await,
-            Err(NoRoute::NotFound) => Err(ApiError::no_route()),
-            Err(NoRoute::MethodNotAllowed { allow }) => Err(ApiError::method_not_allowed(allow)),
-            Err(NoRoute::TrailingSlash) => Ok(response::without_slash(req.uri())),
+        let path = || router::decoded_path(req.uri().path());
+        if let Some(tenants) = &gateway.tenants {
+            let tenant = auth::check_tenant(tenants, &path(), req.headers()).await?;
+            // What needs no key is nobody's.
+            let Some(tenant) = tenant else {
+                return answered(&gateway.api, route, req, Caller { peer, key: None, client }).await;
+            };
+            let api = gateway.api.of_tenant(&tenant)?;
+            return answered(&api, route, req, Caller { peer, key: Some(KeyName::new(&tenant.name)), client }).await;
         }
+        let key =
+            if gateway.keys.is_open() { None } else { auth::check(&gateway.keys, &path(), &route, req.headers())? };
+        answered(&gateway.api, route, req, Caller { peer, key, client }).await
+    }
+}
+
+/// Calls the handler of what was found.
+async fn answered(
+    api: &Api,
+    route: Result<Route, NoRoute>,
+    req: Request<Incoming>,
+    caller: Caller,
+) -> Result<Response<Body>, ApiError> {
+    match route {
+        Ok(route) => api::handle(api, route, req, caller).await,
+        Err(NoRoute::NotFound) => Err(ApiError::no_route()),
+        Err(NoRoute::MethodNotAllowed { allow }) => Err(ApiError::method_not_allowed(allow)),
+        Err(NoRoute::TrailingSlash) => Ok(response::without_slash(req.uri())),
     }
 }
 

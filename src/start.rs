@@ -2,6 +2,7 @@
 
 use std::{fs, num::NonZeroU32, sync::Arc};
 
+use futures_util::{StreamExt, future, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{sync::Semaphore, task::JoinHandle};
 
@@ -21,17 +22,21 @@ use crate::{
     runtime::{
         Runtime,
         docker::{Docker, DockerOptions},
-        kubernetes::{Kubernetes, KubernetesOptions, Scope},
+        kubernetes::{Kubernetes, KubernetesOptions},
         process::{Process, ProcessOptions},
     },
     server::{Settings, connection::Connections, listen::Listeners, stalled::Stalls, threads::Threads},
     service::Gateway,
     snapshots::{SnapshotOptions, Snapshots},
     store::{self, StoreError},
+    tenants::Tenants,
 };
 
 /// Connections to the operator's listener that the system queues.
 const ADMIN_BACKLOG: u32 = 128;
+
+/// How many namespaces of tenants are looked for at once.
+const NAMESPACE_CHECKS: usize = 16;
 
 /// Names the file of trusted certificates, for every library that has TLS.
 const CERTIFICATES: &str = "SSL_CERT_FILE";
@@ -111,6 +116,41 @@ pub async fn runtime(config: &Config, metrics: &Metrics, keys: &Arc<KeyRing>) ->
     }
 }
 
+/// The tenants that `config` names, if it names any, and that the namespaces of those that are known are there.
+///
+/// # Errors
+///
+/// A text for a person: the provider cannot be used, or a namespace is missing.
+pub async fn tenants(config: &Config, runtime: &dyn Runtime) -> Result<Option<Arc<Tenants>>, TenantsError> {
+    let Some(config) = &config.tenants else { return Ok(None) };
+    let tenants = Tenants::start(config).await.map_err(TenantsError::Provider)?;
+    if tenants.is_complete()
+        && let Some(tenancy) = runtime.tenancy()
+    {
+        let checks = tenants.known().into_iter().map(|tenant| async move {
+            let checked = tenancy.check_namespace(&tenant.namespace).await;
+            checked.err().map(|why| format!("tenant '{}': {why}", tenant.name))
+        });
+        let faults: Vec<_> = stream::iter(checks).buffered(NAMESPACE_CHECKS).filter_map(future::ready).collect().await;
+        if !faults.is_empty() {
+            let text = format!("Tenant namespace validation failed: {}", faults.join("; "));
+            return Err(TenantsError::Namespace(text));
+        }
+    }
+    Ok(Some(Arc::new(tenants)))
+}
+
+/// Why there are no tenants.
+#[derive(Debug, thiserror::Error)]
+pub enum TenantsError {
+    /// The file or the service cannot be used.
+    #[error("{0}")]
+    Provider(String),
+    /// A namespace is not there.
+    #[error("{0}")]
+    Namespace(String),
+}
+
 /// The snapshots of `runtime`, with their store; without one for a runtime that makes none.
 ///
 /// # Errors
@@ -132,11 +172,12 @@ pub fn server(
     snapshots: Snapshots,
     metrics: Metrics,
     keys: Arc<KeyRing>,
+    tenants: Option<Arc<Tenants>>,
 ) -> Settings {
     let config::Server { timeout_keep_alive, timeout_graceful_shutdown, .. } = config.server;
     let drain = Drain::default();
     let api = Api {
-        renewer: Renewer::start(&config.renew_intent, &runtime),
+        renewer: Renewer::start(&config.renew_intent, &runtime, tenants.as_ref()),
         runtime,
         snapshots,
         streams: Streams::new(stream_limits(&config.logs)),
@@ -145,11 +186,13 @@ pub fn server(
         public: config.server.eip.as_deref().map(PublicAddress::of),
         proxy: Proxy::new(drain.watch(), proxy_options(config)),
         metrics: metrics.clone(),
+        tenant: None,
     };
     let concurrency = || config.server.limit_concurrency.map(|limit| Semaphore::new(limit.get() as usize));
     let gateway = Arc::new(Gateway {
         api,
         keys,
+        tenants,
         concurrency: concurrency(),
         proxy_concurrency: concurrency(),
         proxies: config.server.trusted_proxies.clone(),
@@ -291,7 +334,8 @@ fn kubernetes_options(config: &Config) -> Result<KubernetesOptions, Error> {
     Ok(KubernetesOptions {
         kubeconfig: kubernetes.kubeconfig_path.clone(),
         insecure_skip_tls_verify: kubernetes.insecure_skip_tls_verify,
-        scope: Scope { namespace: namespace.into(), tenant: None },
+        namespace: namespace.into(),
+        has_tenants: config.tenants.is_some(),
         provider: kubernetes.workload_provider,
         read_qps: kubernetes.read_qps,
         read_burst: kubernetes.read_burst,

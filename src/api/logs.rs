@@ -144,7 +144,7 @@ fn tell_follow(info: &StreamInfo) {
 
 /// The right to one more stream of a sandbox's log. Who does not get it is counted.
 pub(super) fn permit(api: &Api, id: &str) -> Result<StreamPermit, ApiError> {
-    api.streams.acquire(id).map_err(|limit| {
+    api.streams.acquire(&api.place(id)).map_err(|limit| {
         api.metrics.log_rejected(limit.rejection());
         limit.into()
     })

@@ -51,7 +51,8 @@ pub async fn forward(
         backend.headers.push((EGRESS_AUTH.as_str().to_owned(), token.expose().to_owned()));
     }
     let forwarded = Forwarded::of(&peer, &head.uri, &head.headers);
-    let forward = Box::new(Forward { id, backend, path: "/policy".to_owned(), head, forwarded, public: None });
+    let forward =
+        Box::new(Forward { id: api.place(&id), backend, path: "/policy".to_owned(), head, forwarded, public: None });
     Ok(api.proxy.forward(forward, upload, None, client).await?.map(Body::from))
 }
 

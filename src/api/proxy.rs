@@ -40,7 +40,8 @@ pub async fn forward(
         return to_execd(api, local.execd(&id)?, &id, &path, req, client).await;
     }
     let upgrade = handshake(&mut req)?;
-    api.proxy.admit(&id, req.headers())?;
+    let place = api.place(&id);
+    api.proxy.admit(&place, req.headers())?;
     let backend = api.runtime.backend(&id, port).await.map_err(without_engine)?;
     check_access(&backend, req.headers())?;
     touch(api, &id, req.headers());
@@ -49,7 +50,7 @@ pub async fn forward(
     let (head, body) = req.into_parts();
     let upload = Upload::of_client(body, &head, api.proxy.timeouts());
     let forwarded = Forwarded::of(&peer, &head.uri, &head.headers);
-    let forward = Box::new(Forward { id, backend, path, head, forwarded, public });
+    let forward = Box::new(Forward { id: place, backend, path, head, forwarded, public });
     Ok(api.proxy.forward(forward, upload, upgrade, client).await?.map(Body::from))
 }
 

@@ -127,7 +127,6 @@ impl Config {
     /// refuse. One sentence each.
     pub fn fatal_gaps(&self) -> Vec<String> {
         sentences(&[
-            (self.tenants.is_some(), "[tenants]"),
             // Going on without it would run sandboxes with less isolation than asked for.
             (self.lacks_docker_runtime(), "secure_runtime.type without secure_runtime.docker_runtime on Docker"),
         ])

@@ -10,7 +10,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::labels::{CallCode, OfCall, OfKind};
+use super::labels::{CallCode, OfCall, OfWatch};
 
 /// Bounds of the buckets, in seconds.
 const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 180.0];
@@ -29,16 +29,24 @@ struct Families {
     backend: &'static str,
     requests: Family<OfCall, Counter>,
     durations: Durations,
-    contacts: Family<OfKind, Contact>,
-    restarts: Family<OfKind, Counter>,
+    contacts: Family<OfWatch, Contact>,
+    restarts: Family<OfWatch, Counter>,
 }
 
 /// Seconds since 1970.
 type Contact = Gauge<f64, AtomicU64>;
 
-/// Tells how the watch of one kind of object does, or nothing.
-#[derive(Debug, Clone, Default)]
-pub struct WatchMetrics(Option<(Contact, Counter)>);
+/// Tells how the watch of one kind of object in a namespace does, or nothing. What it tells is forgotten when this is dropped.
+#[derive(Debug, Default)]
+pub struct WatchMetrics(Option<Watch>);
+
+#[derive(Debug)]
+struct Watch {
+    families: Arc<Families>,
+    labels: OfWatch,
+    contact: Contact,
+    restarts: Counter,
+}
 
 /// One request, which is recorded when this is dropped.
 #[derive(Debug)]
@@ -71,20 +79,23 @@ impl BackendCalls {
         let (contacts, restarts) = (Family::default(), Family::default());
         registry.register_with_unit(
             "watch_contact_timestamp",
-            "When the API server was last heard of in the watch of this kind; the age of what is known is the time since",
+            "When the API server was last heard of in the watch of this kind and namespace; the age of what is known is the time since",
             Unit::Seconds,
             Family::clone(&contacts),
         );
-        let help = "Watches of this kind that had to begin anew; those that ended as they should are not counted";
+        let help = "Watches of this kind and namespace that had to begin anew; those that ended as they should are not counted";
         registry.register("watch_restarts", help, Family::clone(&restarts));
         Self(Some(Arc::new(Families { backend, requests, durations, contacts, restarts })))
     }
 
-    /// For the watch of one kind, such as `batchsandboxes`.
-    pub fn watch(&self, kind: &'static str) -> WatchMetrics {
-        let labels = OfKind { kind };
-        WatchMetrics(self.0.as_ref().map(|families| {
-            (families.contacts.get_or_create_owned(&labels), families.restarts.get_or_create_owned(&labels))
+    /// For the watch of one kind, such as `batchsandboxes`, in a namespace.
+    pub fn watch(&self, kind: &'static str, namespace: &str) -> WatchMetrics {
+        let labels = OfWatch { kind, namespace: namespace.to_owned() };
+        WatchMetrics(self.0.as_ref().map(|families| Watch {
+            families: Arc::clone(families),
+            contact: families.contacts.get_or_create_owned(&labels),
+            restarts: families.restarts.get_or_create_owned(&labels),
+            labels,
         }))
     }
 
@@ -102,7 +113,7 @@ impl BackendCalls {
 impl WatchMetrics {
     /// The API server was heard of.
     pub fn contact(&self) {
-        if let Some((contact, _)) = &self.0 {
+        if let Some(Watch { contact, .. }) = &self.0 {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             contact.set(now.as_secs_f64());
         }
@@ -110,8 +121,17 @@ impl WatchMetrics {
 
     /// The watch begins anew after a failure.
     pub fn restarted(&self) {
-        if let Some((_, restarts)) = &self.0 {
+        if let Some(Watch { restarts, .. }) = &self.0 {
             restarts.inc();
+        }
+    }
+}
+
+impl Drop for WatchMetrics {
+    fn drop(&mut self) {
+        if let Some(Watch { families, labels, .. }) = &self.0 {
+            families.contacts.remove(labels);
+            families.restarts.remove(labels);
         }
     }
 }

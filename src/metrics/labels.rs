@@ -197,10 +197,11 @@ pub(super) struct OfCall {
     pub(super) code: CallCode,
 }
 
-/// Of one kind of a cluster's objects.
+/// Of one kind of a cluster's objects in one namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfKind {
+pub(super) struct OfWatch {
     pub(super) kind: &'static str,
+    pub(super) namespace: String,
 }
 
 /// How a request to the backend went: its status, `error` when the connection failed, `none` when it was given up before there

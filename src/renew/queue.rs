@@ -7,7 +7,8 @@ use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, aio::Multipl
 use serde::Deserialize;
 use tokio::{sync::Semaphore, time::sleep};
 
-use crate::{config::Redis, renew::renew, runtime::Runtime};
+use super::search::Search;
+use crate::config::Redis;
 
 /// How long `BRPOP` waits while the list is empty, in seconds.
 const POP_TIMEOUT_SECONDS: u64 = 5;
@@ -29,10 +30,21 @@ const MAX_AGE: SignedDuration = SignedDuration::from_secs(300);
 struct Intent {
     sandbox_id: String,
     observed_at: String,
+    /// Where the ingress found it.
+    #[serde(default)]
+    namespace: Option<String>,
+}
+
+/// A sandbox to be renewed, and the namespace that it is in as far as the ingress knows.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    id: String,
+    namespace: Option<String>,
 }
 
 /// Reads the queue for ever. While Redis cannot be reached, only requests through the proxy renew.
-pub async fn consume(config: Redis, runtime: Arc<dyn Runtime>) {
+pub(super) async fn consume(config: Redis, search: Search) {
+    let search = Arc::new(search);
     let client = match Client::open(config.dsn.expose()) {
         Ok(client) => client,
         Err(error) => return tracing::warn!("[renew_intent] redis.dsn is no address: {}", told(&error)),
@@ -40,7 +52,7 @@ pub async fn consume(config: Redis, runtime: Arc<dyn Runtime>) {
     let room = Arc::new(Semaphore::new(config.consumer_concurrency as usize));
     let mut was_lost = false;
     loop {
-        let Err(error) = read(&client, &config.queue_key, &runtime, &room, &mut was_lost).await;
+        let Err(error) = read(&client, &config.queue_key, &search, &room, &mut was_lost).await;
         if !was_lost {
             tracing::warn!("Redis is lost, only requests through the proxy renew until it is back: {}", told(&error));
             was_lost = true;
@@ -53,7 +65,7 @@ pub async fn consume(config: Redis, runtime: Arc<dyn Runtime>) {
 async fn read(
     client: &Client,
     queue: &str,
-    runtime: &Arc<dyn Runtime>,
+    search: &Arc<Search>,
     room: &Arc<Semaphore>,
     was_lost: &mut bool,
 ) -> RedisResult<std::convert::Infallible> {
@@ -67,12 +79,13 @@ async fn read(
     loop {
         // Before the next entry is taken out: what cannot be worked on yet stays in Redis.
         let Ok(permit) = Arc::clone(room).acquire_owned().await else { std::future::pending().await };
-        let Some(id) = pop(&mut connection, queue).await?.and_then(|intent| wanted(&intent, Timestamp::now())) else {
+        let Some(wanted) = pop(&mut connection, queue).await?.and_then(|intent| wanted(&intent, Timestamp::now()))
+        else {
             continue;
         };
-        let runtime = Arc::clone(runtime);
+        let search = Arc::clone(search);
         tokio::spawn(async move {
-            renew(&*runtime, &id).await;
+            search.renew(&wanted.id, wanted.namespace.as_deref()).await;
             drop(permit);
         });
     }
@@ -85,13 +98,13 @@ async fn pop(connection: &mut MultiplexedConnection, queue: &str) -> RedisResult
 }
 
 /// The sandbox that an intent is for; `None` for what is none, or is too old.
-fn wanted(intent: &[u8], now: Timestamp) -> Option<String> {
-    let Intent { sandbox_id, observed_at } = serde_json::from_slice(intent)
+fn wanted(intent: &[u8], now: Timestamp) -> Option<Wanted> {
+    let Intent { sandbox_id: id, observed_at, namespace } = serde_json::from_slice(intent)
         .inspect_err(|error| tracing::debug!(%error, "what is no intent was dropped"))
         .ok()?;
     let observed_at: Timestamp = observed_at.parse().ok()?;
     let is_fresh = now.duration_since(observed_at) <= MAX_AGE;
-    (is_fresh && !sandbox_id.is_empty()).then_some(sandbox_id)
+    (is_fresh && !id.is_empty()).then_some(Wanted { id, namespace })
 }
 
 /// The kind of an error, and the system's text. Redis' own text could quote the address, which may hold a password.
@@ -108,7 +121,9 @@ mod tests {
     fn only_a_fresh_intent_is_wanted() {
         let now: Timestamp = "2026-11-24T07:00:00Z".parse().unwrap();
         let wanted = |text: &str| wanted(text.as_bytes(), now);
-        let id = Some("x".to_owned());
+        let of = |namespace: Option<&str>| Some(Wanted { id: "x".to_owned(), namespace: namespace.map(str::to_owned) });
+        let id = of(None);
+        assert_eq!(wanted(r#"{"sandbox_id":"x","observed_at":"2026-11-24T07:00:00Z","namespace":"a"}"#), of(Some("a")));
         assert_eq!(wanted(r#"{"sandbox_id":"x","observed_at":"2026-11-24T06:59:00.123456789Z","port":80}"#), id);
         assert_eq!(wanted(r#"{"sandbox_id":"x","observed_at":"2026-11-24T08:55:00+02:00","request_uri":"/"}"#), id);
         assert_eq!(wanted(r#"{"sandbox_id":"x","observed_at":"2026-11-24T07:00:10Z"}"#), id, "clocks differ");

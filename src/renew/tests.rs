@@ -75,7 +75,7 @@ fn started(port: u16) -> (Arc<Counting>, Renewer) {
         consumer_concurrency: 2,
     };
     let config = RenewIntent { enabled: true, min_interval: Duration::from_secs(60), redis: Some(redis) };
-    let renewer = Renewer::start(&config, &(Arc::clone(&runtime) as Arc<dyn Runtime>));
+    let renewer = Renewer::start(&config, &(Arc::clone(&runtime) as Arc<dyn Runtime>), None);
     (runtime, renewer)
 }
 
@@ -109,7 +109,7 @@ async fn use_renews_once_in_the_time() {
 async fn nothing_is_renewed_when_nobody_wants_it() {
     let runtime = Arc::new(Counting::default());
     let config = RenewIntent { enabled: false, min_interval: Duration::from_secs(1), redis: None };
-    let renewer = Renewer::start(&config, &(Arc::clone(&runtime) as Arc<dyn Runtime>));
+    let renewer = Renewer::start(&config, &(Arc::clone(&runtime) as Arc<dyn Runtime>), None);
     renewer.touched("a");
     tokio::task::yield_now().await;
     assert!(runtime.renewed().is_empty());

@@ -4,11 +4,13 @@
 //!
 //! | Group | What it does |
 //! |---|---|
+//! | `tenancy` | a view for each tenant |
 //! | `lifecycle` | shows sandboxes, renews, patches and deletes them |
 //! | `endpoints` | where a sandbox's port is, for clients and for the proxy; signed routes |
 //! | `diagnostics` | pods and their events as text |
 //! | `logs` | finds the pod whose log it is, opens and reads it |
 //! | `pods` | the pods of a sandbox, and how their containers do |
+//! | `namespaces` | whose sandboxes are meant; the namespaces that are watched |
 //! | `workload` | the two kinds of object that a sandbox is: their state, expiry, address, and what is written to change them |
 //! | `cache` | one watch for each kind and namespace |
 //! | `objects` | the objects, as far as the gateway reads them |
@@ -24,9 +26,11 @@ mod diagnostics;
 mod endpoints;
 mod lifecycle;
 mod logs;
+mod namespaces;
 mod objects;
 mod options;
 mod pods;
+mod tenancy;
 mod workload;
 
 use std::{
@@ -40,13 +44,15 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
-pub use self::options::{KubernetesOptions, Scope};
+use self::namespaces::Scope;
+pub use self::options::KubernetesOptions;
 use self::{
-    cache::{Cache, CacheSettings},
+    cache::Cache,
     client::Cluster,
     logs::Streams,
+    namespaces::Namespaces,
     objects::Pod,
-    workload::{Workloads, labels, names},
+    workload::{Workloads, names},
 };
 use crate::{
     error::{Error, Family, Kind},
@@ -57,7 +63,7 @@ use crate::{
         sandbox::{CreatedSandbox, Sandbox},
         timestamp::Timestamp,
     },
-    runtime::{LocalExecd, Pausing, Runtime, SnapshotImages},
+    runtime::{LocalExecd, Pausing, Runtime, SnapshotImages, Tenancy},
 };
 
 /// How many changes of sandboxes go on at once; further ones wait.
@@ -80,9 +86,7 @@ pub struct Kubernetes {
 struct Inner {
     cluster: Cluster,
     options: KubernetesOptions,
-    workloads: Workloads,
-    /// The pods that bear a sandbox's id. Those of pools do not: they are asked for by name.
-    pods: Arc<Cache<Pod>>,
+    namespaces: Arc<Namespaces>,
     changes: Arc<Semaphore>,
     /// Whether the cluster tells a log's streams apart.
     streams: Streams,
@@ -97,11 +101,10 @@ impl Kubernetes {
     /// ([`Family::Startup`], [`Kind::Failed`]) if the configuration cannot be used.
     pub async fn start(options: KubernetesOptions) -> Result<Self, Error> {
         let cluster = Cluster::connect(&options).await?;
-        let scope = options.scope.clone();
-        let settings = || CacheSettings::of(&options);
+        let namespaces = Namespaces::start(cluster.clone(), &options);
+        let scope = namespaces.scope(&options.namespace, None)?;
         let inner = Inner {
-            workloads: Workloads::start(&cluster, &scope.namespace, options.provider, settings()),
-            pods: Cache::start(cluster.clone(), &scope.namespace, labels::ID, settings()),
+            namespaces,
             changes: Arc::new(Semaphore::new(MAX_CHANGES as usize)),
             streams: Streams::default(),
             started: Instant::now(),
@@ -138,13 +141,15 @@ impl Kubernetes {
 
 impl Inner {
     /// The sandboxes of a scope's namespace.
-    fn workloads(&self, _: &Scope) -> &Workloads {
-        &self.workloads
+    #[expect(clippy::unused_self, reason = "what is asked of the cluster is asked of this")]
+    fn workloads<'a>(&self, scope: &'a Scope) -> &'a Workloads {
+        scope.workloads()
     }
 
     /// The pods of a scope's namespace that bear a sandbox's id.
-    fn pods(&self, _: &Scope) -> &Cache<Pod> {
-        &self.pods
+    #[expect(clippy::unused_self, reason = "what is asked of the cluster is asked of this")]
+    fn pods<'a>(&self, scope: &'a Scope) -> &'a Cache<Pod> {
+        scope.pods()
     }
 }
 
@@ -222,6 +227,10 @@ impl Runtime for Kubernetes {
         None
     }
 
+    fn tenancy(&self) -> Option<&dyn Tenancy> {
+        Some(self)
+    }
+
     fn pools_refusal(&self) -> &'static str {
         "Pool management is not supported on Kubernetes yet."
     }
@@ -232,7 +241,7 @@ impl Runtime for Kubernetes {
 
     fn notes(&self) -> Vec<String> {
         let is_old = |age: Duration| age > self.inner.options.cache_max_age;
-        let age = self.inner.workloads.age().filter(|age| is_old(*age));
+        let age = self.scope.workloads().age().filter(|age| is_old(*age));
         let note = |age: Duration| {
             format!("What is known of the sandboxes is {} s old, so the API server is asked each time.", age.as_secs())
         };
@@ -240,10 +249,14 @@ impl Runtime for Kubernetes {
     }
 
     fn fault(&self) -> Option<String> {
-        let Inner { workloads, options, started, .. } = &*self.inner;
+        let Inner { cluster, options, started, .. } = &*self.inner;
         // Nothing was heard since the start.
-        let age = workloads.age().unwrap_or_else(|| started.elapsed() + options.cache_max_age);
-        let limit = OUTAGE.max(options.cache_max_age);
+        let mut age = self.scope.workloads().age().unwrap_or_else(|| started.elapsed() + options.cache_max_age);
+        let mut limit = OUTAGE.max(options.cache_max_age);
+        if options.has_tenants {
+            // Any answer will do: the server's own namespace may be closed to it. The watch tries again within 45 s.
+            (age, limit) = (age.min(cluster.silence()), limit * 2);
+        }
         (age > limit).then(|| format!("The cluster's API server has been out of reach for {} s.", age.as_secs()))
     }
 

@@ -1,11 +1,15 @@
 //! The API key (http-api.md §4).
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 
 use crate::{
     keys::{KeyName, KeyRing, Presented},
+    model::tenant::Tenant,
     problem::ApiError,
     router::{NoRoute, Route},
+    tenants::Tenants,
 };
 
 /// The header that carries the key.
@@ -22,10 +26,35 @@ pub fn check(
     route: &Result<Route, NoRoute>,
     headers: &HeaderMap,
 ) -> Result<Option<KeyName>, ApiError> {
-    if EXEMPT.iter().any(|exempt| path.starts_with(exempt)) || is_proxied(path, route) {
+    if is_exempt(path) || is_proxied(path, route) {
         return Ok(None);
     }
     check_key(keys, headers)
+}
+
+/// Whose a request for `path` (percent-decoded) is, by the key that it presents; nobody's if it needs none. Requests to
+/// sandboxes' own servers need one too: only by it is it known whose sandbox is meant.
+///
+/// # Errors
+///
+/// The key is missing or nobody's, or the provider of tenants cannot tell.
+pub async fn check_tenant(tenants: &Tenants, path: &str, headers: &HeaderMap) -> Result<Option<Arc<Tenant>>, ApiError> {
+    if is_exempt(path) {
+        return Ok(None);
+    }
+    let key = presented(headers).ok_or_else(ApiError::missing_key)?;
+    let found = tenants.find(key).await.map_err(|_| ApiError::tenants_unavailable())?;
+    found.ok_or_else(ApiError::invalid_key).map(Some)
+}
+
+/// The key that a request presents, if there is one.
+pub fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(API_KEY).map(|key| key.as_bytes()).filter(|key| !key.is_empty())
+}
+
+/// Whether a path needs no key.
+fn is_exempt(path: &str) -> bool {
+    EXEMPT.iter().any(|exempt| path.starts_with(exempt))
 }
 
 /// Checks that a request has one of the `keys`, if there are any; answers which.

@@ -7,11 +7,14 @@ mod support;
 
 mod api;
 mod cache;
+mod client;
 mod cluster;
 mod fixture;
 mod logs;
 mod pod_log;
 mod portable;
 mod real;
+mod replicas;
 mod sandboxes;
 mod serve;
+mod tenants;

@@ -51,6 +51,11 @@ impl Setup {
         Self::new(&format!("{runtime}[kubernetes]\nkubeconfig_path = \"{kubeconfig}\"\nnamespace = \"{namespace}\"\n"))
     }
 
+    /// The same for one that runs in a pod: `sections` are the rest of its configuration.
+    pub fn in_cluster(sections: &str) -> Self {
+        Self::new(&format!("[runtime]\ntype = \"kubernetes\"\nexecd_image = \"osb-test/execd:stub\"\n{sections}"))
+    }
+
     fn new(runtime: &str) -> Self {
         let setup = Self {
             port: free_port(),
@@ -98,8 +103,7 @@ impl Setup {
         self
     }
 
-    /// Takes this build of the program instead of the one under test.
-    #[allow(dead_code, reason = "the ladder does, the tests do not")]
+    /// Takes this program instead of the one under test.
     pub fn program(mut self, program: &Path) -> Self {
         self.program = program.to_owned();
         self

@@ -206,8 +206,7 @@ fn the_process_runtime_stays_on_this_machine() {
 
 #[test]
 fn gaps() {
-    let config = read(&format!("tenants = {{}}\n{KUBERNETES}")).unwrap().0;
-    assert_eq!(config.fatal_gaps(), ["[tenants] is not supported by this version yet"]);
+    assert_eq!(read(&format!("tenants = {{}}\n{KUBERNETES}")).unwrap().0.fatal_gaps(), [""; 0]);
     let secure = docker("secure_runtime = { type = 'gvisor', docker_runtime = 'runsc' }");
     assert_eq!(secure.fatal_gaps(), [""; 0]);
     let unnamed = docker("secure_runtime = { type = 'gvisor', k8s_runtime_class = 'gvisor' }");

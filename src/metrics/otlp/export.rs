@@ -7,7 +7,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
@@ -18,12 +17,10 @@ use hyper_util::{
 };
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{MetricExporter, Protocol, WithExportConfig, WithHttpConfig};
-use percent_encoding::percent_decode_str;
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio::runtime::Handle;
 use url::Url;
 
-use crate::{config, error_chain};
+use crate::{config, error_chain, https};
 
 /// How long one delivery may take.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,19 +65,11 @@ impl Endpoint {
         if url.path() == "/" && url.query().is_none() {
             url.set_path(PATH);
         }
-        let headers = basic(&url).map(|value| ("authorization".to_owned(), value)).into_iter().collect();
+        let headers = https::basic(&url).map(|value| ("authorization".to_owned(), value)).into_iter().collect();
         // Both fail only without a host.
         url.set_username("").and_then(|()| url.set_password(None)).ok()?;
         Some(Self { url: url.into(), headers })
     }
-}
-
-/// The credentials in a URL, as the value of a header. The colon stands there without a password too (RFC 7617 §2).
-fn basic(url: &Url) -> Option<String> {
-    let (user, password) = (url.username(), url.password());
-    let credentials = format!("{user}:{}", password.unwrap_or_default());
-    let decoded: Vec<u8> = percent_decode_str(&credentials).collect();
-    (!user.is_empty() || password.is_some()).then(|| format!("Basic {}", BASE64_STANDARD.encode(decoded)))
 }
 
 /// The client under the exporter. The exporter's thread has no runtime, so the exchange is a task of ours.
@@ -93,7 +82,8 @@ struct Client {
 
 impl Client {
     fn new() -> Self {
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls()).https_or_http().enable_http1().build();
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(https::client_config()).https_or_http().enable_http1().build();
         let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
         Self { runtime: Handle::current(), http, is_failing: AtomicBool::new(false) }
     }
@@ -137,21 +127,10 @@ async fn exchange(
     Ok(Response::from_parts(head, body))
 }
 
-/// Trusts what the system trusts. A system without certificates can still reach collectors over plain HTTP.
-fn tls() -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        tracing::warn!("the system has no trusted certificates: collectors with https cannot be reached");
-    }
-    let versions =
-        ClientConfig::builder_with_provider(ring::default_provider().into()).with_safe_default_protocol_versions();
-    versions.expect("ring has the suites of both versions").with_root_certificates(roots).with_no_client_auth()
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+
     use super::*;
 
     fn read(text: &str) -> Option<(String, Option<String>)> {
@@ -185,10 +164,5 @@ mod tests {
             let expected = format!("Basic {}", BASE64_STANDARD.encode(credentials));
             assert_eq!((url.as_str(), header), ("http://c:1/x", Some(expected)), "{text}");
         }
-    }
-
-    #[test]
-    fn trust_can_be_set_up() {
-        let _ = tls();
     }
 }

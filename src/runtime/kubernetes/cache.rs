@@ -111,7 +111,7 @@ impl<K: Watched> Cache<K> {
             api: cluster.api(namespace),
             cluster,
             selector: selector.to_owned(),
-            metrics: settings.calls.watch(kind::<K>()),
+            metrics: settings.calls.watch(kind::<K>(), namespace),
             settings,
             state: Mutex::new(State { entries: Entries::new(selector), contact: None }),
             listing: tokio::sync::Mutex::new(None),

@@ -12,7 +12,12 @@ mod log;
 mod rate_limit;
 mod socket;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use http::{Request, Response};
 use kube::{
@@ -22,6 +27,7 @@ use kube::{
 };
 use tower::{BoxError, Layer, Service, util::BoxCloneSyncService};
 
+use self::failure::Fault;
 use self::{access::Source, answers::Answers, connector::Connector, log::Dressed, rate_limit::RateLimit};
 pub(super) use self::{failure::ApiFailure, log::LogFailure, socket::Socket as LogSocket};
 use crate::{
@@ -51,6 +57,8 @@ struct Shared {
     writes: RateLimit,
     calls: BackendCalls,
     deadline: Duration,
+    /// When the API server last answered anything.
+    heard: Mutex<Instant>,
 }
 
 impl Cluster {
@@ -83,6 +91,7 @@ impl Cluster {
             writes: RateLimit::new(options.write_qps, options.write_burst),
             calls: options.calls.clone(),
             deadline: DEADLINE,
+            heard: Mutex::new(Instant::now()),
         }));
         cluster.greet().await;
         Ok(cluster)
@@ -108,6 +117,20 @@ impl Cluster {
         K::DynamicType: Default,
     {
         Api::namespaced(self.0.client.clone(), namespace)
+    }
+
+    /// The same of all namespaces, or of what is in none.
+    pub(super) fn api_of_all<K>(&self) -> Api<K>
+    where
+        K: Resource,
+        K::DynamicType: Default,
+    {
+        Api::all(self.0.client.clone())
+    }
+
+    /// For how long the API server has not answered anything, refusals included; at first since the start.
+    pub(super) fn silence(&self) -> Duration {
+        self.0.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// A call that changes nothing, within the deadline and `read_qps`; counted as `operation`.
@@ -140,6 +163,9 @@ impl Cluster {
             Ok(result) => result.map_err(ApiFailure::from),
             Err(_) => Err(ApiFailure::timed_out(self.0.deadline)),
         };
+        if result.as_ref().err().is_none_or(|failure| failure.fault == Fault::Status) {
+            *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
         match &result {
             Ok(_) => counted.answered(200),
             Err(ApiFailure { status: Some(status), .. }) => counted.answered(*status),

@@ -160,16 +160,22 @@ impl Inner {
             Some(workload) => self.workloads(scope).delete(workload).await.map_err(|failure| failed(failure, what))?,
             None => false,
         };
-        if let Err(failure) = self.sweep_claims(scope, id).await {
+        // Of a sandbox that is gone nobody can say whose it was, except that its claims bear the tenant's name.
+        let tenant = scope.tenant.as_deref().filter(|_| found.is_none());
+        if let Err(failure) = self.sweep_claims(scope, id, tenant).await {
             tracing::warn!(sandbox = id, %failure, "the volume claims of a deleted sandbox could not be removed");
         }
         if was_there { Ok(()) } else { Err(names::not_found(id)) }
     }
 
-    /// Removes the claims that the server made for a sandbox. `id` is a label's value (`names::check`).
-    async fn sweep_claims(&self, scope: &Scope, id: &str) -> Result<(), ApiFailure> {
+    /// Removes the claims that the server made for a sandbox; only those that bear a tenant's name, if there is one. `id` and
+    /// `tenant` are labels' values (`names::check`, `crate::tenants`).
+    async fn sweep_claims(&self, scope: &Scope, id: &str, tenant: Option<&str>) -> Result<(), ApiFailure> {
         let api = self.cluster.api::<Claim>(&scope.namespace);
-        let selector = format!("{}=server,{}={id}", labels::MANAGED_BY, labels::ID);
+        let mut selector = format!("{}=server,{}={id}", labels::MANAGED_BY, labels::ID);
+        if let Some(tenant) = tenant {
+            selector = selector + "," + labels::TENANT + "=" + tenant;
+        }
         let mut parameters = ListParams::default().labels(&selector).limit(CLAIMS_PAGE);
         for _ in 0..MAX_PAGES {
             let page = self.cluster.read("list_claims", api.list(&parameters)).await?;

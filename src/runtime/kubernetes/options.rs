@@ -14,8 +14,10 @@ pub struct KubernetesOptions {
     pub kubeconfig: Option<PathBuf>,
     /// The API server's certificate is not checked.
     pub insecure_skip_tls_verify: bool,
-    /// Where sandboxes are.
-    pub scope: Scope,
+    /// Where sandboxes are; tenants' may be elsewhere.
+    pub namespace: Arc<str>,
+    /// Whether there are tenants, so that this namespace may be empty and out of reach.
+    pub has_tenants: bool,
     /// What a sandbox is.
     pub provider: WorkloadProvider,
     /// Reads a second; 0 is without a limit.
@@ -38,32 +40,4 @@ pub struct KubernetesOptions {
     pub log_reconnect: Duration,
     /// Counts the calls.
     pub calls: BackendCalls,
-}
-
-/// Whose sandboxes are meant.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Scope {
-    /// The namespace.
-    pub namespace: Arc<str>,
-    /// The tenant, where there are several: only what bears its name is its.
-    pub tenant: Option<Arc<str>>,
-}
-
-impl Scope {
-    /// Whether what bears this tenant's name, or none, is in it.
-    pub(super) fn owns(&self, tenant: Option<&str>) -> bool {
-        self.tenant.as_deref().is_none_or(|own| tenant == Some(own))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tenant_has_only_what_bears_its_name() {
-        let scope = |tenant: Option<&str>| Scope { namespace: "osb".into(), tenant: tenant.map(Into::into) };
-        assert!(scope(None).owns(None) && scope(None).owns(Some("b")) && scope(Some("a")).owns(Some("a")));
-        assert!(!scope(Some("a")).owns(Some("b")) && !scope(Some("a")).owns(None) && !scope(Some("a")).owns(Some("")));
-    }
 }

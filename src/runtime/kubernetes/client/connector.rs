@@ -49,6 +49,9 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How old a TLS configuration may be when a connection is made. Certificates are replaced long before they expire.
 const TLS_MAX_AGE: Duration = Duration::from_secs(600);
 
+/// How old it may be when a handshake has failed: more often it is not read again.
+const TLS_MIN_AGE: Duration = Duration::from_secs(2);
+
 /// Makes connections to one API server.
 #[derive(Clone)]
 pub(super) struct Connector(Arc<Shared>);
@@ -115,16 +118,31 @@ impl Connector {
     }
 
     async fn connect_at_leisure(&self) -> io::Result<Socket> {
-        let Shared { server, route, tls } = &*self.0;
+        let Some(tls) = &self.0.tls else { return Ok(Socket::Plain(self.dial().await?)) };
+        let config = tls.config(TLS_MAX_AGE).await;
+        let failed = match self.handshake(tls, &config).await {
+            Ok(socket) => return Ok(socket),
+            Err(error) => error,
+        };
+        // The certificates may have been replaced since they were read.
+        let newer = tls.config(TLS_MIN_AGE).await;
+        if Arc::ptr_eq(&config, &newer) { Err(failed) } else { self.handshake(tls, &newer).await }
+    }
+
+    async fn handshake(&self, tls: &Tls, config: &Arc<ClientConfig>) -> io::Result<Socket> {
+        let link = self.dial().await?;
+        let stream = TlsConnector::from(Arc::clone(config)).connect(tls.name.clone(), link).await?;
+        Ok(Socket::Tls(Box::new(stream)))
+    }
+
+    async fn dial(&self) -> io::Result<Link> {
+        let Shared { server, route, .. } = &*self.0;
         let link = match route.clone() {
             Route::Direct(dial) => dial.oneshot(server.clone()).await.map_err(io::Error::other)?,
             Route::Tunnel(tunnel) => tunnel.oneshot(server.clone()).await.map_err(io::Error::other)?,
             Route::Socks(socks) => socks.oneshot(server.clone()).await.map_err(io::Error::other)?,
         };
-        let link = link.into_inner();
-        let Some(tls) = tls else { return Ok(Socket::Plain(link)) };
-        let stream = TlsConnector::from(tls.config().await).connect(tls.name.clone(), link).await?;
-        Ok(Socket::Tls(Box::new(stream)))
+        Ok(link.into_inner())
     }
 
     /// The name or the address of the server, with its port.
@@ -195,9 +213,10 @@ impl Service<Uri> for Connector {
 }
 
 impl Tls {
-    async fn config(&self) -> Arc<ClientConfig> {
+    /// What connections are made with; read again if that was longer ago than `max_age`.
+    async fn config(&self, max_age: Duration) -> Arc<ClientConfig> {
         let (config, since) = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if since.elapsed() < TLS_MAX_AGE {
+        if since.elapsed() < max_age {
             return config;
         }
         let Ok(source) = self.reload.try_lock() else { return config };

@@ -12,7 +12,7 @@ const OWN_PREFIX: &str = "opensandbox.io";
 /// The sandbox's id; on its pods and claims as well.
 pub(in crate::runtime::kubernetes) const ID: &str = "opensandbox.io/id";
 /// The tenant whose the sandbox is.
-pub(super) const TENANT: &str = "opensandbox.io/tenant";
+pub(in crate::runtime::kubernetes) const TENANT: &str = "opensandbox.io/tenant";
 /// The snapshot that it was restored from.
 pub(super) const SNAPSHOT: &str = "opensandbox.io/snapshot-id";
 /// `server` on the claims that are removed with their sandbox.

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use kube::{
     Resource,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
     core::NamespaceResourceScope,
 };
 use serde::de::DeserializeOwned;
@@ -120,6 +120,11 @@ impl Workloads {
         of_each!(self, objects => objects.delete(workload).await)
     }
 
+    /// The namespaces, of all that there are, in which an object is the sandbox with an id; two if there are more.
+    pub(in crate::runtime::kubernetes) async fn namespaces_of(&self, id: &str) -> Result<Vec<Arc<str>>, ApiFailure> {
+        of_each!(self, objects => objects.namespaces_of(id).await)
+    }
+
     /// Whether [`Self::find`] asks nobody.
     pub(in crate::runtime::kubernetes) fn is_at_hand(&self, id: &str) -> bool {
         of_each!(self, objects => objects.is_at_hand(id))
@@ -208,6 +213,13 @@ impl<K: Object> Objects<K> {
                 Err(failure)
             }
         }
+    }
+
+    async fn namespaces_of(&self, id: &str) -> Result<Vec<Arc<str>>, ApiFailure> {
+        let api = self.cluster.api_of_all::<K>();
+        let parameters = ListParams::default().labels(&format!("{}={id}", labels::ID)).limit(2);
+        let found = self.cluster.read("find_sandbox", api.list(&parameters)).await?;
+        Ok(found.items.into_iter().filter_map(|object| Some(object.meta().namespace.as_deref()?.into())).collect())
     }
 
     fn is_at_hand(&self, id: &str) -> bool {

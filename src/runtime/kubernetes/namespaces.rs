@@ -1,0 +1,164 @@
+//! The namespaces whose sandboxes are watched: the server's own for as long as it runs; a tenant's from its first request until
+//! nobody has asked for it for a while.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, time::Instant};
+
+use super::{
+    KubernetesOptions,
+    cache::{Cache, CacheSettings},
+    client::Cluster,
+    objects::Pod,
+    workload::{Workloads, labels},
+};
+use crate::{
+    config::WorkloadProvider,
+    error::{Error, Family, Kind},
+};
+
+/// The most namespaces that are watched at the same time: each costs two connections.
+const MAX_NAMESPACES: usize = 500;
+
+/// For how many times `cache_max_age` a namespace is watched that nobody asks for: 10 min by default.
+const IDLE_AGES: u32 = 60;
+
+/// How many times within that it is looked for such.
+const SWEEPS: u32 = 10;
+
+/// Whose sandboxes are meant: those of a namespace, or what of them bears a tenant's name. It keeps them watched.
+#[derive(Clone)]
+pub(super) struct Scope {
+    /// The namespace.
+    pub(super) namespace: Arc<str>,
+    /// The tenant, where there are several: only what bears its name is its.
+    pub(super) tenant: Option<Arc<str>>,
+    space: Arc<Space>,
+}
+
+/// What is known of a namespace.
+struct Space {
+    workloads: Workloads,
+    /// The pods that bear a sandbox's id. Those of pools do not: they are asked for by name.
+    pods: Arc<Cache<Pod>>,
+}
+
+/// The namespaces that are watched.
+pub(super) struct Namespaces {
+    cluster: Cluster,
+    provider: WorkloadProvider,
+    settings: CacheSettings,
+    idle: Duration,
+    /// Requests come on threads that end before this does.
+    tasks: Handle,
+    spaces: Mutex<HashMap<Arc<str>, Used>>,
+}
+
+struct Used {
+    space: Arc<Space>,
+    last: Instant,
+}
+
+impl Namespaces {
+    /// None yet. The watches end when this and all scopes are dropped.
+    pub(super) fn start(cluster: Cluster, options: &KubernetesOptions) -> Arc<Self> {
+        let settings = CacheSettings::of(options);
+        let idle = settings.max_age.saturating_mul(IDLE_AGES);
+        let (provider, tasks, spaces) = (options.provider, Handle::current(), Mutex::default());
+        let namespaces = Arc::new(Self { cluster, provider, settings, idle, tasks, spaces });
+        tokio::spawn(sweep(Arc::downgrade(&namespaces), idle / SWEEPS));
+        namespaces
+    }
+
+    /// A namespace, of which `tenant` has what bears its name. It is watched from now on, if it was not.
+    ///
+    /// # Errors
+    /// ([`Family::KubeApi`], [`Kind::Overloaded`]) if too many others are in use.
+    pub(super) fn scope(&self, namespace: &Arc<str>, tenant: Option<&Arc<str>>) -> Result<Scope, Error> {
+        let mut spaces = self.spaces();
+        let now = Instant::now();
+        let space = if let Some(used) = spaces.get_mut(namespace) {
+            used.last = now;
+            Arc::clone(&used.space)
+        } else {
+            if spaces.len() >= MAX_NAMESPACES {
+                let idle = spaces.iter().filter(|(_, used)| used.is_idle()).min_by_key(|(_, used)| used.last);
+                let idle = idle.map(|(name, _)| Arc::clone(name)).ok_or_else(|| {
+                    let text =
+                        format!("The sandboxes of {MAX_NAMESPACES} namespaces are in use; no more can be watched.");
+                    Error::new(Family::KubeApi, Kind::Overloaded, text)
+                })?;
+                spaces.remove(&idle);
+            }
+            let space = Arc::new(self.watch(namespace));
+            spaces.insert(Arc::clone(namespace), Used { space: Arc::clone(&space), last: now });
+            space
+        };
+        Ok(Scope { namespace: Arc::clone(namespace), tenant: tenant.cloned(), space })
+    }
+
+    fn watch(&self, namespace: &Arc<str>) -> Space {
+        let _entered = self.tasks.enter();
+        Space {
+            workloads: Workloads::start(&self.cluster, namespace, self.provider, self.settings.clone()),
+            pods: Cache::start(self.cluster.clone(), namespace, labels::ID, self.settings.clone()),
+        }
+    }
+
+    fn spaces(&self) -> MutexGuard<'_, HashMap<Arc<str>, Used>> {
+        self.spaces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Scope {
+    /// Whether what bears this tenant's name, or none, is in it.
+    pub(super) fn owns(&self, tenant: Option<&str>) -> bool {
+        owns(self.tenant.as_deref(), tenant)
+    }
+
+    /// The sandboxes of the namespace, of whatever tenant.
+    pub(super) fn workloads(&self) -> &Workloads {
+        &self.space.workloads
+    }
+
+    /// The pods of the namespace that bear a sandbox's id, of whatever tenant.
+    pub(super) fn pods(&self) -> &Cache<Pod> {
+        &self.space.pods
+    }
+}
+
+impl Used {
+    /// Whether no scope has it.
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.space) == 1
+    }
+}
+
+fn owns(own: Option<&str>, tenant: Option<&str>) -> bool {
+    own.is_none_or(|own| tenant == Some(own))
+}
+
+/// Ends the watches of namespaces that nobody asks for.
+async fn sweep(namespaces: Weak<Namespaces>, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        let Some(namespaces) = namespaces.upgrade() else { return };
+        let mut spaces = namespaces.spaces();
+        spaces.retain(|_, used| !used.is_idle() || used.last.elapsed() < namespaces.idle);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_has_only_what_bears_its_name() {
+        assert!(owns(None, None) && owns(None, Some("b")) && owns(Some("a"), Some("a")));
+        assert!(!owns(Some("a"), Some("b")) && !owns(Some("a"), None) && !owns(Some("a"), Some("")));
+    }
+}

@@ -1,0 +1,6 @@
+//! How the gateway gets to the API server and as whom, and what it makes of answers that are none.
+
+mod access;
+mod answers;
+mod hostile;
+mod proxies;

@@ -1,0 +1,98 @@
+//! What tenants cost: watches while they are used, and calls no faster than is allowed.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::fixture::{World, get, seen, with_key};
+use crate::{
+    cluster::{BATCH, Cluster},
+    fixture::batch,
+    fixture::{ID, OTHER, ask},
+    support::{eventually, gateway::Setup, kube::Credentials, kube::Rule},
+};
+
+const LONG: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_namespace_is_watched_while_it_is_used() {
+    let world = World::start();
+    world.sandbox(ID, "a", "team-a", "");
+    world.sandbox(OTHER, "b", "team-b", "");
+    // So a namespace is let go after 12 s.
+    let gateway = world.setup("cache_max_age_seconds = 0.2").start();
+    let open = |namespace: &str| world.cluster.server.open(&format!("/namespaces/{namespace}/"));
+    world.cluster.server.wait_asked("/namespaces/osb/").await;
+    let asked = world.cluster.requests();
+    assert!(!asked.iter().any(|request| request.contains("namespaces/a/")), "{asked:?}");
+    assert_eq!([seen(&gateway, "key-a1").await, seen(&gateway, "key-b").await], [json!(1), json!(1)]);
+    eventually("watches", LONG, || open("a") == 2 && open("b") == 2).await;
+    // Two tenants of one namespace share its watches.
+    assert_eq!(seen(&gateway, "key-as").await, 0);
+    // One is used, the other is not.
+    let begun = std::time::Instant::now();
+    while open("a") > 0 {
+        assert_eq!(seen(&gateway, "key-b").await, 1);
+        assert!(begun.elapsed() < LONG, "the watches that nobody needs");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(begun.elapsed() > Duration::from_secs(10), "{:?}", begun.elapsed());
+    eventually("the watches that somebody needs", LONG, || open("b") == 2).await;
+    assert_eq!(seen(&gateway, "key-a1").await, 1, "they begin anew");
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_closed_to_the_gateway_is_one_tenant_s_trouble() {
+    let world = World::start();
+    world.sandbox(ID, "a", "team-a", "");
+    world.sandbox(OTHER, "b", "team-b", "");
+    let server = &world.cluster.server;
+    server.token("t", "gateway");
+    let all = "get,list,watch,patch,delete";
+    server.rules("gateway", vec![Rule::new(all, "*", "a"), Rule::new("get", "namespaces", "*")]);
+    let setup = Setup::kubernetes(&server.kubeconfig(Credentials::Token("t")), "osb").section("[tenants]");
+    let gateway = setup.env("SANDBOX_TENANTS_CONFIG_PATH", world.file().to_str().unwrap()).start();
+    assert_eq!(seen(&gateway, "key-a1").await, 1);
+    assert_eq!(seen(&gateway, "key-b").await, "SANDBOX_LIST_UNAVAILABLE");
+    let refused = get(&gateway, "key-b", &format!("/v1/sandboxes/{OTHER}")).await;
+    assert_eq!((refused.status(), refused.code().as_str()), (403, "KUBERNETES::FORBIDDEN"));
+    // The server's own namespace is closed too, which is no reason to send everyone elsewhere.
+    assert_eq!(get(&gateway, "", "/ready").await.status(), 200);
+}
+
+#[tokio::test]
+async fn writes_are_no_faster_than_allowed_and_who_would_wait_too_long_is_told_when() {
+    let cluster = Cluster::start();
+    cluster.put(&BATCH, batch(ID, |_| {}));
+    let gateway = cluster.gateway("write_qps = 0.05\nwrite_burst = 2").start();
+    let target = format!("/v1/sandboxes/{ID}/metadata");
+    let patch = async |body: &str| ask(&gateway, "PATCH", &target, body).await;
+    assert_eq!([patch(r#"{"a":"1"}"#).await.status(), patch(r#"{"a":"2"}"#).await.status()], [200, 200]);
+    let refused = patch(r#"{"a":"3"}"#).await;
+    assert_eq!((refused.status(), refused.code().as_str()), (429, "KUBERNETES::API_ERROR"));
+    let after: u64 = refused.head.field("retry-after").parse().unwrap();
+    assert!((15..=20).contains(&after), "{after}");
+    let text = "Failed to patch sandbox labels: more calls of the API server are waiting than kubernetes.read_qps or write_qps allow";
+    assert_eq!(refused.json()["message"], text);
+    // Reads are from memory, and have a limit of their own.
+    for _ in 0..20 {
+        assert_eq!(ask(&gateway, "GET", &format!("/v1/sandboxes/{ID}"), "").await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_built_yet_is_so_for_tenants() {
+    let world = World::start();
+    world.sandbox(ID, "a", "team-a", "");
+    let gateway = world.gateway();
+    let create = r#"{"image":{"uri":"x"},"entrypoint":["a"],"resourceLimits":{},"timeout":60}"#;
+    for (method, target, body) in [
+        ("POST", "/v1/sandboxes".to_owned(), create),
+        ("POST", format!("/v1/sandboxes/{ID}/pause"), ""),
+        ("POST", format!("/v1/sandboxes/{ID}/snapshots"), "{}"),
+        ("GET", "/v1/pools".to_owned(), ""),
+        ("GET", "/v1/templates".to_owned(), ""),
+    ] {
+        assert_eq!(with_key(&gateway, "key-a1", method, &target, body).await.status(), 501, "{method} {target}");
+    }
+}
