@@ -88,7 +88,7 @@ impl Gateway {
     /// limits of its own.
     fn room(&self, route: Option<&Route>) -> Option<&Semaphore> {
         match route {
-            Some(Route::Health | Route::Ready | Route::Version | Route::OpenApi | Route::Docs(_)) => None,
+            Some(route) if is_nobodys(route) => None,
             // `[logs]`: who follows is many, and all of them come back at once.
             Some(Route::Logs(_)) => None,
             Some(Route::Proxy(..)) => self.proxy_concurrency.as_ref(),
@@ -221,8 +221,11 @@ impl Service {
         let path = || router::decoded_path(req.uri().path());
         if let Some(tenants) = &gateway.tenants {
             let tenant = auth::check_tenant(tenants, &path(), req.headers()).await?;
-            // What needs no key is nobody's.
             let Some(tenant) = tenant else {
+                // What needs no key is nobody's: no spelling of a path may lead from there to a sandbox.
+                if route.as_ref().is_ok_and(|route| !is_nobodys(route)) {
+                    return Err(ApiError::missing_key());
+                }
                 return answered(&gateway.api, route, req, Caller { peer, key: None, client }).await;
             };
             let api = gateway.api.of_tenant(&tenant)?;
@@ -232,6 +235,11 @@ impl Service {
             if gateway.keys.is_open() { None } else { auth::check(&gateway.keys, &path(), &route, req.headers())? };
         answered(&gateway.api, route, req, Caller { peer, key, client }).await
     }
+}
+
+/// Whether a route tells nothing of sandboxes.
+fn is_nobodys(route: &Route) -> bool {
+    matches!(route, Route::Health | Route::Ready | Route::Version | Route::OpenApi | Route::Docs(_))
 }
 
 /// Calls the handler of what was found.

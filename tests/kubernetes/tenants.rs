@@ -4,4 +4,5 @@ mod apart;
 mod file;
 mod fixture;
 mod limits;
+mod queue;
 mod service;

@@ -2,20 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     cluster::{BATCH, Cluster},
     fixture::{ID, OTHER, ask, batch, get, is, not_found},
-    support::kube::{Action, Failure},
+    support::{
+        client::{self, Client},
+        gateway::Gateway,
+        kube::{Action, Failure},
+    },
 };
 
 /// What a metadata patch is answered with while the API server does this, and how often that was asked.
-async fn patched(
-    cluster: &Cluster,
-    gateway: &crate::support::gateway::Gateway,
-    action: Action,
-) -> (u16, String, String, usize) {
+async fn patched(cluster: &Cluster, gateway: &Gateway, action: Action) -> (u16, String, String, usize) {
     let before = cluster.requests().len();
     cluster.server.fault("PATCH", ID, action, usize::MAX);
     let answer = ask(gateway, "PATCH", &format!("/v1/sandboxes/{ID}/metadata"), r#"{"a":"b"}"#).await;
@@ -122,8 +122,21 @@ async fn refusals_become_codes_by_their_reason_and_go_to_the_client_at_once() {
         assert!(!found.contains("10.9.8.7") && !found.contains("lb-7") && !found.contains("html"), "{told}: {found}");
         assert_eq!(tries, 1, "{told}");
     }
-    let output = gateway.output();
-    assert!(output.contains("lb-7.internal") && output.contains("10.9.8.7"), "the log has it all: {output}");
+}
+
+#[tokio::test]
+async fn the_log_has_what_clients_are_not_told() {
+    for (action, text) in [
+        (Action::Html(502, "<html>lb-7.internal"), "an answer that is no Status (text/html): <html>lb-7.internal"),
+        (Action::Fail(Failure::new(500, "", "dial tcp 10.9.8.7:10250: refused")), "dial tcp 10.9.8.7:10250: refused"),
+    ] {
+        let cluster = Cluster::start();
+        cluster.put(&BATCH, batch(ID, |_| {}));
+        let gateway = cluster.gateway("").start();
+        let (_, _, told, _) = patched(&cluster, &gateway, action).await;
+        assert!(!told.contains("lb-7") && !told.contains("10.9.8.7"), "{told}");
+        gateway.says(text).await;
+    }
 }
 
 #[tokio::test]
@@ -137,6 +150,18 @@ async fn a_kind_that_the_cluster_does_not_know_is_no_missing_sandbox() {
     assert_eq!(get(&gateway, "/v1/sandboxes").await.status(), 503);
     cluster.server.set_there(&BATCH, true);
     is(&get(&gateway, &format!("/v1/sandboxes/{ID}")).await, 404, &not_found(ID));
+}
+
+/// An error that takes its time, with its status.
+async fn late(gateway: &Gateway, method: &str, target: &str, body: &str) -> Value {
+    let mut client = Client::connect(gateway.address()).await;
+    client.send(client::written(method, target, &["content-type: application/json"], body)).await;
+    // Longer than the client waits for a head.
+    tokio::time::sleep(Duration::from_secs(28)).await;
+    let head = client.head().await;
+    let mut error: Value = serde_json::from_slice(&client.body().await.unwrap()).unwrap();
+    error["status"] = head.status.as_u16().into();
+    error
 }
 
 #[tokio::test]
@@ -156,14 +181,18 @@ async fn each_call_has_a_deadline() {
     let (target, other) = (format!("/v1/sandboxes/{ID}"), format!("/v1/sandboxes/{OTHER}"));
     let metadata = format!("{target}/metadata");
     let answers = futures_util::future::join_all([
-        ask(&gateway, "PATCH", &metadata, r#"{"a":"b"}"#),
-        ask(&gateway, "DELETE", &target, ""),
-        ask(&gateway, "GET", &other, ""),
-        ask(&gateway, "GET", "/v1/sandboxes/slow", ""),
+        late(&gateway, "PATCH", &metadata, r#"{"a":"b"}"#),
+        late(&gateway, "DELETE", &target, ""),
+        late(&gateway, "GET", &other, ""),
+        late(&gateway, "GET", "/v1/sandboxes/slow", ""),
     ]);
     for answer in answers.await {
-        assert_eq!((answer.status(), answer.code().as_str()), (504, "KUBERNETES::API_ERROR"), "{answer:?}");
-        let text = answer.json()["message"].as_str().unwrap().to_owned();
+        assert_eq!(
+            (answer["status"].as_u64(), answer["code"].as_str()),
+            (Some(504), Some("KUBERNETES::API_ERROR")),
+            "{answer}"
+        );
+        let text = answer["message"].as_str().unwrap();
         assert!(text.ends_with("the API server did not answer within 30 s"), "{text}");
     }
     assert!((30..45).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());

@@ -1,13 +1,17 @@
 //! Where the API server is, and as whom it is asked: a kubeconfig, or what a pod finds in its cluster.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{HeaderValue, header};
 use hyper_util::client::proxy::matcher::Matcher;
 use kube::{
     Config,
     client::{ConfigExt, middleware::AuthLayer},
-    config::{ExecInteractiveMode, Kubeconfig},
+    config::{ExecInteractiveMode, Kubeconfig, KubeconfigError},
 };
 use rustls::{ClientConfig, crypto::ring};
 
@@ -82,7 +86,7 @@ impl Source {
     fn config(&self) -> Result<Config, String> {
         let mut config = match &self.kubeconfig {
             Some(path) => {
-                let kubeconfig = Kubeconfig::read_from(path).map_err(|error| error.to_string())?;
+                let kubeconfig = Kubeconfig::read_from(path).map_err(|error| unreadable(path, &error))?;
                 let names_proxy = names_proxy(&kubeconfig);
                 let mut config = Config::try_from(kubeconfig)
                     .map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
@@ -126,6 +130,29 @@ fn tls(config: &mut Config, has_token: bool) -> Result<Arc<ClientConfig>, String
     let tls = config.rustls_client_config().map(Arc::new).map_err(|error| words(&error));
     config.auth_info.exec = exec;
     tls
+}
+
+/// Why a kubeconfig cannot be read. What the parser says quotes the line, and there are tokens in such files.
+fn unreadable(path: &Path, error: &KubeconfigError) -> String {
+    let path = path.display();
+    match error {
+        KubeconfigError::ReadConfig(error, _) => format!("{path} cannot be read: {error}"),
+        KubeconfigError::Parse(error) => match place(&error.to_string()) {
+            Some(place) => format!("{path} is no kubeconfig: {place}"),
+            None => format!("{path} is no kubeconfig"),
+        },
+        error => format!("{path} cannot be used: {error}"),
+    }
+}
+
+/// `line 1 column 11` out of a text.
+fn place(text: &str) -> Option<String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let number = |word: &str| word.trim_end_matches([',', ':']).parse::<u32>().ok();
+    words.windows(4).find_map(|four| match four {
+        ["line", line, "column", column] => Some(format!("line {} column {}", number(line)?, number(column)?)),
+        _ => None,
+    })
 }
 
 fn words(error: &kube::Error) -> String {
