@@ -164,7 +164,7 @@ fn what_cannot_be_used_is_told_without_secrets_and_is_no_start() {
         (plugin("chats", "echo s3cret"), "printed no ExecCredential"),
         (
             of(json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "/nowhere/plugin"}})),
-            "credential plugin",
+            "unable to run auth exec",
         ),
         (of(json!({"client-certificate-data": "s3cret!", "client-key-data": "s3cret!"})), "cannot be used"),
     ] {
