@@ -141,13 +141,11 @@ impl Kubernetes {
 
 impl Inner {
     /// The sandboxes of a scope's namespace.
-    #[expect(clippy::unused_self, reason = "what is asked of the cluster is asked of this")]
     fn workloads<'a>(&self, scope: &'a Scope) -> &'a Workloads {
         scope.workloads()
     }
 
     /// The pods of a scope's namespace that bear a sandbox's id.
-    #[expect(clippy::unused_self, reason = "what is asked of the cluster is asked of this")]
     fn pods<'a>(&self, scope: &'a Scope) -> &'a Cache<Pod> {
         scope.pods()
     }
