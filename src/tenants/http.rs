@@ -127,7 +127,7 @@ impl Http {
         };
         found.or_else(|failure| {
             let now = Instant::now();
-            let stale = self.known().get(&digest).filter(|known| now < known.fresh_until + self.max_stale).cloned();
+            let stale = self.known().get(&digest).filter(|known| self.is_usable(known, now)).cloned();
             match stale {
                 Some(known) => {
                     tracing::warn!(
@@ -214,11 +214,16 @@ impl Http {
         Ok(Some((Arc::new(tenant), ttl)))
     }
 
+    /// Whether what is known of a key counts while the service cannot be asked.
+    fn is_usable(&self, known: &Known, now: Instant) -> bool {
+        known.fresh_until.checked_add(self.max_stale).is_none_or(|end| now < end)
+    }
+
     fn remember(&self, digest: Digest, new: Known) {
         let now = Instant::now();
         let mut known = self.known();
         if known.len() >= MAX_KNOWN && !known.contains_key(&digest) {
-            known.retain(|_, known| now < known.fresh_until + self.max_stale);
+            known.retain(|_, known| self.is_usable(known, now));
         }
         if known.len() >= MAX_KNOWN && !known.contains_key(&digest) {
             let oldest = known.iter().min_by_key(|(_, known)| known.fresh_until).map(|(digest, _)| *digest);

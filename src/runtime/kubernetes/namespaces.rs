@@ -30,6 +30,9 @@ const IDLE_AGES: u32 = 60;
 /// How many times within that it is looked for such.
 const SWEEPS: u32 = 10;
 
+/// The least time between two looks.
+const MIN_SWEEP: Duration = Duration::from_secs(1);
+
 /// Whose sandboxes are meant: those of a namespace, or what of them bears a tenant's name. It keeps them watched.
 #[derive(Clone)]
 pub(super) struct Scope {
@@ -70,7 +73,7 @@ impl Namespaces {
         let idle = settings.max_age.saturating_mul(IDLE_AGES);
         let (provider, tasks, spaces) = (options.provider, Handle::current(), Mutex::default());
         let namespaces = Arc::new(Self { cluster, provider, settings, idle, tasks, spaces });
-        tokio::spawn(sweep(Arc::downgrade(&namespaces), idle / SWEEPS));
+        tokio::spawn(sweep(Arc::downgrade(&namespaces), (idle / SWEEPS).max(MIN_SWEEP)));
         namespaces
     }
 
