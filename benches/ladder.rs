@@ -19,6 +19,8 @@ mod client;
 mod engine_call;
 #[path = "ladder/followers.rs"]
 mod followers;
+#[path = "ladder/kube/mod.rs"]
+mod kube;
 #[path = "ladder/lifecycle.rs"]
 mod lifecycle;
 #[path = "ladder/load.rs"]
@@ -60,6 +62,7 @@ usage: ladder [PART]...   (default: all)
   records      formats, filters, tokens and tails
   lifecycle    get, list, create, delete and the start, beside the Python server on the same engine
   proxied      a sandbox's port through the gateway's proxy, beside nginx
+  kubernetes   logs of an API server over TLS beside a relay and kube's client, silent followers, sandboxes, the start
   pairs        this build beside an earlier one (BEFORE=path of its opensandbox-gateway); not among all
 
 Environment: GATEWAY_PROGRAM (default: what cargo built for the benchmark, which differs from what is installed);
@@ -72,6 +75,9 @@ fn main() {
         ["role", "source"] => source::run(),
         ["role", "relay", socket] => relay::run(socket),
         ["role", "bollard", socket] => baseline::run(socket),
+        ["role", "kube-source"] => kube::source(),
+        ["role", "kube-relay", address] => kube::plain_relay(address),
+        ["role", "kube-client", kubeconfig] => kube::client_send(kubeconfig),
         ["--help" | "-h"] => println!("{HELP}"),
         parts => run(parts),
     }
@@ -80,7 +86,7 @@ fn main() {
 fn run(parts: &[&str]) {
     table::machine();
     let wanted = |part| parts.contains(&part) || parts.is_empty() && part != "pairs";
-    let all: [(&str, fn()); 10] = [
+    let all: [(&str, fn()); 11] = [
         ("throughput", throughput::run),
         ("baseline", throughput::baseline),
         ("followers", followers::run),
@@ -90,6 +96,7 @@ fn run(parts: &[&str]) {
         ("records", records::run),
         ("lifecycle", lifecycle::run),
         ("proxied", proxied::run),
+        ("kubernetes", kube::run),
         ("pairs", pairs::run),
     ];
     for (part, run) in all {

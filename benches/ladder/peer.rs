@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
@@ -23,15 +23,28 @@ pub struct Peer {
 impl Peer {
     /// Starts it with the same configuration as the gateway, but for the port, on the machine's own engine.
     pub fn start(network_mode: &str) -> Self {
+        Self::start_with(&format!(
+            "[runtime]\ntype = \"docker\"\nexecd_image = \"osb-test/execd:stub\"\n\
+             [docker]\nnetwork_mode = \"{network_mode}\"\n"
+        ))
+    }
+
+    /// The same for the sandboxes of a namespace of the cluster that the kubeconfig file names.
+    pub fn start_kubernetes(kubeconfig: &Path, namespace: &str) -> Self {
+        Self::start_with(&format!(
+            "[runtime]\ntype = \"kubernetes\"\nexecd_image = \"osb-test/execd:stub\"\n\
+             [kubernetes]\nkubeconfig_path = \"{}\"\nnamespace = \"{namespace}\"\n",
+            kubeconfig.display()
+        ))
+    }
+
+    fn start_with(sections: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let config = home.path().join("config.toml");
-        let text = format!(
-            "[server]\nhost = \"127.0.0.1\"\nport = {}\n[runtime]\ntype = \"docker\"\n\
-             execd_image = \"osb-test/execd:stub\"\n[docker]\nnetwork_mode = \"{network_mode}\"\n\
-             [log]\nlevel = \"WARNING\"\n",
-            address.port()
-        );
+        let port = address.port();
+        let text =
+            format!("[server]\nhost = \"127.0.0.1\"\nport = {port}\n{sections}[log]\nlevel = \"WARNING\"\n");
         fs::write(&config, text).unwrap();
         let start = Instant::now();
         let mut command = in_session(program());

@@ -36,13 +36,18 @@ pub fn user(name: &str) -> (&'static str, &'static str) {
 }
 
 pub(super) fn acceptor() -> TlsAcceptor {
+    acceptor_for(&[b"h2", b"http/1.1"])
+}
+
+/// Accepts TLS as the server does, with its certificate and any of a client or none, for these protocols.
+pub fn acceptor_for(protocols: &[&[u8]]) -> TlsAcceptor {
     let provider = Arc::new(ring::default_provider());
     let certificate = CertificateDer::from_pem_slice(include_bytes!("tls/server.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server-key.pem")).unwrap();
     let config = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
     let config = config.with_client_cert_verifier(Arc::new(AnyClient(provider)));
     let mut config = config.with_single_cert(vec![certificate], key).unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     TlsAcceptor::from(Arc::new(config))
 }
 

@@ -1,0 +1,24 @@
+//! Kubernetes: logs from an API server over TLS, and the sandboxes that are there.
+
+mod load;
+mod logs;
+mod objects;
+mod relay;
+mod reads;
+mod source;
+
+pub use self::{
+    relay::{client_send, plain as plain_relay},
+    source::run as source,
+};
+
+/// Where the sandboxes are.
+const NAMESPACE: &str = "osb";
+
+/// All rows.
+pub fn run() {
+    logs::run();
+    logs::baseline();
+    logs::followers();
+    reads::run();
+}
