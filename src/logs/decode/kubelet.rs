@@ -7,7 +7,10 @@
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 
-use super::records::clock::Clock;
+use super::{
+    front::{self, Chunk},
+    records::clock::Clock,
+};
 use crate::{
     http1::framing::BodyDecoder,
     logs::{
@@ -88,6 +91,14 @@ impl KubeletDecoder {
         let (mut at, mut end) = (from, from);
         let mut unframe = || {
             while at < buf.len() {
+                if self.body.is_between_chunks()
+                    && let Chunk::Whole { start, end: data_end } = front::chunk(&buf[at..])
+                {
+                    buf.copy_within(at + start..at + data_end, end);
+                    end += data_end - start;
+                    at += data_end + 2;
+                    continue;
+                }
                 let run = self.body.next_run(&buf[at..])?;
                 at += run.skip;
                 if at != end {

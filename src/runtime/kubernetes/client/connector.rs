@@ -27,7 +27,7 @@ use tower::{BoxError, Service, ServiceExt};
 
 use super::{
     access::{Access, Source},
-    socket::{Link, Socket},
+    socket::{Link, ReadAhead, Socket},
 };
 use crate::host::without_brackets;
 
@@ -131,7 +131,7 @@ impl Connector {
 
     async fn handshake(&self, tls: &Tls, config: &Arc<ClientConfig>) -> io::Result<Socket> {
         let link = self.dial().await?;
-        let stream = TlsConnector::from(Arc::clone(config)).connect(tls.name.clone(), link).await?;
+        let stream = TlsConnector::from(Arc::clone(config)).connect(tls.name.clone(), ReadAhead::new(link)).await?;
         Ok(Socket::Tls(Box::new(stream)))
     }
 

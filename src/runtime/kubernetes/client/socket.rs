@@ -1,5 +1,7 @@
 //! A connection to the API server, perhaps through a proxy, perhaps under TLS, or both.
 
+mod read_ahead;
+
 use std::{
     io,
     pin::Pin,
@@ -13,6 +15,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
+pub(super) use self::read_ahead::ReadAhead;
 use crate::logs::engine::Transport;
 
 /// A connection to the API server.
@@ -21,7 +24,7 @@ pub(in crate::runtime::kubernetes) enum Socket {
     /// Without TLS of the API server's own.
     Plain(Link),
     /// With it.
-    Tls(Box<TlsStream<Link>>),
+    Tls(Box<TlsStream<ReadAhead<Link>>>),
 }
 
 /// A connection to the API server's machine, or through a proxy.
@@ -62,11 +65,46 @@ impl Socket {
     }
 }
 
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(link) => Pin::new(link).poll_read(cx, buf),
+            Self::Tls(stream) => poll_read_tls(stream, cx, buf),
+        }
+    }
+}
+
+/// Reads once from beneath, about as much as `buf` has room for, and decrypts all of it. Each line of a log that is followed may be
+/// in a TLS record of its own, and a stream gives no more than one at a time.
+fn poll_read_tls(
+    stream: &mut TlsStream<ReadAhead<Link>>,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    stream.get_mut().0.set_room(buf.remaining());
+    ready!(Pin::new(&mut *stream).poll_read(cx, buf))?;
+    while buf.remaining() > 0 {
+        let (ahead, session) = stream.get_ref();
+        if ahead.is_empty() && session.wants_read() {
+            break;
+        }
+        let before = buf.filled().len();
+        // What is wrong with what follows is told again by the next read.
+        let read = Pin::new(&mut *stream).poll_read(cx, buf);
+        if !matches!(read, Poll::Ready(Ok(()))) || buf.filled().len() == before {
+            break;
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
 impl Transport for Socket {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(link) => link.poll_readable(cx),
-            Self::Tls(stream) => poll_plaintext(stream, |link| link.poll_readable(cx)),
+            Self::Tls(stream) => poll_plaintext(stream, |ahead| {
+                if ahead.is_empty() { ahead.beneath().poll_readable(cx) } else { Poll::Ready(Ok(())) }
+            }),
         }
     }
 }
@@ -83,15 +121,15 @@ fn poll_plaintext<T>(stream: &TlsStream<T>, beneath: impl FnOnce(&T) -> Poll<io:
     Poll::Ready(Ok(()))
 }
 
-/// Passes on to `io()`.
+impl AsyncRead for Link {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.io().poll_read(cx, buf)
+    }
+}
+
+/// Passes writes on to `io()`.
 macro_rules! pass_on {
     ($type:ty) => {
-        impl AsyncRead for $type {
-            fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-                self.io().poll_read(cx, buf)
-            }
-        }
-
         impl AsyncWrite for $type {
             fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
                 self.io().poll_write(cx, buf)
