@@ -78,6 +78,7 @@ fn main() {
         ["role", "kube-source"] => kube::source(),
         ["role", "kube-relay", address] => kube::plain_relay(address),
         ["role", "kube-client", kubeconfig] => kube::client_send(kubeconfig),
+        ["role", "kube-cluster", count] => kube::cluster(count),
         ["--help" | "-h"] => println!("{HELP}"),
         parts => run(parts),
     }

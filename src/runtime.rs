@@ -20,6 +20,7 @@ use crate::{
     model::{
         create::CreateRequest,
         endpoint::{Backend, Endpoint},
+        page::{ListQuery, Page},
         sandbox::{CreatedSandbox, Sandbox},
         tenant::Tenant,
         timestamp::Timestamp,
@@ -39,6 +40,11 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// All sandboxes, in any order.
     async fn list(&self) -> Result<Vec<Sandbox>, Error>;
+
+    /// A page of the list: what [`ListQuery::page_of`] makes of all sandboxes, which a runtime may do without showing all of them.
+    async fn page(&self, query: &ListQuery) -> Result<Page<Sandbox>, Error> {
+        Ok(query.page_of(self.list().await?))
+    }
 
     /// Ends a sandbox and removes what belongs to it.
     async fn delete(&self, id: &str) -> Result<(), Error>;

@@ -43,8 +43,7 @@ impl Peer {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let config = home.path().join("config.toml");
         let port = address.port();
-        let text =
-            format!("[server]\nhost = \"127.0.0.1\"\nport = {port}\n{sections}[log]\nlevel = \"WARNING\"\n");
+        let text = format!("[server]\nhost = \"127.0.0.1\"\nport = {port}\n{sections}[log]\nlevel = \"WARNING\"\n");
         fs::write(&config, text).unwrap();
         let start = Instant::now();
         let mut command = in_session(program());

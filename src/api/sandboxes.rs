@@ -45,7 +45,7 @@ fn read(content_type: Option<&str>, body: &[u8]) -> Result<CreateRequest, Invali
 /// A query that breaks a rule, or the runtime's failure.
 pub async fn list(runtime: &dyn Runtime, query: &str) -> Result<Page<Sandbox>, ApiError> {
     let query = list_query(&Query::parse(query))?;
-    Ok(query.page_of(runtime.list().await?))
+    Ok(runtime.page(&query).await?)
 }
 
 /// `GET /sandboxes/{sandbox_id}`.

@@ -87,9 +87,18 @@ impl ListQuery {
         let mut items: Vec<_> = sandboxes.into_iter().filter(|sandbox| self.matches(sandbox)).collect();
         items.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
         let total = items.len() as u64;
+        self.page.with(self.cut(items).collect(), total)
+    }
+
+    /// Those of the sorted `items` of all pages that are on this one.
+    pub fn cut<T>(&self, items: Vec<T>) -> impl Iterator<Item = T> {
         let skipped = usize::try_from(self.page.skipped()).unwrap_or(usize::MAX);
-        let items = items.into_iter().skip(skipped).take(self.page.page_size as usize).collect();
-        self.page.with(items, total)
+        items.into_iter().skip(skipped).take(self.page.page_size as usize)
+    }
+
+    /// Whether it shows all sandboxes.
+    pub fn is_of_all(&self) -> bool {
+        self.states.is_empty() && self.metadata.is_empty()
     }
 
     fn matches(&self, sandbox: &Sandbox) -> bool {

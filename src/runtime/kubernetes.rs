@@ -60,6 +60,7 @@ use crate::{
     model::{
         create::CreateRequest,
         endpoint::{Backend, Endpoint},
+        page::{ListQuery, Page},
         sandbox::{CreatedSandbox, Sandbox},
         timestamp::Timestamp,
     },
@@ -163,6 +164,10 @@ impl Runtime for Kubernetes {
 
     async fn list(&self) -> Result<Vec<Sandbox>, Error> {
         self.inner.list(&self.scope).await
+    }
+
+    async fn page(&self, query: &ListQuery) -> Result<Page<Sandbox>, Error> {
+        self.inner.page(&self.scope, query).await
     }
 
     async fn delete(&self, id: &str) -> Result<(), Error> {

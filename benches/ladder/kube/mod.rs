@@ -3,11 +3,12 @@
 mod load;
 mod logs;
 mod objects;
-mod relay;
 mod reads;
+mod relay;
 mod source;
 
 pub use self::{
+    reads::serve as cluster,
     relay::{client_send, plain as plain_relay},
     source::run as source,
 };

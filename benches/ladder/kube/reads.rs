@@ -1,6 +1,7 @@
 //! The sandboxes that are there, beside the Python server on the same API server, and the start in front of many.
 
 use std::{
+    io::Read as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     thread,
@@ -56,6 +57,15 @@ impl Cluster {
     }
 }
 
+/// Serves a cluster of so many sandboxes until the standard input ends, for who looks at a gateway by hand. Says the path of a
+/// kubeconfig file.
+pub fn serve(count: &str) {
+    let mut cluster = Cluster::start();
+    cluster.grow(count.parse().expect("a number of sandboxes"));
+    println!("{}", cluster.kubeconfig().display());
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
 fn gateway(kubeconfig: &Path) -> Gateway {
     Setup::kubernetes(kubeconfig, NAMESPACE).section("[log]\nlevel = \"WARNING\"").in_session().start()
 }
@@ -97,7 +107,8 @@ fn lists(cluster: &Cluster, ours: SocketAddr, peer: SocketAddr) {
         let (time, bytes) = client::read(ours, path);
         calls += asked(&cluster.server) - before;
         assert!(bytes > 200 * 100, "a whole page: {bytes} bytes");
-        let (theirs, _) = client::read(peer, path);
+        let (theirs, their_bytes) = client::read(peer, path);
+        assert!(their_bytes > 200 * 100, "a whole page of the Python server: {their_bytes} bytes");
         ratios.push(theirs.as_secs_f64() / time.as_secs_f64());
         times.push(time.as_secs_f64() * 1e3);
     }

@@ -5,6 +5,7 @@
 //! object's version named, and the change tried again when another one came before.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
@@ -17,6 +18,7 @@ use crate::{
     error::{Error, Family, Kind},
     model::{
         labels as rules,
+        page::{ListQuery, Page},
         sandbox::{Sandbox, State},
         timestamp::Timestamp,
     },
@@ -45,8 +47,27 @@ impl Inner {
         workload.show(&self.pods_for_state(scope, workload).await)
     }
 
-    /// All sandboxes, the newest first.
+    /// All sandboxes, in no order.
     pub(super) async fn list(&self, scope: &Scope) -> Result<Vec<Sandbox>, Error> {
+        let all = self.all(scope).await?;
+        Ok(self.shown(scope, &all).await)
+    }
+
+    /// A page of them. Where nothing is filtered, only those on it are shown: of the others no more is looked at than the order asks.
+    pub(super) async fn page(&self, scope: &Scope, query: &ListQuery) -> Result<Page<Sandbox>, Error> {
+        let all = self.all(scope).await?;
+        if !query.is_of_all() {
+            return Ok(query.page_of(self.shown(scope, &all).await));
+        }
+        let mut order: Vec<_> =
+            all.iter().map(|workload| (Reverse(workload.created_at()), workload.id(), workload)).collect();
+        order.sort_unstable_by_key(|(created_at, id, _)| (*created_at, *id));
+        let (total, page): (_, Vec<_>) =
+            (order.len() as u64, query.cut(order).map(|(.., workload)| workload.clone()).collect());
+        Ok(query.page.with(self.shown(scope, &page).await, total))
+    }
+
+    async fn all(&self, scope: &Scope) -> Result<Vec<Workload>, Error> {
         let unreadable = |failure: ApiFailure| {
             tracing::warn!(%failure, "the sandboxes cannot be listed");
             let mut error = Error::new(Family::KubeList, Kind::Unavailable, "Cannot read the complete sandbox list.");
@@ -55,8 +76,12 @@ impl Inner {
         };
         let mut all = self.workloads(scope).list().await.map_err(unreadable)?;
         all.retain(|workload| scope.owns(workload.tenant()));
+        Ok(all)
+    }
+
+    async fn shown(&self, scope: &Scope, workloads: &[Workload]) -> Vec<Sandbox> {
         let mut pods = HashMap::new();
-        if all.iter().any(Workload::needs_pods) {
+        if workloads.iter().any(Workload::needs_pods) {
             pods = self.pods_by_id(scope).await;
         }
         let show = |workload: &Workload| {
@@ -64,9 +89,7 @@ impl Inner {
             let own: Vec<_> = own.iter().filter(|pod| workload.selects(pod)).cloned().collect();
             workload.show(&own)
         };
-        let mut sandboxes: Vec<_> = all.iter().map(show).collect();
-        sandboxes.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
-        Ok(sandboxes)
+        workloads.iter().map(show).collect()
     }
 
     async fn pods_by_id(&self, scope: &Scope) -> HashMap<String, Vec<Arc<Pod>>> {

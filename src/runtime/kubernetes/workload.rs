@@ -143,6 +143,11 @@ impl Workload {
         }
     }
 
+    /// When it was created.
+    pub(super) fn created_at(&self) -> Timestamp {
+        created_at(self.meta())
+    }
+
     /// When the operator ends it.
     pub(super) fn expiry(&self) -> Expiry {
         let text = match self {

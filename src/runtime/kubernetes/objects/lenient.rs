@@ -143,6 +143,8 @@ impl<T: Lenient> Lenient for Vec<T> {
         while let Some(value) = array.next_element_seed(Any(PhantomData))? {
             all.extend(value);
         }
+        // Most have one item, and many are kept: room for four would be most of an object's size.
+        all.shrink_to_fit();
         Ok(Some(all))
     }
 }
