@@ -1,6 +1,6 @@
 //! Records: what a backend stored of a sandbox's output, one piece of a line each, with its stream, time and place.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
 
 use bytes::Bytes;
 
@@ -72,7 +72,49 @@ pub struct Records {
     pub index: Vec<Record>,
 }
 
+/// Most indexes that a thread keeps, and the longest, in records.
+const KEPT_INDEXES: usize = 4;
+const MAX_KEPT_INDEX: usize = 4096;
+
+thread_local! {
+    /// Indexes that are to be used again. From the allocator each would be new pages, which took a fifth of the time on a busy log.
+    static INDEXES: RefCell<Vec<Vec<Record>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty index with room for so many records.
+pub(super) fn new_index(capacity: usize) -> Vec<Record> {
+    let mut index = INDEXES.with_borrow_mut(Vec::pop).unwrap_or_default();
+    index.reserve(capacity);
+    index
+}
+
+/// The same index, in a shorter one if few of its room is used: records may be held for long.
+pub(super) fn fitted(index: Vec<Record>) -> Vec<Record> {
+    if index.capacity() <= 64 + 4 * index.len() {
+        return index;
+    }
+    let fitted = index.as_slice().to_vec();
+    recycle(index);
+    fitted
+}
+
+fn recycle(mut index: Vec<Record>) {
+    if (1..=MAX_KEPT_INDEX).contains(&index.capacity()) {
+        index.clear();
+        INDEXES.with_borrow_mut(|indexes| {
+            if indexes.len() < KEPT_INDEXES {
+                indexes.push(index);
+            }
+        });
+    }
+}
+
 impl Records {
+    /// Gives up what nobody reads any more.
+    pub fn recycle(self) {
+        recycle(self.index);
+    }
+
     /// A record's bytes.
     pub fn bytes(&self, record: &Record) -> &[u8] {
         &self.buf[record.start as usize..record.end as usize]
@@ -129,8 +171,10 @@ pub struct Ordinals([Times; 2]);
 #[derive(Debug, Default)]
 struct Times {
     latest: Option<i64>,
-    /// Times and how many records they had, the one that was met last at the end.
-    recent: VecDeque<(i64, u32)>,
+    /// Times and how many records they had, each once, in a ring.
+    recent: Vec<(i64, u32)>,
+    /// The oldest of them, once there are [`RECENT`].
+    oldest: usize,
 }
 
 impl Ordinals {
@@ -153,7 +197,7 @@ impl Times {
     }
 
     fn repeated(&mut self, time: i64) -> Place {
-        let Some((_, count)) = self.recent.iter_mut().rev().find(|(other, _)| *other == time) else {
+        let Some((_, count)) = self.recent.iter_mut().find(|(other, _)| *other == time) else {
             self.note(time);
             return Place { time, ordinal: 0 };
         };
@@ -162,11 +206,13 @@ impl Times {
         Place { time, ordinal }
     }
 
+    #[inline]
     fn note(&mut self, time: i64) {
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
+        if self.recent.len() < RECENT {
+            return self.recent.push((time, 1));
         }
-        self.recent.push_back((time, 1));
+        self.recent[self.oldest] = (time, 1);
+        self.oldest = (self.oldest + 1) % RECENT;
     }
 }
 
@@ -192,6 +238,19 @@ mod tests {
         }
         assert_eq!(ordinals.0[0].recent.len(), RECENT);
         assert_eq!((ordinals.place(Stream::Stdout, 999).ordinal, ordinals.place(Stream::Stdout, 0).ordinal), (1, 0));
+    }
+
+    #[test]
+    fn an_index_comes_back_empty() {
+        let record = Record { stream: Stream::Stdout, place: Place { time: 1, ordinal: 0 }, start: 0, end: 2 };
+        let mut index = new_index(100);
+        index.push(record);
+        let address = index.as_ptr();
+        Records { buf: Bytes::new(), index }.recycle();
+        let again = new_index(10);
+        assert_eq!((again.as_ptr(), again.len()), (address, 0));
+        Records { buf: Bytes::new(), index: Vec::with_capacity(MAX_KEPT_INDEX + 1) }.recycle();
+        assert_eq!(new_index(0).capacity(), 0, "a long one is not kept");
     }
 
     #[test]

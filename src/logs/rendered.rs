@@ -288,8 +288,10 @@ impl<S: PieceSource> Direct<S> {
                 *at = self.renderer.records(records, *at, &mut self.buf);
                 turn += records.buf.len();
                 let is_through = *at == records.index.len();
-                if is_through || self.renderer.is_over() {
-                    self.records = None;
+                if (is_through || self.renderer.is_over())
+                    && let Some((records, _)) = self.records.take()
+                {
+                    records.recycle();
                 }
                 let is_turn_over = self.renderer.is_turn_over();
                 if let Some(chunk) = self.chunk() {

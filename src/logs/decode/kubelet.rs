@@ -15,7 +15,7 @@ use crate::{
     http1::framing::BodyDecoder,
     logs::{
         LogError,
-        record::{Ordinals, Record, Records, Stream},
+        record::{Ordinals, Record, Records, Stream, fitted, new_index},
     },
 };
 
@@ -76,12 +76,12 @@ impl KubeletDecoder {
     /// The input is not what an API server sends. What came before that is in the records.
     pub fn decode(&mut self, buf: &mut BytesMut, kept: usize) -> (Option<Records>, Result<(), LogError>) {
         let unframed = self.unframe(buf, kept);
-        let mut index = Vec::new();
+        let mut index = new_index(self.capacity);
         let cut = self.cut(buf, &mut index);
         let used = cut.as_ref().map_or(buf.len(), |used| *used);
         self.capacity = index.len() + index.len() / 8;
-        let text = buf.split_to(used);
-        let records = (!index.is_empty()).then(|| Records { buf: text.freeze(), index });
+        let records = Records { buf: buf.split_to(used).freeze(), index: fitted(index) };
+        let records = if records.index.is_empty() { None } else { Some(records) };
         // What cannot be cut came before what cannot be unframed.
         (records, cut.map(drop).and(unframed))
     }
@@ -116,7 +116,6 @@ impl KubeletDecoder {
 
     /// Finds the records of `text`. Gives how many bytes they take.
     fn cut(&mut self, text: &[u8], index: &mut Vec<Record>) -> Result<usize, LogError> {
-        index.reserve(self.capacity);
         let mut at = 0;
         while at < text.len() {
             let line = &text[at..];

@@ -173,6 +173,7 @@ async fn fill(mut source: impl PieceSource, mut renderer: Renderer, on_slow: OnS
                         yield_now().await;
                     }
                 }
+                records.recycle();
                 if !renderer.is_over() {
                     // A log that is always ready is not the only task.
                     yield_now().await;
