@@ -198,17 +198,16 @@ async fn a_renewal_that_was_answered_is_there_and_a_sandbox_that_goes_has_none()
     let world = World::start("");
     let renewing = target("/renew-expiration");
     for round in 0..20 {
+        let number = round.to_string();
         let object = batch(ID, |object| {
             object["metadata"]["finalizers"] = json!(["x.example/y"]);
-            object["metadata"]["labels"]["round"] = json!(round.to_string());
+            object["metadata"]["labels"]["round"] = json!(number);
         });
         if world.cluster.get(&BATCH, ID).is_some() {
             world.cluster.server.remove(&BATCH, NAMESPACE, ID);
         }
         world.cluster.put(&BATCH, object);
-        world
-            .both(&target(""), |shown| shown.status() == 200 && shown.json()["metadata"]["round"] == round.to_string())
-            .await;
+        world.both(&target(""), |shown| shown.status() == 200 && shown.json()["metadata"]["round"] == *number).await;
         let body = r#"{"expiresAt":"2098-12-01T00:00:00Z"}"#;
         let renewal = ask(world.next(), "POST", &renewing, body);
         // The operator ends it at the same time.
