@@ -158,7 +158,13 @@ async fn stream(
         let first = next(id, &mut source).await?;
         Ok::<_, Error>((source, first))
     };
-    let (source, first) = watched(&client, opened).await??;
+    let (source, first) = match watched(&client, opened).await? {
+        // What is told before a log is asked for most when nothing was started.
+        Err(error) if error.family == Family::LogStart && !before.is_empty() => {
+            return Ok(text(before + NO_LOGS + after));
+        }
+        opened => opened?,
+    };
     let Some(first) = first else {
         before.push_str(NO_LOGS);
         return Ok(text(before + after));

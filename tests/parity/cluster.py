@@ -113,7 +113,7 @@ class ClusterSide(Side):
         if deleting:
             thing["metadata"].setdefault("finalizers", []).append("parity.example/hold")
         made = self.cluster.call("POST", self.path(kind), thing)
-        self.mine.append((kind, name))
+        self.mine.append((kind, name, self.path(kind, name)))
         if status := thing.get("status"):
             patch = {"status": status}
             self.cluster.call("PATCH", self.path(kind, name) + "/status", patch, "application/merge-patch+json")
@@ -129,12 +129,12 @@ class ClusterSide(Side):
                 found["metadata"].pop(key, None)
         return found
 
-    def settle(self, kind="BatchSandbox"):
+    def settle(self, kind="BatchSandbox", **labels):
         """Waits until the server has seen all that was put so far: a sandbox comes and goes behind it."""
         mark = "zz-mark"
         shown = "/v1/sandboxes?pageSize=200&metadata=mark%3Dyes"
         make = batch if kind == "BatchSandbox" else agent
-        self.put(make(mark, metadata={"labels": {"opensandbox.io/id": mark, "mark": "yes"}}))
+        self.put(make(mark, metadata={"labels": {"opensandbox.io/id": mark, "mark": "yes", **labels}}))
         self.until(shown, lambda seen: seen.get("items"))
         self.cluster.call("DELETE", self.path(kind, mark))
         self.until(shown, lambda seen: seen.get("items") == [])
@@ -164,11 +164,11 @@ class ClusterSide(Side):
 
     def clean(self):
         """Deletes what the area left."""
-        for kind, name in self.mine:
+        for _, _, path in self.mine:
             patch = {"metadata": {"finalizers": None}}
-            self.cluster.call("PATCH", self.path(kind, name), patch, "application/merge-patch+json")
-            self.cluster.call("DELETE", self.path(kind, name) + "?gracePeriodSeconds=0")
-        mine = [name for kind, name in self.mine if kind in ("BatchSandbox", "Sandbox")]
+            self.cluster.call("PATCH", path, patch, "application/merge-patch+json")
+            self.cluster.call("DELETE", f"{path}?gracePeriodSeconds=0")
+        mine = [name for kind, name, _ in self.mine if kind in ("BatchSandbox", "Sandbox")]
         # The next area of this server begins with an empty namespace.
         self.until("/v1/sandboxes?pageSize=200", lambda seen: not any(i["id"] in mine for i in seen.get("items", [])))
 

@@ -22,7 +22,7 @@ import backend  # noqa: E402
 import differences  # noqa: E402
 from cluster import Cluster, ClusterSide  # noqa: E402
 from compare import Result, compare  # noqa: E402
-from kube import AREAS, CONFIGS  # noqa: E402
+from kube import AREAS, CONFIGS, TENANTS, tenants_file  # noqa: E402
 from servers import Server  # noqa: E402
 
 
@@ -76,7 +76,13 @@ def start(name, asked, work, cluster):
         place = work / f"{name}-{kind}"
         place.mkdir(parents=True)
         # On Kubernetes no server has ports of its own.
-        both.append(Server(kind, [str(program)], text, place, (0, 0)).start())
+        server = Server(kind, [str(program)], text, place, (0, 0))
+        if name == "tenants":
+            for tenant in sorted({place for place, _ in TENANTS.values()}):
+                cluster.tell(f"namespace {namespace}-{tenant}")
+            (server.home / ".opensandbox").mkdir()
+            (server.home / ".opensandbox/tenants.toml").write_text(tenants_file(namespace))
+        both.append(server.start())
     return both
 
 

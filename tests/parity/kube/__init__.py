@@ -40,11 +40,23 @@ CONFIGS = {
     "wildcard": _COMMON + _gateway("*.sb.example.com", "wildcard"),
     "uri": _COMMON + _gateway("gw.example.com:8443/base", "uri"),
     "header": _COMMON + _gateway("gw.example.com", "header"),
+    "tenants": _COMMON.replace('api_key = "@KEY@"\n', "") + "[tenants]\n",
     "unkeyed": _COMMON + _gateway("gw.example.com", "header", ""),
 }
 """Each carries the key of `servers`, but for what an area says."""
 
-assert KEY
+TENANTS = {"a": ("a", KEY), "b": ("b", "key-b1"), "c": ("a", "key-c1")}
+"""Of the configuration `tenants`: name to what the namespace has behind the configured one's name, and key. The requests
+of the corpus are tenant a's where they do not say another key."""
+
+
+def tenants_file(namespace):
+    """The file of the tenants of a server with this namespace."""
+    rows = (
+        f'[[tenants]]\nname = "{name}"\nnamespace = "{namespace}-{place}"\napi_keys = ["{key}"]\n'
+        for name, (place, key) in TENANTS.items()
+    )
+    return "\n".join(rows)
 
 
 def area(name, config="batch"):

@@ -73,6 +73,83 @@ def secure(side):
         side.get(path, f"without a key, with {headers}", headers=headers, key=None)
 
 
+TIME = "2026-01-01T00:00:00Z"
+
+CRASHED = {
+    "phase": "Running",
+    "podIP": "10.0.0.1",
+    "hostIP": "10.0.0.2",
+    "startTime": TIME,
+    "conditions": [
+        {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "containers with unready status"},
+        {"type": "PodScheduled", "status": "True"},
+    ],
+    "initContainerStatuses": [
+        {
+            "name": "execd-installer",
+            "ready": True,
+            "restartCount": 0,
+            "image": "e",
+            "imageID": "",
+            "state": {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": TIME, "finishedAt": TIME}},
+        },
+        {"name": "second", "ready": False, "restartCount": 2, "image": "e", "imageID": "", "state": {"waiting": {"reason": "PodInitializing"}}},
+    ],
+    "containerStatuses": [
+        {
+            "name": "sandbox",
+            "ready": False,
+            "restartCount": 7,
+            "image": "reg.example/py:1",
+            "imageID": "",
+            "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container"}},
+            "lastState": {
+                "terminated": {"exitCode": 137, "reason": "OOMKilled", "startedAt": TIME, "finishedAt": "2026-01-01T00:00:01Z"}
+            },
+        },
+        {
+            "name": "egress",
+            "ready": False,
+            "restartCount": 0,
+            "image": "e",
+            "imageID": "",
+            "state": {"terminated": {"exitCode": 3, "reason": "Error", "message": "gone", "startedAt": TIME, "finishedAt": TIME}},
+        },
+        {"name": "bare", "ready": False, "restartCount": 0, "image": "b", "imageID": "", "state": {}},
+    ],
+}
+
+
+@area("diagnostics-states")
+def states(side):
+    """Pods in all states, and events of all forms."""
+    containers = [
+        {"name": "sandbox", "image": "x", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "100m"}}},
+        {"name": "egress", "image": "e", "resources": {"requests": {"cpu": "100m"}}},
+        {"name": "bare", "image": "b"},
+    ]
+    for name in ("sb-crash", "sb-new", "sb-gone", "sb-init"):
+        side.put(batch(name))
+    running = {"name": "third", "ready": False, "restartCount": 0, "image": "e", "imageID": "", "state": {"running": {"startedAt": TIME}}}
+    side.put(pod("sb-init-0", "sb-init", status={"phase": "Pending", "initContainerStatuses": [running]}))
+    side.put(pod("sb-crash-0", "sb-crash", spec={"containers": containers, "runtimeClassName": "gvisor"}, status=CRASHED))
+    side.put(pod("sb-new-0", "sb-new", metadata={"labels": {"z": "1", "a": ""}}))
+    side.put(pod("sb-gone-0", "sb-gone", status={"phase": "Failed", "reason": "NodeLost", "message": "two\nlines"}))
+    for number, change in enumerate(
+        (
+            {"firstTimestamp": None, "lastTimestamp": None, "eventTime": "2026-01-01T00:00:02.123456Z", "count": None, "source": {}},
+            {"lastTimestamp": "2026-01-01T00:00:03Z", "message": "two\nlines", "count": 5},
+            {"lastTimestamp": "2026-01-01T00:00:04Z", "type": "Warning", "reason": "AReasonThatIsLongerThanTwentyLetters"},
+            {"firstTimestamp": None, "lastTimestamp": None, "count": None},
+        )
+    ):
+        side.put(event(f"sb-new-0.{number}", "sb-new-0", **change))
+    side.settle()
+    for name in ("sb-crash", "sb-new", "sb-gone", "sb-init"):
+        for what in ("inspect", "events", "summary"):
+            side.get(f"/v1/sandboxes/{name}/diagnostics/{what}")
+
+
 @area("diagnostics")
 def diagnostics(side):
     """Logs, inspection, events."""

@@ -73,7 +73,7 @@ def delete(side):
     for name in ("sb-1", "sb-1", "sb-old", "nope", "sb-held", "sb-held"):
         side.writing("DELETE", f"/v1/sandboxes/{name}")
         side.get(f"/v1/sandboxes/{name}", f"get after {len(side.records)}")
-    left = [name for kind, name in side.mine if kind == "PersistentVolumeClaim" and side.object(kind, name)]
+    left = [name for kind, name, _ in side.mine if kind == "PersistentVolumeClaim" and side.object(kind, name)]
     side.note("claims that are left", left)
 
 

@@ -19,7 +19,7 @@ pub(super) fn inspect(pod: &Pod) -> String {
     let mut lines = vec![
         format!("Pod Name:       {}", pod.name()),
         format!("Namespace:      {}", text(&meta.namespace)),
-        format!("Node:           {}", text(&spec.node_name)),
+        format!("Node:           {}", spec.node_name.as_deref().unwrap_or(NOTHING)),
         format!("Phase:          {}", text(&status.phase)),
         format!("Pod IP:         {}", text(&status.pod_ip)),
         format!("Host IP:        {}", text(&status.host_ip)),
@@ -27,7 +27,7 @@ pub(super) fn inspect(pod: &Pod) -> String {
     ];
     lines.extend(spec.runtime_class_name.as_ref().map(|class| format!("Runtime Class:  {class}")));
     lines.extend(status.reason.as_ref().map(|reason| format!("Reason:         {reason}")));
-    lines.extend(status.message.as_ref().map(|message| format!("Message:        {message}")));
+    lines.extend(status.message.as_ref().map(|message| format!("Message:        {}", one_line(message))));
     section(&mut lines, "Containers:", status.container_statuses.iter().flat_map(container));
     section(&mut lines, "Init Containers:", status.init_container_statuses.iter().flat_map(init_container));
     section(&mut lines, "Conditions:", status.conditions.iter().flat_map(condition));
@@ -104,7 +104,7 @@ fn told(state: &ContainerState) -> Option<String> {
         ContainerState { running: Some(running), .. } => {
             Some(format!("Running (since {})", running.started_at.map_or_else(|| "None".to_owned(), time)))
         }
-        ContainerState { waiting: Some(waiting), .. } => Some(format!("Waiting (reason={})", reason(&waiting.reason))),
+        ContainerState { waiting: Some(waiting), .. } => Some(format!("Waiting ({})", reason(&waiting.reason))),
         ContainerState { terminated: Some(ended), .. } => {
             Some(format!("Terminated (exit={}, reason={})", ended.exit_code, reason(&ended.reason)))
         }
@@ -214,7 +214,7 @@ mod tests {
         }}));
         let text = inspect(&waiting);
         for line in [
-            "State:          Waiting (reason=ImagePullBackOff)",
+            "State:          Waiting (ImagePullBackOff)",
             "Message:        Back-off pulling image \"x\"",
             "Last State:     Terminated (exit=137, reason=OOMKilled)",
             "  PodScheduled: False (reason=Unschedulable)\n    Message: 0/1 nodes",
