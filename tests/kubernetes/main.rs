@@ -9,6 +9,7 @@ mod api;
 mod cache;
 mod client;
 mod cluster;
+mod credentials;
 mod fixture;
 mod logs;
 mod pod_log;

@@ -8,7 +8,9 @@ mod access;
 mod answers;
 mod connector;
 mod failure;
+mod keeper;
 mod log;
+mod plugin;
 mod rate_limit;
 mod socket;
 
@@ -27,8 +29,7 @@ use kube::{
 };
 use tower::{BoxError, Layer, Service, util::BoxCloneSyncService};
 
-use self::failure::Fault;
-use self::{access::Source, answers::Answers, connector::Connector, log::Dressed, rate_limit::RateLimit};
+use self::{access::Source, failure::Fault, keeper::Keeper, rate_limit::RateLimit};
 pub(super) use self::{failure::ApiFailure, log::LogFailure, socket::Socket as LogSocket};
 use crate::{
     error::{Error, Family, Kind},
@@ -51,8 +52,7 @@ pub(super) struct Cluster(Arc<Shared>);
 
 struct Shared {
     client: Client,
-    connector: Connector,
-    dressed: Dressed,
+    keeper: Keeper,
     reads: RateLimit,
     writes: RateLimit,
     calls: BackendCalls,
@@ -71,22 +71,16 @@ impl Cluster {
         let failed = |why: String| {
             Error::new(Family::Startup, Kind::Failed, format!("The Kubernetes cluster cannot be used: {why}"))
         };
-        let source = Source::new(options);
-        let access = source.load().await.map_err(failed)?;
-        let connector = Connector::new(&access, source).map_err(failed)?;
+        let (keeper, access) = Keeper::new(Source::new(options)).await.map_err(failed)?;
         if access.config.accept_invalid_certs {
             tracing::warn!(
                 "the API server's certificate is not checked (insecure_skip_tls_verify): whoever stands in between can \
                  read and change everything"
             );
         }
-        let auth = access.auth.as_ref();
-        let unusable = |error: kube::Error| failed(error.to_string());
-        let service = dressed(&access.config, auth, Answers::new(connector.clone())).map_err(unusable)?;
         let cluster = Self(Arc::new(Shared {
-            client: Client::new(service, access.config.default_namespace.clone()),
-            dressed: log::dressed(&access.config, auth).map_err(unusable)?,
-            connector,
+            client: Client::new(keeper.clone(), access.config.default_namespace),
+            keeper,
             reads: RateLimit::new(options.read_qps, options.read_burst),
             writes: RateLimit::new(options.write_qps, options.write_burst),
             calls: options.calls.clone(),
@@ -99,7 +93,8 @@ impl Cluster {
 
     /// Tells in the log what it talks to.
     async fn greet(&self) {
-        let server = self.0.connector.authority();
+        let live = self.0.keeper.latest();
+        let server = live.connector.authority();
         let asked = self.read("version", self.0.client.apiserver_version());
         match tokio::time::timeout(GREETING_TIMEOUT, asked).await {
             Ok(Ok(version)) => tracing::info!("Kubernetes {} at {server}", version.git_version),
@@ -177,7 +172,7 @@ impl Cluster {
 
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Cluster").field(&self.0.connector.authority()).finish()
+        f.debug_tuple("Cluster").field(&self.0.keeper.latest().connector.authority()).finish()
     }
 }
 

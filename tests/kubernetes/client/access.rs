@@ -119,9 +119,9 @@ async fn a_plugin_gives_tokens_and_is_run_again_when_they_end() {
     }
     let dir = tempfile::tempdir().unwrap();
     let runs = dir.path().join("runs");
-    // Each run gives the next token. One that ends within a minute is not used any more.
+    // Each run gives the next token. Another one is got when a quarter of its time is left, as that is less than a minute.
     let text = format!(
-        "echo run >> {runs}\nn=$(wc -l < {runs})\nend=$(date -u -d '+67 seconds' +%Y-%m-%dT%H:%M:%SZ)\n\
+        "echo run >> {runs}\nn=$(wc -l < {runs})\nend=$(date -u -d '+20 seconds' +%Y-%m-%dT%H:%M:%SZ)\n\
          echo '{{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":{{\"token\":\"t'$n'\",\"expirationTimestamp\":\"'$end'\"}}}}'",
         runs = runs.display()
     );
@@ -164,7 +164,7 @@ fn what_cannot_be_used_is_told_without_secrets_and_is_no_start() {
         (plugin("chats", "echo s3cret"), "printed no ExecCredential"),
         (
             of(json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "/nowhere/plugin"}})),
-            "unable to run auth exec",
+            "credential plugin /nowhere/plugin cannot be started",
         ),
         (of(json!({"client-certificate-data": "s3cret!", "client-key-data": "s3cret!"})), "cannot be used"),
     ] {

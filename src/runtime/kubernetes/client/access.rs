@@ -3,23 +3,20 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use http::{HeaderValue, header};
 use hyper_util::client::proxy::matcher::Matcher;
+use jiff::Timestamp;
 use kube::{
     Config,
     client::{ConfigExt, middleware::AuthLayer},
-    config::{ExecInteractiveMode, Kubeconfig, KubeconfigError},
+    config::{AuthInfo, ExecInteractiveMode, Kubeconfig, KubeconfigError},
 };
 use rustls::{ClientConfig, crypto::ring};
 
-use super::failure;
+use super::{failure, plugin};
 use crate::runtime::kubernetes::KubernetesOptions;
-
-/// How long the files and a credential plugin may take, which may be a program that asks a server of its own.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What every request is sent with.
 const USER_AGENT: &str = concat!("opensandbox-gateway/", env!("CARGO_PKG_VERSION"));
@@ -34,9 +31,13 @@ pub(super) struct Source {
 /// What was read.
 pub(super) struct Access {
     pub(super) config: Config,
-    /// Puts the credentials on a request; a token in a file, or of a plugin, is got anew when its time comes.
+    /// Puts the credentials on a request. A token in a file is read again every minute.
     pub(super) auth: Option<AuthLayer>,
     pub(super) tls: Arc<ClientConfig>,
+    /// For a proxy: trusts the same authorities, but the certificate that proves who this is is for the API server alone.
+    pub(super) proxy_tls: Arc<ClientConfig>,
+    /// When what a credential plugin gave expires, if it said so.
+    pub(super) expires: Option<Timestamp>,
 }
 
 impl Source {
@@ -44,52 +45,31 @@ impl Source {
         Self { kubeconfig: options.kubeconfig.clone(), insecure: options.insecure_skip_tls_verify }
     }
 
-    /// Reads the files and runs a credential plugin if there is one, beside the program's threads: both may hang.
+    /// Reads the files, beside the program's threads since that may hang, and runs a credential plugin if there is one.
     ///
     /// # Errors
     ///
     /// What is missing or wrong, in words without secrets.
     pub(super) async fn load(&self) -> Result<Access, String> {
         let source = self.clone();
-        self.beside(move || source.read()).await
+        let mut config = beside(move || source.config()).await?;
+        let expires = plugin::run(&mut config.auth_info).await?;
+        beside(move || Access::new(config, expires)).await
     }
 
-    /// The TLS configuration anew, since certificates on disk are replaced and those of a plugin expire. A plugin that gives
-    /// tokens is not run for it.
-    pub(super) async fn reload_tls(&self, has_token: bool) -> Result<Arc<ClientConfig>, String> {
-        let source = self.clone();
-        self.beside(move || tls(&mut source.config()?, has_token)).await
-    }
-
-    async fn beside<T: Send + 'static>(
-        &self,
-        read: impl FnOnce() -> Result<T, String> + Send + 'static,
-    ) -> Result<T, String> {
-        match tokio::time::timeout(LOAD_TIMEOUT, tokio::task::spawn_blocking(read)).await {
-            Ok(Ok(read)) => read,
-            Ok(Err(_)) => Err("reading the cluster's configuration failed unexpectedly".to_owned()),
-            Err(_) => {
-                let place = self.kubeconfig.as_ref().map_or_else(String::new, |path| format!(" of {}", path.display()));
-                let seconds = LOAD_TIMEOUT.as_secs();
-                Err(format!("the files or the credential plugin{place} hang: nothing came within {seconds} s"))
-            }
-        }
-    }
-
-    fn read(&self) -> Result<Access, String> {
-        let mut config = self.config()?;
-        let auth = config.auth_layer().map_err(|error| words(&error))?;
-        let tls = tls(&mut config, auth.is_some())?;
-        Ok(Access { config, auth, tls })
+    /// Where that is read from, for messages.
+    pub(super) fn place(&self) -> String {
+        let path = self.kubeconfig.as_ref();
+        path.map_or_else(|| "the service account's files".to_owned(), |path| path.display().to_string())
     }
 
     fn config(&self) -> Result<Config, String> {
         let mut config = match &self.kubeconfig {
             Some(path) => {
-                let kubeconfig = Kubeconfig::read_from(path).map_err(|error| unreadable(path, &error))?;
+                let unusable = |error| unreadable(path, &error);
+                let kubeconfig = Kubeconfig::read_from(path).map_err(unusable)?;
                 let names_proxy = names_proxy(&kubeconfig);
-                let mut config = Config::try_from(kubeconfig)
-                    .map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
+                let mut config = Config::try_from(kubeconfig).map_err(unusable)?;
                 // kube takes a proxy of the environment without regard to NO_PROXY for the API server.
                 if !names_proxy && Matcher::from_env().intercept(&config.cluster_url).is_none() {
                     config.proxy_url = None;
@@ -113,6 +93,45 @@ impl Source {
     }
 }
 
+impl Access {
+    fn new(mut config: Config, expires: Option<Timestamp>) -> Result<Self, String> {
+        let auth = config.auth_layer().map_err(|error| words(&error))?;
+        // An error says that there is a default already.
+        let _ = ring::default_provider().install_default();
+        // It gives no certificate, and kube would run its command again.
+        let provider = config.auth_info.auth_provider.take();
+        let tls = config.rustls_client_config().map(Arc::new).map_err(|error| words(&error))?;
+        config.auth_info.auth_provider = provider;
+        let mut unproven = config.clone();
+        unproven.auth_info = AuthInfo::default();
+        let proxy_tls = unproven.rustls_client_config().map(Arc::new).map_err(|error| words(&error))?;
+        Ok(Self { config, auth, tls, proxy_tls, expires })
+    }
+
+    /// Whether nothing proves to the API server who asks.
+    pub(super) fn is_anonymous(&self) -> bool {
+        self.auth.is_none() && !self.tls.client_auth_cert_resolver.has_certs()
+    }
+}
+
+async fn beside<T: Send + 'static>(read: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|_| Err("reading the cluster's configuration failed unexpectedly".to_owned()))
+}
+
+/// Why a kubeconfig cannot be read. What the parser says shows lines of it, and the value that it found wrong: tokens and keys.
+fn unreadable(path: &Path, error: &KubeconfigError) -> String {
+    let path = path.display();
+    match error {
+        KubeconfigError::ReadConfig(error, _) => format!("{path} cannot be read: {error}"),
+        KubeconfigError::Parse(error) => match error.location() {
+            Some(at) => format!("{path} is no kubeconfig: line {} column {}", at.line(), at.column()),
+            None => format!("{path} is no kubeconfig"),
+        },
+        error => format!("{path} cannot be used: {error}"),
+    }
+}
+
 /// Whether the kubeconfig itself says that its cluster is behind a proxy.
 fn names_proxy(kubeconfig: &Kubeconfig) -> bool {
     let name = kubeconfig.current_context.as_deref().unwrap_or_default();
@@ -123,41 +142,44 @@ fn names_proxy(kubeconfig: &Kubeconfig) -> bool {
     proxy.is_some_and(|proxy| !proxy.is_empty())
 }
 
-fn tls(config: &mut Config, has_token: bool) -> Result<Arc<ClientConfig>, String> {
-    // An error says that there is a default already.
-    let _ = ring::default_provider().install_default();
-    let exec = has_token.then(|| config.auth_info.exec.take()).flatten();
-    let tls = config.rustls_client_config().map(Arc::new).map_err(|error| words(&error));
-    config.auth_info.exec = exec;
-    tls
-}
-
-/// Why a kubeconfig cannot be read. What the parser says quotes the line, and there are tokens in such files.
-fn unreadable(path: &Path, error: &KubeconfigError) -> String {
-    let path = path.display();
-    match error {
-        KubeconfigError::ReadConfig(error, _) => format!("{path} cannot be read: {error}"),
-        KubeconfigError::Parse(error) => match place(&error.to_string()) {
-            Some(place) => format!("{path} is no kubeconfig: {place}"),
-            None => format!("{path} is no kubeconfig"),
-        },
-        error => format!("{path} cannot be used: {error}"),
-    }
-}
-
-/// `line 1 column 11` out of a text.
-fn place(text: &str) -> Option<String> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let number = |word: &str| word.trim_end_matches([',', ':']).parse::<u32>().ok();
-    words.windows(4).find_map(|four| match four {
-        ["line", line, "column", column] => Some(format!("line {} column {}", number(line)?, number(column)?)),
-        _ => None,
-    })
-}
-
 fn words(error: &kube::Error) -> String {
     match error {
         kube::Error::Auth(error) => failure::credentials(error),
         error => crate::error_chain::text(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config");
+        std::fs::write(&path, text).unwrap();
+        Source { kubeconfig: Some(path), insecure: false }.config().err().unwrap()
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_kubeconfig_is_told_without_its_secrets() {
+        let error = read("users:\n- name: a\n  user:\n    token: SECRET\n   client-key-data: SECRET\n");
+        assert!(error.contains("config is no kubeconfig: line "), "{error}");
+        assert!(!error.contains("SECRET"), "{error}");
+        let error = read("apiVersion: v1\nusers: SECRET\n");
+        assert!(error.contains("line 2") && !error.contains("SECRET"), "{error}");
+        let error = read("apiVersion: v1\nclusters: []\nusers: []\ncontexts: []\ncurrent-context: there\n");
+        assert!(error.contains("there"), "{error}");
+    }
+
+    #[test]
+    fn a_proxy_does_not_get_the_certificate_that_is_for_the_api_server() {
+        let mut config = Config::new("https://127.0.0.1:6443".parse().unwrap());
+        config.auth_info.client_certificate =
+            Some(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/kube/tls/admin.pem").to_owned());
+        config.auth_info.client_key =
+            Some(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/kube/tls/admin-key.pem").to_owned());
+        let access = Access::new(config, None).unwrap();
+        assert!(access.tls.client_auth_cert_resolver.has_certs() && !access.is_anonymous());
+        assert!(!access.proxy_tls.client_auth_cert_resolver.has_certs());
     }
 }

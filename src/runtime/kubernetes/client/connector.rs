@@ -5,9 +5,9 @@
 
 use std::{
     fmt, io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 use tower::{BoxError, Service, ServiceExt};
 
 use super::{
-    access::{Access, Source},
+    access::Access,
     socket::{Link, ReadAhead, Socket},
 };
 use crate::host::without_brackets;
@@ -46,12 +46,6 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// How long what was sent may stay unacknowledged.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How old a TLS configuration may be when a connection is made. Certificates are replaced long before they expire.
-const TLS_MAX_AGE: Duration = Duration::from_secs(600);
-
-/// How old it may be when a handshake has failed: more often it is not read again.
-const TLS_MIN_AGE: Duration = Duration::from_secs(2);
-
 /// Makes connections to one API server.
 #[derive(Clone)]
 pub(super) struct Connector(Arc<Shared>);
@@ -61,7 +55,7 @@ struct Shared {
     server: Uri,
     route: Route,
     /// Not for a server that is reached without TLS, such as `kubectl proxy`.
-    tls: Option<Tls>,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
 #[derive(Clone)]
@@ -79,30 +73,20 @@ struct Dial {
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
-struct Tls {
-    name: ServerName<'static>,
-    current: Mutex<(Arc<ClientConfig>, Instant)>,
-    /// One task loads it anew; the others go on with what there is.
-    reload: tokio::sync::Mutex<Source>,
-    has_token: bool,
-}
-
 impl Connector {
     /// # Errors
     ///
     /// The server's or the proxy's address cannot be used.
-    pub(super) fn new(access: &Access, source: Source) -> Result<Self, String> {
+    pub(super) fn new(access: &Access) -> Result<Self, String> {
         let config = &access.config;
         let server = with_port(&config.cluster_url)?;
         let route = match &config.proxy_url {
             None => Route::Direct(Dial { tcp: tcp(), tls: None }),
-            Some(proxy) => Route::through(proxy, &access.tls)?,
+            Some(proxy) => Route::through(proxy, &access.proxy_tls)?,
         };
         let tls = if server.scheme() == Some(&Scheme::HTTPS) {
             let name = config.tls_server_name.as_deref().unwrap_or_else(|| server.host().unwrap_or_default());
-            let current = Mutex::new((Arc::clone(&access.tls), Instant::now()));
-            let reload = tokio::sync::Mutex::new(source);
-            Some(Tls { name: server_name(name)?, current, reload, has_token: access.auth.is_some() })
+            Some((TlsConnector::from(Arc::clone(&access.tls)), server_name(name)?))
         } else {
             None
         };
@@ -118,31 +102,16 @@ impl Connector {
     }
 
     async fn connect_at_leisure(&self) -> io::Result<Socket> {
-        let Some(tls) = &self.0.tls else { return Ok(Socket::Plain(self.dial().await?)) };
-        let config = tls.config(TLS_MAX_AGE).await;
-        let failed = match self.handshake(tls, &config).await {
-            Ok(socket) => return Ok(socket),
-            Err(error) => error,
-        };
-        // The certificates may have been replaced since they were read.
-        let newer = tls.config(TLS_MIN_AGE).await;
-        if Arc::ptr_eq(&config, &newer) { Err(failed) } else { self.handshake(tls, &newer).await }
-    }
-
-    async fn handshake(&self, tls: &Tls, config: &Arc<ClientConfig>) -> io::Result<Socket> {
-        let link = self.dial().await?;
-        let stream = TlsConnector::from(Arc::clone(config)).connect(tls.name.clone(), ReadAhead::new(link)).await?;
-        Ok(Socket::Tls(Box::new(stream)))
-    }
-
-    async fn dial(&self) -> io::Result<Link> {
-        let Shared { server, route, .. } = &*self.0;
+        let Shared { server, route, tls } = &*self.0;
         let link = match route.clone() {
             Route::Direct(dial) => dial.oneshot(server.clone()).await.map_err(io::Error::other)?,
             Route::Tunnel(tunnel) => tunnel.oneshot(server.clone()).await.map_err(io::Error::other)?,
             Route::Socks(socks) => socks.oneshot(server.clone()).await.map_err(io::Error::other)?,
         };
-        Ok(link.into_inner())
+        let link = link.into_inner();
+        let Some((tls, name)) = tls else { return Ok(Socket::Plain(link)) };
+        let stream = tls.connect(name.clone(), ReadAhead::new(link)).await?;
+        Ok(Socket::Tls(Box::new(stream)))
     }
 
     /// The name or the address of the server, with its port.
@@ -209,23 +178,6 @@ impl Service<Uri> for Connector {
     fn call(&mut self, _to: Uri) -> Self::Future {
         let connector = self.clone();
         Box::pin(async move { connector.connect().await.map(TokioIo::new) })
-    }
-}
-
-impl Tls {
-    /// What connections are made with; read again if that was longer ago than `max_age`.
-    async fn config(&self, max_age: Duration) -> Arc<ClientConfig> {
-        let (config, since) = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if since.elapsed() < max_age {
-            return config;
-        }
-        let Ok(source) = self.reload.try_lock() else { return config };
-        let config = source.reload_tls(self.has_token).await.unwrap_or_else(|why| {
-            tracing::warn!("certificates for the API server cannot be read again, so the old ones are used: {why}");
-            config
-        });
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = (Arc::clone(&config), Instant::now());
-        config
     }
 }
 

@@ -4,7 +4,7 @@
 //! never by its text. What is no `Status` is another program's answer, such as a load balancer's, or one of the few texts of the
 //! API server (T5).
 
-use std::{error::Error as StdError, sync::Arc, time::Duration};
+use std::{error::Error as StdError, io, sync::Arc, time::Duration};
 
 use http::{HeaderMap, header};
 use kube::{
@@ -52,6 +52,11 @@ pub(in crate::runtime::kubernetes) struct ApiFailure {
     /// What lies beneath, for the log.
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
+
+/// Why no request can be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the credentials have expired, and there are no new ones: {0}")]
+pub(super) struct NoCredentials(pub(super) String);
 
 /// Who failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,9 +213,10 @@ impl From<kube::Error> for ApiFailure {
             kube::Error::FromUtf8(_) | kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => {
                 Self::unintelligible(error.to_string())
             }
-            kube::Error::Service(error) => match error.downcast::<AuthError>() {
-                Ok(error) => Self::new(Fault::Credentials, credentials(&error)),
-                Err(error) => Self::unreachable(kube::Error::Service(error)),
+            kube::Error::Service(error) => match (error.downcast_ref::<AuthError>(), error.downcast_ref()) {
+                (Some(error), _) => Self::new(Fault::Credentials, credentials(error)),
+                (None, Some(NoCredentials(_))) => Self::new(Fault::Credentials, error.to_string()),
+                (None, None) => Self::unreachable(kube::Error::Service(error)),
             },
             error => Self::unreachable(error),
         }
@@ -228,6 +234,11 @@ pub(super) fn credentials(error: &AuthError) -> String {
         AuthError::AuthExec(_) => "the kubeconfig's credential plugin failed".to_owned(),
         error => format!("the credentials cannot be used: {error}"),
     }
+}
+
+/// Whether a connection failed since TLS did: the server's certificate, or what it thinks of that of this program.
+pub(super) fn is_distrust(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|cause| cause.is::<rustls::Error>())
 }
 
 /// A refusal as a `Status` whose code is the answer's and which has the seconds of `Retry-After`.
@@ -261,7 +272,7 @@ fn retry_after(headers: &HeaderMap) -> Option<u32> {
     headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().filter(|seconds| *seconds > 0)
 }
 
-fn excerpt(text: &str) -> &str {
+pub(super) fn excerpt(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_EXCERPT)]
 }
 

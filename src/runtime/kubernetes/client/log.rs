@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, header, request::Parts};
+use http::{Request, Response, StatusCode, header, request::Parts};
 use kube::{
     Config,
     client::{Body, middleware::AuthLayer},
@@ -15,7 +15,7 @@ use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
 use super::{
     Cluster,
-    failure::{ApiFailure, status_of},
+    failure::{ApiFailure, is_distrust, status_of},
     socket::Socket,
 };
 use crate::logs::engine::{Answer, OpenError, Reply, exchange_heads};
@@ -66,21 +66,31 @@ impl Cluster {
         target: String,
         may_wait: bool,
     ) -> impl Future<Output = Result<Answer<Socket>, LogFailure>> + Send + use<> {
-        let (dressed, connector, limit) = (self.0.dressed.clone(), self.0.connector.clone(), self.0.deadline);
+        let (keeper, limit) = (self.0.keeper.clone(), self.0.deadline);
         let counted = self.0.calls.begin_log();
         // Each is boxed by itself, so that the long wait has no room for the others.
         let connected = Box::pin(async move {
+            let live = keeper.current().await.map_err(|error| credentials(error.into()))?;
             let request =
                 Request::get(target).header(header::ACCEPT, "*/*").header(header::ACCEPT_ENCODING, "identity");
             let request = request.body(Body::empty()).map_err(io::Error::other)?;
-            let parts = dressed.oneshot(request).await.map_err(credentials)?.into_body();
+            let parts = live.dressed.clone().oneshot(request).await.map_err(credentials)?.into_body();
             let head = head(&parts)?;
-            Ok::<_, LogFailure>((connector.connect().await?, head))
+            let socket = live.connector.connect().await.inspect_err(|error| {
+                if is_distrust(error) {
+                    keeper.refused(&live);
+                }
+            })?;
+            Ok::<_, LogFailure>((socket, head, (keeper, live)))
         });
         let connected = async move { within(limit, connected).await };
         let answer = Box::pin(async move {
-            let (socket, head) = Box::pin(connected).await?;
-            Ok::<_, LogFailure>(exchange_heads(socket, head).await?)
+            let (socket, head, (keeper, live)) = Box::pin(connected).await?;
+            let reply = exchange_heads(socket, head).await?;
+            if matches!(&reply, Reply::Refused(refusal) if refusal.head.status() == StatusCode::UNAUTHORIZED) {
+                keeper.refused(&live);
+            }
+            Ok::<_, LogFailure>(reply)
         });
         async move {
             let reply = if may_wait { answer.await } else { Box::pin(within(limit, answer)).await };
