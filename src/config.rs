@@ -49,6 +49,7 @@ pub use self::kubernetes::{AgentSandbox, Fastpath, Kubernetes, Resources, Shutdo
 pub use self::log::{Log, LogFile, LogFormat};
 pub use self::logs::Logs;
 pub use self::metrics::{Listen, Metrics};
+pub use self::names::is_dns_subdomain;
 pub use self::otel::Otel;
 pub use self::renew::{Redis, RenewIntent};
 pub use self::report::ConfigError;

@@ -53,6 +53,12 @@ impl Error {
         (self.family, self.kind)
     }
 
+    /// Whether it says that there is no such sandbox, whatever the runtime.
+    pub fn is_sandbox_missing(&self) -> bool {
+        self.kind == Kind::NotFound
+            && matches!(self.family, Family::Sandbox | Family::KubeSandbox | Family::FastSandbox)
+    }
+
     /// The sandbox does not exist.
     ///
     /// Of what is far too long to be an id only the beginning is told.

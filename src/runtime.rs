@@ -74,7 +74,7 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Where clients reach a port of a sandbox; 0 is no port. `expires`, in Unix seconds, asks for an address that is good
     /// until then.
-    async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, Error>;
+    async fn endpoint(&self, id: &str, port: u16, expires: Option<i128>) -> Result<Endpoint, Error>;
 
     /// Where this program reaches a port of a sandbox; 0 is no port. Asked for every proxied request, so it must be cheap.
     async fn backend(&self, id: &str, port: u16) -> Result<Backend, Error>;

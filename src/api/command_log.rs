@@ -63,13 +63,15 @@ pub async fn open(
 /// `error` itself, if it says anything else, or the token is not of this command.
 pub fn left(command: &str, after: Option<Cursor>, error: Error) -> Result<Option<RecordSource>, Error> {
     let Some(after) = after.filter(|after| after.run == RunId::of(command)) else { return Err(error) };
-    match error.key() {
-        // A command runs once: behind its end nothing comes, whether its sandbox is gone or paused.
-        (Family::Sandbox | Family::Command, Kind::NotFound) | (Family::Command, Kind::Conflict) if after.ended => {
-            Ok(None)
-        }
-        (Family::Sandbox | Family::Command, Kind::NotFound) => Ok(Some(RecordSource::removed(&after))),
-        _ => Err(error),
+    let is_gone = error.is_sandbox_missing() || error.key() == (Family::Command, Kind::NotFound);
+    // A command runs once: behind its end nothing comes, whether its sandbox is gone or paused.
+    let is_over = is_gone || error.key() == (Family::Command, Kind::Conflict);
+    if after.ended && is_over {
+        Ok(None)
+    } else if is_gone {
+        Ok(Some(RecordSource::removed(&after)))
+    } else {
+        Err(error)
     }
 }
 
@@ -79,9 +81,19 @@ fn local_log(local: &crate::execd::Execd, command: &str) -> Result<LocalCommand,
 
 /// Where a sandbox's execd is.
 async fn place(runtime: &dyn Runtime, id: &str) -> Result<Backend, Error> {
-    let backend = runtime.backend(id, PORT).await.map_err(|error| match error.key() {
+    let backend = runtime.backend(id, PORT).await;
+    // Its processes do not answer, and nothing says so, unless it is that it has no address.
+    let may_be_paused = match &backend {
+        Ok(_) => runtime.is_at_hand(id),
+        Err(error) => error.key() == (Family::PodAddress, Kind::NotFound),
+    };
+    if may_be_paused && runtime.get(id).await.is_ok_and(|sandbox| sandbox.status.state == State::Paused) {
+        let text = "The sandbox is paused: its execd answers when it goes on.";
+        return Err(Error::new(Family::Command, Kind::Conflict, text));
+    }
+    backend.map_err(|error| match error.key() {
         // No command outlives its sandbox's processes, and no one else's error is told for that.
-        (Family::Sandbox, Kind::Conflict) => {
+        (Family::Sandbox | Family::KubeSandbox, Kind::Conflict) => {
             let text = "The sandbox does not run: nothing is left of its commands.";
             Error::new(Family::Command, Kind::NotFound, text)
         }
@@ -92,13 +104,7 @@ async fn place(runtime: &dyn Runtime, id: &str) -> Result<Backend, Error> {
             Error::new(Family::Command, Kind::Unavailable, text)
         }
         _ => error,
-    })?;
-    // Its processes do not answer, and nothing says so.
-    if runtime.is_at_hand(id) && runtime.get(id).await.is_ok_and(|sandbox| sandbox.status.state == State::Paused) {
-        let text = "The sandbox is paused: its execd answers when it goes on.";
-        return Err(Error::new(Family::Command, Kind::Conflict, text));
-    }
-    Ok(backend)
+    })
 }
 
 #[cfg(test)]
@@ -112,7 +118,7 @@ mod tests {
         let answer = |token: Option<&str>, family, kind| {
             left("0000000000000001", token.map(of), Error::new(family, kind, "no")).map(|left| left.is_some()).ok()
         };
-        for family in [Family::Sandbox, Family::Command] {
+        for family in [Family::Sandbox, Family::KubeSandbox, Family::Command] {
             assert_eq!(answer(Some(line), family, Kind::NotFound), Some(true));
             assert_eq!(answer(Some(end), family, Kind::NotFound), Some(false));
             assert_eq!(answer(None, family, Kind::NotFound), None);

@@ -29,7 +29,7 @@ pub struct PublicAddress(String);
 struct EndpointQuery {
     port: u16,
     through_server: bool,
-    expires: Option<i64>,
+    expires: Option<i128>,
 }
 
 /// Tells where a port of a sandbox is reached. `query` is what stands after the `?`; `public` is this

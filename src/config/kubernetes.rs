@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::names::{is_dns_label, quoted};
 use super::section::{Floor, Section};
+
+/// Most `pod_networks`: each is compared with every address.
+const MAX_NETWORKS: usize = 256;
 
 /// `[kubernetes]`. May be absent; forbidden with the other runtimes.
 #[derive(Debug, Clone)]
@@ -20,6 +25,9 @@ pub struct Kubernetes {
     pub informer_watch_timeout: Duration,
     /// `cache_max_age_seconds`: what is known of sandboxes is asked for again when it is older; more than 0 s. Default 10 s.
     pub cache_max_age: Duration,
+    /// The networks in which pods are: a sandbox's address elsewhere does not count. Default none: anywhere but on this machine
+    /// and its link.
+    pub pod_networks: Vec<IpNet>,
     /// Read requests a second; 0 is unlimited. Default 0.
     pub read_qps: f64,
     /// Read requests allowed at once above `read_qps`. Default 0.
@@ -109,6 +117,7 @@ impl Kubernetes {
             informer_resync: section.whole_seconds("informer_resync_seconds", 300, 0),
             informer_watch_timeout: section.whole_seconds("informer_watch_timeout_seconds", 60, 1),
             cache_max_age: section.seconds("cache_max_age_seconds", 10.0, Floor::Above(0.0)),
+            pod_networks: read_networks(section),
             read_qps: section.float("read_qps", 0.0, Floor::AtLeast(0.0)),
             read_burst: section.integer("read_burst", 0, 0..=i64::from(u32::MAX)),
             write_qps: section.float("write_qps", 0.0, Floor::AtLeast(0.0)),
@@ -161,6 +170,21 @@ fn read_namespace(section: &mut Section<'_>) -> Option<String> {
         section.fail("namespace", rule);
     }
     Some(namespace)
+}
+
+fn read_networks(section: &mut Section<'_>) -> Vec<IpNet> {
+    const KEY: &str = "pod_networks";
+    let mut networks = Vec::new();
+    for text in section.texts(KEY).unwrap_or_default() {
+        match text.parse::<IpNet>() {
+            Ok(network) if network.trunc() == network => networks.push(network),
+            _ => section.fail(KEY, format_args!("must be networks such as \"10.0.0.0/8\", not {text:?}")),
+        }
+    }
+    if networks.len() > MAX_NETWORKS {
+        section.fail(KEY, format_args!("must be at most {MAX_NETWORKS} networks"));
+    }
+    networks
 }
 
 fn read_provider(section: &mut Section<'_>) -> WorkloadProvider {

@@ -19,7 +19,7 @@ pub(super) fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str>
 }
 
 /// Whether the name is a DNS-1123 subdomain: lower-case labels joined by dots.
-pub(super) fn is_dns_subdomain(name: &str) -> bool {
+pub fn is_dns_subdomain(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_dns_label)
 }
 
@@ -52,6 +52,13 @@ mod tests {
             ("a-", false),
             ("A", false),
             ("a_b", false),
+            ("..", false),
+            ("a/b", false),
+            ("a%2fb", false),
+            ("a?b", false),
+            ("a b", false),
+            ("ü", false),
+            ("a\r\n", false),
             (long.as_str(), false),
         ] {
             assert_eq!(is_dns_subdomain(name), fits, "{name}");

@@ -84,7 +84,8 @@ fn kubernetes_settings() -> Vec<(String, String)> {
 #[test]
 fn what_the_skeleton_says_of_kubernetes_is_the_default_or_an_example_of_what_has_none() {
     /// Keys that have no default, or tables that need another.
-    const EXAMPLES: [&str; 4] = ["namespace", "kubeconfig_path", "batchsandbox_template_file", "template_file"];
+    const EXAMPLES: [&str; 5] =
+        ["namespace", "kubeconfig_path", "pod_networks", "batchsandbox_template_file", "template_file"];
     let settings = kubernetes_settings();
     assert!(settings.len() > 12, "{settings:?}");
     for (table, line) in settings {

@@ -340,7 +340,7 @@ impl Runtime for Docker {
         self.to_the_end(Family::Expiry, async move { inner.renew_on_access(&id).await }).await
     }
 
-    async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Told, Error> {
+    async fn endpoint(&self, id: &str, port: u16, expires: Option<i128>) -> Result<Told, Error> {
         self.inner.endpoint(id, port, expires).await
     }
 

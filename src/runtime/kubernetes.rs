@@ -41,18 +41,18 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 use tracing::Instrument;
 
 use self::namespaces::Scope;
 pub use self::options::KubernetesOptions;
 use self::{
     cache::Cache,
-    client::Cluster,
+    client::{ApiFailure, Cluster},
     logs::Streams,
     namespaces::Namespaces,
     objects::Pod,
-    workload::{Workloads, names},
+    workload::{Workload, Workloads, names},
 };
 use crate::{
     error::{Error, Family, Kind},
@@ -69,6 +69,12 @@ use crate::{
 
 /// How many changes of sandboxes go on at once; further ones wait.
 const MAX_CHANGES: u32 = 256;
+
+/// How long one waits for its turn.
+const CHANGE_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a client waits for its change once it has its turn.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the end of the program waits for changes that have begun.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -122,13 +128,20 @@ impl Kubernetes {
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let failed = |text: &str| Error::new(Family::KubeApi, Kind::Failed, text);
-        let permit = Arc::clone(&self.inner.changes).acquire_owned().await;
+        let permit = timeout(CHANGE_WAIT, Arc::clone(&self.inner.changes).acquire_owned()).await;
+        let permit = permit.map_err(|_| {
+            Error::new(Family::KubeApi, Kind::Overloaded, "Too many changes of sandboxes are under way.")
+        })?;
         let permit = permit.map_err(|_| failed("The server is shutting down."))?;
         let work = async move {
             let _permit = permit;
             work.await
         };
-        tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| {
+        let result = timeout(CHANGE_TIMEOUT, tokio::spawn(work.in_current_span())).await.map_err(|_| {
+            let text = format!("The change has taken {} s, and goes on.", CHANGE_TIMEOUT.as_secs());
+            Error::new(Family::KubeApi, Kind::TimedOut, text)
+        })?;
+        result.unwrap_or_else(|error| {
             tracing::error!(%error, "work on a sandbox broke off");
             Err(failed("The work on the sandbox broke off.").caused_by(error))
         })
@@ -191,7 +204,13 @@ impl Runtime for Kubernetes {
     }
 
     fn is_at_hand(&self, id: &str) -> bool {
-        names::check(id).is_err() || self.inner.workloads(&self.scope).is_at_hand(id)
+        let (workloads, pods) = (self.inner.workloads(&self.scope), self.inner.pods(&self.scope));
+        let needs_none = |workload: &Workload| {
+            pods.is_fresh() || !workload.needs_pods() && workload.has_host(&self.inner.options.pod_networks)
+        };
+        names::check(id).is_err()
+            || workloads.is_nameless(id)
+            || workloads.at_hand(id).is_some_and(|it| needs_none(&it))
     }
 
     async fn open_logs(&self, id: &str, query: &LogQuery) -> Result<OpenedLog, Error> {
@@ -202,7 +221,7 @@ impl Runtime for Kubernetes {
         true
     }
 
-    async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, Error> {
+    async fn endpoint(&self, id: &str, port: u16, expires: Option<i128>) -> Result<Endpoint, Error> {
         self.inner.endpoint(&self.scope, id, port, expires).await
     }
 
@@ -244,11 +263,15 @@ impl Runtime for Kubernetes {
 
     fn notes(&self) -> Vec<String> {
         let is_old = |age: Duration| age > self.inner.options.cache_max_age;
-        let age = self.scope.workloads().age().filter(|age| is_old(*age));
-        let note = |age: Duration| {
+        let (workloads, pods) = (self.inner.workloads(&self.scope), self.inner.pods(&self.scope));
+        let old = workloads.age().filter(|age| is_old(*age)).map(|age| {
             format!("What is known of the sandboxes is {} s old, so the API server is asked each time.", age.as_secs())
+        });
+        let unread = |what: &str, failure: Option<ApiFailure>| {
+            failure.map(|failure| format!("{what} cannot be listed or watched: {}.", failure.sort()))
         };
-        age.map(note).into_iter().collect()
+        let unread = [unread("The sandboxes", workloads.failure()), unread("The sandboxes' pods", pods.failure())];
+        old.into_iter().chain(unread.into_iter().flatten()).collect()
     }
 
     fn fault(&self) -> Option<String> {
@@ -260,12 +283,18 @@ impl Runtime for Kubernetes {
             // Any answer will do: the server's own namespace may be closed to it. The watch tries again within 45 s.
             (age, limit) = (age.min(cluster.silence()), limit * 2);
         }
-        (age > limit).then(|| format!("The cluster's API server has been out of reach for {} s.", age.as_secs()))
+        let failure = self.scope.workloads().failure();
+        // Of a kind that the cluster does not have there are no sandboxes, which is for the notes.
+        if age <= limit || failure.as_ref().is_some_and(ApiFailure::is_missing_kind) {
+            return None;
+        }
+        let why = failure.map_or("nothing was heard of the API server", |failure| failure.sort());
+        Some(format!("The cluster's sandboxes could not be read for {} s: {why}.", age.as_secs()))
     }
 
     async fn shutdown(&self) {
         let changes = &self.inner.changes;
-        if tokio::time::timeout(SHUTDOWN_TIMEOUT, changes.acquire_many(MAX_CHANGES)).await.is_err() {
+        if timeout(SHUTDOWN_TIMEOUT, changes.acquire_many(MAX_CHANGES)).await.is_err() {
             tracing::warn!("changes of sandboxes are still under way and are given up");
         }
         changes.close();

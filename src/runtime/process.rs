@@ -169,7 +169,7 @@ impl Runtime for Process {
         Ok(self.find(id)?.renew_on_access())
     }
 
-    async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, Error> {
+    async fn endpoint(&self, id: &str, port: u16, expires: Option<i128>) -> Result<Endpoint, Error> {
         change::check_endpoint(port, expires)?;
         self.find(id).map(|sandbox| sandbox.endpoint(port))
     }

@@ -74,7 +74,7 @@ impl<T: Stub> Runtime for T {
         Err(Error::not_found(id))
     }
 
-    async fn endpoint(&self, id: &str, _: u16, _: Option<i64>) -> Result<Endpoint, Error> {
+    async fn endpoint(&self, id: &str, _: u16, _: Option<i128>) -> Result<Endpoint, Error> {
         Err(Error::not_found(id))
     }
 

@@ -89,7 +89,7 @@ impl Shared {
         }
         match self.runtime.get(&snapshot.sandbox_id).await {
             Ok(source) => source.status.state == State::Paused,
-            Err(error) if error.key() == (Family::Sandbox, Kind::NotFound) => false,
+            Err(error) if error.is_sandbox_missing() => false,
             // That it cannot be told now is no reason to give the snapshot up.
             Err(error) => {
                 tracing::warn!(

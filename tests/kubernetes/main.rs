@@ -7,11 +7,13 @@ mod support;
 
 mod api;
 mod cache;
+mod changes;
 mod client;
 mod cluster;
 mod credentials;
 mod fixture;
 mod logs;
+mod outage;
 mod pod_log;
 mod portable;
 mod real;

@@ -362,12 +362,17 @@ async fn an_own_write_and_another_s_are_seen() {
     let gateway = cluster.gateway("").start();
     is(&get(&gateway, &format!("/v1/sandboxes/{ID}")).await, 404, &not_found(ID));
     cluster.put(&BATCH, batch(ID, |_| {}));
-    // A name that is not known is asked for.
-    assert_eq!(get(&gateway, &format!("/v1/sandboxes/{ID}")).await.status(), 200);
-    cluster.put(&BATCH, batch(ID, |object| object["status"]["phase"] = json!("Paused")));
     let address = gateway.address();
     let target = format!("/v1/sandboxes/{ID}");
     let begun = std::time::Instant::now();
+    // That it is not there is believed for a second, unless the watch tells.
+    while get(&gateway, &target).await.status() != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+    // A name that nobody asked for is asked for at once.
+    cluster.server.create(&BATCH, NAMESPACE, batch(OTHER, |_| {}));
+    assert_eq!(get(&gateway, &format!("/v1/sandboxes/{OTHER}")).await.status(), 200);
+    cluster.put(&BATCH, batch(ID, |object| object["status"]["phase"] = json!("Paused")));
     loop {
         let state = client::get_once(address, &target).await.json()["status"]["state"].clone();
         if state == "Paused" {

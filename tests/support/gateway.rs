@@ -32,6 +32,9 @@ pub struct Gateway {
     home: tempfile::TempDir,
 }
 
+/// The pods of tests are on this machine.
+const TEST_NETWORKS: &str = "\"0.0.0.0/0\", \"::/0\"";
+
 impl Setup {
     /// A gateway for Docker sandboxes on the engine at `docker_host`, without an API key.
     pub fn docker(docker_host: &str) -> Self {
@@ -48,7 +51,9 @@ impl Setup {
     pub fn kubernetes(kubeconfig: &Path, namespace: &str) -> Self {
         let runtime = "[runtime]\ntype = \"kubernetes\"\nexecd_image = \"osb-test/execd:stub\"\n";
         let kubeconfig = kubeconfig.display();
-        Self::new(&format!("{runtime}[kubernetes]\nkubeconfig_path = \"{kubeconfig}\"\nnamespace = \"{namespace}\"\n"))
+        let networks = format!("pod_networks = [{TEST_NETWORKS}]");
+        let cluster = format!("kubeconfig_path = \"{kubeconfig}\"\nnamespace = \"{namespace}\"\n{networks}\n");
+        Self::new(&format!("{runtime}[kubernetes]\n{cluster}"))
     }
 
     /// The same for one that runs in a pod: `sections` are the rest of its configuration.
@@ -69,6 +74,12 @@ impl Setup {
                 .map_or_else(|| env!("CARGO_BIN_EXE_opensandbox-gateway").into(), PathBuf::from),
         };
         setup.env("OPENSANDBOX_INSECURE_SERVER", "YES")
+    }
+
+    /// The networks of a cluster's pods, as TOML has them; without them the gateway reaches no pod on this machine.
+    pub fn networks(mut self, networks: &str) -> Self {
+        self.sections = self.sections.replace(TEST_NETWORKS, networks);
+        self
     }
 
     /// Adds lines to `[server]`.

@@ -300,6 +300,11 @@ impl Server {
         self.shared.store().pass_versions(count);
     }
 
+    /// Goes back to an older version, as after a restored backup.
+    pub fn restore(&self, version: u64) {
+        self.shared.store().restore(version);
+    }
+
     /// Ends all watches cleanly.
     pub fn end_watches(&self) {
         self.shared.state().watches_end = Some(tokio::time::Instant::now());

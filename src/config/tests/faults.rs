@@ -85,6 +85,7 @@ fn wrong_values_of_the_kubernetes_sections() {
             "'a/../b'",
             "must be a namespace: at most 63 lower-case letters, digits and '-', which is neither first nor last",
         ),
+        ("kubernetes.pod_networks", "['10.0.0.1/8']", "must be networks such as \"10.0.0.0/8\", not \"10.0.0.1/8\""),
         ("kubernetes.read_qps", "-0.5", "must be at least 0, not -0.5"),
         ("kubernetes.write_burst", "-1", "must be 0 to 4294967295, not -1"),
         ("kubernetes.fastpath_timeout_seconds", "0.9", "must be at least 1, not 0.9"),

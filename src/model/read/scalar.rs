@@ -23,11 +23,11 @@ pub fn boolean(report: &mut Report, value: &Value) -> Option<bool> {
     read
 }
 
-/// An integer as JSON or text, of any size; one beyond an `i64` becomes one of its ends.
-pub fn any_integer(report: &mut Report, value: &Value) -> Option<i64> {
+/// An integer as JSON or text, of any size; one beyond an `i128` becomes its end.
+pub fn any_integer(report: &mut Report, value: &Value) -> Option<i128> {
     match whole(value) {
-        Ok(number) => Some(i64::try_from(number).unwrap_or(if number < 0 { i64::MIN } else { i64::MAX })),
-        Err(TOO_BIG) => Some(i64::MAX),
+        Ok(number) => Some(number),
+        Err(TOO_BIG) => Some(i128::MAX),
         Err(NotWhole { rule, msg }) => {
             report.add(rule, msg, value, None);
             None

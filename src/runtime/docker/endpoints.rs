@@ -15,7 +15,7 @@ const EGRESS_HEADER: &str = "OPENSANDBOX-EGRESS-AUTH";
 
 impl Inner {
     /// The endpoint of a port for a client, in any state of the container: the labels are enough.
-    pub(super) async fn endpoint(&self, id: &str, port: u16, expires: Option<i64>) -> Result<Endpoint, Error> {
+    pub(super) async fn endpoint(&self, id: &str, port: u16, expires: Option<i128>) -> Result<Endpoint, Error> {
         if expires.is_some() {
             let text = "Signed routes (expires parameter) are not supported when runtime.type='docker'. \
                         Use the Kubernetes runtime for signed routes.";

@@ -2,10 +2,11 @@
 //!
 //! Reads are answered from memory while the API server was heard of within `cache_max_age`. Older than that, they are read
 //! through, so that a control plane that vanished and returned needs no restart, and a connection that died without a word costs
-//! reads, not answers. To be heard of while nothing happens, a watch lasts for less than `cache_max_age`: it begins with the
+//! reads, not answers; what was read so is good for as long (`reads`). To be heard of while nothing happens, a watch lasts for less than `cache_max_age`: it begins with the
 //! head of an answer, has a bookmark some 2 s before its end (kubernetes-api.md W4), and the next one begins at once.
 
 mod entries;
+mod reads;
 mod watch;
 
 use std::{
@@ -17,9 +18,13 @@ use std::{
 
 use kube::{Api, Resource, api::ListParams, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::AbortHandle,
+    time::Instant,
+};
 
-use self::entries::Entries;
+use self::{entries::Entries, reads::Reads};
 use super::{
     KubernetesOptions,
     client::{ApiFailure, Cluster},
@@ -81,7 +86,7 @@ impl<K> Watched for K where
 {
 }
 
-/// The objects of one kind in one namespace that a label selector lets through.
+/// The objects of one kind in one namespace that have a certain label.
 pub(super) struct Cache<K> {
     shared: Arc<Shared<K>>,
     task: AbortHandle,
@@ -90,83 +95,76 @@ pub(super) struct Cache<K> {
 struct Shared<K> {
     cluster: Cluster,
     api: Api<K>,
-    selector: String,
+    label: &'static str,
     settings: CacheSettings,
     metrics: WatchMetrics,
     state: Mutex<State<K>>,
     /// Held by who lists on behalf of all readers; how it failed last, and when.
     listing: tokio::sync::Mutex<Option<(Instant, ApiFailure)>>,
+    /// Those that are read whose names nobody knew.
+    strangers: Semaphore,
+    /// The API server answers again.
+    back: Notify,
 }
 
 struct State<K> {
     entries: Entries<K>,
+    reads: Reads<K>,
     /// When the API server was last heard of, since everything was listed.
     contact: Option<Instant>,
+    /// How it failed to be listed or watched since then.
+    failure: Option<ApiFailure>,
+    /// A read or a list failed since the last one that did not, and not by what was asked.
+    is_out: bool,
 }
 
 impl<K: Watched> Cache<K> {
-    /// Begins to list and watch: one task, which ends when this is dropped. `selector` may name keys (`a`) and values (`a=b`).
-    pub(super) fn start(cluster: Cluster, namespace: &str, selector: &str, settings: CacheSettings) -> Arc<Self> {
+    /// Begins to list and watch: one task, which ends when this is dropped.
+    pub(super) fn start(cluster: Cluster, namespace: &str, label: &'static str, settings: CacheSettings) -> Arc<Self> {
+        let state = State {
+            entries: Entries::new(label),
+            reads: Reads::default(),
+            contact: None,
+            failure: None,
+            is_out: false,
+        };
         let shared = Arc::new(Shared {
             api: cluster.api(namespace),
             cluster,
-            selector: selector.to_owned(),
+            label,
             metrics: settings.calls.watch(kind::<K>(), namespace),
             settings,
-            state: Mutex::new(State { entries: Entries::new(selector), contact: None }),
+            state: Mutex::new(state),
             listing: tokio::sync::Mutex::new(None),
+            strangers: Semaphore::new(reads::MAX_STRANGERS),
+            back: Notify::new(),
         });
         let task = tokio::spawn(watch::run(Arc::clone(&shared))).abort_handle();
         Arc::new(Self { shared, task })
     }
 
-    /// The object of this name, also one that the selector does not let through. A name that is not in memory is asked for, and
-    /// so is every one while that is too old.
-    ///
-    /// # Errors
-    ///
-    /// The API server cannot be asked. That there is no such object is none.
-    pub(super) async fn get(&self, name: &str) -> Result<Option<Arc<K>>, ApiFailure> {
-        if !is_name(name) {
-            return Ok(None);
-        }
-        let known = {
-            let state = self.shared.lock();
-            let known = state.entries.get(name);
-            if known.is_some() && self.shared.is_fresh(&state) {
-                return Ok(known);
-            }
-            known
-        };
-        match self.shared.cluster.read("get", self.shared.api.get(name)).await {
-            Ok(object) => Ok(Some(self.shared.lock().entries.note(stripped(object)))),
-            Err(failure) if failure.is_missing_named(name) => {
-                // Unless it was made meanwhile.
-                self.shared.lock().entries.forget_if(name, known.as_ref());
-                Ok(None)
-            }
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// All objects, in no order.
+    /// All objects, in no order. Of a kind that the cluster does not have there are none.
     ///
     /// # Errors
     ///
     /// What is in memory is too old, and the API server cannot be asked.
     pub(super) async fn list(&self) -> Result<Vec<Arc<K>>, ApiFailure> {
-        self.shared.fresh_list().await
+        self.shared.fresh(Entries::all).await
     }
 
-    /// Whether [`Self::get`] would answer from memory.
-    pub(super) fn is_at_hand(&self, name: &str) -> bool {
-        let state = self.shared.lock();
-        self.shared.is_fresh(&state) && state.entries.get(name).is_some()
+    /// The objects whose label has this value, in no order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::list`].
+    pub(super) async fn labelled(&self, value: &str) -> Result<Vec<Arc<K>>, ApiFailure> {
+        self.shared.fresh(|entries| entries.labelled(value)).await
     }
 
-    /// What an own write was answered with: seen at once, unless the watch has a newer state or has seen the object go.
-    pub(super) fn note(&self, object: K) {
-        self.shared.lock().entries.note(stripped(object));
+    /// What an own write was answered with: seen at once, unless the watch has a newer state or has seen the object go. Answers
+    /// the newer one of it and what was known.
+    pub(super) fn note(&self, object: K) -> Arc<K> {
+        self.shared.lock().entries.note(object, Some(Instant::now()))
     }
 
     /// The object of this name and UID is gone by an own write.
@@ -174,9 +172,19 @@ impl<K: Watched> Cache<K> {
         self.shared.lock().entries.forget(name, uid);
     }
 
+    /// Whether [`Self::list`] and [`Self::labelled`] answer from memory.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.shared.is_fresh(&self.shared.lock())
+    }
+
     /// How long ago the API server was last heard of; nothing before everything was listed once.
     pub(super) fn age(&self) -> Option<Duration> {
         self.shared.lock().contact.map(|contact| contact.elapsed())
+    }
+
+    /// How the last list or watch failed, if nothing was heard of the API server since, or the cluster does not have the kind.
+    pub(super) fn failure(&self) -> Option<ApiFailure> {
+        self.shared.lock().failure.clone()
     }
 }
 
@@ -189,32 +197,44 @@ impl<K: Watched> Shared<K> {
         state.contact.is_some_and(|contact| contact.elapsed() <= self.settings.max_age)
     }
 
-    fn fresh_entries(&self) -> Option<Vec<Arc<K>>> {
+    fn fresh_entries<T>(&self, of: impl FnOnce(&Entries<K>) -> T) -> Option<T> {
         let state = self.lock();
-        self.is_fresh(&state).then(|| state.entries.all())
+        self.is_fresh(&state).then(|| of(&state.entries))
     }
 
     /// The API server was heard of: what is in memory is as it is there.
     fn contact(&self) {
-        self.lock().contact = Some(Instant::now());
+        let mut state = self.lock();
+        (state.contact, state.failure) = (Some(Instant::now()), None);
+        self.is_back(&mut state);
+        drop(state);
         self.metrics.contact();
     }
 
+    /// It answers, so a watch need not wait for its time.
+    fn is_back(&self, state: &mut State<K>) {
+        if std::mem::take(&mut state.is_out) {
+            self.back.notify_waiters();
+        }
+    }
+
     /// From memory, or listed anew once for all who wait.
-    async fn fresh_list(&self) -> Result<Vec<Arc<K>>, ApiFailure> {
-        if let Some(all) = self.fresh_entries() {
-            return Ok(all);
+    async fn fresh<T>(&self, of: impl Fn(&Entries<K>) -> T) -> Result<T, ApiFailure> {
+        if let Some(found) = self.fresh_entries(&of) {
+            return Ok(found);
         }
         let asked = Instant::now();
         let mut failed = self.listing.lock().await;
-        if let Some(all) = self.fresh_entries() {
-            return Ok(all);
+        if let Some(found) = self.fresh_entries(&of) {
+            return Ok(found);
         }
         if let Some((_, failure)) = failed.as_ref().filter(|(when, _)| *when >= asked) {
             return Err(failure.clone());
         }
-        self.relist(&mut failed).await?;
-        Ok(self.lock().entries.all())
+        match self.relist(&mut failed).await {
+            Err(failure) if !failure.is_missing_kind() => Err(failure),
+            Ok(_) | Err(_) => Ok(of(&self.lock().entries)),
+        }
     }
 
     /// Lists everything, while those who come meanwhile wait for it; answers the version that a watch goes on from.
@@ -224,24 +244,41 @@ impl<K: Watched> Shared<K> {
     }
 
     async fn relist(&self, failed: &mut Option<(Instant, ApiFailure)>) -> Result<String, ApiFailure> {
-        let (objects, version) = match self.pages().await {
+        let newest = self.lock().entries.newest();
+        let listed = match self.pages().await {
             // A later page can be asked for no more (kubernetes-api.md W8).
             Err(failure) if failure.is_expired() => self.pages().await,
             listed => listed,
+        };
+        match listed {
+            Ok((objects, version)) => {
+                self.lock().entries.replace(objects, &version, newest);
+                self.contact();
+                Ok(version)
+            }
+            Err(failure) if failure.is_missing_kind() => {
+                self.lock().entries.clear();
+                self.contact();
+                self.lock().failure = Some(failure.clone());
+                Err(failure)
+            }
+            Err(failure) => {
+                *failed = Some((Instant::now(), failure.clone()));
+                let mut state = self.lock();
+                state.is_out |= failure.is_outage();
+                state.failure = Some(failure.clone());
+                Err(failure)
+            }
         }
-        .inspect_err(|failure| *failed = Some((Instant::now(), failure.clone())))?;
-        self.lock().entries.replace(objects, &version);
-        self.contact();
-        Ok(version)
     }
 
-    /// All objects, and the version that they are of.
+    /// All objects, and the version that they are of. Outside `read_qps`, which is for what clients ask.
     async fn pages(&self) -> Result<(Vec<K>, String), ApiFailure> {
-        let mut params = ListParams::default().labels(&self.selector).limit(PAGE_SIZE);
+        let mut params = ListParams::default().labels(self.label).limit(PAGE_SIZE);
         let (mut objects, mut version) = (Vec::new(), String::new());
         for _ in 0..MAX_PAGES {
-            let page = self.cluster.read("list", self.api.list(&params)).await?;
-            objects.extend(page.items.into_iter().map(stripped));
+            let page = self.cluster.observe("list", self.api.list(&params)).await?;
+            objects.extend(page.items);
             if let Some(first) = page.metadata.resource_version.filter(|_| version.is_empty()) {
                 version = first;
             }
@@ -254,6 +291,16 @@ impl<K: Watched> Shared<K> {
             }
         }
         Err(ApiFailure::unintelligible(format!("the API server's list has more than {MAX_PAGES} pages")))
+    }
+
+    /// Whether the API server's version lies behind what was seen of it: its store was put back, and a watch from where ours
+    /// stands would be silent for ever (kubernetes-api.md W6).
+    async fn went_back(&self) -> Result<bool, ApiFailure> {
+        let newest = self.lock().entries.newest();
+        let params = ListParams::default().labels(self.label).limit(1);
+        let page = self.cluster.observe("list", self.api.list(&params)).await?;
+        let version = page.metadata.resource_version.and_then(|version| version.parse::<u64>().ok());
+        Ok(version.is_some_and(|version| version < newest))
     }
 
     /// How long a watch is to last.
@@ -271,7 +318,7 @@ impl<K> Drop for Cache<K> {
 
 impl<K> fmt::Debug for Cache<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache").field("selector", &self.shared.selector).finish_non_exhaustive()
+        f.debug_struct("Cache").field("label", &self.shared.label).finish_non_exhaustive()
     }
 }
 
@@ -280,34 +327,5 @@ fn kind<K: Watched>() -> &'static str {
     match K::plural(&()) {
         Cow::Borrowed(plural) => plural,
         Cow::Owned(_) => "other",
-    }
-}
-
-/// Whether an object can have this name (RFC 1123's subdomains). kube writes it into the path as it is: what a client makes up
-/// must not lead to another object.
-fn is_name(name: &str) -> bool {
-    let may_have = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
-    (1..=253).contains(&name.len()) && name.bytes().all(may_have) && !name.starts_with('.') && !name.contains("..")
-}
-
-/// Without what nobody reads and is half of an object's size.
-fn stripped<K: Resource>(mut object: K) -> K {
-    object.meta_mut().managed_fields = None;
-    object
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_name;
-
-    #[test]
-    fn a_name_is_no_path() {
-        for name in ["a", "sandbox-1.example", "2ac503a7-652a-42be-a827-aa31fab376d3"] {
-            assert!(is_name(name), "{name}");
-        }
-        for name in ["", ".", "..", "a/b", "../a", "a..b", "a?b", "a%2fb", "A", "a b", "ü", "a\r\n", &"a".repeat(254)]
-        {
-            assert!(!is_name(name), "{name}");
-        }
     }
 }

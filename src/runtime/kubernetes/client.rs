@@ -153,6 +153,16 @@ impl Cluster {
         call: impl Future<Output = kube::Result<T>> + Send,
     ) -> Result<T, ApiFailure> {
         limit.turn().await.map_err(ApiFailure::limited)?;
+        self.observe(operation, call).await
+    }
+
+    /// A call that changes nothing and that clients cannot ask for more often, within the deadline alone: those of the caches,
+    /// which keep clients' questions from the API server, and events, as in the existing server (kubernetes-runtime.md §14).
+    pub(super) async fn observe<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = kube::Result<T>> + Send,
+    ) -> Result<T, ApiFailure> {
         let counted = self.0.calls.begin(operation);
         let result = match tokio::time::timeout(self.0.deadline, call).await {
             Ok(result) => result.map_err(ApiFailure::from),

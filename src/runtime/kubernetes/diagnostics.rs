@@ -10,13 +10,19 @@ use crate::{
     error::{Error, Family, Kind},
     runtime::kubernetes::{
         Inner, Scope,
+        client::ApiFailure,
         objects::{Event, Pod},
         workload::failed,
     },
 };
 
-/// How many events of a pod are read: the API server keeps them for an hour, in the order of their names.
-const MAX_EVENTS: u32 = 500;
+/// How many events are read at once, and how often: the API server keeps them for an hour, and lists them in the order of their
+/// names, so that the newest may come last (kubernetes-api.md L9).
+const PAGE_SIZE: u32 = 500;
+const MAX_PAGES: usize = 20;
+
+/// How many of a pool's pods are looked at. A sandbox has one.
+const MAX_PODS: usize = 100;
 
 impl Inner {
     /// A description of a sandbox's pod.
@@ -28,10 +34,18 @@ impl Inner {
     pub(super) async fn events(&self, scope: &Scope, id: &str, limit: usize) -> Result<String, Error> {
         let pod = self.pod(scope, id).await?;
         let fields = format!("involvedObject.name={}", pod.name());
-        let parameters = ListParams::default().fields(&fields).limit(MAX_EVENTS);
+        let mut parameters = ListParams::default().fields(&fields).limit(PAGE_SIZE);
         let api = self.cluster.api::<Event>(&scope.namespace);
-        let events = self.cluster.read("list_events", api.list(&parameters)).await;
-        let mut events = events.map_err(|failure| failed(failure, "Failed to read the sandbox's events"))?.items;
+        let mut events = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let page = self.cluster.observe("list_events", api.list(&parameters)).await;
+            let page = page.map_err(|failure| refused(failure, "Failed to read the sandbox's events"))?;
+            events.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => parameters.continue_token = Some(token),
+                None => break,
+            }
+        }
         // Those of an older pod of the same name are not its.
         let uid = pod.metadata.uid.as_deref();
         events.retain(|event| event.object_uid().is_none() || uid.is_none() || event.object_uid() == uid);
@@ -40,20 +54,25 @@ impl Inner {
 
     /// The pod that a sandbox is: the newest of those that bear its id, else of those that it has of a pool.
     async fn pod(&self, scope: &Scope, id: &str) -> Result<Arc<Pod>, Error> {
-        let unreadable = |failure| failed(failure, "Failed to read the sandbox's pod");
+        let unreadable = |failure| refused(failure, "Failed to read the sandbox's pod");
         let workload = self.find(scope, id).await?;
         let mut pods = self.pods_of(scope, &workload).await.map_err(unreadable)?;
         if pods.is_empty() {
-            for name in workload.allocated_pods() {
+            for name in workload.allocated_pods().into_iter().take(MAX_PODS) {
                 pods.extend(self.pods(scope).get(&name).await.map_err(unreadable)?);
             }
         }
-        let created = |pod: &Arc<Pod>| {
-            let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
-            (pod.status.phase.as_deref() == Some("Running"), created)
-        };
         pods.into_iter()
-            .max_by_key(created)
+            .max_by(|one, other| one.rank().cmp(&other.rank()))
             .ok_or_else(|| Error::new(Family::KubeSandbox, Kind::NotFound, format!("No pod found for sandbox '{id}'")))
     }
+}
+
+/// A failure as the existing server maps it here (§16): without valid credentials it may not, either.
+fn refused(failure: ApiFailure, what: &str) -> Error {
+    if failure.status != Some(401) {
+        return failed(failure, what);
+    }
+    let text = format!("{what}: the gateway has no valid credentials for the API server");
+    Error::new(Family::KubeAccess, Kind::Denied, text).caused_by(failure)
 }

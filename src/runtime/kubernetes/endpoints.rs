@@ -3,9 +3,11 @@
 
 mod signature;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
+use ipnet::IpNet;
 use jiff::Timestamp;
+use tokio::{net::lookup_host, time::timeout};
 
 use self::signature::signed;
 use crate::{
@@ -14,9 +16,13 @@ use crate::{
     model::endpoint::{Backend, Endpoint, check_port},
     runtime::kubernetes::{
         Inner, Scope,
-        workload::{Workload, failed},
+        objects::Pod,
+        workload::{Host, Workload, failed, is_pods},
     },
 };
+
+/// How long a service's name may take to be looked up.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The port of the egress sidecar.
 const EGRESS_PORT: u16 = 18080;
@@ -37,7 +43,7 @@ impl Inner {
         scope: &Scope,
         id: &str,
         port: u16,
-        expires: Option<i64>,
+        expires: Option<i128>,
     ) -> Result<Endpoint, Error> {
         check_port(port)?;
         let expires = expires.map(|expires| check_expiry(expires, Timestamp::now())).transpose()?;
@@ -70,9 +76,14 @@ impl Inner {
     /// Where this program connects to for a port: always the pod.
     pub(super) async fn backend(&self, scope: &Scope, id: &str, port: u16) -> Result<Backend, Error> {
         check_port(port)?;
-        let workload = self.find(scope, id).await?;
+        let (workload, pods) = self.find_to_reach(scope, id).await?;
+        let networks = &self.options.pod_networks;
+        let authority = match host(&workload, &pods, networks)? {
+            Host::Service(name) => resolved(&name, port, networks).await?.to_string(),
+            pod @ Host::Pod(_) => format!("{pod}:{port}"),
+        };
         Ok(Backend {
-            authority: format!("{}:{port}", self.host(scope, &workload).await?),
+            authority,
             path_prefix: String::new(),
             headers: Vec::new(),
             secure_access: workload.secure_access(),
@@ -80,18 +91,36 @@ impl Inner {
         })
     }
 
-    async fn host(&self, scope: &Scope, workload: &Workload) -> Result<String, Error> {
-        let pods = if workload.has_host() {
+    async fn host(&self, scope: &Scope, workload: &Workload) -> Result<Host, Error> {
+        let pods = if workload.has_host(&self.options.pod_networks) {
             Vec::new()
         } else {
             let pods = self.pods_of(scope, workload).await;
             pods.map_err(|failure| failed(failure, "Failed to find the sandbox's pod"))?
         };
-        workload.host(&pods).ok_or_else(|| {
-            let text = "Pod IP is not yet available. The Pod may still be starting.";
-            Error::new(Family::PodAddress, Kind::NotFound, text)
-        })
+        host(workload, &pods, &self.options.pod_networks)
     }
+}
+
+fn host(workload: &Workload, pods: &[Arc<Pod>], networks: &[IpNet]) -> Result<Host, Error> {
+    workload.host(pods, networks).ok_or_else(|| {
+        let text = "Pod IP is not yet available. The Pod may still be starting.";
+        Error::new(Family::PodAddress, Kind::NotFound, text)
+    })
+}
+
+/// The address of a service, if a pod can have it: whoever may make services can give one any other name's address.
+async fn resolved(name: &str, port: u16, networks: &[IpNet]) -> Result<SocketAddr, Error> {
+    let found = timeout(RESOLVE_TIMEOUT, lookup_host((name, port))).await;
+    let found = found
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        .map(|mut found| found.find(|address| is_pods(address.ip(), networks)));
+    found
+        .unwrap_or_else(|error| {
+            tracing::warn!(name, %error, "the service of a sandbox cannot be looked up");
+            None
+        })
+        .ok_or_else(|| Error::new(Family::PodAddress, Kind::NotFound, "The sandbox's service has no address of a pod."))
 }
 
 /// The endpoint of a port behind the gateway; `expires` is when its signature ends.
@@ -123,18 +152,15 @@ fn routed(gateway: &Gateway, id: &str, port: u16, expires: Option<u64>) -> Resul
 }
 
 /// When a signature is to end, in Unix seconds. What a request had beyond the bounds of the type has become one of them.
-fn check_expiry(expires: i64, now: Timestamp) -> Result<u64, Error> {
-    let Ok(time) = u64::try_from(expires) else {
+fn check_expiry(expires: i128, now: Timestamp) -> Result<u64, Error> {
+    if expires < 0 {
         return Err(invalid("expires must be a non-negative Unix timestamp (uint64)."));
-    };
+    }
     let now = now.as_second();
-    if expires <= now {
+    if expires <= i128::from(now) {
         return Err(invalid(&format!("expires ({expires}) must be greater than current time ({now}).")));
     }
-    if expires == i64::MAX {
-        return Err(invalid("expires exceeds uint64 maximum value."));
-    }
-    Ok(time)
+    u64::try_from(expires).map_err(|_| invalid("expires exceeds uint64 maximum value."))
 }
 
 fn invalid(text: &str) -> Error {
@@ -191,6 +217,9 @@ mod tests {
         assert_eq!(checked(1).unwrap_err(), "expires (1) must be greater than current time (1795399808).");
         assert!(checked(1_795_399_808).is_err());
         assert_eq!(checked(-1).unwrap_err(), "expires must be a non-negative Unix timestamp (uint64).");
-        assert_eq!(checked(i64::MAX).unwrap_err(), "expires exceeds uint64 maximum value.");
+        assert_eq!(checked(u64::MAX.into()), Ok(u64::MAX));
+        for beyond in [i128::from(u64::MAX) + 1, i128::MAX] {
+            assert_eq!(checked(beyond).unwrap_err(), "expires exceeds uint64 maximum value.");
+        }
     }
 }

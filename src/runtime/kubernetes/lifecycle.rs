@@ -8,11 +8,14 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::SignedDuration;
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+use tracing::Instrument;
 
 use crate::{
     error::{Error, Family, Kind},
@@ -26,7 +29,7 @@ use crate::{
         Inner, Scope,
         client::ApiFailure,
         objects::{Claim, Pod},
-        workload::{Expiry, Workload, failed, labels, names},
+        workload::{Deletion, Expiry, Workload, failed, labels, names},
     },
 };
 
@@ -36,6 +39,13 @@ const MAX_ATTEMPTS: usize = 5;
 /// How many claims are listed at once, and how many such lists one removal works through.
 const CLAIMS_PAGE: u32 = 100;
 const MAX_PAGES: usize = 50;
+
+/// How long a deletion waits for its claims to be removed.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often they are tried to be removed: after 1 s, 4 s, 16 s and 64 s more, or what the API server asks for.
+const MAX_SWEEPS: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Inner {
     pub(super) async fn get(&self, scope: &Scope, id: &str) -> Result<Sandbox, Error> {
@@ -171,7 +181,7 @@ impl Inner {
     }
 
     /// Deletes a sandbox, and the claims that are to go with it: also those that one left that is gone already.
-    pub(super) async fn delete(&self, scope: &Scope, id: &str) -> Result<(), Error> {
+    pub(super) async fn delete(self: &Arc<Self>, scope: &Scope, id: &str) -> Result<(), Error> {
         names::check(id)?;
         let what = "Failed to delete sandbox";
         let found = self.workloads(scope).find(id).await.map_err(|failure| failed(failure, what))?;
@@ -179,16 +189,43 @@ impl Inner {
         if found.as_ref().is_some_and(|workload| !scope.owns(workload.tenant())) {
             return Err(names::not_found(id));
         }
-        let was_there = match &found {
+        let deletion = match &found {
             Some(workload) => self.workloads(scope).delete(workload).await.map_err(|failure| failed(failure, what))?,
-            None => false,
+            None => Deletion::Gone,
         };
-        // Of a sandbox that is gone nobody can say whose it was, except that its claims bear the tenant's name.
-        let tenant = scope.tenant.as_deref().filter(|_| found.is_none());
-        if let Err(failure) = self.sweep_claims(scope, id, tenant).await {
-            tracing::warn!(sandbox = id, %failure, "the volume claims of a deleted sandbox could not be removed");
+        if deletion != Deletion::Replaced {
+            // Of a sandbox that is gone nobody can say whose it was, except that its claims bear the tenant's name.
+            let tenant = scope.tenant.clone().filter(|_| found.is_none());
+            self.sweep(scope, id, tenant).await;
         }
-        if was_there { Ok(()) } else { Err(names::not_found(id)) }
+        if deletion == Deletion::Begun { Ok(()) } else { Err(names::not_found(id)) }
+    }
+
+    /// Removes the claims in a task of its own, and waits a while for it: there may be thousands, and the API server may be busy.
+    async fn sweep(self: &Arc<Self>, scope: &Scope, id: &str, tenant: Option<Arc<str>>) {
+        let (inner, scope, name) = (Arc::clone(self), scope.clone(), id.to_owned());
+        let work = async move {
+            // It counts as a change, so the program's end waits for it. None when that has come.
+            let Ok(_permit) = Arc::clone(&inner.changes).acquire_owned().await else { return };
+            let mut pause = FIRST_PAUSE;
+            for attempt in 1.. {
+                match inner.sweep_claims(&scope, &name, tenant.as_deref()).await {
+                    Ok(()) => return,
+                    Err(failure) if failure.is_outage() && attempt < MAX_SWEEPS => {
+                        tracing::info!(sandbox = name, %failure, "its volume claims are removed later");
+                        sleep(pause.max(failure.retry_after.unwrap_or_default())).await;
+                        pause *= 4;
+                    }
+                    Err(failure) => {
+                        tracing::warn!(sandbox = name, %failure, "the volume claims of a deleted sandbox could not be removed");
+                        return;
+                    }
+                }
+            }
+        };
+        if timeout(SWEEP_PATIENCE, tokio::spawn(work.in_current_span())).await.is_err() {
+            tracing::info!(sandbox = id, "its volume claims take long to remove: that goes on");
+        }
     }
 
     /// Removes the claims that the server made for a sandbox; only those that bear a tenant's name, if there is one. `id` and

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use ipnet::IpNet;
+
 use crate::{
     config::{Ingress, WorkloadProvider},
     metrics::backend::BackendCalls,
@@ -32,6 +34,8 @@ pub struct KubernetesOptions {
     pub watch_timeout: Duration,
     /// What is known of older than that is asked for again.
     pub cache_max_age: Duration,
+    /// Where pods are; anywhere but on this machine itself if there are none.
+    pub pod_networks: Vec<IpNet>,
     /// How clients reach sandboxes.
     pub ingress: Ingress,
     /// Most bytes of one read of a log.

@@ -57,12 +57,7 @@ pub(super) async fn named(cluster: &Cluster, namespace: &str, name: &str) -> Res
 
 /// The pod that a sandbox is now: the newest that runs and is not being deleted, else the newest that runs, else the newest.
 pub(super) fn present(pods: Vec<Pod>) -> Option<Pod> {
-    pods.into_iter().max_by_key(|pod| {
-        let runs = pod.status.phase.as_deref() == Some("Running");
-        let stays = pod.metadata.deletion_timestamp.is_none();
-        let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        (runs && stays, runs, stays, created, pod.name().to_owned())
-    })
+    pods.into_iter().max_by(|one, other| one.rank().cmp(&other.rank()))
 }
 
 /// The container whose log is asked for: `wanted`, or that which is the sandbox. `None` if there is no such container.

@@ -22,10 +22,15 @@ mod store;
 
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use kube::core::ObjectMeta;
 use serde_json::{Value, json};
 
-pub(super) use self::{find::failed, store::Workloads};
+pub(super) use self::{
+    address::{Host, is_pods},
+    find::failed,
+    store::{Deletion, Workloads},
+};
 use crate::{
     model::{
         sandbox::{Image, Sandbox, Status},
@@ -183,15 +188,14 @@ impl Workload {
         labels::annotation(self.meta(), labels::EGRESS_TOKEN).map(Secret::new)
     }
 
-    /// The host that its ports are reached at, in the form of a URL: an address, or a name of the cluster's.
-    /// `pods` are its own.
-    pub(super) fn host(&self, pods: &[Arc<Pod>]) -> Option<String> {
-        address::of(self, pods)
+    /// The host that its ports are reached at. `pods` are its own; pods are in `networks`, or anywhere if none are told.
+    pub(super) fn host(&self, pods: &[Arc<Pod>], networks: &[IpNet]) -> Option<Host> {
+        address::of(self, pods, networks)
     }
 
     /// Whether its host is told without its pods.
-    pub(super) fn has_host(&self) -> bool {
-        address::of_object(self).is_some()
+    pub(super) fn has_host(&self, networks: &[IpNet]) -> bool {
+        address::of_object(self, networks).is_some()
     }
 
     /// The names of the pool's pods that it has for certain; none for a sandbox whose pods are its own.
@@ -203,7 +207,6 @@ impl Workload {
     }
 
     /// Whether its pods are a pool's.
-    #[allow(dead_code, reason = "for what is to come")]
     pub(super) fn is_pooled(&self) -> bool {
         match self {
             Self::Batch(sandbox) => sandbox.pool_ref().is_some(),

@@ -115,7 +115,7 @@ impl Sandbox {
 }
 
 /// Checks what is asked of an endpoint, before its sandbox is looked for.
-pub(super) fn check_endpoint(port: u16, expires: Option<i64>) -> Result<(), Error> {
+pub(super) fn check_endpoint(port: u16, expires: Option<i128>) -> Result<(), Error> {
     if expires.is_some() {
         let text = "Signed routes (expires parameter) are not supported when runtime.type='process'. \
                     Use the Kubernetes runtime for signed routes.";

@@ -115,6 +115,15 @@ impl Store {
         self.told.send_replace(self.version);
     }
 
+    /// Goes back to an older version, as a store that is restored from a backup does; the objects stay, with versions of then.
+    pub(super) fn restore(&mut self, version: u64) {
+        for object in self.objects.values_mut().flat_map(BTreeMap::values_mut) {
+            Arc::make_mut(object)["metadata"]["resourceVersion"] = version.to_string().into();
+        }
+        self.version = version;
+        self.compact();
+    }
+
     /// Tells of each change's version.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.told.subscribe()

@@ -136,14 +136,21 @@ impl Watch {
                 () = ended => {}
                 () = at(self.bookmarks.then_some(next_bookmark)) => {
                     next_bookmark += every;
-                    out.event("BOOKMARK", &bookmark(self.target.resource, cursor, false));
+                    self.bookmark(shared, cursor, &mut out);
                 }
                 () = at(is_last_due.then_some(last_bookmark)) => {
                     is_last_due = false;
-                    out.event("BOOKMARK", &bookmark(self.target.resource, cursor, false));
+                    self.bookmark(shared, cursor, &mut out);
                 }
                 () = sleep_until(end) => return,
             }
+        }
+    }
+
+    /// From a version that is not there yet nothing is told (W6).
+    fn bookmark(&self, shared: &Shared, cursor: u64, out: &mut Buffer) {
+        if cursor <= shared.store().version() {
+            out.event("BOOKMARK", &bookmark(self.target.resource, cursor, false));
         }
     }
 

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use kube::api::{WatchEvent, WatchParams};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{IDLE_MARGIN, Shared, Watched, kind, stripped};
+use super::{IDLE_MARGIN, Shared, Watched, kind};
 use crate::runtime::kubernetes::client::ApiFailure;
 
 /// The first wait after a failure; each further one is twice as long.
@@ -17,6 +17,10 @@ const FIRST_WAIT: Duration = Duration::from_millis(800);
 
 /// The longest wait.
 const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// After so many failures in a row everything is listed again: whatever was done to the API server meanwhile, its versions may
+/// be others.
+const RELIST_AFTER: u32 = 3;
 
 /// A watch that ends sooner is a failure: else one that a server always ends at once would be asked for without a pause.
 const MIN_WATCH: Duration = Duration::from_millis(500);
@@ -32,18 +36,19 @@ pub(super) async fn run<K: Watched>(shared: Arc<Shared<K>>) {
             failures = 0;
             continue;
         };
-        if failure.is_expired() {
-            version = None;
-        }
         shared.metrics.restarted();
         // One that went well for long enough begins anew at the first wait.
         failures = if begun.elapsed() >= MAX_WAIT { 1 } else { failures + 1 };
+        if failure.is_expired() || failure.is_missing_kind() || failures >= RELIST_AFTER {
+            version = None;
+        }
+        shared.failed(&failure);
         if failures <= 2 {
             tracing::info!("the watch of {kind} begins anew: {failure}");
         } else {
             tracing::warn!("{kind} cannot be watched, so they are asked for one by one: {failure}");
         }
-        sleep(wait(failures, random()).max(failure.retry_after.unwrap_or_default().min(MAX_WAIT))).await;
+        shared.pause(wait(failures, random()).max(failure.retry_after.unwrap_or_default().min(MAX_WAIT))).await;
     }
 }
 
@@ -54,24 +59,30 @@ async fn round<K: Watched>(shared: &Shared<K>, version: &mut Option<String>) -> 
         None => version.insert(shared.list_anew().await?).clone(),
     };
     let time = shared.watch_time();
-    let params = WatchParams::default().labels(&shared.selector).timeout(u32::try_from(time.as_secs()).unwrap_or(1));
-    let events = shared.cluster.read("watch", shared.api.watch(&params, &from)).await?;
+    let params = WatchParams::default().labels(shared.label).timeout(u32::try_from(time.as_secs()).unwrap_or(1));
+    let events = shared.cluster.observe("watch", shared.api.watch(&params, &from)).await?;
     shared.contact();
     let begun = Instant::now();
     let mut events = pin!(events);
     let silence = time + IDLE_MARGIN;
+    let mut has_told = false;
     loop {
         let Ok(event) = timeout(silence, events.next()).await else { return Err(ApiFailure::timed_out(silence)) };
         let seen = match event {
             None if begun.elapsed() < MIN_WATCH => {
                 return Err(ApiFailure::unintelligible("the API server ended the watch at once"));
             }
+            // A watch from a version that is not there yet is silent: so is that of a store that was put back to an older state.
+            None if !has_told && shared.went_back().await? => {
+                *version = None;
+                return Ok(());
+            }
             None => return Ok(()),
             Some(Err(error)) => return Err(error.into()),
             Some(Ok(WatchEvent::Error(status))) => return Err(ApiFailure::from_status(*status)),
             Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
                 let seen = object.meta().resource_version.clone();
-                shared.lock().entries.note(stripped(object));
+                shared.lock().entries.note(object, None);
                 seen
             }
             Some(Ok(WatchEvent::Deleted(object))) => {
@@ -80,10 +91,27 @@ async fn round<K: Watched>(shared: &Shared<K>, version: &mut Option<String>) -> 
             }
             Some(Ok(WatchEvent::Bookmark(bookmark))) => Some(bookmark.metadata.resource_version),
         };
-        if seen.is_some() {
-            *version = seen;
+        if let Some(seen) = seen {
+            shared.lock().entries.complete(&seen);
+            *version = Some(seen);
         }
+        has_told = true;
         shared.contact();
+    }
+}
+
+impl<K: Watched> Shared<K> {
+    fn failed(&self, failure: &ApiFailure) {
+        self.lock().failure = Some(failure.clone());
+    }
+
+    /// Waits, at least for the first wait; no longer once a read has shown that the API server is back.
+    async fn pause(&self, time: Duration) {
+        let mut back = pin!(self.back.notified());
+        back.as_mut().enable();
+        sleep(time.min(FIRST_WAIT)).await;
+        // Whichever comes first.
+        let _ = timeout(time.saturating_sub(FIRST_WAIT), back).await;
     }
 }
 

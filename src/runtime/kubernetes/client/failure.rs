@@ -26,6 +26,9 @@ const MAX_EXCERPT: usize = 512;
 /// The longest wait that is passed on to clients.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
+/// What the API server answers for a group that it does not have, or a version of it (T5).
+const NO_SUCH_PATH: &str = ": 404 page not found";
+
 /// Stands in a `Status` of ours for an answer that was none.
 const FOREIGN: &str = "opensandbox-gateway/NotAStatus";
 
@@ -98,7 +101,7 @@ impl ApiFailure {
     }
 
     /// This program's own limit was reached; there is room again after `wait`.
-    pub(super) fn limited(wait: Duration) -> Self {
+    pub(in crate::runtime::kubernetes) fn limited(wait: Duration) -> Self {
         let text = "more calls of the API server are waiting than kubernetes.read_qps or write_qps allow";
         Self { retry_after: Some(wait), ..Self::new(Fault::Limited, text) }
     }
@@ -153,9 +156,35 @@ impl ApiFailure {
         self.is_missing() && self.details_name == name
     }
 
+    /// The cluster does not have this kind of object: no such group (T5), or none of that plural in it.
+    pub(in crate::runtime::kubernetes) fn is_missing_kind(&self) -> bool {
+        self.status == Some(404)
+            && match self.fault {
+                Fault::Status => self.reason == "NotFound" && self.details_kind.is_empty(),
+                // Not another program's page.
+                Fault::Foreign => self.message.ends_with(NO_SUCH_PATH),
+                _ => false,
+            }
+    }
+
+    /// It says nothing of what was asked: the API server cannot be reached, or does not take the question now, or not from
+    /// this program any more.
+    pub(in crate::runtime::kubernetes) fn is_outage(&self) -> bool {
+        match self.fault {
+            Fault::Unreachable | Fault::TimedOut | Fault::Limited | Fault::Credentials => true,
+            Fault::Status | Fault::Foreign => self.status.is_some_and(|code| code >= 500 || matches!(code, 401 | 429)),
+            Fault::Unintelligible => false,
+        }
+    }
+
     /// The object was changed meanwhile, or exists already (409).
     pub(in crate::runtime::kubernetes) fn is_conflict(&self) -> bool {
         self.status == Some(409)
+    }
+
+    /// The object was refused for this member of it (422).
+    pub(in crate::runtime::kubernetes) fn is_about(&self, field: &str) -> bool {
+        self.status == Some(422) && self.causes.iter().any(|cause| cause.field == field)
     }
 
     /// This program may not do that (403).
@@ -183,6 +212,21 @@ impl ApiFailure {
             Fault::Unreachable => "the API server cannot be reached".to_owned(),
             Fault::Credentials => "the gateway has no valid credentials for the API server".to_owned(),
             Fault::TimedOut | Fault::Limited | Fault::Unintelligible => self.message.clone(),
+        }
+    }
+
+    /// What sort of failure it is, in words for anyone: no names, no addresses, nothing that another program said.
+    pub(in crate::runtime::kubernetes) fn sort(&self) -> &'static str {
+        match (self.fault, self.status) {
+            _ if self.is_missing_kind() => "the cluster does not have this kind of object; is its CRD installed?",
+            (Fault::Credentials, _) | (_, Some(401)) => "the gateway has no valid credentials for the API server",
+            (Fault::Limited, _) | (_, Some(429)) => "the API server takes no more requests at the moment",
+            (Fault::Status, Some(403)) => "the cluster does not allow it to the gateway",
+            (Fault::Status, _) => "the API server answers with an error",
+            (Fault::Foreign, _) => "what answers is not the API server",
+            (Fault::Unreachable, _) => "the API server cannot be reached",
+            (Fault::TimedOut, _) => "the API server does not answer in time",
+            (Fault::Unintelligible, _) => "the API server's answer cannot be understood",
         }
     }
 
@@ -297,7 +341,11 @@ mod tests {
         let log = answered(404, None, &JSON.replace(r#""pods""#, r#""pods/log""#));
         assert!(!log.is_missing());
         let crd = answered(404, None, "404 page not found\n");
-        assert!(!crd.is_missing() && crd.fault == Fault::Foreign, "{crd:?}");
+        assert!(!crd.is_missing() && crd.fault == Fault::Foreign && crd.is_missing_kind(), "{crd:?}");
+        assert!(answered(404, None, r#"{"kind":"Status","reason":"NotFound","details":{}}"#).is_missing_kind());
+        for other in [&pod, &log, &answered(404, None, "<html><h1>404 Not Found</h1></html>")] {
+            assert!(!other.is_missing_kind(), "{other:?}");
+        }
         assert!(crd.for_client().contains("CRD"));
     }
 
@@ -319,6 +367,18 @@ mod tests {
         assert_eq!(asked(502, None, "<html>"), (Kind::Unavailable, None));
         assert_eq!(asked(500, None, r#"{"kind":"Status"}"#), (Kind::Failed, None));
         assert_eq!(asked(403, None, r#"{"kind":"Status","reason":"Forbidden"}"#), (Kind::Failed, None));
+    }
+
+    #[test]
+    fn an_outage_says_nothing_of_what_was_asked() {
+        let status = r#"{"kind":"Status","reason":"x"}"#;
+        for (code, is_outage) in
+            [(401, true), (403, false), (404, false), (409, false), (429, true), (500, true), (503, true)]
+        {
+            assert_eq!(answered(code, None, status).is_outage(), is_outage, "{code}");
+        }
+        assert!(answered(502, None, "<html>").is_outage() && ApiFailure::timed_out(Duration::ZERO).is_outage());
+        assert!(!ApiFailure::unintelligible("x").is_outage());
     }
 
     #[test]

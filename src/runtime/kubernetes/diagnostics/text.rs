@@ -26,7 +26,7 @@ pub(super) fn inspect(pod: &Pod) -> String {
         format!("Start Time:     {}", status.start_time.map_or_else(|| "None".to_owned(), time)),
     ];
     lines.extend(spec.runtime_class_name.as_ref().map(|class| format!("Runtime Class:  {class}")));
-    lines.extend(status.reason.as_ref().map(|reason| format!("Reason:         {reason}")));
+    lines.extend(status.reason.as_ref().map(|reason| format!("Reason:         {}", one_line(reason))));
     lines.extend(status.message.as_ref().map(|message| format!("Message:        {}", one_line(message))));
     section(&mut lines, "Containers:", status.container_statuses.iter().flat_map(container));
     section(&mut lines, "Init Containers:", status.init_container_statuses.iter().flat_map(init_container));
@@ -47,7 +47,7 @@ pub(super) fn events(mut events: Vec<Event>, limit: usize) -> String {
         return NO_EVENTS.to_owned();
     }
     let line = |event: &Event| {
-        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| NOTHING.to_owned());
+        let text = |text: &Option<String>| text.as_deref().map_or_else(|| NOTHING.to_owned(), one_line);
         let at = moment(event).map_or_else(|| NOTHING.to_owned(), time);
         let message = one_line(event.message.as_deref().unwrap_or_default());
         format!("[{at}] {:<8} {:<20} {message}", text(&event.kind), text(&event.reason))
@@ -99,7 +99,7 @@ fn state(state: &ContainerState) -> Vec<String> {
 }
 
 fn told(state: &ContainerState) -> Option<String> {
-    let reason = |reason: &Option<String>| reason.clone().unwrap_or_else(|| NOTHING.to_owned());
+    let reason = |reason: &Option<String>| reason.as_deref().map_or_else(|| NOTHING.to_owned(), one_line);
     match state {
         ContainerState { running: Some(running), .. } => {
             Some(format!("Running (since {})", running.started_at.map_or_else(|| "None".to_owned(), time)))
@@ -113,8 +113,10 @@ fn told(state: &ContainerState) -> Option<String> {
 }
 
 fn condition(condition: &Condition) -> Vec<String> {
-    let reason = condition.reason.as_deref().unwrap_or(NOTHING);
-    let mut lines = vec![format!("  {}: {} (reason={reason})", condition.kind, condition.status)];
+    let [kind, status, reason] =
+        [condition.kind.as_str(), condition.status.as_str(), condition.reason.as_deref().unwrap_or(NOTHING)]
+            .map(one_line);
+    let mut lines = vec![format!("  {kind}: {status} (reason={reason})")];
     // Why something does not hold, such as that no node has room.
     let why = condition.message.as_deref().filter(|message| !message.is_empty() && !condition.is_true());
     lines.extend(why.map(|why| format!("    Message: {}", one_line(why))));

@@ -160,6 +160,15 @@ impl Pod {
         self.metadata.name.as_deref().unwrap_or_default()
     }
 
+    /// Of several pods of a sandbox it is the one with the highest rank: that runs and is not being deleted, else that runs, else
+    /// that is not being deleted; of those the newest.
+    pub(in crate::runtime::kubernetes) fn rank(&self) -> (bool, bool, bool, Option<Timestamp>, &str) {
+        let runs = self.status.phase.as_deref() == Some("Running");
+        let stays = self.metadata.deletion_timestamp.is_none();
+        let created = self.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        (runs && stays, runs, stays, created, self.name())
+    }
+
     /// The container that is the sandbox: the one of that name, else the first.
     pub(in crate::runtime::kubernetes) fn main(&self) -> Option<&Container> {
         let named = self.spec.containers.iter().find(|container| container.name == MAIN_CONTAINER);

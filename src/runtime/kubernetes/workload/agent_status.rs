@@ -11,12 +11,19 @@ use crate::{
     runtime::kubernetes::objects::{AgentSandbox, Condition, Pod, condition},
 };
 
-/// Whether only its pods can tell: the operator has said nothing yet.
+/// The reason of a sandbox whose time is over.
+const EXPIRED: &str = "SandboxExpired";
+
+/// Whether its pods have a say ([`of`]): the operator has said nothing yet, or not why it is not ready.
 pub(super) fn needs_pods(sandbox: &AgentSandbox) -> bool {
-    let is_told = |kind: &str| condition(&sandbox.status.conditions, kind).is_some();
     let is_suspended = sandbox.operating_mode() == Some("Suspended")
         || condition(&sandbox.status.conditions, "Suspended").is_some_and(Condition::is_true);
-    sandbox.metadata.deletion_timestamp.is_none() && !is_suspended && !is_told("Ready")
+    let is_open = |ready: &Condition| {
+        let is_final = matches!(ready.reason.as_deref(), Some(EXPIRED | "PodSucceeded" | "PodFailed"));
+        !ready.is_true() && !is_final && platform::is_constrained(sandbox.pods())
+    };
+    let ready = condition(&sandbox.status.conditions, "Ready");
+    sandbox.metadata.deletion_timestamp.is_none() && !is_suspended && ready.is_none_or(is_open)
 }
 
 /// Whether a pod that bears the sandbox's id has the labels that the operator selects by. Rules of another form than
@@ -40,12 +47,13 @@ pub(super) fn selects(sandbox: &AgentSandbox, pod: &Pod) -> bool {
 pub(super) fn of(sandbox: &AgentSandbox, pods: &[Arc<Pod>]) -> Status {
     let conditions = &sandbox.status.conditions;
     let created = created_at(&sandbox.metadata);
+    let ready = condition(conditions, "Ready");
+    // First, also of one that a finalizer holds: what has ended is not ending.
+    if let Some(ready) = ready.filter(|ready| ready.reason.as_deref() == Some(EXPIRED)) {
+        return by_condition(State::Terminated, ready, created, None);
+    }
     if let Some(deleted) = &sandbox.metadata.deletion_timestamp {
         return status(State::Stopping, Some("DELETING"), "Sandbox is being deleted", deleted.0.into());
-    }
-    let ready = condition(conditions, "Ready");
-    if let Some(ready) = ready.filter(|ready| ready.reason.as_deref() == Some("SandboxExpired")) {
-        return by_condition(State::Terminated, ready, created, None);
     }
     if let Some(suspended) = condition(conditions, "Suspended").filter(|suspended| suspended.is_true()) {
         return if sandbox.operating_mode() == Some("Running") {
@@ -204,7 +212,7 @@ mod tests {
     #[test]
     fn without_a_word_of_the_operator_the_pods_tell() {
         let waiting = sandbox(Some("Running"), json!([]));
-        assert!(needs_pods(&waiting) && !needs_pods(&sandbox(None, json!([condition("Ready", "False", "", "")]))));
+        assert!(needs_pods(&waiting) && !needs_pods(&sandbox(None, json!([condition("Ready", "True", "", "")]))));
         for (pods, state, reason) in [
             (vec![], State::Pending, "SANDBOX_PENDING"),
             (vec![pod(json!({"phase": "Pending"}))], State::Pending, "POD_SCHEDULED"),
@@ -218,10 +226,32 @@ mod tests {
     }
 
     #[test]
-    fn a_deletion_goes_first() {
-        let mut deleted = sandbox(Some("Running"), json!([condition("Ready", "True", "r", "m")]));
-        deleted.metadata.deletion_timestamp = deleted.metadata.creation_timestamp.clone();
-        assert_eq!(of(&deleted, &[]).state, State::Stopping);
+    fn the_pods_are_asked_where_they_have_a_say() {
+        let mismatch = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.";
+        let pod = pod(
+            json!({"phase": "Pending", "conditions": [condition("PodScheduled", "False", "Unschedulable", mismatch)]}),
+        );
+        for (reason, expected) in [
+            ("DependenciesNotReady", State::Failed),
+            ("", State::Failed),
+            ("PodFailed", State::Failed),
+            ("PodSucceeded", State::Terminated),
+            ("SandboxExpired", State::Terminated),
+        ] {
+            let sandbox = sandbox(Some("Running"), json!([condition("Ready", "False", reason, "m")]));
+            let pods = if needs_pods(&sandbox) { vec![Arc::clone(&pod)] } else { Vec::new() };
+            assert_eq!(of(&sandbox, &pods).state, expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_deletion_goes_first_but_for_what_has_ended() {
+        for (reason, state) in [("r", State::Stopping), ("SandboxExpired", State::Terminated)] {
+            let mut deleted = sandbox(Some("Running"), json!([condition("Ready", "True", reason, "m")]));
+            deleted.metadata.deletion_timestamp = deleted.metadata.creation_timestamp.clone();
+            assert_eq!(of(&deleted, &[]).state, state);
+            assert!(!needs_pods(&deleted));
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{labels, names};
-use crate::{model::sandbox::Allocation, runtime::kubernetes::objects::BatchSandbox};
+use super::labels;
+use crate::{config::is_dns_subdomain, model::sandbox::Allocation, runtime::kubernetes::objects::BatchSandbox};
 
 /// Held while the object has pods of a pool.
 const FINALIZER: &str = "pool.sandbox.opensandbox.io/pool-allocation";
@@ -42,7 +42,7 @@ pub(super) fn pods(sandbox: &BatchSandbox) -> Option<Vec<String>> {
     let pods = listed(&status)?;
     let unique: BTreeSet<&str> = pods.iter().map(String::as_str).collect();
     let is_whole = unique.len() == pods.len() && i64::try_from(pods.len()).ok() == sandbox.status.allocated;
-    if pods.is_empty() || !is_whole || !pods.iter().all(|pod| names::is_name(pod)) {
+    if pods.is_empty() || !is_whole || !pods.iter().all(|pod| is_dns_subdomain(pod)) {
         return None;
     }
     for key in GIVEN_BACK {

@@ -26,9 +26,29 @@ impl Inner {
         scope: &Scope,
         workload: &Workload,
     ) -> Result<Vec<Arc<Pod>>, ApiFailure> {
-        let mut pods = self.pods(scope).list().await?;
-        pods.retain(|pod| workload.selects(pod));
-        Ok(pods)
+        Ok(own(self.pods(scope).labelled(workload.id()).await?, workload))
+    }
+
+    /// The same, and the sandbox, for the proxy: what was known shortly before the API server failed is better than to cut off
+    /// a pod that runs on.
+    ///
+    /// # Errors
+    /// As [`Self::find`], and [`failed`] if the pods are not known.
+    pub(in crate::runtime::kubernetes) async fn find_to_reach(
+        &self,
+        scope: &Scope,
+        id: &str,
+    ) -> Result<(Workload, Vec<Arc<Pod>>), Error> {
+        names::check(id)?;
+        let found = self.workloads(scope).find_or_known(id).await;
+        let found = found.map_err(|failure| failed(failure, "Failed to get sandbox"))?;
+        let workload = found.filter(|found| scope.owns(found.tenant())).ok_or_else(|| names::not_found(id))?;
+        if workload.has_host(&self.options.pod_networks) {
+            return Ok((workload, Vec::new()));
+        }
+        let pods = self.pods(scope).labelled_or_known(id).await;
+        let pods = own(pods.map_err(|failure| failed(failure, "Failed to find the sandbox's pod"))?, &workload);
+        Ok((workload, pods))
     }
 
     /// The pods that a sandbox's state is told by; none where they are not needed, or cannot be read.
@@ -45,6 +65,11 @@ impl Inner {
             Vec::new()
         })
     }
+}
+
+fn own(mut pods: Vec<Arc<Pod>>, workload: &Workload) -> Vec<Arc<Pod>> {
+    pods.retain(|pod| workload.selects(pod));
+    pods
 }
 
 /// A call that failed, as clients are told it: `what` was to be done.

@@ -1,20 +1,19 @@
 //! The sandboxes of a namespace: found and listed in the cache, changed and removed on the API server.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use kube::{
-    Resource,
+    Client,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
-    core::NamespaceResourceScope,
 };
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Workload, labels, names};
 use crate::{
     config::WorkloadProvider,
     runtime::kubernetes::{
-        cache::{Cache, CacheSettings},
+        cache::{Cache, CacheSettings, Watched},
         client::{ApiFailure, Cluster},
         objects::{AgentSandbox, BatchSandbox},
     },
@@ -24,6 +23,24 @@ use crate::{
 pub(in crate::runtime::kubernetes) enum Workloads {
     Batch(Objects<BatchSandbox>),
     Agent(Objects<AgentSandbox>),
+}
+
+/// What became of an object that was to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::runtime::kubernetes) enum Deletion {
+    /// It is gone, or goes when its finalizers are done.
+    Begun,
+    /// It was gone.
+    Gone,
+    /// It was gone, and there is another one with the same id.
+    Replaced,
+}
+
+/// How strictly a sandbox is looked for.
+#[derive(Clone, Copy)]
+enum How {
+    Strictly,
+    OrKnown,
 }
 
 /// The objects of one kind in a namespace.
@@ -36,15 +53,7 @@ pub(in crate::runtime::kubernetes) struct Objects<K> {
 }
 
 /// An object that is a sandbox.
-pub(in crate::runtime::kubernetes) trait Object:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + DeserializeOwned
-    + fmt::Debug
-    + Send
-    + Sync
-    + 'static
-{
+pub(in crate::runtime::kubernetes) trait Object: Watched {
     fn wrap(this: Arc<Self>) -> Workload;
 }
 
@@ -90,7 +99,12 @@ impl Workloads {
 
     /// The sandbox with an id, of whatever tenant. The label counts as well as the name: an object without it is no sandbox.
     pub(in crate::runtime::kubernetes) async fn find(&self, id: &str) -> Result<Option<Workload>, ApiFailure> {
-        of_each!(self, objects => objects.find(id).await)
+        of_each!(self, objects => objects.find(id, How::Strictly).await)
+    }
+
+    /// The same; while the API server cannot be asked, as it was known shortly before.
+    pub(in crate::runtime::kubernetes) async fn find_or_known(&self, id: &str) -> Result<Option<Workload>, ApiFailure> {
+        of_each!(self, objects => objects.find(id, How::OrKnown).await)
     }
 
     /// The same sandbox as it is now on the API server, past the cache.
@@ -115,8 +129,8 @@ impl Workloads {
         of_each!(self, objects => objects.merge(workload, patch).await)
     }
 
-    /// Deletes a sandbox's object; false if it was gone.
-    pub(in crate::runtime::kubernetes) async fn delete(&self, workload: &Workload) -> Result<bool, ApiFailure> {
+    /// Deletes a sandbox's object.
+    pub(in crate::runtime::kubernetes) async fn delete(&self, workload: &Workload) -> Result<Deletion, ApiFailure> {
         of_each!(self, objects => objects.delete(workload).await)
     }
 
@@ -125,9 +139,19 @@ impl Workloads {
         of_each!(self, objects => objects.namespaces_of(id).await)
     }
 
-    /// Whether [`Self::find`] asks nobody.
-    pub(in crate::runtime::kubernetes) fn is_at_hand(&self, id: &str) -> bool {
-        of_each!(self, objects => objects.is_at_hand(id))
+    /// What [`Self::find`] finds if it asks nobody for it.
+    pub(in crate::runtime::kubernetes) fn at_hand(&self, id: &str) -> Option<Workload> {
+        of_each!(self, objects => objects.at_hand(id))
+    }
+
+    /// Whether no object can have this id's name.
+    pub(in crate::runtime::kubernetes) fn is_nameless(&self, id: &str) -> bool {
+        of_each!(self, objects => (objects.names)(id).is_empty())
+    }
+
+    /// How the objects failed to be listed or watched, if they still do.
+    pub(in crate::runtime::kubernetes) fn failure(&self) -> Option<ApiFailure> {
+        of_each!(self, objects => objects.cache.failure())
     }
 
     /// How old what is known is; nothing before it was known.
@@ -142,14 +166,17 @@ impl<K: Object> Objects<K> {
         Self { cluster: cluster.clone(), namespace: Arc::clone(namespace), cache, names }
     }
 
-    async fn find(&self, id: &str) -> Result<Option<Workload>, ApiFailure> {
+    async fn find(&self, id: &str, how: How) -> Result<Option<Workload>, ApiFailure> {
         let names = (self.names)(id);
         // A name that is not in the cache is asked for, so the likely one of all is looked for there first.
-        let known = names.iter().find(|name| self.cache.is_at_hand(name));
+        let known = names.iter().find(|name| self.cache.knows(name));
         let rest = names.iter().filter(|name| Some(*name) != known);
         for name in known.into_iter().chain(rest) {
-            let found = self.cache.get(name).await?.map(K::wrap);
-            if let Some(workload) = found.filter(|workload| workload.id() == id) {
+            let found = match how {
+                How::Strictly => self.cache.get(name).await?,
+                How::OrKnown => self.cache.get_or_known(name).await?,
+            };
+            if let Some(workload) = found.map(K::wrap).filter(|workload| workload.id() == id) {
                 return Ok(Some(workload));
             }
         }
@@ -159,7 +186,7 @@ impl<K: Object> Objects<K> {
     async fn read_anew(&self, workload: &Workload) -> Result<Option<Workload>, ApiFailure> {
         let api = self.cluster.api::<K>(&self.namespace);
         match self.cluster.read("get_sandbox", api.get(workload.name())).await {
-            Ok(object) => Ok(Some(self.noted(object)).filter(|found| found.id() == workload.id())),
+            Ok(object) => Ok(Some(K::wrap(self.cache.note(object))).filter(|found| found.id() == workload.id())),
             Err(failure) if failure.is_missing() => {
                 self.forget(workload);
                 Ok(None)
@@ -170,15 +197,29 @@ impl<K: Object> Objects<K> {
 
     async fn list(&self) -> Result<Vec<Workload>, ApiFailure> {
         let all = self.cache.list().await?.into_iter().map(K::wrap);
-        Ok(all.filter(|workload| !workload.id().is_empty()).collect())
+        // Also of a list no one is shown that no other route would find.
+        let is_found = |workload: &Workload| {
+            let (id, name) = (workload.id(), workload.name());
+            names::check(id).is_ok() && (self.names)(id).iter().any(|own| own == name)
+        };
+        Ok(all.filter(is_found).collect())
     }
 
     async fn merge(&self, workload: &Workload, patch: &Value) -> Result<Option<Workload>, ApiFailure> {
         let api = self.cluster.api::<K>(&self.namespace);
-        let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let mut patch = patch.clone();
+        if let Some(uid) = workload.uid() {
+            // Not another object that was made under the same name since: the API server refuses to change a UID.
+            patch["metadata"]["uid"] = uid.into();
+        }
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
         match self.cluster.write("patch_sandbox", api.patch(workload.name(), &parameters, &patch)).await {
-            Ok(object) => Ok(Some(self.noted(object))),
-            Err(failure) if failure.is_missing() => {
+            Ok(object) => {
+                let patched = K::wrap(self.cache.note(object));
+                let is_same = patched.id() == workload.id() && patched.tenant() == workload.tenant();
+                Ok(Some(patched).filter(|_| is_same))
+            }
+            Err(failure) if failure.is_missing() || failure.is_about("metadata.uid") => {
                 self.forget(workload);
                 Ok(None)
             }
@@ -186,33 +227,52 @@ impl<K: Object> Objects<K> {
         }
     }
 
-    async fn delete(&self, workload: &Workload) -> Result<bool, ApiFailure> {
-        let api = self.cluster.api::<K>(&self.namespace);
+    async fn delete(&self, workload: &Workload) -> Result<Deletion, ApiFailure> {
         // Not another object that was made under the same name since.
         let uid = workload.uid().map(str::to_owned);
         let preconditions = Some(Preconditions { uid, resource_version: None });
         let parameters = DeleteParams { grace_period_seconds: Some(0), preconditions, ..DeleteParams::default() };
-        match self.cluster.write("delete_sandbox", api.delete(workload.name(), &parameters)).await {
-            Ok(answer) => {
-                match answer.left() {
+        match self.cluster.write("delete_sandbox", self.send_deletion(workload.name(), &parameters)).await {
+            Ok(left) => {
+                match left {
                     // A finalizer holds it: it goes when the operator has done its part.
-                    Some(object) => self.cache.note(object),
+                    Some(object) => drop(self.cache.note(object)),
                     None => self.forget(workload),
                 }
-                Ok(true)
+                Ok(Deletion::Begun)
             }
             Err(failure) if failure.is_missing() => {
                 self.forget(workload);
-                Ok(false)
+                Ok(Deletion::Gone)
             }
-            Err(failure) => {
-                // Another object bears its name by now; the next request finds that one. It is not gone: its claims stay.
-                if failure.is_conflict() {
+            // Of another object, or of an admission webhook.
+            Err(failure) if failure.is_conflict() => match self.read_anew(workload).await? {
+                Some(found) if found.uid() == workload.uid() => Err(failure),
+                found => {
                     self.forget(workload);
+                    Ok(if found.is_some() { Deletion::Replaced } else { Deletion::Gone })
                 }
-                Err(failure)
-            }
+            },
+            Err(failure) => Err(failure),
         }
+    }
+
+    /// Asks for a deletion; gives the object if something holds it. kube's own call reads the answer as a tree, which fails for
+    /// objects that are nested deeply, though they are deleted.
+    async fn send_deletion(&self, name: &str, parameters: &DeleteParams) -> kube::Result<Option<K>> {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(default)]
+            kind: String,
+        }
+        let client = Client::from(self.cluster.api::<K>(&self.namespace));
+        let request = kube::core::Request::new(K::url_path(&(), Some(&*self.namespace))).delete(name, parameters);
+        let text = client.request_text(request.map_err(kube::Error::BuildRequest)?).await?;
+        let Answer { kind } = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
+        if kind == "Status" {
+            return Ok(None);
+        }
+        serde_json::from_str(&text).map(Some).map_err(kube::Error::SerdeError)
     }
 
     async fn namespaces_of(&self, id: &str) -> Result<Vec<Arc<str>>, ApiFailure> {
@@ -222,16 +282,9 @@ impl<K: Object> Objects<K> {
         Ok(found.items.into_iter().filter_map(|object| Some(object.meta().namespace.as_deref()?.into())).collect())
     }
 
-    fn is_at_hand(&self, id: &str) -> bool {
-        let names = (self.names)(id);
-        // What can have no name is known not to be there.
-        names.is_empty() || names.iter().any(|name| self.cache.is_at_hand(name))
-    }
-
-    /// An own write's answer, which is seen at once.
-    fn noted(&self, object: K) -> Workload {
-        self.cache.note(object.clone());
-        K::wrap(Arc::new(object))
+    fn at_hand(&self, id: &str) -> Option<Workload> {
+        let found = (self.names)(id).iter().find_map(|name| self.cache.at_hand(name));
+        found.map(K::wrap).filter(|workload| workload.id() == id)
     }
 
     fn forget(&self, workload: &Workload) {

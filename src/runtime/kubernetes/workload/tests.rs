@@ -35,7 +35,7 @@ fn a_sandbox_is_shown_as_by_the_existing_server() {
         shown(&real()),
         r#"{"id":"a20d40a3-e37b-4a88-80df-7f81c2465e44","image":{"uri":"example.test/busybox:1"},"status":{"state":"Running","reason":"RUNNING","message":"Sandbox is running","lastTransitionAt":"2026-11-26T13:08:58Z"},"metadata":{"project":"apollo"},"entrypoint":["/opt/opensandbox/bootstrap.sh","sh","-c","x"],"expiresAt":"2026-11-26T13:18:58.511753Z","createdAt":"2026-11-26T13:08:58Z"}"#
     );
-    assert_eq!(real().host(&[]).as_deref(), Some("10.78.0.53"));
+    assert_eq!(real().host(&[], &[]).map(|host| host.to_string()).as_deref(), Some("10.78.0.53"));
 }
 
 #[test]
