@@ -40,6 +40,15 @@ pub trait Backend: Send + Sync + 'static {
     /// There is no such log any more ([`crate::error::Kind::NotFound`]), or it cannot be read (now).
     async fn read(&self, window: Window) -> Result<Box<dyn RecordReader>, Error>;
 
+    /// All records of `time` (in nanoseconds since 1970) and later, and perhaps some before, up to the log's present end. None if
+    /// that is no cheaper than more of the last records.
+    ///
+    /// # Errors
+    /// As those of [`Self::read`].
+    async fn read_since(&self, _time: i64) -> Result<Option<Box<dyn RecordReader>>, Error> {
+        Ok(None)
+    }
+
     /// How the sandbox's main process does.
     ///
     /// # Errors
@@ -60,8 +69,13 @@ pub trait Backend: Send + Sync + 'static {
         true
     }
 
-    /// Whether a read that is not live may break off, or end properly before the log does: what is between the backend and here
-    /// comes and goes, and may hide that. Such a read is gone on with by another one.
+    /// Whether a read that is not live may break off, and another one is to go on with it: what is between the backend and here
+    /// comes and goes.
+    fn may_break_off(&self) -> bool {
+        self.may_end_early()
+    }
+
+    /// Whether a read that is not live may end properly before the log does, and that must be looked after.
     fn may_end_early(&self) -> bool {
         false
     }

@@ -1,8 +1,8 @@
 //! A log as an exact stream of records: begun at the right one, and gone on with behind the last one whatever is cut between.
 //!
 //! Places are found by records, never by times alone (log-api.md §8). An engine reads the end of a log at once, but scans all of
-//! it for a time. So a place is looked for in the last 256 records, then in more, and in the whole log only if it must be. The
-//! backend is never asked for a time.
+//! it for a time. So a place is looked for in the last 256 records, then in more, and in the whole log only if it must be. An
+//! engine is never asked for a time; a cluster is, which cannot be asked for a place.
 
 mod begin;
 mod count;

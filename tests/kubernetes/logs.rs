@@ -5,6 +5,8 @@ mod answers;
 mod crowd;
 pub(crate) mod fixture;
 mod interrupted;
+mod lost;
+mod release;
 
 use serde_json::Value;
 

@@ -23,7 +23,7 @@ impl Machine {
     /// Begins as [`Self::begin`] does; once more if a connection broke off meanwhile that may be cut by what is between.
     pub(super) async fn begun(mut self: Box<Self>, query: &LogQuery, state: State) -> (Box<Self>, Result<(), Error>) {
         let begun = self.begin(query).await;
-        if !self.backend.may_end_early() || !begun.as_ref().is_err_and(is_broken_off) {
+        if !self.backend.may_break_off() || !begun.as_ref().is_err_and(is_broken_off) {
             return (self, begun);
         }
         let mut again = Box::new(Self::new(Arc::clone(&self.backend), query, state, self.reconnect));

@@ -112,7 +112,7 @@ impl Machine {
 
     /// A read that was not live broke off: what it has not given is read by another one, if that may help.
     async fn read_on_behind_cut(&mut self) -> Result<(), LogError> {
-        if !self.backend.may_end_early() {
+        if !self.backend.may_break_off() {
             self.end(End::of(Reason::BackendLost));
         }
         while !self.is_ended {

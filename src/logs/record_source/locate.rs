@@ -107,7 +107,13 @@ impl Machine {
     pub(super) async fn locate(&mut self, target: Target) -> Result<Located, Error> {
         // The first size for whose records there was no room.
         let mut refused = None;
-        for last in SMALL.map(NonZeroU64::new) {
+        for (turn, last) in SMALL.map(NonZeroU64::new).into_iter().enumerate() {
+            // It is not near the end: what came since its time is less than all that may be in front of it.
+            if turn == 1
+                && let Some(located) = self.look_since(target).await?
+            {
+                return Ok(located);
+            }
             let Some(held) = self.window(last).await? else {
                 refused = last;
                 break;
@@ -178,6 +184,20 @@ impl Machine {
         // The mark is this record's from now on.
         self.note_at(&held[batch], at);
         Some(Located::Held(rest_of(held, batch, at + 1)))
+    }
+
+    /// Looks for `target` among what came since its time, if the backend can give that.
+    async fn look_since(&mut self, target: Target) -> Result<Option<Located>, Error> {
+        let Some(mut reader) = self.backend.read_since(target.time()).await? else { return Ok(None) };
+        // All of its time is there: numbers in it count from its first record on.
+        let mut search = Search::new(target, true);
+        while let Some(records) = next_records(reader.as_mut()).await? {
+            if let Some(Found::At(at)) = search.look(&records) {
+                return Ok(Some(Located::Reading { first: from(records, at), reader }));
+            }
+        }
+        self.read += reader.bytes_read();
+        Ok(None)
     }
 
     /// Looks for `target` in the `last` records, without keeping them.

@@ -1,14 +1,18 @@
 //! Reading a sandbox's log: the pod and the container whose log it is, and what refusals mean (kubernetes-api.md §3).
 
 mod backend;
+mod lease;
 mod reader;
 mod streams;
 mod target;
 
 use std::sync::{Arc, Mutex, atomic::AtomicI64};
 
-use self::backend::{Place, PodLog};
 pub(super) use self::streams::Streams;
+use self::{
+    backend::{Place, PodLog},
+    lease::Lease,
+};
 use super::{
     Inner, Scope,
     client::LogFailure,
@@ -39,7 +43,12 @@ impl Inner {
     ///
     /// # Errors
     /// There is no such sandbox, container or instance, it was not started yet, or the cluster does not give the log.
-    pub(super) async fn open_logs(&self, scope: &Scope, id: &str, query: &LogQuery) -> Result<OpenedLog, Error> {
+    pub(super) async fn open_logs(
+        self: &Arc<Self>,
+        scope: &Scope,
+        id: &str,
+        query: &LogQuery,
+    ) -> Result<OpenedLog, Error> {
         let sandbox = match self.find(scope, id).await {
             // An end that was told stays one, also when the sandbox is gone.
             Err(error) if error.kind == Kind::NotFound && query.after.is_some_and(|after| after.ended) => {
@@ -57,8 +66,12 @@ impl Inner {
             (false, true) => Some(Stream::Stderr),
             _ => None,
         };
-        let labelled = (!sandbox.is_pooled()).then(|| id.to_owned());
-        let log = self.pod_log(scope, &pod, container, labelled, stream, query)?;
+        let mut log = self.pod_log(scope, &pod, container, stream, query)?;
+        if sandbox.is_pooled() {
+            log.lease = Some(Lease::new(Arc::clone(self), scope.clone(), id.to_owned(), pod.name().to_owned()));
+        } else {
+            log.labelled = Some(id.to_owned());
+        }
         if let Some(stream) = stream {
             self.streams.check(&self.cluster, &scope.namespace, pod.name(), &log.container, stream).await?;
         }
@@ -84,7 +97,6 @@ impl Inner {
         scope: &Scope,
         pod: &Pod,
         container: String,
-        labelled: Option<String>,
         stream: Option<Stream>,
         query: &LogQuery,
     ) -> Result<PodLog, Error> {
@@ -106,7 +118,8 @@ impl Inner {
         Ok(PodLog {
             cluster: self.cluster.clone(),
             namespace: Arc::clone(&scope.namespace),
-            labelled,
+            labelled: None,
+            lease: None,
             run: RunId::of_instance(&uid, &container, number),
             stream,
             previous: query.previous.then(|| instance.state(None)),

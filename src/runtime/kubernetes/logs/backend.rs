@@ -18,7 +18,8 @@ use jiff::Timestamp;
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    reader::{Chained, LogReader},
+    lease::Lease,
+    reader::{Chained, LogEnd, LogReader},
     refused,
     target::Target,
 };
@@ -48,6 +49,9 @@ const MAX_COUNTED: u64 = 4096;
 /// How far before the newest record one stream is read again, which has no tail.
 const OVERLAP: Duration = Duration::from_secs(2);
 
+/// How far before a time the log is read again that has it: a line is found by its first record.
+const LINE: Duration = Duration::from_secs(1);
+
 /// Most starts of instances that are remembered.
 const MAX_STARTS: usize = 16;
 
@@ -63,6 +67,8 @@ pub(super) struct PodLog {
     pub(super) namespace: Arc<str>,
     /// The sandbox, if its pods bear its id: one that is replaced is looked for by it.
     pub(super) labelled: Option<String>,
+    /// Of a pool's pod, by what the sandbox has it.
+    pub(super) lease: Option<Lease>,
     pub(super) container: String,
     /// One stream alone.
     pub(super) stream: Option<Stream>,
@@ -173,14 +179,49 @@ impl PodLog {
     }
 
     async fn open(&self, window: Window, previous: bool) -> Result<Box<LogReader>, Error> {
+        self.open_since(window, previous, None).await
+    }
+
+    /// Opens a window; if it is not followed and both streams', it is checked that it goes to the log's end.
+    async fn open_since(
+        &self,
+        window: Window,
+        previous: bool,
+        since: Option<Timestamp>,
+    ) -> Result<Box<LogReader>, Error> {
+        let last_alone = Window { last: NonZeroU64::new(1), follow: false };
+        // One stream alone has no last record.
+        let is_checked = !window.follow && window != last_alone && self.stream.is_none();
+        let end = if is_checked {
+            let mut reader = self.open_window(last_alone, previous, None).await?;
+            let mut end = None;
+            while let Some(records) = next(reader.as_mut()).await? {
+                end = LogEnd::of(&records).or(end);
+            }
+            end
+        } else {
+            None
+        };
+        let mut reader = self.open_window(window, previous, since).await?;
+        reader.is_to_reach(end);
+        Ok(reader)
+    }
+
+    async fn open_window(
+        &self,
+        window: Window,
+        previous: bool,
+        since: Option<Timestamp>,
+    ) -> Result<Box<LogReader>, Error> {
+        if let Some(lease) = &self.lease {
+            lease.check().await?;
+        }
         let Place { pod, is_over, .. } = self.place().clone();
         let Window { last, follow } = window;
         let newest = self.newest.load(Ordering::Relaxed);
         // One stream alone has no tail.
-        let since = self.stream.and(last).filter(|_| newest > 0).and_then(|_| {
-            let newest = Timestamp::from_nanosecond(i128::from(newest)).ok()?;
-            newest.checked_sub(OVERLAP).ok()
-        });
+        let of_stream = || self.stream.and(last).filter(|_| newest > 0).and_then(|_| before(newest, OVERLAP));
+        let since = since.or_else(of_stream);
         let target = Target {
             namespace: &self.namespace,
             pod: &pod,
@@ -198,6 +239,9 @@ impl PodLog {
         let stream = self.stream.unwrap_or(Stream::Stdout);
         let newest = Arc::clone(&self.newest);
         let mut reader = Box::new(LogReader::open(answer, stream, last_line, follow, self.buffer, newest));
+        if let Some(lease) = self.lease.as_ref().filter(|_| follow) {
+            reader.ends_with(lease.clone());
+        }
         let opened =
             if may_wait { timeout(GRACE, reader.opened()).await.unwrap_or(Ok(())) } else { reader.opened().await };
         opened.map_err(|failure| refused(failure, &pod, previous))?;
@@ -235,6 +279,11 @@ impl PodLog {
     }
 }
 
+/// So long before a time in nanoseconds since 1970.
+fn before(time: i64, span: Duration) -> Option<Timestamp> {
+    Timestamp::from_nanosecond(i128::from(time)).ok()?.checked_sub(span).ok().filter(|time| time.as_second() > 0)
+}
+
 async fn next(reader: &mut dyn RecordReader) -> Result<Option<crate::logs::record::Records>, Error> {
     poll_fn(|cx| reader.poll_records(cx)).await.transpose().map_err(LogError::into_error)
 }
@@ -249,9 +298,21 @@ impl Backend for PodLog {
         if is_chained { self.open_chained(window).await } else { Ok(self.open(window, false).await?) }
     }
 
+    async fn read_since(&self, time: i64) -> Result<Option<Box<dyn RecordReader>>, Error> {
+        let is_chained = self.place().is_chained;
+        let Some(since) = before(time, LINE).filter(|_| !is_chained) else { return Ok(None) };
+        let all = Window { last: None, follow: false };
+        Ok(Some(self.open_since(all, self.previous.is_some(), Some(since)).await?))
+    }
+
     async fn state(&self) -> Result<State, Error> {
         if let Some(state) = self.previous {
             return Ok(state);
+        }
+        if let Some(lease) = &self.lease
+            && !lease.holds().await?
+        {
+            return Ok(State::Removed);
         }
         let Place { pod, uid, .. } = self.place().clone();
         let found = pods::named(&self.cluster, &self.namespace, &pod).await;
@@ -269,8 +330,13 @@ impl Backend for PodLog {
         self.stream.is_some()
     }
 
-    fn may_end_early(&self) -> bool {
+    fn may_break_off(&self) -> bool {
         true
+    }
+
+    fn may_end_early(&self) -> bool {
+        // Both streams' are checked as they are read.
+        self.stream.is_some()
     }
 
     fn silence(&self) -> Option<Duration> {

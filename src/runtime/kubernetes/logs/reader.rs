@@ -12,8 +12,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::lease::Lease;
 use crate::{
     deadline::Deadline,
     logs::{
@@ -22,7 +24,7 @@ use crate::{
         decode::kubelet::LastLine,
         engine::Answer,
         kubelet_exchange::KubeletExchange,
-        record::{Records, Stream},
+        record::{Record, Records, Stream},
     },
     runtime::kubernetes::client::{LogFailure, LogSocket},
 };
@@ -48,6 +50,10 @@ pub(super) struct LogReader {
     /// Of a log that is not followed.
     silence: Option<Deadline>,
     is_waiting: bool,
+    /// What it must have given before its end.
+    end: Option<LogEnd>,
+    /// Of a log that is followed: until when it may be read.
+    lease: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// The time of the newest record that was read of this log, in nanoseconds since 1970.
     newest: Arc<AtomicI64>,
 }
@@ -66,7 +72,25 @@ impl LogReader {
         let opening =
             Box::pin(async move { Ok(Box::new(KubeletExchange::new(answer.await?, stream, last_line, max_read))) });
         let silence = (!follow).then(|| Deadline::at(Instant::now() + SILENCE_TIMEOUT));
-        Self { state: State::Opening(opening), peeked: None, silence, is_waiting: false, newest }
+        Self {
+            state: State::Opening(opening),
+            peeked: None,
+            silence,
+            is_waiting: false,
+            end: None,
+            lease: None,
+            newest,
+        }
+    }
+
+    /// A proper end before this one is none.
+    pub(super) fn is_to_reach(&mut self, end: Option<LogEnd>) {
+        self.end = end;
+    }
+
+    /// It ends when the sandbox has the pod no more.
+    pub(super) fn ends_with(&mut self, lease: Lease) {
+        self.lease = Some(Box::pin(async move { lease.lost().await }));
     }
 
     /// Waits until the API server has answered.
@@ -90,6 +114,12 @@ impl LogReader {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        if let Some(lease) = &mut self.lease
+            && lease.as_mut().poll(cx).is_ready()
+        {
+            self.lease = None;
+            return Poll::Ready(None);
+        }
         let polled = loop {
             match &mut self.state {
                 State::Opening(opening) => match opening.as_mut().poll(cx) {
@@ -124,6 +154,13 @@ impl RecordReader for LogReader {
             && let Some(last) = records.index.last()
         {
             self.newest.fetch_max(last.place.time, Ordering::Relaxed);
+            if let Some(end) = &mut self.end {
+                end.note(last, records.bytes(last));
+            }
+        }
+        if read.is_none() && self.end.take().is_some_and(|end| !end.is_reached()) {
+            let why = io::Error::new(io::ErrorKind::UnexpectedEof, "the answer ended before the log");
+            return Poll::Ready(Some(Err(LogError::Disconnected(why))));
         }
         Poll::Ready(read)
     }
@@ -133,6 +170,38 @@ impl RecordReader for LogReader {
             State::Opening(_) => 0,
             State::Reading(exchange) => exchange.bytes_read(),
         }
+    }
+}
+
+/// The last record of a log, which a read that is begun later must reach: the API server ends an answer properly when it has lost
+/// the kubelet (kubernetes.md B1).
+pub(super) struct LogEnd {
+    time: i64,
+    bytes: Bytes,
+    is_reached: bool,
+    /// The last record of the read so far.
+    last: Bytes,
+}
+
+impl LogEnd {
+    /// The last of these records.
+    pub(super) fn of(records: &Records) -> Option<Self> {
+        let last = records.index.last()?;
+        let bytes = Bytes::copy_from_slice(records.bytes(last));
+        Some(Self { time: last.place.time, bytes, is_reached: false, last: Bytes::new() })
+    }
+
+    fn note(&mut self, last: &Record, bytes: &[u8]) {
+        self.is_reached |= last.place.time >= self.time;
+        if !self.is_reached {
+            self.last = Bytes::copy_from_slice(bytes);
+        }
+    }
+
+    /// Read alone, a last record may be a piece of its line, with a later time.
+    fn is_reached(&self) -> bool {
+        let (bytes, last) = (&self.bytes, &self.last);
+        self.is_reached || !last.is_empty() && (last.ends_with(bytes) || bytes.ends_with(last))
     }
 }
 

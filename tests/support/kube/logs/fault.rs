@@ -32,11 +32,19 @@ pub struct Fault {
     pod: Option<String>,
     only_follows: bool,
     times: usize,
+    /// So many requests that it fits go by first.
+    behind: usize,
 }
 
 impl Fault {
     fn new(what: What) -> Self {
-        Self { what, pod: None, only_follows: false, times: 1 }
+        Self { what, pod: None, only_follows: false, times: 1, behind: 0 }
+    }
+
+    /// So many requests that it fits go by first.
+    pub fn behind(mut self, requests: usize) -> Self {
+        self.behind = requests;
+        self
     }
 
     /// The body ends after `after` bytes. A body that has fewer ends as it would have.
@@ -104,6 +112,10 @@ impl Armed {
         let fits = fault.times > 0
             && fault.pod.as_deref().is_none_or(|pod| pod == request.name)
             && (is_follow || !fault.only_follows);
+        if fits && fault.behind > 0 {
+            fault.behind -= 1;
+            return None;
+        }
         fits.then(|| {
             fault.times -= 1;
             fault.what.clone()
