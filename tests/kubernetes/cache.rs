@@ -263,7 +263,10 @@ async fn a_control_plane_that_vanishes_and_returns_needs_no_restart() {
     cluster.server.up();
     // Reads are good at once, whenever the next watch begins.
     assert_eq!(state(&gateway, ID).await, "Paused");
-    is(&get(&gateway, &format!("/v1/sandboxes/{OTHER}")).await, 404, &not_found(OTHER));
+    // Or by the watch, which begins with what happened meanwhile.
+    let gone = format!("/v1/sandboxes/{OTHER}");
+    until("the other one is gone", async || get(&gateway, &gone).await.status() == 404).await;
+    is(&get(&gateway, &gone).await, 404, &not_found(OTHER));
     assert_eq!(total(&gateway).await, 1);
     watched(&cluster).await;
     phase(&cluster, ID, "Succeed");
