@@ -82,7 +82,7 @@ impl<K: Watched> Cache<K> {
         let known = self.shared.known(&self.shared.lock(), name);
         match known {
             Some(known) => Ok(known),
-            None => self.shared.flight(name)?.await,
+            None => self.shared.read_with_others(name).await,
         }
     }
 
@@ -104,7 +104,7 @@ impl<K: Watched> Cache<K> {
         let Some(known) = known else { return self.get(name).await };
         let shared = &self.shared;
         // Begun also while it is not waited for, to learn when the API server is back.
-        shared.or_known(async { shared.flight(name)?.await }, || Some(known)).await
+        shared.or_known(shared.read_with_others(name), || Some(known)).await
     }
 
     /// Those whose label has this value, in the same way.
@@ -174,22 +174,35 @@ impl<K: Watched> Shared<K> {
 
     /// The read of a name, in a task of its own: who asked first may leave, and others wait for the same answer. One that takes
     /// long is not joined: the API server may have come back meanwhile.
-    fn flight(self: &Arc<Self>, name: &str) -> Result<Flight<K>, ApiFailure> {
+    /// None if too many are under way.
+    fn flight(self: &Arc<Self>, name: &str) -> Option<Flight<K>> {
         let mut state = self.lock();
         let flight = state.reads.flights.get(name).filter(|(begun, _)| was_within(Some(*begun), PATIENCE));
         if let Some((_, flight)) = flight {
-            return Ok(flight.clone());
+            return Some(flight.clone());
         }
         if state.reads.flights.len() >= MAX_FLIGHTS {
-            return Err(ApiFailure::limited(Duration::from_secs(1)));
+            return None;
         }
         let begun = Instant::now();
         let landing = Landing { shared: Arc::clone(self), name: name.to_owned(), begun };
         let task = tokio::spawn(async move { landing.shared.read(&landing.name).await });
-        let broken = |_| Err(ApiFailure::unintelligible("the read of an object broke off"));
-        let flight = async move { task.await.unwrap_or_else(broken) }.boxed().shared();
+        let flight = async move {
+            match task.await {
+                Ok(found) => found,
+                Err(_) => Err(ApiFailure::unintelligible("the read of an object broke off")),
+            }
+        };
+        let flight = flight.boxed().shared();
         state.reads.flights.insert(name.to_owned(), (begun, flight.clone()));
-        Ok(flight)
+        Some(flight)
+    }
+
+    async fn read_with_others(self: &Arc<Self>, name: &str) -> Found<K> {
+        match self.flight(name) {
+            Some(flight) => flight.await,
+            None => Err(ApiFailure::limited(Duration::from_secs(1))),
+        }
     }
 
     async fn read(&self, name: &str) -> Found<K> {
