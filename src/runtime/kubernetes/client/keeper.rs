@@ -244,7 +244,7 @@ impl Service<Request<Body>> for Keeper {
         Box::pin(async move {
             let live = keeper.current().await?;
             let result = live.calls.clone().oneshot(request).await;
-            if result.as_ref().is_err_and(|error| is_refusal(error)) {
+            if result.as_ref().is_err_and(is_refusal) {
                 keeper.refused(&live);
             }
             result
