@@ -69,3 +69,25 @@ async fn a_slow_reader_is_told_what_it_missed() {
     let seen = stream.until(|record| super::number(record) == Some(1)).await;
     assert!(seen.iter().any(|record| record["event"] == "gap"), "{} records and no gap", seen.len());
 }
+
+#[tokio::test]
+async fn a_log_may_be_limited_in_bytes_and_time() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let sandbox = world.sandbox();
+    let at = |second: i8| format!("2026-11-26T12:55:0{second}.500000000Z").parse().unwrap();
+    for second in 0..5 {
+        let text = format!("line-{second}\n");
+        sandbox.container.print_at(at(second), crate::support::kube::logs::Stream::Stdout, text);
+    }
+    for (query, text) in [
+        ("limit_bytes=8", "line-0\nline-1\n"),
+        ("since=2026-11-26T12:55:02.5Z", "line-2\nline-3\nline-4\n"),
+        ("since=2026-11-26T12:55:02.500000001Z", "line-3\nline-4\n"),
+        ("until=2026-11-26T12:55:01.499999999Z", "line-0\n"),
+        ("tail=2&until=2026-11-26T12:55:02.6Z", "line-1\nline-2\n"),
+        ("grep=3&follow=true&until=2026-11-26T12:55:09Z", "line-3\n"),
+    ] {
+        assert_eq!(sandbox.read(&gateway, query).await.body, text, "{query}");
+    }
+}
