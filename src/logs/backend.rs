@@ -69,6 +69,11 @@ pub trait Backend: Send + Sync + 'static {
         true
     }
 
+    /// Whether what has ended, as [`Self::state`] told last, did so because it is being deleted.
+    fn is_being_removed(&self) -> bool {
+        false
+    }
+
     /// Whether a read that is not live may break off, and another one is to go on with it: what is between the backend and here
     /// comes and goes.
     fn may_break_off(&self) -> bool {

@@ -139,7 +139,8 @@ impl Machine {
         } else if self.is_to_be_checked && (!self.follow || self.exit.is_some()) {
             self.check_end().await?;
         } else if let Some(exit) = self.exit {
-            self.end(End { reason: Reason::Exited, exit });
+            let is_removed = self.backend.is_being_removed();
+            self.end(if is_removed { End::of(Reason::Removed) } else { End { reason: Reason::Exited, exit } });
         } else if let Some(started) = self.next_run.filter(|_| self.is_run_over) {
             // The old run's records are through, and none of the new one's came with them.
             self.begin_run(started);
@@ -147,8 +148,12 @@ impl Machine {
             self.end(End::of(if self.is_over { Reason::Until } else { Reason::Complete }));
         } else if self.waits {
             self.wait_for_run().await?;
-        } else if let Err(error) = self.attach().await {
-            self.refused(&error).await?;
+        } else {
+            match self.attach().await {
+                Ok(true) => {}
+                Ok(false) => self.after_cut().await?,
+                Err(error) => self.refused(&error).await?,
+            }
         }
         Ok(())
     }
@@ -163,20 +168,23 @@ impl Machine {
         Ok(())
     }
 
-    /// Opens a live read behind the last record that was seen. If that is not found at once, what came since is read first.
-    pub(super) async fn attach(&mut self) -> Result<(), Error> {
+    /// Opens a live read behind the last record that was seen. If that is not found at once, what came since is read first. Says
+    /// whether there may be something to follow: a live read of what has ended may leave out a last line that has no end.
+    pub(super) async fn attach(&mut self) -> Result<bool, Error> {
         self.attached_at = Instant::now();
         self.is_caught_up = false;
         if self.may_be_restarted {
-            if let State::Running { started } = self.backend.state().await? {
-                self.next_run = self.other_run(started).or(self.next_run);
+            match self.backend.state().await? {
+                State::Running { started } => self.next_run = self.other_run(started).or(self.next_run),
+                State::Ended { .. } | State::Removed => return Ok(false),
+                State::Created => {}
             }
             self.may_be_restarted = false;
         }
         let Some(mark) = self.last else {
             self.reader = Some(self.backend.read(Window { last: None, follow: true }).await?);
             self.is_live = true;
-            return Ok(());
+            return Ok(true);
         };
         // A log of which so many records are asked for is read from its beginning.
         let last = NonZeroU64::new(self.attach_records).filter(|last| last.get() < MAX_ATTACH);
@@ -191,11 +199,12 @@ impl Machine {
                 self.lost = None;
                 self.go_on_behind(mark);
                 self.take(rest);
-                Ok(())
+                Ok(true)
             }
             Ok(Err(error)) => Err(error.into_error()),
-            // Not among so many.
+            // Not among so many, or it has ended meanwhile.
             found => {
+                self.may_be_restarted = true;
                 self.read += reader.bytes_read();
                 drop(reader);
                 self.is_small = false;
@@ -206,7 +215,7 @@ impl Machine {
                     Err(_) if last.is_some() => self.attach_records,
                     _ => self.attach_records.saturating_mul(16).min(MAX_ATTACH),
                 };
-                Ok(())
+                Ok(true)
             }
         }
     }

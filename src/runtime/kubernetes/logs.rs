@@ -129,6 +129,7 @@ impl Inner {
                 uid,
                 number,
                 is_over: instance.ended.is_some(),
+                is_deleted: pod.metadata.deletion_timestamp.is_some(),
                 is_chained,
                 starts: Vec::new(),
             }),

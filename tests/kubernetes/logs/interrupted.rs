@@ -274,3 +274,20 @@ async fn a_token_goes_on_after_its_record() {
     assert_eq!((rest[0]["event"].as_str(), number(&rest[1])), (Some("gap"), Some(10)), "{rest:?}");
     is_followed(&world, 0).await;
 }
+
+#[tokio::test]
+async fn a_last_line_without_an_end_comes_though_the_pod_tells_late_of_the_exit() {
+    let world = World::start();
+    let sandbox = world.sandbox();
+    let gateway = world.gateway("");
+    sandbox.container.out("line-0\nno end");
+    let mut stream = ndjson(&sandbox, &gateway).await;
+    stream.until(|record| number(record) == Some(0)).await;
+    // The kubelet ends the follow before the API server says that the container has ended (kubernetes-api.md §5).
+    sandbox.container.exit();
+    is_followed(&world, 2).await;
+    sandbox.exit(0);
+    let ended = tokio::time::timeout(PATIENCE, stream.until(|record| record["event"] == "end"));
+    let seen = ended.await.expect("the follow ends");
+    assert_eq!((seen[0]["log"].as_str(), seen.len()), (Some("no end"), 2), "{seen:?}");
+}

@@ -90,6 +90,8 @@ pub(super) struct Place {
     pub(super) number: u64,
     /// The present instance has ended.
     pub(super) is_over: bool,
+    /// The pod is being deleted.
+    pub(super) is_deleted: bool,
     /// There was a restart since: the log of the instance before is needed too.
     pub(super) is_chained: bool,
     /// When instances were started, by pod and number: the same each time it is asked for.
@@ -107,6 +109,7 @@ impl PodLog {
         let is_chained = {
             let mut place = self.place();
             place.is_over = instance.ended.is_some();
+            place.is_deleted = pod.metadata.deletion_timestamp.is_some();
             place.is_chained |= instance.number > place.number;
             place.is_chained
         };
@@ -168,6 +171,7 @@ impl PodLog {
                 uid,
                 number: instance.number,
                 is_over: instance.ended.is_some(),
+                is_deleted: pod.metadata.deletion_timestamp.is_some(),
                 is_chained: false,
                 starts: Vec::new(),
             };
@@ -328,6 +332,10 @@ impl Backend for PodLog {
 
     fn tells_streams(&self) -> bool {
         self.stream.is_some()
+    }
+
+    fn is_being_removed(&self) -> bool {
+        self.place().is_deleted
     }
 
     fn may_break_off(&self) -> bool {
