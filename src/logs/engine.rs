@@ -6,6 +6,7 @@ use std::{
     future::poll_fn,
     io,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -19,6 +20,9 @@ const FIRST_HEAD: usize = 256;
 
 /// Longest error text that is taken from an engine's refusal, in bytes.
 const MAX_REFUSAL: usize = 4 * 1024;
+
+/// How long the head of an answer may take once it has begun, and all of a refusal.
+const MAX_HEAD_TIME: Duration = Duration::from_secs(30);
 
 /// A connection to an engine.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
@@ -124,12 +128,24 @@ pub async fn exchange_heads<T: Transport>(mut io: T, request: Vec<u8>) -> Result
 async fn answer<T: Transport>(mut io: T) -> Result<Reply<T>, OpenError> {
     let mut reader = ResponseReader::default();
     reader.bytes.reserve(FIRST_HEAD);
+    if io.read_buf(&mut reader.bytes).await? == 0 {
+        return Err(OpenError::Io(io::ErrorKind::UnexpectedEof.into()));
+    }
+    // Only what comes first may be long in coming.
+    let begun = tokio::time::timeout(MAX_HEAD_TIME, begun(io, reader)).await;
+    begun.unwrap_or_else(|_| {
+        Err(io::Error::new(io::ErrorKind::TimedOut, "an answer began, and its head has no end").into())
+    })
+}
+
+/// Reads the rest of an answer's head, of which some has come.
+async fn begun<T: Transport>(mut io: T, mut reader: ResponseReader) -> Result<Reply<T>, OpenError> {
     let head = loop {
-        if io.read_buf(&mut reader.bytes).await? == 0 {
-            return Err(OpenError::Io(io::ErrorKind::UnexpectedEof.into()));
-        }
         if let Some(head) = reader.final_head()? {
             break head;
+        }
+        if io.read_buf(&mut reader.bytes).await? == 0 {
+            return Err(OpenError::Io(io::ErrorKind::UnexpectedEof.into()));
         }
     };
     if head.status() != StatusCode::OK {
@@ -192,8 +208,6 @@ impl From<http1::error::Error> for OpenError {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::http1::scripted::{Scripted, Step, scripted, send};
 
@@ -220,13 +234,27 @@ mod tests {
             "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n";
         for step in 1..=head.len() {
             let pieces =
-                head.as_bytes().chunks(step).flat_map(|piece| [Step::Wait(Duration::from_secs(1)), send(piece)]);
+                head.as_bytes().chunks(step).flat_map(|piece| [Step::Wait(Duration::from_millis(100)), send(piece)]);
             let (io, script) = scripted(pieces);
             let answer = send_request(io, "/v1.41/x?follow=1".to_owned()).await.unwrap();
             assert_eq!(script.written(), "GET /v1.41/x?follow=1 HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n");
             assert!(b"5\r\n".starts_with(&answer.early) && answer.body.is_between_chunks(), "step {step}");
             drop(answer);
             assert!(script.is_closed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_began_comes_to_an_end_in_time() {
+        for begun in ["HTTP/1.1 2", "HTTP/1.1 500 Oh\r\nContent-Length: 10\r\n\r\nno"] {
+            let steps =
+                [Step::Wait(Duration::from_secs(7200)), send(begun.as_bytes()), Step::Wait(Duration::from_secs(7200))];
+            let start = tokio::time::Instant::now();
+            match opened(steps).await {
+                Err(OpenError::Io(error)) => assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{begun}"),
+                other => panic!("{begun}: {other:?}"),
+            }
+            assert_eq!(start.elapsed().as_secs(), 7200 + MAX_HEAD_TIME.as_secs());
         }
     }
 

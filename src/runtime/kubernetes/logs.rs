@@ -182,6 +182,7 @@ fn refused(failure: LogFailure, pod: &str, previous: bool) -> Error {
         }
         // The kubelet does not know the pod yet, or the node is gone.
         Some(404) => unavailable("its node does not know the pod at the moment".to_owned()).caused_by(failure),
+        Some(400 | 500) if !failure.is_status() => failed(failure, what),
         Some(400) if previous => Error::new(Family::PreviousLog, Kind::NotFound, failure.for_client()),
         Some(400) => not_started(&failure.for_client()),
         // What failed behind the API server has no reason.

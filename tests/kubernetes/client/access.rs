@@ -67,7 +67,10 @@ async fn a_client_certificate_says_who_asks() {
     let foreign = gateway(&of("foreign-user"));
     let refused = get(&foreign, &format!("/v1/sandboxes/{ID}")).await;
     assert_eq!((refused.status(), refused.code().as_str()), (500, "KUBERNETES::API_ERROR"));
-    assert_eq!(refused.json()["message"], "Failed to get sandbox: Unauthorized");
+    assert_eq!(
+        refused.json()["message"],
+        "Failed to get sandbox: the API server does not take the gateway's credentials"
+    );
     let agents: Vec<_> = cluster.server.requests().into_iter().map(|request| request.user_agent).collect();
     assert!(agents.iter().all(|agent| agent.starts_with("opensandbox-gateway/")), "{agents:?}");
 }

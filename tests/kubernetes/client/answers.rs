@@ -49,7 +49,7 @@ async fn refusals_become_codes_by_their_reason_and_go_to_the_client_at_once() {
             Action::Fail(Failure::new(503, "ServiceUnavailable", "etcd is away").with_retry_after(7)),
             503,
             "KUBERNETES::API_ERROR after 7",
-            "etcd is away",
+            "the API server answered 503",
         ),
         (fail(503, "", "x"), 503, "KUBERNETES::API_ERROR after 5", "the API server answered 503"),
         (
@@ -71,8 +71,13 @@ async fn refusals_become_codes_by_their_reason_and_go_to_the_client_at_once() {
             "KUBERNETES::FORBIDDEN",
             "the cluster does not allow it to the gateway: User \"x\" cannot patch",
         ),
-        // By no text: this says that something was not found.
-        (fail(500, "InternalError", "webhook not found"), 500, "KUBERNETES::API_ERROR", "webhook not found"),
+        // By no text: this says that something was not found. A webhook's address is in such.
+        (
+            fail(500, "InternalError", "failed calling webhook: not found: https://10.9.8.7:443/"),
+            500,
+            "KUBERNETES::API_ERROR",
+            "the API server answered 500",
+        ),
         // Without a reason it is of what lies behind, and names its address.
         (
             fail(500, "", "dial tcp 10.9.8.7:10250: refused"),

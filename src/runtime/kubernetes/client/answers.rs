@@ -2,8 +2,10 @@
 
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
+use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -54,10 +56,40 @@ impl Service<Request<Body>> for Answers {
                 let limit = if is_watch { usize::MAX } else { MAX_ANSWER };
                 return Ok(Response::from_parts(parts, Limited::new(body, limit)));
             }
-            // What came counts, if the rest does not.
-            let body = Limited::new(body, MAX_REFUSAL).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            let body = what_comes(body).await;
             let status = failure::status_of(parts.status.as_u16(), &parts.headers, &body);
             Err(kube::Error::Api(status.boxed()).into())
         })
+    }
+}
+
+/// What comes of a refusal: its first bytes count, also if it breaks off or is longer than [`MAX_REFUSAL`].
+async fn what_comes(mut body: impl HttpBody<Data = Bytes> + Unpin) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < MAX_REFUSAL
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
+    }
+    bytes.truncate(MAX_REFUSAL);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_refusal_that_breaks_off_or_is_too_long_is_what_came_of_it() {
+        let data = |bytes: Vec<u8>| Ok::<_, std::io::Error>(Frame::data(Bytes::from(bytes)));
+        let broken = Err(std::io::ErrorKind::ConnectionReset.into());
+        let body = StreamBody::new(stream::iter([data(b"no".to_vec()), data(b" room".to_vec()), broken]));
+        assert_eq!(what_comes(body).await, b"no room");
+        let body = StreamBody::new(stream::iter((0..3).map(|_| data(vec![b'x'; MAX_REFUSAL / 2 + 1]))));
+        assert_eq!(what_comes(body).await.len(), MAX_REFUSAL);
     }
 }

@@ -7,6 +7,7 @@
 use std::{error::Error as StdError, io, sync::Arc, time::Duration};
 
 use http::{HeaderMap, header};
+use http_body_util::LengthLimitError;
 use kube::{
     client::AuthError,
     core::{
@@ -177,6 +178,11 @@ impl ApiFailure {
         }
     }
 
+    /// It is the API server's own word, not that of a program in front of it.
+    pub(in crate::runtime::kubernetes) fn is_status(&self) -> bool {
+        self.fault == Fault::Status
+    }
+
     /// The object was changed meanwhile, or exists already (409).
     pub(in crate::runtime::kubernetes) fn is_conflict(&self) -> bool {
         self.status == Some(409)
@@ -202,7 +208,8 @@ impl ApiFailure {
     pub(in crate::runtime::kubernetes) fn for_client(&self) -> String {
         let code = self.status.unwrap_or_default();
         match self.fault {
-            Fault::Status if code < 500 || !self.reason.is_empty() => self.message.clone(),
+            Fault::Status if code == 401 => "the API server does not take the gateway's credentials".to_owned(),
+            Fault::Status if code < 500 || self.reason == "Timeout" => self.message.clone(),
             Fault::Status => format!("the API server answered {code}"),
             Fault::Foreign if code == 429 => "the API server takes no more requests at the moment".to_owned(),
             Fault::Foreign if code == 404 => {
@@ -260,11 +267,20 @@ impl From<kube::Error> for ApiFailure {
             kube::Error::Service(error) => match (error.downcast_ref::<AuthError>(), error.downcast_ref()) {
                 (Some(error), _) => Self::new(Fault::Credentials, credentials(error)),
                 (None, Some(NoCredentials(_))) => Self::new(Fault::Credentials, error.to_string()),
+                (None, None) if is_too_long(error.as_ref()) => {
+                    Self::unintelligible("the API server's answer is too long")
+                }
                 (None, None) => Self::unreachable(kube::Error::Service(error)),
             },
+            error if is_too_long(&error) => Self::unintelligible("the API server's answer is too long"),
             error => Self::unreachable(error),
         }
     }
+}
+
+/// Whether more came than is taken of one answer.
+fn is_too_long(error: &(dyn StdError + 'static)) -> bool {
+    error.is::<LengthLimitError>() || error.source().is_some_and(is_too_long)
 }
 
 /// Why there are no credentials, without what a plugin printed to its standard output: a token may be in it.
@@ -369,6 +385,18 @@ mod tests {
         assert_eq!(asked(403, None, r#"{"kind":"Status","reason":"Forbidden"}"#), (Kind::Failed, None));
     }
 
+    #[tokio::test]
+    async fn an_answer_that_is_too_long_is_no_want_of_a_connection() {
+        use http_body_util::{BodyExt, Full, Limited};
+
+        let long = Limited::new(Full::new(bytes::Bytes::from_static(b"long")), 1).collect().await.unwrap_err();
+        let failure = ApiFailure::from(kube::Error::Service(long));
+        assert_eq!(
+            (failure.fault, failure.message.as_str()),
+            (Fault::Unintelligible, "the API server's answer is too long")
+        );
+    }
+
     #[test]
     fn an_outage_says_nothing_of_what_was_asked() {
         let status = r#"{"kind":"Status","reason":"x"}"#;
@@ -386,6 +414,16 @@ mod tests {
         let node = r#"{"kind":"Status","message":"Get \"https://10.0.0.1:10250/\": dial tcp","code":500}"#;
         assert_eq!(answered(500, None, node).into_error("Failed").message, "Failed: the API server answered 500");
         assert!(answered(500, None, node).to_string().contains("10.0.0.1"));
+        // Such as that of a webhook, which has a reason.
+        let webhook = node.replace(r#""code""#, r#""reason":"InternalError","code""#);
+        assert_eq!(answered(500, None, &webhook).for_client(), "the API server answered 500");
+        let timeout = r#"{"kind":"Status","reason":"Timeout","message":"Too large resource version"}"#;
+        assert_eq!(answered(504, None, timeout).for_client(), "Too large resource version");
+        let unauthorized = r#"{"kind":"Status","reason":"Unauthorized","message":"Unauthorized"}"#;
+        assert_eq!(
+            answered(401, None, unauthorized).for_client(),
+            "the API server does not take the gateway's credentials"
+        );
         let error = answered(502, None, "<html>proxy-7.internal</html>").into_error("Failed");
         assert_eq!(error.message, "Failed: the answer 502 is not the API server's; what stands in front of it?");
         let told = error_chain::text(&error);

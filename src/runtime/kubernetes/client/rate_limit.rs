@@ -1,7 +1,7 @@
 //! How many calls a second are made of the API server (`read_qps`, `read_burst`, `write_qps`, `write_burst`).
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 /// The slowest rate, in calls a second: less is this.
 const MIN_RATE: f64 = 1e-3;
 
-/// A token bucket. Calls wait in the order in which they came, without holding a thread.
+/// A token bucket. Calls wait in the order in which they came, without holding a thread. Who leaves takes no turn.
 #[derive(Debug)]
 pub(super) struct RateLimit(Option<Bucket>);
 
@@ -23,9 +23,20 @@ struct Bucket {
     interval: Duration,
     /// How far the next turn may lie behind a full bucket: `interval` for each call beyond the first at once.
     slack: Duration,
-    /// When the next call would have its turn if none came at once (the "theoretical arrival time" of GCRA).
-    next: Mutex<Instant>,
+    /// Held by the first of those who wait; fair, so that the others are behind it in their order.
+    queue: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
 }
+
+#[derive(Debug)]
+struct State {
+    /// When the next call would have its turn if none came at once (the "theoretical arrival time" of GCRA).
+    next: Instant,
+    waiting: u32,
+}
+
+/// One who waits.
+struct Place<'a>(&'a Bucket);
 
 impl RateLimit {
     /// `rate` calls a second, 0 being without a limit; `burst` at once, 0 being as many as in a second, but at least 1.
@@ -39,7 +50,8 @@ impl RateLimit {
             0 => Duration::from_secs(1).saturating_sub(interval),
             burst => interval.saturating_mul(burst - 1),
         };
-        Self(Some(Bucket { interval, slack, next: Mutex::new(Instant::now()) }))
+        let state = Mutex::new(State { next: Instant::now(), waiting: 0 });
+        Self(Some(Bucket { interval, slack, queue: tokio::sync::Mutex::new(()), state }))
     }
 
     /// Waits for a turn.
@@ -49,24 +61,43 @@ impl RateLimit {
     /// The wait would be longer than [`MAX_WAIT`]: how long it would be.
     pub(super) async fn turn(&self) -> Result<(), Duration> {
         let Some(bucket) = &self.0 else { return Ok(()) };
-        let turn = bucket.reserve(Instant::now())?;
-        sleep_until(turn).await;
+        let place = bucket.enter(Instant::now())?;
+        let first = bucket.queue.lock().await;
+        sleep_until(bucket.turn(0)).await;
+        let mut state = bucket.state();
+        state.next = state.next.max(Instant::now()) + bucket.interval;
+        drop((state, first, place));
         Ok(())
     }
 }
 
 impl Bucket {
-    /// When the caller has its turn, who came at `now`.
-    fn reserve(&self, now: Instant) -> Result<Instant, Duration> {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let ideal = (*next).max(now);
-        let turn = ideal.checked_sub(self.slack).map_or(now, |turn| turn.max(now));
-        let wait = turn - now;
+    /// Takes a place behind those who wait, unless the wait would be too long.
+    fn enter(&self, now: Instant) -> Result<Place<'_>, Duration> {
+        let waiting = self.state().waiting;
+        let wait = self.turn(waiting).saturating_duration_since(now);
         if wait > MAX_WAIT {
             return Err(wait);
         }
-        *next = ideal + self.interval;
-        Ok(turn)
+        self.state().waiting += 1;
+        Ok(Place(self))
+    }
+
+    /// When one has its turn who has so many before it.
+    fn turn(&self, before: u32) -> Instant {
+        let now = Instant::now();
+        let ideal = self.state().next.max(now) + self.interval.saturating_mul(before);
+        ideal.checked_sub(self.slack).map_or(now, |turn| turn.max(now))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.state().waiting -= 1;
     }
 }
 
@@ -100,10 +131,29 @@ mod tests {
         let limit = RateLimit::new(0.1, 1);
         let start = Instant::now();
         limit.turn().await.unwrap();
-        assert!(futures_util::poll!(std::pin::pin!(limit.turn())).is_pending(), "waits 10 s");
+        let mut waiting = std::pin::pin!(limit.turn());
+        assert!(futures_util::poll!(&mut waiting).is_pending(), "waits 10 s");
         for _ in 0..100 {
             assert_eq!(limit.turn().await, Err(Duration::from_secs(20)));
         }
         assert_eq!(start.elapsed(), Duration::ZERO);
+        waiting.await.unwrap();
+        assert_eq!(start.elapsed(), Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_takes_no_turn() {
+        let limit = RateLimit::new(1.0, 1);
+        let start = Instant::now();
+        limit.turn().await.unwrap();
+        let mut others: Vec<_> = (0..10).map(|_| Box::pin(limit.turn())).collect();
+        for other in &mut others {
+            assert!(futures_util::poll!(other).is_pending());
+        }
+        assert_eq!(limit.turn().await, Err(Duration::from_secs(11)));
+        let last = others.pop().unwrap();
+        drop(others);
+        last.await.unwrap();
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
     }
 }

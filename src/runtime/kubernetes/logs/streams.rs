@@ -41,23 +41,29 @@ impl Streams {
         container: &str,
         stream: Stream,
     ) -> Result<(), Error> {
-        let ask = async |stream: &str| {
+        // Another program's 400 tells nothing.
+        let ask = async |stream: &str, refusals: &[u16]| {
             let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/log");
             let target = format!("{path}?container={container}&limitBytes=1&stream={stream}");
             match cluster.open_log(target, false).await {
                 Ok(_) => Ok(true),
-                Err(LogFailure::Refused(failure)) if matches!(failure.status, Some(400 | 422)) => Ok(false),
+                Err(LogFailure::Refused(failure))
+                    if failure.is_status() && failure.status.is_some_and(|status| refusals.contains(&status)) =>
+                {
+                    Ok(false)
+                }
                 Err(failure) => Err(refused(failure, pod, false)),
             }
         };
         let is_looked_at = if let Some(known) = self.known() {
             known
         } else {
-            let is_looked_at = !ask(NO_STREAM).await?;
+            // 400 is also that of a container that was not started.
+            let is_looked_at = !ask(NO_STREAM, &[422]).await?;
             *self.is_looked_at.lock().unwrap_or_else(PoisonError::into_inner) = Some((is_looked_at, Instant::now()));
             is_looked_at
         };
-        if is_looked_at && ask(name(stream)).await? { Ok(()) } else { Err(not_separable()) }
+        if is_looked_at && ask(name(stream), &[400, 422]).await? { Ok(()) } else { Err(not_separable()) }
     }
 
     fn known(&self) -> Option<bool> {
