@@ -38,7 +38,10 @@ class Cluster:
         # A test's name stands before its first line.
         found = {}
         while len(found) < 2:
-            words = self.process.stdout.readline().split()
+            line = self.process.stdout.readline()
+            if not line:
+                raise RuntimeError(f"{command[0]} ended with {self.process.wait()} before it served")
+            words = line.split()
             for name in ("url", "kubeconfig"):
                 if name in words:
                     found[name] = words[words.index(name) + 1]
@@ -88,7 +91,9 @@ def program():
     command = ["cargo", "test", "--locked", "--test", "kubernetes", "--no-run", "--message-format=json", "--quiet"]
     lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     found = [json.loads(line) for line in lines if line.startswith("{")]
-    return next(one["executable"] for one in found if one.get("executable"))
+    # The gateway, which is built with it, is an executable too.
+    tests = [one for one in found if one.get("executable") and one["target"]["name"] == "kubernetes"]
+    return tests[-1]["executable"]
 
 
 class ClusterSide(Side):

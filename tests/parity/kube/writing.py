@@ -104,7 +104,8 @@ def errors(side):
             ("patch", "PATCH", "batchsandboxes/sb-1", ("PATCH", "sb-1/metadata", {"a": status})),
             ("renew", "PATCH", "batchsandboxes/sb-1", ("POST", "sb-1/renew-expiration", {"expiresAt": LATER})),
             ("delete", "DELETE", "batchsandboxes/sb-1", ("DELETE", "sb-1", None)),
-            ("get of one that is not known", "GET", "batchsandboxes/nope", ("GET", "nope", None)),
+            # A name of its own for each: what is not there is believed for a second.
+            ("get of one that is not known", "GET", f"batchsandboxes/no-{status}", ("GET", f"no-{status}", None)),
         ):
             side.fault(method, text, status, 99)
             more = {} if ask[2] is None else {"json_body": ask[2]}
