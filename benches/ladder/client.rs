@@ -44,8 +44,12 @@ pub fn text(address: SocketAddr, path: &str) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
+/// How long nothing may come: what hangs ends the run.
+const SILENCE: Duration = Duration::from_secs(60);
+
 fn ask(address: SocketAddr, path: &str) -> TcpStream {
     let mut io = TcpStream::connect(address).unwrap();
+    io.set_read_timeout(Some(SILENCE)).unwrap();
     // In one write: the relay takes what it reads first for the whole request.
     io.write_all(format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
     io
