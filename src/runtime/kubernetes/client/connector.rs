@@ -159,7 +159,7 @@ impl Service<Uri> for Dial {
         Box::pin(async move {
             let tcp = connecting.await?.into_inner();
             let Some((config, name)) = tls else { return Ok(TokioIo::new(Link::Tcp(tcp))) };
-            let stream = TlsConnector::from(config).connect(name, tcp).await?;
+            let stream = TlsConnector::from(config).connect(name, ReadAhead::new(tcp)).await?;
             Ok(TokioIo::new(Link::Tls(Box::new(stream))))
         })
     }

@@ -26,12 +26,14 @@ pub(in crate::runtime::kubernetes) struct ReadAhead<T> {
     rest_len: usize,
     /// How many bytes the next read may have.
     room: usize,
+    /// What the next read tells, behind `rest`.
+    failure: Option<io::Error>,
 }
 
 impl<T> ReadAhead<T> {
     /// Reads nothing ahead before [`Self::set_room`].
     pub(in crate::runtime::kubernetes::client) fn new(io: T) -> Self {
-        Self { io, rest: BytesMut::new(), rest_len: 0, room: 0 }
+        Self { io, rest: BytesMut::new(), rest_len: 0, room: 0, failure: None }
     }
 
     /// Lets reads from now on have so many bytes.
@@ -39,9 +41,14 @@ impl<T> ReadAhead<T> {
         self.room = room.min(MAX_ROOM);
     }
 
-    /// Whether all that was read was taken.
+    /// Whether there is nothing to be taken, and nothing to be told.
     pub(super) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
+        self.rest.is_empty() && self.failure.is_none()
+    }
+
+    /// Lets a read tell this, once what was read is taken: what is above has found it, and could not tell it then.
+    pub(super) fn fail(&mut self, failure: io::Error) {
+        self.failure.get_or_insert(failure);
     }
 
     /// What is read.
@@ -54,6 +61,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for ReadAhead<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.rest.is_empty() {
+            if let Some(failure) = this.failure.take() {
+                return Poll::Ready(Err(failure));
+            }
             if this.room <= buf.remaining() {
                 return Pin::new(&mut this.io).poll_read(cx, buf);
             }
