@@ -41,38 +41,11 @@ async fn released(request: impl Fn(&str) -> Vec<u8>, leave: impl AsyncFn(Client)
     assert!(pair.gateway.output().contains("end=client_gone"), "the access line says who ended it");
 }
 
-fn plain(target: &str) -> Vec<u8> {
-    client::get(target, &[])
-}
+mod leaving {
+    use super::released;
+    use crate::support::leaving::ways_of_leaving;
 
-#[tokio::test]
-async fn close() {
-    released(plain, async |client| client.close()).await;
-}
-
-#[tokio::test]
-async fn reset() {
-    released(plain, async |client| client.reset()).await;
-}
-
-#[tokio::test]
-async fn close_after_asking_for_it() {
-    released(|target| client::get(target, &["Connection: close"]), async |client| client.close()).await;
-}
-
-#[tokio::test]
-async fn close_of_http_1_0() {
-    let request = |target: &str| format!("GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n").into_bytes();
-    released(request, async |client| client.close()).await;
-}
-
-#[tokio::test]
-async fn close_after_a_stray_byte() {
-    let leave = async |mut client: Client| {
-        client.send("x").await;
-        client.close();
-    };
-    released(plain, leave).await;
+    ways_of_leaving!(released);
 }
 
 #[tokio::test]
@@ -91,28 +64,6 @@ async fn close_long_after_a_stray_byte() {
         pair.engine.wait_closed(seen).await.after(left)
     })
     .await;
-}
-
-/// hyper takes this for a client that has left, and nobody could tell the two apart on a silent stream: documented.
-#[tokio::test]
-async fn shutting_the_write_side_down_ends_the_stream() {
-    let leave = async |mut client: Client| {
-        client.half_close().await;
-        client.body().await.expect_err("an end by which the client can tell");
-    };
-    released(plain, leave).await;
-}
-
-#[tokio::test]
-async fn close_after_an_extra_line_end() {
-    released(|target| [client::get(target, &[]), b"\r\n".to_vec()].concat(), async |client| client.close()).await;
-}
-
-#[tokio::test]
-async fn close_and_reset_with_a_request_waiting() {
-    let twice = |target: &str| [plain(target), plain("/health")].concat();
-    released(twice, async |client| client.close()).await;
-    released(twice, async |client| client.reset()).await;
 }
 
 #[tokio::test]
@@ -155,7 +106,7 @@ async fn close_and_reset_of_a_client_that_has_stopped_reading() {
             client.send_get(&target, &[]).await;
             assert_eq!(client.head().await.status, 200);
             if pipelined {
-                client.send(plain("/health")).await;
+                client.send(client::get("/health", &[])).await;
             }
             pair.engine.wait_open(1).await;
             // Until every buffer on the way is full.
@@ -177,7 +128,7 @@ async fn a_flood_behind_a_silent_stream_ends_it() {
     assert_eq!(client.get(&pair.log(Script::silent(), "follow=true")).await.status, 200);
     pair.engine.wait_open(1).await;
     for _ in 0..1_000 {
-        if !client.try_send(plain("/health").repeat(10)).await {
+        if !client.try_send(client::get("/health", &[]).repeat(10)).await {
             break;
         }
     }
@@ -193,7 +144,7 @@ async fn a_connection_that_is_kept_carries_the_next_request() {
         assert_eq!(client.get(&target).await.status, 200);
         assert_eq!(client.body().await.unwrap(), "one\ntwo\n");
     }
-    client.send([plain(&target), plain("/health")].concat()).await;
+    client.send([client::get(&target, &[]), client::get("/health", &[])].concat()).await;
     assert_eq!(client.head().await.status, 200);
     assert_eq!(client.body().await.unwrap(), "one\ntwo\n");
     assert_eq!(client.head().await.status, 200);

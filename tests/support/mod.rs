@@ -5,6 +5,7 @@
 #![allow(
     dead_code,
     unused_imports,
+    unused_macros,
     unreachable_pub,
     clippy::unwrap_used,
     reason = "shared by programs that each use a part of it"
@@ -19,6 +20,7 @@ pub mod executable;
 pub mod gateway;
 pub mod h2;
 pub mod kube;
+pub mod leaving;
 pub mod postgres;
 pub mod program;
 pub mod prometheus;

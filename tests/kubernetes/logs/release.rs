@@ -6,10 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::fixture::World;
-use crate::support::{
-    client::{self, Client},
-    eventually,
-};
+use crate::support::{client::Client, eventually};
 
 /// How soon, at best: a machine that is busy with other tests may be late now and then.
 const SOON: Duration = Duration::from_millis(100);
@@ -46,57 +43,9 @@ async fn released(request: impl Fn(&str) -> Vec<u8>, leave: impl AsyncFn(Client)
     assert!(gateway.output().contains("end=client_gone"), "the access line says who ended it");
 }
 
-fn plain(target: &str) -> Vec<u8> {
-    client::get(target, &[])
-}
+mod leaving {
+    use super::released;
+    use crate::support::leaving::ways_of_leaving;
 
-#[tokio::test]
-async fn close() {
-    released(plain, async |client| client.close()).await;
-}
-
-#[tokio::test]
-async fn reset() {
-    released(plain, async |client| client.reset()).await;
-}
-
-#[tokio::test]
-async fn close_after_asking_for_it() {
-    released(|target| client::get(target, &["Connection: close"]), async |client| client.close()).await;
-}
-
-#[tokio::test]
-async fn close_of_http_1_0() {
-    let request = |target: &str| format!("GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n").into_bytes();
-    released(request, async |client| client.close()).await;
-}
-
-#[tokio::test]
-async fn close_after_a_stray_byte() {
-    let leave = async |mut client: Client| {
-        client.send("x").await;
-        client.close();
-    };
-    released(plain, leave).await;
-}
-
-#[tokio::test]
-async fn shutting_the_write_side_down() {
-    let leave = async |mut client: Client| {
-        client.half_close().await;
-        client.body().await.expect_err("an end by which the client can tell");
-    };
-    released(plain, leave).await;
-}
-
-#[tokio::test]
-async fn close_after_an_extra_line_end() {
-    released(|target| [client::get(target, &[]), b"\r\n".to_vec()].concat(), async |client| client.close()).await;
-}
-
-#[tokio::test]
-async fn close_and_reset_with_a_request_waiting() {
-    let twice = |target: &str| [plain(target), plain("/health")].concat();
-    released(twice, async |client| client.close()).await;
-    released(twice, async |client| client.reset()).await;
+    ways_of_leaving!(released);
 }
