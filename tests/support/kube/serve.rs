@@ -254,7 +254,10 @@ impl Asked<'_> {
         let awaited = listing.awaited();
         let mut changes = self.shared.store().changes();
         let reached = tokio::time::timeout(list::PATIENCE, changes.wait_for(|version| *version >= awaited)).await;
-        if !matches!(reached, Ok(Ok(_))) {
+        // What `wait_for` gives locks the version, which a writer changes while it has the store's lock.
+        let is_reached = matches!(reached, Ok(Ok(_)));
+        drop(reached);
+        if !is_reached {
             return Err(list::too_large(awaited, self.shared.store().version()));
         }
         let mut list = listing.answer(&self.shared.store())?;
