@@ -21,7 +21,7 @@ use rustix::io::ioctl_fionread;
 use self::{
     run::{PATIENCE, Running, command, run, until},
     server::{Server, Turn, certificates, is_error},
-    support::program,
+    support::{bounded_thread, program},
 };
 
 /// Nothing listens there.
@@ -153,9 +153,12 @@ fn one_pipe_for_both_keeps_the_order() {
     let mut child = command.spawn().unwrap();
     // It holds the pipe's other ends.
     drop(command);
-    let mut all = String::new();
-    reader.read_to_string(&mut all).unwrap();
-    assert!(child.wait().unwrap().success());
+    let (all, status) = bounded_thread("the command's end", move || {
+        let mut all = String::new();
+        reader.read_to_string(&mut all).unwrap();
+        (all, child.wait().unwrap())
+    });
+    assert!(status.success());
     assert_eq!(numbers(&all), (1..=30_000).collect::<Vec<_>>());
 }
 
@@ -195,8 +198,12 @@ fn the_key_is_shown_to_the_server_alone() {
             until("all requests", || server.asked().len() > usize::from(matches!(turn, Turn::Cut(_))));
             running.signal("TERM");
         }
-        let mut stdout = String::new();
-        running.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        let mut rest = running.stdout.take().unwrap();
+        let stdout = bounded_thread("the end of its output", move || {
+            let mut stdout = String::new();
+            rest.read_to_string(&mut stdout).unwrap();
+            stdout
+        });
         let (_, stderr) = running.end();
         assert!(!stdout.contains(key) && !stderr.contains(key), "{stdout}{stderr}");
     }

@@ -67,7 +67,9 @@ impl Fixture {
     /// Waits until the sandbox has exited and gives its state.
     async fn exit(&self, id: &str) -> State {
         let status = async || self.process.get(id).await.unwrap().status.state;
+        let start = Instant::now();
         while status().await == State::Running {
+            assert!(start.elapsed() < Duration::from_mins(1), "it goes on running");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         status().await
@@ -103,8 +105,9 @@ async fn read_all(mut source: Source) -> Vec<u8> {
 
 /// Reads until the text so far contains `needle`.
 async fn read_until(source: &mut Source, needle: &str) -> String {
-    let mut all = String::new();
+    let (mut all, start) = (String::new(), Instant::now());
     while !all.contains(needle) {
+        assert!(start.elapsed() < Duration::from_mins(1), "{needle} does not come");
         all.push_str(&String::from_utf8(next(source).await.expect("more output")).unwrap());
     }
     all

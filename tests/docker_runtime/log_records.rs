@@ -38,6 +38,11 @@ impl Reading {
 
     /// The next record; none at the end.
     async fn next(&mut self) -> Option<Value> {
+        // Pings come all the time.
+        tokio::time::timeout(Duration::from_mins(1), self.unbounded()).await.expect("it comes within a minute")
+    }
+
+    async fn unbounded(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<_> = self.text.drain(..=end).collect();
@@ -48,7 +53,7 @@ impl Reading {
                 continue;
             }
             let chunk = poll_fn(|cx| self.source.as_mut().poll_chunk(cx));
-            match tokio::time::timeout(Duration::from_mins(1), chunk).await.expect("it comes within a minute") {
+            match chunk.await {
                 Some(chunk) => self.text.extend_from_slice(&chunk.unwrap()),
                 None => return None,
             }

@@ -10,7 +10,10 @@ mod release;
 
 use serde_json::Value;
 
-use crate::support::client::{Client, Response};
+use crate::support::{
+    LONGEST, bounded,
+    client::{Client, Response},
+};
 
 /// The records of an answer in NDJSON.
 pub(crate) fn records(response: &Response) -> Vec<Value> {
@@ -35,6 +38,10 @@ impl Records {
 
     /// The next record that is no ping; none at the end of the body.
     pub(crate) async fn next(&mut self) -> Option<Value> {
+        bounded("the next record", self.unbounded()).await
+    }
+
+    async fn unbounded(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
@@ -51,13 +58,15 @@ impl Records {
 
     /// The records up to and with the one that says so.
     pub(crate) async fn until(&mut self, is_last: impl Fn(&Value) -> bool) -> Vec<Value> {
-        let mut records = Vec::new();
+        let (mut records, start) = (Vec::new(), std::time::Instant::now());
         while let Some(record) = self.next().await {
             let is_last = is_last(&record);
             records.push(record);
             if is_last {
                 return records;
             }
+            let last = &records[records.len().saturating_sub(3)..];
+            assert!(start.elapsed() < 3 * LONGEST, "the record is not among {}: {last:?}", records.len());
         }
         panic!("the body ended: {records:?}");
     }

@@ -9,7 +9,10 @@ mod states;
 
 use serde_json::Value;
 
-use crate::support::kube::logs::{Answer, Body, Container, LogBody, LogRequest, Piece, PodLogs, PodObject, Status};
+use crate::support::{
+    bounded,
+    kube::logs::{Answer, Body, Container, LogBody, LogRequest, Piece, PodLogs, PodObject, Status},
+};
 
 /// Two seconds of five lines each in turn, as the pod `lines` of transcript 30 printed them.
 const TIMES: [&str; 10] = [
@@ -115,6 +118,10 @@ impl Case {
 }
 
 async fn whole(answer: Answer) -> Whole {
+    bounded("a whole answer", read(answer)).await
+}
+
+async fn read(answer: Answer) -> Whole {
     let status = answer.status;
     match answer.body {
         Body::None => Whole { status, chunks: Vec::new(), end: Piece::End },
@@ -133,7 +140,7 @@ async fn whole(answer: Answer) -> Whole {
 
 /// The next chunk as text; none at a clean end.
 async fn chunk(body: &mut LogBody) -> Option<String> {
-    match body.next().await {
+    match bounded("a chunk", body.next()).await {
         Piece::Chunk(chunk) => Some(String::from_utf8(chunk.to_vec()).unwrap()),
         Piece::End => None,
         Piece::Abort => panic!("the body was broken off"),

@@ -14,6 +14,7 @@ use crate::{
     NOTE,
     run::{PATIENCE, Running, command, run},
     support::{
+        bounded_thread,
         gateway::{Gateway, Setup},
         program::{self, Ended},
     },
@@ -44,6 +45,7 @@ impl Fixture {
              Connection: close\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
+        io.set_read_timeout(Some(PATIENCE)).unwrap();
         io.write_all((head + &body).as_bytes()).unwrap();
         let mut answer = String::new();
         io.read_to_string(&mut answer).unwrap();
@@ -96,7 +98,8 @@ fn streams_codes_and_forms_are_the_sandbox_s() {
     assert_eq!((&end["event"], &end["reason"], &end["exit_code"]), (&json!("end"), &json!("exited"), &json!(7)));
     // Bytes as they are.
     let mut exact = command(&["-o", "text", id], &fixture.env());
-    assert_eq!(exact.output().unwrap().stdout, b"a\nc\xff\ne");
+    let output = bounded_thread("the command's end", move || exact.output().unwrap());
+    assert_eq!(output.stdout, b"a\nc\xff\ne");
 }
 
 #[test]
@@ -106,7 +109,8 @@ fn both_streams_in_one_file_keep_their_orders() {
     let path = fixture.gateway.home().join("both");
     let file = File::create(&path).unwrap();
     let mut command = command(&["-f", &id], &fixture.env());
-    let status = command.stdout(file.try_clone().unwrap()).stderr(file).status().unwrap();
+    command.stdout(file.try_clone().unwrap()).stderr(file);
+    let status = bounded_thread("the command's end", move || command.status().unwrap());
     assert!(status.success());
     let text = fs::read_to_string(path).unwrap();
     assert_eq!(text.lines().count(), 1000);

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::program::{self, Ended};
+use crate::support::{
+    bounded_thread,
+    program::{self, Ended},
+};
 
 /// Longer than anything that is not a failure takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -61,8 +64,13 @@ impl Running {
 
     /// The next line of its standard output.
     pub(crate) fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.as_mut().unwrap().read_line(&mut line).unwrap();
+        let mut stdout = self.stdout.take().unwrap();
+        let (stdout, line) = bounded_thread("a line of its output", move || {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            (stdout, line)
+        });
+        self.stdout = Some(stdout);
         line
     }
 

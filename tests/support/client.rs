@@ -10,6 +10,8 @@ use tokio::{
     time::timeout,
 };
 
+use super::bounded;
+
 /// Longer than anything that is not a failure takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -63,14 +65,14 @@ pub struct Aborted {
 impl Client {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(address).await.unwrap())
+        Self::over(bounded("a connection", TcpStream::connect(address)).await.unwrap())
     }
 
     /// Connects with a receive buffer of about `size` bytes, for a client that soon takes nothing more.
     pub async fn connect_with_window(address: SocketAddr, size: u32) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(size).unwrap();
-        Self::over(socket.connect(address).await.unwrap())
+        Self::over(bounded("a connection", socket.connect(address)).await.unwrap())
     }
 
     fn over(io: TcpStream) -> Self {
@@ -80,12 +82,12 @@ impl Client {
 
     /// Writes bytes as they are.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.io.write_all(bytes.as_ref()).await.unwrap();
+        bounded("a peer that reads", self.io.write_all(bytes.as_ref())).await.unwrap();
     }
 
     /// Writes bytes to a peer that may have closed already; says whether it has not.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.io.write_all(bytes.as_ref()).await.is_ok()
+        bounded("a peer that reads", self.io.write_all(bytes.as_ref())).await.is_ok()
     }
 
     /// Writes a GET with the header lines given (each `Name: value`).
@@ -139,6 +141,10 @@ impl Client {
     ///
     /// If the connection ends before the body does.
     pub async fn body(&mut self) -> Result<Bytes, Aborted> {
+        bounded("the end of a body", self.whole_body()).await
+    }
+
+    async fn whole_body(&mut self) -> Result<Bytes, Aborted> {
         let mut body = BytesMut::new();
         loop {
             match self.piece().await {
@@ -152,10 +158,13 @@ impl Client {
     /// Reads until `length` bytes of the body are there, and returns these and what came with them.
     pub async fn body_of(&mut self, length: usize) -> Bytes {
         let mut body = BytesMut::new();
-        while body.len() < length {
-            let piece = self.piece().await.expect("the body goes on").expect("the body has not ended");
-            body.extend_from_slice(&piece);
-        }
+        let filled = async {
+            while body.len() < length {
+                let piece = self.piece().await.expect("the body goes on").expect("the body has not ended");
+                body.extend_from_slice(&piece);
+            }
+        };
+        bounded("bytes of a body", filled).await;
         body.freeze()
     }
 
@@ -179,7 +188,7 @@ impl Client {
 
     /// All bytes until the peer closes, whatever they mean.
     pub async fn raw_to_end(&mut self) -> Bytes {
-        while self.fill().await.expect("an end without a reset") > 0 {}
+        bounded("the peer's end", async { while self.fill().await.expect("an end without a reset") > 0 {} }).await;
         self.buffer.split().freeze()
     }
 
@@ -201,13 +210,8 @@ impl Client {
 
     /// Whether the peer has closed; waits for it as long as for anything else.
     pub async fn is_closed(&mut self) -> bool {
-        loop {
-            match timeout(PATIENCE, self.io.read_buf(&mut self.buffer)).await {
-                Ok(Ok(0) | Err(_)) => return true,
-                Ok(Ok(_)) => {}
-                Err(_) => return false,
-            }
-        }
+        let closed = async { while matches!(self.io.read_buf(&mut self.buffer).await, Ok(1..)) {} };
+        timeout(PATIENCE, closed).await.is_ok()
     }
 
     /// Closes both directions properly (FIN).

@@ -7,6 +7,8 @@ use h2::{Reason, RecvStream, SendStream, client};
 use http::{HeaderMap, Method, Request, response::Parts};
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 
+use super::bounded;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One HTTP/2 connection; its task ends with it.
@@ -32,11 +34,11 @@ pub struct Stream {
 impl H2 {
     /// Connects, granting `window` bytes a stream.
     pub async fn connect(address: SocketAddr, window: u32) -> Self {
-        let io = TcpStream::connect(address).await.unwrap();
+        let io = bounded("a connection", TcpStream::connect(address)).await.unwrap();
         io.set_nodelay(true).unwrap();
         let mut builder = client::Builder::new();
         builder.initial_window_size(window).initial_connection_window_size(1 << 20);
-        let (send, connection) = builder.handshake(io).await.unwrap();
+        let (send, connection) = bounded("a connection", builder.handshake(io)).await.unwrap();
         let connection = tokio::spawn(async move {
             // The gateway's going away at the end of a test is an error here and not one of the test.
             let _ = connection.await;
@@ -56,7 +58,7 @@ impl H2 {
 
     /// A handle for the next request, when the peer allows one more.
     pub async fn ready(&self) -> client::SendRequest<Bytes> {
-        self.send.clone().ready().await.unwrap()
+        bounded("room for a request", self.send.clone().ready()).await.unwrap()
     }
 
     /// Sends a request without a body, and does not wait for the answer.
@@ -131,11 +133,14 @@ impl Stream {
     ///
     /// If the stream or the connection was reset.
     pub async fn body(&mut self) -> Result<Bytes, h2::Error> {
-        let mut body = BytesMut::new();
-        while let Some(piece) = self.piece().await? {
-            body.extend_from_slice(&piece);
-        }
-        Ok(body.freeze())
+        let whole = async {
+            let mut body = BytesMut::new();
+            while let Some(piece) = self.piece().await? {
+                body.extend_from_slice(&piece);
+            }
+            Ok(body.freeze())
+        };
+        bounded("the end of a body", whole).await
     }
 
     /// What comes behind the body, once that was read to its end.

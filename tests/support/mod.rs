@@ -26,7 +26,41 @@ pub mod program;
 pub mod prometheus;
 pub mod raw_h2;
 
-use std::time::{Duration, Instant};
+use std::{
+    future::Future,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Longer than any single wait of a test that is not a failure. Silence alone bounds no wait: a stream that is followed has pings.
+pub const LONGEST: Duration = Duration::from_mins(2);
+
+/// What comes of `future`.
+///
+/// # Panics
+///
+/// If nothing does within [`LONGEST`].
+pub async fn bounded<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let Ok(outcome) = tokio::time::timeout(LONGEST, future).await else { panic!("{what}: not within {LONGEST:?}") };
+    outcome
+}
+
+/// What comes of `work`, which waits on its thread and not in a runtime.
+///
+/// # Panics
+///
+/// If nothing does within [`LONGEST`]; the thread is left behind.
+pub fn bounded_thread<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, outcome) = mpsc::channel();
+    // Whoever has given up does not listen.
+    thread::spawn(move || drop(done.send(work())));
+    match outcome.recv_timeout(LONGEST) {
+        Ok(outcome) => outcome,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what}: not within {LONGEST:?}"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => panic!("{what}: its thread has panicked"),
+    }
+}
 
 /// Calls `check` until it says yes; `within` is generous, the time that it took is for the caller to judge.
 ///

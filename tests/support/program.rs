@@ -84,7 +84,10 @@ pub fn end(mut child: Child, patience: Duration) -> Ended {
         }
         thread::sleep(Duration::from_millis(5));
     };
-    let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
+    // What it started may hold them.
+    let outputs =
+        super::bounded_thread("the end of a program's outputs", || (stdout.join().unwrap(), stderr.join().unwrap()));
+    let (stdout, stderr) = outputs;
     let status = status.unwrap_or_else(|| panic!("still running after {patience:?}: {stdout}{stderr}"));
     Ended { code: status.code(), stdout, stderr }
 }

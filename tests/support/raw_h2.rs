@@ -12,6 +12,8 @@ use tokio::{
     time::timeout,
 };
 
+use super::LONGEST;
+
 /// Types of frames (RFC 9113 §6).
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -121,6 +123,7 @@ impl RawH2 {
     pub async fn until_reset(&mut self, stream: u32, seen: &mut Vec<Frame>) -> Duration {
         let start = Instant::now();
         while let Some(frame) = self.frame().await {
+            assert!(start.elapsed() < 2 * LONGEST, "stream {stream} is not reset");
             match (frame.kind, frame.flags & 1) {
                 (SETTINGS, 0) => drop(self.send(SETTINGS, 1, 0, &[]).await),
                 (PING, 0) => drop(self.send(PING, 1, 0, &frame.payload).await),
