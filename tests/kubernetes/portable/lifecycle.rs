@@ -9,10 +9,12 @@ fn target(id: &str, rest: &str) -> String {
     format!("/v1/sandboxes/{id}{rest}")
 }
 
+/// A sandbox that is shown as its maker left it: a stage may write it in several steps, which a watch tells one by one.
 async fn running(stage: &impl Stage) -> String {
     let id = stage.sandbox(Program::stays([])).await;
     ask_until(stage, &target(&id, ""), |answer| {
-        answer.status() == 200 && answer.json()["status"]["state"] == "Running"
+        let shown = answer.json();
+        answer.status() == 200 && shown["status"]["state"] == "Running" && shown["metadata"][METADATA.0] == METADATA.1
     })
     .await;
     id
