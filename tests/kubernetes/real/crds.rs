@@ -1,6 +1,6 @@
 //! The kinds of sandboxes. What the cluster has is used as it is; a kind that it lacks is added with a schema that takes all.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -16,8 +16,11 @@ use crate::{
 /// The label of what the suite added to the cluster.
 pub(super) const LABEL: &str = "opensandbox-gateway.test/suite";
 
+/// How often it is looked whether a CRD came or went.
+const POLL: Duration = Duration::from_millis(100);
+
 /// Where CRDs are.
-pub(super) const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
 /// Both kinds.
 pub(super) fn kinds() -> [&'static Resource; 2] {
@@ -33,23 +36,48 @@ pub(super) fn is_own(crd: &Value) -> bool {
 pub(super) async fn ensure(api: &Api) -> [bool; 2] {
     let mut own = [false; 2];
     for (kind, own) in kinds().into_iter().zip(&mut own) {
-        let path = format!("{PATH}/{}", kind.qualified());
-        // Tests beside each other add it at the same time: one wins.
-        if api.get(&path).await.is_none() {
-            api.create(PATH, &crd(kind)).await;
-        }
-        *own = is_own(&api.get(&path).await.expect("it was just added"));
+        *own = is_own(&added(api, kind).await);
         served(api, kind).await;
     }
     own
 }
 
+/// The CRD of a kind, which is added if it is missing. One that is going is waited for: it takes its objects with it.
+async fn added(api: &Api, kind: &Resource) -> Value {
+    let (start, path) = (Instant::now(), path(kind));
+    loop {
+        match api.get(&path).await {
+            Some(crd) if crd["metadata"]["deletionTimestamp"].is_null() => return crd,
+            Some(_) => tokio::time::sleep(POLL).await,
+            // Tests beside each other add it at the same time: one wins.
+            None => {
+                api.create(PATH, &crd(kind)).await;
+            }
+        }
+        assert!(start.elapsed() < PATIENCE, "the CRD {} is not there, or does not go", kind.qualified());
+    }
+}
+
+/// Waits until the CRD of a kind is gone.
+pub(super) async fn gone(api: &Api, kind: &Resource) {
+    let start = Instant::now();
+    while api.get(&path(kind)).await.is_some() {
+        assert!(start.elapsed() < PATIENCE, "the CRD {} does not go", kind.qualified());
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Where the CRD of a kind is.
+pub(super) fn path(kind: &Resource) -> String {
+    format!("{PATH}/{}", kind.qualified())
+}
+
 async fn served(api: &Api, kind: &Resource) {
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     // 404 at first, then 429 for a moment (kubernetes-api.md, L8).
     while let Err(code) = api.send("GET", &format!("{}?limit=1", kind.path("default", "")), None).await {
         assert!(start.elapsed() < PATIENCE, "{}: {code}", kind.qualified());
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 

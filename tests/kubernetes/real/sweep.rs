@@ -32,13 +32,15 @@ async fn the_cluster_is_left_as_it_was() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     for kind in crds::kinds() {
-        let path = format!("{}/{}", crds::PATH, kind.qualified());
+        let path = crds::path(kind);
         if api.get(&path).await.is_some_and(|crd| crds::is_own(&crd)) {
             // Of all namespaces.
             let all = format!("/apis/{}/{}/{}", kind.group, kind.version, kind.plural);
             let objects = api.get(&all).await.unwrap();
             if objects["items"].as_array().is_some_and(Vec::is_empty) {
                 api.delete(&path).await;
+                // One in deletion would be in the way of the next run.
+                crds::gone(&api, kind).await;
             } else {
                 tell(&format!("the CRD {} stays: somebody has objects of it", kind.qualified()));
             }
