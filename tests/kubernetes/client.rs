@@ -2,5 +2,6 @@
 
 mod access;
 mod answers;
+mod black_holes;
 mod hostile;
 mod proxies;

@@ -6,7 +6,10 @@ mod crowd;
 pub(crate) mod fixture;
 mod interrupted;
 mod lost;
+mod nodes;
 mod release;
+mod slow;
+mod states;
 
 use serde_json::Value;
 

@@ -50,27 +50,6 @@ async fn two_thousand_followers_of_two_hundred_pods() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_is_told_what_it_missed() {
-    let world = World::start();
-    let gateway = world.gateway("");
-    let sandbox = world.sandbox();
-    sandbox.container.rotate_at(1 << 20);
-    sandbox.container.out("line-0\n");
-    let mut client = Client::connect_with_window(gateway.address(), 4096).await;
-    assert_eq!(client.get(&sandbox.target("follow=true&format=ndjson")).await.status, 200);
-    // It reads nothing while forty files go by.
-    let text = "x".repeat(4000);
-    for _ in 0..10_000 {
-        sandbox.container.out(format!("{text}\n"));
-    }
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    sandbox.container.out("line-1\n");
-    let mut stream = super::Records::new(client);
-    let seen = stream.until(|record| super::number(record) == Some(1)).await;
-    assert!(seen.iter().any(|record| record["event"] == "gap"), "{} records and no gap", seen.len());
-}
-
-#[tokio::test]
 async fn a_log_may_be_limited_in_bytes_and_time() {
     let world = World::start();
     let gateway = world.gateway("");

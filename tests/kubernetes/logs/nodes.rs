@@ -1,0 +1,132 @@
+//! What goes wrong on a node: its runtime, its limits, its files (kubernetes-api.md §7; kubernetes.md B9–B12).
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{
+    Records, check_order,
+    fixture::{Sandbox, World},
+    number, records,
+};
+use crate::support::{
+    gateway::Gateway,
+    kube::logs::{Inotify, Reach, Runtime, Stream},
+};
+
+/// Longer than a follow is silent before its log is looked at, which is 10 s.
+const LOOKED_AT: Duration = Duration::from_secs(12);
+
+async fn ndjson(sandbox: &Sandbox<'_>, gateway: &Gateway) -> Records {
+    Records::new(sandbox.follow(gateway, "format=ndjson").await)
+}
+
+fn print(sandbox: &Sandbox<'_>, lines: std::ops::Range<u64>) {
+    for line in lines {
+        sandbox.container.out(format!("line-{line}\n"));
+    }
+}
+
+fn events(records: &[Value]) -> Vec<&str> {
+    records.iter().filter_map(|record| record["event"].as_str()).collect()
+}
+
+/// F9: the container goes on, and what it prints meanwhile comes late.
+#[tokio::test]
+async fn a_runtime_that_is_started_again_costs_a_follow_nothing() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let sandbox = world.sandbox();
+    let node = sandbox.container.node().clone();
+    print(&sandbox, 0..3);
+    let mut stream = ndjson(&sandbox, &gateway).await;
+    let mut seen = stream.until(|record| number(record) == Some(2)).await;
+    node.set_runtime(Runtime::Down);
+    // Whoever looks at the log is told so in the answer (E2), which is neither the sandbox's text nor its end.
+    assert_eq!(sandbox.read(&gateway, "").await.status(), 503);
+    let mut begun = Records::new(sandbox.follow(&gateway, "format=ndjson").await);
+    tokio::time::sleep(LOOKED_AT).await;
+    node.set_runtime(Runtime::Up);
+    print(&sandbox, 3..6);
+    seen.extend(stream.until(|record| number(record) == Some(5)).await);
+    assert_eq!((check_order(&seen), events(&seen)), ((0, 6), vec![]), "{seen:?}");
+    let seen = begun.until(|record| number(record) == Some(5)).await;
+    assert_eq!((check_order(&seen), events(&seen)), ((0, 6), vec![]), "{seen:?}");
+    sandbox.exit(0);
+    assert_eq!(stream.until(|record| record["event"] == "end").await.last().unwrap()["reason"], "exited");
+}
+
+/// E3 and E4: the follow is refused behind what there is, and goes on by asking again and again.
+#[tokio::test]
+async fn a_node_without_inotify_is_polled() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    for inotify in [Inotify::Instances(0), Inotify::NoWatches] {
+        let sandbox = world.sandbox();
+        let node = sandbox.container.node().clone();
+        node.set_inotify(inotify);
+        print(&sandbox, 0..3);
+        let mut stream = ndjson(&sandbox, &gateway).await;
+        let mut seen = stream.until(|record| number(record) == Some(2)).await;
+        print(&sandbox, 3..5);
+        seen.extend(stream.until(|record| number(record) == Some(4)).await);
+        node.set_inotify(Inotify::Enough);
+        print(&sandbox, 5..7);
+        seen.extend(stream.until(|record| number(record) == Some(6)).await);
+        sandbox.exit(4);
+        seen.extend(stream.until(|record| record["event"] == "end").await);
+        assert_eq!((check_order(&seen), events(&seen)), ((0, 7), vec!["end"]), "{inotify:?}: {seen:?}");
+        assert_eq!(seen.last().unwrap()["exit_code"], 4);
+    }
+}
+
+/// B4 of kubernetes-api.md: the other stream breaks a long line's joint. The bytes are the node's, none is guessed.
+#[tokio::test]
+async fn a_joint_that_the_other_stream_breaks_is_given_as_it_is() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let sandbox = world.sandbox();
+    let long = "p".repeat(2 * 16384);
+    sandbox.container.print(Stream::Stdout, format!("{long}rest"));
+    sandbox.container.print(Stream::Stderr, "err\n");
+    sandbox.container.print(Stream::Stdout, " of it\nlast\n");
+    assert_eq!(sandbox.read(&gateway, "").await.body, format!("{long}err\nrest of it\nlast\n"));
+}
+
+/// B9: the kubelet's times are in the zone of its node, which may change.
+#[tokio::test]
+async fn a_follow_goes_on_behind_its_place_in_every_zone() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let sandbox = world.sandbox();
+    let node = sandbox.container.node().clone();
+    node.set_offset(8);
+    print(&sandbox, 0..3);
+    let mut stream = ndjson(&sandbox, &gateway).await;
+    let mut seen = stream.until(|record| number(record) == Some(2)).await;
+    for (turn, offset) in [(1, -5), (2, 0), (3, 14)] {
+        node.set_offset(offset);
+        node.restart([Reach::Down]);
+        print(&sandbox, 3 * turn..3 * (turn + 1));
+        seen.extend(stream.until(|record| number(record) == Some(3 * (turn + 1) - 1)).await);
+    }
+    assert_eq!((check_order(&seen), events(&seen)), ((0, 12), vec![]), "{seen:?}");
+    let times: Vec<_> = seen.iter().map(|record| record["time"].as_str().unwrap()).collect();
+    assert!(times.iter().all(|time| time.len() == 30 && time.ends_with('Z')) && times.is_sorted(), "{times:?}");
+}
+
+/// C16: who comes back has no tail.
+#[tokio::test]
+async fn a_token_has_everything_behind_it_however_much() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let sandbox = world.sandbox();
+    print(&sandbox, 0..5000);
+    let all = records(&sandbox.read(&gateway, "format=ndjson").await);
+    let token = all[0]["id"].as_str().unwrap();
+    let rest = records(&sandbox.read(&gateway, &format!("format=ndjson&after={token}")).await);
+    assert_eq!(check_order(&rest), (0, 4999));
+    assert_eq!(number(&rest[0]), Some(1));
+    let refused = sandbox.read(&gateway, &format!("after={token}&tail=10")).await;
+    assert_eq!(refused.status(), 422, "{refused}");
+}
