@@ -63,6 +63,7 @@
 //! | [`open`] | | the open connections: how many, whose, and which give way to new ones |
 //! | [`peer`] | | a client's address, which trusted proxies may tell |
 //! | [`problem`] | | the one table from what went wrong to status, code and message |
+//! | [`program`] | | the program from its command line to its exit code |
 //! | [`proxy`] | 6 | the proxy path: rules for headers, connections to backends, the response's body, tunnels |
 //! | [`regular_file`] | | opening files whose names come from elsewhere, so that nothing in their place hangs |
 //! | [`reload`] | | SIGHUP: log files and keys |
@@ -97,13 +98,13 @@
 //! - The log path spawns no task for a stream (for one of HTTP/2 hyper does, and nothing more), puts no channel between
 //!   the sockets, and allocates nothing a line. The proxy path spawns none either: see [`proxy`].
 //! - What must last as long as a stream lives in its body: permit, drain watch, client watch, report.
-//! - Only `main.rs` ends the process, and [`cli`] where a command line goes no further. There is no `unsafe`.
+//! - Only [`program`] ends the process, and [`cli`] where a command line goes no further. There is no `unsafe`.
 //!
 //! # Where to start reading
 //!
 //! [`api::logs`] is the endpoint in twenty lines. From there down: [`runtime`] for the seam, [`logs::body`] for how a
 //! stream ends, [`logs::decode`] for how bytes become a log. From there up: [`service`], then [`server::connection`] and
-//! [`client`] for how a client that leaves is noticed. `main.rs` and [`start`] put the parts together.
+//! [`client`] for how a client that leaves is noticed. [`program`] and [`start`] put the parts together.
 
 pub mod accept;
 pub mod access;
@@ -142,6 +143,7 @@ pub mod open;
 pub mod own_listeners;
 pub mod peer;
 pub mod problem;
+pub mod program;
 pub mod proxy;
 pub mod regular_file;
 pub mod reload;

@@ -11,6 +11,7 @@ use std::{
 /// The crate's modules, from the top. Each may import those after it and none before it, so there is no cycle.
 const ORDER: &[&str] = &[
     "main",
+    "program",
     "start",
     "cli",
     "dev",
