@@ -204,6 +204,27 @@ async fn a_watch_that_is_dead_without_a_word_costs_reads_and_is_given_up() {
 }
 
 #[tokio::test]
+async fn after_a_gap_a_watch_s_head_does_not_make_old_news_new() {
+    let cluster = Cluster::start();
+    cluster.put(&BATCH, batch(ID, |_| {}));
+    let gateway = cluster.gateway("cache_max_age_seconds = 2").start();
+    watched(&cluster).await;
+    let refusal = Action::Fail(Failure::new(500, "InternalError", "no"));
+    cluster.server.fault("GET", "batchsandboxes?&watch=true", refusal, 2);
+    // What happened meanwhile stays on its way.
+    cluster.server.fault("GET", "batchsandboxes?&watch=true", Action::Silence(0), 1);
+    cluster.server.end_watches();
+    let begun = watches(&cluster).len();
+    eventually("a refusal", LONG, || watches(&cluster)[begun..].iter().any(|watch| watch.status == 500)).await;
+    phase(&cluster, ID, "Paused");
+    eventually("a watch that goes on", LONG, || {
+        watches(&cluster)[begun..].iter().skip_while(|watch| watch.status != 500).any(|watch| watch.status == 200)
+    })
+    .await;
+    assert_eq!(state(&gateway, ID).await, "Paused");
+}
+
+#[tokio::test]
 async fn a_watch_that_is_refused_is_asked_for_ever_more_rarely() {
     let cluster = Cluster::start();
     cluster.put(&BATCH, batch(ID, |_| {}));

@@ -25,14 +25,25 @@ const RELIST_AFTER: u32 = 3;
 /// A watch that ends sooner is a failure: else one that a server always ends at once would be asked for without a pause.
 const MIN_WATCH: Duration = Duration::from_millis(500);
 
+/// Where nothing was heard for longer, what happened meanwhile may still be on its way behind the head of the next watch: the
+/// API server sends it at once, and until that has passed again the cache is not taken for complete.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// From where a watch goes on.
+struct Place {
+    version: String,
+    /// Until then everything had come.
+    whole: Instant,
+}
+
 /// Watches for as long as it is polled.
 pub(super) async fn run<K: Watched>(shared: Arc<Shared<K>>) {
     let kind = kind::<K>();
-    let mut version = None;
+    let mut place = None;
     let mut failures = 0;
     loop {
         let begun = Instant::now();
-        let Err(failure) = round(&shared, &mut version).await else {
+        let Err(failure) = round(&shared, &mut place).await else {
             failures = 0;
             continue;
         };
@@ -40,7 +51,7 @@ pub(super) async fn run<K: Watched>(shared: Arc<Shared<K>>) {
         // One that went well for long enough begins anew at the first wait.
         failures = if begun.elapsed() >= MAX_WAIT { 1 } else { failures + 1 };
         if failure.is_expired() || failure.is_missing_kind() || failures >= RELIST_AFTER {
-            version = None;
+            place = None;
         }
         shared.failed(&failure);
         if failures <= 2 {
@@ -53,31 +64,46 @@ pub(super) async fn run<K: Watched>(shared: Arc<Shared<K>>) {
 }
 
 /// Lists if there is no version to go on from, and watches until the watch ends as it should.
-async fn round<K: Watched>(shared: &Shared<K>, version: &mut Option<String>) -> Result<(), ApiFailure> {
-    let from = match version {
-        Some(from) => from.clone(),
-        None => version.insert(shared.list_anew().await?).clone(),
+async fn round<K: Watched>(shared: &Shared<K>, place: &mut Option<Place>) -> Result<(), ApiFailure> {
+    let from = match place {
+        Some(from) => from,
+        None => place.insert(Place { version: shared.list_anew().await?, whole: Instant::now() }),
     };
     let time = shared.watch_time();
     let params = WatchParams::default().labels(shared.label).timeout(u32::try_from(time.as_secs()).unwrap_or(1));
-    let events = shared.cluster.observe("watch", shared.api.watch(&params, &from)).await?;
-    shared.contact();
+    let events = shared.cluster.observe("watch", shared.api.watch(&params, &from.version)).await?;
     let begun = Instant::now();
+    let mut is_settling = from.whole.elapsed() > SETTLING;
+    if !is_settling {
+        shared.contact();
+    }
     let mut events = pin!(events);
     let silence = time + IDLE_MARGIN;
     let mut has_told = false;
     loop {
-        let Ok(event) = timeout(silence, events.next()).await else { return Err(ApiFailure::timed_out(silence)) };
+        let patience = if is_settling { SETTLING.saturating_sub(begun.elapsed()) } else { silence };
+        let event = match timeout(patience, events.next()).await {
+            Ok(event) => event,
+            Err(_) if is_settling => {
+                is_settling = false;
+                shared.contact();
+                continue;
+            }
+            Err(_) => return Err(ApiFailure::timed_out(silence)),
+        };
         let seen = match event {
             None if begun.elapsed() < MIN_WATCH => {
                 return Err(ApiFailure::unintelligible("the API server ended the watch at once"));
             }
             // A watch from a version that is not there yet is silent: so is that of a store that was put back to an older state.
             None if !has_told && shared.went_back().await? => {
-                *version = None;
+                *place = None;
                 return Ok(());
             }
-            None => return Ok(()),
+            None => {
+                from.whole = Instant::now();
+                return Ok(());
+            }
             Some(Err(error)) => return Err(error.into()),
             Some(Ok(WatchEvent::Error(status))) => return Err(ApiFailure::from_status(*status)),
             Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
@@ -89,14 +115,20 @@ async fn round<K: Watched>(shared: &Shared<K>, version: &mut Option<String>) -> 
                 shared.lock().entries.delete(&object);
                 object.meta().resource_version.clone()
             }
-            Some(Ok(WatchEvent::Bookmark(bookmark))) => Some(bookmark.metadata.resource_version),
+            Some(Ok(WatchEvent::Bookmark(bookmark))) => {
+                is_settling = false;
+                Some(bookmark.metadata.resource_version)
+            }
         };
         if let Some(seen) = seen {
             shared.lock().entries.complete(&seen);
-            *version = Some(seen);
+            from.version = seen;
         }
         has_told = true;
-        shared.contact();
+        is_settling &= begun.elapsed() < SETTLING;
+        if !is_settling {
+            shared.contact();
+        }
     }
 }
 
