@@ -127,6 +127,7 @@ pub(super) const ROWS: &[Row] = &[
     row(FastSandbox, NotFound, MISSING, "FSB::SANDBOX_NOT_FOUND"),
     row(KubeSandbox, NotFound, MISSING, "KUBERNETES::SANDBOX_NOT_FOUND"),
     row(KubeSandbox, Conflict, CONFLICT, "KUBERNETES::INVALID_STATE"),
+    row(KubeApi, Invalid, BAD, "KUBERNETES::API_ERROR"),
     row(KubeApi, Failed, FAILED, "KUBERNETES::API_ERROR"),
     row(KubeApi, TimedOut, LATE, "KUBERNETES::API_ERROR"),
     row(KubeApi, Unavailable, UNAVAILABLE, "KUBERNETES::API_ERROR").again_after(5),

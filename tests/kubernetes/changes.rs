@@ -109,6 +109,21 @@ async fn claims_that_cannot_be_removed_at_once_are_removed_later() {
 }
 
 #[tokio::test]
+async fn a_claim_that_a_webhook_holds_back_holds_back_no_other_and_goes_later() {
+    let cluster = Cluster::start();
+    cluster.put(&BATCH, batch(ID, |_| {}));
+    for name in ["a", "b"] {
+        cluster.put(&cluster::CLAIMS, claim(name, ID));
+    }
+    let gateway = cluster.gateway("").start();
+    let held = Action::Fail(Failure::new(409, "Conflict", "not today"));
+    cluster.server.fault("DELETE", "persistentvolumeclaims/a", held, 2);
+    assert_eq!(delete(&gateway, ID).await.0, 204);
+    assert!(cluster.get(&cluster::CLAIMS, "b").is_none(), "at once");
+    eventually("the other claim's end", LONG, || cluster.get(&cluster::CLAIMS, "a").is_none()).await;
+}
+
+#[tokio::test]
 async fn an_object_does_not_lead_the_proxy_to_this_machine() {
     let cluster = Cluster::start();
     let backend = Backend::mirror().await;
@@ -149,6 +164,12 @@ async fn the_newest_of_many_events_are_shown() {
     let events = get(&gateway, &format!("/v1/sandboxes/{ID}/diagnostics/events?limit=2")).await;
     let text = String::from_utf8_lossy(&events.body).into_owned();
     assert!(events.status() == 200 && text.lines().count() == 2 && text.ends_with("m619"), "{text}");
-    cluster.server.fault("GET", "/events", Action::Fail(Failure::new(401, "Unauthorized", "Unauthorized")), 1);
-    assert_eq!(get(&gateway, &format!("/v1/sandboxes/{ID}/diagnostics/events")).await.status(), 403);
+    for (failure, status) in [
+        (Failure::new(401, "Unauthorized", "Unauthorized"), 403),
+        (Failure::bad_request("no"), 400),
+        (Failure::new(409, "Conflict", "no"), 500),
+    ] {
+        cluster.server.fault("GET", "/events", Action::Fail(failure), 1);
+        assert_eq!(get(&gateway, &format!("/v1/sandboxes/{ID}/diagnostics/events")).await.status(), status);
+    }
 }

@@ -89,6 +89,7 @@ const WIRE: &str = "
     FastSandbox NotFound 404 FSB::SANDBOX_NOT_FOUND
     KubeSandbox NotFound 404 KUBERNETES::SANDBOX_NOT_FOUND
     KubeSandbox Conflict 409 KUBERNETES::INVALID_STATE
+    KubeApi Invalid 400 KUBERNETES::API_ERROR
     KubeApi Failed 500 KUBERNETES::API_ERROR
     KubeApi TimedOut 504 KUBERNETES::API_ERROR
     KubeApi Unavailable 503 KUBERNETES::API_ERROR 5

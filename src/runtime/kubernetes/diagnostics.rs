@@ -68,11 +68,17 @@ impl Inner {
     }
 }
 
-/// A failure as the existing server maps it here (§16): without valid credentials it may not, either.
+/// A failure as the existing server maps it here (§16): what is a bad request for the API server is one, and without valid
+/// credentials it may not, either.
 fn refused(failure: ApiFailure, what: &str) -> Error {
-    if failure.status != Some(401) {
-        return failed(failure, what);
+    let is_bad = failure.is_status() && failure.status == Some(400);
+    if failure.status == Some(401) {
+        let text = format!("{what}: the gateway has no valid credentials for the API server");
+        return Error::new(Family::KubeAccess, Kind::Denied, text).caused_by(failure);
     }
-    let text = format!("{what}: the gateway has no valid credentials for the API server");
-    Error::new(Family::KubeAccess, Kind::Denied, text).caused_by(failure)
+    let mut error = failed(failure, what);
+    if is_bad {
+        error.kind = Kind::Invalid;
+    }
+    error
 }

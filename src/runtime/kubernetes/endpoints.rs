@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration}
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use tokio::{net::lookup_host, time::timeout};
+use tokio::{net::lookup_host, sync::Semaphore, time::timeout};
 
 use self::signature::signed;
 use crate::{
@@ -19,10 +19,14 @@ use crate::{
         objects::Pod,
         workload::{Host, Workload, failed, is_pods},
     },
+    telemetry::rate_limit::{Due, RateLimit},
 };
 
 /// How long a service's name may take to be looked up.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many names are looked up at once: each takes a thread, and who asks for it needs no key.
+static LOOKUPS: Semaphore = Semaphore::const_new(16);
 
 /// The port of the egress sidecar.
 const EGRESS_PORT: u16 = 18080;
@@ -111,13 +115,26 @@ fn host(workload: &Workload, pods: &[Arc<Pod>], networks: &[IpNet]) -> Result<Ho
 
 /// The address of a service, if a pod can have it: whoever may make services can give one any other name's address.
 async fn resolved(name: &str, port: u16, networks: &[IpNet]) -> Result<SocketAddr, Error> {
-    let found = timeout(RESOLVE_TIMEOUT, lookup_host((name, port))).await;
+    let wanted = (name.to_owned(), port);
+    let lookup = async {
+        let Ok(turn) = LOOKUPS.acquire().await else { return Err(io::ErrorKind::TimedOut.into()) };
+        // The thread that looks goes on when nobody waits for it any more, and so does its turn.
+        let found = tokio::spawn(async move {
+            let _turn = turn;
+            lookup_host(wanted).await.map(Vec::from_iter)
+        });
+        found.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    };
+    let found = timeout(RESOLVE_TIMEOUT, lookup).await;
     let found = found
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        .map(|mut found| found.find(|address| is_pods(address.ip(), networks)));
+        .map(|found| found.into_iter().find(|address| is_pods(address.ip(), networks)));
     found
         .unwrap_or_else(|error| {
-            tracing::warn!(name, %error, "the service of a sandbox cannot be looked up");
+            static TOLD: RateLimit = RateLimit::new();
+            if let Some(Due { left_out }) = TOLD.due("service") {
+                tracing::warn!(name, %error, left_out, "the service of a sandbox cannot be looked up");
+            }
             None
         })
         .ok_or_else(|| Error::new(Family::PodAddress, Kind::NotFound, "The sandbox's service has no address of a pod."))

@@ -73,7 +73,7 @@ fn container(status: &ContainerStatus) -> Vec<String> {
         format!("  {}:", status.name),
         format!("    Ready:          {}", flag(status.ready)),
         format!("    Restart Count:  {}", status.restart_count),
-        format!("    Image:          {}", status.image.as_deref().unwrap_or_default()),
+        format!("    Image:          {}", one_line(status.image.as_deref().unwrap_or_default())),
     ];
     lines.extend(state(&status.state));
     lines.extend(told(&status.last_state).map(|state| format!("    Last State:     {state}")));
@@ -156,9 +156,10 @@ fn time(time: Timestamp) -> String {
     }
 }
 
-/// An event is a line: its message may have several, which a sandbox's own program can bring about.
+/// An event is a line: its message may have several, or what a terminal obeys, which a sandbox's own program can bring about.
 fn one_line(text: &str) -> String {
-    text.trim_end().replace(['\n', '\r'], " ")
+    let is_line_s = |char: char| char == '\t' || !char.is_control() && !matches!(char, '\u{2028}' | '\u{2029}');
+    text.trim_end().chars().map(|char| if is_line_s(char) { char } else { ' ' }).collect()
 }
 
 #[cfg(test)]
@@ -210,14 +211,14 @@ mod tests {
     fn what_a_container_waits_for_is_told() {
         let waiting = pod(json!({"status": {
             "containerStatuses": [{"name": "sandbox", "restartCount": 3,
-                "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image\n\"x\""}},
+                "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off\u{1b}pulling\timage\n\"x\""}},
                 "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}],
             "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}],
         }}));
         let text = inspect(&waiting);
         for line in [
             "State:          Waiting (ImagePullBackOff)",
-            "Message:        Back-off pulling image \"x\"",
+            "Message:        Back-off pulling\timage \"x\"",
             "Last State:     Terminated (exit=137, reason=OOMKilled)",
             "  PodScheduled: False (reason=Unschedulable)\n    Message: 0/1 nodes",
         ] {
