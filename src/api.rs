@@ -132,7 +132,7 @@ pub fn handle<'a>(api: &'a Api, route: Route, req: Request<Incoming>, caller: Ca
         Route::CreateSandbox => Box::pin(create(api, req)),
         Route::ListSandboxes => Box::pin(async move {
             let page = sandboxes::list(&*api.runtime, req.uri().query().unwrap_or_default()).await?;
-            Ok(response::json(StatusCode::OK, &page))
+            Ok(response::json_bytes(page.to_json().into()))
         }),
         Route::GetSandbox(id) => {
             Box::pin(async move { Ok(response::json(StatusCode::OK, &sandboxes::get(&*api.runtime, &id).await?)) })

@@ -21,7 +21,7 @@ use crate::{
         create::CreateRequest,
         endpoint::{Backend, Endpoint},
         page::{ListQuery, Page},
-        sandbox::{CreatedSandbox, Sandbox},
+        sandbox::{CreatedSandbox, Sandbox, SandboxJson},
         tenant::Tenant,
         timestamp::Timestamp,
     },
@@ -42,8 +42,8 @@ pub trait Runtime: Send + Sync + 'static {
     async fn list(&self) -> Result<Vec<Sandbox>, Error>;
 
     /// A page of the list: what [`ListQuery::page_of`] makes of all sandboxes, which a runtime may do without showing all of them.
-    async fn page(&self, query: &ListQuery) -> Result<Page<Sandbox>, Error> {
-        Ok(query.page_of(self.list().await?))
+    async fn page(&self, query: &ListQuery) -> Result<Page<SandboxJson>, Error> {
+        Ok(query.page_of(self.list().await?).map(|sandbox| SandboxJson::from(&sandbox)))
     }
 
     /// Ends a sandbox and removes what belongs to it.

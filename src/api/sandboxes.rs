@@ -11,7 +11,7 @@ use crate::{
     model::{
         create::CreateRequest,
         page::{ListQuery, Page},
-        sandbox::{CreatedSandbox, Sandbox},
+        sandbox::{CreatedSandbox, Sandbox, SandboxJson},
         violation::{Invalid, Report},
     },
     problem::ApiError,
@@ -43,7 +43,7 @@ fn read(content_type: Option<&str>, body: &[u8]) -> Result<CreateRequest, Invali
 ///
 /// # Errors
 /// A query that breaks a rule, or the runtime's failure.
-pub async fn list(runtime: &dyn Runtime, query: &str) -> Result<Page<Sandbox>, ApiError> {
+pub async fn list(runtime: &dyn Runtime, query: &str) -> Result<Page<SandboxJson>, ApiError> {
     let query = list_query(&Query::parse(query))?;
     Ok(runtime.page(&query).await?)
 }

@@ -1,10 +1,13 @@
 //! Lists: filter, order and pages (http-api.md §7).
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use serde::Serialize;
 
-use super::sandbox::Sandbox;
+use super::{
+    sandbox::{Sandbox, SandboxJson, State},
+    timestamp::Timestamp,
+};
 
 /// How many items a page has when the client does not say.
 const DEFAULT_PAGE_SIZE: u64 = 20;
@@ -70,6 +73,26 @@ impl PageRequest {
         self.page.saturating_sub(1).saturating_mul(self.page_size)
     }
 
+    /// The items of this page, in `order`, of those of all pages, which are in none. Only this page's are sorted.
+    pub fn cut<T>(&self, mut items: Vec<T>, order: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
+        let from = usize::try_from(self.skipped()).unwrap_or(usize::MAX);
+        let size = usize::try_from(self.page_size).unwrap_or(usize::MAX);
+        if from >= items.len() {
+            return Vec::new();
+        }
+        let to = from.saturating_add(size);
+        if to < items.len() {
+            items.select_nth_unstable_by(to, &order);
+            items.truncate(to);
+        }
+        if from > 0 {
+            items.select_nth_unstable_by(from, &order);
+            items.drain(..from);
+        }
+        items.sort_by(order);
+        items
+    }
+
     /// This page, with its items, of a list of `total_items`.
     pub fn with<T>(&self, items: Vec<T>, total_items: u64) -> Page<T> {
         let Self { page, page_size } = *self;
@@ -84,37 +107,64 @@ impl PageRequest {
 impl ListQuery {
     /// Chooses, sorts and cuts. Newest first; of one instant, by id.
     pub fn page_of(&self, sandboxes: Vec<Sandbox>) -> Page<Sandbox> {
-        let mut items: Vec<_> = sandboxes.into_iter().filter(|sandbox| self.matches(sandbox)).collect();
-        items.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
+        let states = self.shown_states();
+        let has_all = |sandbox: &Sandbox| {
+            let metadata = |key: &str| sandbox.metadata.get(key).map(String::as_str);
+            states.contains(&sandbox.status.state) && self.has_metadata(metadata)
+        };
+        let items: Vec<_> = sandboxes.into_iter().filter(has_all).collect();
         let total = items.len() as u64;
-        self.page.with(self.cut(items).collect(), total)
+        let order = |a: &Sandbox, b: &Sandbox| order((a.created_at, &a.id), (b.created_at, &b.id));
+        self.page.with(self.page.cut(items, order), total)
     }
 
-    /// Those of the sorted `items` of all pages that are on this one.
-    pub fn cut<T>(&self, items: Vec<T>) -> impl Iterator<Item = T> {
-        let skipped = usize::try_from(self.page.skipped()).unwrap_or(usize::MAX);
-        items.into_iter().skip(skipped).take(self.page.page_size as usize)
+    /// The states that it shows; all of them where none was named. A query can name thousands, so they are looked at once.
+    pub fn shown_states(&self) -> Vec<State> {
+        let is_named = |state: &State| self.states.iter().any(|name| name.eq_ignore_ascii_case(state.name()));
+        State::ALL.into_iter().filter(|state| self.states.is_empty() || is_named(state)).collect()
     }
 
-    /// Whether it shows all sandboxes.
-    pub fn is_of_all(&self) -> bool {
-        self.states.is_empty() && self.metadata.is_empty()
+    /// Whether it shows what has this metadata, told by its keys, as far as that goes.
+    pub fn has_metadata<'a>(&self, metadata: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.metadata.iter().all(|(key, value)| metadata(key) == Some(value))
     }
+}
 
-    fn matches(&self, sandbox: &Sandbox) -> bool {
-        let state = sandbox.status.state.name();
-        let has_state = self.states.is_empty() || self.states.iter().any(|name| name.eq_ignore_ascii_case(state));
-        has_state && self.metadata.iter().all(|(key, value)| sandbox.metadata.get(key) == Some(value))
+/// Which of two sandboxes comes first in a list, by when they were created and by their ids.
+pub fn order((a, a_id): (Timestamp, &str), (b, b_id): (Timestamp, &str)) -> Ordering {
+    b.cmp(&a).then_with(|| a_id.cmp(b_id))
+}
+
+impl<T> Page<T> {
+    /// The same page of other items.
+    pub fn map<U>(self, item: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(item).collect(), pagination: self.pagination }
+    }
+}
+
+impl Page<SandboxJson> {
+    /// The page as it is on the wire.
+    pub fn to_json(&self) -> Vec<u8> {
+        let items = self.items.iter().map(|item| item.as_bytes().len() + 1).sum::<usize>();
+        let mut json = Vec::with_capacity(items + 160);
+        json.extend_from_slice(br#"{"items":["#);
+        for (number, item) in self.items.iter().enumerate() {
+            if number > 0 {
+                json.push(b',');
+            }
+            json.extend_from_slice(item.as_bytes());
+        }
+        json.extend_from_slice(br#"],"pagination":"#);
+        serde_json::to_writer(&mut json, &self.pagination).expect("numbers serialise");
+        json.push(b'}');
+        json
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        sandbox::{State, Status},
-        timestamp::Timestamp,
-    };
+    use crate::model::sandbox::Status;
 
     fn sandbox(id: &str, second: i64, state: State, project: &str) -> Sandbox {
         Sandbox {
@@ -178,6 +228,30 @@ mod tests {
         let beyond = ListQuery { page: PageRequest { page: u64::MAX, page_size: 200 }, ..query() }.page_of(all());
         assert!(beyond.items.is_empty());
         assert_eq!((beyond.pagination.total_items, beyond.pagination.total_pages), (3, 1));
+    }
+
+    #[test]
+    fn each_page_has_what_a_sorted_list_has_there() {
+        let items: Vec<u32> = (0..97).map(|number| number * 37 % 97 / 2).collect();
+        let mut sorted = items.clone();
+        sorted.sort_unstable();
+        for page_size in [1, 2, 10, 96, 97, 98, 200] {
+            for page in [1, 2, 3, 9, 10, 97, 98, u64::MAX] {
+                let page = PageRequest { page, page_size };
+                let from = usize::try_from(page.skipped()).unwrap_or(usize::MAX);
+                let expected: Vec<u32> = sorted.iter().copied().skip(from).take(page_size as usize).collect();
+                assert_eq!(page.cut(items.clone(), Ord::cmp), expected, "{page:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_that_was_written_before_looks_the_same() {
+        for (sandboxes, size) in [(Vec::new(), 20), (all(), 1), (all(), 20)] {
+            let page = ListQuery { page: PageRequest { page: 1, page_size: size }, ..query() }.page_of(sandboxes);
+            let json = serde_json::to_string(&page).unwrap();
+            assert_eq!(String::from_utf8(page.map(|sandbox| SandboxJson::from(&sandbox)).to_json()).unwrap(), json);
+        }
     }
 
     #[test]

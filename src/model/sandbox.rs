@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use super::timestamp::Timestamp;
@@ -39,6 +40,26 @@ pub struct Sandbox {
     pub expires_at: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
+}
+
+/// A sandbox as it stands in a list: its JSON. Copies share it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxJson(Bytes);
+
+impl From<&Sandbox> for SandboxJson {
+    fn from(sandbox: &Sandbox) -> Self {
+        // String keys and finite numbers always serialise.
+        let json = serde_json::to_vec(sandbox).expect("wire types serialise");
+        // Kept for long, so without the room to grow.
+        Self(json.into_boxed_slice().into())
+    }
+}
+
+impl SandboxJson {
+    /// The text.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// The pool that a sandbox was taken from (kubernetes-runtime.md §6.3).

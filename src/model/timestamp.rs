@@ -46,6 +46,10 @@ impl Timestamp {
 impl From<jiff::Timestamp> for Timestamp {
     /// Truncates to the microsecond, as the existing server does with the engine's nanoseconds.
     fn from(time: jiff::Timestamp) -> Self {
+        // Most have none.
+        if time.subsec_nanosecond() % 1_000 == 0 {
+            return Self(time);
+        }
         let floor = jiff::TimestampRound::new().smallest(Unit::Microsecond).mode(jiff::RoundMode::Floor);
         Self(time.round(floor).unwrap_or(time))
     }

@@ -61,7 +61,7 @@ use crate::{
         create::CreateRequest,
         endpoint::{Backend, Endpoint},
         page::{ListQuery, Page},
-        sandbox::{CreatedSandbox, Sandbox},
+        sandbox::{CreatedSandbox, Sandbox, SandboxJson},
         timestamp::Timestamp,
     },
     runtime::{LocalExecd, Pausing, Runtime, SnapshotImages, Tenancy},
@@ -179,7 +179,7 @@ impl Runtime for Kubernetes {
         self.inner.list(&self.scope).await
     }
 
-    async fn page(&self, query: &ListQuery) -> Result<Page<Sandbox>, Error> {
+    async fn page(&self, query: &ListQuery) -> Result<Page<SandboxJson>, Error> {
         self.inner.page(&self.scope, query).await
     }
 

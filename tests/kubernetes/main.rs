@@ -12,6 +12,7 @@ mod client;
 mod cluster;
 mod credentials;
 mod fixture;
+mod lists;
 mod logs;
 mod outage;
 mod pod_log;

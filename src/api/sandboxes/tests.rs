@@ -71,7 +71,9 @@ fn none() -> Snapshots {
 
 async fn ids(query: &str) -> Vec<String> {
     let page = list(&Recorder::default(), query).await.unwrap();
-    page.items.into_iter().map(|sandbox| sandbox.id).collect()
+    let page: serde_json::Value = serde_json::from_slice(&page.to_json()).unwrap();
+    let ids = page["items"].as_array().unwrap().iter().map(|sandbox| sandbox["id"].as_str().unwrap().to_owned());
+    ids.collect()
 }
 
 #[tokio::test]

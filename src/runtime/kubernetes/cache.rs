@@ -161,6 +161,19 @@ impl<K: Watched> Cache<K> {
         self.shared.fresh(|entries| entries.labelled(value)).await
     }
 
+    /// The same for each of several values; none for an empty one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::list`].
+    pub(super) async fn labelled_each(&self, values: &[&str]) -> Result<Vec<Vec<Arc<K>>>, ApiFailure> {
+        let of_each = |entries: &Entries<K>| {
+            let of = |value: &&str| if value.is_empty() { Vec::new() } else { entries.labelled(value) };
+            values.iter().map(of).collect()
+        };
+        self.shared.fresh(of_each).await
+    }
+
     /// What an own write was answered with: seen at once, unless the watch has a newer state or has seen the object go. Answers
     /// the newer one of it and what was known.
     pub(super) fn note(&self, object: K) -> Arc<K> {

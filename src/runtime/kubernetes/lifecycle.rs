@@ -4,12 +4,7 @@
 //! changes of two clients, and of the operator, do not undo each other. Only where the new value depends on the old one is the
 //! object's version named, and the change tried again when another one came before.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use kube::api::{DeleteParams, ListParams, Preconditions};
@@ -21,15 +16,15 @@ use crate::{
     error::{Error, Family, Kind},
     model::{
         labels as rules,
-        page::{ListQuery, Page},
-        sandbox::{Sandbox, State},
+        page::{ListQuery, Page, order},
+        sandbox::{Sandbox, SandboxJson, State},
         timestamp::Timestamp,
     },
     runtime::kubernetes::{
         Inner, Scope,
         client::ApiFailure,
         objects::{Claim, Pod},
-        workload::{Deletion, Expiry, Workload, failed, labels, names},
+        workload::{Deletion, Expiry, Workload, failed, labels, names, tell_without_pods},
     },
 };
 
@@ -60,26 +55,32 @@ impl Inner {
     /// All sandboxes, in no order.
     pub(super) async fn list(&self, scope: &Scope) -> Result<Vec<Sandbox>, Error> {
         let all = self.all(scope).await?;
-        Ok(self.shown(scope, &all).await)
+        let pods = self.pods_of_each(scope, &all).await;
+        Ok(all.iter().zip(&pods).map(|(workload, pods)| workload.show(pods)).collect())
     }
 
-    /// A page of them. Where nothing is filtered, only those on it are shown: of the others no more is looked at than the order asks.
-    pub(super) async fn page(&self, scope: &Scope, query: &ListQuery) -> Result<Page<Sandbox>, Error> {
-        let all = self.all(scope).await?;
-        if !query.is_of_all() {
-            return Ok(query.page_of(self.shown(scope, &all).await));
+    /// A page of them. No more is looked at than what is filtered and the order ask, and what was written before is written no
+    /// more.
+    pub(super) async fn page(&self, scope: &Scope, query: &ListQuery) -> Result<Page<SandboxJson>, Error> {
+        let mut all = self.all(scope).await?;
+        all.retain(|workload| query.has_metadata(|key| workload.metadata(key)));
+        if !query.states.is_empty() {
+            let pods = self.pods_of_each(scope, &all).await;
+            let states = query.shown_states();
+            let has_state = |(it, pods): &(Workload, Vec<_>)| states.contains(&it.status(pods).state);
+            all = all.into_iter().zip(pods).filter(has_state).map(|(it, _)| it).collect();
         }
-        let mut order: Vec<_> =
-            all.iter().map(|workload| (Reverse(workload.created_at()), workload.id(), workload)).collect();
-        order.sort_unstable_by_key(|(created_at, id, _)| (*created_at, *id));
-        let (total, page): (_, Vec<_>) =
-            (order.len() as u64, query.cut(order).map(|(.., workload)| workload.clone()).collect());
-        Ok(query.page.with(self.shown(scope, &page).await, total))
+        let total = all.len() as u64;
+        let keyed: Vec<_> = all.iter().map(|workload| (workload.created_at(), workload.id(), workload)).collect();
+        let keyed = query.page.cut(keyed, |(a, a_id, _), (b, b_id, _)| order((*a, a_id), (*b, b_id)));
+        let page: Vec<_> = keyed.into_iter().map(|(.., workload)| workload.clone()).collect();
+        let pods = self.pods_of_each(scope, &page).await;
+        let items = page.iter().zip(&pods).map(|(workload, pods)| workload.json(pods)).collect();
+        Ok(query.page.with(items, total))
     }
 
     async fn all(&self, scope: &Scope) -> Result<Vec<Workload>, Error> {
         let unreadable = |failure: ApiFailure| {
-            tracing::warn!(%failure, "the sandboxes cannot be listed");
             let mut error = Error::new(Family::KubeList, Kind::Unavailable, "Cannot read the complete sandbox list.");
             error.retry_after = failure.retry_after;
             error.caused_by(failure)
@@ -89,29 +90,18 @@ impl Inner {
         Ok(all)
     }
 
-    async fn shown(&self, scope: &Scope, workloads: &[Workload]) -> Vec<Sandbox> {
-        let mut pods = HashMap::new();
-        if workloads.iter().any(Workload::needs_pods) {
-            pods = self.pods_by_id(scope).await;
+    /// The pods that each one's state is told by; none where they are not needed, or cannot be read.
+    async fn pods_of_each(&self, scope: &Scope, workloads: &[Workload]) -> Vec<Vec<Arc<Pod>>> {
+        let ids: Vec<_> = workloads.iter().map(|it| if it.needs_pods() { it.id() } else { "" }).collect();
+        if ids.iter().all(|id| id.is_empty()) {
+            return vec![Vec::new(); workloads.len()];
         }
-        let show = |workload: &Workload| {
-            let own = pods.get(workload.id()).map(Vec::as_slice).unwrap_or_default();
-            let own: Vec<_> = own.iter().filter(|pod| workload.selects(pod)).cloned().collect();
-            workload.show(&own)
-        };
-        workloads.iter().map(show).collect()
-    }
-
-    async fn pods_by_id(&self, scope: &Scope) -> HashMap<String, Vec<Arc<Pod>>> {
-        let all = self.pods(scope).list().await.unwrap_or_else(|failure| {
-            tracing::warn!(%failure, "the sandboxes' pods cannot be listed: some states are told without them");
-            Vec::new()
+        let mut pods = self.pods(scope).labelled_each(&ids).await.unwrap_or_else(|failure| {
+            tell_without_pods(&failure);
+            vec![Vec::new(); workloads.len()]
         });
-        let mut pods: HashMap<String, Vec<_>> = HashMap::new();
-        for pod in all {
-            if let Some(id) = labels::of(&pod.metadata, labels::ID) {
-                pods.entry(id.to_owned()).or_default().push(pod);
-            }
+        for (pods, workload) in pods.iter_mut().zip(workloads) {
+            pods.retain(|pod| workload.selects(pod));
         }
         pods
     }
@@ -211,7 +201,8 @@ impl Inner {
             for attempt in 1.. {
                 match inner.sweep_claims(&scope, &name, tenant.as_deref()).await {
                     Ok(()) => return,
-                    Err(failure) if failure.is_outage() && attempt < MAX_SWEEPS => {
+                    // A conflict is another claim that was made under one's name since, or a webhook's word.
+                    Err(failure) if (failure.is_outage() || failure.is_conflict()) && attempt < MAX_SWEEPS => {
                         tracing::info!(sandbox = name, %failure, "its volume claims are removed later");
                         sleep(pause.max(failure.retry_after.unwrap_or_default())).await;
                         pause *= 4;
@@ -237,6 +228,7 @@ impl Inner {
             selector = selector + "," + labels::TENANT + "=" + tenant;
         }
         let mut parameters = ListParams::default().labels(&selector).limit(CLAIMS_PAGE);
+        let mut refused = None;
         for _ in 0..MAX_PAGES {
             let page = self.cluster.read("list_claims", api.list(&parameters)).await?;
             for Claim { metadata } in page.items {
@@ -245,8 +237,10 @@ impl Inner {
                 let deletion = DeleteParams { preconditions, ..DeleteParams::default() };
                 match self.cluster.write("delete_claim", api.delete(&name, &deletion)).await {
                     Ok(_) => tracing::info!(sandbox = id, claim = name, "the volume claim was removed"),
-                    Err(failure) if failure.is_missing() || failure.is_conflict() => {}
-                    Err(failure) => return Err(failure),
+                    Err(failure) if failure.is_missing() => {}
+                    Err(failure) if failure.is_outage() => return Err(failure),
+                    // The others can go all the same.
+                    Err(failure) => refused = Some(failure),
                 }
             }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -254,7 +248,7 @@ impl Inner {
                 None => break,
             }
         }
-        Ok(())
+        refused.map_or(Ok(()), Err)
     }
 }
 

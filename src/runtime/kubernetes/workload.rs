@@ -28,12 +28,12 @@ use serde_json::{Value, json};
 
 pub(super) use self::{
     address::{Host, is_pods},
-    find::failed,
+    find::{failed, tell_without_pods},
     store::{Deletion, Workloads},
 };
 use crate::{
     model::{
-        sandbox::{Image, Sandbox, Status},
+        sandbox::{Image, Sandbox, SandboxJson, Status},
         timestamp::Timestamp,
     },
     runtime::kubernetes::objects::{AgentSandbox, BatchSandbox, Pod, WorkloadSpec},
@@ -42,6 +42,9 @@ use crate::{
 
 /// What is shown for the image of a sandbox whose object names none, as those of pools do.
 const UNKNOWN_IMAGE: &str = "unknown";
+
+/// The longest JSON of a sandbox that is kept: its annotations can have as much again as the object.
+const MAX_KEPT_JSON: usize = 16 * 1024;
 
 /// A sandbox as an object of the cluster.
 #[derive(Debug, Clone)]
@@ -146,6 +149,27 @@ impl Workload {
             expires_at,
             created_at: created_at(meta),
         }
+    }
+
+    /// The sandbox as a list of the API shows it. Each state of an object is written once, unless its pods have a say.
+    pub(super) fn json(&self, pods: &[Arc<Pod>]) -> SandboxJson {
+        let kept = match self {
+            Self::Batch(sandbox) => &sandbox.written,
+            Self::Agent(sandbox) => &sandbox.written,
+        };
+        if let Some(json) = kept.get() {
+            return json.clone();
+        }
+        let json = SandboxJson::from(&self.show(pods));
+        if !self.needs_pods() && json.as_bytes().len() <= MAX_KEPT_JSON {
+            return kept.get_or_init(|| json).clone();
+        }
+        json
+    }
+
+    /// A value of its metadata.
+    pub(super) fn metadata(&self, key: &str) -> Option<&str> {
+        labels::of_metadata(self.meta(), key)
     }
 
     /// When it was created.

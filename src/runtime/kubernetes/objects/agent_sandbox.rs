@@ -1,5 +1,7 @@
 //! `Sandbox`, of the agent-sandbox operator.
 
+use std::sync::OnceLock;
+
 use kube::core::ObjectMeta;
 use serde::{
     Deserialize,
@@ -12,6 +14,7 @@ use super::{
     meta, resource,
     template::{Template, WorkloadSpec},
 };
+use crate::model::sandbox::SandboxJson;
 
 /// A sandbox.
 #[derive(Clone, Default, Deserialize)]
@@ -22,6 +25,9 @@ pub(in crate::runtime::kubernetes) struct AgentSandbox {
     spec: Spec,
     #[serde(default, deserialize_with = "lenient::read")]
     pub status: AgentStatus,
+    /// How this state of it is listed, once it was.
+    #[serde(skip)]
+    pub written: OnceLock<SandboxJson>,
 }
 
 #[derive(Clone, Default, Deserialize)]

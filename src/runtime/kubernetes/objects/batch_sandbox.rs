@@ -1,5 +1,7 @@
 //! `BatchSandbox`, of the OpenSandbox operator.
 
+use std::sync::OnceLock;
+
 use kube::core::ObjectMeta;
 use serde::Deserialize;
 
@@ -8,6 +10,7 @@ use super::{
     lenient, meta, resource,
     template::{Template, WorkloadSpec},
 };
+use crate::model::sandbox::SandboxJson;
 
 /// A sandbox, or a set of them: the gateway makes sets of one.
 #[derive(Clone, Default, Deserialize)]
@@ -18,6 +21,9 @@ pub(in crate::runtime::kubernetes) struct BatchSandbox {
     spec: Spec,
     #[serde(default, deserialize_with = "lenient::read")]
     pub status: BatchStatus,
+    /// How this state of it is listed, once it was.
+    #[serde(skip)]
+    pub written: OnceLock<SandboxJson>,
 }
 
 #[derive(Clone, Default, Deserialize)]

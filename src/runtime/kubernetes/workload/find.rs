@@ -6,6 +6,7 @@ use super::{Workload, names};
 use crate::{
     error::{Error, Family, Kind},
     runtime::kubernetes::{Inner, Scope, client::ApiFailure, objects::Pod},
+    telemetry::rate_limit::{Due, RateLimit},
 };
 
 impl Inner {
@@ -61,9 +62,17 @@ impl Inner {
             return Vec::new();
         }
         self.pods_of(scope, workload).await.unwrap_or_else(|failure| {
-            tracing::warn!(sandbox = workload.id(), %failure, "a sandbox's pods cannot be read: its state is told without them");
+            tell_without_pods(&failure);
             Vec::new()
         })
+    }
+}
+
+/// Tells the log that states are told without the pods that have a say: once in a while, since each request finds it.
+pub(in crate::runtime::kubernetes) fn tell_without_pods(failure: &ApiFailure) {
+    static TOLD: RateLimit = RateLimit::new();
+    if let Some(Due { left_out }) = TOLD.due("pods") {
+        tracing::warn!(%failure, left_out, "sandboxes' pods cannot be read: some states are told without them");
     }
 }
 

@@ -42,9 +42,18 @@ pub(super) fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str>
 
 /// The labels that are the client's, or a template's, or another controller's: all but the server's own.
 pub(super) fn metadata(meta: &ObjectMeta) -> BTreeMap<String, String> {
-    let is_own = |key: &str| key.split_once('/').is_some_and(|(prefix, _)| prefix == OWN_PREFIX);
     let labels = meta.labels.iter().flatten().filter(|(key, _)| !is_own(key));
     labels.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// One of them.
+pub(super) fn of_metadata<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    of(meta, key).filter(|_| !is_own(key))
+}
+
+/// Whether a label is none of the client's.
+fn is_own(key: &str) -> bool {
+    key.split_once('/').is_some_and(|(prefix, _)| prefix == OWN_PREFIX)
 }
 
 /// The extensions that are echoed, under their full names.
@@ -84,6 +93,7 @@ mod tests {
         );
         let shown: Vec<_> = metadata(&meta).into_keys().collect();
         assert_eq!(shown, ["opensandbox.io", "project", "sandbox.opensandbox.io/x"]);
+        assert_eq!((of_metadata(&meta, "project"), of_metadata(&meta, "opensandbox.io/id")), (Some("a"), None));
     }
 
     #[test]

@@ -51,6 +51,16 @@ pub(super) fn of_agent(id: &str) -> Vec<String> {
     names([dns_label(id), id.to_owned(), format!("{PREFIX}{id}")])
 }
 
+/// Whether [`of_batch`] has this name.
+pub(super) fn is_of_batch(id: &str, name: &str) -> bool {
+    (name == id || name.strip_prefix(PREFIX) == Some(id)) && is_dns_subdomain(name)
+}
+
+/// Whether [`of_agent`] has this name.
+pub(super) fn is_of_agent(id: &str, name: &str) -> bool {
+    is_of_batch(id, name) || is_dns_subdomain(name) && name == dns_label(id)
+}
+
 /// What can be names among some, each once.
 fn names(all: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut names = Vec::new();
@@ -107,6 +117,21 @@ mod tests {
         assert_eq!(of_agent("My_Box.1"), ["my-box-1"]);
         assert_eq!(of_batch("My_Box.1"), <[String; 0]>::default());
         assert_eq!(of_agent("b0b"), ["b0b", "sandbox-b0b"]);
+    }
+
+    #[test]
+    fn a_name_is_an_id_s_or_is_not() {
+        let long = "9".repeat(63);
+        let ids = [ID, "My_Box.1", "b0b", "-", "", "a.", "a..b", "sandbox-a", "9", &long];
+        for id in ids {
+            for other in ids {
+                let all = of_batch(other).into_iter().chain(of_agent(other)).chain([other.to_owned()]);
+                for name in all.chain(["".to_owned(), "sandbox-".to_owned()]) {
+                    assert_eq!(is_of_batch(id, &name), of_batch(id).contains(&name), "{id} {name}");
+                    assert_eq!(is_of_agent(id, &name), of_agent(id).contains(&name), "{id} {name}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -48,8 +48,15 @@ pub(in crate::runtime::kubernetes) struct Objects<K> {
     cluster: Cluster,
     namespace: Arc<str>,
     cache: Arc<Cache<K>>,
-    /// The names that an object may have by its sandbox's id.
-    names: fn(&str) -> Vec<String>,
+    names: Names,
+}
+
+/// The names that an object may have by its sandbox's id.
+#[derive(Clone, Copy)]
+struct Names {
+    of: fn(&str) -> Vec<String>,
+    /// Whether one is among them.
+    has: fn(&str, &str) -> bool,
 }
 
 /// An object that is a sandbox.
@@ -89,10 +96,12 @@ impl Workloads {
     ) -> Self {
         match provider {
             WorkloadProvider::BatchSandbox => {
-                Self::Batch(Objects::start(cluster, namespace, names::of_batch, settings))
+                let names = Names { of: names::of_batch, has: names::is_of_batch };
+                Self::Batch(Objects::start(cluster, namespace, names, settings))
             }
             WorkloadProvider::AgentSandbox => {
-                Self::Agent(Objects::start(cluster, namespace, names::of_agent, settings))
+                let names = Names { of: names::of_agent, has: names::is_of_agent };
+                Self::Agent(Objects::start(cluster, namespace, names, settings))
             }
         }
     }
@@ -146,7 +155,7 @@ impl Workloads {
 
     /// Whether no object can have this id's name.
     pub(in crate::runtime::kubernetes) fn is_nameless(&self, id: &str) -> bool {
-        of_each!(self, objects => (objects.names)(id).is_empty())
+        of_each!(self, objects => (objects.names.of)(id).is_empty())
     }
 
     /// How the objects failed to be listed or watched, if they still do.
@@ -161,13 +170,13 @@ impl Workloads {
 }
 
 impl<K: Object> Objects<K> {
-    fn start(cluster: &Cluster, namespace: &Arc<str>, names: fn(&str) -> Vec<String>, settings: CacheSettings) -> Self {
+    fn start(cluster: &Cluster, namespace: &Arc<str>, names: Names, settings: CacheSettings) -> Self {
         let cache = Cache::start(cluster.clone(), namespace, labels::ID, settings);
         Self { cluster: cluster.clone(), namespace: Arc::clone(namespace), cache, names }
     }
 
     async fn find(&self, id: &str, how: How) -> Result<Option<Workload>, ApiFailure> {
-        let names = (self.names)(id);
+        let names = (self.names.of)(id);
         // A name that is not in the cache is asked for, so the likely one of all is looked for there first.
         let known = names.iter().find(|name| self.cache.knows(name));
         let rest = names.iter().filter(|name| Some(*name) != known);
@@ -200,7 +209,7 @@ impl<K: Object> Objects<K> {
         // Also of a list no one is shown that no other route would find.
         let is_found = |workload: &Workload| {
             let (id, name) = (workload.id(), workload.name());
-            names::check(id).is_ok() && (self.names)(id).iter().any(|own| own == name)
+            names::check(id).is_ok() && (self.names.has)(id, name)
         };
         Ok(all.filter(is_found).collect())
     }
@@ -283,7 +292,7 @@ impl<K: Object> Objects<K> {
     }
 
     fn at_hand(&self, id: &str) -> Option<Workload> {
-        let found = (self.names)(id).iter().find_map(|name| self.cache.at_hand(name));
+        let found = (self.names.of)(id).iter().find_map(|name| self.cache.at_hand(name));
         found.map(K::wrap).filter(|workload| workload.id() == id)
     }
 
