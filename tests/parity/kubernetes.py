@@ -22,7 +22,7 @@ import backend  # noqa: E402
 import differences  # noqa: E402
 from cluster import Cluster, ClusterSide  # noqa: E402
 from compare import Result, compare  # noqa: E402
-from kube import AREAS, CONFIGS, TENANTS, tenants_file  # noqa: E402
+from kube import AREAS, CONFIGS, TENANTS, tenants_file, whose  # noqa: E402
 from servers import Server  # noqa: E402
 
 
@@ -76,13 +76,15 @@ def start(name, asked, work, cluster):
         if kind == "gateway":
             # The pods of this cluster are the test's own servers.
             text = text.replace("[kubernetes]\n", '[kubernetes]\npod_networks = ["0.0.0.0/0", "::/0"]\n')
+        text = text.replace("@TENANTS@", whose.config(kind))
         place = work / f"{name}-{kind}"
         place.mkdir(parents=True)
         # On Kubernetes no server has ports of its own.
         server = Server(kind, [str(program)], text, place, (0, 0))
-        if name == "tenants":
+        if name in ("tenants", "service"):
             for tenant in sorted({place for place, _ in TENANTS.values()}):
                 cluster.tell(f"namespace {namespace}-{tenant}")
+        if name == "tenants":
             (server.home / ".opensandbox").mkdir()
             (server.home / ".opensandbox/tenants.toml").write_text(tenants_file(namespace))
         both.append(server.start())

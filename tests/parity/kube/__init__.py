@@ -41,6 +41,7 @@ CONFIGS = {
     "uri": _COMMON + _gateway("gw.example.com:8443/base", "uri"),
     "header": _COMMON + _gateway("gw.example.com", "header"),
     "tenants": _COMMON.replace('api_key = "@KEY@"\n', "") + "[tenants]\n",
+    "service": _COMMON.replace('api_key = "@KEY@"\n', "") + "@TENANTS@",
     "unkeyed": _COMMON + _gateway("gw.example.com", "header", ""),
 }
 """Each carries the key of `servers`, but for what an area says."""
