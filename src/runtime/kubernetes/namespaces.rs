@@ -158,6 +158,60 @@ async fn sweep(namespaces: Weak<Namespaces>, interval: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{config::Ingress, metrics::backend::BackendCalls};
+
+    /// The namespaces of a cluster that nobody reaches.
+    async fn unreachable() -> (Arc<Namespaces>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let kubeconfig = dir.path().join("config");
+        let config = "{clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}], users: [{name: u, user: {}}], \
+                      contexts: [{name: x, context: {cluster: c, user: u}}], current-context: x}";
+        std::fs::write(&kubeconfig, config).unwrap();
+        let options = KubernetesOptions {
+            kubeconfig: Some(kubeconfig),
+            insecure_skip_tls_verify: false,
+            namespace: "own".into(),
+            has_tenants: true,
+            provider: WorkloadProvider::BatchSandbox,
+            read_qps: 0.0,
+            read_burst: 0,
+            write_qps: 0.0,
+            write_burst: 0,
+            watch_timeout: Duration::from_secs(60),
+            cache_max_age: Duration::from_secs(10),
+            pod_networks: Vec::new(),
+            ingress: Ingress { gateway: None },
+            log_buffer: 1024,
+            log_reconnect: Duration::from_secs(1),
+            calls: BackendCalls::default(),
+        };
+        let cluster = Cluster::connect(&options).await.unwrap();
+        (Namespaces::start(cluster, &options), dir)
+    }
+
+    #[tokio::test]
+    async fn so_many_namespaces_are_watched_and_no_more_unless_one_is_idle() {
+        let (namespaces, _dir) = unreachable().await;
+        let name = |number: usize| Arc::<str>::from(format!("n{number}"));
+        let mut scopes: Vec<_> =
+            (0..MAX_NAMESPACES).map(|number| namespaces.scope(&name(number), None).unwrap()).collect();
+        let refused = |number| namespaces.scope(&name(number), None).map(drop).unwrap_err();
+        let error = refused(MAX_NAMESPACES);
+        assert_eq!(error.key(), (Family::KubeApi, Kind::Overloaded));
+        assert_eq!(error.to_string(), "The sandboxes of 500 namespaces are in use; no more can be watched.");
+        // Those that are known can be had at any time.
+        assert!(namespaces.scope(&name(7), None).is_ok());
+        // Two are let go: of these the one that was asked for longest ago makes room.
+        drop((scopes.remove(9), scopes.remove(7)));
+        let is_watched = |number: usize| namespaces.spaces().contains_key(&name(number));
+        let first = namespaces.scope(&name(MAX_NAMESPACES), None).unwrap();
+        assert_eq!((is_watched(9), is_watched(7)), (false, true));
+        let second = namespaces.scope(&name(MAX_NAMESPACES + 1), None).unwrap();
+        assert_eq!((is_watched(7), namespaces.spaces().len()), (false, MAX_NAMESPACES));
+        assert_eq!(refused(9).key(), (Family::KubeApi, Kind::Overloaded));
+        drop((first, second));
+        assert!(namespaces.scope(&name(9), None).is_ok());
+    }
 
     #[test]
     fn a_tenant_has_only_what_bears_its_name() {

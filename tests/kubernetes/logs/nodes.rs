@@ -1,17 +1,22 @@
 //! What goes wrong on a node: its runtime, its limits, its files (kubernetes-api.md §7; kubernetes.md B9–B12).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Records, check_order,
-    fixture::{Sandbox, World},
+    fixture::{NAMESPACE, Sandbox, World},
     number, records,
 };
 use crate::support::{
-    gateway::Gateway,
-    kube::logs::{Inotify, Reach, Runtime, Stream},
+    client::{self, Client},
+    gateway::{Gateway, Setup},
+    kube::{
+        Action, Credentials, Failure,
+        logs::{Inotify, PodObject, Reach, Runtime, Status, Stream},
+        resource::{BATCH_SANDBOXES, PODS},
+    },
 };
 
 /// Longer than a follow is silent before its log is looked at, which is 10 s.
@@ -129,4 +134,68 @@ async fn a_token_has_everything_behind_it_however_much() {
     assert_eq!(number(&rest[0]), Some(1));
     let refused = sandbox.read(&gateway, &format!("after={token}&tail=10")).await;
     assert_eq!(refused.status(), 422, "{refused}");
+}
+
+/// F8 without an end: who waits is told after the 30 s that a node may be silent.
+#[tokio::test]
+async fn a_runtime_that_hangs_for_ever_is_told() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let sandbox = world.sandbox();
+    print(&sandbox, 0..1);
+    sandbox.container.node().set_runtime(Runtime::Frozen);
+    let begun = Instant::now();
+    let mut client = Client::connect(gateway.address()).await;
+    client.send_get(&sandbox.target(""), &[]).await;
+    // Longer than the client waits for a head.
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    assert_eq!(client.head().await.status, 503);
+    let body = String::from_utf8(client.body().await.unwrap().to_vec()).unwrap();
+    assert!(body.contains("LOGS::ENGINE_UNAVAILABLE"), "{body}");
+    assert!((29..45).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!(world.logs.open(), 0, "it is let go");
+}
+
+/// A pod of a pool is its sandbox's until the cluster says otherwise, which it cannot while nobody reaches it.
+#[tokio::test]
+async fn a_pools_pod_is_read_on_while_the_cluster_cannot_tell_whose_it_is() {
+    let world = World::start();
+    let kubeconfig = world.server.kubeconfig(Credentials::Certificate("admin"));
+    let gateway = Setup::kubernetes(&kubeconfig, NAMESPACE).section("cache_max_age_seconds = 1").start();
+    let container = world.logs.container();
+    let status = Status::running(&container);
+    let pod = PodObject::new(NAMESPACE, "pool-3").container("main", &status);
+    world.server.create(&PODS, NAMESPACE, pod.json());
+    let sandbox = world.sandbox();
+    let has = |pods: &str| {
+        json!({
+            "metadata": {
+                "finalizers": ["pool.sandbox.opensandbox.io/pool-allocation"],
+                "annotations": {"sandbox.opensandbox.io/alloc-status": format!("{{\"pods\":[{pods}],\"poolRef\":\"pool\"}}")},
+            },
+            "spec": {"poolRef": "pool"},
+        })
+    };
+    world.server.patch(&BATCH_SANDBOXES, NAMESPACE, &sandbox.id, &has("\"pool-3\""));
+    let target = format!("/v1/sandboxes/{}", sandbox.id);
+    let begun = Instant::now();
+    while client::get_once(gateway.address(), &target).await.json()["allocation"].is_null() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the gateway does not know of the allocation");
+    }
+    container.out("line-0\n");
+    let mut stream = ndjson(&sandbox, &gateway).await;
+    stream.until(|record| number(record) == Some(0)).await;
+    for action in [Action::Hang, Action::Fail(Failure::new(503, "ServiceUnavailable", "away"))] {
+        world.server.fault("GET", "batchsandboxes", action, usize::MAX);
+    }
+    world.server.end_watches();
+    // Longer than what is known counts, and than some looks.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    container.out("line-1\n");
+    let seen = stream.until(|record| number(record) == Some(1)).await;
+    assert_eq!(events(&seen), Vec::<&str>::new(), "{seen:?}");
+    world.server.heal();
+    world.server.patch(&BATCH_SANDBOXES, NAMESPACE, &sandbox.id, &has(""));
+    let seen = stream.until(|record| record["event"] == "end").await;
+    assert_eq!(seen.last().unwrap()["reason"], "removed", "{seen:?}");
 }
