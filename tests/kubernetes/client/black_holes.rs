@@ -309,3 +309,24 @@ async fn a_watch_that_goes_silent_is_found_and_nothing_old_is_told() {
     world.server.patch(&BATCH_SANDBOXES, NAMESPACE, &sandbox.id, &running);
     until("Running").await;
 }
+
+/// A connection that vanishes without a word is found by TCP itself: the kernel probes it while it is silent (kubernetes.md C3).
+#[tokio::test]
+async fn silent_connections_are_probed() {
+    let world = World::start();
+    let gateway = gateway(&world, world.server.address().port(), "");
+    let sandbox = world.sandbox();
+    let _follow = sandbox.follow(&gateway, "").await;
+    let is_open = || world.server.open("batchsandboxes?") > 0 && world.server.open("follow=true") == 1;
+    eventually("a watch and a follow", Duration::from_secs(20), is_open).await;
+    let port = format!(":{:04X}", world.server.address().port());
+    // Of each connection to it the timer: 02 is that of the next probe (proc_net_tcp.txt).
+    let timers = || -> Vec<String> {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let ours = rows.filter(|row| row.len() > 5 && row[2].ends_with(&port) && row[3] == "01");
+        ours.map(|row| row[5][..2].to_owned()).collect()
+    };
+    let is_probed = || timers().len() >= 3 && timers().iter().all(|timer| timer == "02");
+    eventually("probes", Duration::from_secs(10), is_probed).await;
+}

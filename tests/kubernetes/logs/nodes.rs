@@ -14,7 +14,7 @@ use crate::support::{
     gateway::{Gateway, Setup},
     kube::{
         Action, Credentials, Failure,
-        logs::{Inotify, PodObject, Reach, Runtime, Status, Stream},
+        logs::{Fault, Inotify, PodObject, Reach, Runtime, Status, Stream, StreamGate},
         resource::{BATCH_SANDBOXES, PODS},
     },
 };
@@ -198,4 +198,38 @@ async fn a_pools_pod_is_read_on_while_the_cluster_cannot_tell_whose_it_is() {
     world.server.patch(&BATCH_SANDBOXES, NAMESPACE, &sandbox.id, &has(""));
     let seen = stream.until(|record| record["event"] == "end").await;
     assert_eq!(seen.last().unwrap()["reason"], "removed", "{seen:?}");
+}
+
+/// R1 and R5 of kubernetes-api.md: who follows has a line whole that runs over a rotation; who comes later has what is left of it.
+#[tokio::test]
+async fn a_line_over_a_rotation_is_whole_for_who_follows() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let sandbox = world.sandbox();
+    // Two of its three pieces fill the file.
+    sandbox.container.rotate_at(20_000);
+    let mut follow = sandbox.follow(&gateway, "").await;
+    let long = "p".repeat(40_000);
+    sandbox.container.out(format!("{long}\nlast\n"));
+    assert!(sandbox.container.rotations() > 0);
+    assert_eq!(follow.body_of(40_006).await, format!("{long}\nlast\n"));
+    let rest = sandbox.read(&gateway, "").await.body;
+    assert_eq!(rest, format!("{}\nlast\n", &long[2 * 16_384..]));
+}
+
+/// Whether a cluster can give one stream alone is not learnt from other programs' answers.
+#[tokio::test]
+async fn a_load_balancers_refusal_tells_nothing_of_a_clusters_streams() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let sandbox = world.sandbox();
+    sandbox.container.err("line-0\n");
+    world.logs.set_gate(StreamGate::On);
+    for status in [400, 422] {
+        world.logs.fault(Fault::refuse(status, "text/html", "<html>stream</html>").always());
+        let answer = sandbox.read(&gateway, "stdout=false").await;
+        assert_eq!((answer.status(), answer.code().as_str()), (500, "KUBERNETES::API_ERROR"), "{status}: {answer}");
+        world.logs.heal();
+    }
+    assert_eq!(sandbox.read(&gateway, "stdout=false").await.body, "line-0\n");
 }

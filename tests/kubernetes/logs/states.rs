@@ -327,3 +327,24 @@ async fn a_runtime_that_hangs_delays_a_log_and_loses_nothing() {
     assert_eq!(plain.await.body, "one\ntwo\n");
     assert_eq!(follow.body_of(8).await, "one\ntwo\n");
 }
+
+/// With other types or encodings the API server refuses, or may hold lines back (kubernetes-api.md T9, kubernetes.md C9). Without a
+/// container's name it refuses where there are several, without times nothing can be gone on with.
+#[tokio::test]
+async fn every_request_for_a_log_is_one_that_the_api_server_takes() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let sandbox = world.sandbox();
+    sandbox.container.out("one\n");
+    let mut follow = sandbox.follow(&gateway, "tail=1").await;
+    assert_eq!(follow.body_of(4).await, "one\n");
+    assert_eq!(sandbox.read(&gateway, "since=10m").await.body, "one\n");
+    let all = world.server.requests();
+    let logs: Vec<_> = all.iter().filter(|request| request.path.ends_with("/log")).collect();
+    assert!(logs.len() >= 3, "{logs:?}");
+    for asked in logs {
+        assert_eq!((asked.accept.as_str(), asked.accept_encoding.as_str()), ("*/*", "identity"), "{asked:?}");
+        assert_eq!((asked.query.text("container"), asked.query.text("timestamps")), (MAIN, "true"), "{asked:?}");
+        assert!(asked.user_agent.starts_with("opensandbox-gateway/"), "{asked:?}");
+    }
+}

@@ -16,10 +16,12 @@ pub struct Recorded {
     pub query: Query,
     /// Path and query as they were sent.
     pub target: String,
-    /// `Content-Type`; empty if there was none. The same for the next two.
+    /// `Content-Type`; empty if there was none. The same for the next three.
     pub content_type: String,
     /// `Accept`.
     pub accept: String,
+    /// `Accept-Encoding`.
+    pub accept_encoding: String,
     /// `User-Agent`.
     pub user_agent: String,
     /// Who asked; empty if that was refused.
@@ -45,6 +47,7 @@ impl Recorded {
             target: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
             content_type: text(header::CONTENT_TYPE),
             accept: text(header::ACCEPT),
+            accept_encoding: text(header::ACCEPT_ENCODING),
             user_agent: text(header::USER_AGENT),
             user: user.to_owned(),
             body: serde_json::from_slice(body).unwrap_or_default(),
