@@ -21,6 +21,7 @@ pub mod record;
 pub mod record_exchange;
 pub mod record_source;
 pub mod rendered;
+pub mod run;
 #[cfg(test)]
 mod scripted;
 pub mod select;

@@ -100,7 +100,7 @@ impl CommandLog for LocalCommand {
             index.push(Record { stream: Stream::Stdout, place, start: start as u32, end: end as u32 });
             (self.cursor, start) = (Some(at), end);
         }
-        Ok(Some(Batch { records: Records { buf: text.into(), index }, has_gap }))
+        Ok(Some(Batch { records: Records { buf: text.into(), index, run: None }, has_gap }))
     }
 
     fn rest(&mut self) -> Option<Records> {

@@ -147,6 +147,8 @@ pub enum State {
         /// When it had been started, if that is known.
         started: Option<Start>,
     },
+    /// What ran is gone, and its log with it. Another process is to come in its place.
+    Replacing,
     /// The sandbox is gone.
     Removed,
 }
@@ -158,9 +160,26 @@ pub struct Start {
     pub at: i64,
     /// When the process before it ended, in nanoseconds since 1970; `i64::MIN` if that is not known, none if this is the first.
     pub previous_end: Option<i64>,
+    /// The run, if the backend tells runs apart: then records tell theirs ([`Records::run`]), and times are not looked at.
+    pub run: Option<RunId>,
+    /// The log begins with it: what was printed before is in no read any more.
+    pub begins_log: bool,
 }
 
 impl Start {
+    /// When a process was started whose backend does not tell runs apart.
+    pub fn new(at: i64, previous_end: Option<i64>) -> Self {
+        Self { at, previous_end, run: None, begins_log: false }
+    }
+
+    /// Whether both are the start of one process.
+    pub fn is_same(self, other: Self) -> bool {
+        match (self.run, other.run) {
+            (Some(run), Some(other)) => run == other,
+            _ => self.at == other.at,
+        }
+    }
+
     /// Records of this time and later are of this process, as well as times can tell.
     ///
     /// What the process before it printed is stored soon after that one's end, and the new one prints nothing until most of the
@@ -195,7 +214,7 @@ mod tests {
     #[test]
     fn a_process_may_print_before_its_start_is_noted() {
         const MS: i64 = 1_000_000;
-        let first_time = |at, previous_end| Start { at, previous_end }.first_time();
+        let first_time = |at, previous_end| Start::new(at, previous_end).first_time();
         assert_eq!(first_time(1000 * MS, Some(900 * MS)), 950 * MS);
         assert_eq!(first_time(60_000 * MS, Some(0)), 59_500 * MS);
         // A clock that was set back says nothing, nor does a first run.

@@ -286,7 +286,7 @@ fn fail<T>(state: &mut State) -> Poll<Option<Result<T, BodyError>>> {
 
 fn cause(error: &LogError) -> EndReason {
     match error {
-        LogError::Disconnected(_) | LogError::Interrupted(_) => EndReason::BackendLost,
+        LogError::Disconnected(_) | LogError::Refused(_) | LogError::Interrupted(_) => EndReason::BackendLost,
         LogError::Protocol(_) | LogError::Backend(_) => EndReason::BackendFailed,
     }
 }

@@ -9,6 +9,7 @@
 use bytes::BufMut;
 
 use super::record::{Mark, Place, Stream};
+pub use super::run::RunId;
 
 /// The only version.
 const VERSION: &str = "v1.";
@@ -18,27 +19,6 @@ const END: &str = "end.";
 
 /// Longest token that is read, in bytes. Ours have at most 98.
 const MAX_LEN: usize = 200;
-
-/// Names one run of a sandbox's container, well enough to tell it from another of the same sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RunId(u64);
-
-impl RunId {
-    /// The run whose container has this hexadecimal id, with or without hyphens: its first 16 digits.
-    ///
-    /// Any other text gives a number of its own, too.
-    pub fn of(id: &str) -> Self {
-        let digits: String = id.chars().filter(|c| *c != '-').take(16).collect();
-        let other = || u64::from(crc32fast::hash(id.as_bytes())) << 32 | id.len() as u64;
-        Self(u64::from_str_radix(&digits, 16).unwrap_or_else(|_| other()))
-    }
-
-    /// The run of a pod's container that was restarted so often before.
-    pub fn of_instance(pod_uid: &str, container: &str, restarts: u64) -> Self {
-        let container = u64::from(crc32fast::hash(container.as_bytes())) << 32;
-        Self((Self::of(pod_uid).0 ^ container).wrapping_add(restarts))
-    }
-}
 
 /// A place between two records of a log, for a client to come back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_stream_has_its_share_and_gives_it_back() {
-        let records = |bytes| Records { buf: vec![0; bytes].into(), index: Vec::new() };
+        let records = |bytes| Records { buf: vec![0; bytes].into(), index: Vec::new(), run: None };
         let mut share = Share::default();
         assert!(share.grow(&records(MAX_HELD - 1)) && share.grow(&records(1)) && !share.grow(&records(1)));
         assert_eq!(share.0, MAX_HELD);

@@ -37,6 +37,12 @@ impl<T: Transport> KubeletExchange<T> {
         }
     }
 
+    /// As [`KubeletDecoder::may_begin_in_line`].
+    #[must_use]
+    pub fn may_begin_in_line(self) -> Self {
+        Self { decoder: self.decoder.may_begin_in_line(), ..self }
+    }
+
     fn decode(&mut self) {
         let buf = &mut self.input.buf;
         let (records, decoded) = self.decoder.decode(buf, self.rest.len());

@@ -57,6 +57,8 @@ pub enum Piece {
     Restart {
         /// When, in nanoseconds since 1970.
         started_at: i64,
+        /// The run that it is.
+        run: RunId,
     },
     /// Nothing more comes.
     End(End),

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 
+use super::run::RunId;
+
 /// Which of a program's two outputs a record came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stream {
@@ -70,6 +72,8 @@ pub struct Records {
     pub buf: Bytes,
     /// Where the records are in it; shorter than 4 GiB.
     pub index: Vec<Record>,
+    /// The run that printed them, if the backend tells: one read may be of two, one behind the other.
+    pub run: Option<RunId>,
 }
 
 /// Most indexes that a thread keeps, and the longest, in records.
@@ -246,10 +250,10 @@ mod tests {
         let mut index = new_index(100);
         index.push(record);
         let address = index.as_ptr();
-        Records { buf: Bytes::new(), index }.recycle();
+        Records { buf: Bytes::new(), index, run: None }.recycle();
         let again = new_index(10);
         assert_eq!((again.as_ptr(), again.len()), (address, 0));
-        Records { buf: Bytes::new(), index: Vec::with_capacity(MAX_KEPT_INDEX + 1) }.recycle();
+        Records { buf: Bytes::new(), index: Vec::with_capacity(MAX_KEPT_INDEX + 1), run: None }.recycle();
         assert_eq!(new_index(0).capacity(), 0, "a long one is not kept");
     }
 

@@ -91,7 +91,9 @@ struct Machine {
     is_small: bool,
     /// Until this record has come, only those of the other stream are asked for.
     until_mark: Option<(Mark, bool)>,
-    /// When the present run began.
+    /// The present run.
+    run: RunId,
+    /// When it began.
     started: Option<Start>,
     /// Another run, whose records come behind the present one's.
     next_run: Option<Start>,
@@ -101,6 +103,8 @@ struct Machine {
     may_be_restarted: bool,
     /// The process has ended, and its log is through: the next run is waited for.
     waits: bool,
+    /// The process is gone, and its log was not read to the end.
+    is_rest_lost: bool,
     /// The next run has begun.
     is_run_over: bool,
     /// The process has ended: what is read now is the rest.
@@ -113,6 +117,8 @@ struct Machine {
     attached_at: Instant,
     /// The live read has given all that was there when it was begun.
     is_caught_up: bool,
+    /// How long nobody took what was read, since the reader had nothing more to give.
+    stalled: Duration,
     /// When the backend was lost.
     lost: Option<Instant>,
     pauses: Backoff,
@@ -122,6 +128,8 @@ struct Machine {
     polls: bool,
     /// As [`Backend::may_end_early`]; until an end was looked at again.
     may_end_early: bool,
+    /// The last record of a read that may not have ended where the log does, without a newline.
+    held_back: Option<Records>,
     /// The read that was not live has ended, and that is to be looked at again.
     is_to_be_checked: bool,
     handed_at: Instant,
@@ -199,12 +207,15 @@ impl RecordSource {
     /// Whether nothing will come behind `after`: it is the token of an end, and the sandbox is still as it was then.
     pub fn is_over(after: &Cursor, run: RunId, state: State) -> bool {
         let is_same_end = match state {
-            State::Ended { started, .. } => {
-                let later = started.zip(after.mark).filter(|(started, mark)| mark.place.time < started.first_time());
-                later.is_none()
-            }
+            State::Ended { started, .. } => match started.and_then(|started| started.run) {
+                Some(run) => run == after.run,
+                None => {
+                    let begins = started.map(Start::first_time);
+                    begins.zip(after.mark).is_none_or(|(begins, mark)| mark.place.time >= begins)
+                }
+            },
             State::Removed => true,
-            State::Running { .. } | State::Created => false,
+            State::Running { .. } | State::Created | State::Replacing => false,
         };
         after.ended && after.run == run && is_same_end
     }
@@ -244,7 +255,7 @@ impl Machine {
         let mut follow = query.follow && left.is_none_or(|left| left.is_positive());
         let exit = match state {
             State::Ended { exit, .. } if query.follow && !query.restarts => Some(exit),
-            State::Running { .. } | State::Created | State::Ended { .. } | State::Removed => None,
+            State::Running { .. } | State::Created | State::Ended { .. } | State::Replacing | State::Removed => None,
         };
         follow &= exit.is_none();
         let left = left.filter(|_| follow).and_then(|left| Duration::try_from(left).ok());
@@ -252,6 +263,7 @@ impl Machine {
         let may_end_early = backend.may_end_early();
         Self {
             repeats: backend.repeats(),
+            run: backend.run(),
             backend,
             follow,
             restarts: query.restarts,
@@ -270,12 +282,13 @@ impl Machine {
             until_mark: None,
             started: match state {
                 State::Running { started } | State::Ended { started, .. } => started,
-                State::Created | State::Removed => None,
+                State::Created | State::Replacing | State::Removed => None,
             },
             next_run: None,
             was_created: state == State::Created,
             may_be_restarted: false,
             waits: false,
+            is_rest_lost: false,
             is_run_over: false,
             exit,
             looked: None,
@@ -284,11 +297,13 @@ impl Machine {
             attach_records: FIRST_ATTACH,
             attached_at: now,
             is_caught_up: false,
+            stalled: Duration::ZERO,
             lost: None,
             pauses: live::PAUSES,
             was_clean: false,
             polls: false,
             may_end_early,
+            held_back: None,
             is_to_be_checked: false,
             handed_at: now,
             is_ended: false,

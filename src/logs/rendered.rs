@@ -336,7 +336,7 @@ impl<S: PieceSource> Direct<S> {
             }
             Some(Ok(Piece::Seen { mark, is_part })) => self.renderer.seen(mark, is_part),
             Some(Ok(Piece::Gap(gap))) => self.renderer.gap(&gap, &mut self.buf),
-            Some(Ok(Piece::Restart { started_at })) => self.renderer.restart(started_at, &mut self.buf),
+            Some(Ok(Piece::Restart { started_at, run })) => self.renderer.restart(started_at, run, &mut self.buf),
             Some(Ok(Piece::End(end))) => self.end(end, None),
             Some(Err(error)) => self.end(End::of(Reason::BackendLost), Some(error)),
             None => self.end(End::of(Reason::Complete), None),

@@ -85,6 +85,9 @@ pub enum LogError {
     /// The connection to the backend failed or ended in mid-stream.
     #[error("the log backend's connection broke off")]
     Disconnected(#[source] std::io::Error),
+    /// The backend refused a read that was thought to have begun, or could not be reached for it.
+    #[error("the log backend refused")]
+    Refused(#[source] std::io::Error),
     /// The backend sent what its protocol does not allow.
     #[error("the log backend broke its protocol: {0}")]
     Protocol(&'static str),
@@ -97,11 +100,18 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// What a read ended with before anything of the log was answered, if that is why there is `error`.
+    pub fn of(error: &Error) -> Option<&Self> {
+        error.cause()?.downcast_ref()
+    }
+
     /// The same before anything of the log was answered.
     pub fn into_error(self) -> Error {
         let (kind, text) = match &self {
-            Self::Disconnected(error) if error.kind() == std::io::ErrorKind::TimedOut => (Kind::TimedOut, "hangs"),
-            Self::Disconnected(_) | Self::Interrupted(_) => (Kind::Unavailable, "broke off"),
+            Self::Disconnected(error) | Self::Refused(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                (Kind::TimedOut, "hangs")
+            }
+            Self::Disconnected(_) | Self::Refused(_) | Self::Interrupted(_) => (Kind::Unavailable, "broke off"),
             Self::Protocol(_) | Self::Backend(_) => (Kind::Failed, "failed"),
         };
         Error::new(Family::Logs, kind, format!("The log's backend {text}: {self}.")).caused_by(self)

@@ -6,6 +6,7 @@ mod crowd;
 pub(crate) mod fixture;
 mod interrupted;
 mod lost;
+mod moved;
 mod nodes;
 mod release;
 mod slow;

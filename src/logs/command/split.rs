@@ -93,7 +93,7 @@ impl Splitter {
                 self.end_line();
             }
         }
-        Records { buf: buf.into(), index }
+        Records { buf: buf.into(), index, run: None }
     }
 
     /// What is left, a line without its end.
@@ -101,7 +101,7 @@ impl Splitter {
         let time = self.time.filter(|_| !self.open.is_empty())?;
         let (mut buf, mut index) = (Vec::new(), Vec::new());
         self.give(time, &mut buf, &mut index);
-        Some(Records { buf: buf.into(), index })
+        Some(Records { buf: buf.into(), index, run: None })
     }
 
     fn give(&mut self, time: i64, buf: &mut Vec<u8>, index: &mut Vec<Record>) {

@@ -51,7 +51,7 @@ impl JsonFile {
         if at < lines.len() {
             return Err(BROKEN);
         }
-        Ok(Records { buf: lines.into(), index })
+        Ok(Records { buf: lines.into(), index, run: None })
     }
 }
 

@@ -197,7 +197,7 @@ impl RecordDecoder {
         if !self.index.is_empty() {
             let index = std::mem::take(&mut self.index);
             self.capacity = index.len() + index.len() / 8;
-            out.push_back(Records { buf: read.clone(), index });
+            out.push_back(Records { buf: read.clone(), index, run: None });
         }
     }
 

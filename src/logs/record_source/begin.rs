@@ -69,7 +69,10 @@ impl Machine {
         }
         // Nothing that was printed is older than the first run.
         let restarted = self.started.filter(|started| started.previous_end.is_some());
-        self.next_run = restarted.filter(|started| mark.place.time < started.first_time());
+        self.next_run = restarted.filter(|started| match started.run {
+            Some(run) => run != after.run,
+            None => mark.place.time < started.first_time(),
+        });
         let mut begin = Begin { left_out: after.left_out, ..Begin::default() };
         begin.in_line[mark.stream.index()] = after.in_line.then_some(mark.place.time);
         if let Some(other) = after.other.filter(|other| other.is_seen) {
@@ -127,7 +130,8 @@ impl Machine {
     ) -> Result<(), Error> {
         let mut first = None;
         while let Some(records) = next_records(reader.as_mut()).await? {
-            let at = if older {
+            // Another run's times are another clock's, perhaps.
+            let at = if older && records.run.is_none_or(|run| run == self.run) {
                 records.index.iter().position(|record| record.place.time > mark.place.time)
             } else {
                 Some(0)

@@ -37,6 +37,7 @@ enum Read {
 impl Machine {
     /// The next piece, and the machine back.
     pub(super) async fn step(mut self: Box<Self>) -> (Box<Self>, Step) {
+        self.stalled += self.handed_at.elapsed();
         let step = self.next().await;
         self.handed_at = Instant::now();
         (self, step)
@@ -51,17 +52,19 @@ impl Machine {
             if self.is_ended {
                 return Ok(None);
             }
-            if self.is_caught_up && self.is_live && self.last.is_some() && self.handed_at.elapsed() >= UNREAD {
+            let is_unread = self.is_caught_up && self.handed_at.elapsed() >= UNREAD
+                || self.backend.may_break_off() && self.stalled >= UNREAD;
+            if is_unread && self.is_live && self.last.is_some() {
                 self.drop_reader();
                 self.may_be_restarted = true;
-                self.handed_at = Instant::now();
+                (self.handed_at, self.stalled) = (Instant::now(), Duration::ZERO);
             }
             match self.read_on().await {
                 Read::Records(records) => {
                     self.lost = None;
                     self.is_caught_up |= self.is_of_now(&records);
                     match self.repeated(&records) {
-                        None => self.take(records),
+                        None => self.take_but_the_end(records),
                         Some(at) => {
                             self.take(Records { index: records.index[..at].to_vec(), ..records });
                             self.leave_repeating().await;
@@ -75,7 +78,11 @@ impl Machine {
                     Box::pin(self.reader_ended(None)).await?;
                 }
                 Read::Deadline => self.end(End::of(Reason::Until)),
-                Read::Failed(error @ (LogError::Disconnected(_) | LogError::Interrupted(_))) => {
+                Read::Failed(error @ (LogError::Disconnected(_) | LogError::Refused(_) | LogError::Interrupted(_))) => {
+                    Box::pin(self.reader_ended(Some(error))).await?
+                }
+                // What is between may send what it likes, once.
+                Read::Failed(error @ LogError::Protocol(_)) if self.follow && self.backend.may_break_off() => {
                     Box::pin(self.reader_ended(Some(error))).await?;
                 }
                 Read::Failed(error) => return Err(error),
@@ -85,10 +92,12 @@ impl Machine {
 
     async fn read_on(&mut self) -> Read {
         let Some(reader) = &mut self.reader else { return Read::NoReader };
-        let is_caught_up = &mut self.is_caught_up;
+        let (is_caught_up, stalled) = (&mut self.is_caught_up, &mut self.stalled);
         let mut read = poll_fn(|cx| {
             let polled = reader.poll_records(cx);
-            *is_caught_up |= polled.is_pending();
+            if polled.is_pending() {
+                (*is_caught_up, *stalled) = (true, Duration::ZERO);
+            }
             polled
         });
         let read = if self.is_live {
@@ -116,6 +125,23 @@ impl Machine {
             Some(Ok(records)) => Read::Records(records),
             Some(Err(error)) => Read::Failed(error),
             None => Read::Ended,
+        }
+    }
+
+    /// Takes records that come next in the log. If the read may be cut, a last one without a newline is kept until more comes,
+    /// or the log's end: it may be half of one.
+    fn take_but_the_end(&mut self, mut records: Records) {
+        if let Some(held) = self.held_back.take() {
+            self.take(held);
+        }
+        let is_cut = |records: &Records| records.iter().last().is_some_and(|(_, bytes)| !bytes.ends_with(b"\n"));
+        if self.backend.may_break_off() && !self.is_live && is_cut(&records) {
+            let last = from(records.clone(), records.index.len() - 1);
+            self.held_back = Some(last);
+            records.index.truncate(records.index.len() - 1);
+        }
+        if !records.index.is_empty() {
+            self.take(records);
         }
     }
 
@@ -170,25 +196,29 @@ impl Machine {
 
     /// Leaves out the stream of `mark` up to that.
     fn only_other(&mut self, records: &Records, mark: Mark, is_part: bool) -> Records {
-        let Records { buf, index } = records;
+        let &Records { ref buf, ref index, run } = records;
         let end = records.iter().position(|(record, bytes)| mark.is(record, bytes));
         let (seen, rest) = index.split_at(end.map_or(index.len(), |end| end + 1));
         let seen = seen.iter().filter(|record| record.stream != mark.stream).copied().collect();
-        self.hand(Records { buf: buf.clone(), index: seen });
+        self.hand(Records { buf: buf.clone(), index: seen, run });
         if end.is_some() {
             self.until_mark = None;
             self.ready.push_back(Piece::Seen { mark, is_part });
         }
-        Records { buf: buf.clone(), index: rest.to_vec() }
+        Records { buf: buf.clone(), index: rest.to_vec(), run }
     }
 
     /// Makes pieces of records, in front of the next run's and behind.
     pub(super) fn hand(&mut self, records: Records) {
         let Some(started) = self.next_run else { return self.hand_run(records) };
-        let first_time = started.first_time();
-        let Some(at) = records.index.iter().position(|record| record.place.time >= first_time) else {
-            return self.hand_run(records);
+        let at = match (records.run, started.run) {
+            (Some(run), Some(next)) => (run == next).then_some(0),
+            _ => {
+                let first_time = started.first_time();
+                records.index.iter().position(|record| record.place.time >= first_time)
+            }
         };
+        let Some(at) = at else { return self.hand_run(records) };
         let rest = from(records.clone(), at);
         self.hand_run(Records { index: records.index[..at].to_vec(), ..records });
         self.begin_run(started);
@@ -201,10 +231,12 @@ impl Machine {
     pub(super) fn begin_run(&mut self, started: Start) {
         self.next_run = None;
         self.is_run_over = false;
-        let is_the_present_one = self.started.is_some_and(|present| present.at == started.at);
+        self.may_end_early = self.backend.may_end_early();
+        let is_the_present_one = self.started.is_some_and(|present| present.is_same(started));
         if is_the_present_one || self.restarts {
             self.started = Some(started);
-            self.ready.push_back(Piece::Restart { started_at: started.at });
+            self.run = started.run.unwrap_or(self.run);
+            self.ready.push_back(Piece::Restart { started_at: started.at, run: self.run });
         } else {
             self.end(End::of(Reason::Restarted));
         }

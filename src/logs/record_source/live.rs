@@ -12,7 +12,7 @@ use crate::{
     logs::{
         LogError,
         backend::{Exit, RecordReader, Start, State, Window},
-        piece::{End, Reason},
+        piece::{End, GapReason, Reason},
         record::{Mark, Records},
     },
 };
@@ -85,19 +85,32 @@ impl Machine {
     pub(super) async fn reader_ended(&mut self, broken: Option<LogError>) -> Result<(), LogError> {
         let was_live = self.is_live;
         self.drop_reader();
+        self.stalled = Duration::ZERO;
         self.was_clean = broken.is_none();
         self.polls = was_live && matches!(broken, Some(LogError::Interrupted(_)));
+        if broken.is_some() || was_live {
+            // It is read again.
+            self.held_back = None;
+        }
         match broken {
             Some(LogError::Interrupted(text)) if !self.follow => return Err(LogError::Interrupted(text)),
             Some(_) if !self.follow => return self.read_on_behind_cut().await,
             // What a clean end of what was there means, the next step finds out.
             None if !was_live => {
-                self.is_to_be_checked = std::mem::take(&mut self.may_end_early);
+                let is_last = !self.follow || self.exit.is_some() || self.waits || self.is_run_over;
+                self.is_to_be_checked = self.may_end_early && is_last;
+                if !self.is_to_be_checked
+                    && let Some(held) = self.held_back.take()
+                {
+                    self.take(held);
+                }
                 return Ok(());
             }
             _ => {}
         }
-        if was_live && self.attached_at.elapsed() >= GOOD {
+        // A refusal may take as long as that.
+        let is_refusal = matches!(broken, Some(LogError::Refused(_)));
+        if was_live && !is_refusal && self.attached_at.elapsed() >= GOOD {
             self.pauses.reset();
             self.lost = None;
         }
@@ -136,8 +149,8 @@ impl Machine {
             if let Err(error) = self.catch_up(mark, false).await {
                 self.refused(&error).await?;
             }
-        } else if self.is_to_be_checked && (!self.follow || self.exit.is_some()) {
-            self.check_end().await?;
+        } else if self.is_to_be_checked {
+            self.check_end().await;
         } else if let Some(exit) = self.exit {
             let is_removed = self.backend.is_being_removed();
             self.end(if is_removed { End::of(Reason::Removed) } else { End { reason: Reason::Exited, exit } });
@@ -159,13 +172,23 @@ impl Machine {
     }
 
     /// Looks whether there is more behind the last record than a read has given.
-    async fn check_end(&mut self) -> Result<(), LogError> {
-        self.is_to_be_checked = false;
-        if let Err(error) = self.open_rest().await {
+    async fn check_end(&mut self) {
+        (self.is_to_be_checked, self.may_end_early) = (false, false);
+        let Err(error) = self.open_rest().await else {
+            self.held_back = None;
+            return;
+        };
+        if let Some(held) = self.held_back.take() {
+            self.take(held);
+        }
+        // What is gone meanwhile was whole, as far as can be told.
+        let is_gone = error.kind == Kind::NotFound
+            || matches!(LogError::of(&error), Some(LogError::Interrupted(_)))
+                && !matches!(self.backend.state().await, Ok(State::Running { .. }) | Err(_));
+        if !is_gone {
             tracing::debug!(%error, "the end of a log cannot be looked at again");
             self.end(End::of(Reason::BackendLost));
         }
-        Ok(())
     }
 
     /// Opens a live read behind the last record that was seen. If that is not found at once, what came since is read first. Says
@@ -175,7 +198,18 @@ impl Machine {
         self.is_caught_up = false;
         if self.may_be_restarted {
             match self.backend.state().await? {
-                State::Running { started } => self.next_run = self.other_run(started).or(self.next_run),
+                State::Running { started } => {
+                    if let Some(started) = self.other_run(started) {
+                        if self.leaves_for(started, true) {
+                            return Ok(true);
+                        }
+                        self.next_run = Some(started);
+                    }
+                }
+                State::Replacing => {
+                    self.wait_for_other();
+                    return Ok(true);
+                }
                 State::Ended { .. } | State::Removed => return Ok(false),
                 State::Created => {}
             }
@@ -199,6 +233,15 @@ impl Machine {
                 self.lost = None;
                 self.go_on_behind(mark);
                 self.take(rest);
+                Ok(true)
+            }
+            // It has the log, and cannot go on with it: what came behind the mark is read without.
+            Ok(Err(LogError::Interrupted(text))) => {
+                tracing::debug!(text, "a log cannot be followed");
+                drop(reader);
+                sleep(spread(LIVE_POLL)).await;
+                self.catch_up(mark, true).await?;
+                self.lost = None;
                 Ok(true)
             }
             Ok(Err(error)) => Err(error.into_error()),
@@ -229,7 +272,29 @@ impl Machine {
     }
 
     fn is_other_run(&self, started: Option<Start>) -> bool {
-        started.is_some_and(|started| !self.was_created && self.started.map(|present| present.at) != Some(started.at))
+        started
+            .is_some_and(|started| !self.was_created && !self.started.is_some_and(|present| present.is_same(started)))
+    }
+
+    /// What ran is gone with its log: what comes in its place is waited for.
+    fn wait_for_other(&mut self) {
+        (self.waits, self.is_rest_lost, self.lost, self.exit) = (true, true, None, None);
+    }
+
+    /// Goes over to another run whose log begins with it; false if the log has the present run's records too. What is left of the
+    /// present run's cannot be read any more: a gap tells, if that was not read to its end.
+    fn leaves_for(&mut self, started: Start, was_cut: bool) -> bool {
+        if !started.begins_log {
+            return false;
+        }
+        let is_next = started.run.is_some_and(|run| run.is_next_of(self.run));
+        if was_cut || self.is_rest_lost || !is_next {
+            self.gap(GapReason::Rotated, self.last.map(|last| last.place.time), None);
+        }
+        (self.last, self.places, self.numbers, self.until_mark) = (None, [None; 2], [None; 2], None);
+        (self.waits, self.is_rest_lost, self.may_be_restarted, self.lost) = (false, false, false, None);
+        self.begin_run(started);
+        true
     }
 
     /// Looks whether there is a next run, after a while.
@@ -243,13 +308,16 @@ impl Machine {
             Ok(State::Removed) => self.end(End::of(Reason::Removed)),
             // Another run came and went since.
             Ok(State::Ended { started, .. }) if self.is_other_run(started) => {
-                (self.next_run, self.is_run_over) = (self.other_run(started), true);
+                let Some(started) = self.other_run(started).filter(|started| !self.leaves_for(*started, false)) else {
+                    return Ok(());
+                };
+                (self.next_run, self.is_run_over) = (Some(started), true);
                 return self.read_rest().await;
             }
-            Ok(State::Ended { .. } | State::Created) => self.lost = None,
+            Ok(State::Ended { .. } | State::Created | State::Replacing) => self.lost = None,
             Ok(State::Running { started }) => {
                 (self.lost, self.waits) = (None, false);
-                self.next_run = self.other_run(started);
+                self.next_run = self.other_run(started).filter(|started| !self.leaves_for(*started, false));
             }
             Err(error) => self.refused(&error).await?,
         }
@@ -266,6 +334,9 @@ impl Machine {
             Ok(State::Ended { started, .. }) if self.restarts || self.is_other_run(started) => {
                 // A run that has begun and ended meanwhile is waited behind, or ends what was asked for.
                 if let Some(started) = self.other_run(started) {
+                    if self.leaves_for(started, true) {
+                        return Ok(());
+                    }
                     (self.next_run, self.is_run_over) = (Some(started), true);
                 }
                 self.waits = true;
@@ -279,8 +350,15 @@ impl Machine {
                 self.exit = Some(Exit::default());
                 Ok(())
             }
+            Ok(State::Replacing) => {
+                self.wait_for_other();
+                Ok(())
+            }
             Ok(State::Running { started }) => {
                 if let Some(started) = self.other_run(started) {
+                    if self.leaves_for(started, true) {
+                        return Ok(());
+                    }
                     self.next_run = Some(started);
                     self.is_run_over = true;
                     return self.read_rest().await;
@@ -302,6 +380,11 @@ impl Machine {
         match self.open_rest().await {
             Ok(()) => Ok(()),
             Err(error) => {
+                let lost = *self.lost.get_or_insert_with(Instant::now);
+                if matches!(LogError::of(&error), Some(LogError::Interrupted(_))) && lost.elapsed() >= CLEAN_GRACE {
+                    // What has ended was taken away: there is no rest.
+                    return Ok(());
+                }
                 // The state is asked again after a pause.
                 (self.exit, self.waits) = (None, false);
                 self.refused(&error).await
@@ -323,8 +406,12 @@ impl Machine {
     /// The backend could not be asked.
     pub(super) async fn refused(&mut self, error: &Error) -> Result<(), LogError> {
         if error.kind == Kind::NotFound {
-            self.end(End::of(Reason::Removed));
-            return Ok(());
+            // What was read is gone. That need not be all of the sandbox.
+            if let Ok(State::Removed) = self.backend.state().await {
+                self.end(End::of(Reason::Removed));
+                return Ok(());
+            }
+            self.may_be_restarted = true;
         }
         tracing::debug!(%error, "a log's backend cannot be asked; it is tried again");
         self.lost.get_or_insert_with(Instant::now);

@@ -1,6 +1,7 @@
 //! The core against a backend that is played from a script.
 
 mod counted;
+mod ends;
 mod follow;
 mod interrupted;
 mod long;
@@ -27,11 +28,12 @@ use crate::{
 };
 
 const RECONNECT: Duration = Duration::from_secs(30);
-const RUNNING: State = State::Running { started: Some(Start { at: 0, previous_end: None }) };
+const FIRST_START: Start = Start { at: 0, previous_end: None, run: None, begins_log: false };
+const RUNNING: State = State::Running { started: Some(FIRST_START) };
 
 /// Running again: what has this time or a later one is the new run's.
 fn runs_since(at: i64) -> State {
-    State::Running { started: Some(Start { at, previous_end: Some(at) }) }
+    State::Running { started: Some(Start::new(at, Some(at))) }
 }
 
 /// What a client sees.
@@ -135,7 +137,7 @@ impl Client {
                 self.lines.finish(give);
                 seen.push(Seen::Gap(gap));
             }
-            Piece::Restart { started_at } => {
+            Piece::Restart { started_at, .. } => {
                 self.lines.finish(give);
                 seen.push(Seen::Restart(started_at));
             }

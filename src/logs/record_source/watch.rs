@@ -65,10 +65,10 @@ impl Seen {
     fn is_all(&self, state: State, newest: Option<Mark>) -> bool {
         let is_the_run = match state {
             State::Running { started } => match (self.started, started) {
-                (Some(seen), Some(started)) => seen.at == started.at,
+                (Some(seen), Some(started)) => seen.is_same(started),
                 _ => true,
             },
-            State::Created | State::Ended { .. } | State::Removed => false,
+            State::Created | State::Ended { .. } | State::Replacing | State::Removed => false,
         };
         // Its number is not known of one record alone.
         let key = |mark: Mark| (mark.stream, mark.place.time, mark.sum);

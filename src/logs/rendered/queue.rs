@@ -190,8 +190,8 @@ async fn fill(mut source: impl PieceSource, mut renderer: Renderer, on_slow: OnS
                 shared.push(out.freeze(), renderer.progress());
                 continue;
             }
-            Some(Ok(Piece::Restart { started_at })) => {
-                renderer.restart(started_at, &mut out);
+            Some(Ok(Piece::Restart { started_at, run })) => {
+                renderer.restart(started_at, run, &mut out);
                 shared.push(out.freeze(), renderer.progress());
                 continue;
             }

@@ -234,9 +234,14 @@ impl Renderer {
     }
 
     /// The same of a new start of the process.
-    pub(super) fn restart(&mut self, started_at: i64, out: &mut BytesMut) {
+    pub(super) fn restart(&mut self, started_at: i64, run: RunId, out: &mut BytesMut) {
         self.finish(out);
         self.joined.tell_left_out(Some(started_at), out);
+        if run != self.joined.run {
+            // Who comes back is to have all of it.
+            self.joined.run = run;
+            self.joined.progress.cursor = nothing(run);
+        }
         self.joined.event(Event::Restart(started_at), out);
     }
 
@@ -335,6 +340,10 @@ impl Joined {
 
 /// The place that nothing was seen behind yet.
 pub(super) fn beginning(query: &LogQuery, run: RunId) -> Cursor {
-    let nothing = Cursor { run, mark: None, in_line: false, other: None, left_out: [false; 2], ended: false };
-    query.after.map_or(nothing, |after| Cursor { ended: false, ..after })
+    query.after.map_or(nothing(run), |after| Cursor { ended: false, ..after })
+}
+
+/// The place in front of a run's first record.
+fn nothing(run: RunId) -> Cursor {
+    Cursor { run, mark: None, in_line: false, other: None, left_out: [false; 2], ended: false }
 }

@@ -85,7 +85,7 @@ fn records<'a, B: AsRef<[u8]> + 'a>(records: impl IntoIterator<Item = (Stream, i
         buf.extend_from_slice(bytes.as_ref());
         index.push(Record { stream, place: ordinals.place(stream, BASE + time), start, end: buf.len() as u32 });
     }
-    Step::Piece(Piece::Records(Records { buf: buf.into(), index }))
+    Step::Piece(Piece::Records(Records { buf: buf.into(), index, run: None }))
 }
 
 fn end(reason: Reason) -> Step {

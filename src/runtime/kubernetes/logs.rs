@@ -2,6 +2,7 @@
 
 mod backend;
 mod lease;
+mod owner;
 mod reader;
 mod streams;
 mod target;
@@ -12,6 +13,7 @@ pub(super) use self::streams::Streams;
 use self::{
     backend::{Place, PodLog},
     lease::Lease,
+    owner::Owner,
 };
 use super::{
     Inner, Scope,
@@ -35,7 +37,7 @@ const MAX_INSTANCES: u64 = 1000;
 const POOL_TASK_OUTPUT: Notice = Notice {
     code: "POOL_TASK_OUTPUT",
     message: "This sandbox runs in a pod of a pool. The output of its entrypoint is in files of the pod below \
-              /var/lib/sandbox/tasks, which are not part of this log.",
+              /var/lib/sandbox/tasks, which are not part of this log. What the pod printed before it was this sandbox's is.",
 };
 
 impl Inner {
@@ -66,18 +68,17 @@ impl Inner {
             (false, true) => Some(Stream::Stderr),
             _ => None,
         };
-        let mut log = self.pod_log(scope, &pod, container, stream, query)?;
+        let owner = Owner { inner: Arc::clone(self), scope: scope.clone(), id: id.to_owned() };
+        let mut log = self.pod_log(owner, &pod, container, stream, query)?;
         if sandbox.is_pooled() {
             log.lease = Some(Lease::new(Arc::clone(self), scope.clone(), id.to_owned(), pod.name().to_owned()));
-        } else {
-            log.labelled = Some(id.to_owned());
         }
         if let Some(stream) = stream {
             self.streams.check(&self.cluster, &scope.namespace, pod.name(), &log.container, stream).await?;
         }
         let state = match log.previous {
             Some(state) => state,
-            None => log.state_of(&pod).await?,
+            None => log.state_of(&pod),
         };
         let log = Arc::new(log);
         if query.after.is_some_and(|after| RecordSource::is_over(&after, log.run(), state)) {
@@ -94,7 +95,7 @@ impl Inner {
     /// The log of a container, of the instance that is asked for.
     fn pod_log(
         &self,
-        scope: &Scope,
+        owner: Owner,
         pod: &Pod,
         container: String,
         stream: Option<Stream>,
@@ -114,11 +115,12 @@ impl Inner {
             instance
         };
         let number = begun_with(&uid, &container, instance.number, query);
-        let is_chained = number < instance.number && !query.previous;
+        let is_chained =
+            number < instance.number && backend::has_previous(pod, &container, &instance) && !query.previous;
         Ok(PodLog {
             cluster: self.cluster.clone(),
-            namespace: Arc::clone(&scope.namespace),
-            labelled: None,
+            namespace: Arc::clone(&owner.scope.namespace),
+            owner,
             lease: None,
             run: RunId::of_instance(&uid, &container, number),
             stream,
@@ -130,8 +132,8 @@ impl Inner {
                 number,
                 is_over: instance.ended.is_some(),
                 is_deleted: pod.metadata.deletion_timestamp.is_some(),
+                present: instance.number,
                 is_chained,
-                starts: Vec::new(),
             }),
             container,
             newest: Arc::new(AtomicI64::new(0)),

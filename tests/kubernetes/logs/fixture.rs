@@ -68,6 +68,34 @@ impl World {
     }
 }
 
+/// A pod that a pool holds, with a container that runs.
+pub(crate) struct PoolPod {
+    pub(crate) name: String,
+    pub(crate) container: Container,
+}
+
+impl World {
+    /// A pod of a pool, which is nobody's yet.
+    pub(crate) fn pool_pod(&self, name: &str) -> PoolPod {
+        let container = self.logs.container();
+        let pod = PodObject::new(NAMESPACE, name).container(MAIN, &Status::running(&container));
+        self.server.create(&PODS, NAMESPACE, pod.json());
+        PoolPod { name: name.to_owned(), container }
+    }
+
+    /// A sandbox that has this pod.
+    pub(crate) fn pooled(&self, pod: &PoolPod) -> Sandbox<'_> {
+        let id = format!("00000000-0000-4000-8000-{:012x}", self.count.fetch_add(1, Ordering::Relaxed));
+        let mut object = batch(&id);
+        object["metadata"]["finalizers"] = json!(["pool.sandbox.opensandbox.io/pool-allocation"]);
+        let allocation = json!({"pods": [pod.name], "poolRef": "pool"}).to_string();
+        object["metadata"]["annotations"]["sandbox.opensandbox.io/alloc-status"] = allocation.into();
+        object["spec"] = json!({"replicas": 1, "poolRef": "pool"});
+        self.server.create(&BATCH_SANDBOXES, NAMESPACE, object);
+        Sandbox { world: self, id, container: pod.container.clone(), restarts: 0 }
+    }
+}
+
 /// A BatchSandbox as the operator leaves one that runs.
 fn batch(id: &str) -> Value {
     json!({
@@ -135,6 +163,20 @@ impl Sandbox<'_> {
         self.restarts += 1;
         self.set(&Status::running(&self.container).after(&old, code).restarts(self.restarts));
         old.exit();
+    }
+
+    /// Its pod is gone.
+    pub(crate) fn lose_pod(&self) {
+        self.world.server.remove(&PODS, NAMESPACE, &self.pod());
+        self.container.exit();
+        self.world.logs.forget(&self.container);
+    }
+
+    /// It has another pod, which runs.
+    pub(crate) fn replace_pod(&mut self) {
+        (self.container, self.restarts) = (self.world.logs.container(), 0);
+        let pod = self.labelled().container(MAIN, &Status::running(&self.container));
+        self.world.server.create(&PODS, NAMESPACE, pod.json());
     }
 
     /// Its objects are gone, and its container ends.

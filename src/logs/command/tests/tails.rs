@@ -34,7 +34,7 @@ impl CommandLog for Rolling {
             let place = Place { time: 1, ordinal };
             index.push(Record { stream: Stream::Stdout, place, start, end: buf.len() as u32 });
         }
-        Ok(Some(Batch { records: Records { buf: buf.into(), index }, has_gap: false }))
+        Ok(Some(Batch { records: Records { buf: buf.into(), index, run: None }, has_gap: false }))
     }
 
     fn rest(&mut self) -> Option<Records> {

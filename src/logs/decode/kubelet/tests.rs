@@ -101,7 +101,6 @@ fn what_the_kubelet_reports_is_no_line() {
         "failed to create fsnotify watcher: too many open files".to_owned(),
         format!("failed to watch directory \"{path}\": no space left on device"),
         "failed to get parse function: unsupported log format: \"no record\\n\"".to_owned(),
-        "what a later version says".to_owned(),
     ] {
         for last_line in [LastLine::Kept, LastLine::LeftOut] {
             let told = Err(format!("the log backend cannot go on: {report}"));
@@ -112,6 +111,14 @@ fn what_the_kubelet_reports_is_no_line() {
         let printed = format!("{TIME}{report}\n{TIME}{report}");
         assert_eq!(texts(&printed, LastLine::Kept).0, [format!("{report}\n"), report]);
     }
+    let later = "what a later version says instead of a log";
+    assert_eq!(texts(later, LastLine::Kept), (vec![], Err(format!("the log backend cannot go on: {later}"))));
+    // Behind lines it is the program's, whose line may lack its time.
+    assert_eq!(
+        texts(&format!("{TIME}one\n{later}"), LastLine::Kept),
+        (vec!["one\n".to_owned(), later.to_owned()], Ok(()))
+    );
+    assert_eq!(texts(&format!("{TIME}one\n{later}"), LastLine::LeftOut), (vec!["one\n".to_owned()], Ok(())));
 }
 
 #[test]
@@ -134,14 +141,78 @@ fn text_of_the_other_stream_within_a_line_is_passed_on_as_it_is() {
 #[test]
 fn what_is_no_log_is_an_error() {
     assert!(texts("<html>\n", LastLine::Kept).1.unwrap_err().contains("no time"));
-    let (records, end) = texts(&format!("{TIME}a\n{}", "x".repeat(MAX_REPORT + 1)), LastLine::Kept);
-    assert_eq!(records, ["a\n"]);
-    assert!(end.unwrap_err().contains("no time"));
+    assert!(texts(&"x".repeat(MAX_REPORT + 1), LastLine::Kept).1.unwrap_err().contains("no time"));
     for cut in [&TIME[..5], &TIME[..30]] {
         assert!(texts(&format!("{TIME}a\n{cut}"), LastLine::Kept).1.unwrap_err().contains("broke off"));
     }
     let cut = &chunked(format!("{TIME}a\n").as_bytes(), 9)[..30];
     assert!(read(cut, LastLine::Kept, &[7]).1.unwrap_err().contains("broke off"));
+}
+
+/// As [`read`], of an answer that leaves out records in front of others.
+fn read_part(body: &str, last_line: LastLine, size: usize, cut: usize) -> (Vec<(i64, String)>, Result<(), String>) {
+    let mut decoder = KubeletDecoder::new(BodyDecoder::chunked(), Stream::Stdout, last_line).may_begin_in_line();
+    let (mut out, mut buf) = (Vec::new(), BytesMut::new());
+    let mut take = |records: Option<Records>| {
+        let text = |(record, bytes): (&Record, &[u8])| (record.place.time, String::from_utf8_lossy(bytes).into_owned());
+        out.extend(records.iter().flat_map(Records::iter).map(text));
+    };
+    for piece in chunked(body.as_bytes(), size).chunks(cut) {
+        let kept = buf.len();
+        buf.extend_from_slice(piece);
+        let (records, decoded) = decoder.decode(&mut buf, kept);
+        take(records);
+        decoded.unwrap();
+    }
+    let finished = decoder.finish(&buf).map(take).map_err(|error| error.to_string());
+    (out, finished)
+}
+
+#[test]
+fn of_one_stream_alone_lines_may_lack_their_time() {
+    let long = "y".repeat(2 * PIECE);
+    for (body, last_line, expected) in [
+        (format!("x\n"), LastLine::Kept, vec![(UNKNOWN, "x\n".to_owned())]),
+        (
+            format!("a\nb\n{TIME}c\n"),
+            LastLine::LeftOut,
+            vec![(AT, "a\n".to_owned()), (AT, "b\n".to_owned()), (AT, "c\n".to_owned())],
+        ),
+        (format!("a\nrest"), LastLine::LeftOut, vec![(UNKNOWN, "a\n".to_owned())]),
+        (
+            format!("{TIME}a\n{long}\n"),
+            LastLine::Kept,
+            vec![
+                (AT, "a\n".to_owned()),
+                (AT, long[..PIECE].to_owned()),
+                (AT, long[..PIECE].to_owned()),
+                (AT, "\n".to_owned()),
+            ],
+        ),
+        // What looks like a time is no kubelet's: those have nine decimals.
+        (
+            format!("{TIME}a\n2001-01-01T00:00:00Z forged\n"),
+            LastLine::Kept,
+            vec![(AT, "a\n".to_owned()), (AT, "2001-01-01T00:00:00Z forged\n".to_owned())],
+        ),
+    ] {
+        for (size, cut) in [(usize::MAX, usize::MAX), (1, 3), (100, 7), (2048, 5000)] {
+            assert_eq!(read_part(&body, last_line, size, cut), (expected.clone(), Ok(())), "{size} {cut}");
+        }
+    }
+    let many = "z".repeat(MAX_REPORT + 10);
+    let (records, end) = read_part(&format!("{many}\n{TIME}a\n"), LastLine::Kept, 2048, 4000);
+    assert_eq!((records.len(), records[0].0, records[5].0, end), (6, UNKNOWN, AT, Ok(())));
+}
+
+#[test]
+fn a_report_that_fills_a_piece_is_no_part_of_it() {
+    let report = "failed to create fsnotify watcher: too many open files";
+    for short in [10, 40, report.len()] {
+        let body = format!("{TIME}{}{report}", "x".repeat(2 * PIECE - short));
+        let (records, end) = texts(&body, LastLine::LeftOut);
+        assert_eq!((records.len(), end), (1, Err(format!("the log backend cannot go on: {report}"))), "{short}");
+    }
 }
 
 proptest! {

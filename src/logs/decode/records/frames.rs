@@ -52,6 +52,6 @@ impl Frames {
         let buf = std::mem::replace(&mut self.bytes, rest).into();
         self.at = 0;
         let index = std::mem::take(&mut self.index);
-        (!index.is_empty()).then_some(Records { buf, index })
+        (!index.is_empty()).then_some(Records { buf, index, run: None })
     }
 }

@@ -125,6 +125,6 @@ impl Tty {
         self.chunk_at = self.chunk_at.map(|at| at - self.at);
         self.at = 0;
         let index = std::mem::take(&mut self.index);
-        (!index.is_empty()).then_some(Records { buf, index })
+        (!index.is_empty()).then_some(Records { buf, index, run: None })
     }
 }

@@ -216,10 +216,17 @@ fn an_end_is_over_only_while_it_lasts() {
         assert_eq!(RecordSource::is_over(&end, run, state), expected, "{state:?}");
     }
     assert!(!RecordSource::is_over(&Cursor { ended: false, ..end }, run, ENDED));
+    // Runs that have names are told apart by them, also without a record.
+    for (number, expected) in [(0, true), (1, false)] {
+        let [ended, now] = [0, number].map(|number| RunId::of_instance("uid", "main", number));
+        let started = Some(Start { run: Some(now), ..Start::new(1, None) });
+        let state = State::Ended { exit: Exit::default(), started };
+        assert_eq!(RecordSource::is_over(&Cursor { run: ended, ..end }, ended, state), expected, "{number}");
+    }
     // It was started again, and has ended again.
     let mark = Mark { stream: Stream::Stdout, place: Place { time: 1, ordinal: 0 }, sum: 0 };
     for (at, expected) in [(2, true), (1_000_000_000, false)] {
-        let started = Some(Start { at, previous_end: Some(i64::MIN) });
+        let started = Some(Start::new(at, Some(i64::MIN)));
         let state = State::Ended { exit: Exit::default(), started };
         assert_eq!(RecordSource::is_over(&Cursor { mark: Some(mark), ..end }, run, state), expected, "{at}");
     }

@@ -93,6 +93,10 @@ struct Inner {
     cut_short: Option<usize>,
     /// That end is a break.
     is_broken: bool,
+    /// That one has only so many bytes of its last record.
+    cut_within: Option<usize>,
+    /// Reads that are not live are interrupted before they begin.
+    has_no_log: bool,
     /// A clean end may be a cut.
     may_end_early: bool,
     /// Live reads are interrupted as soon as they have given what there is.
@@ -124,6 +128,8 @@ impl Script {
             wakers: Vec::new(),
             cut_short: None,
             is_broken: false,
+            cut_within: None,
+            has_no_log: false,
             may_end_early: false,
             is_unfollowable: false,
             silenced: 0,
@@ -204,6 +210,21 @@ impl Script {
         self.change(|inner| inner.silence = Some(silence));
     }
 
+    /// The next read of all that there is seems to end in the middle of a record.
+    pub(super) fn cut_within(&self, records: usize, bytes: usize) {
+        self.cut_short(records);
+        self.change(|inner| inner.cut_within = Some(bytes));
+    }
+
+    /// A clean end may be a cut.
+    pub(super) fn doubt_ends(&self) {
+        self.change(|inner| inner.may_end_early = true);
+    }
+
+    pub(super) fn lose_log(&self) {
+        self.change(|inner| inner.has_no_log = true);
+    }
+
     pub(super) fn set_followable(&self, is_followable: bool) {
         self.change(|inner| inner.is_unfollowable = !is_followable);
     }
@@ -230,6 +251,9 @@ impl Backend for Arc<Script> {
         if let Some(kind) = inner.refuses {
             return Err(refusal(kind));
         }
+        if inner.has_no_log && !window.follow {
+            return Err(LogError::Interrupted("it has no log".to_owned()).into_error());
+        }
         match inner.before_reads.pop_front() {
             None | Some(Change::Nothing) => {}
             Some(Change::Print(printed)) => inner.printed.extend(printed),
@@ -239,6 +263,7 @@ impl Backend for Arc<Script> {
         let last = window.last.map(|last| usize::try_from(last.get()).unwrap_or(usize::MAX));
         let last = last.map(|last| last.min(inner.most.unwrap_or(usize::MAX)));
         let at = len.saturating_sub(last.unwrap_or(usize::MAX)).max(inner.gone);
+        let mut within = None;
         let mut end = (!window.follow).then_some(len);
         let mut breaks = false;
         if window == (Window { last: None, follow: false })
@@ -246,17 +271,33 @@ impl Backend for Arc<Script> {
         {
             end = Some(len.min(at + most));
             breaks = std::mem::take(&mut inner.is_broken);
+            within = inner.cut_within.take();
         }
         let cuts = inner.cuts;
         inner.live += usize::from(window.follow);
         let live = if window.follow { inner.live } else { usize::MAX };
         let ordinals = Ordinals::default();
-        Ok(Box::new(Reader { script: Arc::clone(self), at, end, cuts, live, breaks, ordinals, batch: at, read: 0 }))
+        Ok(Box::new(Reader {
+            script: Arc::clone(self),
+            at,
+            end,
+            cuts,
+            live,
+            breaks,
+            ordinals,
+            batch: at,
+            read: 0,
+            within,
+        }))
     }
 
     async fn state(&self) -> Result<State, Error> {
         let inner = self.inner();
-        inner.refuses.filter(|kind| *kind != Kind::NotFound).map_or(Ok(inner.state), |kind| Err(refusal(kind)))
+        match inner.refuses {
+            None => Ok(inner.state),
+            Some(Kind::NotFound) => Ok(State::Removed),
+            Some(kind) => Err(refusal(kind)),
+        }
     }
 
     fn run(&self) -> RunId {
@@ -288,6 +329,7 @@ struct Reader {
     ordinals: Ordinals,
     batch: usize,
     read: u64,
+    within: Option<usize>,
 }
 
 impl RecordReader for Reader {
@@ -310,15 +352,17 @@ impl RecordReader for Reader {
             let size = inner.batches[self.batch % inner.batches.len()].max(1);
             let to = end.min(self.at + size);
             let (mut buf, mut index) = (BytesMut::new(), Vec::new());
-            for Printed { stream, time, bytes } in &inner.printed[self.at..to] {
+            for (at, Printed { stream, time, bytes }) in inner.printed[self.at..to].iter().enumerate() {
                 let start = buf.len() as u32;
-                buf.extend_from_slice(bytes);
+                let is_last = self.end == Some(self.at + at + 1);
+                let most = self.within.filter(|_| is_last).unwrap_or(usize::MAX);
+                buf.extend_from_slice(&bytes[..bytes.len().min(most)]);
                 let place = self.ordinals.place(*stream, *time);
                 index.push(Record { stream: *stream, place, start, end: buf.len() as u32 });
             }
             self.at = to;
             self.read += buf.len() as u64;
-            return Poll::Ready(Some(Ok(Records { buf: buf.freeze(), index })));
+            return Poll::Ready(Some(Ok(Records { buf: buf.freeze(), index, run: None })));
         }
         if self.breaks {
             let broken = LogError::Disconnected(io::ErrorKind::ConnectionReset.into());

@@ -57,7 +57,7 @@ async fn events_have_tokens_and_stand_where_they_happened() {
         records([(O, 1, "a\n"), (O, 2, "half")]),
         gap(GapReason::Rotated, 2, None),
         records([(O, 9, "b\n")]),
-        Step::Piece(Piece::Restart { started_at: BASE + 10 }),
+        Step::Piece(Piece::Restart { started_at: BASE + 10, run: run() }),
         end(Reason::Restarted),
     ];
     let after = Cursor { in_line: true, ..Cursor::parse("v1.0000456789abcdef.o000000ab.188fc1ec825ccd15.0").unwrap() };
@@ -85,7 +85,7 @@ async fn text_tells_of_events_only_in_notes() {
             records([(O, 1, "a\n"), (O, 2, "half")]),
             gap(GapReason::Rotated, 2, Some(9)),
             records([(O, 9, "b\n")]),
-            Step::Piece(Piece::Restart { started_at: BASE + 10 }),
+            Step::Piece(Piece::Restart { started_at: BASE + 10, run: run() }),
             Step::Piece(Piece::End(End { reason: Reason::Exited, exit })),
         ]
     };

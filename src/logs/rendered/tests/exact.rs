@@ -68,7 +68,7 @@ proptest! {
         let (buf, mut rest, mut batches, mut cuts) = (Bytes::from(buf), index.as_slice(), Vec::new(), cuts.iter().cycle());
         while !rest.is_empty() {
             let (batch, behind) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
-            batches.push(Records { buf: buf.clone(), index: batch.to_vec() });
+            batches.push(Records { buf: buf.clone(), index: batch.to_vec(), run: None });
             rest = behind;
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

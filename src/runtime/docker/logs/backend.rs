@@ -92,12 +92,12 @@ pub(super) fn state_of(inspected: &ContainerInspectResponse) -> State {
 fn start(state: &ContainerState) -> Option<Start> {
     // The engine keeps the end of the run before.
     let previous_end = time(state.finished_at.as_deref());
-    Some(Start { at: time(state.started_at.as_deref())?, previous_end })
+    Some(Start::new(time(state.started_at.as_deref())?, previous_end))
 }
 
 fn ended(state: &ContainerState) -> State {
     // The engine keeps one end, which is this run's now.
-    let started = time(state.started_at.as_deref()).map(|at| Start { at, previous_end: Some(i64::MIN) });
+    let started = time(state.started_at.as_deref()).map(|at| Start::new(at, Some(i64::MIN)));
     State::Ended { exit: exit(state), started }
 }
 
@@ -126,10 +126,10 @@ mod tests {
     #[test]
     fn a_container_s_state_is_its_process_s() {
         let begun = 1_795_399_281_500_000_000;
-        let running = State::Running { started: Some(Start { at: begun, previous_end: Some(begun + 1_000_000_000) }) };
+        let running = State::Running { started: Some(Start::new(begun, Some(begun + 1_000_000_000))) };
         let ended = |oom| State::Ended {
             exit: Exit { code: Some(137), oom, finished_at: Some(begun + 1_000_000_000) },
-            started: Some(Start { at: begun, previous_end: Some(i64::MIN) }),
+            started: Some(Start::new(begun, Some(i64::MIN))),
         };
         let of = |status, state| state_of(&inspected(status, state));
         let none = ContainerState::default;

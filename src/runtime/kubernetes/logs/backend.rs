@@ -19,12 +19,13 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     lease::Lease,
+    owner::Owner,
     reader::{Chained, LogEnd, LogReader},
     refused,
     target::Target,
 };
 use crate::{
-    error::Error,
+    error::{Error, Family, Kind},
     logs::{
         LogError,
         backend::{Backend, RecordReader, Start, State, Window, look},
@@ -52,9 +53,6 @@ const OVERLAP: Duration = Duration::from_secs(2);
 /// How far before a time the log is read again that has it: a line is found by its first record.
 const LINE: Duration = Duration::from_secs(1);
 
-/// Most starts of instances that are remembered.
-const MAX_STARTS: usize = 16;
-
 /// How long a live read is silent before the log is looked at for the first time.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -65,8 +63,7 @@ static LOOKS: Semaphore = Semaphore::const_new(4);
 pub(super) struct PodLog {
     pub(super) cluster: Cluster,
     pub(super) namespace: Arc<str>,
-    /// The sandbox, if its pods bear its id: one that is replaced is looked for by it.
-    pub(super) labelled: Option<String>,
+    pub(super) owner: Owner,
     /// Of a pool's pod, by what the sandbox has it.
     pub(super) lease: Option<Lease>,
     pub(super) container: String,
@@ -88,14 +85,14 @@ pub(super) struct Place {
     pub(super) uid: String,
     /// The number of the instance with which it began.
     pub(super) number: u64,
+    /// That of the present one.
+    pub(super) present: u64,
     /// The present instance has ended.
     pub(super) is_over: bool,
     /// The pod is being deleted.
     pub(super) is_deleted: bool,
-    /// There was a restart since: the log of the instance before is needed too.
+    /// There was a restart since, and the log of the instance before is there: it is needed too.
     pub(super) is_chained: bool,
-    /// When instances were started, by pod and number: the same each time it is asked for.
-    pub(super) starts: Vec<((String, u64), Start)>,
 }
 
 impl PodLog {
@@ -104,82 +101,44 @@ impl PodLog {
     }
 
     /// How the container does by its pod, which is the one that is read.
-    pub(super) async fn state_of(&self, pod: &Pod) -> Result<State, Error> {
-        let Some(instance) = Instance::present(pod, &self.container) else { return Ok(State::Created) };
-        let is_chained = {
-            let mut place = self.place();
-            place.is_over = instance.ended.is_some();
-            place.is_deleted = pod.metadata.deletion_timestamp.is_some();
-            place.is_chained |= instance.number > place.number;
-            place.is_chained
-        };
-        let start = self.start_of(&instance, is_chained).await?;
-        Ok(instance.state(start))
-    }
-
-    /// When an instance was started. The cluster tells whole seconds: what the one before has printed last tells more.
-    async fn start_of(&self, instance: &Instance, is_chained: bool) -> Result<Option<Start>, Error> {
-        let Some(at) = instance.started_at else { return Ok(None) };
-        let key = {
-            let place = self.place();
-            let key = (place.uid.clone(), instance.number);
-            if let Some((_, start)) = place.starts.iter().find(|(other, _)| *other == key) {
-                return Ok(Some(*start));
-            }
-            key
-        };
-        let start = if instance.number == 0 {
-            Start { at, previous_end: None }
-        } else {
-            match if is_chained { self.last_of_previous().await? } else { None } {
-                Some(last) => Start { at: at.max(last.saturating_add(2)), previous_end: Some(last) },
-                // Nothing in front of it is this instance's.
-                None => Start { at, previous_end: Some(at) },
-            }
-        };
+    pub(super) fn state_of(&self, pod: &Pod) -> State {
+        let Some(instance) = Instance::present(pod, &self.container) else { return State::Created };
+        let has_previous = has_previous(pod, &self.container, &instance);
         let mut place = self.place();
-        if place.starts.len() == MAX_STARTS {
-            place.starts.remove(0);
-        }
-        place.starts.push((key, start));
-        Ok(Some(start))
+        place.is_over = instance.ended.is_some();
+        place.is_deleted = pod.metadata.deletion_timestamp.is_some();
+        place.present = instance.number;
+        place.is_chained = instance.number > place.number && has_previous;
+        let run = RunId::of_instance(&place.uid, &self.container, instance.number);
+        let start = |at| Start {
+            at,
+            previous_end: (instance.number > 0).then_some(at),
+            run: Some(run),
+            begins_log: !place.is_chained,
+        };
+        instance.state(instance.started_at.map(start))
     }
 
-    /// The time of the last record of the instance before, if it has one.
-    async fn last_of_previous(&self) -> Result<Option<i64>, Error> {
-        let window = Window { last: NonZeroU64::new(1), follow: false };
-        let Some(mut reader) = self.open_previous(window).await? else { return Ok(None) };
-        let mut last = None;
-        while let Some(records) = next(reader.as_mut()).await? {
-            last = records.index.last().map(|record| record.place.time).or(last);
-        }
-        Ok(last)
-    }
-
-    /// The pod is gone: another one may be the sandbox's now.
+    /// The pod is not the sandbox's any more: another one may be.
     async fn replaced(&self) -> Result<State, Error> {
-        let Some(id) = &self.labelled else { return Ok(State::Removed) };
-        let found = pods::labelled(&self.cluster, &self.namespace, id).await;
+        let Some(workload) = self.owner.workload().await? else { return Ok(State::Removed) };
+        let found = pods::of(&self.cluster, &self.namespace, &workload).await;
         let found = found.map_err(|failure| failed(failure, "Failed to read the sandbox's pod"))?;
-        let Some(pod) = pods::present(found) else { return Ok(State::Removed) };
-        let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let Some(instance) = Instance::present(&pod, &self.container) else { return Ok(State::Removed) };
-        {
-            let mut place = self.place();
-            *place = Place {
-                pod: pod.name().to_owned(),
-                uid,
-                number: instance.number,
-                is_over: instance.ended.is_some(),
-                is_deleted: pod.metadata.deletion_timestamp.is_some(),
-                is_chained: false,
-                starts: Vec::new(),
-            };
-        }
-        let start = self.start_of(&instance, false).await?;
-        // All that is there is of another run.
-        let start = start.map(|start| Start { previous_end: Some(start.at), ..start });
-        Ok(instance.state(start))
+        let pod = pods::present(found).filter(|pod| Instance::present(pod, &self.container).is_some());
+        let Some(pod) = pod else { return Ok(State::Replacing) };
+        let number = Instance::present(&pod, &self.container).map_or(0, |instance| instance.number);
+        *self.place() = Place {
+            pod: pod.name().to_owned(),
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            number,
+            present: number,
+            is_over: false,
+            is_deleted: false,
+            is_chained: false,
+        };
+        // Its times are another clock's.
+        self.newest.store(0, Ordering::Relaxed);
+        Ok(self.state_of(&pod))
     }
 
     async fn open(&self, window: Window, previous: bool) -> Result<Box<LogReader>, Error> {
@@ -220,7 +179,7 @@ impl PodLog {
         if let Some(lease) = &self.lease {
             lease.check().await?;
         }
-        let Place { pod, is_over, .. } = self.place().clone();
+        let Place { pod, uid, is_over, present, .. } = self.place().clone();
         let Window { last, follow } = window;
         let newest = self.newest.load(Ordering::Relaxed);
         // One stream alone has no tail.
@@ -242,7 +201,14 @@ impl PodLog {
         let last_line = if !follow && (previous || is_over) { LastLine::Kept } else { LastLine::LeftOut };
         let stream = self.stream.unwrap_or(Stream::Stdout);
         let newest = Arc::clone(&self.newest);
-        let mut reader = Box::new(LogReader::open(answer, stream, last_line, follow, self.buffer, newest));
+        // What a kubelet does not show it minds all the same.
+        let is_part = self.stream.is_some() || since.is_some();
+        let run = match self.previous {
+            Some(_) => self.run,
+            None => RunId::of_instance(&uid, &self.container, present.saturating_sub(u64::from(previous))),
+        };
+        let mut reader =
+            Box::new(LogReader::open(answer, run, stream, last_line, follow, is_part, self.buffer, newest));
         if let Some(lease) = self.lease.as_ref().filter(|_| follow) {
             reader.ends_with(lease.clone());
         }
@@ -250,7 +216,7 @@ impl PodLog {
             if may_wait { timeout(GRACE, reader.opened()).await.unwrap_or(Ok(())) } else { reader.opened().await };
         opened.map_err(|failure| refused(failure, &pod, previous))?;
         if !follow && let Some(error) = reader.peek().await {
-            return Err(error.into_error());
+            return Err(unreadable(error));
         }
         Ok(reader)
     }
@@ -259,7 +225,9 @@ impl PodLog {
     async fn open_previous(&self, window: Window) -> Result<Option<Box<LogReader>>, Error> {
         match self.open(window, true).await {
             Ok(reader) => Ok(Some(reader)),
-            Err(error) if error.family == crate::error::Family::PreviousLog => Ok(None),
+            Err(error) if error.family == Family::PreviousLog => Ok(None),
+            // The kubelet has taken it away meanwhile.
+            Err(error) if matches!(LogError::of(&error), Some(LogError::Interrupted(_))) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -286,6 +254,20 @@ impl PodLog {
 /// So long before a time in nanoseconds since 1970.
 fn before(time: i64, span: Duration) -> Option<Timestamp> {
     Timestamp::from_nanosecond(i128::from(time)).ok()?.checked_sub(span).ok().filter(|time| time.as_second() > 0)
+}
+
+/// Whether `pods/log` has the log of the instance before `present`. Of a container that waits to be started again it gives the last
+/// one's twice.
+pub(super) fn has_previous(pod: &Pod, container: &str, present: &Instance) -> bool {
+    Instance::previous(pod, container).is_some_and(|previous| previous.number < present.number)
+}
+
+/// What a kubelet reports in place of a log, in our own words: its own may be anything, and name paths of its node.
+fn unreadable(error: LogError) -> Error {
+    let LogError::Interrupted(text) = &error else { return error.into_error() };
+    tracing::info!(text, "a node cannot give a container's log");
+    let text = "The node cannot give the container's log at the moment.";
+    Error::new(Family::Logs, Kind::Unavailable, text).caused_by(error)
 }
 
 async fn next(reader: &mut dyn RecordReader) -> Result<Option<crate::logs::record::Records>, Error> {
@@ -321,7 +303,7 @@ impl Backend for PodLog {
         let Place { pod, uid, .. } = self.place().clone();
         let found = pods::named(&self.cluster, &self.namespace, &pod).await;
         match found.map_err(|failure| failed(failure, "Failed to read the sandbox's pod"))? {
-            Some(pod) if pod.metadata.uid.as_deref() == Some(uid.as_str()) => self.state_of(&pod).await,
+            Some(pod) if pod.metadata.uid.as_deref() == Some(uid.as_str()) => Ok(self.state_of(&pod)),
             Some(_) | None => self.replaced().await,
         }
     }

@@ -21,6 +21,7 @@ use crate::{
     logs::{
         LogError,
         backend::RecordReader,
+        cursor::RunId,
         decode::kubelet::LastLine,
         engine::Answer,
         kubelet_exchange::KubeletExchange,
@@ -46,6 +47,8 @@ type Read = Option<Result<Records, LogError>>;
 /// One answer.
 pub(super) struct LogReader {
     state: State,
+    /// The instance whose log it is.
+    run: RunId,
     peeked: Option<Read>,
     /// Of a log that is not followed.
     silence: Option<Deadline>,
@@ -59,21 +62,27 @@ pub(super) struct LogReader {
 }
 
 impl LogReader {
-    /// Reads `answer`, in reads of at most `max_read` bytes; nothing happens before it is polled.
+    /// Reads `answer`, in reads of at most `max_read` bytes; nothing happens before it is polled. It leaves out records in front
+    /// of others if it `is_part`.
     pub(super) fn open(
         answer: impl Future<Output = Result<Answer<LogSocket>, LogFailure>> + Send + 'static,
+        run: RunId,
         stream: Stream,
         last_line: LastLine,
         follow: bool,
+        is_part: bool,
         max_read: usize,
         newest: Arc<AtomicI64>,
     ) -> Self {
         let answer = Box::pin(answer);
-        let opening =
-            Box::pin(async move { Ok(Box::new(KubeletExchange::new(answer.await?, stream, last_line, max_read))) });
+        let opening = Box::pin(async move {
+            let exchange = KubeletExchange::new(answer.await?, stream, last_line, max_read);
+            Ok(Box::new(if is_part { exchange.may_begin_in_line() } else { exchange }))
+        });
         let silence = (!follow).then(|| Deadline::at(Instant::now() + SILENCE_TIMEOUT));
         Self {
             state: State::Opening(opening),
+            run,
             peeked: None,
             silence,
             is_waiting: false,
@@ -146,16 +155,17 @@ impl LogReader {
 
 impl RecordReader for LogReader {
     fn poll_records(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
-        let read = match self.peeked.take() {
+        let mut read = match self.peeked.take() {
             Some(read) => read,
             None => ready!(self.poll_next(cx)),
         };
-        if let Some(Ok(records)) = &read
-            && let Some(last) = records.index.last()
-        {
-            self.newest.fetch_max(last.place.time, Ordering::Relaxed);
-            if let Some(end) = &mut self.end {
-                end.note(last, records.bytes(last));
+        if let Some(Ok(records)) = &mut read {
+            records.run = Some(self.run);
+            if let Some(last) = records.index.last() {
+                self.newest.fetch_max(last.place.time, Ordering::Relaxed);
+                if let Some(end) = &mut self.end {
+                    end.note(last, records.bytes(last));
+                }
             }
         }
         if read.is_none() && self.end.take().is_some_and(|end| !end.is_reached()) {
@@ -208,9 +218,9 @@ impl LogEnd {
 /// A refusal as an error of a stream that has begun.
 fn after_head(failure: LogFailure) -> LogError {
     match failure {
-        LogFailure::Io(error) => LogError::Disconnected(error),
+        LogFailure::Io(error) => LogError::Refused(error),
         LogFailure::Protocol(what) => LogError::Protocol(what),
-        LogFailure::Refused(failure) => LogError::Interrupted(failure.for_client()),
+        LogFailure::Refused(failure) => LogError::Refused(io::Error::other(failure.for_client())),
     }
 }
 

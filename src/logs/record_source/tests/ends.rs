@@ -1,0 +1,126 @@
+//! Reads that end where the log does not, and logs that end where a read does not.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::{
+    Client, RUNNING, Seen, ends, paused,
+    scripted::{Printed, Script},
+    texts,
+};
+use crate::logs::{
+    LogQuery,
+    backend::{Start, State},
+    cursor::RunId,
+    record::Stream,
+};
+
+fn follow() -> LogQuery {
+    LogQuery { follow: true, ..LogQuery::ALL }
+}
+
+fn numbered(numbers: std::ops::Range<i64>) -> Vec<Printed> {
+    numbers.map(|number| Printed::new(Stream::Stdout, number, &format!("{number}\n"))).collect()
+}
+
+fn lines(seen: &[Seen]) -> Vec<&str> {
+    texts(seen).iter().map(|text| &text["stdout:".len()..]).collect()
+}
+
+fn numbers(seen: &[Seen]) -> Vec<i64> {
+    lines(seen).iter().map(|line| line.trim_end().parse().unwrap()).collect()
+}
+
+#[test]
+fn an_answer_that_is_cut_before_its_first_record_is_no_empty_log() {
+    let script = Script::new(numbered(0..10), vec![7], RUNNING);
+    script.cut_short(0);
+    let seen = paused(async { Client::open(&script, &LogQuery::ALL).await.unwrap().all().await });
+    assert_eq!((numbers(&seen), ends(&seen)), ((0..10).collect(), vec!["complete"]));
+}
+
+#[test]
+fn half_a_last_line_is_not_taken_for_all_of_it() {
+    for cut in [1, 3, 10] {
+        let mut printed = numbered(0..9);
+        printed.push(Printed::new(Stream::Stdout, 9, "the last line"));
+        let script = Script::new(printed, vec![3], RUNNING);
+        script.exit(0);
+        script.cut_within(cut, 1);
+        let seen = paused(async { Client::open(&script, &LogQuery::ALL).await.unwrap().all().await });
+        assert_eq!((lines(&seen).len(), ends(&seen)), (10, vec!["complete"]), "{cut}");
+        assert_eq!(lines(&seen)[9], "the last line");
+    }
+}
+
+#[test]
+fn an_ended_log_that_was_taken_away_is_at_its_end() {
+    let script = Script::new(numbered(0..10), vec![7], RUNNING);
+    script.doubt_ends();
+    let seen = paused(async {
+        let client = Client::open(&script, &follow()).await.unwrap();
+        let act = async {
+            sleep(Duration::from_secs(5)).await;
+            script.lose_log();
+            script.exit(137);
+            script.cut(true);
+        };
+        tokio::join!(client.all(), act).0
+    });
+    assert_eq!((numbers(&seen), ends(&seen)), ((0..10).collect(), vec!["exited"]));
+}
+
+#[test]
+fn a_client_that_is_slow_from_the_beginning_is_told_what_it_missed() {
+    let script = Script::new(numbered(0..100), vec![1], RUNNING);
+    script.doubt_ends();
+    let seen = paused(async {
+        let mut client = Client::open(&script, &follow()).await.unwrap();
+        for turn in 0..20 {
+            assert!(client.step().await);
+            if turn == 4 {
+                // The reader would go on at what is left, without a word.
+                script.print(&numbered(100..200));
+                script.rotate(50);
+                sleep(Duration::from_secs(3)).await;
+            }
+        }
+        client.seen
+    });
+    assert_eq!(ends(&seen), ["rotated"]);
+    let at = seen.iter().position(|seen| seen.text().is_none()).unwrap();
+    assert_eq!(numbers(&seen[..at]), (0..5).collect::<Vec<_>>());
+    assert_eq!(numbers(&seen[at..])[0], 150);
+}
+
+#[test]
+fn what_comes_in_the_place_of_what_is_gone_is_waited_for() {
+    for restarts in [false, true] {
+        let script = Script::new(numbered(0..3), vec![7], RUNNING);
+        let seen = paused(async {
+            let client = Client::open(&script, &LogQuery { restarts, ..follow() }).await.unwrap();
+            let act = async {
+                sleep(Duration::from_secs(5)).await;
+                script.set_state(State::Replacing);
+                script.cut(true);
+                // Longer than a backend that is lost is tried.
+                sleep(Duration::from_secs(100)).await;
+                script.rotate(0);
+                script.print(&numbered(3..6));
+                let run = Some(RunId::of("another"));
+                let started = Start { run, begins_log: true, ..Start::new(50, None) };
+                script.set_state(State::Running { started: Some(started) });
+                sleep(Duration::from_secs(10)).await;
+                script.set_state(State::Removed);
+                script.cut(true);
+            };
+            tokio::join!(client.all(), act).0
+        });
+        if restarts {
+            assert_eq!((numbers(&seen), ends(&seen)), ((0..6).collect(), vec!["rotated", "restart", "removed"]));
+        } else {
+            assert_eq!((numbers(&seen), ends(&seen)), ((0..3).collect(), vec!["rotated", "restarted"]));
+        }
+    }
+}
