@@ -8,6 +8,7 @@ mod begin;
 mod count;
 mod flow;
 mod known;
+mod late;
 mod live;
 mod locate;
 mod removed;

@@ -4,6 +4,7 @@ use std::{io, sync::Arc};
 
 use super::{
     Machine, from,
+    late::LateRun,
     locate::{Located, Target},
     next_records,
 };
@@ -101,6 +102,14 @@ impl Machine {
         self.last = Some(mark);
         match self.locate(Target::Mark(mark)).await? {
             Located::Lost { is_rotated, reader } => {
+                match self.late_run(was_live).await? {
+                    LateRun::No => {}
+                    LateRun::Left => return Ok(()),
+                    LateRun::Next => {
+                        drop(reader);
+                        return Box::pin(self.catch_up(mark, was_live)).await;
+                    }
+                }
                 // A token may be anyone's; a mark of our own that is gone was rotated away.
                 let reason = if is_rotated || was_live { GapReason::Rotated } else { GapReason::CursorExpired };
                 self.lost_mark(reason, mark, reader, !is_rotated).await

@@ -5,7 +5,7 @@ use std::{future::poll_fn, num::NonZeroU64, time::Duration};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{FIRST_ATTACH, Machine, from, known::Known};
+use super::{FIRST_ATTACH, Machine, from, known::Known, late::LateRun};
 use crate::{
     backoff::{Backoff, spread},
     error::{Error, Kind},
@@ -277,13 +277,13 @@ impl Machine {
     }
 
     /// What ran is gone with its log: what comes in its place is waited for.
-    fn wait_for_other(&mut self) {
+    pub(super) fn wait_for_other(&mut self) {
         (self.waits, self.is_rest_lost, self.lost, self.exit) = (true, true, None, None);
     }
 
     /// Goes over to another run whose log begins with it; false if the log has the present run's records too. What is left of the
     /// present run's cannot be read any more: a gap tells, if that was not read to its end.
-    fn leaves_for(&mut self, started: Start, was_cut: bool) -> bool {
+    pub(super) fn leaves_for(&mut self, started: Start, was_cut: bool) -> bool {
         if !started.begins_log {
             return false;
         }
@@ -362,6 +362,15 @@ impl Machine {
                     self.next_run = Some(started);
                     self.is_run_over = true;
                     return self.read_rest().await;
+                }
+                // Nothing tells by a record that it is of the present run.
+                if self.was_clean && self.last.is_none() {
+                    match self.late_run(true).await {
+                        Ok(LateRun::No) => {}
+                        Ok(LateRun::Left) => return Ok(()),
+                        Ok(LateRun::Next) => return self.read_rest().await,
+                        Err(error) => return self.refused(&error).await,
+                    }
                 }
                 if std::mem::take(&mut self.polls) {
                     self.lost = None;

@@ -9,7 +9,11 @@ use super::{
     scripted::{Printed, Script},
     texts,
 };
-use crate::logs::{LogQuery, record::Stream};
+use crate::logs::{
+    LogQuery,
+    backend::{Start, State},
+    record::Stream,
+};
 
 fn numbered(numbers: std::ops::Range<i64>) -> Vec<Printed> {
     numbers.map(|number| Printed::new(Stream::Stdout, number, &format!("{number}\n"))).collect()
@@ -118,4 +122,56 @@ fn a_plain_read_that_broke_off_is_gone_on_with() {
         let seen = paused(async { Client::open(&script, &LogQuery::ALL).await.unwrap().all().await });
         assert_eq!((numbers(&seen), ends(&seen)), ((0..1000).collect(), vec!["complete"]), "{broken}");
     }
+}
+
+#[test]
+fn a_restart_that_is_told_late_is_no_gap() {
+    // A kubelet gives the new run's log before the API server tells of the restart, seen on Kubernetes 1.36.
+    for (restarts, printed) in [(false, 10), (true, 10), (false, 0), (true, 0)] {
+        let script = Script::new(numbered(0..printed), vec![7], RUNNING);
+        script.doubt_ends();
+        let query = LogQuery { follow: true, restarts, ..LogQuery::ALL };
+        let seen = paused(async {
+            let client = Client::open(&script, &query).await.unwrap();
+            let act = async {
+                sleep(Duration::from_secs(1)).await;
+                script.cut(true);
+                // The reader hears of it, and pauses.
+                sleep(Duration::from_millis(10)).await;
+                script.hide_old_run(true);
+                script.print(&numbered(20..25));
+                sleep(Duration::from_millis(900)).await;
+                script.hide_old_run(false);
+                script.set_state(State::Running { started: Some(Start::new(15, Some(9))) });
+                sleep(Duration::from_secs(5)).await;
+                script.set_state(State::Removed);
+                script.cut(true);
+            };
+            tokio::join!(client.all(), act).0
+        });
+        let told: &[_] = if restarts { &["restart", "removed"] } else { &["restarted"] };
+        assert_eq!(ends(&seen), told, "{printed}");
+        assert_eq!(numbers(&seen), (0..printed).chain(20..if restarts { 25 } else { 20 }).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_rotation_is_still_told() {
+    let script = Script::new(numbered(0..10), vec![7], RUNNING);
+    script.doubt_ends();
+    let seen = paused(async {
+        let client = Client::open(&script, &LogQuery { follow: true, ..LogQuery::ALL }).await.unwrap();
+        let act = async {
+            sleep(Duration::from_secs(1)).await;
+            script.print(&numbered(10..20));
+            script.rotate(5);
+            script.cut(false);
+            sleep(Duration::from_secs(10)).await;
+            script.set_state(State::Removed);
+            script.cut(true);
+        };
+        tokio::join!(client.all(), act).0
+    });
+    assert_eq!(ends(&seen), ["rotated", "removed"]);
+    assert_eq!(numbers(&seen), (0..10).chain(15..20).collect::<Vec<_>>());
 }

@@ -157,6 +157,13 @@ impl Script {
         self.change(|inner| inner.gone = inner.gone.max(inner.printed.len().saturating_sub(left)));
     }
 
+    /// A backend whose clean ends may be cuts gives the log of a new run only, of which it does not tell yet; or all of it again.
+    pub(super) fn hide_old_run(&self, is_hidden: bool) {
+        self.change(|inner| {
+            (inner.gone, inner.may_end_early) = (if is_hidden { inner.printed.len() } else { 0 }, true);
+        });
+    }
+
     pub(super) fn before_reads(&self, changes: impl IntoIterator<Item = Change>) {
         self.inner().before_reads.extend(changes);
     }
