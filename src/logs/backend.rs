@@ -55,8 +55,19 @@ pub trait Backend: Send + Sync + 'static {
     /// The backend cannot be asked. A sandbox that is gone is no error.
     async fn state(&self) -> Result<State, Error>;
 
+    /// The same as it is in this moment: [`Self::state`] may answer what was true a moment ago.
+    ///
+    /// # Errors
+    /// As those of [`Self::state`].
+    async fn state_now(&self) -> Result<State, Error> {
+        self.state().await
+    }
+
     /// The run whose log this is.
     fn run(&self) -> RunId;
+
+    /// Records of this run came: those of runs before it are not asked for any more.
+    fn has_begun(&self, _run: RunId) {}
 
     /// Whether a live read may give records again that came before, while the log is rotated. Each line of such a log has a time of
     /// its own.

@@ -210,6 +210,10 @@ impl Machine {
 
     /// Makes pieces of records, in front of the next run's and behind.
     pub(super) fn hand(&mut self, records: Records) {
+        self.begin_untold(&records);
+        if self.is_ended {
+            return;
+        }
         let Some(started) = self.next_run else { return self.hand_run(records) };
         let at = match (records.run, started.run) {
             (Some(run), Some(next)) => (run == next).then_some(0),
@@ -227,6 +231,17 @@ impl Machine {
         }
     }
 
+    /// Begins the run of these records, if it is neither the present one nor that which was told to be the next.
+    fn begin_untold(&mut self, records: &Records) {
+        let is_next = |run| self.next_run.is_some_and(|next| next.run == Some(run));
+        let Some(run) = records.run.filter(|run| *run != self.run && !is_next(*run)) else { return };
+        let Some(first) = records.index.first() else { return };
+        let at = first.place.time;
+        let next = (self.next_run, self.is_run_over);
+        self.begin_run(Start { at, previous_end: Some(at), run: Some(run), begins_log: false });
+        (self.next_run, self.is_run_over) = next;
+    }
+
     /// What comes from now on is the run's that was started then.
     pub(super) fn begin_run(&mut self, started: Start) {
         self.next_run = None;
@@ -236,6 +251,7 @@ impl Machine {
         if is_the_present_one || self.restarts {
             self.started = Some(started);
             self.run = started.run.unwrap_or(self.run);
+            self.backend.has_begun(self.run);
             self.ready.push_back(Piece::Restart { started_at: started.at, run: self.run });
         } else {
             self.end(End::of(Reason::Restarted));

@@ -39,7 +39,9 @@ impl Machine {
         }
         let begun = Instant::now();
         loop {
-            let (started, is_ended) = match self.backend.state().await? {
+            let is_last = !was_live || begun.elapsed() >= LATE;
+            let state = if is_last { self.backend.state_now() } else { self.backend.state() };
+            let (started, is_ended) = match state.await? {
                 State::Running { started } => (started, false),
                 State::Ended { started, .. } => (started, true),
                 State::Replacing => {
@@ -51,7 +53,7 @@ impl Machine {
             if let Some(started) = self.other_run(started) {
                 return Ok(self.go_over_to(started, is_ended));
             }
-            if !was_live || begun.elapsed() >= LATE {
+            if is_last {
                 return Ok(LateRun::No);
             }
             sleep(POLL).await;

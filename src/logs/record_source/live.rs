@@ -35,6 +35,9 @@ const CLEAN_GRACE: Duration = Duration::from_secs(1);
 /// How often a log is asked for what is new that cannot be followed.
 const LIVE_POLL: Duration = Duration::from_secs(1);
 
+/// The longest that a backend that is asked too much is waited for, before it is asked again.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
 /// How often a sandbox whose process has ended is looked at, for who waits for the next run.
 const RESTART_POLL: Duration = Duration::from_secs(1);
 
@@ -150,7 +153,7 @@ impl Machine {
                 self.refused(&error).await?;
             }
         } else if self.is_to_be_checked {
-            self.check_end().await;
+            self.check_end().await?;
         } else if let Some(exit) = self.exit {
             let is_removed = self.backend.is_being_removed();
             self.end(if is_removed { End::of(Reason::Removed) } else { End { reason: Reason::Exited, exit } });
@@ -172,23 +175,24 @@ impl Machine {
     }
 
     /// Looks whether there is more behind the last record than a read has given.
-    async fn check_end(&mut self) {
+    async fn check_end(&mut self) -> Result<(), LogError> {
         (self.is_to_be_checked, self.may_end_early) = (false, false);
         let Err(error) = self.open_rest().await else {
             self.held_back = None;
-            return;
+            return Ok(());
         };
-        if let Some(held) = self.held_back.take() {
-            self.take(held);
-        }
         // What is gone meanwhile was whole, as far as can be told.
         let is_gone = error.kind == Kind::NotFound
             || matches!(LogError::of(&error), Some(LogError::Interrupted(_)))
                 && !matches!(self.backend.state().await, Ok(State::Running { .. }) | Err(_));
-        if !is_gone {
-            tracing::debug!(%error, "the end of a log cannot be looked at again");
-            self.end(End::of(Reason::BackendLost));
+        if is_gone {
+            if let Some(held) = self.held_back.take() {
+                self.take(held);
+            }
+            return Ok(());
         }
+        self.is_to_be_checked = true;
+        self.refused(&error).await
     }
 
     /// Opens a live read behind the last record that was seen. If that is not found at once, what came since is read first. Says
@@ -424,7 +428,17 @@ impl Machine {
         }
         tracing::debug!(%error, "a log's backend cannot be asked; it is tried again");
         self.lost.get_or_insert_with(Instant::now);
-        self.pause_or_give_up().await;
+        let Some(wait) = error.retry_after.filter(|_| error.kind == Kind::Overloaded) else {
+            self.pause_or_give_up().await;
+            return Ok(());
+        };
+        // Who says that too much is asked of it, or this program itself by a limit of its own, is there: that is no loss.
+        let begun = Instant::now();
+        sleep(spread(wait.clamp(self.pauses.pause(), MAX_WAIT))).await;
+        self.lost = self.lost.map(|lost| lost + begun.elapsed());
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            self.end(End::of(Reason::Until));
+        }
         Ok(())
     }
 

@@ -132,6 +132,7 @@ impl Inner {
                 number,
                 is_over: instance.ended.is_some(),
                 is_deleted: pod.metadata.deletion_timestamp.is_some(),
+                is_gone: false,
                 present: instance.number,
                 is_chained,
             }),

@@ -3,6 +3,8 @@
 mod instance;
 mod waiting;
 
+use std::borrow::Borrow;
+
 use kube::api::ListParams;
 
 pub(super) use self::{instance::Instance, waiting::why_not_started};
@@ -56,8 +58,8 @@ pub(super) async fn named(cluster: &Cluster, namespace: &str, name: &str) -> Res
 }
 
 /// The pod that a sandbox is now: the newest that runs and is not being deleted, else the newest that runs, else the newest.
-pub(super) fn present(pods: Vec<Pod>) -> Option<Pod> {
-    pods.into_iter().max_by(|one, other| one.rank().cmp(&other.rank()))
+pub(super) fn present<P: Borrow<Pod>>(pods: Vec<P>) -> Option<P> {
+    pods.into_iter().max_by(|one, other| one.borrow().rank().cmp(&other.borrow().rank()))
 }
 
 /// The container whose log is asked for: `wanted`, or that which is the sandbox. `None` if there is no such container.

@@ -47,6 +47,9 @@ const GRACE: Duration = Duration::from_millis(50);
 /// Most records of the present instance that are counted to see whether the one before is needed too.
 const MAX_COUNTED: u64 = 4096;
 
+/// Most instances among which one is looked for that has begun.
+const MAX_BEGUN: usize = 1000;
+
 /// How far before the newest record one stream is read again, which has no tail.
 const OVERLAP: Duration = Duration::from_secs(2);
 
@@ -55,6 +58,8 @@ const LINE: Duration = Duration::from_secs(1);
 
 /// How long a live read is silent before the log is looked at for the first time.
 const SILENCE: Duration = Duration::from_secs(10);
+
+const NO_POD: &str = "Failed to read the sandbox's pod";
 
 /// How many silent logs are looked at in the same moment: thousands may fall silent together.
 static LOOKS: Semaphore = Semaphore::const_new(4);
@@ -91,6 +96,8 @@ pub(super) struct Place {
     pub(super) is_over: bool,
     /// The pod is being deleted.
     pub(super) is_deleted: bool,
+    /// There is no such pod any more.
+    pub(super) is_gone: bool,
     /// There was a restart since, and the log of the instance before is there: it is needed too.
     pub(super) is_chained: bool,
 }
@@ -119,13 +126,74 @@ impl PodLog {
         instance.state(instance.started_at.map(start))
     }
 
+    /// The pod of this name as the watch has it: who follows many pods asks for none of them after an outage, since one list
+    /// serves all. A pool's pod does not bear the sandbox's id, and a watch may not have seen a new pod yet.
+    async fn known_pod(&self, name: &str) -> Result<Option<Arc<Pod>>, Error> {
+        if self.lease.is_some() {
+            return self.read_pod(name).await;
+        }
+        let Owner { inner, scope, id } = &self.owner;
+        match inner.pods(scope).labelled(id).await {
+            Ok(pods) => match pods.into_iter().find(|pod| pod.name() == name && !self.is_late(pod)) {
+                Some(pod) => Ok(Some(pod)),
+                None => self.read_pod(name).await,
+            },
+            Err(failure) if failure.is_outage() => Err(failed(failure, NO_POD)),
+            // It may be allowed to read a pod, and not to list them.
+            Err(_) => self.read_pod(name).await,
+        }
+    }
+
+    /// Whether this is an older state of the pod than one that was seen.
+    fn is_late(&self, pod: &Pod) -> bool {
+        let number = Instance::present(pod, &self.container).map_or(0, |instance| instance.number);
+        let place = self.place();
+        number < place.present && pod.metadata.uid.as_deref() == Some(place.uid.as_str())
+    }
+
+    async fn read_pod(&self, name: &str) -> Result<Option<Arc<Pod>>, Error> {
+        let found = pods::named(&self.cluster, &self.namespace, name).await;
+        Ok(found.map_err(|failure| failed(failure, NO_POD))?.map(Arc::new))
+    }
+
+    /// How the container does, by the pod as it is now or as it is known.
+    async fn state_by(&self, is_now: bool) -> Result<State, Error> {
+        if let Some(state) = self.previous {
+            return Ok(state);
+        }
+        if let Some(lease) = &self.lease
+            && !lease.holds().await?
+        {
+            return Ok(State::Removed);
+        }
+        let Place { pod: name, uid, is_gone, .. } = self.place().clone();
+        if is_gone {
+            return self.replaced().await;
+        }
+        let pod = if is_now { self.read_pod(&name).await? } else { self.known_pod(&name).await? };
+        match pod.filter(|pod| pod.metadata.uid.as_deref() == Some(uid.as_str())) {
+            Some(pod) => Ok(self.state_of(&pod)),
+            None => self.replaced().await,
+        }
+    }
+
     /// The pod is not the sandbox's any more: another one may be.
     async fn replaced(&self) -> Result<State, Error> {
         let Some(workload) = self.owner.workload().await? else { return Ok(State::Removed) };
-        let found = pods::of(&self.cluster, &self.namespace, &workload).await;
-        let found = found.map_err(|failure| failed(failure, "Failed to read the sandbox's pod"))?;
-        let pod = pods::present(found).filter(|pod| Instance::present(pod, &self.container).is_some());
-        let Some(pod) = pod else { return Ok(State::Replacing) };
+        // A pod that is gone never comes back.
+        self.place().is_gone = true;
+        let found = if workload.is_pooled() {
+            let found = pods::of(&self.cluster, &self.namespace, &workload).await;
+            found.map(|found| found.into_iter().map(Arc::new).collect())
+        } else {
+            self.owner.inner.pods_of(&self.owner.scope, &workload).await
+        };
+        let found = found.map_err(|failure| failed(failure, NO_POD))?;
+        let gone = self.place().uid.clone();
+        let is_another = |pod: &Arc<Pod>| {
+            pod.metadata.uid.as_deref() != Some(gone.as_str()) && Instance::present(pod, &self.container).is_some()
+        };
+        let Some(pod) = pods::present(found).filter(is_another) else { return Ok(State::Replacing) };
         let number = Instance::present(&pod, &self.container).map_or(0, |instance| instance.number);
         *self.place() = Place {
             pod: pod.name().to_owned(),
@@ -134,6 +202,7 @@ impl PodLog {
             present: number,
             is_over: false,
             is_deleted: false,
+            is_gone: false,
             is_chained: false,
         };
         // Its times are another clock's.
@@ -221,6 +290,24 @@ impl PodLog {
         Ok(reader)
     }
 
+    /// Whether the watch has seen a later instance than the one whose log is read as the present one's. That is the present one
+    /// from now on.
+    fn was_restarted(&self) -> bool {
+        let Place { pod, uid, present, .. } = self.place().clone();
+        let known = self.owner.inner.pods(&self.owner.scope).at_hand(&pod);
+        let Some(pod) = known.filter(|pod| pod.metadata.uid.as_deref() == Some(uid.as_str())) else { return false };
+        if Instance::present(&pod, &self.container).is_none_or(|instance| instance.number <= present) {
+            return false;
+        }
+        self.state_of(&pod);
+        true
+    }
+
+    async fn open_present(&self, window: Window) -> Result<Box<dyn RecordReader>, Error> {
+        let is_chained = self.place().is_chained;
+        if is_chained { self.open_chained(window).await } else { Ok(self.open(window, false).await?) }
+    }
+
     /// The log of the instance before the present one, if there is one.
     async fn open_previous(&self, window: Window) -> Result<Option<Box<LogReader>>, Error> {
         match self.open(window, true).await {
@@ -280,8 +367,13 @@ impl Backend for PodLog {
         if self.previous.is_some() {
             return Ok(self.open(Window { follow: false, ..window }, true).await?);
         }
-        let is_chained = self.place().is_chained;
-        if is_chained { self.open_chained(window).await } else { Ok(self.open(window, false).await?) }
+        let reader = self.open_present(window).await?;
+        // The container may have been restarted since its state was asked for: whose log this is is not known then.
+        if !self.was_restarted() {
+            return Ok(reader);
+        }
+        drop(reader);
+        self.open_present(window).await
     }
 
     async fn read_since(&self, time: i64) -> Result<Option<Box<dyn RecordReader>>, Error> {
@@ -292,24 +384,25 @@ impl Backend for PodLog {
     }
 
     async fn state(&self) -> Result<State, Error> {
-        if let Some(state) = self.previous {
-            return Ok(state);
-        }
-        if let Some(lease) = &self.lease
-            && !lease.holds().await?
-        {
-            return Ok(State::Removed);
-        }
-        let Place { pod, uid, .. } = self.place().clone();
-        let found = pods::named(&self.cluster, &self.namespace, &pod).await;
-        match found.map_err(|failure| failed(failure, "Failed to read the sandbox's pod"))? {
-            Some(pod) if pod.metadata.uid.as_deref() == Some(uid.as_str()) => Ok(self.state_of(&pod)),
-            Some(_) | None => self.replaced().await,
-        }
+        self.state_by(false).await
+    }
+
+    async fn state_now(&self) -> Result<State, Error> {
+        self.state_by(true).await
     }
 
     fn run(&self) -> RunId {
         self.run
+    }
+
+    fn has_begun(&self, run: RunId) {
+        let mut place = self.place();
+        let numbers = place.number..=place.present;
+        let is_it = |number: &u64| RunId::of_instance(&place.uid, &self.container, *number) == run;
+        if let Some(number) = numbers.rev().take(MAX_BEGUN).find(is_it) {
+            place.number = number;
+            place.is_chained &= number < place.present;
+        }
     }
 
     fn tells_streams(&self) -> bool {
