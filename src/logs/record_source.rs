@@ -12,6 +12,7 @@ mod late;
 mod live;
 mod locate;
 mod removed;
+mod restarts;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -86,6 +87,8 @@ struct Machine {
     numbers: [Option<Place>; 2],
     /// Records of the present read that are not known are left out.
     known: Option<Known>,
+    /// Of which run the backend said that the record was which was looked for last.
+    found_run: Option<RunId>,
     /// What was counted ends with this record: the rest was printed since.
     stop_at: Option<Mark>,
     /// The whole log was short when a place was looked for in it.
@@ -278,6 +281,7 @@ impl Machine {
             places: [None; 2],
             numbers: [None; 2],
             known: None,
+            found_run: None,
             stop_at: None,
             is_small: false,
             until_mark: None,

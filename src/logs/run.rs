@@ -20,6 +20,11 @@ impl RunId {
         Self((Self::of(pod_uid).0 ^ container).wrapping_add(restarts))
     }
 
+    /// Whether this is a later instance of the pod's container of `before`, at most 1000 later.
+    pub fn is_later_than(self, before: Self) -> bool {
+        (1..=1000).contains(&self.0.wrapping_sub(before.0))
+    }
+
     /// Whether this is the instance of a pod's container that came next after that of `before`.
     pub fn is_next_of(self, before: Self) -> bool {
         self.0 == before.0.wrapping_add(1)

@@ -100,16 +100,21 @@ impl Machine {
     /// Reads what came behind `mark`, which was seen, or tells that it is gone.
     pub(super) async fn catch_up(&mut self, mark: Mark, was_live: bool) -> Result<(), Error> {
         self.last = Some(mark);
-        match self.locate(Target::Mark(mark)).await? {
-            Located::Lost { is_rotated, reader } => {
-                match self.late_run(was_live).await? {
-                    LateRun::No => {}
-                    LateRun::Left => return Ok(()),
-                    LateRun::Next => {
-                        drop(reader);
-                        return Box::pin(self.catch_up(mark, was_live)).await;
-                    }
+        let located = self.locate(Target::Mark(mark)).await?;
+        // It is not there, or the backend takes it for one of a run before its own: another run may have begun of which it has not
+        // told yet.
+        if matches!(located, Located::Lost { .. }) || !self.is_present(self.found_run) {
+            match self.late_run(was_live).await? {
+                LateRun::No => {}
+                LateRun::Left => return Ok(()),
+                LateRun::Next => {
+                    drop(located);
+                    return Box::pin(self.catch_up(mark, was_live)).await;
                 }
+            }
+        }
+        match located {
+            Located::Lost { is_rotated, reader } => {
                 // A token may be anyone's; a mark of our own that is gone was rotated away.
                 let reason = if is_rotated || was_live { GapReason::Rotated } else { GapReason::CursorExpired };
                 self.lost_mark(reason, mark, reader, !is_rotated).await

@@ -231,10 +231,10 @@ impl Machine {
         }
     }
 
-    /// Begins the run of these records, if it is neither the present one nor that which was told to be the next.
+    /// Begins the run of these records, if it is a later one than the present and not that which was told to be the next.
     fn begin_untold(&mut self, records: &Records) {
         let is_next = |run| self.next_run.is_some_and(|next| next.run == Some(run));
-        let Some(run) = records.run.filter(|run| *run != self.run && !is_next(*run)) else { return };
+        let Some(run) = records.run.filter(|run| run.is_later_than(self.run) && !is_next(*run)) else { return };
         let Some(first) = records.index.first() else { return };
         let at = first.place.time;
         let next = (self.next_run, self.is_run_over);

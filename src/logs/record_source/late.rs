@@ -10,7 +10,10 @@ use tokio::time::{Instant, sleep};
 use super::Machine;
 use crate::{
     error::Error,
-    logs::backend::{Start, State},
+    logs::{
+        backend::{Start, State},
+        cursor::RunId,
+    },
 };
 
 /// For how long a restart may not be told yet. Seen on Kubernetes 1.36 on a busy machine: less than half a second.
@@ -58,6 +61,11 @@ impl Machine {
             }
             sleep(POLL).await;
         }
+    }
+
+    /// Whether records that a backend says are of this run are of the present one, as far as it tells.
+    pub(super) fn is_present(&self, run: Option<RunId>) -> bool {
+        run.is_none_or(|run| run == self.run)
     }
 
     /// That run is the next one.

@@ -11,8 +11,8 @@ use crate::{
     error::{Error, Kind},
     logs::{
         LogError,
-        backend::{Exit, RecordReader, Start, State, Window},
-        piece::{End, GapReason, Reason},
+        backend::{Exit, RecordReader, State, Window},
+        piece::{End, Reason},
         record::{Mark, Records},
     },
 };
@@ -37,9 +37,6 @@ const LIVE_POLL: Duration = Duration::from_secs(1);
 
 /// The longest that a backend that is asked too much is waited for, before it is asked again.
 const MAX_WAIT: Duration = Duration::from_secs(30);
-
-/// How often a sandbox whose process has ended is looked at, for who waits for the next run.
-const RESTART_POLL: Duration = Duration::from_secs(1);
 
 impl Machine {
     /// Whether records are as new as the live read.
@@ -201,21 +198,8 @@ impl Machine {
         self.attached_at = Instant::now();
         self.is_caught_up = false;
         if self.may_be_restarted {
-            match self.backend.state().await? {
-                State::Running { started } => {
-                    if let Some(started) = self.other_run(started) {
-                        if self.leaves_for(started, true) {
-                            return Ok(true);
-                        }
-                        self.next_run = Some(started);
-                    }
-                }
-                State::Replacing => {
-                    self.wait_for_other();
-                    return Ok(true);
-                }
-                State::Ended { .. } | State::Removed => return Ok(false),
-                State::Created => {}
+            if let Some(is_to_follow) = self.look_for_restart().await? {
+                return Ok(is_to_follow);
             }
             self.may_be_restarted = false;
         }
@@ -230,7 +214,7 @@ impl Machine {
         // Among all there are, it takes as long as they are read.
         let limit = if last.is_some() { ATTACH_TIMEOUT } else { ATTACH_TIMEOUT * 30 };
         match timeout(limit, find(reader.as_mut(), mark, last)).await {
-            Ok(Ok(Attached::Behind(rest))) => {
+            Ok(Ok(Attached::Behind(rest))) if self.is_present(rest.run) => {
                 self.reader = Some(reader);
                 self.is_live = true;
                 self.attach_records = FIRST_ATTACH;
@@ -254,78 +238,23 @@ impl Machine {
                 self.may_be_restarted = true;
                 self.read += reader.bytes_read();
                 drop(reader);
+                if self.backend.may_break_off()
+                    && let Some(is_to_follow) = self.look_for_restart().await?
+                {
+                    return Ok(is_to_follow);
+                }
                 self.is_small = false;
                 self.catch_up(mark, true).await?;
                 self.attach_records = match found {
                     Ok(Ok(Attached::Unknown)) if self.is_small => MAX_ATTACH,
                     // A backend that is slow is not asked for more.
                     Err(_) if last.is_some() => self.attach_records,
+                    Ok(Ok(Attached::Behind(_))) => self.attach_records,
                     _ => self.attach_records.saturating_mul(16).min(MAX_ATTACH),
                 };
                 Ok(true)
             }
         }
-    }
-
-    /// The run, if it is another one than the present.
-    pub(super) fn other_run(&mut self, started: Option<Start>) -> Option<Start> {
-        if std::mem::take(&mut self.was_created) {
-            self.started = started;
-        }
-        started.filter(|_| self.is_other_run(started))
-    }
-
-    fn is_other_run(&self, started: Option<Start>) -> bool {
-        started
-            .is_some_and(|started| !self.was_created && !self.started.is_some_and(|present| present.is_same(started)))
-    }
-
-    /// What ran is gone with its log: what comes in its place is waited for.
-    pub(super) fn wait_for_other(&mut self) {
-        (self.waits, self.is_rest_lost, self.lost, self.exit) = (true, true, None, None);
-    }
-
-    /// Goes over to another run whose log begins with it; false if the log has the present run's records too. What is left of the
-    /// present run's cannot be read any more: a gap tells, if that was not read to its end.
-    pub(super) fn leaves_for(&mut self, started: Start, was_cut: bool) -> bool {
-        if !started.begins_log {
-            return false;
-        }
-        let is_next = started.run.is_some_and(|run| run.is_next_of(self.run));
-        if was_cut || self.is_rest_lost || !is_next {
-            self.gap(GapReason::Rotated, self.last.map(|last| last.place.time), None);
-        }
-        (self.last, self.places, self.numbers, self.until_mark) = (None, [None; 2], [None; 2], None);
-        (self.waits, self.is_rest_lost, self.may_be_restarted, self.lost) = (false, false, false, None);
-        self.begin_run(started);
-        true
-    }
-
-    /// Looks whether there is a next run, after a while.
-    pub(super) async fn wait_for_run(&mut self) -> Result<(), LogError> {
-        sleep(RESTART_POLL).await;
-        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            self.end(End::of(Reason::Until));
-            return Ok(());
-        }
-        match self.backend.state().await {
-            Ok(State::Removed) => self.end(End::of(Reason::Removed)),
-            // Another run came and went since.
-            Ok(State::Ended { started, .. }) if self.is_other_run(started) => {
-                let Some(started) = self.other_run(started).filter(|started| !self.leaves_for(*started, false)) else {
-                    return Ok(());
-                };
-                (self.next_run, self.is_run_over) = (Some(started), true);
-                return self.read_rest().await;
-            }
-            Ok(State::Ended { .. } | State::Created | State::Replacing) => self.lost = None,
-            Ok(State::Running { started }) => {
-                (self.lost, self.waits) = (None, false);
-                self.next_run = self.other_run(started).filter(|started| !self.leaves_for(*started, false));
-            }
-            Err(error) => self.refused(&error).await?,
-        }
-        Ok(())
     }
 
     /// A live read has ended: finds out why, and goes on or ends.

@@ -105,6 +105,7 @@ impl Search {
 impl Machine {
     /// Looks for `target`.
     pub(super) async fn locate(&mut self, target: Target) -> Result<Located, Error> {
+        self.found_run = None;
         // The first size for whose records there was no room.
         let mut refused = None;
         for (turn, last) in SMALL.map(NonZeroU64::new).into_iter().enumerate() {
@@ -165,6 +166,7 @@ impl Machine {
             if let Target::Time(_) = target {
                 self.known = Some(search.known);
             }
+            self.found_run = records.run;
             return Some(Located::Held(rest_of(held, batch, at)));
         }
         let wanted = match target {
@@ -193,6 +195,7 @@ impl Machine {
         let mut search = Search::new(target, true);
         while let Some(records) = next_records(reader.as_mut()).await? {
             if let Some(Found::At(at)) = search.look(&records) {
+                self.found_run = records.run;
                 return Ok(Some(Located::Reading { first: from(records, at), reader }));
             }
         }
@@ -215,6 +218,7 @@ impl Machine {
                     if let Target::Time(_) = target {
                         self.known = Some(search.known);
                     }
+                    self.found_run = records.run;
                     return Ok(Some(Located::Reading { first: from(records, at), reader }));
                 }
                 Some(Found::Beyond) => break,
@@ -240,6 +244,7 @@ impl Machine {
     /// The last record that was seen is this.
     fn note_at(&mut self, records: &Records, at: usize) {
         let record = &records.index[at];
+        self.found_run = records.run;
         self.last = Some(Mark::of(record, records.bytes(record)));
         self.places[record.stream.index()] = Some(record.place);
     }

@@ -3,7 +3,7 @@
 use super::{fixture::World, records};
 use crate::support::{
     client::Client,
-    kube::{Action, resource::PODS},
+    kube::{Action, Failure, logs::StreamGate, resource::PODS},
 };
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn access_that_is_not_granted_is_told() {
     let gateway = world.gateway("");
     let sandbox = world.sandbox();
     let message = format!("pods \"{}\" is forbidden: User \"u\" cannot get resource \"pods/log\"", sandbox.pod());
-    let failure = crate::support::kube::Failure::new(403, "Forbidden", message);
+    let failure = Failure::new(403, "Forbidden", message);
     world.server.fault("GET", "/log", Action::Fail(failure), 1);
     assert_eq!(sandbox.read(&gateway, "").await.status(), 403);
     assert!(world.server.get(&PODS, super::fixture::NAMESPACE, &sandbox.pod()).is_some());
@@ -51,4 +51,21 @@ async fn a_silent_container_has_its_head_at_once() {
     assert_eq!(head.await.expect("a head").status, 200);
     sandbox.container.out("first\n");
     assert_eq!(client.body_of(6).await, "first\n");
+}
+
+#[tokio::test]
+async fn a_refusal_for_another_reason_does_not_prove_that_streams_can_be_told_apart() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let sandbox = world.sandbox();
+    sandbox.container.out("out\n");
+    // It gives both streams, whichever is asked for.
+    world.logs.set_gate(StreamGate::Unknown);
+    let probe = "stream=opensandbox-gateway";
+    let waits = Failure::bad_request("container \"sandbox\" in pod \"p\" is waiting to start: ContainerCreating");
+    for action in [Action::Fail(waits), Action::Html(422, "<html>no</html>")] {
+        world.server.fault("GET", probe, action, 1);
+        assert_ne!(sandbox.read(&gateway, "stderr=false").await.status(), 200);
+        assert_eq!(sandbox.read(&gateway, "stderr=false").await.status(), 422);
+    }
 }

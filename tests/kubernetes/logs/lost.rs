@@ -50,12 +50,12 @@ async fn a_node_that_does_not_come_back_is_a_backend_that_is_lost() {
     let seen = stream.until(|record| record["event"] == "end").await;
     assert_eq!(seen.last().unwrap()["reason"], "backend_lost", "{seen:?}");
     text.body().await.expect_err("a text that is not over does not end cleanly");
-    // The pod is taken away with the node: that is an end.
+    // The sandbox is taken away with the node: that is an end.
     sandbox.container.node().set_reach(Reach::Up);
     let mut stream = Records::new(sandbox.follow(&gateway, "format=ndjson").await);
     stream.until(|record| number(record) == Some(0)).await;
     sandbox.container.node().kill();
-    world.server.remove(&PODS, NAMESPACE, &sandbox.pod());
+    sandbox.remove();
     let seen = stream.until(|record| record["event"] == "end").await;
     assert_eq!(seen.last().unwrap()["reason"], "removed", "{seen:?}");
 }

@@ -172,13 +172,13 @@ fn read_part(body: &str, last_line: LastLine, size: usize, cut: usize) -> (Vec<(
 fn of_one_stream_alone_lines_may_lack_their_time() {
     let long = "y".repeat(2 * PIECE);
     for (body, last_line, expected) in [
-        (format!("x\n"), LastLine::Kept, vec![(UNKNOWN, "x\n".to_owned())]),
+        ("x\n".to_owned(), LastLine::Kept, vec![(UNKNOWN, "x\n".to_owned())]),
         (
             format!("a\nb\n{TIME}c\n"),
             LastLine::LeftOut,
             vec![(AT, "a\n".to_owned()), (AT, "b\n".to_owned()), (AT, "c\n".to_owned())],
         ),
-        (format!("a\nrest"), LastLine::LeftOut, vec![(UNKNOWN, "a\n".to_owned())]),
+        ("a\nrest".to_owned(), LastLine::LeftOut, vec![(UNKNOWN, "a\n".to_owned())]),
         (
             format!("{TIME}a\n{long}\n"),
             LastLine::Kept,

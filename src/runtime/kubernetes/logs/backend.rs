@@ -20,7 +20,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use super::{
     lease::Lease,
     owner::Owner,
-    reader::{Chained, LogEnd, LogReader},
+    reader::{Chained, LogEnd, LogReader, What},
     refused,
     target::Target,
 };
@@ -276,10 +276,10 @@ impl PodLog {
             Some(_) => self.run,
             None => RunId::of_instance(&uid, &self.container, present.saturating_sub(u64::from(previous))),
         };
-        let mut reader =
-            Box::new(LogReader::open(answer, run, stream, last_line, follow, is_part, self.buffer, newest));
-        if let Some(lease) = self.lease.as_ref().filter(|_| follow) {
-            reader.ends_with(lease.clone());
+        let what = What { run, stream, last_line, follow, is_part, max_read: self.buffer };
+        let mut reader = Box::new(LogReader::open(answer, what, newest));
+        if let Some(lease) = &self.lease {
+            reader.ends_with(lease.clone(), follow);
         }
         let opened =
             if may_wait { timeout(GRACE, reader.opened()).await.unwrap_or(Ok(())) } else { reader.opened().await };

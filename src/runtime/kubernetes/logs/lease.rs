@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use tokio::{sync::Semaphore, time::sleep};
 
 use crate::{
@@ -54,6 +55,11 @@ impl Lease {
             return Ok(());
         }
         Err(Error::new(Family::KubeSandbox, Kind::NotFound, "The sandbox has its pod no more."))
+    }
+
+    /// Whether it is known already that the sandbox has the pod no more.
+    pub(super) fn is_known_to_be_lost(&self) -> bool {
+        matches!(Box::pin(self.holds()).now_or_never(), Some(Ok(false)))
     }
 
     /// Waits until the sandbox has the pod no more. While the cluster cannot be asked, nobody gives it away either.

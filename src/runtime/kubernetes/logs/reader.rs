@@ -44,6 +44,20 @@ enum State {
 /// What was read already.
 type Read = Option<Result<Records, LogError>>;
 
+/// What an answer is.
+pub(super) struct What {
+    /// The instance whose log it is.
+    pub(super) run: RunId,
+    /// The stream that its records are said to be of.
+    pub(super) stream: Stream,
+    pub(super) last_line: LastLine,
+    pub(super) follow: bool,
+    /// It leaves out records in front of others.
+    pub(super) is_part: bool,
+    /// Most bytes of one read.
+    pub(super) max_read: usize,
+}
+
 /// One answer.
 pub(super) struct LogReader {
     state: State,
@@ -55,25 +69,22 @@ pub(super) struct LogReader {
     is_waiting: bool,
     /// What it must have given before its end.
     end: Option<LogEnd>,
-    /// Of a log that is followed: until when it may be read.
-    lease: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Of a pool's pod: by what it may be read.
+    lease: Option<Lease>,
+    /// Of a log that is followed: until when.
+    lost: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// The time of the newest record that was read of this log, in nanoseconds since 1970.
     newest: Arc<AtomicI64>,
 }
 
 impl LogReader {
-    /// Reads `answer`, in reads of at most `max_read` bytes; nothing happens before it is polled. It leaves out records in front
-    /// of others if it `is_part`.
+    /// Reads `answer`; nothing happens before it is polled.
     pub(super) fn open(
         answer: impl Future<Output = Result<Answer<LogSocket>, LogFailure>> + Send + 'static,
-        run: RunId,
-        stream: Stream,
-        last_line: LastLine,
-        follow: bool,
-        is_part: bool,
-        max_read: usize,
+        what: What,
         newest: Arc<AtomicI64>,
     ) -> Self {
+        let What { run, stream, last_line, follow, is_part, max_read } = what;
         let answer = Box::pin(answer);
         let opening = Box::pin(async move {
             let exchange = KubeletExchange::new(answer.await?, stream, last_line, max_read);
@@ -88,6 +99,7 @@ impl LogReader {
             is_waiting: false,
             end: None,
             lease: None,
+            lost: None,
             newest,
         }
     }
@@ -97,9 +109,11 @@ impl LogReader {
         self.end = end;
     }
 
-    /// It ends when the sandbox has the pod no more.
-    pub(super) fn ends_with(&mut self, lease: Lease) {
-        self.lease = Some(Box::pin(async move { lease.lost().await }));
+    /// It gives nothing more once the sandbox has the pod no more. One that is followed ends then.
+    pub(super) fn ends_with(&mut self, lease: Lease, follow: bool) {
+        let held = lease.clone();
+        self.lost = follow.then(|| Box::pin(async move { held.lost().await }) as _);
+        self.lease = Some(lease);
     }
 
     /// Waits until the API server has answered.
@@ -123,10 +137,10 @@ impl LogReader {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
-        if let Some(lease) = &mut self.lease
-            && lease.as_mut().poll(cx).is_ready()
+        if let Some(lost) = &mut self.lost
+            && lost.as_mut().poll(cx).is_ready()
         {
-            self.lease = None;
+            self.lost = None;
             return Poll::Ready(None);
         }
         let polled = loop {
@@ -159,6 +173,11 @@ impl RecordReader for LogReader {
             Some(read) => read,
             None => ready!(self.poll_next(cx)),
         };
+        // What comes may be another sandbox's.
+        if matches!(read, Some(Ok(_))) && self.lease.as_ref().is_some_and(Lease::is_known_to_be_lost) {
+            let why = io::Error::other("the sandbox has its pod no more");
+            read = Some(Err(LogError::Disconnected(why)));
+        }
         if let Some(Ok(records)) = &mut read {
             records.run = Some(self.run);
             if let Some(last) = records.index.last() {
