@@ -12,7 +12,7 @@ use crate::{
     fixture::{ID, OTHER, batch, get, is, not_found},
     support::{
         backend::Backend,
-        eventually,
+        client, eventually,
         gateway::Gateway,
         kube::{Action, Failure},
     },
@@ -148,6 +148,32 @@ async fn who_makes_up_ids_does_not_use_up_the_reads_of_others() {
         tokio::select! { slowest = others => slowest, _ = crowd => panic!("9 s are not enough for 200 names") };
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     assert_eq!(asked(&cluster, ID, false), 0, "all from memory");
+}
+
+#[tokio::test]
+async fn made_up_ids_leave_room_for_reads_of_what_is_there() {
+    let cluster = Cluster::start();
+    cluster.put(&BATCH, batch(ID, |_| {}));
+    cluster.server.fault("GET", "watch=true", Action::Silence(0), usize::MAX);
+    cluster.server.fault("GET", "/batchsandboxes/made-up-", Action::Hang, usize::MAX);
+    let gateway = cluster.gateway("cache_max_age_seconds = 1").start();
+    watched(&cluster).await;
+    let address = gateway.address();
+    let crowd: Vec<_> = (0..1000)
+        .map(|number| {
+            let target = format!("/v1/sandboxes/made-up-{number}");
+            tokio::spawn(async move { client::get_once(address, &target).await.status() })
+        })
+        .collect();
+    eventually("that there is no room for more", LONG, || crowd.iter().any(tokio::task::JoinHandle::is_finished)).await;
+    // What is old is read.
+    cluster.put(&BATCH, batch(ID, |object| object["status"]["phase"] = json!("Paused")));
+    let begun = Instant::now();
+    until("the change is read", async || state(&gateway).await == "Paused").await;
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    let waiting = crowd.iter().filter(|task| !task.is_finished()).count();
+    assert!(waiting > 0, "the crowd is there still");
+    crowd.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Tenants: whose a request is, and that nobody reaches what is another's (kubernetes-runtime.md §14, §15; transcript 14).
 
 mod apart;
+mod crafted;
 mod file;
 mod fixture;
 mod limits;

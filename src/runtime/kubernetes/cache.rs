@@ -174,6 +174,11 @@ impl<K: Watched> Cache<K> {
         self.shared.fresh(of_each).await
     }
 
+    /// Whether several of the objects that are known have one value of the label.
+    pub(super) fn has_doubles(&self) -> bool {
+        self.shared.lock().entries.has_doubles()
+    }
+
     /// What an own write was answered with: seen at once, unless the watch has a newer state or has seen the object go. Answers
     /// the newer one of it and what was known.
     pub(super) fn note(&self, object: K) -> Arc<K> {

@@ -23,7 +23,8 @@ mod store;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use kube::core::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource as _, core::ObjectMeta};
 use serde_json::{Value, json};
 
 pub(super) use self::{
@@ -104,10 +105,15 @@ impl Workload {
         }
     }
 
-    /// Whether a pod is its.
+    /// Whether a pod is its: one that bears its id, unless another sandbox's object made it. Who makes a sandbox chooses its pods'
+    /// labels, but not whose they are.
     pub(super) fn selects(&self, pod: &Pod) -> bool {
         let is_named = labels::of(&pod.metadata, labels::ID).is_some_and(|id| !id.is_empty() && id == self.id());
+        let maker = pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+        let is_another_s =
+            maker.is_some_and(|maker| is_workload(maker) && self.uid().is_some_and(|uid| uid != maker.uid));
         is_named
+            && !is_another_s
             && match self {
                 Self::Batch(_) => true,
                 Self::Agent(sandbox) => agent_status::selects(sandbox, pod),
@@ -251,6 +257,16 @@ impl Workload {
             Self::Agent(sandbox) => sandbox.pods(),
         }
     }
+}
+
+/// Whether an owner is an object that is a sandbox, of either kind.
+fn is_workload(owner: &OwnerReference) -> bool {
+    let is = |group: &str, kind: &str| {
+        owner.kind == kind && owner.api_version.split_once('/').is_some_and(|(prefix, _)| prefix == group)
+    };
+    let (batch, agent) =
+        ((BatchSandbox::group(&()), BatchSandbox::kind(&())), (AgentSandbox::group(&()), AgentSandbox::kind(&())));
+    [batch, agent].iter().any(|(group, kind)| is(group, kind))
 }
 
 /// When an object was created, to the second. Every object of the API server has such a time.

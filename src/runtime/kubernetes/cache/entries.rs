@@ -60,6 +60,11 @@ impl<K: Resource> Entries<K> {
         self.names.get(value).into_iter().flatten().filter_map(|name| self.get(name)).collect()
     }
 
+    /// Whether several have one value of the label.
+    pub(super) fn has_doubles(&self) -> bool {
+        self.names.len() < self.objects.len()
+    }
+
     /// The newest version that was seen so far: [`Self::replace`] wants that of before its list was asked for.
     pub(super) fn newest(&self) -> u64 {
         self.newest
@@ -335,9 +340,11 @@ mod tests {
         entries.note(moved, None);
         entries.note(object("b", "1", "3"), None);
         assert_eq!((named(&entries, "of a"), named(&entries, "of b")), (String::new(), "a b".to_owned()));
+        assert!(entries.has_doubles());
         let mut plain = object("a", "1", "4");
         plain.metadata.labels = None;
         assert_eq!(entries.note(plain, None).metadata.name.as_deref(), Some("a"));
+        assert!(!entries.has_doubles());
         assert_eq!((named(&entries, "of b"), entries.all().len()), ("b".to_owned(), 1));
     }
 

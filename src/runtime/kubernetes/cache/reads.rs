@@ -20,7 +20,7 @@ const ABSENT_MEMORY: Duration = Duration::from_secs(1);
 /// The most names of which that is known.
 const MAX_ABSENT: usize = 4096;
 
-/// The most reads at once; further ones are refused.
+/// The most reads at once, half of them of names that nobody knows; further ones are refused.
 const MAX_FLIGHTS: usize = 1024;
 
 /// The most reads at once of names that nobody knows; further ones wait.
@@ -135,9 +135,9 @@ impl<K: Watched> Cache<K> {
         self.shared.known(&self.shared.lock(), name).flatten()
     }
 
-    /// Whether there was such an object, as far as is known.
-    pub(in crate::runtime::kubernetes) fn knows(&self, name: &str) -> bool {
-        self.shared.lock().entries.get(name).is_some()
+    /// The object of this name, as far as is known.
+    pub(in crate::runtime::kubernetes) fn known(&self, name: &str) -> Option<Arc<K>> {
+        self.shared.lock().entries.get(name)
     }
 }
 
@@ -181,7 +181,9 @@ impl<K: Watched> Shared<K> {
         if let Some((_, flight)) = flight {
             return Some(flight.clone());
         }
-        if state.reads.flights.len() >= MAX_FLIGHTS {
+        // Who asks for what nobody knows does not take the room of those that are there.
+        let most = if state.entries.get(name).is_some() { MAX_FLIGHTS } else { MAX_FLIGHTS / 2 };
+        if state.reads.flights.len() >= most {
             return None;
         }
         let begun = Instant::now();

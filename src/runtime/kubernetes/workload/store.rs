@@ -178,7 +178,7 @@ impl<K: Object> Objects<K> {
     async fn find(&self, id: &str, how: How) -> Result<Option<Workload>, ApiFailure> {
         let names = (self.names.of)(id);
         // A name that is not in the cache is asked for, so the likely one of all is looked for there first.
-        let known = names.iter().find(|name| self.cache.knows(name));
+        let known = names.iter().find(|name| self.cache.known(name).is_some());
         let rest = names.iter().filter(|name| Some(*name) != known);
         for name in known.into_iter().chain(rest) {
             let found = match how {
@@ -211,7 +211,18 @@ impl<K: Object> Objects<K> {
             let (id, name) = (workload.id(), workload.name());
             names::check(id).is_ok() && (self.names.has)(id, name)
         };
-        Ok(all.filter(is_found).collect())
+        let mut all: Vec<_> = all.filter(is_found).collect();
+        if self.cache.has_doubles() {
+            all.retain(|workload| self.is_first(workload));
+        }
+        Ok(all)
+    }
+
+    /// Whether no other object stands before it by whose name the same id is looked for first.
+    fn is_first(&self, workload: &Workload) -> bool {
+        let id = workload.id();
+        let before = (self.names.of)(id).into_iter().take_while(|name| name != workload.name());
+        !before.filter_map(|name| self.cache.known(&name)).any(|other| K::wrap(other).id() == id)
     }
 
     async fn merge(&self, workload: &Workload, patch: &Value) -> Result<Option<Workload>, ApiFailure> {
