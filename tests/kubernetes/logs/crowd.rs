@@ -4,8 +4,15 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use super::fixture::World;
-use crate::support::{client::Client, eventually};
+use super::{
+    Records,
+    fixture::{NAMESPACE, World},
+    number,
+};
+use crate::support::{client::Client, eventually, gateway::Setup, kube::Credentials};
+
+/// Longer than it takes to open them all.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn the_log_is_let_go_when_the_client_leaves() {
@@ -68,5 +75,36 @@ async fn a_log_may_be_limited_in_bytes_and_time() {
         ("grep=3&follow=true&until=2026-11-26T12:55:09Z", "line-3\n"),
     ] {
         assert_eq!(sandbox.read(&gateway, query).await.body, text, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn followers_come_back_however_few_calls_are_allowed() {
+    let mut world = World::start();
+    let kubeconfig = world.server.kubeconfig(Credentials::Certificate("admin"));
+    let limits = "read_qps = 4\nread_burst = 1\n[logs]\nreconnect_seconds = 5";
+    let gateway = Setup::kubernetes(&kubeconfig, NAMESPACE).section(limits).start();
+    let (targets, containers): (Vec<_>, Vec<_>) = (0..20)
+        .map(|_| {
+            let sandbox = world.sandbox();
+            (sandbox.target("follow=true&format=ndjson"), sandbox.container.clone())
+        })
+        .unzip();
+    let open = targets.iter().map(async |target| {
+        let mut client = Client::connect(gateway.address()).await;
+        assert_eq!(client.get(target).await.status, 200);
+        Records::new(client)
+    });
+    let mut streams = join_all(open).await;
+    eventually("all are followed", PATIENCE, || world.logs.open() == containers.len()).await;
+    world.server.kill();
+    world.server.up();
+    for container in &containers {
+        container.out("line-0\n");
+    }
+    // Each asks for its pod, more than once. That takes longer than a backend may be lost, at four calls a second.
+    for stream in &mut streams {
+        let record = stream.next().await.expect("it goes on");
+        assert_eq!(number(&record), Some(0), "{record}");
     }
 }
