@@ -118,6 +118,8 @@ struct Machine {
     /// When a followed log with an `until` ends.
     deadline: Option<Instant>,
     attach_records: u64,
+    /// How long those may take.
+    attach_time: Duration,
     attached_at: Instant,
     /// The live read has given all that was there when it was begun.
     is_caught_up: bool,
@@ -170,15 +172,16 @@ impl RecordSource {
             });
         }
         // Who follows is answered at once, though a place is looked for in a large log for longer.
-        let query = query.clone();
+        let (query, again) = (query.clone(), query.clone());
         let mut begun = Box::pin(async move { machine.begun(&query, state).await });
         let step = match timeout(BEGIN_GRACE, &mut begun).await {
             Ok((machine, Ok(()))) => ReusableBoxFuture::new(machine.step()),
             Ok((_, Err(error))) => return Err(error),
             Err(_) => ReusableBoxFuture::new(async move {
-                match begun.await {
+                let (machine, begun) = begun.await;
+                match Box::pin(machine.begun_at_last(&again, state, begun)).await {
                     (machine, Ok(())) => machine.step().await,
-                    (machine, Err(error)) => (machine, Err(LogError::Backend(error.to_string()))),
+                    (machine, Err(error)) => (machine, Err(error)),
                 }
             }),
         };
@@ -300,6 +303,7 @@ impl Machine {
             // A time too far away to be told is never reached.
             deadline: left.and_then(|left| now.checked_add(left.saturating_add(UNTIL_GRACE))),
             attach_records: FIRST_ATTACH,
+            attach_time: live::ATTACH_TIMEOUT,
             attached_at: now,
             is_caught_up: false,
             stalled: Duration::ZERO,

@@ -9,9 +9,9 @@ use super::{
     next_records,
 };
 use crate::{
-    error::Error,
+    error::{Error, Kind},
     logs::{
-        LogQuery,
+        LogError, LogQuery,
         backend::{RecordReader, State, Window},
         cursor::Cursor,
         piece::{Begin, GapReason, Piece},
@@ -32,6 +32,36 @@ impl Machine {
         drop(self);
         let begun = again.begin(query).await;
         (again, begun)
+    }
+
+    /// Goes on as `begun` tells. A backend that could not be asked is tried again: who was answered already is told nothing of it,
+    /// as of a backend that is lost later.
+    pub(super) async fn begun_at_last(
+        mut self: Box<Self>,
+        query: &LogQuery,
+        state: State,
+        mut begun: Result<(), Error>,
+    ) -> (Box<Self>, Result<(), LogError>) {
+        while let Err(error) = &begun {
+            let is_lost = matches!(error.kind, Kind::Unavailable | Kind::TimedOut | Kind::Overloaded);
+            if !is_lost || !self.backend.may_break_off() {
+                let failed = LogError::Backend(error.to_string());
+                return (self, Err(failed));
+            }
+            if let Err(failed) = self.refused(error).await {
+                return (self, Err(failed));
+            }
+            if self.is_ended {
+                return (self, Ok(()));
+            }
+            let mut again = Box::new(Self::new(Arc::clone(&self.backend), query, state, self.reconnect));
+            (again.read, again.lost, again.pauses) = (self.bytes_read(), self.lost, self.pauses);
+            again.may_be_restarted = true;
+            self = again;
+            begun = self.begin(query).await;
+        }
+        self.lost = None;
+        (self, Ok(()))
     }
 
     /// Finds where `query` begins, and opens the log there.

@@ -20,8 +20,11 @@ use crate::{
 /// From so many on, the whole log is read.
 const MAX_ATTACH: u64 = 1 << 24;
 
-/// How long those may take. They are there already.
-const ATTACH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long those may take at first. They are there already.
+pub(super) const ATTACH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// And at last: a backend that was too slow is given twice the time.
+const LONGEST_ATTACH: Duration = Duration::from_secs(60);
 
 /// The pauses before a broken read is begun again.
 pub(super) const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
@@ -212,12 +215,12 @@ impl Machine {
         let last = NonZeroU64::new(self.attach_records).filter(|last| last.get() < MAX_ATTACH);
         let mut reader = self.backend.read(Window { last, follow: true }).await?;
         // Among all there are, it takes as long as they are read.
-        let limit = if last.is_some() { ATTACH_TIMEOUT } else { ATTACH_TIMEOUT * 30 };
+        let limit = if last.is_some() { self.attach_time } else { LONGEST_ATTACH };
         match timeout(limit, find(reader.as_mut(), mark, last)).await {
             Ok(Ok(Attached::Behind(rest))) if self.is_present(rest.run) => {
                 self.reader = Some(reader);
                 self.is_live = true;
-                self.attach_records = FIRST_ATTACH;
+                (self.attach_records, self.attach_time) = (FIRST_ATTACH, ATTACH_TIMEOUT);
                 self.lost = None;
                 self.go_on_behind(mark);
                 self.take(rest);
@@ -248,7 +251,10 @@ impl Machine {
                 self.attach_records = match found {
                     Ok(Ok(Attached::Unknown)) if self.is_small => MAX_ATTACH,
                     // A backend that is slow is not asked for more.
-                    Err(_) if last.is_some() => self.attach_records,
+                    Err(_) if last.is_some() => {
+                        self.attach_time = self.attach_time.saturating_mul(2).min(LONGEST_ATTACH);
+                        self.attach_records
+                    }
                     Ok(Ok(Attached::Behind(_))) => self.attach_records,
                     _ => self.attach_records.saturating_mul(16).min(MAX_ATTACH),
                 };

@@ -1,6 +1,6 @@
 //! Reads that end where the log does not, and logs that end where a read does not.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use tokio::time::sleep;
 
@@ -123,4 +123,52 @@ fn what_comes_in_the_place_of_what_is_gone_is_waited_for() {
             assert_eq!((numbers(&seen), ends(&seen)), ((0..3).collect(), vec!["rotated", "restarted"]));
         }
     }
+}
+
+#[test]
+fn a_beginning_that_takes_long_is_tried_again_as_a_lost_backend_is() {
+    for (outage, told) in [(5, "exited"), (60, "backend_lost")] {
+        let script = Script::new(numbered(0..10), vec![7], RUNNING);
+        script.doubt_ends();
+        script.refuse_reads(Some(Duration::from_millis(200)));
+        let seen = paused(async {
+            let query = LogQuery { tail: NonZeroU64::new(4), ..follow() };
+            let client = Client::open(&script, &query).await.unwrap();
+            let act = async {
+                sleep(Duration::from_secs(outage)).await;
+                script.refuse_reads(None);
+                sleep(Duration::from_secs(10)).await;
+                script.print(&numbered(10..12));
+                script.exit(0);
+                script.cut(true);
+            };
+            tokio::join!(client.all(), act).0
+        });
+        let expected = if told == "exited" { (6..12).collect() } else { Vec::new() };
+        assert_eq!((numbers(&seen), ends(&seen)), (expected, vec![told]));
+    }
+}
+
+#[test]
+fn a_live_read_that_is_slow_to_begin_is_given_more_time() {
+    let script = Script::new(numbered(0..100), vec![7], RUNNING);
+    script.doubt_ends();
+    let seen = paused(async {
+        let client = Client::open(&script, &follow()).await.unwrap();
+        let act = async {
+            sleep(Duration::from_secs(1)).await;
+            script.delay_reads(Duration::from_secs(7));
+            script.cut(true);
+            sleep(Duration::from_secs(300)).await;
+            // It is attached: what is printed comes at once, and by no other read.
+            script.windows();
+            script.print(&numbered(100..110));
+            sleep(Duration::from_secs(60)).await;
+            assert_eq!(script.windows(), []);
+            script.exit(0);
+            script.cut(true);
+        };
+        tokio::join!(client.all(), act).0
+    });
+    assert_eq!((numbers(&seen), ends(&seen)), ((0..110).collect(), vec!["exited"]));
 }

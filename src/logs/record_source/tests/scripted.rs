@@ -3,15 +3,16 @@
 use std::{
     collections::VecDeque,
     io,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::BytesMut;
 use proptest::prelude::*;
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 
 use crate::{
     error::{Error, Family, Kind},
@@ -104,6 +105,10 @@ struct Inner {
     /// Live reads that were begun before so many of them give nothing more, not even an end.
     silenced: usize,
     live: usize,
+    /// Reads are refused, after so long.
+    slow_refusal: Option<Duration>,
+    /// Reads give nothing for so long.
+    delay: Option<Duration>,
     /// As [`Backend::silence`].
     silence: Option<Duration>,
 }
@@ -134,6 +139,8 @@ impl Script {
             is_unfollowable: false,
             silenced: 0,
             live: 0,
+            slow_refusal: None,
+            delay: None,
             silence: None,
         })))
     }
@@ -232,6 +239,16 @@ impl Script {
         self.change(|inner| inner.has_no_log = true);
     }
 
+    /// Reads, and nothing else, are refused after so long; or no more.
+    pub(super) fn refuse_reads(&self, after: Option<Duration>) {
+        self.inner().slow_refusal = after;
+    }
+
+    /// Reads that begin from now on give nothing for so long.
+    pub(super) fn delay_reads(&self, delay: Duration) {
+        self.inner().delay = Some(delay);
+    }
+
     pub(super) fn set_followable(&self, is_followable: bool) {
         self.change(|inner| inner.is_unfollowable = !is_followable);
     }
@@ -253,6 +270,11 @@ fn refusal(kind: Kind) -> Error {
 #[async_trait]
 impl Backend for Arc<Script> {
     async fn read(&self, window: Window) -> Result<Box<dyn RecordReader>, Error> {
+        let refusal_after = self.inner().slow_refusal;
+        if let Some(after) = refusal_after {
+            sleep(after).await;
+            return Err(refusal(Kind::Unavailable));
+        }
         let mut inner = self.inner();
         inner.windows.push(window);
         if let Some(kind) = inner.refuses {
@@ -295,6 +317,7 @@ impl Backend for Arc<Script> {
             batch: at,
             read: 0,
             within,
+            delay: inner.delay.map(|delay| Box::pin(sleep(delay))),
         }))
     }
 
@@ -337,10 +360,15 @@ struct Reader {
     batch: usize,
     read: u64,
     within: Option<usize>,
+    delay: Option<Pin<Box<Sleep>>>,
 }
 
 impl RecordReader for Reader {
     fn poll_records(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Records, LogError>>> {
+        if let Some(delay) = &mut self.delay {
+            ready!(delay.as_mut().poll(cx));
+            self.delay = None;
+        }
         let script = Arc::clone(&self.script);
         let mut inner = script.inner();
         if self.live <= inner.silenced {
