@@ -141,7 +141,11 @@ fn text_of_the_other_stream_within_a_line_is_passed_on_as_it_is() {
 #[test]
 fn what_is_no_log_is_an_error() {
     assert!(texts("<html>\n", LastLine::Kept).1.unwrap_err().contains("no time"));
-    assert!(texts(&"x".repeat(MAX_REPORT + 1), LastLine::Kept).1.unwrap_err().contains("no time"));
+    // Not at every cut as the others: each looks at all that came before.
+    for cut in [100, 4096, usize::MAX] {
+        let wire = chunked("x".repeat(MAX_REPORT + 1).as_bytes(), 2048);
+        assert!(read(&wire, LastLine::Kept, &[cut]).1.unwrap_err().contains("no time"));
+    }
     for cut in [&TIME[..5], &TIME[..30]] {
         assert!(texts(&format!("{TIME}a\n{cut}"), LastLine::Kept).1.unwrap_err().contains("broke off"));
     }
