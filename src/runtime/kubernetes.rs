@@ -41,7 +41,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{AcquireError, Semaphore},
+    time::timeout,
+};
 use tracing::Instrument;
 
 use self::namespaces::Scope;
@@ -50,7 +53,7 @@ use self::{
     cache::Cache,
     client::{ApiFailure, Cluster},
     logs::Streams,
-    namespaces::Namespaces,
+    namespaces::{MAX_CHANGES, Namespaces},
     objects::Pod,
     workload::{Workload, Workloads, names},
 };
@@ -66,9 +69,6 @@ use crate::{
     },
     runtime::{LocalExecd, Pausing, Runtime, SnapshotImages, Tenancy},
 };
-
-/// How many changes of sandboxes go on at once; further ones wait.
-const MAX_CHANGES: u32 = 256;
 
 /// How long one waits for its turn.
 const CHANGE_WAIT: Duration = Duration::from_secs(10);
@@ -128,13 +128,14 @@ impl Kubernetes {
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let failed = |text: &str| Error::new(Family::KubeApi, Kind::Failed, text);
-        let permit = timeout(CHANGE_WAIT, Arc::clone(&self.inner.changes).acquire_owned()).await;
-        let permit = permit.map_err(|_| {
+        let (of_namespace, of_all) = (Arc::clone(self.scope.changes()), Arc::clone(&self.inner.changes));
+        let turn = async move { Ok((of_namespace.acquire_owned().await?, of_all.acquire_owned().await?)) };
+        let permits = timeout(CHANGE_WAIT, turn).await.map_err(|_| {
             Error::new(Family::KubeApi, Kind::Overloaded, "Too many changes of sandboxes are under way.")
         })?;
-        let permit = permit.map_err(|_| failed("The server is shutting down."))?;
+        let permits = permits.map_err(|_: AcquireError| failed("The server is shutting down."))?;
         let work = async move {
-            let _permit = permit;
+            let _permits = permits;
             work.await
         };
         let result = timeout(CHANGE_TIMEOUT, tokio::spawn(work.in_current_span())).await.map_err(|_| {

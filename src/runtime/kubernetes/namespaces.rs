@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, time::Instant};
+use tokio::{runtime::Handle, sync::Semaphore, time::Instant};
 
 use super::{
     KubernetesOptions,
@@ -20,6 +20,9 @@ use crate::{
     config::WorkloadProvider,
     error::{Error, Family, Kind},
 };
+
+/// How many changes of sandboxes go on at once; further ones wait.
+pub(super) const MAX_CHANGES: u32 = 256;
 
 /// The most namespaces that are watched at the same time: each costs two connections.
 const MAX_NAMESPACES: usize = 500;
@@ -43,8 +46,11 @@ pub(super) struct Scope {
     space: Arc<Space>,
 }
 
-/// What is known of a namespace.
+/// What is known of a namespace, and what goes on in it.
 struct Space {
+    /// Where there are several tenants, the changes of one's sandboxes can take a quarter of all places: it may hang in something
+    /// of that namespace alone, such as a webhook.
+    changes: Arc<Semaphore>,
     workloads: Workloads,
     /// The pods that bear a sandbox's id. Those of pools do not: they are asked for by name.
     pods: Arc<Cache<Pod>>,
@@ -55,6 +61,8 @@ pub(super) struct Namespaces {
     cluster: Cluster,
     provider: WorkloadProvider,
     settings: CacheSettings,
+    /// How many changes go on at once in a namespace.
+    changes: usize,
     idle: Duration,
     /// Requests come on threads that end before this does.
     tasks: Handle,
@@ -71,8 +79,9 @@ impl Namespaces {
     pub(super) fn start(cluster: Cluster, options: &KubernetesOptions) -> Arc<Self> {
         let settings = CacheSettings::of(options);
         let idle = settings.max_age.saturating_mul(IDLE_AGES);
+        let changes = (if options.has_tenants { MAX_CHANGES / 4 } else { MAX_CHANGES }) as usize;
         let (provider, tasks, spaces) = (options.provider, Handle::current(), Mutex::default());
-        let namespaces = Arc::new(Self { cluster, provider, settings, idle, tasks, spaces });
+        let namespaces = Arc::new(Self { cluster, provider, settings, changes, idle, tasks, spaces });
         tokio::spawn(sweep(Arc::downgrade(&namespaces), (idle / SWEEPS).max(MIN_SWEEP)));
         namespaces
     }
@@ -107,6 +116,7 @@ impl Namespaces {
     fn watch(&self, namespace: &Arc<str>) -> Space {
         let _entered = self.tasks.enter();
         Space {
+            changes: Arc::new(Semaphore::new(self.changes)),
             workloads: Workloads::start(&self.cluster, namespace, self.provider, self.settings.clone()),
             pods: Cache::start(self.cluster.clone(), namespace, labels::ID, self.settings.clone()),
         }
@@ -121,6 +131,11 @@ impl Scope {
     /// Whether what bears this tenant's name, or none, is in it.
     pub(super) fn owns(&self, tenant: Option<&str>) -> bool {
         owns(self.tenant.as_deref(), tenant)
+    }
+
+    /// Places for changes in the namespace.
+    pub(super) fn changes(&self) -> &Arc<Semaphore> {
+        &self.space.changes
     }
 
     /// The sandboxes of the namespace, of whatever tenant.
