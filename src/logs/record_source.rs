@@ -11,6 +11,7 @@ mod known;
 mod late;
 mod live;
 mod locate;
+mod pieces;
 mod removed;
 mod restarts;
 #[cfg(test)]
@@ -29,7 +30,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::ReusableBoxFuture;
 
-use self::{known::Known, removed::Removed};
+use self::{known::Known, pieces::Pieces, removed::Removed};
 use super::{
     LogError, LogQuery,
     backend::{Backend, Exit, RecordReader, Start, State},
@@ -81,6 +82,10 @@ struct Machine {
     repeats: bool,
     /// The last record of the log that was seen.
     last: Option<Mark>,
+    /// The pieces of the last line, of a backend whose reads may begin within one.
+    pieces: Pieces,
+    /// The next records are the rest of the line that was begun at this time.
+    joined: Option<i64>,
     /// The place of each stream's last record that was seen.
     places: [Option<Place>; 2],
     /// For each stream: the time that goes on behind the last record, and the next number in it. A window does not know it.
@@ -281,6 +286,8 @@ impl Machine {
             reader: None,
             is_live: false,
             last: None,
+            pieces: Pieces::default(),
+            joined: None,
             places: [None; 2],
             numbers: [None; 2],
             known: None,

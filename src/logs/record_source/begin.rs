@@ -7,6 +7,7 @@ use super::{
     late::LateRun,
     locate::{Located, Target},
     next_records,
+    pieces::Pieces,
 };
 use crate::{
     error::{Error, Kind},
@@ -185,6 +186,10 @@ impl Machine {
                 first = Some(from(records, at));
                 break;
             }
+        }
+        (self.pieces, self.joined) = (Pieces::default(), None);
+        if let Some(records) = &first {
+            self.pieces.note(records);
         }
         let before = first.as_ref().and_then(|records| records.index.first()).map(|record| record.place.time);
         self.gap(reason, Some(mark.place.time), before);

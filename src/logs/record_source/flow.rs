@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Machine, Step, from,
+    pieces::join,
     watch::{Seen, watch},
 };
 use crate::logs::{
@@ -163,6 +164,11 @@ impl Machine {
             self.number(&mut records);
         }
         self.note(&records);
+        if let (Some(time), Some(mark)) = (self.joined, self.last)
+            && !join(&mut records, mark.stream, time)
+        {
+            self.joined = None;
+        }
         let records = match self.until_mark {
             Some((mark, is_part)) => self.only_other(&records, mark, is_part),
             None => records,
@@ -188,6 +194,9 @@ impl Machine {
     fn note(&mut self, records: &Records) {
         let Some(last) = records.index.last() else { return };
         self.last = Some(Mark::of(last, records.bytes(last)));
+        if self.backend.may_break_off() {
+            self.pieces.note(records);
+        }
         self.places[last.stream.index()] = Some(last.place);
         if let Some(other) = records.index.iter().rev().find(|record| record.stream != last.stream) {
             self.places[other.stream.index()] = Some(other.place);

@@ -130,13 +130,22 @@ impl Machine {
                 if let Some(found) = self.find(&held, target, true) {
                     return Ok(found);
                 }
+                if let Some(found) = self.find_rest(&held, target) {
+                    return Ok(found);
+                }
                 let first = held.iter().find_map(|records| records.index.first());
                 return self.lost(first.is_none_or(|first| first.place.time > target.time())).await;
             }
         }
         let small = SMALL.into_iter().filter(|size| refused.is_some_and(|refused| *size >= refused.get()));
         for last in small.chain(LARGE).map(NonZeroU64::new).chain([None]) {
-            if let Some(located) = self.look_through(target, last).await? {
+            let located = self.look_through(target, last).await?;
+            if let (Some(Located::Lost { .. }), Target::Mark(mark)) = (&located, target)
+                && let Some(located) = self.look_for_rest(mark).await?
+            {
+                return Ok(located);
+            }
+            if let Some(located) = located {
                 return Ok(located);
             }
         }
@@ -186,6 +195,42 @@ impl Machine {
         // The mark is this record's from now on.
         self.note_at(&held[batch], at);
         Some(Located::Held(rest_of(held, batch, at + 1)))
+    }
+
+    /// What comes behind the mark in all that there is, if that begins within the mark's line.
+    fn find_rest(&mut self, held: &[Records], target: Target) -> Option<Located> {
+        let Target::Mark(mark) = target else { return None };
+        let mut rest = self.pieces.rest(mark)?;
+        let mut look = |records: &Records| records.iter().position(|(record, bytes)| rest.is(record, bytes));
+        let (batch, at) = held.iter().enumerate().find_map(|(batch, records)| Some((batch, look(records)?)))?;
+        self.found_rest(mark, &held[batch], at);
+        Some(Located::Held(rest_of(held, batch, at + 1)))
+    }
+
+    /// The same in a read of all that there is, which is too much to hold.
+    async fn look_for_rest(&mut self, mark: Mark) -> Result<Option<Located>, Error> {
+        let pieces = self.pieces.clone();
+        let Some(mut rest) = pieces.rest(mark) else { return Ok(None) };
+        let mut reader = self.backend.read(Window { last: None, follow: false }).await?;
+        while rest.is_sought()
+            && let Some(records) = next_records(reader.as_mut()).await?
+        {
+            let at = records.iter().position(|(record, bytes)| rest.is(record, bytes));
+            if let Some(at) = at {
+                self.found_rest(mark, &records, at);
+                return Ok(Some(Located::Reading { first: from(records, at + 1), reader }));
+            }
+        }
+        self.read += reader.bytes_read();
+        Ok(None)
+    }
+
+    /// The mark is this record's from now on, whose time is not its line's.
+    fn found_rest(&mut self, mark: Mark, records: &Records, at: usize) {
+        self.note_at(records, at);
+        if self.pieces.is_open() {
+            self.joined.get_or_insert(mark.place.time);
+        }
     }
 
     /// Looks for `target` among what came since its time, if the backend can give that.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Machine;
+use super::{Machine, pieces::Pieces};
 use crate::{
     error::Error,
     logs::{
@@ -68,6 +68,7 @@ impl Machine {
             self.gap(GapReason::Rotated, self.last.map(|last| last.place.time), None);
         }
         (self.last, self.places, self.numbers, self.until_mark) = (None, [None; 2], [None; 2], None);
+        (self.pieces, self.joined) = (Pieces::default(), None);
         (self.waits, self.is_rest_lost, self.may_be_restarted, self.lost) = (false, false, false, None);
         self.begin_run(started);
         true

@@ -172,3 +172,62 @@ fn a_live_read_that_is_slow_to_begin_is_given_more_time() {
     });
     assert_eq!((numbers(&seen), ends(&seen)), ((0..110).collect(), vec!["exited"]));
 }
+
+/// Follows three lines and `first` of a long one at 10, of which `left` pieces are in the newest file, at `time`; and what comes then.
+fn follow_over_a_line(first: &[&str], left: usize, time: i64, then: &[(i64, &str)]) -> Vec<Seen> {
+    let mut printed = numbered(0..3);
+    printed.extend(first.iter().map(|text| Printed::new(Stream::Stdout, 10, text)));
+    let script = Script::new(printed, vec![7], RUNNING);
+    script.doubt_ends();
+    paused(async {
+        let client = Client::open(&script, &follow()).await.unwrap();
+        let act = async {
+            sleep(Duration::from_secs(1)).await;
+            script.rotate_within_a_line(left, time);
+            for _ in 0..3 {
+                script.cut(false);
+                sleep(Duration::from_secs(20)).await;
+            }
+            for (time, text) in then {
+                script.print(&[Printed::new(Stream::Stdout, *time, text)]);
+                sleep(Duration::from_secs(1)).await;
+                script.cut(false);
+                sleep(Duration::from_secs(20)).await;
+            }
+            script.exit(0);
+            script.cut(true);
+        };
+        tokio::join!(client.all(), act).0
+    })
+}
+
+#[test]
+fn a_line_over_a_rotation_is_found_again() {
+    for (first, left, then) in [
+        // It has ended.
+        (&["A", "B", "C\n"][..], 1, &[(20, "next\n")][..]),
+        (&["A", "B", "C\n"], 2, &[(20, "next\n")]),
+        // It goes on, and has the time of what is left of it.
+        (&["A", "B"], 1, &[(12, "C\n"), (20, "next\n")]),
+        (&["A", "B"], 1, &[(12, "B"), (12, "C\n"), (20, "next\n")]),
+    ] {
+        let seen = follow_over_a_line(first, left, 12, then);
+        let line = if then.len() == 3 { "ABBC\n" } else { "ABC\n" };
+        assert_eq!((lines(&seen), ends(&seen)), (vec!["0\n", "1\n", "2\n", line, "next\n"], vec!["exited"]));
+    }
+}
+
+#[test]
+fn what_is_only_like_a_line_over_a_rotation_is_behind_a_gap() {
+    for (first, left, time) in [
+        // A whole line, which may be another one.
+        (&["A\n"][..], 1, 12),
+        // Long after it.
+        (&["A", "B\n"], 1, 1_000_000_000),
+        // Which of its pieces is it?
+        (&["A", "A", "A"], 1, 12),
+    ] {
+        let seen = follow_over_a_line(first, left, time, &[(2_000_000_000, "next\n")]);
+        assert_eq!(ends(&seen)[0], "rotated", "{first:?}");
+    }
+}

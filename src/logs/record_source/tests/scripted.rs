@@ -164,6 +164,20 @@ impl Script {
         self.change(|inner| inner.gone = inner.gone.max(inner.printed.len().saturating_sub(left)));
     }
 
+    /// Only the last `left` records stay, and what is left of a line has another time: its own.
+    pub(super) fn rotate_within_a_line(&self, left: usize, time: i64) {
+        self.rotate(left);
+        self.change(|inner| {
+            let gone = inner.gone;
+            for record in &mut inner.printed[gone..] {
+                record.time = time;
+                if record.bytes.ends_with(b"\n") {
+                    break;
+                }
+            }
+        });
+    }
+
     /// A backend whose clean ends may be cuts gives the log of a new run only, of which it does not tell yet; or all of it again.
     pub(super) fn hide_old_run(&self, is_hidden: bool) {
         self.change(|inner| {
