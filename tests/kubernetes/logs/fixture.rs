@@ -139,7 +139,9 @@ impl Sandbox<'_> {
     pub(crate) async fn follow(&self, gateway: &Gateway, query: &str) -> Client {
         let mut client = Client::connect(gateway.address()).await;
         let head = client.get(&self.target(&format!("follow=true&{query}"))).await;
-        assert_eq!(head.status, 200, "{query}");
+        if head.status != 200 {
+            panic!("{query}: {} {:?}", head.status, client.body().await);
+        }
         client
     }
 

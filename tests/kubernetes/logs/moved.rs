@@ -38,6 +38,20 @@ async fn after(sandbox: &Sandbox<'_>, gateway: &Gateway, record: &Value) -> Vec<
     short(&records(&sandbox.read(gateway, &format!("format=ndjson&after={token}")).await))
 }
 
+/// Waits until the gateway knows whether the sandbox has a pool's pod.
+async fn knows(gateway: &Gateway, sandbox: &Sandbox<'_>, has_pod: bool) {
+    let target = format!("/v1/sandboxes/{}", sandbox.id);
+    let begun = Instant::now();
+    loop {
+        let answer = client::get_once(gateway.address(), &target).await;
+        if has_pod == (answer.status() == 200 && !answer.json()["allocation"].is_null()) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the gateway does not know: {answer:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_pools_pod_is_read_only_while_the_sandbox_has_it() {
     let world = World::start();
@@ -45,6 +59,7 @@ async fn a_pools_pod_is_read_only_while_the_sandbox_has_it() {
     for is_deleted in [true, false] {
         let pod = world.pool_pod(if is_deleted { "pool-0" } else { "pool-1" });
         let sandbox = world.pooled(&pod);
+        knows(&gateway, &sandbox, true).await;
         let mut stream = follow(&sandbox, &gateway, "").await;
         print(&sandbox, 0..1);
         let seen = stream.until(|record| number(record) == Some(0)).await;
@@ -56,18 +71,10 @@ async fn a_pools_pod_is_read_only_while_the_sandbox_has_it() {
             let patch = json!({"metadata": {"annotations": {"sandbox.opensandbox.io/alloc-release": release}}});
             world.server.patch(&BATCH_SANDBOXES, NAMESPACE, &sandbox.id, &patch);
         }
-        let target = format!("/v1/sandboxes/{}", sandbox.id);
-        let begun = Instant::now();
-        loop {
-            let answer = client::get_once(gateway.address(), &target).await;
-            if answer.status() == 404 || answer.json()["allocation"].is_null() {
-                break;
-            }
-            assert!(begun.elapsed() < PATIENCE, "the gateway does not know: {answer:?}");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        knows(&gateway, &sandbox, false).await;
         // It is another's now.
         let other = world.pooled(&pod);
+        knows(&gateway, &other, true).await;
         print(&other, 1..3);
         let mut theirs = follow(&other, &gateway, "").await;
         theirs.until(|record| number(record) == Some(2)).await;
