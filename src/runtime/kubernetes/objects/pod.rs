@@ -93,9 +93,6 @@ pub(in crate::runtime::kubernetes) struct ContainerStatus {
     pub restart_count: i64,
     #[serde(default, deserialize_with = "lenient::read")]
     pub image: Option<String>,
-    /// `containerd://…`: another one after a restart. Empty before the first start.
-    #[serde(default, rename = "containerID", deserialize_with = "lenient::read")]
-    pub container_id: Option<String>,
     #[serde(default, deserialize_with = "lenient::read")]
     pub state: ContainerState,
     /// That of the instance before the present one.
@@ -146,8 +143,6 @@ pub(in crate::runtime::kubernetes) struct Terminated {
     pub started_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "lenient::read")]
     pub finished_at: Option<Timestamp>,
-    #[serde(default, rename = "containerID", deserialize_with = "lenient::read")]
-    pub container_id: Option<String>,
 }
 
 lenient::from_object!(PodSpec, Container, ContainerResources, PodStatus, ContainerStatus, ContainerState);

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::{
     logs::backend::{Exit, Start, State},
-    runtime::kubernetes::objects::{ContainerStatus, Pod, Terminated},
+    runtime::kubernetes::objects::{Pod, Terminated},
 };
 
 /// The reason of an end by the kernel for want of memory.
@@ -18,8 +18,6 @@ pub(super) const START_ERROR: &str = "StartError";
 pub(in crate::runtime::kubernetes) struct Instance {
     /// Its number: how often the container was restarted before it.
     pub number: u64,
-    /// `containerd://…`; empty if the kubelet does not tell.
-    pub id: String,
     /// When it was started, in nanoseconds since 1970, of whole seconds.
     pub started_at: Option<i64>,
     /// How it ended, if it has.
@@ -35,16 +33,15 @@ impl Instance {
         let Some(status) = pod.container_status(container) else { return without_status(pod) };
         let number = u64::try_from(status.restart_count).unwrap_or_default();
         if let Some(running) = &status.state.running {
-            let id = status.container_id.clone().unwrap_or_default();
             let ended = is_over(pod).then(Exit::default);
             let started_at = running.started_at.and_then(nanoseconds);
-            return Some(Self { number, id, started_at, ended, start_failed: false });
+            return Some(Self { number, started_at, ended, start_failed: false });
         }
         if let Some(terminated) = &status.state.terminated {
-            return Some(Self::of_terminated(terminated, number, status));
+            return Some(Self::of_terminated(terminated, number));
         }
         let last = status.last_state.terminated.as_ref();
-        last.map(|terminated| Self::of_terminated(terminated, number, status)).or_else(|| without_status(pod))
+        last.map(|terminated| Self::of_terminated(terminated, number)).or_else(|| without_status(pod))
     }
 
     /// The instance before the one that runs or has ended; of a container that waits to be started again, the last.
@@ -53,11 +50,10 @@ impl Instance {
         let terminated = status.last_state.terminated.as_ref()?;
         let is_there = status.state.running.is_some() || status.state.terminated.is_some();
         let number = u64::try_from(status.restart_count).unwrap_or_default();
-        Some(Self::of_terminated(terminated, number.saturating_sub(u64::from(is_there)), &ContainerStatus::default()))
+        Some(Self::of_terminated(terminated, number.saturating_sub(u64::from(is_there))))
     }
 
-    fn of_terminated(terminated: &Terminated, number: u64, status: &ContainerStatus) -> Self {
-        let id = terminated.container_id.as_ref().or(status.container_id.as_ref());
+    fn of_terminated(terminated: &Terminated, number: u64) -> Self {
         let exit = Exit {
             code: Some(terminated.exit_code),
             oom: terminated.reason.as_deref() == Some(OOM_KILLED),
@@ -65,7 +61,6 @@ impl Instance {
         };
         Self {
             number,
-            id: id.cloned().unwrap_or_default(),
             started_at: terminated.started_at.and_then(nanoseconds),
             ended: Some(exit),
             start_failed: terminated.reason.as_deref() == Some(START_ERROR),
@@ -89,7 +84,7 @@ fn is_over(pod: &Pod) -> bool {
 /// A pod that has ended without telling of the container: it was evicted, or its node is gone.
 fn without_status(pod: &Pod) -> Option<Instance> {
     let ended = Some(Exit::default());
-    is_over(pod).then(|| Instance { number: 0, id: String::new(), started_at: None, ended, start_failed: false })
+    is_over(pod).then_some(Instance { number: 0, started_at: None, ended, start_failed: false })
 }
 
 /// A time in nanoseconds since 1970. The year 1970 itself is that of a start that failed.
@@ -116,10 +111,9 @@ mod tests {
         json!({"terminated": {"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": finished, "containerID": id}})
     }
 
-    fn ended(id: &str, number: u64, oom: bool) -> Instance {
+    fn ended(number: u64, oom: bool) -> Instance {
         let exit = Exit { code: Some(137), oom, finished_at: Some(STARTED + 1_000_000_000) };
-        let id = format!("containerd://{id}");
-        Instance { number, id, started_at: Some(STARTED), ended: Some(exit), start_failed: false }
+        Instance { number, started_at: Some(STARTED), ended: Some(exit), start_failed: false }
     }
 
     #[test]
@@ -127,18 +121,17 @@ mod tests {
         let running = json!({"running": {"startedAt": "2026-11-23T02:01:21Z"}});
         let waiting = json!({"waiting": {"reason": "CrashLoopBackOff"}});
         let present = |status: Value| Instance::present(&with("Running", status), "main");
-        let id = "containerd://b".to_owned();
-        let runs = Instance { number: 2, id, started_at: Some(STARTED), ended: None, start_failed: false };
+        let runs = Instance { number: 2, started_at: Some(STARTED), ended: None, start_failed: false };
         let status = json!({"name": "main", "restartCount": 2, "containerID": "containerd://b", "state": running, "lastState": terminated("a", "Error")});
         assert_eq!(present(status.clone()), Some(runs));
-        assert_eq!(Instance::previous(&with("Running", status), "main"), Some(ended("a", 1, false)));
+        assert_eq!(Instance::previous(&with("Running", status), "main"), Some(ended(1, false)));
         let status = json!({"name": "main", "state": terminated("a", "OOMKilled"), "lastState": {}});
-        assert_eq!(present(status.clone()), Some(ended("a", 0, true)));
+        assert_eq!(present(status.clone()), Some(ended(0, true)));
         assert_eq!(Instance::previous(&with("Running", status), "main"), None);
         let status =
             json!({"name": "main", "restartCount": 2, "state": waiting, "lastState": terminated("a", "Error")});
-        assert_eq!(present(status.clone()), Some(ended("a", 2, false)));
-        assert_eq!(Instance::previous(&with("Running", status), "main"), Some(ended("a", 2, false)));
+        assert_eq!(present(status.clone()), Some(ended(2, false)));
+        assert_eq!(Instance::previous(&with("Running", status), "main"), Some(ended(2, false)));
         assert_eq!(present(json!({"name": "main", "state": waiting})), None);
         assert_eq!(present(json!({"name": "other", "state": running})), None);
     }
