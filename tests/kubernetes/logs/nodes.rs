@@ -11,10 +11,11 @@ use super::{
 };
 use crate::support::{
     client::{self, Client},
+    eventually,
     gateway::{Gateway, Setup},
     kube::{
         Action, Credentials, Failure,
-        logs::{Fault, Inotify, PodObject, Reach, Runtime, Status, Stream, StreamGate},
+        logs::{Ending, Fault, Inotify, PodObject, Reach, Runtime, Status, Stream, StreamGate},
         resource::{BATCH_SANDBOXES, PODS},
     },
 };
@@ -82,6 +83,24 @@ async fn a_node_without_inotify_is_polled() {
         seen.extend(stream.until(|record| record["event"] == "end").await);
         assert_eq!((check_order(&seen), events(&seen)), ((0, 7), vec!["end"]), "{inotify:?}: {seen:?}");
         assert_eq!(seen.last().unwrap()["exit_code"], 4);
+    }
+}
+
+/// E1 and E5, with which an answer begins.
+#[tokio::test]
+async fn a_log_file_that_is_lost_or_none_is_told_in_our_own_words() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let lost = world.sandbox();
+    print(&lost, 0..1);
+    lost.container.lose_file();
+    let strange = world.sandbox();
+    strange.container.garbage("this is no record");
+    for sandbox in [&lost, &strange] {
+        let answer = sandbox.read(&gateway, "").await;
+        let told = answer.to_string();
+        assert_eq!(answer.status(), 503, "{told}");
+        assert!(!told.contains("/var/log/pods") && !told.contains("no record"), "{told}");
     }
 }
 
@@ -209,6 +228,8 @@ async fn a_line_over_a_rotation_is_whole_for_who_follows() {
     // Two of its three pieces fill the file.
     sandbox.container.rotate_at(20_000);
     let mut follow = sandbox.follow(&gateway, "").await;
+    // The head comes first.
+    eventually("the live read", Duration::from_secs(10), || world.server.open("follow=true") == 1).await;
     let long = "p".repeat(40_000);
     sandbox.container.out(format!("{long}\nlast\n"));
     assert!(sandbox.container.rotations() > 0);
@@ -232,4 +253,50 @@ async fn a_load_balancers_refusal_tells_nothing_of_a_clusters_streams() {
         world.logs.heal();
     }
     assert_eq!(sandbox.read(&gateway, "stdout=false").await.body, "line-0\n");
+}
+
+/// A clean end that is none, of a log whose clock was set back: the time of the last record is not the latest.
+#[tokio::test]
+async fn a_read_that_is_cut_is_complete_though_the_clock_was_set_back() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let sandbox = world.sandbox();
+    for (line, second) in [(0, 50), (1, 51), (2, 52), (3, 10), (4, 11)] {
+        let time = format!("2026-11-26T12:55:{second}Z").parse().unwrap();
+        sandbox.container.print_at(time, Stream::Stdout, format!("line-{line}\n"));
+    }
+    for after in (0..5 * 38).step_by(19) {
+        // The second read is that of the whole log.
+        world.logs.fault(Fault::cut(after, Ending::Clean).behind(1));
+        let seen = records(&sandbox.read(&gateway, "format=ndjson").await);
+        assert_eq!(check_order(&seen), (0, 5), "after {after}: {seen:?}");
+        world.logs.heal();
+    }
+}
+
+/// The same of lines that are all alike, and of long ones, whose last record read alone is a piece with another time.
+#[tokio::test]
+async fn a_read_that_is_cut_is_complete_though_its_lines_are_alike() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    for (length, step) in [(5, 18), (40_000, 30_011)] {
+        let line = "x".repeat(length) + "\n";
+        let sandbox = world.sandbox();
+        (0..6).for_each(|_| sandbox.container.out(&line));
+        for behind in 0..2 {
+            for after in (0..6 * (length + 32)).step_by(step) {
+                world.logs.fault(Fault::cut(after, Ending::Clean).of(&sandbox.pod()).behind(behind));
+                let read = sandbox.read(&gateway, "").await.body;
+                assert_eq!(read.len(), 6 * line.len(), "{length} behind {behind} after {after}");
+                assert!(read == line.repeat(6));
+                world.logs.heal();
+            }
+        }
+        for tail in 1..=6 {
+            let read = sandbox.read(&gateway, &format!("tail={tail}")).await.body;
+            assert!(read == line.repeat(tail), "{length}, tail {tail}: {}", read.len());
+        }
+        sandbox.container.out("last\n");
+        assert_eq!(sandbox.read(&gateway, "tail=2").await.body, line.clone() + "last\n");
+    }
 }

@@ -225,12 +225,13 @@ impl PodLog {
         // One stream alone has no last record.
         let is_checked = !window.follow && window != last_alone && self.stream.is_none();
         let end = if is_checked {
-            let mut reader = self.open_window(last_alone, previous, None).await?;
+            let last = window.last.map_or(LogEnd::RECORDS, |last| last.min(LogEnd::RECORDS));
+            let mut reader = self.open_window(Window { last: Some(last), ..last_alone }, previous, None).await?;
             let mut end = None;
             while let Some(records) = next(reader.as_mut()).await? {
-                end = LogEnd::of(&records).or(end);
+                end = LogEnd::behind(end, &records);
             }
-            end
+            end.filter(|end| since.is_none_or(|since| !end.is_before(since)))
         } else {
             None
         };

@@ -3,6 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     io,
+    num::NonZeroU64,
     pin::Pin,
     sync::{
         Arc,
@@ -13,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::lease::Lease;
@@ -182,9 +184,9 @@ impl RecordReader for LogReader {
             records.run = Some(self.run);
             if let Some(last) = records.index.last() {
                 self.newest.fetch_max(last.place.time, Ordering::Relaxed);
-                if let Some(end) = &mut self.end {
-                    end.note(last, records.bytes(last));
-                }
+            }
+            if let Some(end) = &mut self.end {
+                end.note(records);
             }
         }
         if read.is_none() && self.end.take().is_some_and(|end| !end.is_reached()) {
@@ -204,30 +206,51 @@ impl RecordReader for LogReader {
 
 /// The last record of a log, which a read that is begun later must reach: the API server ends an answer properly when it has lost
 /// the kubelet (kubernetes.md B1).
+///
+/// It is found by its time and its bytes: clocks are set back, and lines repeat. A read that does not find it since the log was
+/// rotated meanwhile is gone on with by another, which has an end of its own.
 pub(super) struct LogEnd {
     time: i64,
     bytes: Bytes,
+    /// Its line began among the records with which it was read. Else it is a piece of a line that has another time.
+    is_exact: bool,
     is_reached: bool,
-    /// The last record of the read so far.
+    /// The last record of the read so far, if it is not exact.
     last: Bytes,
 }
 
 impl LogEnd {
-    /// The last of these records.
-    pub(super) fn of(records: &Records) -> Option<Self> {
-        let last = records.index.last()?;
+    /// How many of the last records it takes to see where the last line begins, if that is of less than 1 MiB.
+    pub(super) const RECORDS: NonZeroU64 = NonZeroU64::MIN.saturating_add(63);
+
+    /// The last of these records, which come behind `before`.
+    pub(super) fn behind(before: Option<Self>, records: &Records) -> Option<Self> {
+        let Some((last, others)) = records.index.split_last() else { return before };
+        let ends_line = |record: &Record| records.bytes(record).ends_with(b"\n");
+        let is_exact = others.iter().any(ends_line)
+            || before.is_some_and(|before| before.is_exact || before.bytes.ends_with(b"\n"));
         let bytes = Bytes::copy_from_slice(records.bytes(last));
-        Some(Self { time: last.place.time, bytes, is_reached: false, last: Bytes::new() })
+        Some(Self { time: last.place.time, bytes, is_exact, is_reached: false, last: Bytes::new() })
     }
 
-    fn note(&mut self, last: &Record, bytes: &[u8]) {
-        self.is_reached |= last.place.time >= self.time;
-        if !self.is_reached {
-            self.last = Bytes::copy_from_slice(bytes);
+    /// Whether a read of what is of `since` and later leaves it out.
+    pub(super) fn is_before(&self, since: Timestamp) -> bool {
+        i128::from(self.time) < i128::from(since.as_second()) * 1_000_000_000
+    }
+
+    fn note(&mut self, records: &Records) {
+        if self.is_reached {
+            return;
+        }
+        if self.is_exact {
+            let is_it = |(record, bytes): (&Record, &[u8])| record.place.time == self.time && bytes == self.bytes;
+            self.is_reached = records.iter().any(is_it);
+        } else if let Some(last) = records.index.last() {
+            self.is_reached = last.place.time >= self.time;
+            self.last = Bytes::copy_from_slice(records.bytes(last));
         }
     }
 
-    /// Read alone, a last record may be a piece of its line, with a later time.
     fn is_reached(&self) -> bool {
         let (bytes, last) = (&self.bytes, &self.last);
         self.is_reached || !last.is_empty() && (last.ends_with(bytes) || bytes.ends_with(last))
@@ -268,3 +291,6 @@ impl RecordReader for Chained {
         self.read + self.first.as_ref().map_or(0, |first| first.bytes_read()) + self.second.bytes_read()
     }
 }
+
+#[cfg(test)]
+mod tests;
