@@ -3,8 +3,10 @@
 mod counted;
 mod ends;
 mod follow;
+mod generated;
 mod interrupted;
 mod long;
+mod named;
 mod places;
 mod scenario;
 mod scripted;

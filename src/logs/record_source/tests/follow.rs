@@ -6,8 +6,10 @@ use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Client, RUNNING, Seen, ends, paused, reference, runs_since,
-    scripted::{Printed, Script, Trouble, sane, trouble},
+    Client, RUNNING, Seen, ends,
+    generated::sane,
+    paused, reference, runs_since,
+    scripted::{Printed, Script, Trouble, trouble},
     texts,
 };
 use crate::{

@@ -7,8 +7,10 @@ use proptest::prelude::*;
 
 use super::{
     super::RecordSource,
-    Client, RUNNING, Seen, ends, paused, reference,
-    scripted::{Printed, Script, sane, wild},
+    Client, RUNNING, Seen, ends,
+    generated::{sane, wild},
+    paused, reference,
+    scripted::{Printed, Script},
     texts,
 };
 use crate::logs::{

@@ -105,6 +105,10 @@ struct Inner {
     /// Live reads that were begun before so many of them give nothing more, not even an end.
     silenced: usize,
     live: usize,
+    /// With which records runs after the first begin, if they have names.
+    runs: Option<Vec<usize>>,
+    /// So many runs it is behind in what it takes records for.
+    lag: u64,
     /// Reads are refused, after so long.
     slow_refusal: Option<Duration>,
     /// Reads give nothing for so long.
@@ -139,6 +143,8 @@ impl Script {
             is_unfollowable: false,
             silenced: 0,
             live: 0,
+            runs: None,
+            lag: 0,
             slow_refusal: None,
             delay: None,
             silence: None,
@@ -253,6 +259,11 @@ impl Script {
         self.change(|inner| inner.has_no_log = true);
     }
 
+    /// Runs have names, and those after the first begin with these records. It takes records for those of a run so many before.
+    pub(super) fn name_runs(&self, begin: &[usize], lag: u64) {
+        self.change(|inner| (inner.runs, inner.lag) = (Some(begin.to_vec()), lag));
+    }
+
     /// Reads, and nothing else, are refused after so long; or no more.
     pub(super) fn refuse_reads(&self, after: Option<Duration>) {
         self.inner().slow_refusal = after;
@@ -275,6 +286,11 @@ impl Script {
     pub(super) fn windows(&self) -> Vec<Window> {
         std::mem::take(&mut self.inner().windows)
     }
+}
+
+/// The name of a run, the first being 0.
+pub(super) fn named_run(number: u64) -> RunId {
+    RunId::of_instance("uid", "main", number)
 }
 
 fn refusal(kind: Kind) -> Error {
@@ -345,7 +361,7 @@ impl Backend for Arc<Script> {
     }
 
     fn run(&self) -> RunId {
-        RunId::of("0123456789abcdef")
+        if self.inner().runs.is_some() { named_run(0) } else { RunId::of("0123456789abcdef") }
     }
 
     fn may_end_early(&self) -> bool {
@@ -399,7 +415,11 @@ impl RecordReader for Reader {
         if self.at < end {
             self.batch += 1;
             let size = inner.batches[self.batch % inner.batches.len()].max(1);
-            let to = end.min(self.at + size);
+            let starts = inner.runs.as_deref();
+            let next = starts.and_then(|starts| starts.iter().copied().find(|start| *start > self.at));
+            let to = end.min(self.at + size).min(next.unwrap_or(usize::MAX));
+            let number = |starts: &[usize]| starts.iter().filter(|start| **start <= self.at).count() as u64;
+            let run = starts.map(|starts| named_run(number(starts).wrapping_sub(inner.lag)));
             let (mut buf, mut index) = (BytesMut::new(), Vec::new());
             for (at, Printed { stream, time, bytes }) in inner.printed[self.at..to].iter().enumerate() {
                 let start = buf.len() as u32;
@@ -411,7 +431,7 @@ impl RecordReader for Reader {
             }
             self.at = to;
             self.read += buf.len() as u64;
-            return Poll::Ready(Some(Ok(Records { buf: buf.freeze(), index, run: None })));
+            return Poll::Ready(Some(Ok(Records { buf: buf.freeze(), index, run })));
         }
         if self.breaks {
             let broken = LogError::Disconnected(io::ErrorKind::ConnectionReset.into());
@@ -430,61 +450,4 @@ impl RecordReader for Reader {
     fn bytes_read(&self) -> u64 {
         self.read
     }
-}
-
-/// Logs whose times go on in each stream, though the streams are stamped apart: lines of equal times, lines in pieces among those
-/// of the other stream, and few texts.
-pub(super) fn sane(lines: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Vec<Printed>> {
-    let line = (any::<bool>(), 0_i64..3, 0_usize..3, 0_usize..4, 0_u8..8);
-    (prop::collection::vec(line, lines), prop::sample::select(vec![1, 400_000_000, 3_000_000_000])).prop_map(
-        |(lines, unit)| {
-            let mut printed = Vec::new();
-            // For each stream: its latest time, and the pieces of a line that are still to come, each behind so many lines.
-            let (mut now, mut open) = (0, [None, None]);
-            for (is_err, passes, text, pieces, delay) in lines {
-                let stream = if is_err { Stream::Stderr } else { Stream::Stdout };
-                let finish = |open: &mut Option<(i64, usize, u8)>, stream, printed: &mut Vec<Printed>, all: bool| {
-                    let Some((time, pieces, delay)) = open else { return };
-                    if *delay > 0 && !all {
-                        *delay -= 1;
-                        return;
-                    }
-                    while *pieces > 0 {
-                        *pieces -= 1;
-                        let text = if *pieces == 0 { "x\n" } else { "x" };
-                        printed.push(Printed::new(stream, *time, text));
-                        if !all {
-                            break;
-                        }
-                    }
-                    if *pieces == 0 {
-                        *open = None;
-                    }
-                };
-                finish(&mut open[stream.index()], stream, &mut printed, true);
-                finish(&mut open[stream.other().index()], stream.other(), &mut printed, false);
-                now += passes * unit;
-                if pieces == 0 || text == 0 {
-                    printed.push(Printed::new(stream, now, ["a\n", "b\n", "\n"][text]));
-                } else {
-                    printed.push(Printed::new(stream, now, "x"));
-                    open[stream.index()] = Some((now, pieces, delay));
-                }
-            }
-            printed
-        },
-    )
-}
-
-/// Logs whose times are anything, again and again, and whose records all have a text of their own.
-pub(super) fn wild(records: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Vec<Printed>> {
-    let record = (any::<bool>(), 0_i64..6, 0_u8..4);
-    prop::collection::vec(record, records).prop_map(|records| {
-        let print = |(at, (is_err, time, kind)): (usize, (bool, i64, u8))| {
-            let stream = if is_err { Stream::Stderr } else { Stream::Stdout };
-            let end = if kind == 0 { "" } else { "\n" };
-            Printed::new(stream, time, &format!("{at}{end}"))
-        };
-        records.into_iter().enumerate().map(print).collect()
-    })
 }
