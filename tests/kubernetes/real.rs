@@ -6,11 +6,13 @@
 mod access;
 mod agent;
 mod api;
+mod crash;
 mod crds;
 mod limits;
 mod proxy;
 mod reconciler;
 mod rotation;
+mod slow;
 mod stage;
 mod sweep;
 

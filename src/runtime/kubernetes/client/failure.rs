@@ -225,7 +225,9 @@ impl ApiFailure {
     /// What sort of failure it is, in words for anyone: no names, no addresses, nothing that another program said.
     pub(in crate::runtime::kubernetes) fn sort(&self) -> &'static str {
         match (self.fault, self.status) {
-            _ if self.is_missing_kind() => "the cluster does not have this kind of object; is its CRD installed?",
+            _ if self.is_missing_kind() => {
+                "the cluster does not have this kind of object: its CRD may not be installed"
+            }
             (Fault::Credentials, _) | (_, Some(401)) => "the gateway has no valid credentials for the API server",
             (Fault::Limited, _) | (_, Some(429)) => "the API server takes no more requests at the moment",
             (Fault::Status, Some(403)) => "the cluster does not allow it to the gateway",
