@@ -164,7 +164,8 @@ fn no_container(pod: &Pod, wanted: Option<&str>) -> Error {
 
 fn no_previous(container: &str) -> Error {
     let text = format!(
-        "No instance of the container {container} ran before the present one. A node keeps one until the next restart."
+        "There is no log of an instance of the container {container} before the present one. A node keeps one, until the \
+         present one has ended."
     );
     Error::new(Family::PreviousLog, Kind::NotFound, text)
 }

@@ -286,7 +286,7 @@ impl PodLog {
             if may_wait { timeout(GRACE, reader.opened()).await.unwrap_or(Ok(())) } else { reader.opened().await };
         opened.map_err(|failure| refused(failure, &pod, previous))?;
         if !follow && let Some(error) = reader.peek().await {
-            return Err(unreadable(error));
+            return Err(if previous { taken_away(&self.container, error) } else { unreadable(error) });
         }
         Ok(reader)
     }
@@ -348,6 +348,14 @@ fn before(time: i64, span: Duration) -> Option<Timestamp> {
 /// one's twice.
 pub(super) fn has_previous(pod: &Pod, container: &str, present: &Instance) -> bool {
     Instance::previous(pod, container).is_some_and(|previous| previous.number < present.number)
+}
+
+/// The same in place of the log of the instance before: its container is gone. A kubelet keeps one dead container of a container,
+/// and the pod goes on to name the one that it removed when the present one died.
+fn taken_away(container: &str, error: LogError) -> Error {
+    let LogError::Interrupted(text) = &error else { return error.into_error() };
+    tracing::info!(text, "a node does not have the log of the instance before");
+    super::no_previous(container).caused_by(error)
 }
 
 /// What a kubelet reports in place of a log, in our own words: its own may be anything, and name paths of its node.
