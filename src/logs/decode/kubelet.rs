@@ -44,10 +44,13 @@ const UNKNOWN: i64 = 0;
 const CANNOT_WATCH: [&[u8]; 2] = [b"failed to create fsnotify watcher: ", b"failed to watch directory \""];
 
 /// How its other reports begin (E1, E2, E5).
-const CANNOT_READ: [&[u8]; 3] = [
+const CANNOT_READ: [&[u8]; 6] = [
     b"failed to try resolving symlinks in path \"",
     b"unable to retrieve container logs for ",
     b"failed to get parse function: unsupported log format: ",
+    b"failed to open log file \"",
+    b"failed to read log file \"",
+    b"context cancelled",
 ];
 
 /// What is done with a last line that has no newline.
@@ -250,7 +253,10 @@ impl KubeletDecoder {
                     None if is_cut_time(line) => {
                         return Err(LogError::Disconnected(std::io::ErrorKind::UnexpectedEof.into()));
                     }
-                    None if !is_ended && (is_report(line) || self.last.is_none() && at == 0) => {
+                    // Of both streams each line has a time.
+                    None if !is_ended
+                        && (!self.may_begin_in_line || is_report(line) || self.last.is_none() && at == 0) =>
+                    {
                         return Err(report(line));
                     }
                     None => (self.last.unwrap_or(UNKNOWN), 0),

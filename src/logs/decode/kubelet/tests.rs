@@ -101,6 +101,7 @@ fn what_the_kubelet_reports_is_no_line() {
         "failed to create fsnotify watcher: too many open files".to_owned(),
         format!("failed to watch directory \"{path}\": no space left on device"),
         "failed to get parse function: unsupported log format: \"no record\\n\"".to_owned(),
+        "what a later version says instead of a log".to_owned(),
     ] {
         for last_line in [LastLine::Kept, LastLine::LeftOut] {
             let told = Err(format!("the log backend cannot go on: {report}"));
@@ -111,14 +112,14 @@ fn what_the_kubelet_reports_is_no_line() {
         let printed = format!("{TIME}{report}\n{TIME}{report}");
         assert_eq!(texts(&printed, LastLine::Kept).0, [format!("{report}\n"), report]);
     }
-    let later = "what a later version says instead of a log";
-    assert_eq!(texts(later, LastLine::Kept), (vec![], Err(format!("the log backend cannot go on: {later}"))));
-    // Behind lines it is the program's, whose line may lack its time.
-    assert_eq!(
-        texts(&format!("{TIME}one\n{later}"), LastLine::Kept),
-        (vec!["one\n".to_owned(), later.to_owned()], Ok(()))
-    );
-    assert_eq!(texts(&format!("{TIME}one\n{later}"), LastLine::LeftOut), (vec!["one\n".to_owned()], Ok(())));
+    // Behind lines that may lack their time it is the program's, unless it is known for none.
+    let one = (AT, "one\n".to_owned());
+    let (records, end) = read_part(&format!("{TIME}one\nrest"), LastLine::Kept, 2048, 4096);
+    assert_eq!((records, end), (vec![one.clone(), (AT, "rest".to_owned())], Ok(())));
+    for report in ["context cancelled", "failed to open log file \"/x\"", "failed to read log file \"/x\": gone"] {
+        let (records, end) = read_part(&format!("{TIME}one\n{report}"), LastLine::Kept, 2048, 4096);
+        assert_eq!((records, end), (vec![one.clone()], Err(format!("the log backend cannot go on: {report}"))));
+    }
 }
 
 #[test]
