@@ -80,9 +80,12 @@ pub trait Backend: Send + Sync + 'static {
         true
     }
 
-    /// Whether what has ended, as [`Self::state`] told last, did so because it is being deleted.
-    fn is_being_removed(&self) -> bool {
-        false
+    /// What becomes of what has ended, as [`Self::state`] told last.
+    ///
+    /// # Errors
+    /// The backend cannot be asked.
+    async fn fate(&self) -> Result<Fate, Error> {
+        Ok(Fate::Stays)
     }
 
     /// Whether a read that is not live may break off, and another one is to go on with it: what is between the backend and here
@@ -162,6 +165,17 @@ pub enum State {
     Replacing,
     /// The sandbox is gone.
     Removed,
+}
+
+/// What becomes of a main process that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays as it is, or is started again where it was.
+    Stays,
+    /// It is deleted with its sandbox.
+    Goes,
+    /// It is deleted, and its sandbox is not: another one comes in its place.
+    IsReplaced,
 }
 
 /// When a main process was started.

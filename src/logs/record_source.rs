@@ -4,6 +4,7 @@
 //! it for a time. So a place is looked for in the last 256 records, then in more, and in the whole log only if it must be. An
 //! engine is never asked for a time; a cluster is, which cannot be asked for a place.
 
+mod attach;
 mod begin;
 mod count;
 mod flow;
@@ -43,6 +44,9 @@ use crate::{backoff::Backoff, error::Error};
 
 /// How many records a live read begins with at first, among which the last known one is found.
 const FIRST_ATTACH: u64 = 64;
+
+/// How often a log is asked for what is new that cannot be followed.
+const LIVE_POLL: Duration = Duration::from_secs(1);
 
 /// How long the beginning of a followed log may be looked for before the answer begins without it.
 const BEGIN_GRACE: Duration = Duration::from_millis(50);
@@ -114,6 +118,8 @@ struct Machine {
     waits: bool,
     /// The process is gone, and its log was not read to the end.
     is_rest_lost: bool,
+    /// The process is gone, and its log was read to the end.
+    is_whole: bool,
     /// The next run has begun.
     is_run_over: bool,
     /// The process has ended: what is read now is the rest.
@@ -132,6 +138,10 @@ struct Machine {
     stalled: Duration,
     /// When the backend was lost.
     lost: Option<Instant>,
+    /// How long after that it was told for the first time that the process has ended.
+    end_told: Option<Duration>,
+    /// How long it was waited for since, because too much was asked of it. That is not counted as lost.
+    waited: Duration,
     pauses: Backoff,
     /// It told an end, though the sandbox runs.
     was_clean: bool,
@@ -270,7 +280,9 @@ impl Machine {
             State::Running { .. } | State::Created | State::Ended { .. } | State::Replacing | State::Removed => None,
         };
         follow &= exit.is_none();
-        let left = left.filter(|_| follow).and_then(|left| Duration::try_from(left).ok());
+        // What has ended is followed if another one comes in its place.
+        let left =
+            left.filter(|left| query.follow && left.is_positive()).and_then(|left| Duration::try_from(left).ok());
         let now = Instant::now();
         let may_end_early = backend.may_end_early();
         Self {
@@ -304,17 +316,20 @@ impl Machine {
             may_be_restarted: false,
             waits: false,
             is_rest_lost: false,
+            is_whole: false,
             is_run_over: false,
             exit,
             looked: None,
             // A time too far away to be told is never reached.
             deadline: left.and_then(|left| now.checked_add(left.saturating_add(UNTIL_GRACE))),
             attach_records: FIRST_ATTACH,
-            attach_time: live::ATTACH_TIMEOUT,
+            attach_time: attach::ATTACH_TIMEOUT,
             attached_at: now,
             is_caught_up: false,
             stalled: Duration::ZERO,
             lost: None,
+            waited: Duration::ZERO,
+            end_told: None,
             pauses: live::PAUSES,
             was_clean: false,
             polls: false,

@@ -192,9 +192,14 @@ impl Machine {
             self.pieces.note(records);
         }
         let before = first.as_ref().and_then(|records| records.index.first()).map(|record| record.place.time);
-        self.gap(reason, Some(mark.place.time), before);
+        if !self.is_next_alone(first.as_ref().and_then(|records| records.run)) {
+            self.gap(reason, Some(mark.place.time), before);
+        }
         if let Some(records) = first {
             self.hand(records);
+            if self.is_ended {
+                return Ok(());
+            }
             self.reader = Some(reader);
         } else {
             self.read += reader.bytes_read();

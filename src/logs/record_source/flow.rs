@@ -134,8 +134,12 @@ impl Machine {
     fn take_but_the_end(&mut self, mut records: Records) {
         if let Some(held) = self.held_back.take() {
             self.take(held);
+            if self.reader.is_none() {
+                // It was the last one of what was counted.
+                return;
+            }
         }
-        let is_cut = |records: &Records| records.iter().last().is_some_and(|(_, bytes)| !bytes.ends_with(b"\n"));
+        let is_cut = |records: &Records| records.index.last().is_some_and(|last| !records.bytes(last).ends_with(b"\n"));
         if self.backend.may_break_off() && !self.is_live && is_cut(&records) {
             let last = from(records.clone(), records.index.len() - 1);
             self.held_back = Some(last);
@@ -248,17 +252,25 @@ impl Machine {
         let at = first.place.time;
         let next = (self.next_run, self.is_run_over);
         self.begin_run(Start { at, previous_end: Some(at), run: Some(run), begins_log: false });
-        (self.next_run, self.is_run_over) = next;
+        // A run that printed nothing may have been passed over.
+        if next.0.and_then(|next| next.run).is_some_and(|next| next.is_later_than(run)) {
+            (self.next_run, self.is_run_over) = next;
+        }
     }
 
     /// What comes from now on is the run's that was started then.
     pub(super) fn begin_run(&mut self, started: Start) {
         self.next_run = None;
-        self.is_run_over = false;
+        (self.is_run_over, self.is_rest_lost, self.is_whole) = (false, false, false);
         self.may_end_early = self.backend.may_end_early();
         let is_the_present_one = self.started.is_some_and(|present| present.is_same(started));
-        if is_the_present_one || self.restarts {
-            self.started = Some(started);
+        // Who comes back behind a run that is long over is given all that there is since.
+        let is_before_it = self.started.and_then(|present| present.run).zip(started.run);
+        let is_before_it = is_before_it.is_some_and(|(present, run)| present.is_later_than(run));
+        if is_the_present_one || is_before_it || self.restarts {
+            if !is_before_it {
+                self.started = Some(started);
+            }
             self.run = started.run.unwrap_or(self.run);
             self.backend.has_begun(self.run);
             self.ready.push_back(Piece::Restart { started_at: started.at, run: self.run });

@@ -1,30 +1,21 @@
 //! A log that is followed, over the ends and breaks of its reads.
 
-use std::{future::poll_fn, num::NonZeroU64, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{FIRST_ATTACH, Machine, from, known::Known, late::LateRun};
+use super::{LIVE_POLL, Machine, late::LateRun};
 use crate::{
     backoff::{Backoff, spread},
     error::{Error, Kind},
     logs::{
         LogError,
-        backend::{Exit, RecordReader, State, Window},
-        piece::{End, Reason},
-        record::{Mark, Records},
+        backend::{Exit, Fate, State, Window},
+        piece::{End, GapReason, Reason},
+        record::Records,
     },
 };
-
-/// From so many on, the whole log is read.
-const MAX_ATTACH: u64 = 1 << 24;
-
-/// How long those may take at first. They are there already.
-pub(super) const ATTACH_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// And at last: a backend that was too slow is given twice the time.
-const LONGEST_ATTACH: Duration = Duration::from_secs(60);
 
 /// The pauses before a broken read is begun again.
 pub(super) const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
@@ -35,11 +26,14 @@ const GOOD: Duration = Duration::from_secs(5);
 /// How long after the clean end of a log its sandbox may still be said to run.
 const CLEAN_GRACE: Duration = Duration::from_secs(1);
 
-/// How often a log is asked for what is new that cannot be followed.
-const LIVE_POLL: Duration = Duration::from_secs(1);
-
 /// The longest that a backend that is asked too much is waited for, before it is asked again.
 const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// How long it is waited for in all, before it counts as lost.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
+/// How long after the clean end of a log its process may be told to have ended, if that end was the log's.
+const END_GRACE: Duration = Duration::from_secs(3);
 
 impl Machine {
     /// Whether records are as new as the live read.
@@ -117,7 +111,7 @@ impl Machine {
             self.pauses.reset();
             self.lost = None;
         }
-        self.lost.get_or_insert_with(Instant::now);
+        self.lose();
         self.may_be_restarted = true;
         if !was_live {
             // What was there broke off: it is not read again at once.
@@ -155,13 +149,22 @@ impl Machine {
         } else if self.is_to_be_checked {
             self.check_end().await?;
         } else if let Some(exit) = self.exit {
-            let is_removed = self.backend.is_being_removed();
-            self.end(if is_removed { End::of(Reason::Removed) } else { End { reason: Reason::Exited, exit } });
+            match self.backend.fate().await {
+                Ok(Fate::Stays) => self.end(End { reason: Reason::Exited, exit }),
+                Ok(Fate::Goes) => self.end(End::of(Reason::Removed)),
+                Ok(Fate::IsReplaced) => (self.exit, self.waits, self.follow) = (None, true, true),
+                Err(error) => self.refused(&error).await?,
+            }
         } else if let Some(started) = self.next_run.filter(|_| self.is_run_over) {
             // The old run's records are through, and none of the new one's came with them.
             self.begin_run(started);
         } else if !self.follow {
-            self.end(End::of(if self.is_over { Reason::Until } else { Reason::Complete }));
+            self.end(End::of(match () {
+                () if self.is_over => Reason::Until,
+                // It was taken away while it was read.
+                () if self.is_rest_lost => Reason::BackendLost,
+                () => Reason::Complete,
+            }));
         } else if self.waits {
             self.wait_for_run().await?;
         } else {
@@ -195,77 +198,14 @@ impl Machine {
         self.refused(&error).await
     }
 
-    /// Opens a live read behind the last record that was seen. If that is not found at once, what came since is read first. Says
-    /// whether there may be something to follow: a live read of what has ended may leave out a last line that has no end.
-    pub(super) async fn attach(&mut self) -> Result<bool, Error> {
-        self.attached_at = Instant::now();
-        self.is_caught_up = false;
-        if self.may_be_restarted {
-            if let Some(is_to_follow) = self.look_for_restart().await? {
-                return Ok(is_to_follow);
-            }
-            self.may_be_restarted = false;
-        }
-        let Some(mark) = self.last else {
-            self.reader = Some(self.backend.read(Window { last: None, follow: true }).await?);
-            self.is_live = true;
-            return Ok(true);
-        };
-        // A log of which so many records are asked for is read from its beginning.
-        let last = NonZeroU64::new(self.attach_records).filter(|last| last.get() < MAX_ATTACH);
-        let mut reader = self.backend.read(Window { last, follow: true }).await?;
-        // Among all there are, it takes as long as they are read.
-        let limit = if last.is_some() { self.attach_time } else { LONGEST_ATTACH };
-        match timeout(limit, find(reader.as_mut(), mark, last)).await {
-            Ok(Ok(Attached::Behind(rest))) if self.is_present(rest.run) => {
-                self.reader = Some(reader);
-                self.is_live = true;
-                (self.attach_records, self.attach_time) = (FIRST_ATTACH, ATTACH_TIMEOUT);
-                self.lost = None;
-                self.go_on_behind(mark);
-                self.take(rest);
-                Ok(true)
-            }
-            // It has the log, and cannot go on with it: what came behind the mark is read without.
-            Ok(Err(LogError::Interrupted(text))) => {
-                tracing::debug!(text, "a log cannot be followed");
-                drop(reader);
-                sleep(spread(LIVE_POLL)).await;
-                self.catch_up(mark, true).await?;
-                self.lost = None;
-                Ok(true)
-            }
-            Ok(Err(error)) => Err(error.into_error()),
-            // Not among so many, or it has ended meanwhile.
-            found => {
-                self.may_be_restarted = true;
-                self.read += reader.bytes_read();
-                drop(reader);
-                if self.backend.may_break_off()
-                    && let Some(is_to_follow) = self.look_for_restart().await?
-                {
-                    return Ok(is_to_follow);
-                }
-                self.is_small = false;
-                self.catch_up(mark, true).await?;
-                self.attach_records = match found {
-                    Ok(Ok(Attached::Unknown)) if self.is_small => MAX_ATTACH,
-                    // A backend that is slow is not asked for more.
-                    Err(_) if last.is_some() => {
-                        self.attach_time = self.attach_time.saturating_mul(2).min(LONGEST_ATTACH);
-                        self.attach_records
-                    }
-                    Ok(Ok(Attached::Behind(_))) => self.attach_records,
-                    _ => self.attach_records.saturating_mul(16).min(MAX_ATTACH),
-                };
-                Ok(true)
-            }
-        }
-    }
-
     /// A live read has ended: finds out why, and goes on or ends.
     pub(super) async fn after_cut(&mut self) -> Result<(), LogError> {
-        match self.backend.state().await {
+        let state = self.backend.state().await;
+        if matches!(state, Ok(State::Ended { .. })) {
+            let after = self.lose().elapsed();
+            self.end_told.get_or_insert(after);
+        }
+        match state {
             Ok(State::Removed) => {
                 self.end(End::of(Reason::Removed));
                 Ok(())
@@ -277,11 +217,16 @@ impl Machine {
                         return Ok(());
                     }
                     (self.next_run, self.is_run_over) = (Some(started), true);
+                } else if self.is_left_silent().await? {
+                    return Ok(());
                 }
                 self.waits = true;
                 self.read_rest().await
             }
             Ok(State::Ended { exit, .. }) => {
+                if self.is_left_silent().await? {
+                    return Ok(());
+                }
                 self.exit = Some(exit);
                 self.read_rest().await
             }
@@ -302,14 +247,8 @@ impl Machine {
                     self.is_run_over = true;
                     return self.read_rest().await;
                 }
-                // Nothing tells by a record that it is of the present run.
-                if self.was_clean && self.last.is_none() {
-                    match self.late_run(true).await {
-                        Ok(LateRun::No) => {}
-                        Ok(LateRun::Left) => return Ok(()),
-                        Ok(LateRun::Next) => return self.read_rest().await,
-                        Err(error) => return self.refused(&error).await,
-                    }
+                if self.is_left_silent().await? {
+                    return Ok(());
                 }
                 if std::mem::take(&mut self.polls) {
                     self.lost = None;
@@ -323,18 +262,37 @@ impl Machine {
         }
     }
 
+    /// Whether a run that has printed nothing was left for another one: no record tells of which run the log is.
+    async fn is_left_silent(&mut self) -> Result<bool, LogError> {
+        if !self.was_clean || self.last.is_some() {
+            return Ok(false);
+        }
+        match self.late_run(true).await {
+            Ok(LateRun::No) => return Ok(false),
+            Ok(LateRun::Left) => {}
+            Ok(LateRun::Next) => self.read_rest().await?,
+            Err(error) => self.refused(&error).await?,
+        }
+        Ok(true)
+    }
+
     /// Reads what is behind the last record, to the log's end.
     pub(super) async fn read_rest(&mut self) -> Result<(), LogError> {
         match self.open_rest().await {
             Ok(()) => Ok(()),
             Err(error) => {
-                let lost = *self.lost.get_or_insert_with(Instant::now);
+                let lost = self.lose();
                 if matches!(LogError::of(&error), Some(LogError::Interrupted(_))) && lost.elapsed() >= CLEAN_GRACE {
-                    // What has ended was taken away: there is no rest.
+                    // What has ended was taken away. There is no rest, if its end was told with that of its log.
+                    let is_whole = self.was_clean && self.end_told.is_some_and(|after| after < END_GRACE);
+                    self.is_rest_lost |= !is_whole;
+                    if !is_whole && self.exit.is_some() {
+                        self.gap(GapReason::Rotated, self.last.map(|last| last.place.time), None);
+                    }
                     return Ok(());
                 }
                 // The state is asked again after a pause.
-                (self.exit, self.waits) = (None, false);
+                (self.exit, self.waits, self.is_run_over) = (None, false, false);
                 self.refused(&error).await
             }
         }
@@ -362,14 +320,23 @@ impl Machine {
             self.may_be_restarted = true;
         }
         tracing::debug!(%error, "a log's backend cannot be asked; it is tried again");
-        self.lost.get_or_insert_with(Instant::now);
-        let Some(wait) = error.retry_after.filter(|_| error.kind == Kind::Overloaded) else {
+        // What is left of the old run was not read. It may end while it cannot be.
+        self.is_run_over = false;
+        self.may_be_restarted |= self.backend.may_break_off();
+        self.lose();
+        let wait = error.retry_after.filter(|_| error.kind == Kind::Overloaded && self.waited < LONGEST_WAIT);
+        let Some(wait) = wait else {
             self.pause_or_give_up().await;
             return Ok(());
         };
         // Who says that too much is asked of it, or this program itself by a limit of its own, is there: that is no loss.
         let begun = Instant::now();
-        sleep(spread(wait.clamp(self.pauses.pause(), MAX_WAIT))).await;
+        let waited = sleep(spread(wait.clamp(self.pauses.pause(), MAX_WAIT)));
+        match self.deadline {
+            Some(deadline) => _ = timeout_at(deadline, waited).await,
+            None => waited.await,
+        }
+        self.waited += begun.elapsed();
         self.lost = self.lost.map(|lost| lost + begun.elapsed());
         if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             self.end(End::of(Reason::Until));
@@ -377,9 +344,17 @@ impl Machine {
         Ok(())
     }
 
+    /// The backend is lost, since now if it was not.
+    fn lose(&mut self) -> Instant {
+        if self.lost.is_none() {
+            (self.waited, self.end_told) = (Duration::ZERO, None);
+        }
+        *self.lost.get_or_insert_with(Instant::now)
+    }
+
     /// Waits before the next try, or ends the stream when the limit is over.
     pub(super) async fn pause_or_give_up(&mut self) {
-        let lost = *self.lost.get_or_insert_with(Instant::now);
+        let lost = self.lose();
         let pause = self.pauses.pause();
         // An engine tells the end of a log a moment before it tells that of the process.
         let limit = if self.was_clean { self.reconnect.max(CLEAN_GRACE) } else { self.reconnect };
@@ -388,37 +363,4 @@ impl Machine {
         }
         sleep(spread(pause)).await;
     }
-}
-
-/// Where a live read is.
-enum Attached {
-    /// Behind the mark, with what came with it.
-    Behind(Records),
-    /// The mark is there, or one like it.
-    Unknown,
-    /// It is not.
-    Absent,
-}
-
-/// Reads up to `mark`, over at most `most` records.
-async fn find(reader: &mut dyn RecordReader, mark: Mark, most: Option<NonZeroU64>) -> Result<Attached, LogError> {
-    let (mut known, mut seen) = (Known::new(most.is_none()), 0);
-    while most.is_none_or(|most| seen < most.get()) {
-        let Some(records) = poll_fn(|cx| reader.poll_records(cx)).await.transpose()? else { break };
-        let found = records.iter().enumerate().find_map(|(at, (record, bytes))| {
-            let is_known = known.is_known(record);
-            let is_it = if is_known { mark.is(record, bytes) } else { mark.is_like(record, bytes) };
-            is_it.then_some((at, is_known))
-        });
-        match found {
-            Some((at, true)) => return Ok(Attached::Behind(from(records, at + 1))),
-            Some((_, false)) => return Ok(Attached::Unknown),
-            None => {}
-        }
-        if known.is_ahead_of(mark.place.time) {
-            break;
-        }
-        seen += records.index.len() as u64;
-    }
-    Ok(Attached::Absent)
 }

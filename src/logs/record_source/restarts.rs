@@ -10,6 +10,7 @@ use crate::{
     logs::{
         LogError,
         backend::{Start, State},
+        cursor::RunId,
         piece::{End, GapReason, Reason},
     },
 };
@@ -63,7 +64,8 @@ impl Machine {
         if !started.begins_log {
             return false;
         }
-        let is_next = started.run.is_some_and(|run| run.is_next_of(self.run));
+        // Behind another pod's instance nothing came but this, if that one's end was waited for.
+        let is_next = started.run.is_some_and(|run| run.is_next_of(self.run) || !run.is_later_than(self.run));
         if was_cut || self.is_rest_lost || !is_next {
             self.gap(GapReason::Rotated, self.last.map(|last| last.place.time), None);
         }
@@ -72,6 +74,13 @@ impl Machine {
         (self.waits, self.is_rest_lost, self.may_be_restarted, self.lost) = (false, false, false, None);
         self.begin_run(started);
         true
+    }
+
+    /// Whether nothing is missing though the last record is not there: its run was read to its end, and what is there are the
+    /// records of `run`, the next one. A node keeps one instance that has ended, which may be the next one already.
+    pub(super) fn is_next_alone(&self, run: Option<RunId>) -> bool {
+        let next = self.next_run.and_then(|next| next.run).filter(|next| next.is_next_of(self.run));
+        self.is_whole && next.is_some_and(|next| run.is_none_or(|run| run == next))
     }
 
     /// Looks whether there is a next run, after a while.
@@ -88,12 +97,13 @@ impl Machine {
                 let Some(started) = self.other_run(started).filter(|started| !self.leaves_for(*started, false)) else {
                     return Ok(());
                 };
-                (self.next_run, self.is_run_over) = (Some(started), true);
+                (self.next_run, self.is_run_over, self.is_whole) = (Some(started), true, !self.is_rest_lost);
                 return self.read_rest().await;
             }
             Ok(State::Ended { .. } | State::Created | State::Replacing) => self.lost = None,
             Ok(State::Running { started }) => {
                 (self.lost, self.waits) = (None, false);
+                self.is_whole = !self.is_rest_lost;
                 self.next_run = self.other_run(started).filter(|started| !self.leaves_for(*started, false));
             }
             Err(error) => self.refused(&error).await?,

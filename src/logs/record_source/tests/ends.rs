@@ -9,11 +9,14 @@ use super::{
     scripted::{Printed, Script},
     texts,
 };
-use crate::logs::{
-    LogQuery,
-    backend::{Start, State},
-    cursor::RunId,
-    record::Stream,
+use crate::{
+    error::Kind,
+    logs::{
+        LogQuery,
+        backend::{Exit, Fate, Start, State},
+        cursor::RunId,
+        record::Stream,
+    },
 };
 
 fn follow() -> LogQuery {
@@ -69,6 +72,83 @@ fn an_ended_log_that_was_taken_away_is_at_its_end() {
         tokio::join!(client.all(), act).0
     });
     assert_eq!((numbers(&seen), ends(&seen)), ((0..10).collect(), vec!["exited"]));
+}
+
+#[test]
+fn what_was_printed_while_the_backend_was_away_and_taken_away_then_is_a_gap() {
+    let script = Script::new(numbered(0..10), vec![7], RUNNING);
+    script.doubt_ends();
+    let seen = paused(async {
+        let client = Client::open(&script, &follow()).await.unwrap();
+        let act = async {
+            sleep(Duration::from_secs(5)).await;
+            script.refuse_reads(Some(Duration::ZERO));
+            script.cut(true);
+            sleep(Duration::from_secs(20)).await;
+            script.print(&numbered(10..20));
+            script.refuse_reads(None);
+            script.lose_log();
+            script.exit(137);
+        };
+        tokio::join!(client.all(), act).0
+    });
+    assert_eq!((numbers(&seen), ends(&seen)), ((0..10).collect(), vec!["rotated", "exited"]));
+}
+
+#[test]
+fn what_is_deleted_and_comes_again_in_another_place_has_not_ended() {
+    for restarts in [false, true] {
+        let script = Script::new(numbered(0..3), vec![7], RUNNING);
+        script.doubt_ends();
+        let seen = paused(async {
+            let client = Client::open(&script, &LogQuery { restarts, ..follow() }).await.unwrap();
+            let act = async {
+                sleep(Duration::from_secs(5)).await;
+                script.set_fate(Fate::IsReplaced);
+                script.set_state(State::Ended { exit: Exit::default(), started: None });
+                script.cut(true);
+                sleep(Duration::from_secs(5)).await;
+                script.set_state(State::Replacing);
+                sleep(Duration::from_secs(5)).await;
+                script.rotate(0);
+                script.print(&numbered(3..6));
+                let run = Some(RunId::of("another"));
+                let started = Start { run, begins_log: true, ..Start::new(50, None) };
+                script.set_state(State::Running { started: Some(started) });
+                sleep(Duration::from_secs(10)).await;
+                script.set_state(State::Removed);
+                script.cut(true);
+            };
+            tokio::join!(client.all(), act).0
+        });
+        let expected = if restarts { (6, vec!["restart", "removed"]) } else { (3, vec!["restarted"]) };
+        assert_eq!((numbers(&seen), ends(&seen)), ((0..expected.0).collect(), expected.1));
+    }
+}
+
+#[test]
+fn a_backend_of_which_too_much_is_asked_is_waited_for_and_not_for_ever() {
+    for (minutes, told) in [(5, "exited"), (60, "backend_lost")] {
+        let script = Script::new(numbered(0..10), vec![7], RUNNING);
+        script.doubt_ends();
+        let seen = paused(async {
+            let client = Client::open(&script, &follow()).await.unwrap();
+            let act = async {
+                sleep(Duration::from_secs(5)).await;
+                script.refuse(Some(Kind::Overloaded));
+                script.cut(true);
+                sleep(Duration::from_secs(60 * minutes)).await;
+                script.refuse(None);
+                sleep(Duration::from_secs(10)).await;
+                script.print(&numbered(10..12));
+                script.exit(0);
+                script.cut(true);
+            };
+            tokio::join!(client.all(), act).0
+        });
+        let last = if told == "exited" { 12 } else { 10 };
+        assert_eq!((numbers(&seen), ends(&seen)), ((0..last).collect(), vec![told]));
+    }
 }
 
 #[test]

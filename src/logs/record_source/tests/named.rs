@@ -11,7 +11,7 @@ use super::{
 };
 use crate::logs::{
     LogQuery,
-    backend::{Start, State},
+    backend::{Exit, Start, State},
     record::Stream,
 };
 
@@ -48,6 +48,11 @@ fn follow(restarts: bool, act: impl AsyncFnOnce(&Script)) -> Vec<Seen> {
     })
 }
 
+fn ended(number: u64) -> State {
+    let (State::Running { started } | State::Ended { started, .. }) = runs(number) else { unreachable!() };
+    State::Ended { exit: Exit { code: Some(1), ..Exit::default() }, started }
+}
+
 fn check(seen: &[Seen], restarts: bool, times: usize) {
     let told: Vec<_> = std::iter::repeat_n("restart", times).chain(["removed"]).collect();
     let (last, told) = if restarts { (10 + 5 * times as i64, told) } else { (10, vec!["restarted"]) };
@@ -82,4 +87,93 @@ fn what_is_taken_for_an_older_run_is_read_again_once_the_next_is_told() {
         });
         check(&seen, restarts, 1);
     }
+}
+
+#[test]
+fn who_comes_back_behind_a_run_that_is_long_over_is_given_what_there_is() {
+    for follow in [false, true] {
+        let script = Script::new(numbered(0..10), vec![7], runs(0));
+        script.doubt_ends();
+        script.name_runs(&[], 0);
+        let seen = paused(async {
+            let seen = Client::open(&script, &LogQuery::ALL).await.unwrap().all().await;
+            let after = seen[9].cursor();
+            // Of the three runs the first is gone.
+            script.name_runs(&[10, 15], 0);
+            script.print(&numbered(10..20));
+            script.rotate(10);
+            script.set_state(runs(2));
+            let client = Client::open(&script, &LogQuery { follow, after, ..LogQuery::ALL }).await.unwrap();
+            let act = async {
+                sleep(Duration::from_secs(20)).await;
+                script.set_state(State::Removed);
+                script.cut(true);
+            };
+            tokio::join!(client.all(), act).0
+        });
+        let end = if follow { "removed" } else { "complete" };
+        assert_eq!(
+            (numbers(&seen), &ends(&seen)[1..]),
+            ((10..20).collect(), &["restart", "restart", end][..]),
+            "{follow}"
+        );
+        assert!(matches!(seen[0], Seen::Gap(_)), "{seen:?}");
+    }
+}
+
+#[test]
+fn a_read_that_fails_at_a_restart_costs_nothing_of_the_run_before() {
+    let seen = follow(true, async |script| {
+        script.refuse_reads(Some(Duration::from_millis(10)));
+        script.cut(true);
+        script.name_runs(&[12], 0);
+        script.print(&numbered(10..15));
+        script.set_state(runs(1));
+        sleep(Duration::from_secs(1)).await;
+        script.refuse_reads(None);
+    });
+    assert_eq!((numbers(&seen), ends(&seen)), ((0..15).collect(), vec!["restart", "removed"]));
+}
+
+#[test]
+fn a_run_that_was_read_to_its_end_may_be_gone_when_the_next_is_there() {
+    let seen = follow(true, async |script| {
+        script.set_state(ended(0));
+        script.cut(true);
+        sleep(Duration::from_secs(5)).await;
+        script.name_runs(&[10], 0);
+        script.print(&numbered(10..15));
+        script.rotate(5);
+        script.set_state(runs(1));
+    });
+    check(&seen, true, 1);
+    // Of one more that came between something may be missing.
+    let seen = follow(true, async |script| {
+        script.set_state(ended(0));
+        script.cut(true);
+        sleep(Duration::from_secs(5)).await;
+        script.name_runs(&[10, 12], 0);
+        script.print(&numbered(10..15));
+        script.rotate(3);
+        script.set_state(runs(2));
+    });
+    assert_eq!(numbers(&seen), (0..10).chain(12..15).collect::<Vec<_>>());
+    assert_eq!(ends(&seen).iter().filter(|end| **end == "rotated").count(), 1, "{:?}", ends(&seen));
+}
+
+#[test]
+fn a_run_of_which_nothing_came_is_not_begun_behind_a_later_one() {
+    let seen = follow(true, async |script| {
+        // The first restart is told, and its run prints nothing before the second.
+        script.cut(true);
+        script.set_state(runs(1));
+        sleep(Duration::from_secs(3)).await;
+        script.name_runs(&[10, 10], 0);
+        script.print(&numbered(10..15));
+        sleep(Duration::from_secs(3)).await;
+        script.set_state(runs(2));
+        script.cut(true);
+    });
+    assert_eq!(numbers(&seen), (0..15).collect::<Vec<_>>());
+    assert_eq!(ends(&seen).last(), Some(&"removed"));
 }

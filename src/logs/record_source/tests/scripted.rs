@@ -18,7 +18,7 @@ use crate::{
     error::{Error, Family, Kind},
     logs::{
         LogError,
-        backend::{Backend, Exit, RecordReader, State, Window},
+        backend::{Backend, Exit, Fate, RecordReader, State, Window},
         cursor::RunId,
         record::{Ordinals, Record, Records, Stream},
     },
@@ -96,7 +96,7 @@ struct Inner {
     is_broken: bool,
     /// That one has only so many bytes of its last record.
     cut_within: Option<usize>,
-    /// Reads that are not live are interrupted before they begin.
+    /// Reads are interrupted before they begin.
     has_no_log: bool,
     /// A clean end may be a cut.
     may_end_early: bool,
@@ -109,6 +109,7 @@ struct Inner {
     runs: Option<Vec<usize>>,
     /// So many runs it is behind in what it takes records for.
     lag: u64,
+    fate: Fate,
     /// Reads are refused, after so long.
     slow_refusal: Option<Duration>,
     /// Reads give nothing for so long.
@@ -145,6 +146,7 @@ impl Script {
             live: 0,
             runs: None,
             lag: 0,
+            fate: Fate::Stays,
             slow_refusal: None,
             delay: None,
             silence: None,
@@ -282,6 +284,10 @@ impl Script {
         self.set_state(State::Ended { exit: Exit { code: Some(code), ..Exit::default() }, started: None });
     }
 
+    pub(super) fn set_fate(&self, fate: Fate) {
+        self.inner().fate = fate;
+    }
+
     /// The windows that were read so far, which are forgotten then.
     pub(super) fn windows(&self) -> Vec<Window> {
         std::mem::take(&mut self.inner().windows)
@@ -294,7 +300,9 @@ pub(super) fn named_run(number: u64) -> RunId {
 }
 
 fn refusal(kind: Kind) -> Error {
-    Error::new(Family::Logs, kind, "refused")
+    let mut error = Error::new(Family::Logs, kind, "refused");
+    error.retry_after = (kind == Kind::Overloaded).then_some(Duration::from_secs(5));
+    error
 }
 
 #[async_trait]
@@ -310,7 +318,7 @@ impl Backend for Arc<Script> {
         if let Some(kind) = inner.refuses {
             return Err(refusal(kind));
         }
-        if inner.has_no_log && !window.follow {
+        if inner.has_no_log {
             return Err(LogError::Interrupted("it has no log".to_owned()).into_error());
         }
         match inner.before_reads.pop_front() {
@@ -358,6 +366,10 @@ impl Backend for Arc<Script> {
             Some(Kind::NotFound) => Ok(State::Removed),
             Some(kind) => Err(refusal(kind)),
         }
+    }
+
+    async fn fate(&self) -> Result<Fate, Error> {
+        Ok(self.inner().fate)
     }
 
     fn run(&self) -> RunId {

@@ -28,7 +28,7 @@ use crate::{
     error::{Error, Family, Kind},
     logs::{
         LogError,
-        backend::{Backend, RecordReader, Start, State, Window, look},
+        backend::{Backend, Fate, RecordReader, Start, State, Window, look},
         cursor::RunId,
         decode::kubelet::LastLine,
         record::{Mark, Stream},
@@ -418,8 +418,13 @@ impl Backend for PodLog {
         self.stream.is_some()
     }
 
-    fn is_being_removed(&self) -> bool {
-        self.place().is_deleted
+    async fn fate(&self) -> Result<Fate, Error> {
+        let is_deleted = self.place().is_deleted;
+        Ok(match is_deleted {
+            false => Fate::Stays,
+            true if self.owner.workload().await?.is_some() => Fate::IsReplaced,
+            true => Fate::Goes,
+        })
     }
 
     fn may_break_off(&self) -> bool {
