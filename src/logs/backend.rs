@@ -124,6 +124,10 @@ pub trait Backend: Send + Sync + 'static {
 /// As those of [`Backend::read`] and [`Backend::state`].
 pub async fn look<B: Backend + ?Sized>(backend: &B) -> Result<(State, Option<Mark>), Error> {
     let state = backend.state().await?;
+    if !matches!(state, State::Running { .. }) {
+        // That is news enough; its log may be gone.
+        return Ok((state, None));
+    }
     let mut reader = backend.read(Window { last: NonZeroU64::new(1), follow: false }).await?;
     let mut last = None;
     while let Some(records) = poll_fn(|cx| reader.poll_records(cx)).await {

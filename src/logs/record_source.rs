@@ -73,6 +73,8 @@ struct Machine {
     restarts: bool,
     /// It was to be followed up to a time that is over.
     is_over: bool,
+    /// That time is over, whether it was to be followed or had ended.
+    is_past: bool,
     /// How long a broken read is tried to be gone on with.
     reconnect: Duration,
     /// What was read and not handed out.
@@ -292,6 +294,7 @@ impl Machine {
             follow,
             restarts: query.restarts,
             is_over: query.follow && !follow && exit.is_none(),
+            is_past: query.until.is_some_and(|until| until <= Timestamp::now()),
             reconnect,
             ready: VecDeque::new(),
             share: Share::default(),

@@ -57,6 +57,7 @@ impl Machine {
             }
             let mut again = Box::new(Self::new(Arc::clone(&self.backend), query, state, self.reconnect));
             (again.read, again.lost, again.pauses) = (self.bytes_read(), self.lost, self.pauses);
+            again.waited = self.waited;
             again.may_be_restarted = true;
             self = again;
             begun = self.begin(query).await;

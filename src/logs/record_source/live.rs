@@ -152,6 +152,7 @@ impl Machine {
             match self.backend.fate().await {
                 Ok(Fate::Stays) => self.end(End { reason: Reason::Exited, exit }),
                 Ok(Fate::Goes) => self.end(End::of(Reason::Removed)),
+                Ok(Fate::IsReplaced) if self.is_past => self.end(End::of(Reason::Until)),
                 Ok(Fate::IsReplaced) => (self.exit, self.waits, self.follow) = (None, true, true),
                 Err(error) => self.refused(&error).await?,
             }
@@ -167,11 +168,19 @@ impl Machine {
             }));
         } else if self.waits {
             self.wait_for_run().await?;
+        } else if self.next_run.is_some() {
+            // What is left of the old run comes first: a new one that is silent would never be told.
+            self.is_run_over = true;
+            self.read_rest().await?;
         } else {
             match self.attach().await {
                 Ok(true) => {}
                 Ok(false) => self.after_cut().await?,
-                Err(error) => self.refused(&error).await?,
+                Err(error) => {
+                    // Nor was the run read that was to be waited behind.
+                    self.waits = false;
+                    self.refused(&error).await?;
+                }
             }
         }
         Ok(())
@@ -202,7 +211,7 @@ impl Machine {
     pub(super) async fn after_cut(&mut self) -> Result<(), LogError> {
         let state = self.backend.state().await;
         if matches!(state, Ok(State::Ended { .. })) {
-            let after = self.lose().elapsed();
+            let after = self.lose().elapsed() + self.waited;
             self.end_told.get_or_insert(after);
         }
         match state {
@@ -243,8 +252,7 @@ impl Machine {
                     if self.leaves_for(started, true) {
                         return Ok(());
                     }
-                    self.next_run = Some(started);
-                    self.is_run_over = true;
+                    (self.next_run, self.is_run_over, self.waits) = (Some(started), true, false);
                     return self.read_rest().await;
                 }
                 if self.is_left_silent().await? {
@@ -282,12 +290,17 @@ impl Machine {
             Ok(()) => Ok(()),
             Err(error) => {
                 let lost = self.lose();
-                if matches!(LogError::of(&error), Some(LogError::Interrupted(_))) && lost.elapsed() >= CLEAN_GRACE {
-                    // What has ended was taken away. There is no rest, if its end was told with that of its log.
-                    let is_whole = self.was_clean && self.end_told.is_some_and(|after| after < END_GRACE);
-                    self.is_rest_lost |= !is_whole;
+                let is_interrupted = matches!(LogError::of(&error), Some(LogError::Interrupted(_)));
+                // There is no rest, if its end was told with that of its log. Else the node may have it in a moment.
+                let is_whole = self.was_clean && self.end_told.is_some_and(|after| after < END_GRACE);
+                let last_try = self.reconnect.saturating_sub(self.pauses.peek());
+                let limit = if is_whole { CLEAN_GRACE } else { last_try };
+                if is_interrupted && !self.is_run_over && lost.elapsed() >= limit {
+                    // What has ended was taken away.
                     if !is_whole && self.exit.is_some() {
                         self.gap(GapReason::Rotated, self.last.map(|last| last.place.time), None);
+                    } else {
+                        self.is_rest_lost |= !is_whole;
                     }
                     return Ok(());
                 }

@@ -9,7 +9,7 @@ use crate::{
     error::Error,
     logs::{
         LogError,
-        backend::{Start, State},
+        backend::{Fate, Start, State},
         cursor::RunId,
         piece::{End, GapReason, Reason},
     },
@@ -56,6 +56,7 @@ impl Machine {
     /// What ran is gone with its log: what comes in its place is waited for.
     pub(super) fn wait_for_other(&mut self) {
         (self.waits, self.is_rest_lost, self.lost, self.exit) = (true, true, None, None);
+        (self.next_run, self.is_run_over) = (None, false);
     }
 
     /// Goes over to another run whose log begins with it; false if the log has the present run's records too. What is left of the
@@ -66,7 +67,8 @@ impl Machine {
         }
         // Behind another pod's instance nothing came but this, if that one's end was waited for.
         let is_next = started.run.is_some_and(|run| run.is_next_of(self.run) || !run.is_later_than(self.run));
-        if was_cut || self.is_rest_lost || !is_next {
+        let is_cut = was_cut && !(self.is_whole && started.run.is_some_and(|run| run.is_next_of(self.run)));
+        if is_cut || self.is_rest_lost || !is_next {
             self.gap(GapReason::Rotated, self.last.map(|last| last.place.time), None);
         }
         (self.last, self.places, self.numbers, self.until_mark) = (None, [None; 2], [None; 2], None);
@@ -100,11 +102,17 @@ impl Machine {
                 (self.next_run, self.is_run_over, self.is_whole) = (Some(started), true, !self.is_rest_lost);
                 return self.read_rest().await;
             }
-            Ok(State::Ended { .. } | State::Created | State::Replacing) => self.lost = None,
+            Ok(State::Ended { .. }) => match self.backend.fate().await {
+                Ok(Fate::Goes) => self.end(End::of(Reason::Removed)),
+                Ok(Fate::Stays | Fate::IsReplaced) => self.lost = None,
+                Err(error) => self.refused(&error).await?,
+            },
+            Ok(State::Created | State::Replacing) => self.lost = None,
             Ok(State::Running { started }) => {
                 (self.lost, self.waits) = (None, false);
-                self.is_whole = !self.is_rest_lost;
+                let is_whole = !self.is_rest_lost;
                 self.next_run = self.other_run(started).filter(|started| !self.leaves_for(*started, false));
+                self.is_whole = is_whole && self.next_run.is_some();
             }
             Err(error) => self.refused(&error).await?,
         }

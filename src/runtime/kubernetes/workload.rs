@@ -97,6 +97,15 @@ impl Workload {
         self.meta().deletion_timestamp.is_some()
     }
 
+    /// Whether it is being deleted, or its time is over: an object of one that has expired may be kept.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_deleting()
+            || match self {
+                Self::Batch(_) => false,
+                Self::Agent(sandbox) => agent_status::is_expired(sandbox),
+            }
+    }
+
     /// Whether its state cannot be told without its pods.
     pub(super) fn needs_pods(&self) -> bool {
         match self {

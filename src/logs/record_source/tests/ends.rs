@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroU64, time::Duration};
 
+use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::{
@@ -65,7 +66,7 @@ fn an_ended_log_that_was_taken_away_is_at_its_end() {
         let client = Client::open(&script, &follow()).await.unwrap();
         let act = async {
             sleep(Duration::from_secs(5)).await;
-            script.lose_log();
+            script.lose_log(true);
             script.exit(137);
             script.cut(true);
         };
@@ -75,24 +76,50 @@ fn an_ended_log_that_was_taken_away_is_at_its_end() {
 }
 
 #[test]
-fn what_was_printed_while_the_backend_was_away_and_taken_away_then_is_a_gap() {
-    let script = Script::new(numbered(0..10), vec![7], RUNNING);
-    script.doubt_ends();
-    let seen = paused(async {
-        let client = Client::open(&script, &follow()).await.unwrap();
-        let act = async {
-            sleep(Duration::from_secs(5)).await;
-            script.refuse_reads(Some(Duration::ZERO));
-            script.cut(true);
-            sleep(Duration::from_secs(20)).await;
-            script.print(&numbered(10..20));
-            script.refuse_reads(None);
-            script.lose_log();
-            script.exit(137);
-        };
-        tokio::join!(client.all(), act).0
-    });
-    assert_eq!((numbers(&seen), ends(&seen)), ((0..10).collect(), vec!["rotated", "exited"]));
+fn what_was_printed_while_the_backend_was_away_is_read_once_it_can_be_or_is_a_gap() {
+    for comes_back in [false, true] {
+        let script = Script::new(numbered(0..10), vec![7], RUNNING);
+        script.doubt_ends();
+        let seen = paused(async {
+            let client = Client::open(&script, &follow()).await.unwrap();
+            let act = async {
+                sleep(Duration::from_secs(5)).await;
+                script.refuse_reads(Some(Duration::ZERO));
+                script.cut(true);
+                sleep(Duration::from_secs(15)).await;
+                script.print(&numbered(10..20));
+                script.refuse_reads(None);
+                script.lose_log(true);
+                script.exit(137);
+                if comes_back {
+                    sleep(Duration::from_secs(3)).await;
+                    script.lose_log(false);
+                }
+            };
+            tokio::join!(client.all(), act).0
+        });
+        let expected = if comes_back { (20, vec!["exited"]) } else { (10, vec!["rotated", "exited"]) };
+        assert_eq!((numbers(&seen), ends(&seen)), ((0..expected.0).collect(), expected.1));
+    }
+}
+
+#[test]
+fn what_is_deleted_ends_when_its_sandbox_goes_or_its_time_is_over() {
+    for (until, told) in [(None, "removed"), (Some(Timestamp::UNIX_EPOCH), "until")] {
+        let script = Script::new(numbered(0..3), vec![7], RUNNING);
+        script.doubt_ends();
+        script.exit(0);
+        script.set_fate(Fate::IsReplaced);
+        let seen = paused(async {
+            let client = Client::open(&script, &LogQuery { until, ..follow() }).await.unwrap();
+            let act = async {
+                sleep(Duration::from_secs(50)).await;
+                script.set_fate(Fate::Goes);
+            };
+            tokio::join!(client.all(), act).0
+        });
+        assert_eq!(ends(&seen), [told]);
+    }
 }
 
 #[test]
@@ -128,14 +155,22 @@ fn what_is_deleted_and_comes_again_in_another_place_has_not_ended() {
 
 #[test]
 fn a_backend_of_which_too_much_is_asked_is_waited_for_and_not_for_ever() {
-    for (minutes, told) in [(5, "exited"), (60, "backend_lost")] {
+    for (has_begun, minutes, told) in
+        [(true, 5, "exited"), (true, 60, "backend_lost"), (false, 5, "exited"), (false, 60, "backend_lost")]
+    {
         let script = Script::new(numbered(0..10), vec![7], RUNNING);
         script.doubt_ends();
         let seen = paused(async {
-            let client = Client::open(&script, &follow()).await.unwrap();
+            if !has_begun {
+                // Its beginning takes longer than the head.
+                script.refuse_reads(Some(Duration::from_millis(200)));
+            }
+            let tail = NonZeroU64::new(10).filter(|_| !has_begun);
+            let client = Client::open(&script, &LogQuery { tail, ..follow() }).await.unwrap();
             let act = async {
-                sleep(Duration::from_secs(5)).await;
+                sleep(Duration::from_secs(if has_begun { 5 } else { 0 })).await;
                 script.refuse(Some(Kind::Overloaded));
+                script.refuse_reads(None);
                 script.cut(true);
                 sleep(Duration::from_secs(60 * minutes)).await;
                 script.refuse(None);
@@ -146,8 +181,12 @@ fn a_backend_of_which_too_much_is_asked_is_waited_for_and_not_for_ever() {
             };
             tokio::join!(client.all(), act).0
         });
-        let last = if told == "exited" { 12 } else { 10 };
-        assert_eq!((numbers(&seen), ends(&seen)), ((0..last).collect(), vec![told]));
+        let last = match told {
+            "exited" => 12,
+            _ if has_begun => 10,
+            _ => 0,
+        };
+        assert_eq!((numbers(&seen), ends(&seen)), ((0..last).collect(), vec![told]), "{has_begun}");
     }
 }
 

@@ -257,8 +257,8 @@ impl Script {
         self.change(|inner| inner.may_end_early = true);
     }
 
-    pub(super) fn lose_log(&self) {
-        self.change(|inner| inner.has_no_log = true);
+    pub(super) fn lose_log(&self, is_lost: bool) {
+        self.change(|inner| inner.has_no_log = is_lost);
     }
 
     /// Runs have names, and those after the first begin with these records. It takes records for those of a run so many before.

@@ -21,7 +21,7 @@ impl Owner {
     /// The cluster cannot be asked.
     pub(super) async fn workload(&self) -> Result<Option<Workload>, Error> {
         match Box::pin(self.inner.find(&self.scope, &self.id)).await {
-            Ok(workload) => Ok(Some(workload).filter(|workload| !workload.is_deleting())),
+            Ok(workload) => Ok(Some(workload).filter(|workload| !workload.is_over())),
             Err(error) if error.kind == Kind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -14,6 +14,11 @@ use crate::{
 /// The reason of a sandbox whose time is over.
 const EXPIRED: &str = "SandboxExpired";
 
+/// Whether its time is over.
+pub(super) fn is_expired(sandbox: &AgentSandbox) -> bool {
+    condition(&sandbox.status.conditions, "Ready").is_some_and(|ready| ready.reason.as_deref() == Some(EXPIRED))
+}
+
 /// Whether its pods have a say ([`of`]): the operator has said nothing yet, or not why it is not ready.
 pub(super) fn needs_pods(sandbox: &AgentSandbox) -> bool {
     let is_suspended = sandbox.operating_mode() == Some("Suspended")
