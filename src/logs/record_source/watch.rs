@@ -47,8 +47,6 @@ pub(super) async fn watch(backend: Arc<dyn Backend>, seen: Seen, silence: Durati
             // A backend that cannot be asked may come back, and its live reads with it.
             Err(error) => {
                 tracing::debug!(%error, "a silent log cannot be looked at");
-                // Of the log nothing was learnt: it is not looked at more rarely.
-                pauses.reset();
                 continue;
             }
         };
