@@ -139,11 +139,13 @@ impl Machine {
                 return;
             }
         }
-        let is_cut = |records: &Records| records.index.last().is_some_and(|last| !records.bytes(last).ends_with(b"\n"));
-        if self.backend.may_break_off() && !self.is_live && is_cut(&records) {
-            let last = from(records.clone(), records.index.len() - 1);
-            self.held_back = Some(last);
-            records.index.truncate(records.index.len() - 1);
+        let cut = records.index.last().copied().filter(|last| !records.bytes(last).ends_with(b"\n"));
+        if self.backend.may_break_off()
+            && !self.is_live
+            && let Some(last) = cut
+        {
+            records.index.pop();
+            self.held_back = Some(Records { buf: records.buf.clone(), index: vec![last], run: records.run });
         }
         if !records.index.is_empty() {
             self.take(records);

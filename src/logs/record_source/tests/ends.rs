@@ -1,6 +1,6 @@
 //! Reads that end where the log does not, and logs that end where a read does not.
 
-use std::{num::NonZeroU64, time::Duration};
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::time::sleep;
@@ -26,6 +26,14 @@ fn follow() -> LogQuery {
 
 fn numbered(numbers: std::ops::Range<i64>) -> Vec<Printed> {
     numbers.map(|number| Printed::new(Stream::Stdout, number, &format!("{number}\n"))).collect()
+}
+
+/// What a client sees of `query` while this happens.
+fn play(script: &Arc<Script>, query: &LogQuery, act: impl Future<Output = ()>) -> Vec<Seen> {
+    paused(async {
+        let client = Client::open(script, query).await.unwrap();
+        tokio::join!(client.all(), act).0
+    })
 }
 
 fn lines(seen: &[Seen]) -> Vec<&str> {
@@ -62,15 +70,11 @@ fn half_a_last_line_is_not_taken_for_all_of_it() {
 fn an_ended_log_that_was_taken_away_is_at_its_end() {
     let script = Script::new(numbered(0..10), vec![7], RUNNING);
     script.doubt_ends();
-    let seen = paused(async {
-        let client = Client::open(&script, &follow()).await.unwrap();
-        let act = async {
-            sleep(Duration::from_secs(5)).await;
-            script.lose_log(true);
-            script.exit(137);
-            script.cut(true);
-        };
-        tokio::join!(client.all(), act).0
+    let seen = play(&script, &follow(), async {
+        sleep(Duration::from_secs(5)).await;
+        script.lose_log(true);
+        script.exit(137);
+        script.cut(true);
     });
     assert_eq!((numbers(&seen), ends(&seen)), ((0..10).collect(), vec!["exited"]));
 }
@@ -80,23 +84,19 @@ fn what_was_printed_while_the_backend_was_away_is_read_once_it_can_be_or_is_a_ga
     for comes_back in [false, true] {
         let script = Script::new(numbered(0..10), vec![7], RUNNING);
         script.doubt_ends();
-        let seen = paused(async {
-            let client = Client::open(&script, &follow()).await.unwrap();
-            let act = async {
-                sleep(Duration::from_secs(5)).await;
-                script.refuse_reads(Some(Duration::ZERO));
-                script.cut(true);
-                sleep(Duration::from_secs(15)).await;
-                script.print(&numbered(10..20));
-                script.refuse_reads(None);
-                script.lose_log(true);
-                script.exit(137);
-                if comes_back {
-                    sleep(Duration::from_secs(3)).await;
-                    script.lose_log(false);
-                }
-            };
-            tokio::join!(client.all(), act).0
+        let seen = play(&script, &follow(), async {
+            sleep(Duration::from_secs(5)).await;
+            script.refuse_reads(Some(Duration::ZERO));
+            script.cut(true);
+            sleep(Duration::from_secs(15)).await;
+            script.print(&numbered(10..20));
+            script.refuse_reads(None);
+            script.lose_log(true);
+            script.exit(137);
+            if comes_back {
+                sleep(Duration::from_secs(3)).await;
+                script.lose_log(false);
+            }
         });
         let expected = if comes_back { (20, vec!["exited"]) } else { (10, vec!["rotated", "exited"]) };
         assert_eq!((numbers(&seen), ends(&seen)), ((0..expected.0).collect(), expected.1));
@@ -110,13 +110,9 @@ fn what_is_deleted_ends_when_its_sandbox_goes_or_its_time_is_over() {
         script.doubt_ends();
         script.exit(0);
         script.set_fate(Fate::IsReplaced);
-        let seen = paused(async {
-            let client = Client::open(&script, &LogQuery { until, ..follow() }).await.unwrap();
-            let act = async {
-                sleep(Duration::from_secs(50)).await;
-                script.set_fate(Fate::Goes);
-            };
-            tokio::join!(client.all(), act).0
+        let seen = play(&script, &LogQuery { until, ..follow() }, async {
+            sleep(Duration::from_secs(50)).await;
+            script.set_fate(Fate::Goes);
         });
         assert_eq!(ends(&seen), [told]);
     }
@@ -127,26 +123,22 @@ fn what_is_deleted_and_comes_again_in_another_place_has_not_ended() {
     for restarts in [false, true] {
         let script = Script::new(numbered(0..3), vec![7], RUNNING);
         script.doubt_ends();
-        let seen = paused(async {
-            let client = Client::open(&script, &LogQuery { restarts, ..follow() }).await.unwrap();
-            let act = async {
-                sleep(Duration::from_secs(5)).await;
-                script.set_fate(Fate::IsReplaced);
-                script.set_state(State::Ended { exit: Exit::default(), started: None });
-                script.cut(true);
-                sleep(Duration::from_secs(5)).await;
-                script.set_state(State::Replacing);
-                sleep(Duration::from_secs(5)).await;
-                script.rotate(0);
-                script.print(&numbered(3..6));
-                let run = Some(RunId::of("another"));
-                let started = Start { run, begins_log: true, ..Start::new(50, None) };
-                script.set_state(State::Running { started: Some(started) });
-                sleep(Duration::from_secs(10)).await;
-                script.set_state(State::Removed);
-                script.cut(true);
-            };
-            tokio::join!(client.all(), act).0
+        let seen = play(&script, &LogQuery { restarts, ..follow() }, async {
+            sleep(Duration::from_secs(5)).await;
+            script.set_fate(Fate::IsReplaced);
+            script.set_state(State::Ended { exit: Exit::default(), started: None });
+            script.cut(true);
+            sleep(Duration::from_secs(5)).await;
+            script.set_state(State::Replacing);
+            sleep(Duration::from_secs(5)).await;
+            script.rotate(0);
+            script.print(&numbered(3..6));
+            let run = Some(RunId::of("another"));
+            let started = Start { run, begins_log: true, ..Start::new(50, None) };
+            script.set_state(State::Running { started: Some(started) });
+            sleep(Duration::from_secs(10)).await;
+            script.set_state(State::Removed);
+            script.cut(true);
         });
         let expected = if restarts { (6, vec!["restart", "removed"]) } else { (3, vec!["restarted"]) };
         assert_eq!((numbers(&seen), ends(&seen)), ((0..expected.0).collect(), expected.1));
@@ -217,24 +209,20 @@ fn a_client_that_is_slow_from_the_beginning_is_told_what_it_missed() {
 fn what_comes_in_the_place_of_what_is_gone_is_waited_for() {
     for restarts in [false, true] {
         let script = Script::new(numbered(0..3), vec![7], RUNNING);
-        let seen = paused(async {
-            let client = Client::open(&script, &LogQuery { restarts, ..follow() }).await.unwrap();
-            let act = async {
-                sleep(Duration::from_secs(5)).await;
-                script.set_state(State::Replacing);
-                script.cut(true);
-                // Longer than a backend that is lost is tried.
-                sleep(Duration::from_secs(100)).await;
-                script.rotate(0);
-                script.print(&numbered(3..6));
-                let run = Some(RunId::of("another"));
-                let started = Start { run, begins_log: true, ..Start::new(50, None) };
-                script.set_state(State::Running { started: Some(started) });
-                sleep(Duration::from_secs(10)).await;
-                script.set_state(State::Removed);
-                script.cut(true);
-            };
-            tokio::join!(client.all(), act).0
+        let seen = play(&script, &LogQuery { restarts, ..follow() }, async {
+            sleep(Duration::from_secs(5)).await;
+            script.set_state(State::Replacing);
+            script.cut(true);
+            // Longer than a backend that is lost is tried.
+            sleep(Duration::from_secs(100)).await;
+            script.rotate(0);
+            script.print(&numbered(3..6));
+            let run = Some(RunId::of("another"));
+            let started = Start { run, begins_log: true, ..Start::new(50, None) };
+            script.set_state(State::Running { started: Some(started) });
+            sleep(Duration::from_secs(10)).await;
+            script.set_state(State::Removed);
+            script.cut(true);
         });
         if restarts {
             assert_eq!((numbers(&seen), ends(&seen)), ((0..6).collect(), vec!["rotated", "restart", "removed"]));
@@ -272,22 +260,18 @@ fn a_beginning_that_takes_long_is_tried_again_as_a_lost_backend_is() {
 fn a_live_read_that_is_slow_to_begin_is_given_more_time() {
     let script = Script::new(numbered(0..100), vec![7], RUNNING);
     script.doubt_ends();
-    let seen = paused(async {
-        let client = Client::open(&script, &follow()).await.unwrap();
-        let act = async {
-            sleep(Duration::from_secs(1)).await;
-            script.delay_reads(Duration::from_secs(7));
-            script.cut(true);
-            sleep(Duration::from_secs(300)).await;
-            // It is attached: what is printed comes at once, and by no other read.
-            script.windows();
-            script.print(&numbered(100..110));
-            sleep(Duration::from_secs(60)).await;
-            assert_eq!(script.windows(), []);
-            script.exit(0);
-            script.cut(true);
-        };
-        tokio::join!(client.all(), act).0
+    let seen = play(&script, &follow(), async {
+        sleep(Duration::from_secs(1)).await;
+        script.delay_reads(Duration::from_secs(7));
+        script.cut(true);
+        sleep(Duration::from_secs(300)).await;
+        // It is attached: what is printed comes at once, and by no other read.
+        script.windows();
+        script.print(&numbered(100..110));
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(script.windows(), []);
+        script.exit(0);
+        script.cut(true);
     });
     assert_eq!((numbers(&seen), ends(&seen)), ((0..110).collect(), vec!["exited"]));
 }
@@ -298,25 +282,21 @@ fn follow_over_a_line(first: &[&str], left: usize, time: i64, then: &[(i64, &str
     printed.extend(first.iter().map(|text| Printed::new(Stream::Stdout, 10, text)));
     let script = Script::new(printed, vec![7], RUNNING);
     script.doubt_ends();
-    paused(async {
-        let client = Client::open(&script, &follow()).await.unwrap();
-        let act = async {
+    play(&script, &follow(), async {
+        sleep(Duration::from_secs(1)).await;
+        script.rotate_within_a_line(left, time);
+        for _ in 0..3 {
+            script.cut(false);
+            sleep(Duration::from_secs(20)).await;
+        }
+        for (time, text) in then {
+            script.print(&[Printed::new(Stream::Stdout, *time, text)]);
             sleep(Duration::from_secs(1)).await;
-            script.rotate_within_a_line(left, time);
-            for _ in 0..3 {
-                script.cut(false);
-                sleep(Duration::from_secs(20)).await;
-            }
-            for (time, text) in then {
-                script.print(&[Printed::new(Stream::Stdout, *time, text)]);
-                sleep(Duration::from_secs(1)).await;
-                script.cut(false);
-                sleep(Duration::from_secs(20)).await;
-            }
-            script.exit(0);
-            script.cut(true);
-        };
-        tokio::join!(client.all(), act).0
+            script.cut(false);
+            sleep(Duration::from_secs(20)).await;
+        }
+        script.exit(0);
+        script.cut(true);
     })
 }
 
