@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::{
     gateway::Setup,
-    kube::{Credentials, Object, Resource, Server},
+    kube::{Object, Resource, Role, Server},
 };
 
 pub(crate) use crate::support::kube::resource::{
@@ -25,9 +25,15 @@ impl Cluster {
         Self { server: Server::start_tls() }
     }
 
-    /// A gateway for it, with these lines in `[kubernetes]`.
+    /// A gateway for it under the role of `deploy/`, with these lines in `[kubernetes]`.
     pub(crate) fn gateway(&self, lines: &str) -> Setup {
-        Setup::kubernetes(&self.server.kubeconfig(Credentials::Certificate("admin")), NAMESPACE).section(lines)
+        let is_agent = lines.contains("workload_provider = \"agent-sandbox\"");
+        self.gateway_as(if is_agent { Role::AgentSandbox } else { Role::BatchSandbox }, lines)
+    }
+
+    /// The same under another role.
+    pub(crate) fn gateway_as(&self, role: Role, lines: &str) -> Setup {
+        Setup::kubernetes(&self.server.gateway(role, NAMESPACE), NAMESPACE).section(lines)
     }
 
     /// Creates an object, or changes the one of its name to what it says.

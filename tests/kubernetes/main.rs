@@ -12,6 +12,7 @@ mod client;
 mod cluster;
 mod credentials;
 mod fixture;
+mod install;
 mod lists;
 mod logs;
 mod outage;

@@ -22,6 +22,7 @@ mod patch;
 pub mod query;
 mod record;
 pub mod resource;
+mod role;
 mod selector;
 mod serve;
 mod store;
@@ -32,6 +33,7 @@ mod write;
 
 use std::{
     net::{SocketAddr, TcpListener},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
     thread,
     time::{Duration, Instant},
@@ -51,6 +53,7 @@ pub use operator::Operator;
 pub use patch::merge;
 pub use record::Recorded;
 pub use resource::Resource;
+pub use role::Role;
 pub use store::Object;
 
 use access::Access;
@@ -258,6 +261,26 @@ impl Server {
         self.shared.access().rules.insert(user.to_owned(), rules);
     }
 
+    /// The token of a gateway that has the role of `deploy/` for the sandboxes of this namespace. A call that the role does not
+    /// allow fails the test when the server is dropped.
+    pub fn gateway_token(&self, role: Role, namespace: &str) -> String {
+        let token = format!("{role:?}-{namespace}");
+        let user = format!("{}:{token}", role::ACCOUNT);
+        self.token(&token, &user);
+        self.rules(&user, role.rules(namespace));
+        token
+    }
+
+    /// A kubeconfig file with that token.
+    pub fn gateway(&self, role: Role, namespace: &str) -> PathBuf {
+        self.kubeconfig(Credentials::Token(&self.gateway_token(role, namespace)))
+    }
+
+    /// What gateways with roles of `deploy/` have asked for, as `verb resource.group`.
+    pub fn asked_by_gateways(&self) -> Vec<String> {
+        self.shared.access().by_gateways.keys().cloned().collect()
+    }
+
     /// Limits the objects of a namespace: `pods`, `count/<plural>.<group>`, `requests.cpu`.
     pub fn quota(&self, namespace: &str, name: &str, hard: &[(&str, u64)]) {
         let hard = hard.iter().map(|(item, limit)| ((*item).to_owned(), *limit)).collect();
@@ -437,5 +460,10 @@ fn bind(address: SocketAddr) -> TcpListener {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+        let access = self.shared.access();
+        let refused: Vec<_> =
+            access.by_gateways.iter().filter(|(_, is_allowed)| !**is_allowed).map(|(call, _)| call).collect();
+        // A test that fails already is not to abort all.
+        assert!(refused.is_empty() || thread::panicking(), "deploy/ does not allow the gateway to {refused:?}");
     }
 }

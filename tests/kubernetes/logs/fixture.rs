@@ -8,7 +8,7 @@ use crate::support::{
     client::{self, Client, Response},
     gateway::{Gateway, Setup},
     kube::{
-        Credentials, Server,
+        Role, Server,
         logs::{Container, PodLogs, PodObject, Status, pod},
         resource::{BATCH_SANDBOXES, PODS},
     },
@@ -46,7 +46,7 @@ impl World {
 
     /// A gateway with these lines in `[logs]`.
     pub(crate) fn gateway(&self, lines: &str) -> Gateway {
-        let kubeconfig = self.server.kubeconfig(Credentials::Certificate("admin"));
+        let kubeconfig = self.server.gateway(Role::BatchSandbox, NAMESPACE);
         Setup::kubernetes(&kubeconfig, NAMESPACE).section(&format!("[logs]\n{lines}")).start()
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::stage::Real;
 use crate::{
     portable::{Program, Stage, Step, text},
-    support::{client, gateway::Setup},
+    support::{client, gateway::Setup, kube::Role},
 };
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces";
@@ -27,25 +27,16 @@ async fn token(stage: &Real, name: &str, rules: Value) -> String {
     answer.expect("a token")["status"]["token"].as_str().expect("a token").to_owned()
 }
 
-/// What `docs/kubernetes.md` says that a gateway needs, with or without the logs.
+/// The rules of `deploy/` for one namespace, with or without the logs.
 fn rules(with_logs: bool) -> Value {
-    let mut rules = json!([
-        {"apiGroups": ["sandbox.opensandbox.io"], "resources": ["batchsandboxes"],
-            "verbs": ["get", "list", "watch", "patch", "delete"]},
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
-        {"apiGroups": [""], "resources": ["persistentvolumeclaims"], "verbs": ["list", "delete"]},
-    ]);
-    if with_logs {
-        let log = json!({"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]});
-        rules.as_array_mut().unwrap().push(log);
-    }
-    rules
+    let mut rules = Role::BatchSandbox.in_namespace();
+    rules.retain(|rule| with_logs || rule["resources"] != json!(["pods/log"]));
+    rules.into()
 }
 
 #[tokio::test]
 #[ignore = "needs a cluster: scripts/test kubernetes --kubeconfig FILE"]
-async fn a_service_account_needs_what_the_documentation_says_and_a_refusal_is_told() {
+async fn a_service_account_needs_what_deploy_gives_it_and_a_refusal_is_told() {
     let stage = Real::start().await;
     let id = stage.sandbox(Program::exits([Step::Lines(0..3)], 0)).await;
     for (name, with_logs) in [("reader", true), ("blind", false)] {

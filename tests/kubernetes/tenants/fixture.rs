@@ -11,6 +11,7 @@ use crate::{
         client::{self, Response},
         gateway::{Gateway, Setup},
         kube::{
+            Role,
             logs::{Container, PodLogs, PodObject, Status},
             resource::NAMESPACES,
         },
@@ -56,7 +57,7 @@ impl World {
 
     /// A gateway that is told nothing of a server without keys, with these lines in `[kubernetes]`.
     pub(super) fn setup(&self, lines: &str) -> Setup {
-        let setup = self.cluster.gateway(lines).section("[tenants]");
+        let setup = self.cluster.gateway_as(Role::Tenants, lines).section("[tenants]");
         setup.env("SANDBOX_TENANTS_CONFIG_PATH", self.file().to_str().unwrap()).env("OPENSANDBOX_INSECURE_SERVER", "NO")
     }
 

@@ -13,6 +13,7 @@ use crate::{
     support::{
         backend::Backend,
         gateway::{Gateway, Setup},
+        kube::Role,
     },
 };
 
@@ -76,7 +77,8 @@ impl Service {
             "[tenants]\nprovider = 'http'\nendpoint = 'http://127.0.0.1:{port}/who?x=1'\nauth_header = 'X-Service'\n\
              auth_token = 'hunter2'\n{lines}"
         );
-        let setup: Setup = world.cluster.gateway("").section(&tenants).env("OPENSANDBOX_INSECURE_SERVER", "NO");
+        let setup: Setup =
+            world.cluster.gateway_as(Role::Tenants, "").section(&tenants).env("OPENSANDBOX_INSECURE_SERVER", "NO");
         setup.start()
     }
 }

@@ -1,12 +1,13 @@
 //! Who asks, and whether it may (kubernetes-api.md §11).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use http::{HeaderMap, header::AUTHORIZATION};
 
 use super::{
     failure::{Failure, quoted},
     resource::Target,
+    role::{ACCOUNT, call},
 };
 
 /// The user who may do everything.
@@ -16,6 +17,7 @@ pub const ADMIN: &str = "admin";
 #[derive(Debug, Clone)]
 pub struct Rule {
     verbs: Vec<String>,
+    groups: Vec<String>,
     resources: Vec<String>,
     namespaces: Vec<String>,
 }
@@ -23,14 +25,26 @@ pub struct Rule {
 impl Rule {
     /// These verbs (`get,list,watch`) on these resources (`pods,pods/log`) in these namespaces.
     pub fn new(verbs: &str, resources: &str, namespaces: &str) -> Self {
-        let split = |text: &str| text.split(',').map(|one| one.trim().to_owned()).collect();
-        Self { verbs: split(verbs), resources: split(resources), namespaces: split(namespaces) }
+        let all = vec!["*".to_owned()];
+        Self { verbs: split(verbs), groups: all, resources: split(resources), namespaces: split(namespaces) }
     }
 
-    fn allows(&self, verb: &str, resource: &str, namespace: &str) -> bool {
-        let has = |all: &[String], one: &str| all.iter().any(|name| name == one || name == "*");
-        has(&self.verbs, verb) && has(&self.resources, resource) && has(&self.namespaces, namespace)
+    /// The same for the kinds of these groups alone (`agents.x-k8s.io`; the core's is empty).
+    pub fn of_groups(self, groups: &str) -> Self {
+        Self { groups: split(groups), ..self }
     }
+
+    fn allows(&self, verb: &str, (resource, group): (&str, &str), namespace: &str) -> bool {
+        let has = |all: &[String], one: &str| all.iter().any(|name| name == one || name == "*");
+        has(&self.verbs, verb)
+            && has(&self.groups, group)
+            && has(&self.resources, resource)
+            && has(&self.namespaces, namespace)
+    }
+}
+
+fn split(text: &str) -> Vec<String> {
+    text.split(',').map(|one| one.trim().to_owned()).collect()
 }
 
 /// What a connection's certificate says.
@@ -49,6 +63,8 @@ pub(super) struct Access {
     pub(super) is_required: bool,
     pub(super) tokens: HashMap<String, String>,
     pub(super) rules: HashMap<String, Vec<Rule>>,
+    /// What was asked of the server by those who have the rules of `deploy/`, as [`call`] writes it, and whether it was allowed.
+    pub(super) by_gateways: BTreeMap<String, bool>,
 }
 
 impl Access {
@@ -68,10 +84,15 @@ impl Access {
     }
 
     /// 403 unless a rule allows it.
-    pub(super) fn check(&self, user: &str, verb: &str, target: &Target) -> Result<(), Failure> {
-        let resource = target.access_name();
+    pub(super) fn check(&mut self, user: &str, verb: &str, target: &Target) -> Result<(), Failure> {
+        let (resource, group) = (target.access_name(), target.resource.group);
         let rules = self.rules.get(user).map(Vec::as_slice).unwrap_or_default();
-        if user == ADMIN || rules.iter().any(|rule| rule.allows(verb, &resource, &target.namespace)) {
+        let is_allowed = rules.iter().any(|rule| rule.allows(verb, (&resource, group), &target.namespace));
+        if user.starts_with(ACCOUNT) {
+            let was_allowed = self.by_gateways.entry(call(verb, &resource, group)).or_insert(true);
+            *was_allowed &= is_allowed;
+        }
+        if user == ADMIN || is_allowed {
             return Ok(());
         }
         let place = if target.namespace.is_empty() {

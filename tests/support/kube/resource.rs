@@ -24,6 +24,8 @@ pub struct Resource {
 }
 
 const SANDBOX: &str = "sandbox.opensandbox.io";
+const RBAC: &str = "rbac.authorization.k8s.io";
+const MONITORING: &str = "monitoring.coreos.com";
 
 macro_rules! resources {
     ($($name:ident: $group:expr, $version:literal, $plural:literal, $singular:literal, $kind:literal,
@@ -47,6 +49,18 @@ resources! {
     SECRETS: "", "v1", "secrets", "secret", "Secret", true, false, false;
     NAMESPACES: "", "v1", "namespaces", "namespace", "Namespace", false, false, true;
     NODES: "", "v1", "nodes", "node", "Node", false, false, true;
+    SERVICE_ACCOUNTS: "", "v1", "serviceaccounts", "serviceaccount", "ServiceAccount", true, false, false;
+    CONFIG_MAPS: "", "v1", "configmaps", "configmap", "ConfigMap", true, false, false;
+    SERVICES: "", "v1", "services", "service", "Service", true, false, true;
+    DEPLOYMENTS: "apps", "v1", "deployments", "deployment", "Deployment", true, false, true;
+    BUDGETS: "policy", "v1", "poddisruptionbudgets", "poddisruptionbudget", "PodDisruptionBudget", true, false, true;
+    NETWORK_POLICIES: "networking.k8s.io", "v1", "networkpolicies", "networkpolicy", "NetworkPolicy", true, false, false;
+    ROLES: RBAC, "v1", "roles", "role", "Role", true, false, false;
+    ROLE_BINDINGS: RBAC, "v1", "rolebindings", "rolebinding", "RoleBinding", true, false, false;
+    CLUSTER_ROLES: RBAC, "v1", "clusterroles", "clusterrole", "ClusterRole", false, false, false;
+    CLUSTER_ROLE_BINDINGS: RBAC, "v1", "clusterrolebindings", "clusterrolebinding", "ClusterRoleBinding", false, false, false;
+    SERVICE_MONITORS: MONITORING, "v1", "servicemonitors", "servicemonitor", "ServiceMonitor", true, true, false;
+    PROMETHEUS_RULES: MONITORING, "v1", "prometheusrules", "prometheusrule", "PrometheusRule", true, true, false;
     RUNTIME_CLASSES: "node.k8s.io", "v1", "runtimeclasses", "runtimeclass", "RuntimeClass", false, false, false;
     BATCH_SANDBOXES: SANDBOX, "v1alpha1", "batchsandboxes", "batchsandbox", "BatchSandbox", true, true, true;
     SNAPSHOTS: SANDBOX, "v1alpha1", "sandboxsnapshots", "sandboxsnapshot", "SandboxSnapshot", true, true, true;

@@ -1,6 +1,6 @@
 //! Connections, and the way of a request through the server.
 
-use std::{io, net::TcpListener as StdTcpListener, sync::Arc};
+use std::{collections::BTreeMap, io, net::TcpListener as StdTcpListener, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -391,6 +391,9 @@ fn discovery(path: &str, store: &Store) -> Option<Value> {
     if path == "/api" {
         return Some(json!({"kind": "APIVersions", "versions": ["v1"]}));
     }
+    if path == "/apis" {
+        return Some(groups(store));
+    }
     let (group, version) = match path.trim_start_matches('/').split('/').collect::<Vec<_>>()[..] {
         ["api", version] => ("", version),
         ["apis", group, version] => (group, version),
@@ -409,4 +412,15 @@ fn discovery(path: &str, store: &Store) -> Option<Value> {
     let resources: Vec<_> = all.iter().map(shown).collect();
     Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": first.api_version(),
         "resources": resources}))
+}
+
+/// The groups but the core's. None has two versions.
+fn groups(store: &Store) -> Value {
+    let there = ALL.iter().filter(|resource| !resource.group.is_empty() && store.is_there(resource));
+    let groups: BTreeMap<_, _> = there.map(|resource| (resource.group, resource)).collect();
+    let groups = groups.into_iter().map(|(name, resource)| {
+        let version = json!({"groupVersion": resource.api_version(), "version": resource.version});
+        json!({"name": name, "versions": [version], "preferredVersion": version})
+    });
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups.collect::<Vec<_>>()})
 }
