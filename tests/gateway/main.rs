@@ -24,6 +24,7 @@ mod hoards;
 mod hostile_execd;
 mod http2;
 mod hung_engine;
+mod image;
 mod kubernetes_only;
 mod life;
 mod limits;
