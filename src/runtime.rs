@@ -3,7 +3,9 @@
 //! What every runtime has is in [`Runtime`]. What one has or lacks as a whole is a trait of its own, which [`Runtime`] tells.
 
 pub mod docker;
+mod egress;
 pub mod kubernetes;
+mod places;
 pub mod process;
 
 #[cfg(test)]

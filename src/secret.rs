@@ -2,11 +2,15 @@
 
 use std::{fmt, io};
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom, SystemRandom};
 use subtle::ConstantTimeEq;
 
 /// How many random bytes a secret is made of: 128 bits.
 const RANDOM: usize = 16;
+
+/// How many random bytes a token is made of, which are 32 letters.
+const TOKEN: usize = 24;
 
 /// Text that is shown as `***` wherever it would be printed: an API key, a
 /// database address with its password, a token.
@@ -29,9 +33,15 @@ impl Secret {
     /// # Errors
     /// The system gives no random bytes.
     pub fn random() -> io::Result<Self> {
-        let mut bytes = [0; RANDOM];
-        SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random bytes"))?;
-        Ok(Self(bytes.map(|byte| format!("{byte:02x}")).concat()))
+        Ok(Self(random_bytes::<RANDOM>()?.map(|byte| format!("{byte:02x}")).concat()))
+    }
+
+    /// A new one in the form of the existing server's tokens: 32 letters, digits, `-` and `_`.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn token() -> io::Result<Self> {
+        Ok(Self(BASE64_URL_SAFE_NO_PAD.encode(random_bytes::<TOKEN>()?)))
     }
 
     /// The text itself, for the one place that has to send or store it.
@@ -61,6 +71,12 @@ impl SecretBytes {
     }
 }
 
+fn random_bytes<const COUNT: usize>() -> io::Result<[u8; COUNT]> {
+    let mut bytes = [0; COUNT];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    Ok(bytes)
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
@@ -82,6 +98,14 @@ impl fmt::Debug for SecretBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_32_letters_and_never_the_same() {
+        let (one, two) = (Secret::token().unwrap(), Secret::token().unwrap());
+        assert_eq!(one.expose().len(), 32);
+        assert_ne!(one.expose(), two.expose());
+        assert!(one.expose().bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_'));
+    }
 
     #[test]
     fn prints_stars_whatever_the_format() {

@@ -7,8 +7,7 @@ use http::Uri;
 use http::uri::Authority;
 
 use super::kubernetes::Resources;
-use super::names::{is_dns_subdomain, quoted};
-use super::quantity::{is_resource_name, parse_quantity};
+use super::names::is_dns_subdomain;
 use super::section::{Floor, Section};
 use crate::secret::Secret;
 
@@ -81,7 +80,6 @@ impl Egress {
             resources: Resources::read(section),
             upstream_proxy: section.optional_table("upstream_proxy", UpstreamProxy::read).flatten(),
         };
-        check_resources(section, &this.resources);
         let proxied = this.upstream_proxy.is_some() && !section.failed("mode");
         if proxied && this.mode != EgressMode::DnsNft {
             section.fail("upstream_proxy", "egress.upstream_proxy requires egress.mode = \"dns+nft\"");
@@ -104,26 +102,6 @@ fn is_http_url(text: &str) -> bool {
     };
     let scheme = uri.scheme_str().is_some_and(|scheme| scheme == "http" || scheme == "https");
     scheme && uri.host().is_some_and(|host| !host.is_empty())
-}
-
-fn check_resources(section: &Section<'_>, resources: &Resources) {
-    let Resources { requests, limits } = resources;
-    for (table, entries) in [("requests", requests), ("limits", limits)] {
-        for (name, quantity) in entries {
-            let key = format!("{table}.{}", quoted(name));
-            if !is_resource_name(name) {
-                section.fail(&key, "is not the name of a container resource");
-            } else if parse_quantity(quantity).is_none() {
-                section.fail(&key, "must be a Kubernetes quantity such as 500m or 1Gi");
-            }
-        }
-    }
-    for (name, request) in requests {
-        let both = parse_quantity(request).zip(limits.get(name).and_then(|limit| parse_quantity(limit)));
-        if both.is_some_and(|(request, limit)| request > limit) {
-            section.fail(&format!("requests.{}", quoted(name)), "must not be above its limit");
-        }
-    }
 }
 
 impl UpstreamProxy {

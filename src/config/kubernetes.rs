@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::names::{is_dns_label, quoted};
+use super::quantity::{is_resource_name, parse_quantity};
 use super::section::{Floor, Section};
 
 /// Most `pod_networks`: each is compared with every address.
@@ -156,8 +157,37 @@ impl Fastpath {
 }
 
 impl Resources {
+    /// Reads `requests` and `limits`, and checks them: of an object with a quantity that is none, a cluster's operator can read
+    /// no other any more (kubernetes-api.md §12).
     pub(super) fn read(section: &mut Section<'_>) -> Self {
-        Self { requests: section.text_map("requests"), limits: section.text_map("limits") }
+        let this = Self { requests: section.text_map("requests"), limits: section.text_map("limits") };
+        this.check(section);
+        this
+    }
+
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.limits.is_empty()
+    }
+
+    fn check(&self, section: &Section<'_>) {
+        let Self { requests, limits } = self;
+        for (table, entries) in [("requests", requests), ("limits", limits)] {
+            for (name, quantity) in entries {
+                let key = format!("{table}.{}", quoted(name));
+                if !is_resource_name(name) {
+                    section.fail(&key, "is not the name of a container resource");
+                } else if parse_quantity(quantity).is_none() {
+                    section.fail(&key, "must be a Kubernetes quantity such as 500m or 1Gi");
+                }
+            }
+        }
+        for (name, request) in requests {
+            let both = parse_quantity(request).zip(limits.get(name).and_then(|limit| parse_quantity(limit)));
+            if both.is_some_and(|(request, limit)| request > limit) {
+                section.fail(&format!("requests.{}", quoted(name)), "must not be above its limit");
+            }
+        }
     }
 }
 

@@ -1,13 +1,16 @@
-//! Kubernetes resource names and quantities, as far as settings need them.
+//! Kubernetes resource names and quantities, of settings and of requests.
 
 use super::names::is_dns_subdomain;
 
 /// A quantity in thousand-millionths, so that whole and fractional ones compare.
 const NANO: i128 = 1_000_000_000;
 
+/// The longest text of one, in bytes: more than any that can be counted.
+const MAX_LENGTH: usize = 64;
+
 /// Whether a container may ask for a resource of that name: one of the
 /// standard ones, or one with the domain of its maker.
-pub(super) fn is_resource_name(name: &str) -> bool {
+pub fn is_resource_name(name: &str) -> bool {
     match name.split_once('/') {
         None => {
             let standard = ["cpu", "memory", "ephemeral-storage"].contains(&name);
@@ -26,7 +29,10 @@ fn is_qualified(name: &str) -> bool {
 
 /// A quantity such as `500m`, `1.5`, `1Gi` or `2e3`, in thousand-millionths,
 /// rounded up. `None` when it is none, negative, or beyond counting.
-pub(super) fn parse_quantity(text: &str) -> Option<i128> {
+pub fn parse_quantity(text: &str) -> Option<i128> {
+    if text.len() > MAX_LENGTH {
+        return None;
+    }
     let text = text.strip_prefix('+').unwrap_or(text);
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
@@ -92,6 +98,7 @@ mod tests {
             ("1KI", None),
             ("x", None),
             ("1e99", None),
+            ("0000000000000000000000000000000000000000000000000000000000000000001", None),
         ] {
             assert_eq!(parse_quantity(text), expected, "{text}");
         }

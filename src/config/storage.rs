@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::quantity::parse_quantity;
 use super::section::{Floor, Section};
 use crate::secret::Secret;
 
@@ -62,9 +63,13 @@ pub struct Postgresql {
 impl Storage {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let mount_root = section.text("ossfs_mount_root");
+        let volume_default_size = section.text_or("volume_default_size", "1Gi");
+        if parse_quantity(&volume_default_size).is_none_or(|size| size == 0) {
+            section.fail("volume_default_size", "must be a Kubernetes quantity above zero, such as 1Gi");
+        }
         Self {
             allowed_host_paths: section.texts("allowed_host_paths").unwrap_or_default(),
-            volume_default_size: section.text_or("volume_default_size", "1Gi"),
+            volume_default_size,
             ossfs_mount_root: mount_root.map_or_else(|| "/mnt/ossfs".into(), PathBuf::from),
         }
     }

@@ -1,6 +1,6 @@
 //! The request to create a sandbox (http-api.md §6), parsed, with the rules that need no runtime.
 
-mod lifecycle;
+pub mod lifecycle;
 mod source;
 mod volume;
 
@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde_json::Value;
 
+use self::lifecycle::Lifecycle;
 use super::{
     env, extensions,
     network::{self, NetworkPolicy},
@@ -37,6 +38,8 @@ pub struct CreateRequest {
     pub timeout: Option<u64>,
     /// `cpu`, `memory`, `gpu` and others, as the client wrote them.
     pub resource_limits: BTreeMap<String, String>,
+    /// What is set aside of the same; Kubernetes only.
+    pub resource_requests: BTreeMap<String, String>,
     /// Environment variables in the client's order; without a value: take it away.
     pub env: Vec<(String, Option<String>)>,
     /// The user's own labels, not yet checked.
@@ -45,8 +48,8 @@ pub struct CreateRequest {
     pub entrypoint: Vec<String>,
     /// Extensions, not yet checked.
     pub extensions: BTreeMap<String, String>,
-    /// The request has `lifecycle` hooks.
-    pub lifecycle: bool,
+    /// The hooks that execd is to run; Kubernetes only.
+    pub lifecycle: Option<Lifecycle>,
     /// The request asks for secure access.
     pub secure_access: bool,
     /// What the sandbox may reach; everything when absent.
@@ -135,12 +138,10 @@ impl CreateRequest {
             platform: read::optional(report, members, "platform", platform),
             timeout: read::optional(report, members, "timeout", |r, v| read::integer(r, v, MIN_TIMEOUT..=u64::MAX)),
             resource_limits: strings(report, members, "resourceLimits"),
-            env: {
-                strings(report, members, "resourceRequests");
-                read::optional(report, members, "env", variables).unwrap_or_default()
-            },
+            resource_requests: strings(report, members, "resourceRequests"),
+            env: read::optional(report, members, "env", variables).unwrap_or_default(),
             metadata: strings(report, members, "metadata"),
-            lifecycle: read::optional(report, members, "lifecycle", lifecycle::check).is_some(),
+            lifecycle: read::optional(report, members, "lifecycle", lifecycle::read),
             entrypoint: read::optional(report, members, "entrypoint", |r, v| read::list(r, v, 1, word))
                 .unwrap_or_default(),
             network_policy: read::optional(report, members, "networkPolicy", network::policy),

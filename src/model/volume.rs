@@ -34,15 +34,28 @@ pub enum Source {
     Ossfs(Box<Ossfs>),
 }
 
-/// A volume of the engine.
-#[derive(Debug, Clone)]
+/// A volume of the engine, or a claim of one in a cluster.
+#[derive(Debug, Clone, Default)]
 pub struct Claim {
-    /// The engine's name for it.
+    /// The engine's or the cluster's name for it.
     pub name: String,
     /// It is created when there is none.
     pub create_if_not_exists: bool,
     /// It is removed with the sandbox that it was created for.
     pub delete_on_termination: bool,
+    /// What it is created as; of no use to an engine.
+    pub wanted: Wanted,
+}
+
+/// A claim of a cluster that is to be created, as far as the client says it.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// The StorageClass.
+    pub storage_class: Option<String>,
+    /// How much it holds, as a number with or without a binary unit.
+    pub storage: Option<String>,
+    /// How it may be mounted, such as `ReadWriteOnce`.
+    pub access_modes: Vec<String>,
 }
 
 /// A bucket of an object store, mounted on the host by ossfs's own programs.

@@ -44,7 +44,8 @@ async fn nobody_waits_for_another_s_pull() {
 async fn nobody_waits_for_another_s_pull_before_it_has_a_volume() {
     let fixture = Fixture::start().await;
     let name = format!("osb-test-{}", fixture.run);
-    let claim = Claim { name: name.clone(), create_if_not_exists: true, delete_on_termination: true };
+    let claim =
+        Claim { name: name.clone(), create_if_not_exists: true, delete_on_termination: true, ..Default::default() };
     let volume = Volume {
         name: "v".to_owned(),
         source: Source::Claim(claim),

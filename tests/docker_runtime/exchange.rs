@@ -39,7 +39,7 @@ pub(crate) fn volume(mount_path: &str, sub_path: Option<&str>, source: Source) -
 }
 
 pub(crate) fn claim(name: &str) -> Source {
-    Source::Claim(Claim { name: name.to_owned(), create_if_not_exists: true, delete_on_termination: false })
+    Source::Claim(Claim { name: name.to_owned(), create_if_not_exists: true, ..Default::default() })
 }
 
 /// Everything that is exchanged, in pairs of a thing and a link to the like outside.

@@ -147,7 +147,8 @@ async fn a_port_that_a_sidecar_finds_taken_is_replaced() {
 async fn a_filtered_sandbox_with_a_volume_shares_the_other_one_with_its_sidecar() {
     let fixture = Fixture::start_with(with_sidecar()).await;
     let name = format!("osb-test-{}", fixture.run);
-    let claim = Claim { name: name.clone(), create_if_not_exists: true, delete_on_termination: true };
+    let claim =
+        Claim { name: name.clone(), create_if_not_exists: true, delete_on_termination: true, ..Default::default() };
     let volume = |mount_path: &str| Volume {
         name: "v".to_owned(),
         mount_path: mount_path.to_owned(),

@@ -38,7 +38,7 @@ fn host(path: &Path) -> Source {
 }
 
 fn claim(name: &str, create_if_not_exists: bool, delete_on_termination: bool) -> Source {
-    Source::Claim(Claim { name: name.to_owned(), create_if_not_exists, delete_on_termination })
+    Source::Claim(Claim { name: name.to_owned(), create_if_not_exists, delete_on_termination, ..Default::default() })
 }
 
 fn with(volumes: Vec<Volume>, script: &str) -> CreateRequest {

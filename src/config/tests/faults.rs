@@ -62,6 +62,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("egress.otlp_endpoint", "'collector:1'", "must be an http or https URL with a host"),
     ("egress.readiness_timeout_seconds", "0", "must be more than 0, not 0"),
     ("egress.requests.disk", "'1'", "is not the name of a container resource"),
+    ("storage.volume_default_size", "'much'", "must be a Kubernetes quantity above zero, such as 1Gi"),
     ("egress.limits.cpu", "'much'", "must be a Kubernetes quantity such as 500m or 1Gi"),
     ("secure_runtime.type", "'x'", "must be one of '', 'gvisor', 'kata', 'firecracker'"),
 ];

@@ -56,7 +56,7 @@ fn check_template(members: &Members, request: &CreateRequest) -> Result<(), Stri
 }
 
 fn check_pool(request: &CreateRequest) -> Result<(), String> {
-    require(!request.lifecycle, "lifecycle cannot be used together with poolRef.")?;
+    require(request.lifecycle.is_none(), "lifecycle cannot be used together with poolRef.")?;
     require(request.snapshot_id.is_none(), "snapshotId cannot be used together with poolRef.")
 }
 

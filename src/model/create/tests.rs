@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::model::volume::{OssfsVersion, Source};
+use crate::model::volume::{OssfsVersion, Source, Wanted};
 
 /// A good request, with other members laid over it; null takes a member away.
 fn with(overlay: Value) -> Value {
@@ -61,7 +61,10 @@ fn reads_every_field_in_both_spellings() {
     assert_eq!(request.env, [("B".to_owned(), Some("1".to_owned())), ("A".to_owned(), None)]);
     assert_eq!((request.resource_limits.len(), request.metadata.len(), request.volumes.len()), (1, 1, 1));
     assert!(
-        request.network_policy.is_some() && request.credential_proxy && request.secure_access && !request.lifecycle
+        request.network_policy.is_some()
+            && request.credential_proxy
+            && request.secure_access
+            && request.lifecycle.is_none()
     );
     assert_eq!(request.pool_ref(), None);
     assert!(!format!("{request:?}").contains("\"p\""));
@@ -168,7 +171,11 @@ fn hooks_are_refused_as_in_transcript_03() {
         ])
     );
     let good = json!({"pre_start": {"command": ["x"], "timeout_seconds": 1}, "periodic": [hook("a"), hook("b")]});
-    assert!(CreateRequest::from_json(&with(json!({ "lifecycle": good }))).unwrap().lifecycle);
+    let read = CreateRequest::from_json(&with(json!({ "lifecycle": good }))).unwrap().lifecycle.unwrap();
+    let hook = |name: &str| format!(r#"{{"name":"{name}","schedule":"* * * * *","command":["x"]}}"#);
+    let (a, b) = (hook("a"), hook("b"));
+    let expected = format!(r#"{{"preStart":{{"command":["x"],"timeoutSeconds":1}},"periodic":[{a},{b}]}}"#);
+    assert_eq!(read.to_json().unwrap(), expected);
 }
 
 #[test]
@@ -248,6 +255,8 @@ fn volumes_of_each_kind_are_read() {
     assert_eq!((volumes[0].read_only, volumes[0].sub_path.as_deref()), (true, Some("b")));
     let Source::Claim(claim) = &volumes[1].source else { panic!("{volumes:?}") };
     assert!(claim.name == "c" && claim.create_if_not_exists && !claim.delete_on_termination);
+    let Wanted { storage_class, storage, access_modes } = &claim.wanted;
+    assert_eq!((storage_class.as_deref(), storage.as_deref(), access_modes.len()), (None, Some("1.5Gi"), 1));
     let Source::Ossfs(ossfs) = &volumes[2].source else { panic!("{volumes:?}") };
     assert_eq!((ossfs.version, ossfs.access_key_secret.expose()), (OssfsVersion::V2, "s3cr"));
     assert!(!format!("{volumes:?}").contains("s3cr"));

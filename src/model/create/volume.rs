@@ -6,7 +6,7 @@ use crate::{
     model::{
         read::{self, Members},
         violation::Report,
-        volume::{Claim, Ossfs, OssfsVersion, Source, Volume},
+        volume::{Claim, Ossfs, OssfsVersion, Source, Volume, Wanted},
     },
     secret::Secret,
 };
@@ -58,15 +58,19 @@ fn claim(report: &mut Report, value: &Value) -> Option<Source> {
     let name = read::required(report, members, "claimName", |r, v| read::pattern(r, v, 253, NAME, is_name));
     let create_if_not_exists = read::flag(report, members, "createIfNotExists", true);
     let delete_on_termination = read::flag(report, members, "deleteOnSandboxTermination", false);
-    // These three are for Kubernetes.
-    read::optional(report, members, "storageClass", read::string);
-    read::optional(report, members, "storage", |r, v| read::pattern(r, v, usize::MAX, STORAGE, is_storage));
-    read::optional(report, members, "accessModes", |r, v| read::list(r, v, 0, read::string));
+    let wanted = Wanted {
+        storage_class: read::optional(report, members, "storageClass", read::string),
+        storage: read::optional(report, members, "storage", |r, v| {
+            read::pattern(r, v, usize::MAX, STORAGE, is_storage)
+        }),
+        access_modes: read::optional(report, members, "accessModes", |r, v| read::list(r, v, 0, read::string))
+            .unwrap_or_default(),
+    };
     if report.count() > before {
         return None;
     }
     let (create_if_not_exists, delete_on_termination) = (create_if_not_exists?, delete_on_termination?);
-    Some(Source::Claim(Claim { name: name?, create_if_not_exists, delete_on_termination }))
+    Some(Source::Claim(Claim { name: name?, create_if_not_exists, delete_on_termination, wanted }))
 }
 
 fn ossfs(report: &mut Report, value: &Value) -> Option<Source> {

@@ -364,7 +364,7 @@ mod tests {
     fn the_server_s_own_volumes_are_nobody_else_s() {
         let claim = |name: &str| {
             let name = name.to_owned();
-            let claim = super::super::Claim { name, create_if_not_exists: true, delete_on_termination: false };
+            let claim = super::super::Claim { name, create_if_not_exists: true, ..Default::default() };
             [volume("v", None, Source::Claim(claim))]
         };
         for name in ["opensandbox-runtime-x", "opensandbox-win-oem-x"] {

@@ -71,7 +71,7 @@ impl Plan {
 }
 
 fn check_provider(request: &CreateRequest) -> Result<(), Error> {
-    if request.lifecycle {
+    if request.lifecycle.is_some() {
         return Err(unsupported("lifecycle hooks are"));
     }
     if request.pool_ref().is_some() {

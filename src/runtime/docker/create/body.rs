@@ -7,17 +7,17 @@ use serde_json::json;
 
 use crate::model::{labels::RESERVED_PREFIX, quantity::Gpus};
 
-use super::{
-    plan::{FOLDER, ISOLATION, Plan},
-    windows,
-};
-use crate::runtime::docker::{
-    DockerOptions,
-    engine::{labels, names},
-    logs::log_driver::log_config,
-    ports::host_ports::{EXECD, HTTP, HostPorts},
-    sidecar::Sidecar,
-    volumes::{Mounts, plain},
+use super::{plan::Plan, windows};
+use crate::runtime::{
+    docker::{
+        DockerOptions,
+        engine::{labels, names},
+        logs::log_driver::log_config,
+        ports::host_ports::{EXECD, HTTP, HostPorts},
+        sidecar::Sidecar,
+        volumes::{Mounts, plain},
+    },
+    places::{FOLDER, ISOLATION},
 };
 
 /// What the create request of a sandbox is made of.

@@ -19,13 +19,11 @@ use crate::{
 };
 
 use super::windows::{self, Windows};
-use crate::runtime::docker::{DockerOptions, engine::labels, sidecar};
-
-/// Where execd is in a sandbox.
-pub(super) const FOLDER: &str = "/opt/opensandbox";
-
-/// What execd's isolation writes to: memory of the sandbox's own.
-pub(super) const ISOLATION: &str = "/var/lib/execd/isolation";
+use crate::runtime::{
+    docker::{DockerOptions, engine::labels, sidecar},
+    egress,
+    places::{FOLDER, ISOLATION},
+};
 
 /// What is to be created, checked. Without a `Debug` form, since the environment may hold secrets.
 pub(in crate::runtime::docker) struct Plan {
@@ -89,7 +87,7 @@ impl Draft {
         let Split { sandbox, egress } = env::split(&request.env)?;
         let sidecar = sidecar::Wanted::new(&request, &egress, options)?;
         if sidecar.is_none() {
-            warn_of_unused(&egress);
+            egress::warn_of_unused(&egress);
         }
         let reserved = reserved(windows.is_some(), extensions.isolation);
         let configured = options.sandbox_binds.iter().map(|bind| bind.split(':').nth(1).unwrap_or(bind));
@@ -171,7 +169,7 @@ fn invalid(text: impl Into<String>) -> Error {
 
 /// What no Docker provider does (http-api.md §6.3).
 fn check_provider(request: &CreateRequest) -> Result<(), Error> {
-    if request.lifecycle {
+    if request.lifecycle.is_some() {
         return Err(invalid("lifecycle hooks are not supported by the Docker provider."));
     }
     if request.pool_ref().is_some() {
@@ -215,12 +213,6 @@ fn check_isolation(extensions: &Extensions, options: &DockerOptions) -> Result<(
          seccomp profiles; the operator can allow it with docker.allow_isolation_extension = true.",
         extensions::ISOLATION
     )))
-}
-
-fn warn_of_unused(egress: &[Variable]) {
-    for (name, _) in egress {
-        tracing::warn!(name, "left out: there is no egress sidecar without a network policy");
-    }
 }
 
 /// The configured variables with the request's over them, as `NAME=value`. One without a value takes the name away.

@@ -1,13 +1,11 @@
 //! Starting and removing sidecars.
 
-use std::{collections::HashMap, io};
+use std::collections::HashMap;
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bollard::{
     errors::Error as EngineError,
     models::{ContainerCreateBody, HostConfig},
 };
-use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::{
     config::Egress,
@@ -15,23 +13,23 @@ use crate::{
     secret::Secret,
 };
 
-use super::{Sidecar, UPSTREAM_CA, Wanted, probe};
-use crate::runtime::docker::{
-    DockerOptions, Inner,
-    engine::{is_missing, labels, names, text},
-    logs::log_driver::log_config,
-    ports::{
-        host_address,
-        host_ports::{EGRESS, HostPorts},
+use super::{Sidecar, Wanted, probe};
+use crate::runtime::{
+    docker::{
+        DockerOptions, Inner,
+        engine::{is_missing, labels, names, text},
+        logs::log_driver::log_config,
+        ports::{
+            host_address,
+            host_ports::{EGRESS, HostPorts},
+        },
     },
+    egress::UPSTREAM_CA,
 };
 
 /// What switches IPv6 off in the network, since the filter does not cover it.
 const NO_IPV6: [&str; 3] =
     ["net.ipv6.conf.all.disable_ipv6", "net.ipv6.conf.default.disable_ipv6", "net.ipv6.conf.lo.disable_ipv6"];
-
-/// Random bytes in a token, which make 32 characters.
-const TOKEN_BYTES: usize = 24;
 
 impl Inner {
     /// Creates the volume that is shared with the sidecar, and starts the sidecar. What was made stays after a failure.
@@ -42,7 +40,7 @@ impl Inner {
         ports: &HostPorts,
     ) -> Result<Sidecar, EngineError> {
         self.create_volume(&names::runtime_volume(id)).await?;
-        let token = token()?;
+        let token = Secret::token()?;
         let mut body = body(id, wanted, &token, ports, &self.options);
         let started = match self.run(id, body.clone()).await {
             Err(error) if is_about_sysctls(&error, &body) => {
@@ -134,26 +132,4 @@ fn is_about_sysctls(error: &EngineError, body: &ContainerCreateBody) -> bool {
     let has_some = body.host_config.as_ref().is_some_and(|host| host.sysctls.is_some());
     let text = text(error).to_lowercase();
     has_some && ["sysctl", "ipv6"].iter().any(|word| text.contains(word))
-}
-
-fn token() -> Result<Secret, EngineError> {
-    let mut bytes = [0; TOKEN_BYTES];
-    let filled = getrandom(&mut bytes[..], GetRandomFlags::empty()).map_err(io::Error::from)?;
-    if filled != TOKEN_BYTES {
-        return Err(io::Error::other("the system gave too few random bytes").into());
-    }
-    Ok(Secret::new(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_are_32_letters_and_never_the_same() {
-        let (one, two) = (token().unwrap(), token().unwrap());
-        assert_eq!(one.expose().len(), 32);
-        assert_ne!(one.expose(), two.expose());
-        assert!(one.expose().bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_'));
-    }
 }

@@ -1,7 +1,7 @@
-use std::{net::Ipv4Addr, time::Duration};
+use std::net::Ipv4Addr;
 
 use crate::{
-    config::{Resources, UpstreamProxy},
+    config::{Egress, SecureKind},
     model::network::NetworkPolicy,
 };
 
@@ -15,27 +15,10 @@ use crate::runtime::docker::{
 };
 
 fn options(change: impl FnOnce(&mut DockerOptions, &mut Egress)) -> DockerOptions {
-    let mut egress = Egress {
-        image: Some("egress:1".to_owned()),
-        mode: EgressMode::DnsNft,
-        disable_ipv6: true,
-        otlp_endpoint: None,
-        readiness_timeout: Duration::from_secs(30),
-        resources: Resources::default(),
-        upstream_proxy: None,
-    };
+    let mut egress = egress::tests::egress();
     let mut options = DockerOptions { network_mode: "bridge".to_owned(), ..Default::default() };
     change(&mut options, &mut egress);
     DockerOptions { egress: Some(egress), ..options }
-}
-
-fn upstream(egress: &mut Egress) {
-    egress.upstream_proxy = Some(UpstreamProxy {
-        url: "http://proxy:3128".to_owned(),
-        authorization: Some(Secret::new("Basic x")),
-        ca_cert_path: Some("/etc/ca.pem".into()),
-        ca_secret_name: None,
-    });
 }
 
 fn request(env: &[(&str, &str)]) -> CreateRequest {
@@ -63,28 +46,14 @@ fn what_no_sidecar_can_enforce_is_refused_with_the_peer_s_texts() {
         refused(&plain, |_, egress| egress.image = None),
         "egress.image must be configured when networkPolicy is provided."
     );
-    let proxied = CreateRequest { credential_proxy: true, ..request(&[]) };
-    assert_eq!(
-        refused(&proxied, |_, egress| egress.mode = EgressMode::Dns),
-        "credentialProxy.enabled requires server [egress].mode = \"dns+nft\"."
-    );
-    assert!(
-        refused(&plain, |o, _| o.secure_kind = Some(SecureKind::Gvisor))
-            .starts_with("networkPolicy is not compatible with runtime 'gvisor': gVisor does not support the iptables")
-    );
     check(&plain, &options(|o, _| o.secure_kind = Some(SecureKind::Kata))).unwrap();
     check(&CreateRequest::default(), &DockerOptions::default()).unwrap();
 }
 
 #[test]
-fn a_proxy_behind_the_sidecar_needs_what_it_inspects_and_trusts() {
-    let with = |_: &mut DockerOptions, egress: &mut Egress| upstream(egress);
+fn a_proxy_behind_the_sidecar_needs_what_it_inspects() {
+    let with = |_: &mut DockerOptions, egress: &mut Egress| *egress = egress::tests::with_upstream();
     assert!(refused(&request(&[]), with).starts_with("egress.upstream_proxy is configured, so sandboxes with network"));
-    assert_eq!(
-        refused(&request(&[(TRANSPARENT, "on"), (INSECURE, "true")]), with),
-        "'OPENSANDBOX_EGRESS_MITMPROXY_SSL_INSECURE' cannot be set when egress.upstream_proxy is configured"
-    );
-    check(&request(&[(TRANSPARENT, "1"), (INSECURE, "0")]), &options(with)).unwrap();
     check(&CreateRequest { credential_proxy: true, ..request(&[]) }, &options(with)).unwrap();
 }
 
@@ -92,8 +61,8 @@ fn a_proxy_behind_the_sidecar_needs_what_it_inspects_and_trusts() {
 fn the_sidecar_is_made_as_the_peer_makes_it() {
     let options = options(|options, egress| {
         options.publish_host = Ipv4Addr::LOCALHOST;
+        *egress = egress::tests::with_upstream();
         egress.otlp_endpoint = Some(Secret::new("http://collector"));
-        upstream(egress);
     });
     let request = CreateRequest { credential_proxy: true, ..request(&[]) };
     let env: Vec<Variable> =

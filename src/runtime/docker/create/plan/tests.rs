@@ -1,6 +1,6 @@
 use crate::{
     error::VolumePart,
-    model::{network::NetworkPolicy, volume::Source},
+    model::{create::lifecycle::Lifecycle, network::NetworkPolicy, volume::Source},
 };
 
 use super::*;
@@ -60,7 +60,7 @@ fn without_timeout_the_clean_up_is_manual() {
 
 #[test]
 fn refuses_what_docker_does_not_do() {
-    assert_eq!(refused(|r| r.lifecycle = true).key(), (Family::Parameter, Kind::Invalid));
+    assert_eq!(refused(|r| r.lifecycle = Some(Lifecycle::default())).key(), (Family::Parameter, Kind::Invalid));
     assert_eq!(refused(|r| r.extensions = pairs(&[("poolRef", "p")])).key(), (Family::Pool, Kind::Invalid));
     assert_eq!(refused(|r| r.entrypoint.clear()).key(), (Family::Entrypoint, Kind::Invalid));
     assert_eq!(refused(|r| r.secure_access = true).key(), (Family::Parameter, Kind::Invalid));
@@ -116,7 +116,7 @@ fn checks_come_in_the_contract_s_order() {
     let platform = |os: &str| Some(Platform { os: os.to_owned(), arch: "amd64".to_owned() });
     let mut request = CreateRequest {
         extensions: pairs(&[("access.renew.extend.seconds", "1"), ("poolRef", "p"), (extensions::ISOLATION, "enable")]),
-        lifecycle: true,
+        lifecycle: Some(Lifecycle::default()),
         metadata: pairs(&[("opensandbox.io/x", "y")]),
         platform: platform("plan9"),
         timeout: Some(86_401),
@@ -130,7 +130,7 @@ fn checks_come_in_the_contract_s_order() {
     let options = DockerOptions { max_sandbox_timeout_seconds: Some(86_400), ..DockerOptions::default() };
     let mends: [(&str, Mend); 10] = [
         ("Invalid extensions", |r| drop(r.extensions.remove("access.renew.extend.seconds"))),
-        ("lifecycle hooks", |r| r.lifecycle = false),
+        ("lifecycle hooks", |r| r.lifecycle = None),
         ("poolRef is not", |r| drop(r.extensions.remove("poolRef"))),
         ("Entrypoint must", |r| r.entrypoint.push("x".to_owned())),
         ("Metadata key", |r| r.metadata.clear()),
