@@ -155,6 +155,14 @@ pub enum Family {
     LogStream,
     /// What a cluster allows this program to do.
     KubeAccess,
+    /// Room in a pool for one more sandbox.
+    PoolCapacity,
+    /// What a cluster allows a namespace to have.
+    KubeQuota,
+    /// The pod of a sandbox that is being created.
+    KubePod,
+    /// A claim of a volume that a sandbox mounts.
+    KubeClaim,
 }
 
 /// Parts of a volume.

@@ -9,7 +9,7 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 use crate::{
     admin::Admin,
     api::{Api, endpoints::PublicAddress},
-    config::{self, Config, Lookup, RuntimeKind},
+    config::{self, Config, Lookup, RuntimeKind, ShutdownPolicy, WorkloadProvider},
     dev,
     drain::{self, Drain},
     error::{Error, Family, Kind},
@@ -22,7 +22,7 @@ use crate::{
     runtime::{
         Runtime,
         docker::{Docker, DockerOptions},
-        kubernetes::{Kubernetes, KubernetesOptions},
+        kubernetes::{CreationOptions, Kubernetes, KubernetesOptions},
         process::{Process, ProcessOptions},
     },
     server::{Settings, connection::Connections, listen::Listeners, stalled::Stalls, threads::Threads},
@@ -347,8 +347,33 @@ fn kubernetes_options(config: &Config) -> Result<KubernetesOptions, Error> {
         ingress: config.ingress.clone(),
         log_buffer: config.logs.buffer_bytes,
         log_reconnect: config.logs.reconnect,
+        creation: creation_options(config, kubernetes),
         calls: BackendCalls::default(),
     })
+}
+
+fn creation_options(config: &Config, kubernetes: &config::Kubernetes) -> CreationOptions {
+    let agent = config.agent_sandbox.as_ref();
+    CreationOptions {
+        execd_image: config.runtime.execd_image.clone(),
+        execd_run_as_init: config.runtime.execd_run_as_init,
+        execd_init_resources: kubernetes.execd_init_resources.clone(),
+        image_pull_policy: kubernetes.image_pull_policy.clone(),
+        template_file: match kubernetes.workload_provider {
+            WorkloadProvider::BatchSandbox => kubernetes.batchsandbox_template_file.clone(),
+            WorkloadProvider::AgentSandbox => agent.and_then(|agent| agent.template_file.clone()),
+        },
+        shutdown_policy: agent.map_or(ShutdownPolicy::Delete, |agent| agent.shutdown_policy),
+        egress: Some(config.egress.clone()),
+        allowed_host_paths: config.storage.allowed_host_paths.clone(),
+        volume_default_size: config.storage.volume_default_size.clone(),
+        secure_kind: config.secure_runtime.kind,
+        runtime_class: config.secure_runtime.k8s_runtime_class.clone(),
+        max_sandbox_timeout_seconds: max_timeout(config),
+        timeout: kubernetes.sandbox_create_timeout,
+        pool_timeout: kubernetes.pool_acquisition_timeout,
+        poll_interval: kubernetes.sandbox_create_poll_interval,
+    }
 }
 
 fn docker_options(config: &Config) -> DockerOptions {

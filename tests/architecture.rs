@@ -98,6 +98,7 @@ const GROUPS: [Groups; 3] = [
         module: &["runtime", "kubernetes"],
         order: &[
             "tenancy",
+            "create",
             "lifecycle",
             "endpoints",
             "diagnostics",
@@ -110,7 +111,7 @@ const GROUPS: [Groups; 3] = [
             "client",
             "options",
         ],
-        shared: &["Inner", "Kubernetes", "KubernetesOptions", "Scope"],
+        shared: &["CreationOptions", "Inner", "Kubernetes", "KubernetesOptions", "Scope"],
     },
     Groups {
         module: &["runtime", "process"],

@@ -5,6 +5,7 @@
 //! | Group | What it does |
 //! |---|---|
 //! | `tenancy` | a view for each tenant |
+//! | `create` | creates sandboxes, and waits until they are ready |
 //! | `lifecycle` | shows sandboxes, renews, patches and deletes them |
 //! | `endpoints` | where a sandbox's port is, for clients and for the proxy; signed routes |
 //! | `diagnostics` | pods and their events as text |
@@ -22,6 +23,7 @@
 
 mod cache;
 mod client;
+mod create;
 mod diagnostics;
 mod endpoints;
 mod lifecycle;
@@ -48,10 +50,11 @@ use tokio::{
 use tracing::Instrument;
 
 use self::namespaces::Scope;
-pub use self::options::KubernetesOptions;
+pub use self::options::{CreationOptions, KubernetesOptions};
 use self::{
     cache::Cache,
     client::{ApiFailure, Cluster},
+    create::{Creations, Template},
     logs::Streams,
     namespaces::{MAX_CHANGES, Namespaces},
     objects::Pod,
@@ -95,6 +98,9 @@ struct Inner {
     options: KubernetesOptions,
     namespaces: Arc<Namespaces>,
     changes: Arc<Semaphore>,
+    creations: Creations,
+    /// What every sandbox's object begins from.
+    template: Option<Template>,
     /// Whether the cluster tells a log's streams apart.
     streams: Streams,
     started: Instant,
@@ -105,14 +111,21 @@ impl Kubernetes {
     /// error: it is told by [`Runtime::fault`], and mends itself.
     ///
     /// # Errors
-    /// ([`Family::Startup`], [`Kind::Failed`]) if the configuration cannot be used.
+    /// ([`Family::Startup`], [`Kind::Failed`]) if the configuration or the template cannot be used.
     pub async fn start(options: KubernetesOptions) -> Result<Self, Error> {
+        let (file, provider) = (options.creation.template_file.as_deref(), options.provider);
+        let template = file.map(|file| Template::read(file, provider)).transpose()?;
         let cluster = Cluster::connect(&options).await?;
+        if let Some(class) = options.creation.runtime_class() {
+            create::check_runtime_class(&cluster, class).await?;
+        }
         let namespaces = Namespaces::start(cluster.clone(), &options);
         let scope = namespaces.scope(&options.namespace, None)?;
         let inner = Inner {
             namespaces,
             changes: Arc::new(Semaphore::new(MAX_CHANGES as usize)),
+            creations: Creations::default(),
+            template,
             streams: Streams::default(),
             started: Instant::now(),
             cluster,
@@ -168,8 +181,8 @@ impl Inner {
 
 #[async_trait]
 impl Runtime for Kubernetes {
-    async fn create(&self, _: CreateRequest) -> Result<CreatedSandbox, Error> {
-        Err(Self::not_yet("Creating sandboxes"))
+    async fn create(&self, request: CreateRequest) -> Result<CreatedSandbox, Error> {
+        self.inner.create(&self.scope, request).await
     }
 
     async fn get(&self, id: &str) -> Result<Sandbox, Error> {
@@ -294,9 +307,14 @@ impl Runtime for Kubernetes {
     }
 
     async fn shutdown(&self) {
-        let changes = &self.inner.changes;
-        if timeout(SHUTDOWN_TIMEOUT, changes.acquire_many(MAX_CHANGES)).await.is_err() {
-            tracing::warn!("changes of sandboxes are still under way and are given up");
+        let Inner { changes, creations, .. } = &*self.inner;
+        let ends = async {
+            creations.close().await;
+            // Nobody has closed it yet.
+            drop(changes.acquire_many(MAX_CHANGES).await);
+        };
+        if timeout(SHUTDOWN_TIMEOUT, ends).await.is_err() {
+            tracing::warn!("creations and changes of sandboxes are still under way and are given up");
         }
         changes.close();
     }

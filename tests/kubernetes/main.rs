@@ -10,6 +10,7 @@ mod cache;
 mod changes;
 mod client;
 mod cluster;
+mod create;
 mod credentials;
 mod fixture;
 mod install;

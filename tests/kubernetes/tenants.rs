@@ -2,6 +2,7 @@
 
 mod apart;
 mod crafted;
+mod creating;
 mod file;
 mod fixture;
 mod limits;

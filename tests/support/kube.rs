@@ -49,7 +49,7 @@ pub use fault::Action;
 pub use kubeconfig::Credentials;
 pub use log_hook::{LogAsked, Logs};
 pub use objects::now;
-pub use operator::Operator;
+pub use operator::{Operator, Outcome};
 pub use patch::merge;
 pub use record::Recorded;
 pub use resource::Resource;
@@ -153,10 +153,8 @@ impl Shared {
             let next = {
                 let mut store = self.store();
                 changes.mark_unchanged();
-                if let Some(operator) = operator {
-                    operator.reconcile(&mut store);
-                }
-                store.housekeep()
+                let due = operator.and_then(|operator| operator.reconcile(&mut store));
+                [store.housekeep(), due].into_iter().flatten().min()
             };
             let next = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             tokio::select! {

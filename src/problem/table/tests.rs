@@ -10,6 +10,7 @@ const WIRE: &str = "
     Sandbox Conflict 409 DOCKER::SANDBOX_NOT_RUNNING
     Sandbox Unsupported 501 SANDBOX::API_NOT_SUPPORTED
     Parameter Invalid 400 SANDBOX::INVALID_PARAMETER
+    Parameter Conflict 409 SANDBOX::INVALID_PARAMETER
     MetadataFilter Invalid 400 INVALID_METADATA_FORMAT
     DiagnosticsScope Unsupported 400 DIAGNOSTICS_SCOPE_UNSUPPORTED
     Metadata Invalid 400 SANDBOX::INVALID_METADATA_LABEL
@@ -34,6 +35,8 @@ const WIRE: &str = "
     Volume(OssfsMount) Conflict 409 VOLUME::OSSFS_MOUNT_CONFLICT
     Pool Invalid 400 SANDBOX::UNSUPPORTED_POOL_REF
     Pool Unsupported 501 KUBERNETES::POOL_NOT_SUPPORTED
+    Pool NotFound 404 KUBERNETES::POOL_NOT_FOUND
+    Pool Failed 500 KUBERNETES::POOL_API_ERROR
     Template Unsupported 501 FSB::API_NOT_SUPPORTED
     Execd Unauthenticated 401 EXECD::UNAUTHORIZED
     Execd Invalid 400 EXECD::INVALID_REQUEST
@@ -96,6 +99,11 @@ const WIRE: &str = "
     KubeApi Overloaded 429 KUBERNETES::API_ERROR 1
     KubeList Unavailable 503 SANDBOX_LIST_UNAVAILABLE 5
     KubeAccess Denied 403 KUBERNETES::FORBIDDEN
+    PoolCapacity Overloaded 429 KUBERNETES::POOL_CAPACITY_EXHAUSTED 1
+    KubeQuota Denied 403 KUBERNETES::QUOTA_EXCEEDED
+    KubePod Failed 500 KUBERNETES::POD_FAILED
+    KubePod TimedOut 504 KUBERNETES::POD_READY_TIMEOUT
+    KubeClaim Failed 500 SANDBOX::INTERNAL_ERROR
     PodAddress NotFound 404 KUBERNETES::POD_IP_NOT_AVAILABLE
     LogContainer NotFound 404 LOGS::CONTAINER_NOT_FOUND
     PreviousLog NotFound 404 LOGS::PREVIOUS_NOT_FOUND

@@ -7,6 +7,7 @@
 
 mod entries;
 mod reads;
+mod waiting;
 mod watch;
 
 use std::{
@@ -24,7 +25,8 @@ use tokio::{
     time::Instant,
 };
 
-use self::{entries::Entries, reads::Reads};
+pub(super) use self::waiting::Interest;
+use self::{entries::Entries, reads::Reads, waiting::Waiting};
 use super::{
     KubernetesOptions,
     client::{ApiFailure, Cluster},
@@ -105,6 +107,8 @@ struct Shared<K> {
     strangers: Semaphore,
     /// The API server answers again.
     back: Notify,
+    /// Who is told of changes.
+    waiting: Arc<Waiting>,
 }
 
 struct State<K> {
@@ -121,8 +125,9 @@ struct State<K> {
 impl<K: Watched> Cache<K> {
     /// Begins to list and watch: one task, which ends when this is dropped.
     pub(super) fn start(cluster: Cluster, namespace: &str, label: &'static str, settings: CacheSettings) -> Arc<Self> {
+        let waiting = Arc::<Waiting>::default();
         let state = State {
-            entries: Entries::new(label),
+            entries: Entries::new(label, Arc::clone(&waiting)),
             reads: Reads::default(),
             contact: None,
             failure: None,
@@ -138,6 +143,7 @@ impl<K: Watched> Cache<K> {
             listing: tokio::sync::Mutex::new(None),
             strangers: Semaphore::new(reads::MAX_STRANGERS),
             back: Notify::new(),
+            waiting,
         });
         let task = tokio::spawn(watch::run(Arc::clone(&shared))).abort_handle();
         Arc::new(Self { shared, task })
@@ -188,6 +194,18 @@ impl<K: Watched> Cache<K> {
     /// The object of this name and UID is gone by an own write.
     pub(super) fn forget(&self, name: &str, uid: &str) {
         self.shared.lock().entries.forget(name, uid);
+    }
+
+    /// Wakes `notify` at each change of an object whose label has this value, for as long as the answer lives. One waits for a
+    /// value at a time.
+    pub(super) fn wake(&self, value: &str, notify: &Arc<Notify>) -> Interest {
+        self.shared.waiting.add(value, notify)
+    }
+
+    /// Whether the watch tells what happens.
+    pub(super) fn is_told(&self) -> bool {
+        let state = self.shared.lock();
+        state.failure.is_none() && self.shared.is_fresh(&state)
     }
 
     /// Whether [`Self::list`] and [`Self::labelled`] answer from memory.

@@ -24,13 +24,20 @@ use std::{
 use http::{Request, Response};
 use kube::{
     Api, Client, Config, Resource,
+    api::PostParams,
     client::{Body, ConfigExt, middleware::AuthLayer},
     core::NamespaceResourceScope,
 };
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tower::{BoxError, Layer, Service, util::BoxCloneSyncService};
 
 use self::{access::Source, failure::Fault, keeper::Keeper, rate_limit::RateLimit};
-pub(super) use self::{failure::ApiFailure, log::LogFailure, socket::Socket as LogSocket};
+pub(super) use self::{
+    failure::{ApiFailure, is_about_quota},
+    log::LogFailure,
+    socket::Socket as LogSocket,
+};
 use crate::{
     error::{Error, Family, Kind},
     metrics::backend::BackendCalls,
@@ -144,6 +151,28 @@ impl Cluster {
         call: impl Future<Output = kube::Result<T>> + Send,
     ) -> Result<T, ApiFailure> {
         self.call(&self.0.writes, operation, call).await
+    }
+
+    /// Creates an object, and gives what `T` reads of the answer; counted as `operation`. Not kube's own call, which writes an
+    /// answer that it cannot read to the log, with the secrets that are in it.
+    pub(super) async fn create<K, T>(
+        &self,
+        operation: &'static str,
+        namespace: &str,
+        object: &Value,
+    ) -> Result<T, ApiFailure>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        T: DeserializeOwned,
+    {
+        let call = async {
+            let object = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
+            let request = kube::core::Request::new(K::url_path(&(), Some(namespace)));
+            let request = request.create(&PostParams::default(), object).map_err(kube::Error::BuildRequest)?;
+            let text = self.0.client.request_text(request).await?;
+            serde_json::from_str(&text).map_err(kube::Error::SerdeError)
+        };
+        self.write(operation, call).await
     }
 
     async fn call<T>(

@@ -221,7 +221,7 @@ impl Inner {
 
     /// Removes the claims that the server made for a sandbox; only those that bear a tenant's name, if there is one. `id` and
     /// `tenant` are labels' values (`names::check`, `crate::tenants`).
-    async fn sweep_claims(&self, scope: &Scope, id: &str, tenant: Option<&str>) -> Result<(), ApiFailure> {
+    pub(super) async fn sweep_claims(&self, scope: &Scope, id: &str, tenant: Option<&str>) -> Result<(), ApiFailure> {
         let api = self.cluster.api::<Claim>(&scope.namespace);
         let mut selector = format!("{}=server,{}={id}", labels::MANAGED_BY, labels::ID);
         if let Some(tenant) = tenant {

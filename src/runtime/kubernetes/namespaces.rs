@@ -24,6 +24,10 @@ use crate::{
 /// How many changes of sandboxes go on at once; further ones wait.
 pub(super) const MAX_CHANGES: u32 = 256;
 
+/// How many creations of sandboxes go on at once; further ones wait for a while, and are refused then. Most of their time is that
+/// of the sandboxes, until they are ready.
+pub(super) const MAX_CREATIONS: u32 = 1024;
+
 /// The most namespaces that are watched at the same time: each costs two connections.
 const MAX_NAMESPACES: usize = 500;
 
@@ -51,6 +55,8 @@ struct Space {
     /// Where there are several tenants, the changes of one's sandboxes can take a quarter of all places: it may hang in something
     /// of that namespace alone, such as a webhook.
     changes: Arc<Semaphore>,
+    /// The same for creations.
+    creations: Arc<Semaphore>,
     workloads: Workloads,
     /// The pods that bear a sandbox's id. Those of pools do not: they are asked for by name.
     pods: Arc<Cache<Pod>>,
@@ -61,8 +67,8 @@ pub(super) struct Namespaces {
     cluster: Cluster,
     provider: WorkloadProvider,
     settings: CacheSettings,
-    /// How many changes go on at once in a namespace.
-    changes: usize,
+    /// The part of all changes and creations that go on at once in a namespace: one in so many.
+    share: u32,
     idle: Duration,
     /// Requests come on threads that end before this does.
     tasks: Handle,
@@ -79,9 +85,9 @@ impl Namespaces {
     pub(super) fn start(cluster: Cluster, options: &KubernetesOptions) -> Arc<Self> {
         let settings = CacheSettings::of(options);
         let idle = settings.max_age.saturating_mul(IDLE_AGES);
-        let changes = (if options.has_tenants { MAX_CHANGES / 4 } else { MAX_CHANGES }) as usize;
+        let share = if options.has_tenants { 4 } else { 1 };
         let (provider, tasks, spaces) = (options.provider, Handle::current(), Mutex::default());
-        let namespaces = Arc::new(Self { cluster, provider, settings, changes, idle, tasks, spaces });
+        let namespaces = Arc::new(Self { cluster, provider, settings, share, idle, tasks, spaces });
         tokio::spawn(sweep(Arc::downgrade(&namespaces), (idle / SWEEPS).max(MIN_SWEEP)));
         namespaces
     }
@@ -116,7 +122,8 @@ impl Namespaces {
     fn watch(&self, namespace: &Arc<str>) -> Space {
         let _entered = self.tasks.enter();
         Space {
-            changes: Arc::new(Semaphore::new(self.changes)),
+            changes: Arc::new(Semaphore::new((MAX_CHANGES / self.share) as usize)),
+            creations: Arc::new(Semaphore::new((MAX_CREATIONS / self.share) as usize)),
             workloads: Workloads::start(&self.cluster, namespace, self.provider, self.settings.clone()),
             pods: Cache::start(self.cluster.clone(), namespace, labels::ID, self.settings.clone()),
         }
@@ -136,6 +143,11 @@ impl Scope {
     /// Places for changes in the namespace.
     pub(super) fn changes(&self) -> &Arc<Semaphore> {
         &self.space.changes
+    }
+
+    /// Places for creations in the namespace.
+    pub(super) fn creations(&self) -> &Arc<Semaphore> {
+        &self.space.creations
     }
 
     /// The sandboxes of the namespace, of whatever tenant.
@@ -173,7 +185,7 @@ async fn sweep(namespaces: Weak<Namespaces>, interval: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Ingress, metrics::backend::BackendCalls};
+    use crate::runtime::kubernetes::options;
 
     /// The namespaces of a cluster that nobody reaches.
     async fn unreachable() -> (Arc<Namespaces>, tempfile::TempDir) {
@@ -184,21 +196,9 @@ mod tests {
         std::fs::write(&kubeconfig, config).unwrap();
         let options = KubernetesOptions {
             kubeconfig: Some(kubeconfig),
-            insecure_skip_tls_verify: false,
             namespace: "own".into(),
             has_tenants: true,
-            provider: WorkloadProvider::BatchSandbox,
-            read_qps: 0.0,
-            read_burst: 0,
-            write_qps: 0.0,
-            write_burst: 0,
-            watch_timeout: Duration::from_secs(60),
-            cache_max_age: Duration::from_secs(10),
-            pod_networks: Vec::new(),
-            ingress: Ingress { gateway: None },
-            log_buffer: 1024,
-            log_reconnect: Duration::from_secs(1),
-            calls: BackendCalls::default(),
+            ..options::tests::options()
         };
         let cluster = Cluster::connect(&options).await.unwrap();
         (Namespaces::start(cluster, &options), dir)

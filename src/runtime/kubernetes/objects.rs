@@ -12,6 +12,7 @@ mod event;
 mod lenient;
 mod meta;
 mod pod;
+mod pool;
 mod template;
 
 pub(super) use self::{
@@ -21,6 +22,7 @@ pub(super) use self::{
     condition::{Condition, condition},
     event::Event,
     pod::{Container, ContainerState, ContainerStatus, Pod, Terminated, Waiting},
+    pool::Pool,
     template::{MAIN_CONTAINER, Term, WorkloadSpec},
 };
 

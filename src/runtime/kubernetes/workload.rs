@@ -17,7 +17,7 @@ mod batch_status;
 mod find;
 pub(super) mod labels;
 pub(super) mod names;
-mod platform;
+pub(super) mod platform;
 mod store;
 
 use std::sync::Arc;
@@ -135,6 +135,15 @@ impl Workload {
             Self::Batch(sandbox) => batch_status::of(sandbox, pods),
             Self::Agent(sandbox) => agent_status::of(sandbox, pods),
         }
+    }
+
+    /// What owns the things that go with it, as they name it.
+    pub(super) fn owner(&self) -> Value {
+        let (api_version, kind) = match self {
+            Self::Batch(_) => (BatchSandbox::api_version(&()), BatchSandbox::kind(&())),
+            Self::Agent(_) => (AgentSandbox::api_version(&()), AgentSandbox::kind(&())),
+        };
+        json!({"apiVersion": api_version, "kind": kind, "name": self.name(), "uid": self.uid(), "controller": false})
     }
 
     /// The sandbox as the API shows it.

@@ -128,9 +128,7 @@ async fn what_is_not_built_yet_is_so_for_tenants() {
     let world = World::start();
     world.sandbox(ID, "a", "team-a", "");
     let gateway = world.gateway();
-    let create = r#"{"image":{"uri":"x"},"entrypoint":["a"],"resourceLimits":{},"timeout":60}"#;
     for (method, target, body) in [
-        ("POST", "/v1/sandboxes".to_owned(), create),
         ("POST", format!("/v1/sandboxes/{ID}/pause"), ""),
         ("POST", format!("/v1/sandboxes/{ID}/snapshots"), "{}"),
         ("GET", "/v1/pools".to_owned(), ""),

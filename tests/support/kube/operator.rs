@@ -1,9 +1,16 @@
-//! A small operator with a scheduler and a kubelet: makes running pods of sandboxes (kubernetes-api.md §12).
+//! A small operator with a scheduler and a kubelet: makes running pods of sandboxes (kubernetes-api.md §12), or pods that will not
+//! run.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
 use super::{
-    objects, patch,
+    lock, objects, patch,
     resource::{AGENT_SANDBOXES, BATCH_SANDBOXES, PODS, Resource},
     store::{Key, Object, Store},
     write::{Options, Part, PatchKind},
@@ -16,38 +23,113 @@ pub struct Operator {
     pub ip: String,
     /// Where they run.
     pub node: String,
+    /// What becomes of them.
+    pub outcome: Outcome,
+    /// When a sandbox was first seen, by its UID; empty at first.
+    pub seen: Arc<Mutex<HashMap<String, Instant>>>,
+}
+
+/// What becomes of a sandbox.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// It is ready this long after it was created.
+    Ready(Duration),
+    /// Its pod is not scheduled, with the scheduler's words.
+    Unschedulable(String),
+    /// A container of its pod waits, for this reason and with these words: the sandbox's, or the one that puts execd into it.
+    Waits {
+        /// Whether it is that for execd.
+        is_init: bool,
+        /// Such as `ImagePullBackOff`.
+        reason: &'static str,
+        /// The kubelet's words.
+        message: &'static str,
+    },
+    /// The operator says that it failed, in these words.
+    Failed(&'static str),
+    /// Its pool has no room, in these words.
+    NoRoom(&'static str),
 }
 
 impl Default for Operator {
     fn default() -> Self {
-        Self { ip: "127.0.0.1".to_owned(), node: "node1".to_owned() }
+        let outcome = Outcome::Ready(Duration::ZERO);
+        Self { ip: "127.0.0.1".to_owned(), node: "node1".to_owned(), outcome, seen: Arc::default() }
     }
 }
 
 impl Operator {
-    /// Makes what is missing. What cannot be made, as a pod over the quota, is left for the next time.
-    pub(super) fn reconcile(&self, store: &mut Store) {
+    /// The same with another outcome.
+    pub fn of(outcome: Outcome) -> Self {
+        Self { outcome, ..Self::default() }
+    }
+
+    /// Makes what is missing, and says when there is more to do. What cannot be made, as a pod over the quota, is left for the next
+    /// time.
+    pub(super) fn reconcile(&self, store: &mut Store) -> Option<Instant> {
+        let mut due = None::<Instant>;
         for resource in [&BATCH_SANDBOXES, &AGENT_SANDBOXES] {
             for (key, sandbox) in store.all(resource, "") {
                 let is_ended = !sandbox["metadata"]["deletionTimestamp"].is_null();
-                if !is_ended && !is_ready(resource, &sandbox) {
-                    self.make(store, resource, &key, &sandbox);
+                if !is_ended && !is_done(resource, &sandbox) {
+                    let later = self.make(store, resource, &key, &sandbox);
+                    due = [due, later].into_iter().flatten().min();
                 }
             }
         }
+        due
     }
 
-    fn make(&self, store: &mut Store, resource: &'static Resource, key: &Key, sandbox: &Object) {
-        let Some(pod) = Self::pod_of(resource, sandbox) else { return };
-        let pod_key = Key::new(&key.namespace, pod["metadata"]["name"].as_str().unwrap_or_default());
-        if store.get(&PODS, &pod_key).is_none() {
-            let options = Options { manager: "operator".to_owned(), ..Options::default() };
-            if store.create(&PODS, &key.namespace, pod, &options).is_err() {
-                return;
-            }
-            run(store, &pod_key, &self.ip, &self.node);
+    fn make(&self, store: &mut Store, resource: &'static Resource, key: &Key, sandbox: &Object) -> Option<Instant> {
+        let pod = Self::pod_of(resource, sandbox);
+        let is_pooled = !sandbox["spec"]["poolRef"].is_null();
+        if pod.is_none() && !is_pooled {
+            return None;
         }
-        write(store, resource, key, &Self::ready(resource, sandbox, &self.ip));
+        let name = pod.as_ref().and_then(|pod| pod["metadata"]["name"].as_str()).unwrap_or_default();
+        let pod_key = Key::new(&key.namespace, name);
+        if let Some(pod) = pod
+            && store.get(&PODS, &pod_key).is_none()
+        {
+            let options = Options { manager: "operator".to_owned(), ..Options::default() };
+            store.create(&PODS, &key.namespace, pod, &options).ok()?;
+        }
+        let told = |message: &str| json!([{"type": "PodFailed", "status": "True", "message": message}]);
+        match &self.outcome {
+            Outcome::Ready(delay) => {
+                let uid = sandbox["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+                let due = *lock(&self.seen).entry(uid).or_insert_with(Instant::now) + *delay;
+                if Instant::now() < due {
+                    return Some(due);
+                }
+                if !is_pooled {
+                    run(store, &pod_key, &self.ip, &self.node);
+                }
+                write(store, resource, key, &Self::ready(resource, sandbox, &self.ip));
+            }
+            Outcome::Unschedulable(message) => {
+                let condition = json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                    "message": message, "lastTransitionTime": objects::now()}]);
+                once(store, &PODS, &pod_key, "conditions", &json!({"status": {"conditions": condition}}));
+            }
+            Outcome::Waits { is_init, reason, message } => {
+                let (list, container) = if *is_init {
+                    ("initContainerStatuses", "execd-installer")
+                } else {
+                    ("containerStatuses", "sandbox")
+                };
+                let status = json!([{"name": container, "ready": false, "restartCount": 0, "image": "x", "imageID": "",
+                    "state": {"waiting": {"reason": reason, "message": message}}, "lastState": {}}]);
+                let patch = json!({"spec": {"nodeName": self.node}, "status": {list: status}});
+                once(store, &PODS, &pod_key, list, &patch);
+            }
+            Outcome::Failed(message) => write(store, resource, key, &batch_status("Failed", &told(message))),
+            Outcome::NoRoom(message) => {
+                let waiting = json!([{"type": "PoolAllocationPending", "status": "True", "message": message}]);
+                once(store, resource, key, "conditions", &batch_status("Pending", &waiting));
+            }
+        }
+        None
     }
 
     /// The pod of a sandbox; none of one without a template.
@@ -90,9 +172,27 @@ impl Operator {
     }
 }
 
-fn is_ready(resource: &Resource, sandbox: &Value) -> bool {
+/// Whether nothing more becomes of a sandbox.
+fn is_done(resource: &Resource, sandbox: &Value) -> bool {
     let status = &sandbox["status"];
-    if resource == &BATCH_SANDBOXES { !status["phase"].is_null() } else { !status["conditions"].is_null() }
+    if resource == &BATCH_SANDBOXES {
+        !status["phase"].is_null() && status["phase"] != "Pending"
+    } else {
+        !status["conditions"].is_null()
+    }
+}
+
+/// The status of a BatchSandbox that is not ready.
+fn batch_status(phase: &str, conditions: &Value) -> Value {
+    json!({"status": {"phase": phase, "conditions": conditions, "replicas": 1, "allocated": 0, "ready": 0, "taskRunning": 0,
+        "taskSucceed": 0, "taskFailed": 0, "taskPending": 0, "taskUnknown": 0}})
+}
+
+/// Writes it unless this part of the status is there.
+fn once(store: &mut Store, resource: &'static Resource, key: &Key, part: &str, patch: &Value) {
+    if store.get(resource, key).is_some_and(|object| object["status"][part].is_null()) {
+        write(store, resource, key, patch);
+    }
 }
 
 fn write(store: &mut Store, resource: &'static Resource, key: &Key, patch: &Value) {

@@ -12,6 +12,8 @@ use std::{
 use kube::Resource;
 use tokio::time::Instant;
 
+use super::waiting::Waiting;
+
 /// How long it is known that an object went by an own write: an answer to an older request may still come that has it, before
 /// the watch tells that it went.
 const GONE_MEMORY: Duration = Duration::from_secs(120);
@@ -27,6 +29,8 @@ pub(super) struct Entries<K> {
     newest: u64,
     /// When objects went by own writes, by UID.
     gone: HashMap<String, Instant>,
+    /// Who is told of changes.
+    waiting: Arc<Waiting>,
 }
 
 struct Entry<K> {
@@ -37,9 +41,9 @@ struct Entry<K> {
 
 impl<K: Resource> Entries<K> {
     /// None.
-    pub(super) fn new(label: &'static str) -> Self {
+    pub(super) fn new(label: &'static str, waiting: Arc<Waiting>) -> Self {
         let (objects, names, gone) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { label, objects, names, complete: 0, newest: 0, gone }
+        Self { label, objects, names, complete: 0, newest: 0, gone, waiting }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Arc<K>> {
@@ -155,6 +159,7 @@ impl<K: Resource> Entries<K> {
             }
         }
         self.complete(version);
+        self.waiting.tell_all();
     }
 
     /// There are none, since there is no such kind.
@@ -162,6 +167,7 @@ impl<K: Resource> Entries<K> {
         self.objects.clear();
         self.names.clear();
         self.gone.clear();
+        self.waiting.tell_all();
     }
 
     fn is_gone(&self, object: &K) -> bool {
@@ -178,6 +184,7 @@ impl<K: Resource> Entries<K> {
         }
         self.remove(&name);
         let Some(value) = value(&*entry.object, self.label).map(str::to_owned) else { return };
+        self.waiting.tell(&value);
         self.names.entry(value).or_default().insert(name.clone());
         self.objects.insert(name, entry);
     }
@@ -185,6 +192,7 @@ impl<K: Resource> Entries<K> {
     fn remove(&mut self, name: &str) {
         let Some(entry) = self.objects.remove(name) else { return };
         let Some(value) = value(&*entry.object, self.label) else { return };
+        self.waiting.tell(value);
         if let Some(names) = self.names.get_mut(value) {
             names.remove(name);
             if names.is_empty() {
@@ -246,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_newest_state_counts_whoever_tells_it() {
-        let mut entries = Entries::new("id");
+        let mut entries = Entries::new("id", Arc::default());
         entries.note(object("a", "1", "5"), None);
         let newest = entries.note(object("a", "1", "3"), None);
         assert_eq!(newest.metadata.resource_version.as_deref(), Some("5"));
@@ -262,7 +270,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_was_overtaken_brings_nothing_back() {
-        let mut entries = Entries::new("id");
+        let mut entries = Entries::new("id", Arc::default());
         entries.replace(vec![object("a", "1", "5")], "5", 0);
         // A read of version 5 is on its way; the object is deleted at 7, and everything is listed at 8.
         let newest = entries.newest();
@@ -281,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_was_deleted_does_not_return_with_an_older_answer() {
-        let mut entries = Entries::new("id");
+        let mut entries = Entries::new("id", Arc::default());
         entries.note(object("a", "1", "5"), None);
         entries.forget("a", "1");
         entries.note(object("a", "1", "6"), None);
@@ -295,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_list_replaces_what_it_is_newer_than() {
-        let mut entries = Entries::new("id");
+        let mut entries = Entries::new("id", Arc::default());
         for (name, version) in [("old", "1"), ("kept", "2"), ("changed", "3")] {
             entries.note(object(name, "u", version), None);
         }
@@ -314,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_store_that_was_put_back_voids_what_was_known() {
-        let mut entries = Entries::new("id");
+        let mut entries = Entries::new("id", Arc::default());
         entries.replace(vec![object("a", "1", "90")], "100", 0);
         entries.note(object("b", "2", "110"), None);
         entries.forget("c", "3");
@@ -328,7 +336,7 @@ mod tests {
 
     #[test]
     fn objects_are_found_by_their_label_s_value_and_not_kept_without() {
-        let mut entries = Entries::new("id");
+        let mut entries = Entries::new("id", Arc::default());
         entries.note(object("a", "1", "1"), None);
         let named = |entries: &Entries<ConfigMap>, value: &str| {
             let names = entries.labelled(value).into_iter().filter_map(|object| object.metadata.name.clone());
@@ -350,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_missing_name_is_forgotten_unless_it_came_meanwhile() {
-        let mut entries = Entries::new("id");
+        let mut entries = Entries::new("id", Arc::default());
         let known = entries.note(object("a", "1", "1"), None);
         entries.forget_if("a", None);
         entries.note(object("a", "2", "2"), None);
@@ -363,7 +371,7 @@ mod tests {
 
     #[test]
     fn it_is_known_when_an_object_was_last_read() {
-        let mut entries = Entries::new("id");
+        let mut entries = Entries::new("id", Arc::default());
         let now = Instant::now();
         entries.note(object("a", "1", "5"), None);
         assert_eq!(entries.read_at("a"), None);

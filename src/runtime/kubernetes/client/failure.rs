@@ -178,6 +178,21 @@ impl ApiFailure {
         }
     }
 
+    /// What was to be written may be there all the same: there was no answer, or one that says nothing of it.
+    pub(in crate::runtime::kubernetes) fn leaves_open(&self) -> bool {
+        match self.fault {
+            Fault::Unreachable | Fault::TimedOut | Fault::Unintelligible => true,
+            Fault::Status | Fault::Foreign => self.status.is_some_and(|code| code >= 500),
+            Fault::Limited | Fault::Credentials => false,
+        }
+    }
+
+    /// The namespace may have no more of something. Of the API server's refusals this one alone is told by its text: a quota's
+    /// differs from those of other rules in nothing else (kubernetes-api.md §11).
+    pub(in crate::runtime::kubernetes) fn is_over_quota(&self) -> bool {
+        self.is_forbidden() && self.is_status() && is_about_quota(&self.message)
+    }
+
     /// It is the API server's own word, not that of a program in front of it.
     pub(in crate::runtime::kubernetes) fn is_status(&self) -> bool {
         self.fault == Fault::Status
@@ -278,6 +293,11 @@ impl From<kube::Error> for ApiFailure {
             error => Self::unreachable(error),
         }
     }
+}
+
+/// Whether a text is the API server's refusal for a quota's sake.
+pub(in crate::runtime::kubernetes) fn is_about_quota(text: &str) -> bool {
+    text.contains("exceeded quota") || text.contains("failed quota")
 }
 
 /// Whether more came than is taken of one answer.

@@ -13,17 +13,19 @@ const OWN_PREFIX: &str = "opensandbox.io";
 pub(in crate::runtime::kubernetes) const ID: &str = "opensandbox.io/id";
 /// The tenant whose the sandbox is.
 pub(in crate::runtime::kubernetes) const TENANT: &str = "opensandbox.io/tenant";
+/// `true` on a sandbox that does not end by itself.
+pub(in crate::runtime::kubernetes) const MANUAL_CLEANUP: &str = "opensandbox.io/manual-cleanup";
 /// The snapshot that it was restored from.
-pub(super) const SNAPSHOT: &str = "opensandbox.io/snapshot-id";
+pub(in crate::runtime::kubernetes) const SNAPSHOT: &str = "opensandbox.io/snapshot-id";
 /// `server` on the claims that are removed with their sandbox.
 pub(in crate::runtime::kubernetes) const MANAGED_BY: &str = "opensandbox.io/volume-managed-by";
 
 /// The token that callers of a secured sandbox present.
-pub(super) const SECURE_ACCESS: &str = "opensandbox.io/secure-access-token";
+pub(in crate::runtime::kubernetes) const SECURE_ACCESS: &str = "opensandbox.io/secure-access-token";
 /// The token of the egress sidecar.
-pub(super) const EGRESS_TOKEN: &str = "opensandbox.io/egress-auth-token";
+pub(in crate::runtime::kubernetes) const EGRESS_TOKEN: &str = "opensandbox.io/egress-auth-token";
 /// Seconds by which an access extends the sandbox's life.
-const RENEWAL: &str = "opensandbox.io/access-renew-extend-seconds";
+pub(in crate::runtime::kubernetes) const RENEWAL: &str = "opensandbox.io/access-renew-extend-seconds";
 /// The prefix of the extensions that are echoed.
 const EXTENSIONS: &str = "opensandbox.io/extensions.";
 
@@ -61,6 +63,11 @@ pub(super) fn extensions(meta: &ObjectMeta) -> BTreeMap<String, String> {
     let all = meta.annotations.iter().flatten();
     all.filter_map(|(key, value)| Some((format!("{ECHOED_PREFIX}{}", key.strip_prefix(EXTENSIONS)?), value.clone())))
         .collect()
+}
+
+/// The annotation of an extension that is echoed, by its full name.
+pub(in crate::runtime::kubernetes) fn of_extension(name: &str) -> String {
+    format!("{EXTENSIONS}{}", name.strip_prefix(ECHOED_PREFIX).unwrap_or(name))
 }
 
 /// Seconds by which an access extends the sandbox's life; nothing for a value out of its bounds.

@@ -5,8 +5,9 @@ use crate::{
     runtime::kubernetes::objects::{Condition, Pod, Term, WorkloadSpec, condition},
 };
 
-const OS: &str = "kubernetes.io/os";
-const ARCH: &str = "kubernetes.io/arch";
+/// The labels of nodes for their operating system and their processor.
+pub(in crate::runtime::kubernetes) const OS: &str = "kubernetes.io/os";
+pub(in crate::runtime::kubernetes) const ARCH: &str = "kubernetes.io/arch";
 
 /// Parts of a scheduler's message that speak of what nodes have too little of.
 const CAPACITY: [&str; 4] = ["insufficient cpu", "insufficient memory", "insufficient pods", "too many pods"];
@@ -20,7 +21,7 @@ pub(super) fn of(pods: &WorkloadSpec) -> Option<Platform> {
 }
 
 /// The one value that a node's label must have.
-fn required(pods: &WorkloadSpec, key: &str) -> Option<String> {
+pub(in crate::runtime::kubernetes) fn required(pods: &WorkloadSpec, key: &str) -> Option<String> {
     if let Some(value) = pods.node_selector.get(key) {
         return Some(value.clone());
     }

@@ -8,12 +8,13 @@ use kube::{
 };
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use super::{Workload, labels, names};
 use crate::{
     config::WorkloadProvider,
     runtime::kubernetes::{
-        cache::{Cache, CacheSettings, Watched},
+        cache::{Cache, CacheSettings, Interest, Watched},
         client::{ApiFailure, Cluster},
         objects::{AgentSandbox, BatchSandbox},
     },
@@ -129,6 +130,40 @@ impl Workloads {
         of_each!(self, objects => objects.list().await)
     }
 
+    /// The name that a new sandbox's object has.
+    pub(in crate::runtime::kubernetes) fn name_of(&self, id: &str) -> Option<String> {
+        of_each!(self, objects => (objects.names.of)(id).into_iter().next())
+    }
+
+    /// Creates a sandbox's object.
+    pub(in crate::runtime::kubernetes) async fn create(&self, object: &Value) -> Result<Workload, ApiFailure> {
+        of_each!(self, objects => objects.create(object).await)
+    }
+
+    /// The sandbox with this id and this name as it is now on the API server, past the cache.
+    pub(in crate::runtime::kubernetes) async fn read_named(
+        &self,
+        id: &str,
+        name: &str,
+    ) -> Result<Option<Workload>, ApiFailure> {
+        of_each!(self, objects => objects.read_named(id, name).await)
+    }
+
+    /// The same sandbox as far as is known; nothing if its object went, or was replaced by another.
+    pub(in crate::runtime::kubernetes) fn known(&self, workload: &Workload) -> Option<Workload> {
+        of_each!(self, objects => objects.known(workload))
+    }
+
+    /// Wakes `notify` at each change of the sandbox with this id, for as long as the answer lives.
+    pub(in crate::runtime::kubernetes) fn wake(&self, id: &str, notify: &Arc<Notify>) -> Interest {
+        of_each!(self, objects => objects.cache.wake(id, notify))
+    }
+
+    /// Whether the watch tells what happens.
+    pub(in crate::runtime::kubernetes) fn is_told(&self) -> bool {
+        of_each!(self, objects => objects.cache.is_told())
+    }
+
     /// Merges a patch into a sandbox's object, and gives what it is then; nothing if it is gone.
     pub(in crate::runtime::kubernetes) async fn merge(
         &self,
@@ -192,16 +227,35 @@ impl<K: Object> Objects<K> {
         Ok(None)
     }
 
+    async fn create(&self, object: &Value) -> Result<Workload, ApiFailure> {
+        let created = self.cluster.create::<K, K>("create_sandbox", &self.namespace, object).await?;
+        Ok(K::wrap(self.cache.note(created)))
+    }
+
+    async fn read_named(&self, id: &str, name: &str) -> Result<Option<Workload>, ApiFailure> {
+        Ok(self.fetch(name).await?.filter(|found| found.id() == id))
+    }
+
     async fn read_anew(&self, workload: &Workload) -> Result<Option<Workload>, ApiFailure> {
+        let found = self.fetch(workload.name()).await?;
+        if found.is_none() {
+            self.forget(workload);
+        }
+        Ok(found.filter(|found| found.id() == workload.id()))
+    }
+
+    /// Whatever has this name.
+    async fn fetch(&self, name: &str) -> Result<Option<Workload>, ApiFailure> {
         let api = self.cluster.api::<K>(&self.namespace);
-        match self.cluster.read("get_sandbox", api.get(workload.name())).await {
-            Ok(object) => Ok(Some(K::wrap(self.cache.note(object))).filter(|found| found.id() == workload.id())),
-            Err(failure) if failure.is_missing() => {
-                self.forget(workload);
-                Ok(None)
-            }
+        match self.cluster.read("get_sandbox", api.get(name)).await {
+            Ok(object) => Ok(Some(K::wrap(self.cache.note(object)))),
+            Err(failure) if failure.is_missing() => Ok(None),
             Err(failure) => Err(failure),
         }
+    }
+
+    fn known(&self, workload: &Workload) -> Option<Workload> {
+        self.cache.known(workload.name()).map(K::wrap).filter(|found| found.uid() == workload.uid())
     }
 
     async fn list(&self) -> Result<Vec<Workload>, ApiFailure> {

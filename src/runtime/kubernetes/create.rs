@@ -1,0 +1,317 @@
+//! Creating a sandbox, from a checked plan to one that is ready, or to nothing at all (kubernetes-runtime.md §4, §5).
+//!
+//! ```text
+//! plan ─▶ pool, claims are looked at ─▶ object ─▶ secret, claims ─▶ ready
+//! ```
+//!
+//! The object is made first and owns what comes after it, so that nothing is left when it goes, whoever removes it.
+
+mod claims;
+mod manifest;
+mod parts;
+mod plan;
+mod pod;
+mod readiness;
+mod resources;
+mod secret;
+mod sidecar;
+mod template;
+mod undo;
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use k8s_openapi::api::{core::v1::Secret, node::v1::RuntimeClass};
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+pub(super) use self::template::Template;
+use self::{
+    claims::MadeClaims,
+    plan::{Draft, Plan},
+    undo::{Made, Object},
+};
+use crate::{
+    config::is_dns_subdomain,
+    error::{Error, Family, Kind},
+    model::{
+        create::CreateRequest,
+        sandbox::{CreatedSandbox, Status},
+    },
+    runtime::kubernetes::{
+        Inner, Scope,
+        client::{ApiFailure, Cluster},
+        namespaces::MAX_CREATIONS,
+        objects::Pool,
+        workload::{Workload, failed},
+    },
+};
+
+/// How long a creation waits for its turn.
+const TURN: Duration = Duration::from_secs(10);
+
+/// How long the answer to a failed creation waits until what was made is removed.
+const UNDO_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a failure begins with.
+const WHAT: &str = "Failed to create sandbox";
+
+/// The creations that are under way.
+pub(super) struct Creations {
+    permits: Arc<Semaphore>,
+    /// The program ends: nobody waits for a sandbox any more.
+    closing: CancellationToken,
+}
+
+impl Default for Creations {
+    fn default() -> Self {
+        Self { permits: Arc::new(Semaphore::new(MAX_CREATIONS as usize)), closing: CancellationToken::new() }
+    }
+}
+
+impl Creations {
+    /// Lets no new ones begin, and ends those that wait for their sandboxes; waits until what they made is removed.
+    pub(super) async fn close(&self) {
+        self.closing.cancel();
+        // Nobody closes the semaphore.
+        let _ = self.permits.acquire_many(MAX_CREATIONS).await;
+    }
+
+    /// A place for one, when there is one.
+    async fn turn(&self, scope: &Scope) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), Error> {
+        let turn = async {
+            let of_namespace = Arc::clone(scope.creations()).acquire_owned().await.map_err(|_| closing())?;
+            Ok::<_, Error>((of_namespace, Arc::clone(&self.permits).acquire_owned().await.map_err(|_| closing())?))
+        };
+        let permits = tokio::select! {
+            biased;
+            () = self.closing.cancelled() => return Err(closing()),
+            permits = timeout(TURN, turn) => permits,
+        };
+        permits.unwrap_or_else(|_| {
+            let text = "Too many creations of sandboxes are under way.";
+            Err(Error::new(Family::KubeApi, Kind::Overloaded, text))
+        })
+    }
+}
+
+/// Checks that the RuntimeClass of all sandboxes is there. That it cannot be told now is no error: it is told in the log.
+///
+/// # Errors
+/// ([`Family::Startup`], [`Kind::Failed`]) if it is not.
+pub(super) async fn check_runtime_class(cluster: &Cluster, name: &str) -> Result<(), Error> {
+    let missing = || {
+        let text = format!(
+            "secure_runtime: the cluster has no RuntimeClass '{name}'; create it, or name another one in \
+             secure_runtime.k8s_runtime_class"
+        );
+        Error::new(Family::Startup, Kind::Failed, text)
+    };
+    // It becomes part of a path.
+    if !is_dns_subdomain(name) {
+        return Err(missing());
+    }
+    match cluster.read("get_runtime_class", cluster.api_of_all::<RuntimeClass>().get(name)).await {
+        Ok(_) => Ok(()),
+        Err(failure) if failure.is_missing_named(name) => Err(missing()),
+        Err(failure) => {
+            tracing::warn!(%failure, "whether the cluster has the RuntimeClass '{name}' cannot be told");
+            Ok(())
+        }
+    }
+}
+
+/// The error of a creation that is cut off by the shutdown.
+fn closing() -> Error {
+    Error::new(Family::KubeApi, Kind::Unavailable, "The server is shutting down.")
+}
+
+/// A namespace may have no more.
+fn over_quota(failure: ApiFailure) -> Error {
+    let text = format!("Namespace ResourceQuota exceeded: {}", failure.for_client());
+    Error::new(Family::KubeQuota, Kind::Denied, text).caused_by(failure)
+}
+
+impl Inner {
+    /// Creates a sandbox, and waits until it is ready. It goes on when the caller leaves.
+    pub(super) async fn create(
+        self: &Arc<Self>,
+        scope: &Scope,
+        request: CreateRequest,
+    ) -> Result<CreatedSandbox, Error> {
+        let permits = self.creations.turn(scope).await?;
+        let (inner, scope) = (Arc::clone(self), scope.clone());
+        let (answer, answered) = oneshot::channel();
+        let work = async move {
+            let _permits = permits;
+            inner.carry_out(&scope, request, answer).await;
+        };
+        tokio::spawn(work.in_current_span());
+        answered.await.unwrap_or_else(|error| {
+            tracing::error!("the creation of a sandbox broke off");
+            let text = format!("{WHAT}: the work broke off.");
+            Err(Error::new(Family::KubeApi, Kind::Failed, text).caused_by(error))
+        })
+    }
+
+    /// Tells the outcome as soon as what was made of a failed creation is removed, or takes long to be.
+    async fn carry_out(
+        &self,
+        scope: &Scope,
+        request: CreateRequest,
+        answer: oneshot::Sender<Result<CreatedSandbox, Error>>,
+    ) {
+        // Nobody may be there to hear it.
+        let tell = |outcome| drop(answer.send(outcome));
+        let (plan, claims) = match self.plan(scope, request).await {
+            Ok(planned) => planned,
+            Err(error) => return tell(Err(error)),
+        };
+        let Some(name) = scope.workloads().name_of(&plan.id) else {
+            let text = format!("{WHAT}: it has no name.");
+            return tell(Err(Error::new(Family::KubeApi, Kind::Failed, text)));
+        };
+        let id = plan.id.clone();
+        let mut made = Made { id, name, object: Object::No, claims: MadeClaims::default() };
+        let error = match self.make(scope, &plan, &claims, &mut made).await {
+            Ok(status) => {
+                tracing::info!(sandbox = plan.id, "created");
+                return tell(Ok(answer_of(plan, status)));
+            }
+            Err(error) => error,
+        };
+        tracing::info!(sandbox = plan.id, %error, "the creation failed");
+        let patience = match made.object {
+            Object::No => return tell(Err(error)),
+            // It was looked for in vain.
+            Object::Perhaps => Duration::ZERO,
+            Object::Yes(_) => UNDO_PATIENCE,
+        };
+        let mut undone = pin!(self.undo(scope, made));
+        let is_slow = timeout(patience, undone.as_mut()).await.is_err();
+        tell(Err(error));
+        if is_slow {
+            undone.await;
+        }
+    }
+
+    /// The checks that must pass before anything is made.
+    async fn plan(&self, scope: &Scope, request: CreateRequest) -> Result<(Plan, Vec<claims::NewClaim>), Error> {
+        let template = self.template.as_ref();
+        let draft = Draft::new(request, &self.options, template)?;
+        if let Some(pool) = draft.named_pool() {
+            self.check_pool(scope, pool).await?;
+        }
+        let claims = self.check_claims(scope, draft.volumes()).await?;
+        Ok((draft.finish(&self.options, template, scope.tenant.clone())?, claims))
+    }
+
+    async fn check_pool(&self, scope: &Scope, name: &str) -> Result<(), Error> {
+        let missing =
+            || Error::new(Family::Pool, Kind::NotFound, format!("Pool '{}' not found.", Error::shown_id(name)));
+        // It becomes part of a path.
+        if !is_dns_subdomain(name) {
+            return Err(missing());
+        }
+        let api = self.cluster.api::<Pool>(&scope.namespace);
+        match self.cluster.read("get_pool", api.get(name)).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.is_missing_named(name) || failure.is_missing_kind() => Err(missing()),
+            Err(failure) if failure.is_outage() || failure.is_forbidden() => {
+                Err(failed(failure, &format!("Failed to read Pool '{name}'")))
+            }
+            Err(failure) => {
+                let text = format!("Failed to read Pool '{name}': {}", failure.for_client());
+                Err(Error::new(Family::Pool, Kind::Failed, text).caused_by(failure))
+            }
+        }
+    }
+
+    /// Makes everything and waits until the sandbox is ready. What was made is in `made`, also on failure.
+    async fn make(
+        &self,
+        scope: &Scope,
+        plan: &Plan,
+        claims: &[claims::NewClaim],
+        made: &mut Made,
+    ) -> Result<Status, Error> {
+        // Before the object is there, so that none of its changes is missed.
+        let changes = Arc::new(Notify::new());
+        let _interests = (scope.workloads().wake(&plan.id, &changes), scope.pods().wake(&plan.id, &changes));
+        let workload = self.create_object(scope, plan, made).await?;
+        if let Some(auth) = &plan.image.auth {
+            let secret = secret::secret(&plan.id, &plan.image, auth, &workload.owner());
+            let secret = secret.map_err(|error| {
+                let text = format!("{WHAT}: the credentials for its image cannot be written.");
+                Error::new(Family::KubeApi, Kind::Failed, text).caused_by(error)
+            })?;
+            self.create_secret(scope, &secret).await.map_err(refused)?;
+        }
+        self.create_claims(scope, plan, &workload, claims, &mut made.claims).await?;
+        self.until_ready(scope, workload, &changes).await
+    }
+
+    /// Creates a secret. Nobody else knows its name, so one whose creation was not answered is created again, unless it is there.
+    async fn create_secret(&self, scope: &Scope, secret: &Value) -> Result<(), ApiFailure> {
+        let create = || self.cluster.create::<Secret, IgnoredAny>("create_secret", &scope.namespace, secret);
+        match create().await {
+            Err(failure) if failure.leaves_open() => match create().await {
+                Err(failure) if failure.is_conflict() => Ok(()),
+                again => again.map(drop),
+            },
+            created => created.map(drop),
+        }
+    }
+
+    /// Creates the sandbox's object. One whose creation was not answered is looked for, and not created again.
+    async fn create_object(&self, scope: &Scope, plan: &Plan, made: &mut Made) -> Result<Workload, Error> {
+        let object = manifest::object(plan, &self.options, self.template.as_ref(), &made.name, &scope.namespace);
+        let failure = match scope.workloads().create(&object).await {
+            Ok(workload) => {
+                made.object = Object::Yes(workload.clone());
+                return Ok(workload);
+            }
+            Err(failure) if failure.leaves_open() => failure,
+            Err(failure) => return Err(refused(failure)),
+        };
+        made.object = Object::Perhaps;
+        match scope.workloads().read_named(&plan.id, &made.name).await {
+            Ok(Some(found)) => {
+                tracing::info!(sandbox = plan.id, %failure, "the object is there, though its creation was not answered");
+                made.object = Object::Yes(found.clone());
+                Ok(found)
+            }
+            Ok(None) | Err(_) => Err(refused(failure)),
+        }
+    }
+}
+
+/// A sandbox, or a part of it, that could not be created.
+fn refused(failure: ApiFailure) -> Error {
+    if failure.is_over_quota() {
+        return over_quota(failure);
+    }
+    if failure.is_missing() && failure.details_kind == "namespaces" {
+        let text = format!("Namespace not found: {}", failure.for_client());
+        return Error::new(Family::Parameter, Kind::Invalid, text).caused_by(failure);
+    }
+    failed(failure, WHAT)
+}
+
+fn answer_of(plan: Plan, status: Status) -> CreatedSandbox {
+    CreatedSandbox {
+        id: plan.id,
+        status,
+        metadata: plan.metadata,
+        extensions: plan.extensions.echoed,
+        platform: plan.platform,
+        expires_at: plan.expires_at,
+        created_at: plan.created_at,
+        entrypoint: plan.entrypoint,
+    }
+}

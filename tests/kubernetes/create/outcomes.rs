@@ -1,0 +1,206 @@
+//! What creations are answered: one test a row of §5, and of the checks that need a cluster.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::fixture::{AT_ONCE, asked, create, error, id, never, nothing_is_left, objects, ready, watched, world};
+use crate::{
+    cluster::{BATCH, Cluster, NAMESPACE},
+    fixture::{ask, get},
+    support::{
+        client::Response,
+        kube::{Action, Failure, Operator, Outcome, resource::POOLS},
+    },
+};
+
+/// The answer to a creation whose sandbox ends so; nothing is left of it, and it was told at once.
+async fn outcome(outcome: Outcome, lines: &str, request: Value) -> Response {
+    let (cluster, gateway) = world(outcome, lines);
+    watched(&cluster).await;
+    let begun = Instant::now();
+    let response = create(&gateway, request).await;
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    nothing_is_left(&cluster).await;
+    response
+}
+
+#[tokio::test]
+async fn a_sandbox_that_is_ready_is_answered_and_seen_at_once() {
+    let (cluster, gateway) = world(ready(), "");
+    watched(&cluster).await;
+    cluster.server.forget_requests();
+    let created = create(&gateway, json!({"metadata": {"project": "apollo"}})).await;
+    let id = id(&created);
+    let json = created.json();
+    assert_eq!((&json["status"]["state"], &json["status"]["reason"]), (&json!("Running"), &json!("RUNNING")));
+    assert_eq!((&json["metadata"], &json["entrypoint"]), (&json!({"project": "apollo"}), &json!(["a"])));
+    let micros = json["createdAt"].as_str().unwrap();
+    assert!(micros.len() > "2026-11-23T02:10:08Z".len() || micros.ends_with('Z'), "{micros}");
+    let shown = get(&gateway, &format!("/v1/sandboxes/{id}")).await.json();
+    assert_eq!((&shown["status"], &shown["expiresAt"]), (&json["status"], &json["expiresAt"]));
+    assert_eq!(shown["entrypoint"], json!(["/opt/opensandbox/bootstrap.sh", "a"]));
+    // One call: all else comes by the watches.
+    let calls: Vec<_> = cluster.requests().into_iter().filter(|call| !call.contains("watch=true")).collect();
+    assert_eq!(calls, [format!("POST /apis/sandbox.opensandbox.io/v1alpha1/namespaces/{NAMESPACE}/batchsandboxes?")]);
+}
+
+#[tokio::test]
+async fn an_agent_sandbox_is_ready() {
+    let (cluster, gateway) = world(ready(), "workload_provider = \"agent-sandbox\"");
+    let created = create(&gateway, json!({})).await;
+    assert_eq!(created.json()["status"]["reason"], "DependenciesReady");
+    let name = format!("sandbox-{}", id(&created));
+    let object = cluster.get(&crate::cluster::AGENT, &name);
+    // An id that begins with a letter is a name as it is.
+    let object = object.or_else(|| cluster.get(&crate::cluster::AGENT, &id(&created))).unwrap();
+    assert_eq!(object["spec"]["operatingMode"], "Running");
+}
+
+#[tokio::test]
+async fn no_node_with_the_platform_is_the_client_s_fault() {
+    let words = "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.";
+    let platform = json!({"platform": {"os": "linux", "arch": "arm64"}});
+    let (status, code, message) = error(&outcome(Outcome::Unschedulable(words.to_owned()), "", platform).await);
+    assert_eq!((status, code.as_str()), (400, "SANDBOX::INVALID_PARAMETER"));
+    assert!(message.starts_with("Sandbox ") && message.ends_with(&format!(" is unschedulable: {words}")), "{message}");
+}
+
+#[tokio::test]
+async fn an_image_that_cannot_be_pulled_is_told_at_once() {
+    for (is_init, reason, container, words) in [
+        (true, "ImagePullBackOff", "execd-installer", "its image cannot be pulled, which is tried again"),
+        (false, "ImagePullBackOff", "sandbox", "its image cannot be pulled, which is tried again"),
+        (false, "InvalidImageName", "sandbox", "the name of its image is not valid"),
+        (false, "CreateContainerConfigError", "sandbox", "its configuration cannot be used"),
+    ] {
+        let waits = Outcome::Waits { is_init, reason, message: "no such manifest" };
+        let (status, code, message) = error(&outcome(waits, "", json!({})).await);
+        assert_eq!((status, code.as_str()), (500, "KUBERNETES::POD_FAILED"));
+        let end = format!(" failed: container '{container}': {words} ({reason}: no such manifest)");
+        assert!(message.ends_with(&end), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_of_the_operator_is_told() {
+    let (status, code, message) = error(&outcome(Outcome::Failed("out of luck"), "", json!({})).await);
+    assert_eq!((status, code.as_str()), (500, "KUBERNETES::POD_FAILED"));
+    assert!(message.ends_with(" failed: out of luck"), "{message}");
+}
+
+#[tokio::test]
+async fn one_that_is_not_ready_in_time_is_removed() {
+    let begun = Instant::now();
+    let (status, code, message) = error(&outcome(never(), "sandbox_create_timeout_seconds = 1", json!({})).await);
+    assert_eq!((status, code.as_str()), (504, "KUBERNETES::POD_READY_TIMEOUT"));
+    let end = " to be Running with IP. Elapsed: 1.0s, Last state: Pending";
+    assert!(message.starts_with("Timeout waiting for sandbox ") && message.ends_with(end), "{message}");
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_pool_without_room_is_told_when_to_ask_again() {
+    let pooled = json!({"extensions": {"poolRef": "*"}});
+    let response = outcome(Outcome::NoRoom("no pods left"), "pool_acquisition_timeout_seconds = 1", pooled).await;
+    let (status, code, message) = error(&response);
+    assert_eq!((status, code.as_str()), (429, "KUBERNETES::POOL_CAPACITY_EXHAUSTED"));
+    assert_eq!(message, "No Pool capacity became available before the acquisition timeout.");
+    assert_eq!(response.head.field("retry-after"), "1");
+}
+
+#[tokio::test]
+async fn a_pool_that_has_room_in_time_is_taken_from() {
+    let (cluster, gateway) = world(Outcome::NoRoom("no pods left"), "");
+    let pool = json!({"apiVersion": "sandbox.opensandbox.io/v1alpha1", "kind": "Pool", "metadata": {"name": "p1"},
+        "spec": {"template": {}, "capacitySpec": {"bufferMax": 1, "bufferMin": 0, "poolMax": 2, "poolMin": 0}}});
+    cluster.server.create(&POOLS, NAMESPACE, pool);
+    let request = r#"{"extensions": {"poolRef": "p1"}}"#;
+    let (created, ()) = tokio::join!(ask(&gateway, "POST", "/v1/sandboxes", request), async {
+        cluster.server.wait_asked("/batchsandboxes?").await;
+        cluster.server.operate(Operator::of(ready()));
+    });
+    // The existing server leaves the command out.
+    assert_eq!(created.json()["entrypoint"], json!(["tail", "-f", "/dev/null"]));
+    let object = cluster.get(&BATCH, &id(&created)).unwrap();
+    assert_eq!((&object["spec"]["poolRef"], &object["spec"]["template"]), (&json!("p1"), &Value::Null));
+}
+
+#[tokio::test]
+async fn a_pool_must_be_there() {
+    let (cluster, gateway) = world(ready(), "");
+    let from = async |pool: &str| {
+        let request = json!({"extensions": {"poolRef": pool}}).to_string();
+        error(&ask(&gateway, "POST", "/v1/sandboxes", &request).await)
+    };
+    let missing = |pool: &str| (404, "KUBERNETES::POOL_NOT_FOUND".to_owned(), format!("Pool '{pool}' not found."));
+    assert_eq!(from("nopool").await, missing("nopool"));
+    cluster.server.forget_requests();
+    assert_eq!(from("../pods/x").await, missing("../pods/x"));
+    assert!(asked(&cluster, "GET", "pods/x").is_empty());
+    cluster.server.fault("GET", "/pools/", Action::Fail(Failure::new(400, "BadRequest", "no")), 1);
+    let (status, code, _) = from("nopool").await;
+    assert_eq!((status, code.as_str()), (500, "KUBERNETES::POOL_API_ERROR"));
+    assert!(objects(&cluster).is_empty());
+}
+
+#[tokio::test]
+async fn a_quota_is_told() {
+    let cluster = Cluster::start();
+    cluster.server.operate(Operator::of(ready()));
+    cluster.server.quota(NAMESPACE, "q1", &[("count/batchsandboxes.sandbox.opensandbox.io", 0)]);
+    let gateway = cluster.gateway("").start();
+    let (status, code, message) = error(&create(&gateway, json!({})).await);
+    assert_eq!((status, code.as_str()), (403, "KUBERNETES::QUOTA_EXCEEDED"));
+    assert!(message.starts_with("Namespace ResourceQuota exceeded: batchsandboxes"), "{message}");
+    assert!(message.contains("exceeded quota: q1"), "{message}");
+    assert!(asked(&cluster, "DELETE", "").is_empty(), "nothing was made");
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_not_there_is_told() {
+    let cluster = Cluster::start();
+    let gateway = {
+        let kubeconfig = cluster.server.kubeconfig(crate::support::kube::Credentials::Certificate("admin"));
+        crate::support::gateway::Setup::kubernetes(&kubeconfig, "nope").start()
+    };
+    let (status, code, message) = error(&create(&gateway, json!({})).await);
+    let expected = "Namespace not found: namespaces \"nope\" not found";
+    assert_eq!((status, code.as_str(), message.as_str()), (400, "SANDBOX::INVALID_PARAMETER", expected));
+}
+
+#[tokio::test]
+async fn what_would_blind_the_operator_is_not_written() {
+    let (cluster, gateway) = world(ready(), "");
+    watched(&cluster).await;
+    cluster.server.forget_requests();
+    for (request, text) in [
+        (json!({"resourceLimits": {"cpu": "lots"}}), "Invalid resourceLimits.cpu: 'lots' is no quantity"),
+        (json!({"resourceLimits": {"memory": "1GB"}}), "Invalid resourceLimits.memory: '1GB' is no quantity"),
+        (json!({"resourceLimits": {"ephemeral-storage": "x"}}), "Invalid resourceLimits.ephemeral-storage: 'x' is no"),
+        (json!({"resourceLimits": {"vendor.example/thing": "1.5"}}), "Invalid resourceLimits.vendor.example/thing"),
+        (
+            json!({"resourceLimits": {"gpu": "all"}}),
+            "Kubernetes runtime requires resourceLimits.gpu to be a positive integer; 'all' is not supported.",
+        ),
+        (
+            json!({"resourceLimits": {"cpu": "1"}, "resourceRequests": {"cpu": "1 "}}),
+            "Invalid resourceRequests.cpu: '1 ' is no quantity",
+        ),
+    ] {
+        let (status, code, message) = error(&create(&gateway, request).await);
+        assert_eq!((status, code.as_str()), (400, "SANDBOX::INVALID_PARAMETER"));
+        assert!(message.starts_with(text), "{message}");
+    }
+    assert!(asked(&cluster, "POST", "").is_empty());
+}
+
+#[tokio::test]
+async fn what_this_server_does_not_have_is_told() {
+    let (_cluster, gateway) = world(ready(), "");
+    let template = r#"{"templateId": "tpl-x", "timeout": 60}"#;
+    let (status, code, _) = error(&ask(&gateway, "POST", "/v1/sandboxes", template).await);
+    assert_eq!((status, code.as_str()), (501, "FSB::API_NOT_SUPPORTED"));
+    let (status, code, _) = error(&create(&gateway, json!({"secureAccess": true})).await);
+    assert_eq!((status, code.as_str()), (400, "SANDBOX::INVALID_PARAMETER"));
+}

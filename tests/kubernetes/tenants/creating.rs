@@ -1,0 +1,44 @@
+//! A tenant's creations: everything is in its own namespace and bears its name.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::fixture::{World, with_key};
+use crate::{
+    cluster::{BATCH, CLAIMS},
+    support::kube::{Operator, Outcome, resource::SECRETS},
+};
+
+#[tokio::test]
+async fn what_a_tenant_makes_is_in_its_namespace_and_nobody_else_s() {
+    let world = World::start();
+    let server = &world.cluster.server;
+    server.operate(Operator::of(Outcome::Ready(Duration::ZERO)));
+    let gateway = world.gateway();
+    let volumes =
+        json!([{"name": "v", "mountPath": "/v", "pvc": {"claimName": "c", "deleteOnSandboxTermination": true}}]);
+    let request = json!({"image": {"uri": "reg.example/x", "auth": {"username": "u", "password": "p"}},
+        "entrypoint": ["a"], "resourceLimits": {}, "timeout": 600, "volumes": volumes})
+    .to_string();
+    let created = with_key(&gateway, "key-a1", "POST", "/v1/sandboxes", &request).await;
+    assert_eq!(created.status(), 202, "{created:?}");
+    let id = created.json()["id"].as_str().unwrap().to_owned();
+    for resource in [&BATCH, &SECRETS, &CLAIMS] {
+        let there = ["a", "b", "osb"].map(|namespace| server.list(resource, namespace).len());
+        assert_eq!(there, [1, 0, 0], "{}", resource.plural);
+    }
+    for resource in [&BATCH, &CLAIMS] {
+        let labels = &server.list(resource, "a")[0]["metadata"]["labels"];
+        assert_eq!(labels["opensandbox.io/tenant"], "team-a", "{}", resource.plural);
+    }
+    for key in ["key-as", "key-b"] {
+        assert_eq!(with_key(&gateway, key, "GET", &format!("/v1/sandboxes/{id}"), "").await.status(), 404);
+    }
+    // A tenant of the same namespace is not told whose sandbox has the claim.
+    let refused = with_key(&gateway, "key-as", "POST", "/v1/sandboxes", &request).await;
+    assert_eq!(refused.status(), 409);
+    let text = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(text.contains("by another sandbox") && !text.contains(&id), "{text}");
+    assert_eq!(server.list(&BATCH, "a").len(), 1);
+}
