@@ -99,6 +99,7 @@ const GROUPS: [Groups; 3] = [
         order: &[
             "tenancy",
             "create",
+            "pausing",
             "lifecycle",
             "endpoints",
             "diagnostics",

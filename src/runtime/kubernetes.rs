@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `tenancy` | a view for each tenant |
 //! | `create` | creates sandboxes, and waits until they are ready |
+//! | `pausing` | pauses and resumes sandboxes |
 //! | `lifecycle` | shows sandboxes, renews, patches and deletes them |
 //! | `endpoints` | where a sandbox's port is, for clients and for the proxy; signed routes |
 //! | `diagnostics` | pods and their events as text |
@@ -31,6 +32,7 @@ mod logs;
 mod namespaces;
 mod objects;
 mod options;
+mod pausing;
 mod pods;
 mod tenancy;
 mod workload;
@@ -159,11 +161,6 @@ impl Kubernetes {
             tracing::error!(%error, "work on a sandbox broke off");
             Err(failed("The work on the sandbox broke off.").caused_by(error))
         })
-    }
-
-    /// What this runtime will do, and does not yet.
-    fn not_yet(what: &str) -> Error {
-        Error::new(Family::Sandbox, Kind::Unsupported, format!("{what} is not supported on Kubernetes yet."))
     }
 }
 
@@ -317,16 +314,5 @@ impl Runtime for Kubernetes {
             tracing::warn!("creations and changes of sandboxes are still under way and are given up");
         }
         changes.close();
-    }
-}
-
-#[async_trait]
-impl Pausing for Kubernetes {
-    async fn pause(&self, _: &str) -> Result<(), Error> {
-        Err(Self::not_yet("Pausing sandboxes"))
-    }
-
-    async fn resume(&self, _: &str) -> Result<(), Error> {
-        Err(Self::not_yet("Resuming sandboxes"))
     }
 }

@@ -17,6 +17,7 @@ mod install;
 mod lists;
 mod logs;
 mod outage;
+mod pausing;
 mod pod_log;
 mod portable;
 mod real;

@@ -337,24 +337,6 @@ async fn an_agent_sandbox_has_its_own_places() {
 }
 
 #[tokio::test]
-async fn what_is_not_built_yet_is_told() {
-    let cluster = Cluster::start();
-    cluster.put(&BATCH, batch(ID, |_| {}));
-    let gateway = cluster.gateway("").start();
-    let target = format!("/v1/sandboxes/{ID}");
-    for (method, target, body, code) in [
-        ("POST", format!("{target}/pause").as_str(), "", "SANDBOX::API_NOT_SUPPORTED"),
-        ("POST", &format!("{target}/resume"), "", "SANDBOX::API_NOT_SUPPORTED"),
-        ("POST", &format!("{target}/snapshots"), "{}", "SNAPSHOT::NOT_IMPLEMENTED"),
-        ("GET", "/v1/pools", "", "KUBERNETES::POOL_NOT_SUPPORTED"),
-        ("GET", "/v1/templates", "", "FSB::API_NOT_SUPPORTED"),
-    ] {
-        let answer = ask(&gateway, method, target, body).await;
-        assert_eq!((answer.status(), answer.code().as_str()), (501, code), "{method} {target}");
-    }
-}
-
-#[tokio::test]
 async fn an_own_write_and_another_s_are_seen() {
     let cluster = Cluster::start();
     let gateway = cluster.gateway("").start();

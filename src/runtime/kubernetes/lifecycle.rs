@@ -24,7 +24,7 @@ use crate::{
         Inner, Scope,
         client::ApiFailure,
         objects::{Claim, Pod},
-        workload::{Deletion, Expiry, Workload, failed, labels, names, tell_without_pods},
+        workload::{Deletion, Expiry, Workload, check_alive, failed, labels, names, tell_without_pods},
     },
 };
 
@@ -250,13 +250,4 @@ impl Inner {
         }
         refused.map_or(Ok(()), Err)
     }
-}
-
-/// A sandbox that is being deleted cannot be kept.
-fn check_alive(workload: &Workload) -> Result<(), Error> {
-    if !workload.is_deleting() {
-        return Ok(());
-    }
-    let text = format!("Sandbox {} is being deleted.", workload.id());
-    Err(Error::new(Family::KubeSandbox, Kind::Conflict, text))
 }

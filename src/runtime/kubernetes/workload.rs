@@ -17,6 +17,7 @@ mod batch_status;
 mod find;
 pub(super) mod labels;
 pub(super) mod names;
+mod pausing;
 pub(super) mod platform;
 mod store;
 
@@ -29,7 +30,8 @@ use serde_json::{Value, json};
 
 pub(super) use self::{
     address::{Host, is_pods},
-    find::{failed, tell_without_pods},
+    find::{check_alive, failed, tell_without_pods},
+    pausing::{Step, Way},
     store::{Deletion, Workloads},
 };
 use crate::{
@@ -218,6 +220,18 @@ impl Workload {
         match self {
             Self::Batch(_) => json!({"spec": {"expireTime": time.to_label()}}),
             Self::Agent(_) => json!({"spec": {"shutdownTime": time.to_label()}}),
+        }
+    }
+
+    /// The next step to pause or resume it, by its pods too where [`Self::needs_pods`]. `is_cleared`: an older wish has been
+    /// taken back already.
+    ///
+    /// # Errors
+    /// Why it cannot be, for the client.
+    pub(super) fn switch(&self, pods: &[Arc<Pod>], way: Way, is_cleared: bool) -> Result<Step, String> {
+        match self {
+            Self::Batch(sandbox) => pausing::of_batch(sandbox, way, is_cleared),
+            Self::Agent(_) => pausing::of_agent(self.status(pods).state, way),
         }
     }
 

@@ -37,6 +37,8 @@ fn requests(port: u16) -> Vec<(&'static str, String, &'static str)> {
         ("PATCH", "/metadata".to_owned(), r#"{"of":"me"}"#),
         ("POST", "/renew-expiration".to_owned(), r#"{"expiresAt":"2098-12-01T00:00:00Z"}"#),
         ("POST", "/snapshots".to_owned(), "{}"),
+        ("POST", "/pause".to_owned(), ""),
+        ("POST", "/resume".to_owned(), ""),
         ("DELETE", String::new(), ""),
     ]);
     all
@@ -74,7 +76,12 @@ async fn no_tenant_reaches_another_s_sandbox_by_any_route() {
         is(&get(&gateway, key, &target("/logs")).await, 200, SECRET);
     }
     for (method, path, body) in requests(server.port) {
-        if path.contains("previous") || path.contains("follow") || path == "/networkpolicy" || path == "/snapshots" {
+        if path.contains("previous")
+            || path.contains("follow")
+            || path == "/networkpolicy"
+            || path == "/snapshots"
+            || path == "/resume"
+        {
             continue;
         }
         let answer = with_key(&gateway, "key-a1", method, &target(&path), body).await;

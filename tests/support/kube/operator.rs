@@ -1,6 +1,8 @@
 //! A small operator with a scheduler and a kubelet: makes running pods of sandboxes (kubernetes-api.md §12), or pods that will not
 //! run.
 
+mod pausing;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
@@ -71,7 +73,12 @@ impl Operator {
         for resource in [&BATCH_SANDBOXES, &AGENT_SANDBOXES] {
             for (key, sandbox) in store.all(resource, "") {
                 let is_ended = !sandbox["metadata"]["deletionTimestamp"].is_null();
-                if !is_ended && !is_done(resource, &sandbox) {
+                if is_ended {
+                    continue;
+                }
+                if is_done(resource, &sandbox) {
+                    pausing::step(self, store, resource, &key, &sandbox);
+                } else {
                     let later = self.make(store, resource, &key, &sandbox);
                     due = [due, later].into_iter().flatten().min();
                 }

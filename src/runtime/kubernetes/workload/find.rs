@@ -76,6 +76,18 @@ pub(in crate::runtime::kubernetes) fn tell_without_pods(failure: &ApiFailure) {
     }
 }
 
+/// A sandbox that is being deleted is not changed any more.
+///
+/// # Errors
+/// ([`Family::KubeSandbox`], [`Kind::Conflict`]).
+pub(in crate::runtime::kubernetes) fn check_alive(workload: &Workload) -> Result<(), Error> {
+    if !workload.is_deleting() {
+        return Ok(());
+    }
+    let text = format!("Sandbox {} is being deleted.", workload.id());
+    Err(Error::new(Family::KubeSandbox, Kind::Conflict, text))
+}
+
 fn own(mut pods: Vec<Arc<Pod>>, workload: &Workload) -> Vec<Arc<Pod>> {
     pods.retain(|pod| workload.selects(pod));
     pods
