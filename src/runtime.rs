@@ -23,6 +23,7 @@ use crate::{
         create::CreateRequest,
         endpoint::{Backend, Endpoint},
         page::{ListQuery, Page},
+        pool::{Capacity, NewPool, Pool},
         sandbox::{CreatedSandbox, Sandbox, SandboxJson},
         tenant::Tenant,
         timestamp::Timestamp,
@@ -101,7 +102,12 @@ pub trait Runtime: Send + Sync + 'static {
         None
     }
 
-    /// Why nobody can manage pools here.
+    /// Pools of sandboxes, for a runtime that has them.
+    fn pools(&self) -> Option<&dyn Pools> {
+        None
+    }
+
+    /// Why nobody can manage pools where [`Self::pools`] has none.
     fn pools_refusal(&self) -> &'static str {
         "Pool management is only available when runtime.type is 'kubernetes'."
     }
@@ -131,6 +137,29 @@ pub trait Pausing: Send + Sync {
 
     /// Lets a paused sandbox's processes go on.
     async fn resume(&self, id: &str) -> Result<(), Error>;
+}
+
+/// Pools of sandboxes that are made before they are asked for.
+#[async_trait]
+pub trait Pools: Send + Sync {
+    /// Makes a pool.
+    ///
+    /// # Errors
+    /// ([`Family::Pool`](crate::error::Family::Pool), [`Kind::Conflict`](crate::error::Kind::Conflict)) if there is one of its
+    /// name; a template or a capacity that means nothing.
+    async fn create(&self, new: NewPool) -> Result<Pool, Error>;
+
+    /// All pools.
+    async fn list(&self) -> Result<Vec<Pool>, Error>;
+
+    /// One pool.
+    async fn get(&self, name: &str) -> Result<Pool, Error>;
+
+    /// Changes how many pods a pool keeps; answers with the pool.
+    async fn update(&self, name: &str, capacity: Capacity) -> Result<Pool, Error>;
+
+    /// Removes a pool.
+    async fn delete(&self, name: &str) -> Result<(), Error>;
 }
 
 /// Keeps tenants' sandboxes apart.

@@ -7,6 +7,7 @@
 //! | `tenancy` | a view for each tenant |
 //! | `create` | creates sandboxes, and waits until they are ready |
 //! | `pausing` | pauses and resumes sandboxes |
+//! | `pools` | pools of sandboxes' pods |
 //! | `lifecycle` | shows sandboxes, renews, patches and deletes them |
 //! | `endpoints` | where a sandbox's port is, for clients and for the proxy; signed routes |
 //! | `diagnostics` | pods and their events as text |
@@ -15,6 +16,7 @@
 //! | `namespaces` | whose sandboxes are meant; the namespaces that are watched |
 //! | `workload` | the two kinds of object that a sandbox is: their state, expiry, address, and what is written to change them |
 //! | `cache` | one watch for each kind and namespace |
+//! | `templates` | pod templates of clients, checked before they are stored |
 //! | `objects` | the objects, as far as the gateway reads them |
 //! | `client` | the API server: configuration, connections, deadlines, limits, errors |
 //! | `options` | the settings |
@@ -34,6 +36,8 @@ mod objects;
 mod options;
 mod pausing;
 mod pods;
+mod pools;
+mod templates;
 mod tenancy;
 mod workload;
 
@@ -72,7 +76,7 @@ use crate::{
         sandbox::{CreatedSandbox, Sandbox, SandboxJson},
         timestamp::Timestamp,
     },
-    runtime::{LocalExecd, Pausing, Runtime, SnapshotImages, Tenancy},
+    runtime::{LocalExecd, Pausing, Pools, Runtime, SnapshotImages, Tenancy},
 };
 
 /// How long one waits for its turn.
@@ -264,8 +268,8 @@ impl Runtime for Kubernetes {
         Some(self)
     }
 
-    fn pools_refusal(&self) -> &'static str {
-        "Pool management is not supported on Kubernetes yet."
+    fn pools(&self) -> Option<&dyn Pools> {
+        Some(self)
     }
 
     fn templates_refusal(&self) -> &'static str {

@@ -19,6 +19,7 @@ mod logs;
 mod outage;
 mod pausing;
 mod pod_log;
+mod pools;
 mod portable;
 mod real;
 mod replicas;

@@ -4,7 +4,7 @@ mod apart;
 mod crafted;
 mod creating;
 mod file;
-mod fixture;
+pub(crate) mod fixture;
 mod limits;
 mod queue;
 mod service;

@@ -24,11 +24,11 @@ use std::{
 use http::{Request, Response};
 use kube::{
     Api, Client, Config, Resource,
-    api::PostParams,
+    api::{DeleteParams, PostParams},
     client::{Body, ConfigExt, middleware::AuthLayer},
     core::NamespaceResourceScope,
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use tower::{BoxError, Layer, Service, util::BoxCloneSyncService};
 
@@ -128,6 +128,33 @@ impl Cluster {
         K::DynamicType: Default,
     {
         Api::all(self.0.client.clone())
+    }
+
+    /// Deletes an object; gives it if something holds it. To be made within [`Self::write`]. kube's own call reads the answer as
+    /// a tree, which fails for objects that are nested deeply, though they are deleted.
+    pub(super) async fn delete<K>(
+        &self,
+        namespace: &str,
+        name: &str,
+        parameters: &DeleteParams,
+    ) -> kube::Result<Option<K>>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(default)]
+            kind: String,
+        }
+        let request = kube::core::Request::new(K::url_path(&K::DynamicType::default(), Some(namespace)));
+        let request = request.delete(name, parameters).map_err(kube::Error::BuildRequest)?;
+        let text = self.0.client.request_text(request).await?;
+        let Answer { kind } = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
+        if kind == "Status" {
+            return Ok(None);
+        }
+        serde_json::from_str(&text).map(Some).map_err(kube::Error::SerdeError)
     }
 
     /// For how long the API server has not answered anything, refusals included; at first since the start.

@@ -48,6 +48,7 @@ use crate::{
         client::{ApiFailure, Cluster},
         namespaces::MAX_CREATIONS,
         objects::Pool,
+        pools::is_ours,
         workload::{Workload, failed},
     },
 };
@@ -220,7 +221,8 @@ impl Inner {
         }
         let api = self.cluster.api::<Pool>(&scope.namespace);
         match self.cluster.read("get_pool", api.get(name)).await {
-            Ok(_) => Ok(()),
+            Ok(pool) if is_ours(scope, &pool) => Ok(()),
+            Ok(_) => Err(missing()),
             Err(failure) if failure.is_missing_named(name) || failure.is_missing_kind() => Err(missing()),
             Err(failure) if failure.is_outage() || failure.is_forbidden() => {
                 Err(failed(failure, &format!("Failed to read Pool '{name}'")))

@@ -13,6 +13,7 @@ mod lenient;
 mod meta;
 mod pod;
 mod pool;
+mod pool;
 mod template;
 
 pub(super) use self::{
@@ -22,6 +23,7 @@ pub(super) use self::{
     condition::{Condition, condition},
     event::Event,
     pod::{Container, ContainerState, ContainerStatus, Pod, Terminated, Waiting},
+    pool::Pool,
     pool::Pool,
     template::{MAIN_CONTAINER, Term, WorkloadSpec},
 };

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     lock, objects, patch,
-    resource::{AGENT_SANDBOXES, BATCH_SANDBOXES, PODS, Resource},
+    resource::{AGENT_SANDBOXES, BATCH_SANDBOXES, PODS, POOLS, Resource},
     store::{Key, Object, Store},
     write::{Options, Part, PatchKind},
 };
@@ -82,6 +82,13 @@ impl Operator {
                     let later = self.make(store, resource, &key, &sandbox);
                     due = [due, later].into_iter().flatten().min();
                 }
+            }
+        }
+        for (key, pool) in store.all(&POOLS, "") {
+            if pool["status"].is_null() {
+                let least = &pool["spec"]["capacitySpec"]["poolMin"];
+                let status = json!({"total": least, "allocated": 0, "available": least, "revision": "r1"});
+                write(store, &POOLS, &key, &json!({"status": status}));
             }
         }
         due

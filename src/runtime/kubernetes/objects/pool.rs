@@ -1,15 +1,73 @@
-//! A pool of pods that sandboxes are taken from.
+//! `Pool`, of the OpenSandbox operator: pods that are made before there are sandboxes for them.
 
 use kube::core::ObjectMeta;
 use serde::Deserialize;
 
-use super::{meta, resource};
+use super::{lenient, meta, resource};
+use crate::model::pool::{Capacity, PoolStatus};
 
 /// A pool.
 #[derive(Clone, Default, Deserialize)]
 pub(in crate::runtime::kubernetes) struct Pool {
     #[serde(default, deserialize_with = "meta::read")]
     pub metadata: ObjectMeta,
+    #[serde(default, deserialize_with = "lenient::read")]
+    spec: Spec,
+    #[serde(default, deserialize_with = "lenient::read")]
+    status: Status,
 }
 
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    #[serde(default, deserialize_with = "lenient::read")]
+    capacity_spec: CapacitySpec,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CapacitySpec {
+    #[serde(default, deserialize_with = "lenient::read")]
+    buffer_max: i64,
+    #[serde(default, deserialize_with = "lenient::read")]
+    buffer_min: i64,
+    #[serde(default, deserialize_with = "lenient::read")]
+    pool_max: i64,
+    #[serde(default, deserialize_with = "lenient::read")]
+    pool_min: i64,
+}
+
+#[derive(Clone, Default, Deserialize)]
+struct Status {
+    #[serde(default, deserialize_with = "lenient::read")]
+    total: Option<i64>,
+    #[serde(default, deserialize_with = "lenient::read")]
+    allocated: Option<i64>,
+    #[serde(default, deserialize_with = "lenient::read")]
+    available: Option<i64>,
+    #[serde(default, deserialize_with = "lenient::read")]
+    revision: Option<String>,
+}
+
+lenient::from_object!(Spec, CapacitySpec, Status);
 resource!(Pool, "Pool", "sandbox.opensandbox.io", "v1alpha1", "pools");
+
+impl Pool {
+    /// How many pods it is to keep.
+    pub(in crate::runtime::kubernetes) fn capacity(&self) -> Capacity {
+        let CapacitySpec { buffer_max, buffer_min, pool_max, pool_min } = self.spec.capacity_spec;
+        Capacity { buffer_max, buffer_min, pool_max, pool_min }
+    }
+
+    /// How many it has; nothing before the operator has told.
+    pub(in crate::runtime::kubernetes) fn status(&self) -> Option<PoolStatus> {
+        let Status { total, allocated, available, revision } = &self.status;
+        let is_told = [total, allocated, available].into_iter().any(Option::is_some) || revision.is_some();
+        is_told.then(|| PoolStatus {
+            total: total.unwrap_or_default(),
+            allocated: allocated.unwrap_or_default(),
+            available: available.unwrap_or_default(),
+            revision: revision.clone().unwrap_or_default(),
+        })
+    }
+}

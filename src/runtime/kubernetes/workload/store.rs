@@ -2,11 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kube::{
-    Client,
-    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
-};
-use serde::Deserialize;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use serde_json::Value;
 use tokio::sync::Notify;
 
@@ -306,7 +302,8 @@ impl<K: Object> Objects<K> {
         let uid = workload.uid().map(str::to_owned);
         let preconditions = Some(Preconditions { uid, resource_version: None });
         let parameters = DeleteParams { grace_period_seconds: Some(0), preconditions, ..DeleteParams::default() };
-        match self.cluster.write("delete_sandbox", self.send_deletion(workload.name(), &parameters)).await {
+        let deletion = self.cluster.delete::<K>(&self.namespace, workload.name(), &parameters);
+        match self.cluster.write("delete_sandbox", deletion).await {
             Ok(left) => {
                 match left {
                     // A finalizer holds it: it goes when the operator has done its part.
@@ -329,24 +326,6 @@ impl<K: Object> Objects<K> {
             },
             Err(failure) => Err(failure),
         }
-    }
-
-    /// Asks for a deletion; gives the object if something holds it. kube's own call reads the answer as a tree, which fails for
-    /// objects that are nested deeply, though they are deleted.
-    async fn send_deletion(&self, name: &str, parameters: &DeleteParams) -> kube::Result<Option<K>> {
-        #[derive(Deserialize)]
-        struct Answer {
-            #[serde(default)]
-            kind: String,
-        }
-        let client = Client::from(self.cluster.api::<K>(&self.namespace));
-        let request = kube::core::Request::new(K::url_path(&(), Some(&*self.namespace))).delete(name, parameters);
-        let text = client.request_text(request.map_err(kube::Error::BuildRequest)?).await?;
-        let Answer { kind } = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
-        if kind == "Status" {
-            return Ok(None);
-        }
-        serde_json::from_str(&text).map(Some).map_err(kube::Error::SerdeError)
     }
 
     async fn namespaces_of(&self, id: &str) -> Result<Vec<Arc<str>>, ApiFailure> {
