@@ -90,8 +90,7 @@ impl Api {
         let tenancy = self.runtime.tenancy().ok_or_else(|| Error::not_supported("Keeping tenants apart"))?;
         let runtime = tenancy.of_tenant(tenant)?;
         Ok(Self {
-            // Records of snapshots do not say whose they are: a tenant has none.
-            snapshots: Snapshots::none(Arc::clone(&runtime)),
+            snapshots: self.snapshots.of_tenant(Arc::clone(&runtime), tenant),
             renewer: self.renewer.of_tenant(&runtime, tenant),
             runtime,
             tenant: Some(tenant.clone()),

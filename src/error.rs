@@ -127,6 +127,8 @@ pub enum Family {
     Deletion,
     /// A snapshot, and making one.
     Snapshot,
+    /// The sandbox that a snapshot is to be made of, as its runtime finds it.
+    SnapshotSource,
     /// Creating a sandbox from a snapshot.
     Restore,
     /// Removing a snapshot.

@@ -91,8 +91,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// Pausing, for a runtime that can.
     fn pausing(&self) -> Option<&dyn Pausing>;
 
-    /// Copies of sandboxes, for a runtime that makes them.
-    fn snapshots(self: Arc<Self>) -> Option<Arc<dyn SnapshotImages>>;
+    /// Who makes copies of sandboxes, for a runtime that has them.
+    fn snapshots(self: Arc<Self>) -> Option<SnapshotMaker>;
 
     /// The execds of sandboxes, for a runtime whose sandboxes have none of their own.
     fn local_execd(&self) -> Option<&dyn LocalExecd>;
@@ -191,6 +191,74 @@ pub trait Tenancy: Send + Sync {
     /// # Errors
     /// A text for a person: there is no such namespace, or it may not be read.
     async fn check_namespace(&self, namespace: &str) -> Result<(), String>;
+}
+
+/// Who makes the images of snapshots.
+#[derive(Clone)]
+pub enum SnapshotMaker {
+    /// The runtime, when it is told to.
+    Here(Arc<dyn SnapshotImages>),
+    /// Another program, which is asked for them.
+    Elsewhere(Arc<dyn SnapshotRequests>),
+}
+
+/// A snapshot, as far as who makes it has to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotOf {
+    /// The snapshot's id, a UUID.
+    pub id: String,
+    /// The sandbox that it is made of.
+    pub sandbox: String,
+    /// The namespace of the sandbox; none for the configured one.
+    pub namespace: Option<Arc<str>>,
+}
+
+/// How far a snapshot is that another program makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotProgress {
+    /// It is being made.
+    UnderWay,
+    /// Sandboxes can be restored from its image.
+    Ready {
+        /// The image's reference.
+        image: String,
+        /// What is told of it.
+        message: String,
+    },
+    /// It could not be made.
+    Failed {
+        /// A machine-readable reason, such as `snapshot_runtime_missing_image`.
+        reason: String,
+        /// The reason for a person.
+        message: String,
+    },
+    /// Nobody was asked for it, or the request is gone.
+    Missing {
+        /// What is told of it.
+        message: String,
+    },
+}
+
+/// Asks another program for images of sandboxes. What was asked for goes on without this one.
+#[async_trait]
+pub trait SnapshotRequests: Send + Sync {
+    /// Whether a snapshot can be made of a sandbox; asks for nothing.
+    ///
+    /// # Errors
+    /// ([`Family::SnapshotSource`](crate::error::Family::SnapshotSource)) that it cannot, or that it cannot be told.
+    async fn check(&self, of: &SnapshotOf) -> Result<(), Error>;
+
+    /// Asks for a snapshot. Twice is as good as once.
+    async fn request(&self, of: &SnapshotOf) -> Result<(), Error>;
+
+    /// How far it is.
+    async fn look(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error>;
+
+    /// The same once it is no more under way.
+    async fn ended(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error>;
+
+    /// Takes the request back, and its image with it; fine if there is none.
+    async fn withdraw(&self, of: &SnapshotOf) -> Result<(), Error>;
 }
 
 /// Copies sandboxes to images, and removes those.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! create ─▶ record: Creating ─▶ (one of two workers) images.commit ─▶ record: Ready or Failed
+//!                            └▶ (where another program makes them) requests.request ─▶ requests.ended ─┘
 //! delete ─▶ record: Deleting ─▶ images.remove_snapshot ─▶ no record;  image in use: the record becomes what it was
 //! recovery, at start and again and again: records that are Creating or Deleting and that nobody works on
 //! ```
@@ -10,6 +11,7 @@
 //! works on a snapshot holds its lock; a change names the state that it starts from.
 
 mod delete;
+mod elsewhere;
 mod recovery;
 mod work;
 
@@ -28,10 +30,11 @@ use crate::{
         extensions::Extensions,
         page::Page,
         sandbox::State,
-        snapshot::{Snapshot, SnapshotQuery, SnapshotState, SnapshotStatus},
+        snapshot::{Snapshot, SnapshotOwner, SnapshotQuery, SnapshotState, SnapshotStatus},
+        tenant::Tenant,
         timestamp::Timestamp,
     },
-    runtime::{Runtime, SnapshotImages},
+    runtime::{Runtime, SnapshotMaker, SnapshotOf},
     store::{Record, SnapshotStore},
 };
 
@@ -41,10 +44,11 @@ const WORKERS: usize = 2;
 /// What a restored sandbox runs when its creator does not say.
 const DEFAULT_ENTRYPOINT: [&str; 3] = ["tail", "-f", "/dev/null"];
 
-/// The snapshots of a runtime. Clones are the same.
+/// The snapshots of a runtime, as far as they are somebody's. Clones are the same.
 #[derive(Clone)]
 pub struct Snapshots {
     runtime: Arc<dyn Runtime>,
+    owner: SnapshotOwner,
     /// Nothing for a runtime that makes none.
     shared: Option<Arc<Shared>>,
 }
@@ -61,7 +65,7 @@ pub struct SnapshotOptions {
 /// What requests, workers and recovery share.
 struct Shared {
     runtime: Arc<dyn Runtime>,
-    images: Arc<dyn SnapshotImages>,
+    maker: SnapshotMaker,
     store: Arc<dyn SnapshotStore>,
     options: SnapshotOptions,
     started: Timestamp,
@@ -70,37 +74,50 @@ struct Shared {
     snapshots: KeyedLock,
     /// Held while a sandbox is copied: a second copy would be broken by the end of the first one's pause.
     sources: KeyedLock,
+    /// Held by whoever waits for a snapshot that another program makes, by its id.
+    followed: KeyedLock,
+    followers: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Snapshots {
-    /// Snapshots of `runtime`, made as `images` and recorded in `store`; goes on with what an earlier server has left.
+    /// Snapshots of `runtime`, made by `maker` and recorded in `store`; goes on with what an earlier server has left.
     pub fn start(
         runtime: Arc<dyn Runtime>,
-        images: Arc<dyn SnapshotImages>,
+        maker: SnapshotMaker,
         store: Arc<dyn SnapshotStore>,
         options: SnapshotOptions,
     ) -> Self {
         let shared = Arc::new(Shared {
             runtime: Arc::clone(&runtime),
-            images,
+            maker,
             store,
             options,
             started: Timestamp::now(),
             workers: Semaphore::new(WORKERS),
             snapshots: KeyedLock::default(),
             sources: KeyedLock::default(),
+            followed: KeyedLock::default(),
+            followers: Arc::new(Semaphore::new(elsewhere::MAX_FOLLOWED)),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
         shared.tasks.spawn(recovery::run(Arc::clone(&shared)));
-        Self { runtime, shared: Some(shared) }
+        Self { runtime, owner: SnapshotOwner::default(), shared: Some(shared) }
     }
 
     /// For a runtime that makes no snapshots: there are none.
     pub fn none(runtime: Arc<dyn Runtime>) -> Self {
-        Self { runtime, shared: None }
+        Self { runtime, owner: SnapshotOwner::default(), shared: None }
+    }
+
+    /// Those of a tenant, whose sandboxes `runtime` has.
+    #[must_use]
+    pub fn of_tenant(&self, runtime: Arc<dyn Runtime>, tenant: &Tenant) -> Self {
+        let Tenant { name, namespace } = tenant;
+        let owner = SnapshotOwner { namespace: Some(Arc::clone(namespace)), tenant: Some(Arc::clone(name)) };
+        Self { runtime, owner, shared: self.shared.clone() }
     }
 
     /// Begins a snapshot of the sandbox `sandbox`. Goes on also when the caller leaves.
@@ -117,8 +134,8 @@ impl Snapshots {
             let text = "Snapshot can only be created from a Running sandbox.";
             return Err(Error::new(Family::Snapshot, Kind::Conflict, text));
         }
-        let snapshot = accepted(source.id, name);
-        shared.clone().to_the_end(async move { shared.begin(snapshot).await }).await
+        let record = Record { snapshot: accepted(source.id, name), image: None, owner: self.owner.clone() };
+        shared.clone().to_the_end(async move { shared.begin(record).await }).await
     }
 
     /// One page of the list.
@@ -126,10 +143,12 @@ impl Snapshots {
     /// # Errors
     /// The store cannot be read.
     pub async fn page(&self, query: &SnapshotQuery) -> Result<Page<Snapshot>, Error> {
-        let (items, total) = match &self.shared {
-            Some(shared) => shared.store.page(query).await?,
-            None => (Vec::new(), 0),
-        };
+        let Some(shared) = &self.shared else { return Ok(query.page.with(Vec::new(), 0)) };
+        let (records, total) = shared.store.page(query, &self.owner).await?;
+        let mut items = shared.refreshed_all(records).await?;
+        items.retain(|snapshot| {
+            query.states.is_empty() || query.states.iter().any(|it| it == snapshot.status.state.name())
+        });
         Ok(query.page.with(items, total))
     }
 
@@ -147,6 +166,8 @@ impl Snapshots {
     /// There is no such snapshot, it is still being made, its image is in use, or runtime or store fail.
     pub async fn delete(&self, id: &str) -> Result<(), Error> {
         let Some(shared) = self.shared.clone() else { return Err(not_found(id)) };
+        // Whose it is; and one that was made meanwhile can go.
+        self.find(id).await?;
         let id = id.to_owned();
         shared.clone().to_the_end(async move { shared.delete(&id).await }).await
     }
@@ -179,15 +200,17 @@ impl Snapshots {
     }
 
     async fn find(&self, id: &str) -> Result<Record, Error> {
-        match &self.shared {
-            Some(shared) => shared.find(id).await,
-            None => Err(not_found(id)),
+        let Some(shared) = &self.shared else { return Err(not_found(id)) };
+        let record = shared.find(id).await?;
+        if !self.owner.sees(&record.owner) {
+            return Err(not_found(id));
         }
+        shared.refreshed(record).await?.ok_or_else(|| not_found(id))
     }
 
     /// The image of a snapshot that is ready.
     async fn restorable(&self, id: &str) -> Result<String, Error> {
-        let Record { snapshot, image } = self.find(id).await?;
+        let Record { snapshot, image, .. } = self.find(id).await?;
         if snapshot.status.state != SnapshotState::Ready {
             let text = format!("Snapshot {id} is not ready for restore.");
             return Err(Error::new(Family::Restore, Kind::Conflict, text));
@@ -220,6 +243,14 @@ impl Shared {
     async fn find(&self, id: &str) -> Result<Record, Error> {
         self.store.get(id).await?.ok_or_else(|| not_found(id))
     }
+
+    /// Removes what was made of a snapshot.
+    async fn remove_made(&self, of: &SnapshotOf, image: Option<&str>) -> Result<(), Error> {
+        match &self.maker {
+            SnapshotMaker::Here(images) => images.remove_snapshot(&of.id, image).await,
+            SnapshotMaker::Elsewhere(requests) => requests.withdraw(of).await,
+        }
+    }
 }
 
 /// A new snapshot as it is recorded first.
@@ -227,6 +258,12 @@ fn accepted(sandbox_id: String, name: Option<String>) -> Snapshot {
     let status = SnapshotStatus::now(SnapshotState::Creating, "snapshot_accepted", "Snapshot creation accepted.");
     let created_at = status.last_transition_at.unwrap_or_else(Timestamp::now);
     Snapshot { id: uuid::Uuid::new_v4().to_string(), sandbox_id, name, status, created_at }
+}
+
+/// What the maker of a snapshot has to know of it.
+fn of(record: &Record) -> SnapshotOf {
+    let Record { snapshot: Snapshot { id, sandbox_id, .. }, owner, .. } = record;
+    SnapshotOf { id: id.clone(), sandbox: sandbox_id.clone(), namespace: owner.namespace.clone() }
 }
 
 fn not_found(id: &str) -> Error {

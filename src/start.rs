@@ -157,11 +157,11 @@ pub enum TenantsError {
 ///
 /// The store cannot be opened.
 pub async fn snapshots(config: &Config, runtime: Arc<dyn Runtime>) -> Result<Snapshots, StoreError> {
-    let Some(images) = Arc::clone(&runtime).snapshots() else { return Ok(Snapshots::none(runtime)) };
+    let Some(maker) = Arc::clone(&runtime).snapshots() else { return Ok(Snapshots::none(runtime)) };
     let store = store::open(&config.store.backend).await?;
     let options =
         SnapshotOptions { interval: config.store.snapshot_recovery_interval, timeout: config.docker.api_timeout };
-    Ok(Snapshots::start(runtime, images, store, options))
+    Ok(Snapshots::start(runtime, maker, store, options))
 }
 
 /// What the server needs to serve `runtime` on `threads` as `config` says.

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use crate::{
     config::StoreBackend,
     error::{Error, Family, Kind},
-    model::snapshot::{Snapshot, SnapshotQuery, SnapshotState, SnapshotStatus},
+    model::snapshot::{Snapshot, SnapshotOwner, SnapshotQuery, SnapshotState, SnapshotStatus},
 };
 
 /// Where snapshots are recorded. One for the process.
@@ -31,9 +31,9 @@ pub trait SnapshotStore: Send + Sync + 'static {
     /// The record with this id.
     async fn get(&self, id: &str) -> Result<Option<Record>, StoreError>;
 
-    /// The snapshots of one page, newest first and of one instant by id, greatest first; and how many there are on all
-    /// pages.
-    async fn page(&self, query: &SnapshotQuery) -> Result<(Vec<Snapshot>, u64), StoreError>;
+    /// The records of one page of those that `owner` sees, newest first and of one instant by id, greatest first; and how many
+    /// there are on all pages.
+    async fn page(&self, query: &SnapshotQuery, owner: &SnapshotOwner) -> Result<(Vec<Record>, u64), StoreError>;
 
     /// The ids of all snapshots in one of these states.
     async fn unfinished(&self, states: [SnapshotState; 2]) -> Result<Vec<String>, StoreError>;
@@ -55,6 +55,8 @@ pub struct Record {
     pub snapshot: Snapshot,
     /// The image; absent until it has been made.
     pub image: Option<String>,
+    /// Whose it is.
+    pub owner: SnapshotOwner,
 }
 
 /// What a record becomes.

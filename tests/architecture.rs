@@ -101,6 +101,7 @@ const GROUPS: [Groups; 3] = [
             "create",
             "pausing",
             "pools",
+            "snapshots",
             "lifecycle",
             "endpoints",
             "diagnostics",

@@ -19,7 +19,7 @@ use opensandbox_gateway::{
     config::{Postgresql, StoreBackend},
     model::{
         page::PageRequest,
-        snapshot::{Snapshot, SnapshotQuery, SnapshotState, SnapshotStatus},
+        snapshot::{Snapshot, SnapshotOwner, SnapshotQuery, SnapshotState, SnapshotStatus},
         timestamp::Timestamp,
     },
     secret::Secret,
@@ -66,7 +66,7 @@ fn record(id: &str, sandbox: &str, name: Option<&str>, created: &str) -> Record 
         status,
         created_at: time(created),
     };
-    Record { snapshot, image: None }
+    Record { snapshot, image: None, owner: SnapshotOwner::default() }
 }
 
 fn ready(image: &str) -> Change {
@@ -84,8 +84,12 @@ fn all() -> SnapshotQuery {
 }
 
 async fn ids(store: &dyn SnapshotStore, query: SnapshotQuery) -> (Vec<String>, u64) {
-    let (items, total) = store.page(&query).await.unwrap();
-    (items.into_iter().map(|snapshot| snapshot.id).collect(), total)
+    ids_of(store, query, &SnapshotOwner::default()).await
+}
+
+async fn ids_of(store: &dyn SnapshotStore, query: SnapshotQuery, owner: &SnapshotOwner) -> (Vec<String>, u64) {
+    let (items, total) = store.page(&query, owner).await.unwrap();
+    (items.into_iter().map(|record| record.snapshot.id).collect(), total)
 }
 
 /// What both stores do.
@@ -134,6 +138,33 @@ async fn behaves(store: &dyn SnapshotStore) {
         store.remove("b").await.unwrap();
     }
     assert_eq!(store.get("b").await.unwrap(), None);
+    owners(store).await;
+}
+
+/// Whose records are.
+async fn owners(store: &dyn SnapshotStore) {
+    let owner = |namespace: &str, tenant: Option<&str>| SnapshotOwner {
+        namespace: Some(namespace.into()),
+        tenant: tenant.map(Into::into),
+    };
+    for (id, owner) in [("t", owner("n", Some("t"))), ("u", owner("n", Some("u"))), ("v", owner("n", None))] {
+        let record = Record { owner, ..record(id, "s3", None, "2026-11-25T00:00:00+00:00") };
+        store.insert(&record).await.unwrap();
+        assert_eq!(store.get(id).await.unwrap(), Some(record));
+    }
+    for (owner, expected) in [
+        (owner("n", Some("t")), "v t"),
+        (owner("n", Some("it's")), "v"),
+        (owner("n", None), "v u t"),
+        (owner("m", Some("t")), ""),
+    ] {
+        let count = words(expected).len() as u64;
+        assert_eq!(ids_of(store, all(), &owner).await, (words(expected), count), "{owner:?}");
+    }
+    // It stays whose it was.
+    assert!(store.change("t", SnapshotState::Creating, &ready("i:t")).await.unwrap());
+    let ready = store.get("t").await.unwrap().unwrap();
+    assert_eq!((ready.image.as_deref(), ready.owner), (Some("i:t"), owner("n", Some("t"))));
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -272,7 +303,7 @@ async fn a_full_disk_loses_nothing() {
         assert!(kept < 1000);
     };
     assert!(error.contains("full") || error.contains("I/O"), "{error}");
-    assert_eq!(store.page(&all()).await.unwrap().1, kept);
+    assert_eq!(store.page(&all(), &SnapshotOwner::default()).await.unwrap().1, kept);
     store.close().await;
     assert!(Command::new("umount").arg(folder.path()).status().unwrap().success());
 }

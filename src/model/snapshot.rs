@@ -1,5 +1,7 @@
 //! Snapshots as the API shows and takes them (http-api.md §14). Members are in the wire's order; absent ones are left out.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -25,6 +27,15 @@ pub struct Snapshot {
     pub status: SnapshotStatus,
     /// When it was asked for.
     pub created_at: Timestamp,
+}
+
+/// Whose a snapshot is, where that is told apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SnapshotOwner {
+    /// The namespace of its sandbox; none for the configured one, and where there are no namespaces.
+    pub namespace: Option<Arc<str>>,
+    /// The tenant that made it; none where there are no tenants, and of a record that does not tell.
+    pub tenant: Option<Arc<str>>,
 }
 
 /// How far a snapshot is, and since when.
@@ -75,6 +86,15 @@ pub struct SnapshotQuery {
     pub states: Vec<String>,
     /// Which page of the list.
     pub page: PageRequest,
+}
+
+impl SnapshotOwner {
+    /// Whether what is `other`'s exists for this one: everything for nobody in particular, and of a namespace what bears the
+    /// tenant's name or none.
+    pub fn sees(&self, other: &Self) -> bool {
+        let is_in = self.namespace.is_none() || self.namespace == other.namespace;
+        is_in && (self.tenant.is_none() || other.tenant.is_none() || self.tenant == other.tenant)
+    }
 }
 
 impl SnapshotState {
@@ -162,6 +182,28 @@ mod tests {
             (json!([]), "model_attributes_type"),
         ] {
             assert_eq!(NewSnapshot::from_json(&body).unwrap_err().0[0].rule, rule, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_sees_its_own_and_what_is_its_namespace_s() {
+        let owner = |namespace: Option<&str>, tenant: Option<&str>| SnapshotOwner {
+            namespace: namespace.map(Arc::from),
+            tenant: tenant.map(Arc::from),
+        };
+        let (nobody, a) = (SnapshotOwner::default(), owner(Some("n"), Some("a")));
+        for other in [nobody.clone(), a.clone(), owner(Some("m"), None)] {
+            assert!(nobody.sees(&other), "{other:?}");
+        }
+        for (other, is_seen) in [
+            (a.clone(), true),
+            (owner(Some("n"), None), true),
+            (owner(Some("n"), Some("b")), false),
+            (owner(Some("m"), Some("a")), false),
+            (owner(Some("m"), None), false),
+            (nobody, false),
+        ] {
+            assert_eq!(a.sees(&other), is_seen, "{other:?}");
         }
     }
 

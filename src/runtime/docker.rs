@@ -63,7 +63,7 @@ use crate::{
         sandbox::{CreatedSandbox, Sandbox},
         timestamp::Timestamp,
     },
-    runtime::{LocalExecd, Pausing, Runtime, SnapshotImages},
+    runtime::{LocalExecd, Pausing, Runtime, SnapshotImages, SnapshotMaker},
 };
 
 use self::{
@@ -364,8 +364,8 @@ impl Runtime for Docker {
         Some(self)
     }
 
-    fn snapshots(self: Arc<Self>) -> Option<Arc<dyn SnapshotImages>> {
-        Some(self)
+    fn snapshots(self: Arc<Self>) -> Option<SnapshotMaker> {
+        Some(SnapshotMaker::Here(self))
     }
 
     fn local_execd(&self) -> Option<&dyn LocalExecd> {

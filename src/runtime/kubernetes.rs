@@ -8,6 +8,7 @@
 //! | `create` | creates sandboxes, and waits until they are ready |
 //! | `pausing` | pauses and resumes sandboxes |
 //! | `pools` | pools of sandboxes' pods |
+//! | `snapshots` | asks the operator for images of sandboxes |
 //! | `lifecycle` | shows sandboxes, renews, patches and deletes them |
 //! | `endpoints` | where a sandbox's port is, for clients and for the proxy; signed routes |
 //! | `diagnostics` | pods and their events as text |
@@ -37,6 +38,7 @@ mod options;
 mod pausing;
 mod pods;
 mod pools;
+mod snapshots;
 mod templates;
 mod tenancy;
 mod workload;
@@ -58,12 +60,13 @@ use tracing::Instrument;
 use self::namespaces::Scope;
 pub use self::options::{CreationOptions, KubernetesOptions};
 use self::{
-    cache::Cache,
+    cache::{Cache, CacheSettings},
     client::{ApiFailure, Cluster},
     create::{Creations, Template},
     logs::Streams,
     namespaces::{MAX_CHANGES, Namespaces},
     objects::Pod,
+    snapshots::SnapshotWatches,
     workload::{Workload, Workloads, names},
 };
 use crate::{
@@ -76,7 +79,7 @@ use crate::{
         sandbox::{CreatedSandbox, Sandbox, SandboxJson},
         timestamp::Timestamp,
     },
-    runtime::{LocalExecd, Pausing, Pools, Runtime, SnapshotImages, Tenancy},
+    runtime::{LocalExecd, Pausing, Pools, Runtime, SnapshotMaker, Tenancy},
 };
 
 /// How long one waits for its turn.
@@ -109,6 +112,7 @@ struct Inner {
     template: Option<Template>,
     /// Whether the cluster tells a log's streams apart.
     streams: Streams,
+    snapshots: SnapshotWatches,
     started: Instant,
 }
 
@@ -133,6 +137,7 @@ impl Kubernetes {
             creations: Creations::default(),
             template,
             streams: Streams::default(),
+            snapshots: SnapshotWatches::new(CacheSettings::of(&options)),
             started: Instant::now(),
             cluster,
             options,
@@ -256,8 +261,8 @@ impl Runtime for Kubernetes {
         Some(self)
     }
 
-    fn snapshots(self: Arc<Self>) -> Option<Arc<dyn SnapshotImages>> {
-        None
+    fn snapshots(self: Arc<Self>) -> Option<SnapshotMaker> {
+        Some(SnapshotMaker::Elsewhere(self))
     }
 
     fn local_execd(&self) -> Option<&dyn LocalExecd> {

@@ -43,7 +43,7 @@ use self::{
     sandbox::{Exit, Sandbox},
     state_dir::{SandboxDir, StateDir},
 };
-use super::{LocalExecd, Pausing, Runtime, SnapshotImages};
+use super::{LocalExecd, Pausing, Runtime, SnapshotMaker};
 use crate::{
     children::{
         environment::Environment,
@@ -192,7 +192,7 @@ impl Runtime for Process {
         Some(self)
     }
 
-    fn snapshots(self: Arc<Self>) -> Option<Arc<dyn SnapshotImages>> {
+    fn snapshots(self: Arc<Self>) -> Option<SnapshotMaker> {
         None
     }
 

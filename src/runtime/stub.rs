@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{LocalExecd, Pausing, Runtime, SnapshotImages};
+use super::{LocalExecd, Pausing, Runtime, SnapshotMaker};
 use crate::{
     error::Error,
     logs::{LogQuery, OpenedLog},
@@ -94,7 +94,7 @@ impl<T: Stub> Runtime for T {
         None
     }
 
-    fn snapshots(self: Arc<Self>) -> Option<Arc<dyn SnapshotImages>> {
+    fn snapshots(self: Arc<Self>) -> Option<SnapshotMaker> {
         None
     }
 

@@ -1,6 +1,6 @@
 //! Removing a snapshot: its state first, then its image, then its record.
 
-use super::Shared;
+use super::{Shared, of};
 use crate::{
     error::{Error, Family, Kind},
     error_chain,
@@ -16,9 +16,10 @@ impl Shared {
         let _lock = self.snapshots.lock(id).await;
         let record = self.find(id).await?;
         refuse_creating(&record)?;
-        let Record { snapshot, image } = record;
+        let of = of(&record);
+        let Record { snapshot, image, .. } = record;
         self.mark_deleting(&snapshot).await?;
-        match self.images.remove_snapshot(id, image.as_deref()).await {
+        match self.remove_made(&of, image.as_deref()).await {
             Ok(()) => {
                 tracing::info!(snapshot = id, "removed a snapshot");
                 Ok(self.store.remove(id).await?)

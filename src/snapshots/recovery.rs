@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::Shared;
+use super::{Shared, of};
 use crate::{
     error::{Family, Kind},
     error_chain,
@@ -11,6 +11,7 @@ use crate::{
         snapshot::{Snapshot, SnapshotState, SnapshotStatus},
         timestamp::Timestamp,
     },
+    runtime::{SnapshotImages, SnapshotMaker},
     store::{Change, Record, StoreError},
 };
 
@@ -31,7 +32,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    async fn recover_all(&self) -> Result<(), StoreError> {
+    async fn recover_all(self: &Arc<Self>) -> Result<(), StoreError> {
         for id in self.store.unfinished([SnapshotState::Creating, SnapshotState::Deleting]).await? {
             if self.stop.is_cancelled() {
                 return Ok(());
@@ -46,21 +47,26 @@ impl Shared {
         Ok(())
     }
 
-    async fn recover(&self, record: Record) -> Result<(), StoreError> {
+    async fn recover(self: &Arc<Self>, record: Record) -> Result<(), StoreError> {
         match record.snapshot.status.state {
-            SnapshotState::Creating => self.recover_creating(record.snapshot).await,
+            SnapshotState::Creating => match &self.maker {
+                SnapshotMaker::Here(images) => self.recover_creating(&**images, record).await,
+                SnapshotMaker::Elsewhere(requests) => self.recover_requested(requests, record).await,
+            },
             SnapshotState::Deleting => self.recover_deleting(record).await,
             SnapshotState::Ready | SnapshotState::Failed => Ok(()),
         }
     }
 
-    async fn recover_creating(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+    async fn recover_creating(&self, images: &dyn SnapshotImages, record: Record) -> Result<(), StoreError> {
+        let of = of(&record);
+        let snapshot = record.snapshot;
         if !self.is_left_over(&snapshot) {
             return Ok(());
         }
         // Before the image is looked for: it appears before the sandbox goes on.
         let is_under_way = self.may_be_under_way(&snapshot).await;
-        let change = match self.images.committed(&snapshot.id).await {
+        let change = match images.committed(&snapshot.id).await {
             Ok(Some(image)) => recovered(image),
             Ok(None) if is_under_way => return Ok(()),
             Ok(None) => interrupted(),
@@ -74,7 +80,7 @@ impl Shared {
             }
         };
         tracing::info!(snapshot = snapshot.id, state = change.status.state.name(), "recovered an unfinished snapshot");
-        self.settle(&snapshot.id, &change).await
+        self.settle(&of, &change).await
     }
 
     /// Whether the snapshot is no living server's: begun before this one, or so long ago that its time is over.
@@ -102,9 +108,10 @@ impl Shared {
         }
     }
 
-    async fn recover_deleting(&self, Record { snapshot, image }: Record) -> Result<(), StoreError> {
-        let id = &snapshot.id;
-        match self.images.remove_snapshot(id, image.as_deref()).await {
+    async fn recover_deleting(&self, record: Record) -> Result<(), StoreError> {
+        let of = of(&record);
+        let id = &of.id;
+        match self.remove_made(&of, record.image.as_deref()).await {
             Ok(()) => {
                 tracing::info!(snapshot = id, "finished the removal of a snapshot");
                 self.store.remove(id).await
@@ -122,7 +129,7 @@ impl Shared {
 }
 
 /// How long ago the snapshot was asked for.
-fn age(snapshot: &Snapshot) -> Duration {
+pub(super) fn age(snapshot: &Snapshot) -> Duration {
     let age = Timestamp::now().to_jiff().duration_since(snapshot.created_at.to_jiff());
     Duration::try_from(age).unwrap_or_default()
 }

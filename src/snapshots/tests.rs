@@ -6,7 +6,12 @@ use tempfile::TempDir;
 
 use self::slow::{Slow, Stage};
 use super::*;
-use crate::{config::StoreBackend, model::page::PageRequest, store};
+use crate::{
+    config::StoreBackend,
+    model::{page::PageRequest, snapshot::SnapshotOwner},
+    runtime::SnapshotImages,
+    store,
+};
 
 struct Fixture {
     runtime: Arc<Slow>,
@@ -27,7 +32,7 @@ async fn fixture() -> Fixture {
 
 async fn start(folder: &TempDir, runtime: &Arc<Slow>, options: SnapshotOptions) -> (Arc<dyn SnapshotStore>, Snapshots) {
     let store = store::open(&StoreBackend::Sqlite { path: folder.path().join("db") }).await.unwrap();
-    let images = Arc::clone(runtime) as Arc<dyn SnapshotImages>;
+    let images = SnapshotMaker::Here(Arc::clone(runtime) as Arc<dyn SnapshotImages>);
     let snapshots = Snapshots::start(Arc::clone(runtime) as Arc<dyn Runtime>, images, Arc::clone(&store), options);
     (store, snapshots)
 }
@@ -174,7 +179,7 @@ async fn a_copy_that_outlives_its_server_is_waited_for() {
     f.snapshots.shutdown().await;
     let snapshot = accepted("a".to_owned(), None);
     let store = store::open(&StoreBackend::Sqlite { path: f.folder.path().join("db") }).await.unwrap();
-    store.insert(&Record { snapshot: snapshot.clone(), image: None }).await.unwrap();
+    store.insert(&Record { snapshot: snapshot.clone(), image: None, owner: SnapshotOwner::default() }).await.unwrap();
     f.stage(|s| s.paused = true);
     let (_, snapshots) = start(&f.folder, &f.runtime, OPTIONS).await;
     let f = Fixture { snapshots, ..f };
@@ -195,7 +200,7 @@ async fn a_copy_is_not_given_up_because_its_sandbox_cannot_be_looked_at() {
     f.snapshots.shutdown().await;
     let snapshot = accepted("a".to_owned(), None);
     let store = store::open(&StoreBackend::Sqlite { path: f.folder.path().join("db") }).await.unwrap();
-    store.insert(&Record { snapshot: snapshot.clone(), image: None }).await.unwrap();
+    store.insert(&Record { snapshot: snapshot.clone(), image: None, owner: SnapshotOwner::default() }).await.unwrap();
     f.stage(|s| s.unreachable = true);
     let (_, snapshots) = start(&f.folder, &f.runtime, OPTIONS).await;
     let f = Fixture { snapshots, ..f };
@@ -214,7 +219,7 @@ async fn a_copy_that_never_ends_is_given_up_after_its_time() {
     f.snapshots.shutdown().await;
     let store = store::open(&StoreBackend::Sqlite { path: f.folder.path().join("db") }).await.unwrap();
     let snapshot = accepted("a".to_owned(), None);
-    store.insert(&Record { snapshot: snapshot.clone(), image: None }).await.unwrap();
+    store.insert(&Record { snapshot: snapshot.clone(), image: None, owner: SnapshotOwner::default() }).await.unwrap();
     f.stage(|s| s.paused = true);
     let options = SnapshotOptions { timeout: Duration::from_millis(200), ..OPTIONS };
     let (_, snapshots) = start(&f.folder, &f.runtime, options).await;

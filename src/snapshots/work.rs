@@ -4,49 +4,55 @@ use std::sync::Arc;
 
 use tracing::Instrument;
 
-use super::Shared;
+use super::{Shared, of};
 use crate::{
     error::{Error, Family, Kind},
     error_chain,
     keyed_lock::KeyedGuard,
     model::snapshot::{Snapshot, SnapshotState, SnapshotStatus},
+    runtime::{SnapshotImages, SnapshotMaker, SnapshotOf},
     store::{Change, Record, StoreError},
 };
 
 impl Shared {
     /// Records a snapshot and sets out to make it.
-    pub(super) async fn begin(self: Arc<Self>, snapshot: Snapshot) -> Result<Snapshot, Error> {
-        let lock = self.snapshots.lock(&snapshot.id).await;
-        self.store.insert(&Record { snapshot: snapshot.clone(), image: None }).await?;
-        tracing::info!(snapshot = snapshot.id, sandbox = snapshot.sandbox_id, "a snapshot was asked for");
-        let work = Arc::clone(&self).make(snapshot.id.clone(), snapshot.sandbox_id.clone(), lock);
+    pub(super) async fn begin(self: Arc<Self>, record: Record) -> Result<Snapshot, Error> {
+        let images = match self.maker.clone() {
+            SnapshotMaker::Here(images) => images,
+            SnapshotMaker::Elsewhere(requests) => return self.request(requests, record).await,
+        };
+        let of = of(&record);
+        let lock = self.snapshots.lock(&of.id).await;
+        self.store.insert(&record).await?;
+        tracing::info!(snapshot = of.id, sandbox = of.sandbox, "a snapshot was asked for");
+        let work = Arc::clone(&self).make(images, of, lock);
         self.tasks.spawn(work.in_current_span());
-        Ok(snapshot)
+        Ok(record.snapshot)
     }
 
     /// Makes a snapshot when its turn comes. A shutdown before that leaves it to the recovery.
-    async fn make(self: Arc<Self>, id: String, sandbox: String, _lock: KeyedGuard) {
+    async fn make(self: Arc<Self>, images: Arc<dyn SnapshotImages>, of: SnapshotOf, _lock: KeyedGuard) {
         let made = {
             // The sandbox first: a second snapshot of it must not keep a worker from others.
             let source = tokio::select! {
-                source = self.sources.lock(&sandbox) => source,
+                source = self.sources.lock(&of.sandbox) => source,
                 () = self.stop.cancelled() => return,
             };
             let Ok(worker) = self.workers.acquire().await else { return };
-            let made = self.images.commit(&sandbox, &id).await;
+            let made = images.commit(&of.sandbox, &of.id).await;
             drop((worker, source));
             made
         };
         let change = outcome(made);
-        tracing::info!(snapshot = id, state = change.status.state.name(), "a snapshot's work has ended");
-        self.write_down(&id, &change).await;
+        tracing::info!(snapshot = of.id, state = change.status.state.name(), "a snapshot's work has ended");
+        self.write_down(&of, &change).await;
     }
 
     /// Writes down how a snapshot ended, however long that takes: until a shutdown, after which the recovery finds out.
-    async fn write_down(&self, id: &str, change: &Change) {
-        while let Err(error) = self.settle(id, change).await {
+    pub(super) async fn write_down(&self, of: &SnapshotOf, change: &Change) {
+        while let Err(error) = self.settle(of, change).await {
             tracing::warn!(
-                snapshot = id,
+                snapshot = of.id,
                 error = error_chain::text(&error),
                 "how a snapshot ended cannot be recorded yet"
             );
@@ -58,12 +64,13 @@ impl Shared {
     }
 
     /// Ends the state Creating. If the record is gone, so must be the image.
-    pub(super) async fn settle(&self, id: &str, change: &Change) -> Result<(), StoreError> {
+    pub(super) async fn settle(&self, of: &SnapshotOf, change: &Change) -> Result<(), StoreError> {
+        let id = of.id.as_str();
         if self.store.change(id, SnapshotState::Creating, change).await? || self.store.get(id).await?.is_some() {
             return Ok(());
         }
         tracing::warn!(snapshot = id, "a snapshot's record vanished while it was made; its image is removed");
-        if let Err(error) = self.images.remove_snapshot(id, change.image.as_deref()).await {
+        if let Err(error) = self.remove_made(of, change.image.as_deref()).await {
             tracing::warn!(
                 snapshot = id,
                 error = error_chain::text(&error),

@@ -43,11 +43,13 @@ const SCHEMA: [&str; 6] = [
 /// The columns as text, times in the form that SQLite's file has.
 const SELECT: &str = r#"SELECT id, source_sandbox_id, name, restore_config::text, state, reason, message,
     to_char(last_transition_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
-    to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') FROM snapshots"#;
+    to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'), namespace FROM snapshots"#;
 
-const INSERT: &str = "INSERT INTO snapshots (id, source_sandbox_id, name, restore_config, state, reason, message, \
-                      last_transition_at, created_at, updated_at) VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, \
-                      $8::timestamptz, $9::timestamptz, $10::timestamptz)";
+const TENANT: &str = "restore_config->>'tenant'";
+
+const INSERT: &str = "INSERT INTO snapshots (id, source_sandbox_id, namespace, name, restore_config, state, reason, \
+                      message, last_transition_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, \
+                      $8, $9::timestamptz, $10::timestamptz, $11::timestamptz)";
 
 const CHANGE: &str = "UPDATE snapshots SET state = $1, reason = $2, message = $3, last_transition_at = $4::timestamptz, \
                       updated_at = $5::timestamptz, restore_config = COALESCE($6::jsonb, restore_config) \
@@ -64,6 +66,7 @@ pub(super) async fn open(server: &Postgresql) -> Result<Table<sqlx::Postgres>, S
     let pool = pool.acquire_timeout(server.pool_timeout).connect_with(options).await?;
     let statements = Statements {
         select: SELECT,
+        tenant: TENANT,
         insert: INSERT,
         change: CHANGE,
         changed: sqlx::postgres::PgQueryResult::rows_affected,

@@ -56,10 +56,12 @@ const INDEXES: [&str; 4] = [
 ];
 
 const SELECT: &str = "SELECT id, source_sandbox_id, name, restore_config, state, reason, message, last_transition_at, \
-                      created_at FROM snapshots";
+                      created_at, namespace FROM snapshots";
 
-const INSERT: &str = "INSERT INTO snapshots (id, source_sandbox_id, name, restore_config, state, reason, message, \
-                      last_transition_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const TENANT: &str = "CASE WHEN json_valid(restore_config) THEN json_extract(restore_config, '$.tenant') END";
+
+const INSERT: &str = "INSERT INTO snapshots (id, source_sandbox_id, namespace, name, restore_config, state, reason, message, \
+                      last_transition_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 const CHANGE: &str = "UPDATE snapshots SET state = $1, reason = $2, message = $3, last_transition_at = $4, \
                       updated_at = $5, restore_config = COALESCE($6, restore_config) WHERE id = $7 AND state = $8";
@@ -75,6 +77,7 @@ pub(super) async fn open(path: &Path) -> Result<Table<sqlx::Sqlite>, StoreError>
     let pool = pool.acquire_timeout(BUSY_TIMEOUT * 2).connect_with(options).await?;
     let statements = Statements {
         select: SELECT,
+        tenant: TENANT,
         insert: INSERT,
         change: CHANGE,
         changed: sqlx::sqlite::SqliteQueryResult::rows_affected,

@@ -8,7 +8,7 @@ use super::{
     rows::{record, restore_config},
 };
 use crate::model::{
-    snapshot::{Snapshot, SnapshotQuery, SnapshotState},
+    snapshot::{Snapshot, SnapshotOwner, SnapshotQuery, SnapshotState},
     timestamp::Timestamp,
 };
 
@@ -22,7 +22,9 @@ pub(super) struct Table<DB: Database> {
 pub(super) struct Statements<DB: Database> {
     /// Selects the columns of [`record`] of all rows.
     pub(super) select: &'static str,
-    /// Adds a row of id, sandbox, name, restore configuration, state, reason, message, and the times of the last transition,
+    /// The tenant of a row's restore configuration, as text; null if it names none, or is no JSON.
+    pub(super) tenant: &'static str,
+    /// Adds a row of id, sandbox, namespace, name, restore configuration, state, reason, message, and the times of the last transition,
     /// the creation and the last change.
     pub(super) insert: &'static str,
     /// Sets state, reason, message, the times of the last transition and of the last change, and the restore configuration
@@ -50,9 +52,11 @@ where
     usize: ColumnIndex<DB::Row>,
 {
     async fn insert(&self, record: &Record) -> Result<(), StoreError> {
-        let Record { snapshot: Snapshot { id, sandbox_id, name, status, created_at }, image } = record;
-        let query = sqlx::query(self.statements.insert).bind(id.clone()).bind(sandbox_id.clone()).bind(name.clone());
-        let query = query.bind(restore_config(image.as_deref())).bind(status.state.name().to_owned());
+        let Record { snapshot: Snapshot { id, sandbox_id, name, status, created_at }, image, owner } = record;
+        let query = sqlx::query(self.statements.insert).bind(id.clone()).bind(sandbox_id.clone());
+        let query = query.bind(owner.namespace.as_deref().map(str::to_owned)).bind(name.clone());
+        let config = restore_config(image.as_deref(), owner.tenant.as_deref());
+        let query = query.bind(config).bind(status.state.name().to_owned());
         let query = query.bind(status.reason.clone()).bind(status.message.clone());
         let query = query.bind(status.last_transition_at.map(Timestamp::to_label)).bind(created_at.to_label());
         query.bind(Timestamp::now().to_label()).execute(&self.pool).await?;
@@ -66,15 +70,15 @@ where
         row.as_ref().map(record).transpose()
     }
 
-    async fn page(&self, query: &SnapshotQuery) -> Result<(Vec<Snapshot>, u64), StoreError> {
+    async fn page(&self, query: &SnapshotQuery, owner: &SnapshotOwner) -> Result<(Vec<Record>, u64), StoreError> {
         let mut count = QueryBuilder::new("SELECT count(*) FROM snapshots");
-        push_filters(&mut count, query);
+        push_filters(&mut count, query, owner, self.statements.tenant);
         let count: i64 = count.build().fetch_one(&self.pool).await?.try_get(0)?;
         let mut items = QueryBuilder::new(self.statements.select);
-        push_filters(&mut items, query);
+        push_filters(&mut items, query, owner, self.statements.tenant);
         push_page(&mut items, query);
         let rows = items.build().fetch_all(&self.pool).await?;
-        let items = rows.iter().map(|row| Ok(record(row)?.snapshot)).collect::<Result<_, StoreError>>()?;
+        let items = rows.iter().map(record).collect::<Result<_, StoreError>>()?;
         Ok((items, count.unsigned_abs()))
     }
 
@@ -87,10 +91,15 @@ where
 
     async fn change(&self, id: &str, from: SnapshotState, change: &Change) -> Result<bool, StoreError> {
         let Change { status, image } = change;
+        // The restore configuration is written as a whole; whose a snapshot is never changes.
+        let tenant = match image {
+            Some(_) => self.get(id).await?.and_then(|record| record.owner.tenant),
+            None => None,
+        };
         let query = sqlx::query(self.statements.change).bind(status.state.name().to_owned());
         let query = query.bind(status.reason.clone()).bind(status.message.clone());
         let query = query.bind(status.last_transition_at.map(Timestamp::to_label)).bind(Timestamp::now().to_label());
-        let query = query.bind(image.as_deref().map(|image| restore_config(Some(image))));
+        let query = query.bind(image.as_deref().map(|image| restore_config(Some(image), tenant.as_deref())));
         let done = query.bind(id.to_owned()).bind(from.name().to_owned()).execute(&self.pool).await?;
         Ok((self.statements.changed)(&done) > 0)
     }
@@ -106,17 +115,26 @@ where
 }
 
 /// Adds a list's filters.
-fn push_filters<DB>(builder: &mut QueryBuilder<DB>, query: &SnapshotQuery)
+fn push_filters<DB>(builder: &mut QueryBuilder<DB>, query: &SnapshotQuery, owner: &SnapshotOwner, tenant: &'static str)
 where
     DB: Database,
     for<'t> String: Encode<'t, DB> + Type<DB>,
 {
     let mut word = " WHERE ";
-    for (column, value) in [("source_sandbox_id = ", &query.sandbox_id), ("name = ", &query.name)] {
+    for (column, value) in [
+        ("source_sandbox_id = ", query.sandbox_id.as_deref()),
+        ("name = ", query.name.as_deref()),
+        ("namespace = ", owner.namespace.as_deref()),
+    ] {
         if let Some(value) = value {
-            builder.push(word).push(column).push_bind(value.clone());
+            builder.push(word).push(column).push_bind(value.to_owned());
             word = " AND ";
         }
+    }
+    if let Some(own) = owner.tenant.as_deref() {
+        builder.push(word).push("COALESCE(").push(tenant).push(", ").push_bind(own.to_owned()).push(") = ");
+        builder.push_bind(own.to_owned());
+        word = " AND ";
     }
     if !query.states.is_empty() {
         builder.push(word).push("state IN (");

@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 pub(crate) use crate::support::kube::resource::{
-    AGENT_SANDBOXES as AGENT, BATCH_SANDBOXES as BATCH, CLAIMS, EVENTS, PODS, POOLS,
+    AGENT_SANDBOXES as AGENT, BATCH_SANDBOXES as BATCH, CLAIMS, EVENTS, PODS, POOLS, SNAPSHOTS,
 };
 
 /// Where the sandboxes are.

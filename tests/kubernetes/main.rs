@@ -25,4 +25,5 @@ mod real;
 mod replicas;
 mod sandboxes;
 mod serve;
+mod snapshots;
 mod tenants;

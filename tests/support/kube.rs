@@ -49,7 +49,7 @@ pub use fault::Action;
 pub use kubeconfig::Credentials;
 pub use log_hook::{LogAsked, Logs};
 pub use objects::now;
-pub use operator::{Operator, Outcome};
+pub use operator::{Operator, Outcome, Snapshots};
 pub use patch::merge;
 pub use record::Recorded;
 pub use resource::Resource;

@@ -13,7 +13,7 @@ mod lenient;
 mod meta;
 mod pod;
 mod pool;
-mod pool;
+mod snapshot;
 mod template;
 
 pub(super) use self::{
@@ -24,7 +24,7 @@ pub(super) use self::{
     event::Event,
     pod::{Container, ContainerState, ContainerStatus, Pod, Terminated, Waiting},
     pool::Pool,
-    pool::Pool,
+    snapshot::{SandboxSnapshot, SnapshotContainer},
     template::{MAIN_CONTAINER, Term, WorkloadSpec},
 };
 

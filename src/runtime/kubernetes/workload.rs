@@ -120,15 +120,19 @@ impl Workload {
     /// labels, but not whose they are.
     pub(super) fn selects(&self, pod: &Pod) -> bool {
         let is_named = labels::of(&pod.metadata, labels::ID).is_some_and(|id| !id.is_empty() && id == self.id());
-        let maker = pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
         let is_another_s =
-            maker.is_some_and(|maker| is_workload(maker) && self.uid().is_some_and(|uid| uid != maker.uid));
+            maker(pod).is_some_and(|maker| is_workload(maker) && self.uid().is_some_and(|uid| uid != maker.uid));
         is_named
             && !is_another_s
             && match self {
                 Self::Batch(_) => true,
                 Self::Agent(sandbox) => agent_status::selects(sandbox, pod),
             }
+    }
+
+    /// Whether its object made a pod.
+    pub(super) fn made(&self, pod: &Pod) -> bool {
+        maker(pod).is_some_and(|maker| is_workload(maker) && self.uid() == Some(&maker.uid))
     }
 
     /// What it is doing, by its pods too where [`Self::needs_pods`].
@@ -289,6 +293,11 @@ impl Workload {
             Self::Agent(sandbox) => sandbox.pods(),
         }
     }
+}
+
+/// The object that made a pod, and sees to it.
+fn maker(pod: &Pod) -> Option<&OwnerReference> {
+    pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
 /// Whether an owner is an object that is a sandbox, of either kind.

@@ -2,6 +2,7 @@
 //! run.
 
 mod pausing;
+mod snapshots;
 
 use std::{
     collections::HashMap,
@@ -11,9 +12,10 @@ use std::{
 
 use serde_json::{Value, json};
 
+pub use self::snapshots::Snapshots;
 use super::{
     lock, objects, patch,
-    resource::{AGENT_SANDBOXES, BATCH_SANDBOXES, PODS, POOLS, Resource},
+    resource::{AGENT_SANDBOXES, BATCH_SANDBOXES, PODS, POOLS, Resource, SNAPSHOTS},
     store::{Key, Object, Store},
     write::{Options, Part, PatchKind},
 };
@@ -29,6 +31,8 @@ pub struct Operator {
     pub outcome: Outcome,
     /// When a sandbox was first seen, by its UID; empty at first.
     pub seen: Arc<Mutex<HashMap<String, Instant>>>,
+    /// What becomes of snapshots.
+    pub snapshots: Snapshots,
 }
 
 /// What becomes of a sandbox.
@@ -56,7 +60,8 @@ pub enum Outcome {
 impl Default for Operator {
     fn default() -> Self {
         let outcome = Outcome::Ready(Duration::ZERO);
-        Self { ip: "127.0.0.1".to_owned(), node: "node1".to_owned(), outcome, seen: Arc::default() }
+        let (ip, node) = ("127.0.0.1".to_owned(), "node1".to_owned());
+        Self { ip, node, outcome, seen: Arc::default(), snapshots: Snapshots::Succeed }
     }
 }
 
@@ -83,6 +88,9 @@ impl Operator {
                     due = [due, later].into_iter().flatten().min();
                 }
             }
+        }
+        for (key, snapshot) in store.all(&SNAPSHOTS, "") {
+            snapshots::step(&self.snapshots, store, &key, &snapshot);
         }
         for (key, pool) in store.all(&POOLS, "") {
             if pool["status"].is_null() {

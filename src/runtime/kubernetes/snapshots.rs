@@ -1,0 +1,279 @@
+//! Snapshots as `SandboxSnapshot` objects (kubernetes-runtime.md §10), which the operator makes images of.
+//!
+//! | | |
+//! |---|---|
+//! | check | the BatchSandbox, a pod of it that runs, and that its runtime class is none whose file systems cannot be copied |
+//! | request | the object, whose name follows from the snapshot's id: made twice it is one |
+//! | ended | one watch a namespace, for as long as somebody waits for a snapshot there |
+//!
+//! Only BatchSandboxes can be copied; the operator takes them by the name that is their id.
+
+mod progress;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::{Resource as _, api::DeleteParams};
+use serde_json::json;
+use tokio::{runtime::Handle, sync::Notify, time::timeout};
+
+use super::{
+    Inner, Kubernetes, Scope,
+    cache::{Cache, CacheSettings},
+    client::ApiFailure,
+    objects::{Pod, SandboxSnapshot},
+    pods,
+    workload::{Workload, failed, labels},
+};
+use crate::{
+    error::{Error, Family, Kind},
+    runtime::{SnapshotOf, SnapshotProgress, SnapshotRequests},
+};
+
+/// The label of all snapshots' objects: the snapshot's id.
+const ID: &str = "opensandbox.io/snapshot-id";
+
+/// The label with the id of the sandbox that a snapshot is of.
+const SOURCE: &str = "opensandbox.io/source-sandbox-id";
+
+/// Says that a snapshot is a client's, and none that the operator made to pause a sandbox.
+const SCOPE: (&str, &str) = ("opensandbox.io/snapshot-scope", "public");
+
+/// The handler of the runtime whose containers' file systems cannot be copied, and the prefix of its variants.
+const UNSUPPORTED_HANDLER: &str = "runsc";
+
+/// How often a snapshot is looked at whose watch says nothing.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The watches of snapshots, by namespace. Each lasts as long as somebody waits for one there.
+pub(super) struct SnapshotWatches {
+    /// Requests come on threads that end before this does.
+    tasks: Handle,
+    settings: CacheSettings,
+    caches: Mutex<HashMap<Arc<str>, Weak<Cache<SandboxSnapshot>>>>,
+}
+
+impl SnapshotWatches {
+    /// None yet.
+    pub(super) fn new(settings: CacheSettings) -> Self {
+        Self { tasks: Handle::current(), settings, caches: Mutex::default() }
+    }
+}
+
+impl Inner {
+    /// Where a snapshot's object is.
+    fn namespace_of<'a>(&'a self, of: &'a SnapshotOf) -> &'a Arc<str> {
+        of.namespace.as_ref().unwrap_or(&self.options.namespace)
+    }
+
+    /// The watch of a namespace's snapshots, if there is one.
+    fn watched(&self, namespace: &str) -> Option<Arc<Cache<SandboxSnapshot>>> {
+        let caches = self.snapshots.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        caches.get(namespace)?.upgrade()
+    }
+
+    /// The watch of a namespace's snapshots, which begins if there is none.
+    fn watch(&self, namespace: &Arc<str>) -> Arc<Cache<SandboxSnapshot>> {
+        let SnapshotWatches { tasks, settings, caches } = &self.snapshots;
+        let mut caches = caches.lock().unwrap_or_else(PoisonError::into_inner);
+        caches.retain(|_, cache| cache.strong_count() > 0);
+        if let Some(cache) = caches.get(namespace).and_then(Weak::upgrade) {
+            return cache;
+        }
+        let _entered = tasks.enter();
+        let cache = Cache::start(self.cluster.clone(), namespace, ID, settings.clone());
+        caches.insert(Arc::clone(namespace), Arc::downgrade(&cache));
+        cache
+    }
+
+    async fn check_snapshot(&self, of: &SnapshotOf) -> Result<(), Error> {
+        // Of whatever tenant: whose the sandbox is was found out before.
+        let scope = self.namespaces.scope(self.namespace_of(of), None)?;
+        let what = "Failed to verify snapshot runtime";
+        let told = |failure: ApiFailure| failed(failure, what);
+        let found = self.workloads(&scope).find(&of.sandbox).await.map_err(told)?;
+        let is_copied = |workload: &Workload| matches!(workload, Workload::Batch(_)) && workload.name() == of.sandbox;
+        let Some(workload) = found.filter(is_copied) else {
+            return Err(unverified(of, ": BatchSandbox was not found."));
+        };
+        let Some(pod) = self.running_pod(&scope, &workload).await.map_err(told)? else {
+            return Err(unverified(of, ": no running source Pod was found."));
+        };
+        let Some(class) = pod.spec.runtime_class_name.filter(|class| !class.is_empty()) else { return Ok(()) };
+        let api = self.cluster.api_of_all::<RuntimeClass>();
+        let handler = match self.cluster.read("get_runtime_class", api.get(&class)).await {
+            Ok(found) => found.handler,
+            Err(failure) if failure.is_missing() => return Err(unverified(of, ".").caused_by(failure)),
+            Err(failure) => return Err(told(failure)),
+        };
+        if handler.is_empty() {
+            return Err(unverified(of, &format!(": RuntimeClass '{class}' has no handler.")));
+        }
+        let rest = handler.strip_prefix(UNSUPPORTED_HANDLER);
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-')) {
+            let text = format!(
+                "gVisor RuntimeClass '{class}' (handler '{handler}') does not support the built-in rootfs snapshot committer."
+            );
+            return Err(Error::new(Family::SnapshotSource, Kind::Unsupported, text));
+        }
+        Ok(())
+    }
+
+    /// The pod of a sandbox that runs, if one does.
+    async fn running_pod(&self, scope: &Scope, workload: &Workload) -> Result<Option<Pod>, ApiFailure> {
+        let runs = |pod: &Pod| pod.status.phase.as_deref() == Some("Running");
+        let pods = pods::of(&self.cluster, &scope.namespace, workload).await?;
+        if let Some(pod) = pods::present(pods).filter(runs) {
+            return Ok(Some(pod));
+        }
+        // Of an object whose template does not say the sandbox's id.
+        let first = pods::named(&self.cluster, &scope.namespace, &format!("{}-0", workload.name())).await?;
+        Ok(first.filter(|pod| runs(pod) && workload.made(pod)))
+    }
+
+    async fn request_snapshot(&self, of: &SnapshotOf) -> Result<(), Error> {
+        let (namespace, name) = (self.namespace_of(of), name(of));
+        let object = json!({
+            "apiVersion": SandboxSnapshot::api_version(&()), "kind": SandboxSnapshot::kind(&()),
+            "metadata": {"name": name, "namespace": &**namespace,
+                "labels": {ID: of.id, SOURCE: of.sandbox, SCOPE.0: SCOPE.1}},
+            "spec": {"sandboxName": of.sandbox},
+        });
+        let what = "Failed to create snapshot";
+        let created =
+            self.cluster.create::<SandboxSnapshot, SandboxSnapshot>("create_snapshot", namespace, &object).await;
+        match created {
+            Ok(created) => {
+                if let Some(cache) = self.watched(namespace) {
+                    cache.note(created);
+                }
+                Ok(())
+            }
+            Err(failure) if failure.is_conflict() => {
+                // What was asked for before, by this server or another one that recovers it, is the same.
+                let found = self.read_snapshot(namespace, &name).await.map_err(|failure| failed(failure, what))?;
+                if found.is_some_and(|found| is_of(&found, of)) {
+                    return Ok(());
+                }
+                let text = format!("{what}: its object exists already, and is another one.");
+                Err(Error::new(Family::Snapshot, Kind::InUse, text).caused_by(failure))
+            }
+            Err(failure) => {
+                let error = failed(failure.clone(), what);
+                if error.kind != Kind::Failed {
+                    return Err(error);
+                }
+                let why = format!("Failed to create Kubernetes SandboxSnapshot {name}: {}", failure.for_client());
+                let text = format!("Snapshot runtime rejected creation (snapshot_runtime_create_failed): {why}");
+                Err(Error::new(Family::Snapshot, Kind::Failed, text).caused_by(failure))
+            }
+        }
+    }
+
+    async fn read_snapshot(&self, namespace: &str, name: &str) -> Result<Option<SandboxSnapshot>, ApiFailure> {
+        let api = self.cluster.api::<SandboxSnapshot>(namespace);
+        match self.cluster.read("get_snapshot", api.get(name)).await {
+            Ok(found) => Ok(Some(found)),
+            Err(failure) if failure.is_missing() || failure.is_missing_kind() => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// By the watch where there is one, else by the API server.
+    async fn look_at_snapshot(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error> {
+        let (namespace, name) = (self.namespace_of(of), name(of));
+        if let Some(known) = self.watched(namespace).and_then(|cache| cache.at_hand(&name)) {
+            return Ok(told(&known, of));
+        }
+        let found = self.read_snapshot(namespace, &name).await;
+        let found = found.map_err(|failure| failed(failure, "Failed to read snapshot"))?;
+        Ok(found.map_or_else(|| missing(of), |found| told(&found, of)))
+    }
+
+    async fn snapshot_ended(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error> {
+        let name = name(of);
+        let cache = self.watch(self.namespace_of(of));
+        let changes = Arc::new(Notify::new());
+        let _interest = cache.wake(&of.id, &changes);
+        loop {
+            match cache.known(&name) {
+                Some(known) => match told(&known, of) {
+                    SnapshotProgress::UnderWay => {}
+                    ended => return Ok(ended),
+                },
+                // Before everything is listed nothing is known of any; then it may have lost its label.
+                None if cache.age().is_some() => match self.look_at_snapshot(of).await? {
+                    SnapshotProgress::UnderWay => {}
+                    ended => return Ok(ended),
+                },
+                None => {}
+            }
+            // Whichever comes first.
+            let _ = timeout(LOOK_INTERVAL, changes.notified()).await;
+        }
+    }
+
+    async fn withdraw_snapshot(&self, of: &SnapshotOf) -> Result<(), Error> {
+        let parameters = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        let name = name(of);
+        let deletion = self.cluster.delete::<SandboxSnapshot>(self.namespace_of(of), &name, &parameters);
+        match self.cluster.write("delete_snapshot", deletion).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.is_missing() || failure.is_missing_kind() => Ok(()),
+            Err(failure) => Err(failed(failure, "Failed to delete snapshot")),
+        }
+    }
+}
+
+#[async_trait]
+impl SnapshotRequests for Kubernetes {
+    async fn check(&self, of: &SnapshotOf) -> Result<(), Error> {
+        self.inner.check_snapshot(of).await
+    }
+
+    async fn request(&self, of: &SnapshotOf) -> Result<(), Error> {
+        self.inner.request_snapshot(of).await
+    }
+
+    async fn look(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error> {
+        self.inner.look_at_snapshot(of).await
+    }
+
+    async fn ended(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error> {
+        self.inner.snapshot_ended(of).await
+    }
+
+    async fn withdraw(&self, of: &SnapshotOf) -> Result<(), Error> {
+        self.inner.withdraw_snapshot(of).await
+    }
+}
+
+/// The name of a snapshot's object.
+fn name(of: &SnapshotOf) -> String {
+    format!("osb-snap-{}", of.id.replace('-', ""))
+}
+
+/// Whether an object is this snapshot's request.
+fn is_of(object: &SandboxSnapshot, of: &SnapshotOf) -> bool {
+    labels::of(&object.metadata, ID) == Some(of.id.as_str()) && object.spec.sandbox_name == of.sandbox
+}
+
+/// How far a snapshot is by the object of its name; another's is none.
+fn told(object: &SandboxSnapshot, of: &SnapshotOf) -> SnapshotProgress {
+    if is_of(object, of) { progress::of(object) } else { missing(of) }
+}
+
+fn missing(of: &SnapshotOf) -> SnapshotProgress {
+    SnapshotProgress::Missing { message: format!("Kubernetes SandboxSnapshot {} was not found.", name(of)) }
+}
+
+/// `why` goes on behind the sandbox's id.
+fn unverified(of: &SnapshotOf, why: &str) -> Error {
+    let text = format!("Cannot verify snapshot runtime for sandbox {}{why}", of.sandbox);
+    Error::new(Family::SnapshotSource, Kind::Conflict, text)
+}
