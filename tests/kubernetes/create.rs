@@ -6,4 +6,5 @@ mod faults;
 mod fixture;
 mod outcomes;
 mod shutdown;
+mod steps;
 mod writes;

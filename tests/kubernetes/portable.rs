@@ -1,6 +1,7 @@
 //! What holds on every cluster. Each scenario is a function of a [`Stage`], and runs twice: on the test API server here, and on
 //! a real cluster in [`crate::real`]. What differs there is the test API server's fault.
 
+pub(crate) mod creating;
 pub(crate) mod lifecycle;
 pub(crate) mod logs;
 mod program;
@@ -47,6 +48,9 @@ pub(crate) trait Stage {
     /// Creates a sandbox whose container cannot run. Gives its id; the cluster may not know of the trouble yet.
     async fn stuck(&self, how: Stuck) -> String;
 
+    /// Sees to it that the gateway's sandboxes from now on cannot be given execd, since its image is nowhere.
+    async fn has_no_execd(&self);
+
     /// Does to a sandbox that the gateway deleted what the operator and the cluster do by themselves.
     async fn collect(&self, id: &str);
 }
@@ -88,6 +92,8 @@ macro_rules! scenarios {
             lifecycle::an_endpoint_is_the_address_of_the_pod,
             lifecycle::a_pod_is_described,
             lifecycle::a_deleted_sandbox_is_gone,
+            creating::an_image_that_cannot_be_pulled_fails_a_creation_and_nothing_is_left,
+            creating::what_would_blind_the_operator_is_refused,
             logs::every_format_has_every_line,
             logs::a_follow_is_complete_and_tells_the_exit_code,
             logs::a_text_follow_ends_cleanly_with_the_container,

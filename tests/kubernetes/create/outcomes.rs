@@ -115,8 +115,10 @@ async fn a_pool_that_has_room_in_time_is_taken_from() {
     let pool = json!({"apiVersion": "sandbox.opensandbox.io/v1alpha1", "kind": "Pool", "metadata": {"name": "p1"},
         "spec": {"template": {}, "capacitySpec": {"bufferMax": 1, "bufferMin": 0, "poolMax": 2, "poolMin": 0}}});
     cluster.server.create(&POOLS, NAMESPACE, pool);
-    let request = r#"{"extensions": {"poolRef": "p1"}}"#;
-    let (created, ()) = tokio::join!(ask(&gateway, "POST", "/v1/sandboxes", request), async {
+    // Nothing of the image counts.
+    let image = json!({"uri": "reg.example/x", "auth": {"username": "u", "password": "p"}});
+    let request = json!({"extensions": {"poolRef": "p1"}, "image": image}).to_string();
+    let (created, ()) = tokio::join!(ask(&gateway, "POST", "/v1/sandboxes", &request), async {
         cluster.server.wait_asked("/batchsandboxes?").await;
         cluster.server.operate(Operator::of(ready()));
     });
@@ -124,6 +126,7 @@ async fn a_pool_that_has_room_in_time_is_taken_from() {
     assert_eq!(created.json()["entrypoint"], json!(["tail", "-f", "/dev/null"]));
     let object = cluster.get(&BATCH, &id(&created)).unwrap();
     assert_eq!((&object["spec"]["poolRef"], &object["spec"]["template"]), (&json!("p1"), &Value::Null));
+    assert!(asked(&cluster, "POST", "/secrets").is_empty());
 }
 
 #[tokio::test]

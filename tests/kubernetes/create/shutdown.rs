@@ -4,29 +4,54 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::fixture::{LONG, never, nothing_is_left, request, watched, world};
+use super::fixture::{LONG, asked, never, nothing_is_left, objects, request, watched, world};
 use crate::{
-    cluster::{BATCH, NAMESPACE},
-    support::{client::Client, eventually},
+    cluster::Cluster,
+    fixture::{ask, get},
+    support::{client::Client, eventually, gateway::Gateway},
 };
 
-#[tokio::test]
-async fn a_creation_that_is_cut_off_leaves_nothing() {
-    let (cluster, mut gateway) = world(never(), "");
-    watched(&cluster).await;
-    let volumes =
-        json!([{"name": "v", "mountPath": "/v", "pvc": {"claimName": "c", "deleteOnSandboxTermination": true}}]);
-    let auth = json!({"uri": "reg.example/x", "auth": {"username": "u", "password": "p"}});
-    let body = request(json!({"volumes": volumes, "image": auth}));
+/// A creation whose sandbox is waited for: its object, its pod, its secret and its claim are there.
+async fn waiting(cluster: &Cluster, gateway: &Gateway) -> Client {
+    watched(cluster).await;
+    let body = request(json!({
+        "image": {"uri": "reg.example/x", "auth": {"username": "u", "password": "p"}},
+        "volumes": [{"name": "v", "mountPath": "/v", "pvc": {"claimName": "c", "deleteOnSandboxTermination": true}}],
+    }));
     let mut client = Client::connect(gateway.address()).await;
     let head = format!(
         "POST /v1/sandboxes HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     client.send(head).await;
-    eventually("the object", LONG, || cluster.server.list(&BATCH, NAMESPACE).len() == 1).await;
+    eventually("what is made", LONG, || objects(cluster).len() == 4).await;
+    client
+}
+
+#[tokio::test]
+async fn a_creation_that_is_cut_off_leaves_nothing() {
+    let (cluster, mut gateway) = world(never(), "");
+    let _client = waiting(&cluster, &gateway).await;
     gateway.terminate();
     // 5 s for the requests, and at most 10 s for what they made.
     assert!(gateway.wait(Duration::from_secs(20)).success());
+    nothing_is_left(&cluster).await;
+}
+
+#[tokio::test]
+async fn what_a_killed_gateway_leaves_is_one_sandbox_that_owns_the_rest() {
+    let (cluster, mut gateway) = world(never(), "");
+    let _client = waiting(&cluster, &gateway).await;
+    gateway.signal("KILL");
+    assert!(!gateway.wait(Duration::from_secs(20)).success());
+    let next = cluster.gateway("").start();
+    let list = get(&next, "/v1/sandboxes").await.json();
+    assert_eq!(
+        (&list["pagination"]["totalItems"], &list["items"][0]["status"]["state"]),
+        (&json!(1), &json!("Pending"))
+    );
+    assert_eq!(asked(&cluster, "POST", "/batchsandboxes").len(), 1, "nothing is made twice");
+    let id = list["items"][0]["id"].as_str().unwrap();
+    assert_eq!(ask(&next, "DELETE", &format!("/v1/sandboxes/{id}"), "").await.status(), 204);
     nothing_is_left(&cluster).await;
 }

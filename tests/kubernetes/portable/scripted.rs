@@ -15,6 +15,7 @@ use crate::{
     support::{
         gateway::Gateway,
         kube::{
+            Operator, Outcome,
             logs::{Container, Status},
             resource::{BATCH_SANDBOXES, PODS},
         },
@@ -105,6 +106,11 @@ impl Stage for Scripted {
             Stuck::Unscheduled => self.world.sandbox_of(container, |pod| pod.unreported("sandbox").node(None)),
         };
         sandbox.id
+    }
+
+    async fn has_no_execd(&self) {
+        let outcome = Outcome::Waits { is_init: true, reason: "ImagePullBackOff", message: "it is nowhere" };
+        self.world.server.operate(Operator::of(outcome));
     }
 
     async fn collect(&self, id: &str) {

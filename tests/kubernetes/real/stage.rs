@@ -196,6 +196,9 @@ impl Stage for Real {
         self.create(&BATCH_SANDBOXES, pod).await
     }
 
+    /// That of the gateway's configuration is.
+    async fn has_no_execd(&self) {}
+
     /// The cluster does it.
     async fn collect(&self, _id: &str) {}
 }

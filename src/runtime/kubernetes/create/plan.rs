@@ -168,6 +168,9 @@ impl Draft {
             check_platform(platform, options.provider, template)?;
         }
         let lifecycle = request.lifecycle.as_ref().map(|hooks| hooks.to_json()).transpose();
+        // That of a pool's pod is the pool's, whatever the client says.
+        let image = request.image.filter(|_| pool.is_none());
+        let image = image.unwrap_or_else(|| ImageSource { uri: String::new(), auth: None });
         let mut entrypoint = request.entrypoint;
         if entrypoint.is_empty() {
             entrypoint = POOL_ENTRYPOINT.map(str::to_owned).to_vec();
@@ -176,7 +179,7 @@ impl Draft {
             id: Uuid::new_v4().to_string(),
             tenant,
             pool,
-            image: request.image.unwrap_or_else(|| ImageSource { uri: String::new(), auth: None }),
+            image,
             snapshot_id: request.snapshot_id,
             entrypoint,
             env,
