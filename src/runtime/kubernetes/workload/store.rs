@@ -225,7 +225,10 @@ impl<K: Object> Objects<K> {
 
     async fn create(&self, object: &Value) -> Result<Workload, ApiFailure> {
         let created = self.cluster.create::<K, K>("create_sandbox", &self.namespace, object).await?;
-        Ok(K::wrap(self.cache.note(created)))
+        let noted = self.cache.note(created.clone());
+        // Another one may have its name already, which the watch has told before this answer came.
+        let is_it = noted.meta().uid == created.meta().uid;
+        Ok(K::wrap(if is_it { noted } else { Arc::new(created) }))
     }
 
     async fn read_named(&self, id: &str, name: &str) -> Result<Option<Workload>, ApiFailure> {
