@@ -38,6 +38,11 @@ pub struct Split {
     pub egress: Vec<Variable>,
 }
 
+/// Whether a variable is for the egress sidecar.
+pub fn is_for_sidecar(name: &str) -> bool {
+    name.starts_with(EGRESS_PREFIX)
+}
+
 /// Separates the variables for the sandbox from those for the egress sidecar.
 ///
 /// # Errors
@@ -45,7 +50,7 @@ pub struct Split {
 pub fn split(env: &[Variable]) -> Result<Split, Error> {
     let mut split = Split::default();
     for variable in env {
-        if !variable.0.starts_with(EGRESS_PREFIX) {
+        if !is_for_sidecar(&variable.0) {
             split.sandbox.push(variable.clone());
         } else if EGRESS_ALLOWED.contains(&variable.0.as_str()) {
             split.egress.push(variable.clone());

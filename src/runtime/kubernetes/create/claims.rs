@@ -64,8 +64,8 @@ fn distinct(volumes: &[Volume]) -> Result<Vec<Asked>, Error> {
         let flags = |claim: &Asked| (claim.create_if_not_exists, claim.delete_on_termination);
         if flags(first) != flags(asked) {
             return Err(invalid(format!(
-                "Volumes of PVC '{}' contradict each other: createIfNotExists and deleteOnSandboxTermination must be \
-                 the same in all of them.",
+                "Conflicting provisioning flags for PVC '{}': createIfNotExists/deleteOnSandboxTermination must match \
+                 across all mounts of the same claim.",
                 asked.name
             )));
         }
@@ -105,6 +105,13 @@ fn conflict(text: String) -> Error {
     Error::new(Family::Parameter, Kind::Conflict, text)
 }
 
+fn managed(name: &str, by: &str) -> Error {
+    conflict(format!(
+        "PVC '{name}' is already managed by {by} and cannot be auto-attached to a new sandbox; its owner's cleanup would \
+         delete the volume. Pre-create a user-managed PVC if you need to share storage."
+    ))
+}
+
 /// Whether a claim may be mounted by the sandbox `id`.
 fn check_found(scope: &Scope, claim: &Claim, name: &str, id: Option<&str>) -> Result<(), Error> {
     let label = |key| labels::of(&claim.metadata, key);
@@ -114,12 +121,8 @@ fn check_found(scope: &Scope, claim: &Claim, name: &str, id: Option<&str>) -> Re
     let owner = label(labels::ID).filter(|_| label(labels::MANAGED_BY) == Some("server"));
     match owner.filter(|owner| Some(*owner) != id) {
         // Whose sandbox it is may not be this tenant's to know.
-        Some(owner) if scope.owns(label(labels::TENANT)) => Err(conflict(format!(
-            "PVC '{name}' is already managed by sandbox '{owner}' and is removed with it. Use another claim."
-        ))),
-        Some(_) => Err(conflict(format!(
-            "PVC '{name}' is already managed by another sandbox and is removed with it. Use another claim."
-        ))),
+        Some(owner) if scope.owns(label(labels::TENANT)) => Err(managed(name, &format!("sandbox '{owner}'"))),
+        Some(_) => Err(managed(name, "another sandbox")),
         None => Ok(()),
     }
 }
@@ -298,7 +301,7 @@ mod tests {
     fn what_cannot_be_is_refused_before_anything_is_made() {
         let plain = || volume("a", asked(|_| {}));
         let other = volume("b", asked(|it| it.delete_on_termination = true));
-        assert!(refused(&[plain(), other]).starts_with("Volumes of PVC 'c' contradict each other"));
+        assert!(refused(&[plain(), other]).starts_with("Conflicting provisioning flags for PVC 'c'"));
         let of = |change: fn(&mut Wanted)| refused(&[volume("v", asked(|it| change(&mut it.wanted)))]);
         let size = of(|it| it.storage = Some("0".to_owned()));
         assert_eq!(size, "Volume 'v': pvc.storage '0' is no size above zero such as 1Gi.");

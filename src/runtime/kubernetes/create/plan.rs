@@ -26,7 +26,7 @@ use crate::{
         volume::{self, Source, Volume},
     },
     runtime::{
-        egress,
+        egress::{self, TRANSPARENT},
         kubernetes::{
             KubernetesOptions,
             workload::{labels, platform},
@@ -114,7 +114,7 @@ impl Draft {
             ));
         }
         let filter = egress::check(&request, creation.egress.as_ref(), creation.secure_kind)?;
-        let Split { sandbox, egress } = env::split(&request.env)?;
+        let Split { egress, .. } = env::split(&request.env)?;
         let sidecar = match filter {
             Some((settings, image)) => {
                 egress::check_upstream(&request, settings)?;
@@ -126,7 +126,10 @@ impl Draft {
             }
         };
         check_volumes(&request, &extensions, &creation.allowed_host_paths, template)?;
-        Ok(Self { request, extensions, platform, env: sandbox, sidecar, created_at, expires_at })
+        // Whether the sidecar intercepts is the sandbox's to know as well.
+        let is_main = |name: &str| name == TRANSPARENT || !env::is_for_sidecar(name);
+        let env = request.env.iter().filter(|(name, _)| is_main(name)).cloned().collect();
+        Ok(Self { request, extensions, platform, env, sidecar, created_at, expires_at })
     }
 
     /// The pool that must be there; none where any will do.
@@ -163,7 +166,7 @@ impl Draft {
             Some(_) => None,
             None => resources::resources(&request.resource_limits, &request.resource_requests)?,
         };
-        check_volume_names(&request.volumes, sidecar.as_ref(), template)?;
+        check_volume_names(&request.volumes, extensions.isolation, sidecar.as_ref(), template)?;
         if let Some(platform) = &platform {
             check_platform(platform, options.provider, template)?;
         }
@@ -252,15 +255,19 @@ fn check_source(request: &CreateRequest, provider: WorkloadProvider) -> Result<(
             let text = "poolRef is not supported by the agent-sandbox provider. Use the BatchSandbox provider instead.";
             return Err(Error::new(Family::Pool, Kind::Invalid, text));
         }
-        let refused = |what: &str| {
+        let refused = |what: &str, advice: &str| {
             Err(invalid(format!(
-                "{what} cannot be used together with extensions.poolRef because pooled pods are pre-created. Remove \
-                 '{what}' from the request or use template mode."
+                "{what} cannot be used together with extensions.poolRef because pooled pods are pre-created. {advice} \
+                 or use template mode."
             )))
         };
         return match request {
-            CreateRequest { network_policy: Some(_), .. } => refused("networkPolicy"),
-            CreateRequest { credential_proxy: true, .. } => refused("credentialProxy"),
+            CreateRequest { network_policy: Some(_), .. } => {
+                refused("networkPolicy", "Remove 'networkPolicy' from the request")
+            }
+            CreateRequest { credential_proxy: true, .. } => {
+                refused("credentialProxy.enabled", "Disable credential proxy")
+            }
             _ => Ok(()),
         };
     }
@@ -299,8 +306,13 @@ fn check_volumes(
 
 /// Refuses the names of volumes that the pod has already: those of the gateway, and those of the operator's template, which a
 /// client's volume would stand in for.
-fn check_volume_names(volumes: &[Volume], sidecar: Option<&Sidecar>, template: Option<&Template>) -> Result<(), Error> {
-    let own = [BIN_VOLUME, ISOLATION_VOLUME];
+fn check_volume_names(
+    volumes: &[Volume],
+    isolation: bool,
+    sidecar: Option<&Sidecar>,
+    template: Option<&Template>,
+) -> Result<(), Error> {
+    let own: &[&str] = if isolation { &[BIN_VOLUME, ISOLATION_VOLUME] } else { &[BIN_VOLUME] };
     let of_file = template.map(Template::volumes).unwrap_or_default();
     let of_sidecar = sidecar.and_then(Sidecar::volume);
     let is_taken = |name: &str| own.contains(&name) || of_file.contains(name) || of_sidecar == Some(name);
@@ -319,15 +331,19 @@ fn check_platform(platform: &Platform, provider: WorkloadProvider, template: Opt
         for (key, wanted) in [(platform::OS, &platform.os), (platform::ARCH, &platform.arch)] {
             if let Some(required) = platform::required(&pods, key).filter(|required| required != wanted) {
                 return Err(invalid(format!(
-                    "platform asks for {key}={wanted}, but the server's template for sandboxes requires {required}."
+                    "platform conflict with template nodeSelector: '{key}' is '{required}', request expects '{wanted}'."
                 )));
             }
         }
     }
-    if platform.os == "windows" && provider == WorkloadProvider::AgentSandbox {
-        return Err(invalid("agent-sandbox does not support platform.os=windows."));
+    match provider {
+        _ if platform.os != "windows" => Ok(()),
+        WorkloadProvider::AgentSandbox => Err(invalid("agent-sandbox does not support platform.os=windows.")),
+        // It needs a virtual machine in the pod: devices of the node, a disk, and other files of execd's image.
+        WorkloadProvider::BatchSandbox => {
+            Err(invalid("platform.os=windows is not supported on Kubernetes by this server."))
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -118,11 +118,15 @@ fn env(plan: &Plan, options: &CreationOptions) -> Vec<Value> {
     if options.execd_run_as_init {
         own.push(("EXECD_INIT", "1"));
     }
-    if plan.credential_proxy {
+    let says_itself = plan.env.iter().any(|(name, _)| name == TRANSPARENT);
+    if plan.credential_proxy && !says_itself {
         own.push((TRANSPARENT, "true"));
     }
     own.push(("EXECD", EXECD));
     let mut all = of_client(plan, &own);
+    for entry in all.iter_mut().filter(|entry| plan.credential_proxy && entry["name"] == TRANSPARENT) {
+        entry["value"] = "true".into();
+    }
     all.extend(plan.lifecycle.as_ref().map(|hooks| json!({"name": env::LIFECYCLE, "value": hooks})));
     all.extend(own.iter().map(|(name, value)| json!({"name": name, "value": value})));
     all

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::parts::{BIN_VOLUME, env_entry, resources_of, token};
+use super::parts::{BIN_VOLUME, resources_of, token};
 use crate::{
     config::Egress,
     error::{Error, Family, Kind},
@@ -16,6 +16,9 @@ use crate::{
 
 /// The volume with the certificate authority of the proxy behind the sidecar.
 const CA_VOLUME: &str = "opensandbox-egress-upstream-extra-ca";
+
+/// Where the certificate authority is in its secret.
+const CA_KEY: &str = "ca.crt";
 
 /// The port of the sidecar's API.
 const PORT: u16 = 18080;
@@ -82,7 +85,8 @@ impl Sidecar {
     /// The volume that it brings.
     pub(super) fn volume_source(&self) -> Option<Value> {
         let secret = self.ca_secret.as_ref()?;
-        Some(json!({"name": CA_VOLUME, "secret": {"secretName": secret}}))
+        Some(json!({"name": CA_VOLUME, "secret": {"secretName": secret,
+            "items": [{"key": CA_KEY, "path": CA_KEY}]}}))
     }
 
     /// Its container in the pod of the sandbox `id`.
@@ -97,10 +101,11 @@ impl Sidecar {
         env.push(entry("OPENSANDBOX_EGRESS_TOKEN", token));
         // What the credential proxy needs is not the client's to take back.
         let others = self.env.iter().filter(|(name, _)| !(self.credential_proxy && name == TRANSPARENT));
-        env.extend(others.map(env_entry));
+        // One without a value is empty here; in the sandbox it is null.
+        env.extend(others.map(|(name, value)| entry(name, value.as_deref().unwrap_or_default())));
         let mut mounts = vec![json!({"name": BIN_VOLUME, "mountPath": FOLDER})];
         if self.ca_secret.is_some() {
-            mounts.push(json!({"name": CA_VOLUME, "mountPath": UPSTREAM_CA, "subPath": "ca.crt", "readOnly": true}));
+            mounts.push(json!({"name": CA_VOLUME, "mountPath": UPSTREAM_CA, "subPath": CA_KEY, "readOnly": true}));
         }
         let mut container = json!({
             "name": "egress",
@@ -167,7 +172,7 @@ mod tests {
         ];
         assert_eq!(names(&container), expected);
         assert_eq!(container["env"][7]["value"], "true");
-        assert_eq!(container["env"][9], json!({"name": "OPENSANDBOX_EGRESS_LOG_LEVEL", "value": null}));
+        assert_eq!(container["env"][9], json!({"name": "OPENSANDBOX_EGRESS_LOG_LEVEL", "value": ""}));
         let mount = json!({"name": "opensandbox-egress-upstream-extra-ca", "subPath": "ca.crt", "readOnly": true,
             "mountPath": "/etc/ssl/certs/opensandbox-upstream-extra-ca.pem"});
         assert_eq!(container["volumeMounts"][1], mount);

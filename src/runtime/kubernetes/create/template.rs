@@ -138,8 +138,9 @@ impl Template {
     fn add_pull_secrets(&self, pod: &mut Value) {
         let own = pod.get_mut("imagePullSecrets").and_then(Value::as_array_mut);
         if let (Some(own), WorkloadProvider::AgentSandbox) = (own, self.provider) {
-            let others: Vec<_> = items(self.pod(), "imagePullSecrets").filter(|secret| !own.contains(secret)).collect();
-            own.extend(others.into_iter().cloned());
+            let others = items(self.pod(), "imagePullSecrets").filter(|secret| !own.contains(secret));
+            let all: Vec<_> = others.chain(own.iter()).cloned().collect();
+            *own = all;
         }
     }
 
@@ -355,7 +356,7 @@ mod tests {
         assert_eq!(file.merged(pod("template", Value::Null), false), pod("template", json!([{"name": "regcred"}])));
         let file = format!("{{spec: {{podTemplate: {{spec: {{{secrets}}}}}}}}}");
         let file = read(&file, WorkloadProvider::AgentSandbox).unwrap();
-        let both = json!([{"name": "own"}, {"name": "regcred"}]);
+        let both = json!([{"name": "regcred"}, {"name": "own"}]);
         assert_eq!(file.merged(pod("podTemplate", own), false), pod("podTemplate", both));
     }
 }

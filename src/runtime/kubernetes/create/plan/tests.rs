@@ -130,7 +130,7 @@ fn a_pool_s_pod_is_made_already() {
         })
         .message
     };
-    assert!(text(|it| it.credential_proxy = true).starts_with("credentialProxy cannot be used together with"));
+    assert!(text(|it| it.credential_proxy = true).starts_with("credentialProxy.enabled cannot be used together"));
     assert_eq!(
         text(|it| it.volumes = vec![host("h", "/data/opensandbox/x")]),
         "Pool mode (extensions.poolRef) does not support volumes. Remove 'volumes' from the request or use template mode."
@@ -183,18 +183,19 @@ fn a_template_has_its_own_places_and_platform() {
     let platform = refused(|it| it.platform = Some(Platform { os: "linux".to_owned(), arch: "amd64".to_owned() }));
     assert_eq!(
         platform,
-        "platform asks for kubernetes.io/arch=amd64, but the server's template for sandboxes requires arm64."
+        "platform conflict with template nodeSelector: 'kubernetes.io/arch' is 'arm64', request expects 'amd64'."
     );
     let same = request(|it| it.platform = Some(Platform { os: "linux".to_owned(), arch: "arm64".to_owned() }));
     assert!(planned(same, &options, Some(&template)).is_ok());
 }
 
 #[test]
-fn the_agent_sandbox_operator_knows_no_windows() {
+fn there_is_no_windows() {
     let windows = || request(|it| it.platform = Some(Platform { os: "windows".to_owned(), arch: "amd64".to_owned() }));
     let error = planned(windows(), &options(WorkloadProvider::AgentSandbox), None).err().unwrap();
     assert_eq!(error.message, "agent-sandbox does not support platform.os=windows.");
-    assert!(planned(windows(), &options(WorkloadProvider::BatchSandbox), None).is_ok());
+    let error = planned(windows(), &options(WorkloadProvider::BatchSandbox), None).err().unwrap();
+    assert_eq!(error.message, "platform.os=windows is not supported on Kubernetes by this server.");
 }
 
 #[test]
