@@ -40,9 +40,9 @@ fn serve() {
             ["fault", method, text, status, times] => fault(&server, method, text, status, times),
             ["heal", text] => server.heal_of(text),
             ["requests"] => {
-                let requests = server.requests();
-                requests[told..].iter().for_each(|request| println!("{}", request.line()));
-                told = requests.len();
+                let requests = server.requests_since(told);
+                requests.iter().for_each(|request| println!("{}", request.line()));
+                told += requests.len();
             }
             _ => println!("no such command: {line}"),
         }
@@ -55,6 +55,11 @@ fn fault(server: &Server, method: &str, text: &str, status: &str, times: &str) {
     let method = ["GET", "POST", "PUT", "PATCH", "DELETE"].into_iter().find(|one| *one == method).expect("a method");
     let action = match status {
         "403" => Action::Fail(Failure::new(403, "Forbidden", "pods is forbidden: User \"parity\" cannot do this")),
+        "quota" => {
+            let why = "exceeded quota: q1, requested: pods=1, used: pods=1, limited: pods=1";
+            Action::Fail(Failure::new(403, "Forbidden", format!("pods \"x\" is forbidden: {why}")))
+        }
+        "missing" => Action::Fail(Failure::not_found(&NAMESPACES, "parity")),
         "409" => Action::Conflict,
         "422" => Action::Fail(Failure::new(422, "Invalid", "BatchSandbox \"x\" is invalid: metadata: no")),
         "429" => Action::Fail(Failure::initializing()),

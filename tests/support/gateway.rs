@@ -82,6 +82,12 @@ impl Setup {
         self
     }
 
+    /// The image of execd on a cluster.
+    pub fn execd(mut self, image: &str) -> Self {
+        self.sections = self.sections.replace("\"osb-test/execd:stub\"", &format!("\"{image}\""));
+        self
+    }
+
     /// Adds lines to `[server]`.
     pub fn server(mut self, lines: &str) -> Self {
         self.server.push_str(lines);

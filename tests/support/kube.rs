@@ -354,6 +354,11 @@ impl Server {
         self.shared.state().requests.clone()
     }
 
+    /// The requests so far but for the first `count`.
+    pub fn requests_since(&self, count: usize) -> Vec<Recorded> {
+        self.shared.state().requests[count..].to_vec()
+    }
+
     /// Forgets the requests so far; none may be on its way.
     pub fn forget_requests(&self) {
         self.shared.state().requests.clear();
