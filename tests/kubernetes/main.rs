@@ -22,6 +22,7 @@ mod pod_log;
 mod pools;
 mod portable;
 mod real;
+mod recorded;
 mod replicas;
 mod sandboxes;
 mod serve;
