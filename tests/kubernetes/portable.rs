@@ -2,6 +2,7 @@
 //! a real cluster in [`crate::real`]. What differs there is the test API server's fault.
 
 pub(crate) mod creating;
+pub(crate) mod creation;
 pub(crate) mod lifecycle;
 pub(crate) mod logs;
 mod program;
@@ -51,6 +52,12 @@ pub(crate) trait Stage {
     /// Sees to it that the gateway's sandboxes from now on cannot be given execd, since its image is nowhere.
     async fn has_no_execd(&self);
 
+    /// The image of the containers; it has a shell.
+    fn image(&self) -> String;
+
+    /// Whether somebody takes the pod of a sandbox away that is to pause, and makes it again.
+    fn pauses(&self) -> bool;
+
     /// Does to a sandbox that the gateway deleted what the operator and the cluster do by themselves.
     async fn collect(&self, id: &str);
 }
@@ -87,6 +94,12 @@ pub(crate) fn reason(records: &[Value]) -> &str {
 macro_rules! scenarios {
     ($stage:ident $(, #[$attribute:meta])?) => {
         scenarios! { @each $stage [$(#[$attribute])?]
+            creation::a_creation_is_answered_when_the_sandbox_runs,
+            creation::creations_at_once_wait_for_their_own_pods_alone,
+            creation::a_creation_that_cannot_be_leaves_nothing,
+            creation::a_sandbox_is_paused_and_resumed,
+            creation::a_snapshot_is_of_a_sandbox_whose_pod_runs,
+            creation::a_pool_is_made_changed_and_deleted,
             lifecycle::a_sandbox_is_shown_and_listed,
             lifecycle::an_expiry_is_moved_and_metadata_patched,
             lifecycle::an_endpoint_is_the_address_of_the_pod,

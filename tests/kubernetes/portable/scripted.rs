@@ -31,6 +31,8 @@ struct Scripted {
 impl Scripted {
     async fn start() -> Self {
         let world = Arc::new(World::start());
+        // Of sandboxes that the gateway makes: those of the tests have their pods.
+        world.server.operate(Operator::default());
         let gateway = world.gateway("");
         Self { world, gateway, containers: Arc::default() }
     }
@@ -111,6 +113,14 @@ impl Stage for Scripted {
     async fn has_no_execd(&self) {
         let outcome = Outcome::Waits { is_init: true, reason: "ImagePullBackOff", message: "it is nowhere" };
         self.world.server.operate(Operator::of(outcome));
+    }
+
+    fn image(&self) -> String {
+        "example.test/image:1".to_owned()
+    }
+
+    fn pauses(&self) -> bool {
+        true
     }
 
     async fn collect(&self, id: &str) {

@@ -1,4 +1,5 @@
-//! The kinds of sandboxes. What the cluster has is used as it is; a kind that it lacks is added with a schema that takes all.
+//! The kinds of sandboxes, snapshots and pools. What the cluster has is used as it is; a kind that it lacks is added with a schema
+//! that takes all.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use crate::{
     portable::PATIENCE,
     support::kube::{
         Resource,
-        resource::{AGENT_SANDBOXES, BATCH_SANDBOXES},
+        resource::{AGENT_SANDBOXES, BATCH_SANDBOXES, POOLS, SNAPSHOTS},
     },
 };
 
@@ -22,9 +23,14 @@ const POLL: Duration = Duration::from_millis(100);
 /// Where CRDs are.
 const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
-/// Both kinds.
+/// Both kinds of sandboxes.
 pub(super) fn kinds() -> [&'static Resource; 2] {
     [&BATCH_SANDBOXES, &AGENT_SANDBOXES]
+}
+
+/// All kinds that the gateway needs.
+pub(super) fn all() -> [&'static Resource; 4] {
+    [&BATCH_SANDBOXES, &AGENT_SANDBOXES, &SNAPSHOTS, &POOLS]
 }
 
 /// Whether a CRD is one of the suite's.
@@ -32,14 +38,14 @@ pub(super) fn is_own(crd: &Value) -> bool {
     crd["metadata"]["labels"][LABEL] == "true"
 }
 
-/// Adds the CRDs that are missing and waits until both kinds are served. Says whether that of a kind is the suite's.
+/// Adds the CRDs that are missing and waits until all kinds are served. Says whether that of a kind of sandboxes is the suite's.
 pub(super) async fn ensure(api: &Api) -> [bool; 2] {
-    let mut own = [false; 2];
-    for (kind, own) in kinds().into_iter().zip(&mut own) {
-        *own = is_own(&added(api, kind).await);
+    let mut own = Vec::new();
+    for kind in all() {
+        own.push(is_own(&added(api, kind).await));
         served(api, kind).await;
     }
-    own
+    [own[0], own[1]]
 }
 
 /// The CRD of a kind, which is added if it is missing. One that is going is waited for: it takes its objects with it.

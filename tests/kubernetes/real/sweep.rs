@@ -31,7 +31,7 @@ async fn the_cluster_is_left_as_it_was() {
         assert!(start.elapsed() < PATIENCE, "{} namespaces do not go: {left:?}", left.len());
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    for kind in crds::kinds() {
+    for kind in crds::all() {
         let path = crds::path(kind);
         if api.get(&path).await.is_some_and(|crd| crds::is_own(&crd)) {
             // Of all namespaces.
