@@ -10,7 +10,12 @@ from report import Report
 
 OSB = os.path.join(os.path.dirname(sys.executable), "osb")
 IMAGE = "osb-test/busybox:1"
-report = Report("osb")
+ON_CLUSTER = os.environ.get("CLIENTS_RUNTIME") == "kubernetes"
+PAUSED = "Sandbox is already paused" if ON_CLUSTER else "Sandbox is not in a running state."
+NONE = "Sandbox 'nope' not found" if ON_CLUSTER else "Sandbox nope not found."
+TEMPLATES = "emplate" if ON_CLUSTER else "Template management requires the kubernetes runtime."
+RUNS = "(no events)" if ON_CLUSTER else "Status:     running"
+report = Report("osb on Kubernetes" if ON_CLUSTER else "osb")
 
 
 def osb(*args):
@@ -65,17 +70,28 @@ def sandboxes():
     value("sandbox metrics", "sandbox", "metrics", made)
     said("command run", "command", "run", made, "-o", "raw", "--", "echo", "from-inside", has="from-inside")
     said("sandbox pause", "sandbox", "pause", made)
-    said("sandbox pause again", "sandbox", "pause", made, has="Sandbox is not in a running state.", code=1)
+    report.check("sandbox pause: paused", becomes(made, "Paused"))
+    said("sandbox pause again", "sandbox", "pause", made, has=PAUSED, code=1)
     said("sandbox resume", "sandbox", "resume", made)
+    report.check("sandbox resume: running", becomes(made, "Running"))
     snapshots(made)
     said("diagnostics logs", "diagnostics", "logs", made, "--scope", "container", has="(no logs)")
-    said("diagnostics events", "diagnostics", "events", made, "--scope", "runtime", has="Status:     running")
+    said("diagnostics events", "diagnostics", "events", made, "--scope", "runtime", has=RUNS)
     said("devops logs", "devops", "logs", made, "--tail", "5", has="(no logs)")
-    said("devops events", "devops", "events", made, "--limit", "5", has="Status:     running")
-    said("devops inspect", "devops", "inspect", made, has=["Container ID:", f"opensandbox.io/id={made}"])
+    said("devops events", "devops", "events", made, "--limit", "5", has=RUNS)
+    said("devops inspect", "devops", "inspect", made, has=["Pod Name:" if ON_CLUSTER else "Container ID:", f"opensandbox.io/id={made}"])
     said("devops summary", "devops", "summary", made, has=["SANDBOX DIAGNOSTICS SUMMARY", "LOGS (last 50 lines)"])
     said("sandbox kill", "sandbox", "kill", made)
     said("sandbox get after kill", "sandbox", "get", made, has="not found", code=1)
+
+
+def becomes(made, state):
+    """Whether a sandbox comes to this state."""
+    end = time.time() + 10
+    while time.time() < end:
+        if f'"{state}"' in json.dumps(value_of("sandbox", "get", made)):
+            return True
+    return False
 
 
 def snapshots(source):
@@ -104,10 +120,10 @@ def value_of(*args):
 
 def errors():
     """What is refused."""
-    said("sandbox get none", "sandbox", "get", "nope", has="Sandbox nope not found.", code=1)
-    said("devops logs of none", "devops", "logs", "nope", has="Sandbox 'nope' not found.", code=1)
+    said("sandbox get none", "sandbox", "get", "nope", has=NONE, code=1)
+    said("devops logs of none", "devops", "logs", "nope", has="Sandbox 'nope' not found", code=1)
     said("diagnostics of none", "diagnostics", "logs", "nope", "--scope", "all", has="not found", code=1)
-    said("template list", "template", "list", has="Template management requires the kubernetes runtime.", code=1)
+    said("template list", "template", "list", has=TEMPLATES, code=1)
     said("a wrong key", "--api-key", "wrong", "sandbox", "list", has="invalid", code=1)
 
 

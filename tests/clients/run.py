@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The official clients walk through what they can do, against the gateway (or the Python server, to prove the walks); those whose
-name begins with `dev` against the gateway's `dev`, which needs no engine.
+name begins with `dev` against the gateway's `dev`, which needs no engine, and those that begin with `kubernetes` on the test API
+server.
 
 Prints a line for each step that failed, then `N passed, N failed`; ends non-zero if a step failed or if something was
 left behind on the engine."""
@@ -19,7 +20,9 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests/parity"))
 
 import engine  # noqa: E402
+from cluster import KINDS, LEAVINGS, Cluster  # noqa: E402
 from dev import Dev  # noqa: E402
+from execd import Execd  # noqa: E402
 from servers import KEY, Server  # noqa: E402
 
 CONFIG = """
@@ -35,6 +38,23 @@ network_mode = "bridge"
 expiry = "own"
 port_range_min = @MIN@
 port_range_max = @MAX@
+[storage]
+allowed_host_paths = ["{shared}"]
+"""
+
+CLUSTER_CONFIG = """
+[server]
+host = "127.0.0.1"
+port = @PORT@
+api_key = "@KEY@"
+[runtime]
+type = "kubernetes"
+execd_image = "osb-test/execd:full"
+[kubernetes]
+kubeconfig_path = "{kubeconfig}"
+namespace = "clients"
+pod_networks = ["127.0.0.0/8"]
+sandbox_create_poll_interval_seconds = 0.1
 [storage]
 allowed_host_paths = ["{shared}"]
 """
@@ -68,7 +88,7 @@ def options():
     return parser.parse_args()
 
 
-DEV = "dev"
+DEV, CLUSTER = "dev", "kubernetes"
 
 
 def walks(asked):
@@ -82,6 +102,11 @@ def walks(asked):
         "osb": [python, "cli_walk.py"],
         "javascript": ["node", script],
         "javascript-proxied": ["node", script, "proxied"],
+        "kubernetes-python-async": [python, "python_walk.py", "async"],
+        "kubernetes-python-sync-proxied": [python, "python_walk.py", "sync", "proxied"],
+        "kubernetes-osb": [python, "cli_walk.py"],
+        "kubernetes-javascript": ["node", script],
+        "kubernetes-javascript-proxied": ["node", script, "proxied"],
     }
     if asked.server.name == "opensandbox-gateway":
         found |= {
@@ -112,12 +137,15 @@ def main():
         shutil.copy(HERE / script, asked.node_path / script)
     found = walks(asked)
     on_dev = {name: command for name, command in found.items() if name.startswith(DEV)}
-    on_engine = {name: command for name, command in found.items() if name not in on_dev}
+    on_cluster = {name: command for name, command in found.items() if name.startswith(CLUSTER)}
+    on_engine = {name: command for name, command in found.items() if name not in on_dev | on_cluster}
     lines = []
     if on_engine:
         lines += walk_on_engine(asked, on_engine, work, shared)
     if on_dev:
         lines += walk_on_dev(asked, on_dev, work)
+    if on_cluster:
+        lines += walk_on_cluster(asked, on_cluster, work, shared)
     passed = sum(line.startswith("ok ") for line in lines)
     failed = sum(line.startswith("FAILED ") for line in lines)
     for line in lines:
@@ -131,12 +159,7 @@ def walk_on_engine(asked, found, work, shared):
     """The walks of sandboxes on an engine; their lines."""
     before = engine.objects()
     server = Server("server", [str(asked.server)], CONFIG.format(shared=shared), work, (64000, 64999)).start().wait()
-    env = os.environ | {
-        "OPEN_SANDBOX_DOMAIN": f"127.0.0.1:{server.port}",
-        "OPEN_SANDBOX_API_KEY": KEY,
-        "HOME": str(work),
-        "CLIENTS_SHARED": str(shared),
-    }
+    env = os.environ | client_env(server.port, work, shared)
     try:
         lines = walk_all(found, env)
     finally:
@@ -144,6 +167,39 @@ def walk_on_engine(asked, found, work, shared):
     return lines + [
         f"FAILED left on the engine: {kind} {name}" for kind, name in left_behind(before, asked.shared_engine)
     ]
+
+
+def walk_on_cluster(asked, found, work, shared):
+    """The walks of sandboxes on the test API server, whose operator gives pods this machine's address; their lines."""
+    with Cluster(pods="127.0.0.1") as cluster, Execd():
+        cluster.tell("namespace clients")
+        config = CLUSTER_CONFIG.format(kubeconfig=cluster.kubeconfig, shared=shared)
+        folder = work / "kubernetes"
+        folder.mkdir()
+        server = Server("server", [str(asked.server)], config, folder, (0, 0)).start().wait()
+        env = os.environ | client_env(server.port, work, shared) | {"CLIENTS_RUNTIME": "kubernetes"}
+        try:
+            lines = walk_all(found, env)
+        finally:
+            server.stop()
+        kinds = (*LEAVINGS, "Pod", "SandboxSnapshot")
+        left = [f"{kind} {item['metadata']['name']}" for kind in kinds for item in items(cluster, kind)]
+    return lines + [f"FAILED left in the cluster: {what}" for what in left]
+
+
+def items(cluster, kind):
+    """The objects of a kind."""
+    return cluster.call("GET", KINDS[kind].format("clients"))["items"]
+
+
+def client_env(port, home, shared):
+    """The variables of the walks."""
+    return {
+        "OPEN_SANDBOX_DOMAIN": f"127.0.0.1:{port}",
+        "OPEN_SANDBOX_API_KEY": KEY,
+        "HOME": str(home),
+        "CLIENTS_SHARED": str(shared),
+    }
 
 
 def walk_on_dev(asked, found, work):
