@@ -59,7 +59,8 @@ fn fault(server: &Server, method: &str, text: &str, status: &str, times: &str) {
             let why = "exceeded quota: q1, requested: pods=1, used: pods=1, limited: pods=1";
             Action::Fail(Failure::new(403, "Forbidden", format!("pods \"x\" is forbidden: {why}")))
         }
-        "missing" => Action::Fail(Failure::not_found(&NAMESPACES, "parity")),
+        "missing" if method == "POST" => Action::Fail(Failure::not_found(&NAMESPACES, "parity")),
+        "missing" => Action::Fail(Failure::new(404, "NotFound", "it is not there")),
         "409" => Action::Conflict,
         "422" => Action::Fail(Failure::new(422, "Invalid", "BatchSandbox \"x\" is invalid: metadata: no")),
         "429" => Action::Fail(Failure::initializing()),

@@ -20,21 +20,30 @@ KINDS = {
     "Pod": "/api/v1/namespaces/{}/pods",
     "Event": "/api/v1/namespaces/{}/events",
     "PersistentVolumeClaim": "/api/v1/namespaces/{}/persistentvolumeclaims",
+    "Secret": "/api/v1/namespaces/{}/secrets",
+    "Pool": "/apis/sandbox.opensandbox.io/v1alpha1/namespaces/{}/pools",
+    "SandboxSnapshot": "/apis/sandbox.opensandbox.io/v1alpha1/namespaces/{}/sandboxsnapshots",
 }
 """Kind to the path of its objects."""
+
+LEAVINGS = ("BatchSandbox", "Sandbox", "Secret", "PersistentVolumeClaim")
+"""What a creation writes."""
 
 AGENT = "parity"
 """The User-Agent of what the corpus itself asks of the API server."""
 
 
 class Cluster:
-    """The API server, until the `with` block ends."""
+    """The API server, until the `with` block ends; with an operator if its pods have an address."""
+
+    def __init__(self, pods=None):
+        self.env = os.environ | ({"KUBE_OPERATOR": pods} if pods else {})
 
     def __enter__(self):
         command = [program(), "--ignored", "--exact", "serve::serve", "--nocapture"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self.env)
         self.lock = threading.RLock()
-        self.asked = []
+        self.written = {}
         # A test's name stands before its first line.
         found = {}
         while len(found) < 2:
@@ -62,13 +71,16 @@ class Cluster:
             self.process.stdin.flush()
             return list(iter(lambda: self.process.stdout.readline().rstrip("\n"), ""))
 
-    def requests(self):
-        """Everything that was asked of the API server so far, but by the corpus."""
+    def writes(self, namespace, seen):
+        """What was written into a namespace so far, but by the corpus and but for the first `seen`."""
         with self.lock:
             # The test program tells now and then that it still runs.
-            lines = [json.loads(line) for line in self.tell("requests") if line.startswith("{")]
-            self.asked += [line for line in lines if line["ua"] != AGENT]
-            return list(self.asked)
+            calls = [json.loads(line) for line in self.tell("requests") if line.startswith("{")]
+            for call in calls:
+                if call["ua"] != AGENT and call["method"] != "GET":
+                    _, _, place = call["path"].partition("/namespaces/")
+                    self.written.setdefault(place.split("/")[0], []).append(call)
+            return self.written.get(namespace, [])[seen:]
 
     def call(self, method, path, value=None, media="application/json"):
         """One request of the corpus itself. Returns the answer's JSON, or None for a 404."""
@@ -103,8 +115,9 @@ class ClusterSide(Side):
         super().__init__(server, area)
         self.cluster, self.namespace = cluster, namespace
         self.names.learn(namespace, "<namespace>")
-        self.mine = []
-        self.seen = len(self.calls())
+        self.mine, self.attended = [], set()
+        self.seen = {}
+        self.calls()
 
     def path(self, kind, name=""):
         """The path of a kind's objects in the side's namespace, or of one of them."""
@@ -118,6 +131,7 @@ class ClusterSide(Side):
         if deleting:
             thing["metadata"].setdefault("finalizers", []).append("parity.example/hold")
         made = self.cluster.call("POST", self.path(kind), thing)
+        self.attended.add(made["metadata"]["uid"])
         self.mine.append((kind, name, self.path(kind, name)))
         if status := thing.get("status"):
             patch = {"status": status}
@@ -133,6 +147,25 @@ class ClusterSide(Side):
             for key in ("uid", "resourceVersion", "managedFields", "generation", "creationTimestamp", "deletionTimestamp"):
                 found["metadata"].pop(key, None)
         return found
+
+    def listed(self, kind):
+        """The objects of a kind in the side's namespace."""
+        return self.cluster.call("GET", self.path(kind))["items"]
+
+    def left(self, seconds=2.0):
+        """What stays of sandboxes in the namespace, but for what the area itself put there: the cluster collects for a moment.
+        It is taken away then."""
+        own = {name for _, name, _ in self.mine}
+        end = time.time() + seconds
+        while True:
+            found = [(kind, item["metadata"]["name"]) for kind in LEAVINGS for item in self.listed(kind)]
+            left = sorted((kind, name) for kind, name in found if name not in own)
+            if not left or time.time() > end:
+                break
+            time.sleep(0.02)
+        for kind, name in left:
+            self.cluster.call("DELETE", self.path(kind, name) + "?gracePeriodSeconds=0")
+        return [f"{kind} {name}" for kind, name in left]
 
     def settle(self, kind="BatchSandbox", **labels):
         """Waits until the server has seen all that was put so far: a sandbox comes and goes behind it."""
@@ -155,9 +188,8 @@ class ClusterSide(Side):
 
     def calls(self):
         """The writes that the server made in its namespace since this was last asked for."""
-        place = f"/namespaces/{self.namespace}/"
-        asked = [call for call in self.cluster.requests() if place in call["path"] and call["method"] != "GET"]
-        since, self.seen = asked[getattr(self, "seen", 0) :], len(asked)
+        since = self.cluster.writes(self.namespace, self.seen.get(self.namespace, 0))
+        self.seen[self.namespace] = self.seen.get(self.namespace, 0) + len(since)
         return [{key: call[key] for key in ("method", "path", "query", "ct", "body")} for call in since]
 
     def writing(self, method, path, value=None, **more):

@@ -46,6 +46,8 @@ def main():
     served = {}
     with Cluster() as cluster, backend.Backend() as service:
         try:
+            # The server looks for the class of its sandboxes when it starts.
+            cluster.call("POST", "/apis/node.k8s.io/v1/runtimeclasses", {"metadata": {"name": "sandboxed"}, "handler": "runsc"})
             for name in sorted({AREAS[area].config for area in chosen}):
                 served[name] = start(name, asked, work, cluster)
             for server in (server for both in served.values() for server in both):
@@ -76,7 +78,7 @@ def start(name, asked, work, cluster):
         if kind == "gateway":
             # The pods of this cluster are the test's own servers.
             text = text.replace("[kubernetes]\n", '[kubernetes]\npod_networks = ["0.0.0.0/0", "::/0"]\n')
-        text = text.replace("@TENANTS@", whose.config(kind))
+        text = text.replace("@TENANTS@", whose.config(kind)).replace("@HERE@", str(HERE / "kube"))
         place = work / f"{name}-{kind}"
         place.mkdir(parents=True)
         # On Kubernetes no server has ports of its own.

@@ -34,9 +34,54 @@ def _gateway(address, mode, keys=_KEYS):
     return f'[ingress]\nmode = "gateway"\n[ingress.gateway]\naddress = "{address}"\n[ingress.gateway.route]\nmode = "{mode}"\n{keys}'
 
 
+_QUICK = "sandbox_create_poll_interval_seconds = 0.05\n"
+_LATE = f"{_QUICK}sandbox_create_timeout_seconds = 1\npool_acquisition_timeout_seconds = 1\n"
+_EGRESS = """
+[egress]
+image = "reg.example/egress:v1"
+mode = "dns+nft"
+otlp_endpoint = "http://otel.example:4318"
+[egress.requests]
+cpu = "50m"
+[egress.limits]
+memory = "128Mi"
+"""
+_STORAGE = """
+[storage]
+allowed_host_paths = ["/data/opensandbox"]
+volume_default_size = "3Gi"
+"""
+_INIT = """
+[kubernetes.execd_init_resources]
+limits = { memory = "64Mi" }
+requests = { cpu = "10m" }
+"""
+_PROXY = """
+[egress.upstream_proxy]
+url = "http://proxy.example:3128"
+authorization = "Basic c2VjcmV0"
+ca_secret_name = "upstream-ca"
+"""
+_AGENT = 'workload_provider = "agent-sandbox"\n'
+
 CONFIGS = {
-    "batch": _COMMON,
-    "agent": _COMMON + 'workload_provider = "agent-sandbox"\n',
+    "batch": _COMMON + _QUICK,
+    "agent": _COMMON + _AGENT + _QUICK,
+    "late": _COMMON + _LATE + _STORAGE,
+    "late-agent": _COMMON + _AGENT + _LATE,
+    "rich": _COMMON + _QUICK + _INIT + _EGRESS + _STORAGE + _gateway("gw.example.com", "header"),
+    "templated": (_COMMON + _QUICK + 'batchsandbox_template_file = "@HERE@/batch.yaml"\nimage_pull_policy = "Always"\n')
+    .replace("[kubernetes]", "execd_run_as_init = true\n[kubernetes]")
+    + _EGRESS.replace("[egress]", "[egress]\ndisable_ipv6 = false")
+    + _PROXY
+    + _STORAGE,
+    "templated-agent": _COMMON
+    + _AGENT
+    + _QUICK
+    + '[agent_sandbox]\ntemplate_file = "@HERE@/agent.yaml"\nshutdown_policy = "Retain"\n'
+    + _EGRESS
+    + _STORAGE,
+    "isolated": _COMMON + _QUICK + '[secure_runtime]\ntype = "gvisor"\nk8s_runtime_class = "sandboxed"\n' + _EGRESS,
     "wildcard": _COMMON + _gateway("*.sb.example.com", "wildcard"),
     "uri": _COMMON + _gateway("gw.example.com:8443/base", "uri"),
     "header": _COMMON + _gateway("gw.example.com", "header"),
