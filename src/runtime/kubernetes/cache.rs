@@ -208,6 +208,11 @@ impl<K: Watched> Cache<K> {
         state.failure.is_none() && self.shared.is_fresh(&state)
     }
 
+    /// Waits until the API server answers again that did not.
+    pub(super) async fn until_back(&self) {
+        self.shared.back.notified().await;
+    }
+
     /// Whether [`Self::list`] and [`Self::labelled`] answer from memory.
     pub(super) fn is_fresh(&self) -> bool {
         self.shared.is_fresh(&self.shared.lock())

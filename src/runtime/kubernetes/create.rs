@@ -7,6 +7,7 @@
 //! The object is made first and owns what comes after it, so that nothing is left when it goes, whoever removes it.
 
 mod claims;
+mod creations;
 mod manifest;
 mod parts;
 mod plan;
@@ -24,15 +25,14 @@ use k8s_openapi::api::{core::v1::Secret, node::v1::RuntimeClass};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{Notify, oneshot},
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-pub(super) use self::template::Template;
+pub(super) use self::{creations::Creations, template::Template};
 use self::{
-    claims::MadeClaims,
+    creations::Turn,
     plan::{Draft, Plan},
     undo::{Made, Object},
 };
@@ -46,60 +46,17 @@ use crate::{
     runtime::kubernetes::{
         Inner, Scope,
         client::{ApiFailure, Cluster},
-        namespaces::MAX_CREATIONS,
         objects::Pool,
         pools::is_ours,
         workload::{Workload, failed},
     },
 };
 
-/// How long a creation waits for its turn.
-const TURN: Duration = Duration::from_secs(10);
-
 /// How long the answer to a failed creation waits until what was made is removed.
 const UNDO_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a failure begins with.
 const WHAT: &str = "Failed to create sandbox";
-
-/// The creations that are under way.
-pub(super) struct Creations {
-    permits: Arc<Semaphore>,
-    /// The program ends: nobody waits for a sandbox any more.
-    closing: CancellationToken,
-}
-
-impl Default for Creations {
-    fn default() -> Self {
-        Self { permits: Arc::new(Semaphore::new(MAX_CREATIONS as usize)), closing: CancellationToken::new() }
-    }
-}
-
-impl Creations {
-    /// Lets no new ones begin, and ends those that wait for their sandboxes; waits until what they made is removed.
-    pub(super) async fn close(&self) {
-        self.closing.cancel();
-        // Nobody closes the semaphore.
-        let _ = self.permits.acquire_many(MAX_CREATIONS).await;
-    }
-
-    /// A place for one, when there is one.
-    async fn turn(&self, scope: &Scope) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), Error> {
-        let turn = async {
-            let of_namespace = Arc::clone(scope.creations()).acquire_owned().await.map_err(|_| closing())?;
-            Ok::<_, Error>((of_namespace, Arc::clone(&self.permits).acquire_owned().await.map_err(|_| closing())?))
-        };
-        let permits = tokio::select! {
-            biased;
-            () = self.closing.cancelled() => return Err(closing()),
-            permits = timeout(TURN, turn) => permits,
-        };
-        permits.unwrap_or_else(|_| {
-            let text = "Too many creations of sandboxes are under way.";
-            Err(Error::new(Family::KubeApi, Kind::Overloaded, text))
-        })
-    }
-}
 
 /// Checks that the RuntimeClass of all sandboxes is there. That it cannot be told now is no error: it is told in the log.
 ///
@@ -127,11 +84,6 @@ pub(super) async fn check_runtime_class(cluster: &Cluster, name: &str) -> Result
     }
 }
 
-/// The error of a creation that is cut off by the shutdown.
-fn closing() -> Error {
-    Error::new(Family::KubeApi, Kind::Unavailable, "The server is shutting down.")
-}
-
 /// A namespace may have no more.
 fn over_quota(failure: ApiFailure) -> Error {
     let text = format!("Namespace ResourceQuota exceeded: {}", failure.for_client());
@@ -145,13 +97,10 @@ impl Inner {
         scope: &Scope,
         request: CreateRequest,
     ) -> Result<CreatedSandbox, Error> {
-        let permits = self.creations.turn(scope).await?;
+        let turn = self.creations.turn(scope).await?;
         let (inner, scope) = (Arc::clone(self), scope.clone());
         let (answer, answered) = oneshot::channel();
-        let work = async move {
-            let _permits = permits;
-            inner.carry_out(&scope, request, answer).await;
-        };
+        let work = async move { inner.carry_out(&scope, request, answer, turn).await };
         tokio::spawn(work.in_current_span());
         answered.await.unwrap_or_else(|error| {
             tracing::error!("the creation of a sandbox broke off");
@@ -166,27 +115,21 @@ impl Inner {
         scope: &Scope,
         request: CreateRequest,
         answer: oneshot::Sender<Result<CreatedSandbox, Error>>,
+        mut turn: Turn,
     ) {
         // Nobody may be there to hear it.
         let tell = |outcome| drop(answer.send(outcome));
-        let (plan, claims) = match self.plan(scope, request).await {
-            Ok(planned) => planned,
-            Err(error) => return tell(Err(error)),
-        };
-        let Some(name) = scope.workloads().name_of(&plan.id) else {
-            let text = format!("{WHAT}: it has no name.");
-            return tell(Err(Error::new(Family::KubeApi, Kind::Failed, text)));
-        };
-        let id = plan.id.clone();
-        let mut made = Made { id, name, object: Object::No, claims: MadeClaims::default() };
-        let error = match self.make(scope, &plan, &claims, &mut made).await {
-            Ok(status) => {
-                tracing::info!(sandbox = plan.id, "created");
-                return tell(Ok(answer_of(plan, status)));
+        let mut made = None;
+        let attempt = self.attempt(scope, request, &mut made);
+        let error = match self.creations.unless_closing(attempt).await.flatten() {
+            Ok(created) => {
+                tracing::info!(sandbox = created.id, "created");
+                return tell(Ok(created));
             }
             Err(error) => error,
         };
-        tracing::info!(sandbox = plan.id, %error, "the creation failed");
+        let Some(made) = made else { return tell(Err(error)) };
+        tracing::info!(sandbox = made.id, %error, "the creation failed");
         let patience = match made.object {
             Object::No => return tell(Err(error)),
             // It was looked for in vain.
@@ -197,8 +140,25 @@ impl Inner {
         let is_slow = timeout(patience, undone.as_mut()).await.is_err();
         tell(Err(error));
         if is_slow {
+            self.creations.give_way(&mut turn);
             undone.await;
         }
+    }
+
+    /// Creates a sandbox. What was made is in `made`, also on failure, and when this is dropped before it ends.
+    async fn attempt(
+        &self,
+        scope: &Scope,
+        request: CreateRequest,
+        made: &mut Option<Made>,
+    ) -> Result<CreatedSandbox, Error> {
+        let (plan, claims) = self.plan(scope, request).await?;
+        let Some(name) = scope.workloads().name_of(&plan.id) else {
+            return Err(Error::new(Family::KubeApi, Kind::Failed, format!("{WHAT}: it has no name.")));
+        };
+        let made = made.insert(Made { id: plan.id.clone(), name, object: Object::No, has_claims: false });
+        let status = self.make(scope, &plan, &claims, made).await?;
+        Ok(answer_of(plan, status))
     }
 
     /// The checks that must pass before anything is made.
@@ -254,8 +214,8 @@ impl Inner {
             })?;
             self.create_secret(scope, &secret).await.map_err(refused)?;
         }
-        self.create_claims(scope, plan, &workload, claims, &mut made.claims).await?;
-        self.until_ready(scope, workload, &changes).await
+        self.create_claims(scope, plan, &workload, claims, &mut made.has_claims).await?;
+        self.until_ready(scope, workload, &changes, plan.image.auth.is_some()).await
     }
 
     /// Creates a secret. Nobody else knows its name, so one whose creation was not answered is created again, unless it is there.
@@ -273,15 +233,19 @@ impl Inner {
     /// Creates the sandbox's object. One whose creation was not answered is looked for, and not created again.
     async fn create_object(&self, scope: &Scope, plan: &Plan, made: &mut Made) -> Result<Workload, Error> {
         let object = manifest::object(plan, &self.options, self.template.as_ref(), &made.name, &scope.namespace);
+        // Until there is an answer.
+        made.object = Object::Perhaps;
         let failure = match scope.workloads().create(&object).await {
             Ok(workload) => {
                 made.object = Object::Yes(workload.clone());
                 return Ok(workload);
             }
             Err(failure) if failure.leaves_open() => failure,
-            Err(failure) => return Err(refused(failure)),
+            Err(failure) => {
+                made.object = Object::No;
+                return Err(refused(failure));
+            }
         };
-        made.object = Object::Perhaps;
         match scope.workloads().read_named(&plan.id, &made.name).await {
             Ok(Some(found)) => {
                 tracing::info!(sandbox = plan.id, %failure, "the object is there, though its creation was not answered");

@@ -103,6 +103,8 @@ async fn an_api_server_that_is_away_is_told_and_leaves_nothing() {
     let (status, code, _) = error(&create(&gateway, json!({})).await);
     assert_eq!((status, code.as_str()), (503, "KUBERNETES::API_ERROR"));
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    // Nothing was sent, so there is nothing to look for.
+    assert!(!gateway.output().contains("what a failed creation made"), "{}", gateway.output());
     cluster.server.up();
     // The next one finds it again.
     eventually_created(&cluster, &gateway).await;

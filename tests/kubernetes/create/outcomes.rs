@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::fixture::{AT_ONCE, asked, create, error, id, never, nothing_is_left, objects, ready, watched, world};
+use super::fixture::{AT_ONCE, LONG, asked, create, error, id, never, nothing_is_left, objects, ready, watched, world};
 use crate::{
-    cluster::{BATCH, Cluster, NAMESPACE},
+    cluster::{BATCH, Cluster, NAMESPACE, PODS},
     fixture::{ask, get},
     support::{
         client::Response,
+        eventually,
         kube::{Action, Failure, Operator, Outcome, resource::POOLS},
     },
 };
@@ -72,7 +73,6 @@ async fn an_image_that_cannot_be_pulled_is_told_at_once() {
         (true, "ImagePullBackOff", "execd-installer", "its image cannot be pulled, which is tried again"),
         (false, "ImagePullBackOff", "sandbox", "its image cannot be pulled, which is tried again"),
         (false, "InvalidImageName", "sandbox", "the name of its image is not valid"),
-        (false, "CreateContainerConfigError", "sandbox", "its configuration cannot be used"),
     ] {
         let waits = Outcome::Waits { is_init, reason, message: "no such manifest" };
         let (status, code, message) = error(&outcome(waits, "", json!({})).await);
@@ -80,6 +80,27 @@ async fn an_image_that_cannot_be_pulled_is_told_at_once() {
         let end = format!(" failed: container '{container}': {words} ({reason}: no such manifest)");
         assert!(message.ends_with(&end), "{message}");
     }
+}
+
+/// As on a busy node, where the kubelet tries again some seconds later.
+#[tokio::test]
+async fn a_container_that_stumbles_may_begin_all_the_same() {
+    let waits = Outcome::Waits { is_init: false, reason: "CreateContainerError", message: "context deadline exceeded" };
+    let (cluster, gateway) = world(waits.clone(), "");
+    watched(&cluster).await;
+    let (created, ()) = tokio::join!(create(&gateway, json!({})), async {
+        let has_stumbled =
+            || cluster.server.list(&PODS, NAMESPACE).iter().any(|pod| !pod["status"]["containerStatuses"].is_null());
+        eventually("that it stumbles", LONG, has_stumbled).await;
+        // Seen by the gateway as well.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cluster.server.operate(Operator::of(ready()));
+    });
+    id(&created);
+    let (status, code, message) = error(&outcome(waits, "sandbox_create_timeout_seconds = 1", json!({})).await);
+    assert_eq!((status, code.as_str()), (504, "KUBERNETES::POD_READY_TIMEOUT"));
+    let end = "Last state: Pending; container 'sandbox': it cannot be created (CreateContainerError: context deadline exceeded)";
+    assert!(message.ends_with(end), "{message}");
 }
 
 #[tokio::test]
@@ -97,6 +118,20 @@ async fn one_that_is_not_ready_in_time_is_removed() {
     let end = " to be Running with IP. Elapsed: 1.0s, Last state: Pending";
     assert!(message.starts_with("Timeout waiting for sandbox ") && message.ends_with(end), "{message}");
     assert!(begun.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_silent_does_not_hold_the_answer() {
+    let (cluster, gateway) = world(never(), "sandbox_create_timeout_seconds = 3\ncache_max_age_seconds = 1");
+    watched(&cluster).await;
+    cluster.server.fault("GET", "watch=true", Action::Silence(0), usize::MAX);
+    cluster.server.end_watches();
+    cluster.server.fault("GET", "/batchsandboxes/", Action::Hang, usize::MAX);
+    cluster.server.fault("GET", "limit=", Action::Hang, usize::MAX);
+    let begun = Instant::now();
+    let (status, code, _) = error(&create(&gateway, json!({})).await);
+    assert_eq!((status, code.as_str()), (504, "KUBERNETES::POD_READY_TIMEOUT"));
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

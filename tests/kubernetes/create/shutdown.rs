@@ -8,22 +8,28 @@ use super::fixture::{LONG, asked, never, nothing_is_left, objects, request, watc
 use crate::{
     cluster::Cluster,
     fixture::{ask, get},
-    support::{client::Client, eventually, gateway::Gateway},
+    support::{client::Client, eventually, gateway::Gateway, kube::Action},
 };
 
-/// A creation whose sandbox is waited for: its object, its pod, its secret and its claim are there.
-async fn waiting(cluster: &Cluster, gateway: &Gateway) -> Client {
-    watched(cluster).await;
-    let body = request(json!({
-        "image": {"uri": "reg.example/x", "auth": {"username": "u", "password": "p"}},
-        "volumes": [{"name": "v", "mountPath": "/v", "pvc": {"claimName": "c", "deleteOnSandboxTermination": true}}],
-    }));
+/// Sends a request for a sandbox with a claim and a secret.
+async fn begin(gateway: &Gateway) -> Client {
+    let volumes =
+        json!([{"name": "v", "mountPath": "/v", "pvc": {"claimName": "c", "deleteOnSandboxTermination": true}}]);
+    let auth = json!({"uri": "reg.example/x", "auth": {"username": "u", "password": "p"}});
+    let body = request(json!({"volumes": volumes, "image": auth}));
     let mut client = Client::connect(gateway.address()).await;
     let head = format!(
         "POST /v1/sandboxes HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     client.send(head).await;
+    client
+}
+
+/// A creation whose sandbox is waited for: its object, its pod, its secret and its claim are there.
+async fn waiting(cluster: &Cluster, gateway: &Gateway) -> Client {
+    watched(cluster).await;
+    let client = begin(gateway).await;
     eventually("what is made", LONG, || objects(cluster).len() == 4).await;
     client
 }
@@ -36,6 +42,27 @@ async fn a_creation_that_is_cut_off_leaves_nothing() {
     // 5 s for the requests, and at most 10 s for what they made.
     assert!(gateway.wait(Duration::from_secs(20)).success());
     nothing_is_left(&cluster).await;
+}
+
+/// Whatever it waits for: a claim that is looked at, the object's creation, the secret's.
+#[tokio::test]
+async fn a_creation_that_hangs_is_cut_off_too() {
+    for (method, text) in [
+        ("GET", "/persistentvolumeclaims/"),
+        ("POST", "/batchsandboxes"),
+        ("POST", "/secrets"),
+        ("POST", "/persistentvolumeclaims"),
+    ] {
+        let (cluster, mut gateway) = world(never(), "");
+        watched(&cluster).await;
+        cluster.server.fault(method, text, Action::Silence(0), 1);
+        let _client = begin(&gateway).await;
+        eventually("the call", LONG, || !asked(&cluster, method, text).is_empty()).await;
+        gateway.terminate();
+        assert!(gateway.wait(Duration::from_secs(20)).success(), "{method} {text}");
+        assert!(!gateway.output().contains("are given up"), "{method} {text}");
+        nothing_is_left(&cluster).await;
+    }
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
 //! A tenant's creations: everything is in its own namespace and bears its name.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
 use super::fixture::{World, with_key};
 use crate::{
     cluster::{BATCH, CLAIMS},
-    support::kube::{Operator, Outcome, resource::SECRETS},
+    support::kube::{Action, Failure, Operator, Outcome, resource::SECRETS},
 };
 
 #[tokio::test]
@@ -41,4 +41,29 @@ async fn what_a_tenant_makes_is_in_its_namespace_and_nobody_else_s() {
     let text = String::from_utf8_lossy(&refused.body).into_owned();
     assert!(text.contains("by another sandbox") && !text.contains(&id), "{text}");
     assert_eq!(server.list(&BATCH, "a").len(), 1);
+}
+
+/// More than a tenant has places for: of each the client was answered, while what it made cannot be removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_removed_keeps_no_places() {
+    const MANY: usize = 280;
+    let world = World::start();
+    let server = &world.cluster.server;
+    server.operate(Operator::of(Outcome::Failed("no")));
+    server.fault("DELETE", "/batchsandboxes/", Action::Fail(Failure::new(500, "InternalError", "no")), usize::MAX);
+    let gateway = Arc::new(world.gateway());
+    let create = {
+        let gateway = Arc::clone(&gateway);
+        move || {
+            let gateway = Arc::clone(&gateway);
+            let request = json!({"image": {"uri": "x"}, "entrypoint": ["a"], "resourceLimits": {}}).to_string();
+            async move { with_key(&gateway, "key-a1", "POST", "/v1/sandboxes", &request).await.status() }
+        }
+    };
+    let creations: Vec<_> = (0..MANY).map(|_| tokio::spawn(create())).collect();
+    for creation in creations {
+        assert_eq!(creation.await.unwrap(), 500);
+    }
+    server.operate(Operator::of(Outcome::Ready(Duration::ZERO)));
+    assert_eq!(create().await, 202);
 }

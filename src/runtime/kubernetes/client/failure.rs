@@ -8,6 +8,7 @@ use std::{error::Error as StdError, io, sync::Arc, time::Duration};
 
 use http::{HeaderMap, header};
 use http_body_util::LengthLimitError;
+use hyper_util::client::legacy;
 use kube::{
     client::AuthError,
     core::{
@@ -69,7 +70,9 @@ pub(in crate::runtime::kubernetes) enum Fault {
     Status,
     /// The answer was no `Status`.
     Foreign,
-    /// No connection, or one that broke off.
+    /// No connection could be made, so nothing was sent.
+    Unconnected,
+    /// The connection broke off.
     Unreachable,
     /// No answer in time.
     TimedOut,
@@ -172,7 +175,7 @@ impl ApiFailure {
     /// this program any more.
     pub(in crate::runtime::kubernetes) fn is_outage(&self) -> bool {
         match self.fault {
-            Fault::Unreachable | Fault::TimedOut | Fault::Limited | Fault::Credentials => true,
+            Fault::Unconnected | Fault::Unreachable | Fault::TimedOut | Fault::Limited | Fault::Credentials => true,
             Fault::Status | Fault::Foreign => self.status.is_some_and(|code| code >= 500 || matches!(code, 401 | 429)),
             Fault::Unintelligible => false,
         }
@@ -183,7 +186,7 @@ impl ApiFailure {
         match self.fault {
             Fault::Unreachable | Fault::TimedOut | Fault::Unintelligible => true,
             Fault::Status | Fault::Foreign => self.status.is_some_and(|code| code >= 500),
-            Fault::Limited | Fault::Credentials => false,
+            Fault::Unconnected | Fault::Limited | Fault::Credentials => false,
         }
     }
 
@@ -231,7 +234,7 @@ impl ApiFailure {
                 "the API server does not know this kind of object (404); is its CRD installed?".to_owned()
             }
             Fault::Foreign => format!("the answer {code} is not the API server's; what stands in front of it?"),
-            Fault::Unreachable => "the API server cannot be reached".to_owned(),
+            Fault::Unconnected | Fault::Unreachable => "the API server cannot be reached".to_owned(),
             Fault::Credentials => "the gateway has no valid credentials for the API server".to_owned(),
             Fault::TimedOut | Fault::Limited | Fault::Unintelligible => self.message.clone(),
         }
@@ -248,7 +251,7 @@ impl ApiFailure {
             (Fault::Status, Some(403)) => "the cluster does not allow it to the gateway",
             (Fault::Status, _) => "the API server answers with an error",
             (Fault::Foreign, _) => "what answers is not the API server",
-            (Fault::Unreachable, _) => "the API server cannot be reached",
+            (Fault::Unconnected | Fault::Unreachable, _) => "the API server cannot be reached",
             (Fault::TimedOut, _) => "the API server does not answer in time",
             (Fault::Unintelligible, _) => "the API server's answer cannot be understood",
         }
@@ -259,7 +262,9 @@ impl ApiFailure {
         let kind = match (self.fault, self.status) {
             (Fault::Limited, _) | (_, Some(429)) => Kind::Overloaded,
             (Fault::TimedOut, _) | (_, Some(504)) => Kind::TimedOut,
-            (Fault::Unreachable, _) | (_, Some(503)) | (Fault::Foreign, Some(502)) => Kind::Unavailable,
+            (Fault::Unconnected | Fault::Unreachable, _) | (_, Some(503)) | (Fault::Foreign, Some(502)) => {
+                Kind::Unavailable
+            }
             _ => Kind::Failed,
         };
         let mut error = Error::new(Family::KubeApi, kind, format!("{what}: {}", self.for_client()));
@@ -287,7 +292,11 @@ impl From<kube::Error> for ApiFailure {
                 (None, None) if is_too_long(error.as_ref()) => {
                     Self::unintelligible("the API server's answer is too long")
                 }
-                (None, None) => Self::unreachable(kube::Error::Service(error)),
+                (None, None) => {
+                    let is_unconnected = error.downcast_ref().is_some_and(legacy::Error::is_connect);
+                    let fault = if is_unconnected { Fault::Unconnected } else { Fault::Unreachable };
+                    Self { fault, ..Self::unreachable(kube::Error::Service(error)) }
+                }
             },
             error if is_too_long(&error) => Self::unintelligible("the API server's answer is too long"),
             error => Self::unreachable(error),

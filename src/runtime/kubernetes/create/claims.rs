@@ -4,7 +4,7 @@
 //! that are to go with it from their first moment: whatever becomes of this program, they go when the object does. Nobody else's
 //! claim is ever taken over: what goes with another sandbox is refused, what exists is used as it is.
 
-use kube::api::{DeleteParams, Preconditions};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::plan::Plan;
@@ -30,22 +30,6 @@ pub(super) struct NewClaim {
     /// It goes with the sandbox.
     is_managed: bool,
     spec: Value,
-}
-
-/// A claim that was created and does not go with the sandbox.
-#[derive(Debug)]
-pub(super) struct KeptClaim {
-    name: String,
-    uid: Option<String>,
-    version: Option<String>,
-}
-
-/// What of the claims was made, or may have been.
-#[derive(Debug, Default)]
-pub(super) struct MadeClaims {
-    /// Some that go with the sandbox.
-    pub(super) has_managed: bool,
-    kept: Vec<KeptClaim>,
 }
 
 /// The claims of a request: each once, with what the first entry says that says it.
@@ -185,7 +169,7 @@ impl Inner {
         }
     }
 
-    /// Creates claims, which `owner` owns if they go with it. What was made is in `made` also on failure.
+    /// Creates claims, which `owner` owns if they go with it; `has_claims` tells, also on failure, whether there may be such.
     ///
     /// # Errors
     /// ([`Family::KubeQuota`], [`Kind::Denied`]); ([`Family::Parameter`], [`Kind::Invalid`]) for what the API server refuses;
@@ -197,18 +181,14 @@ impl Inner {
         plan: &Plan,
         owner: &Workload,
         claims: &[NewClaim],
-        made: &mut MadeClaims,
+        has_claims: &mut bool,
     ) -> Result<(), Error> {
         for claim in claims {
             let name = &claim.name;
             // Before it is tried: the answer may be lost.
-            made.has_managed |= claim.is_managed;
+            *has_claims |= claim.is_managed;
             let object = manifest(plan, claim, &scope.namespace, owner);
-            match self.cluster.create::<Claim, Claim>("create_claim", &scope.namespace, &object).await {
-                Ok(Claim { metadata }) if !claim.is_managed => {
-                    let (uid, version) = (metadata.uid, metadata.resource_version);
-                    made.kept.push(KeptClaim { name: name.clone(), uid, version });
-                }
+            match self.cluster.create::<Claim, IgnoredAny>("create_claim", &scope.namespace, &object).await {
                 Ok(_) => {}
                 // It is there, made by this or by somebody else.
                 Err(failure) if failure.is_conflict() || failure.leaves_open() => {
@@ -219,22 +199,6 @@ impl Inner {
                 }
                 Err(failure) => return Err(refused(failure, name)),
             }
-        }
-        Ok(())
-    }
-
-    /// Removes what was made of claims that do not go with a sandbox. One that anybody has touched since is somebody's.
-    pub(super) async fn remove_kept_claims(&self, scope: &Scope, made: &mut MadeClaims) -> Result<(), ApiFailure> {
-        let api = self.cluster.api::<Claim>(&scope.namespace);
-        while let Some(KeptClaim { name, uid, version }) = made.kept.last() {
-            let preconditions = Some(Preconditions { uid: uid.clone(), resource_version: version.clone() });
-            let deletion = DeleteParams { preconditions, ..DeleteParams::default() };
-            match self.cluster.write("delete_claim", api.delete(name, &deletion)).await {
-                Ok(_) => tracing::info!(claim = name, "the volume claim of a failed creation was removed"),
-                Err(failure) if failure.is_outage() => return Err(failure),
-                Err(failure) => tracing::info!(claim = name, %failure, "the volume claim of a failed creation stays"),
-            }
-            made.kept.pop();
         }
         Ok(())
     }

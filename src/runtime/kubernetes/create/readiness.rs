@@ -6,10 +6,9 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout_at},
 };
 
-use super::closing;
 use crate::{
     error::{Error, Family, Kind},
     model::sandbox::{State, Status},
@@ -25,17 +24,25 @@ use crate::{
 /// The least time between two reads while the watch tells nothing.
 const MIN_POLL: Duration = Duration::from_millis(100);
 
+/// How long after its time is over a sandbox may still be asked for.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
+/// The most bytes of a message of the cluster that are told.
+const MAX_MESSAGE: usize = 512;
+
 /// Why a container waits that will not begin by itself. An image that could not be pulled once may be the registry's moment
 /// (`ErrImagePull`), which the kubelet tries again after 10 s; when it says that it waits with that, the failure was no moment's:
 /// of those that are left, most do not mend before the time is over, and who can wait longer creates again.
-const BROKEN: [&str; 6] = [
-    "ImagePullBackOff",
-    "ErrImageNeverPull",
-    "InvalidImageName",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
-];
+const BROKEN: [&str; 3] = [BACK_OFF, "ErrImageNeverPull", "InvalidImageName"];
+
+/// An image could not be pulled, and is tried again later.
+const BACK_OFF: &str = "ImagePullBackOff";
+
+/// The same for what the kubelet tries again, and what is usual for a moment on a busy node.
+const STUMBLING: [&str; 3] = ["CreateContainerConfigError", "CreateContainerError", "RunContainerError"];
+
+/// For how long a container may stumble.
+const STUMBLES: Duration = Duration::from_secs(20);
 
 /// Why a container ended that never began: its command cannot be run.
 const NOT_STARTED: [&str; 2] = ["StartError", "ContainerCannotRun"];
@@ -44,36 +51,100 @@ const NOT_STARTED: [&str; 2] = ["StartError", "ContainerCannotRun"];
 enum Progress {
     Ready(Status),
     Failed(Error),
-    /// It is not ready; whether for want of room in its pool.
-    Waits {
-        state: State,
-        for_pool: bool,
-    },
+    Waits(Wait),
+}
+
+/// What a sandbox waits for.
+struct Wait {
+    state: State,
+    /// For room in its pool.
+    for_pool: bool,
+    /// Why a container has not begun that may begin yet.
+    stumbles: Option<String>,
+}
+
+/// How long a sandbox may wait, and for what.
+struct Patience {
+    begun: Instant,
+    deadline: Instant,
+    /// How long of that it may wait for its pool.
+    for_pool: Duration,
+    /// Since when a container stumbles.
+    stumbles: Option<Instant>,
+}
+
+impl Patience {
+    /// Until when the sandbox `id` may wait so.
+    ///
+    /// # Errors
+    /// That it has waited too long.
+    fn until(&mut self, id: &str, wait: &Wait, now: Instant, retry_after: Duration) -> Result<Instant, Error> {
+        if now >= self.deadline {
+            return Err(timed_out(id, wait, now - self.begun));
+        }
+        if wait.for_pool && self.for_pool.is_zero() {
+            return Err(no_room(retry_after));
+        }
+        let mut until = self.deadline;
+        if wait.for_pool {
+            until = until.min(now + self.for_pool);
+        }
+        let Some(why) = &wait.stumbles else {
+            self.stumbles = None;
+            return Ok(until);
+        };
+        let end = *self.stumbles.get_or_insert(now) + STUMBLES;
+        if now >= end { Err(failed(id, why)) } else { Ok(until.min(end)) }
+    }
 }
 
 impl Inner {
     /// Waits until a sandbox is ready, and gives what it is doing then. `changes` is woken when its object or its pods change.
+    /// `may_be_late` if what its image is pulled with was made after it.
     ///
     /// # Errors
     /// ([`Family::KubePod`], [`Kind::TimedOut`]) when its time is over, ([`Family::KubePod`], [`Kind::Failed`]) when it will not
     /// be ready, ([`Family::Parameter`], [`Kind::Invalid`]) when no node has its platform, ([`Family::KubeQuota`],
-    /// [`Kind::Denied`]), ([`Family::PoolCapacity`], [`Kind::Overloaded`]) when its pool had no room for too long; [`closing`].
+    /// [`Kind::Denied`]), ([`Family::PoolCapacity`], [`Kind::Overloaded`]) when its pool had no room for too long.
     pub(super) async fn until_ready(
         &self,
         scope: &Scope,
-        mut workload: Workload,
-        changes: &Arc<Notify>,
+        workload: Workload,
+        changes: &Notify,
+        may_be_late: bool,
     ) -> Result<Status, Error> {
         let options = &self.options.creation;
         let begun = Instant::now();
         let deadline = begun + options.timeout;
+        let patience = Patience { begun, deadline, for_pool: options.pool_timeout, stumbles: None };
+        let id = workload.id().to_owned();
+        let mut last = Wait { state: State::Pending, for_pool: false, stumbles: None };
+        let waiting = self.wait(scope, workload, changes, may_be_late, patience, &mut last);
+        // Also while the API server is asked and says nothing.
+        let outcome = timeout_at(deadline + LAST_LOOK, waiting).await;
+        outcome.unwrap_or_else(|_| Err(timed_out(&id, &last, begun.elapsed())))
+    }
+
+    async fn wait(
+        &self,
+        scope: &Scope,
+        mut workload: Workload,
+        changes: &Notify,
+        may_be_late: bool,
+        mut patience: Patience,
+        last: &mut Wait,
+    ) -> Result<Status, Error> {
+        let options = &self.options.creation;
         let poll = options.poll_interval.max(MIN_POLL);
-        let mut next_read = begun + poll;
-        let mut pool_left = options.pool_timeout;
+        let mut next_read = patience.begun + poll;
+        let mut until = next_read;
         loop {
             let looked = Instant::now();
             if scope.workloads().is_told() {
                 next_read = looked + poll;
+            } else if looked >= until {
+                // Before it is told that it has waited too long.
+                next_read = looked;
             }
             match self.look(scope, &workload, looked >= next_read).await {
                 Some(found) => workload = found,
@@ -83,26 +154,19 @@ impl Inner {
                 next_read = Instant::now() + poll;
             }
             let pods = self.pods_at_hand(scope, &workload).await;
-            let (state, for_pool) = match progress(&workload, &pods) {
+            *last = match progress(&workload, &pods, may_be_late) {
                 Progress::Ready(status) => return Ok(status),
                 Progress::Failed(error) => return Err(error),
-                Progress::Waits { state, for_pool } => (state, for_pool),
+                Progress::Waits(wait) => wait,
             };
             let now = Instant::now();
-            if now >= deadline {
-                return Err(timed_out(workload.id(), state, now - begun));
-            }
-            let until = deadline.min(next_read).min(if for_pool { now + pool_left } else { deadline });
+            until = patience.until(workload.id(), last, now, options.poll_interval)?;
             tokio::select! {
                 () = changes.notified() => {}
-                () = sleep_until(until) => {}
-                () = self.creations.closing.cancelled() => return Err(closing()),
+                () = sleep_until(until.min(next_read)) => {}
             }
-            if for_pool {
-                pool_left = pool_left.saturating_sub(now.elapsed());
-                if pool_left.is_zero() {
-                    return Err(no_room(options.poll_interval));
-                }
+            if last.for_pool {
+                patience.for_pool = patience.for_pool.saturating_sub(now.elapsed());
             }
         }
     }
@@ -130,10 +194,11 @@ impl Inner {
     }
 }
 
-fn progress(workload: &Workload, pods: &[Arc<Pod>]) -> Progress {
+fn progress(workload: &Workload, pods: &[Arc<Pod>], may_be_late: bool) -> Progress {
     let status = workload.status(pods);
     let id = workload.id();
     let message = status.message.as_deref().unwrap_or_default();
+    let message = &message[..message.floor_char_boundary(MAX_MESSAGE)];
     match (status.state, status.reason.as_deref()) {
         (State::Running, _) => Progress::Ready(status),
         (State::Allocated, _) => {
@@ -150,37 +215,47 @@ fn progress(workload: &Workload, pods: &[Arc<Pod>]) -> Progress {
             Progress::Failed(Error::new(Family::KubeQuota, Kind::Denied, text))
         }
         (State::Failed | State::Terminated | State::Stopping, _) => Progress::Failed(failed(id, message)),
-        (state, reason) => match pods.iter().find_map(|pod| broken(pod)) {
-            Some(why) => Progress::Failed(failed(id, &why)),
-            None => Progress::Waits { state, for_pool: reason == Some("POOL_CAPACITY_EXHAUSTED") },
-        },
+        (state, reason) => {
+            let is_final = |why: &str| BROKEN.contains(&why) && !(may_be_late && why == BACK_OFF);
+            if let Some(why) = pods.iter().find_map(|pod| stopped(pod, is_final, true)) {
+                return Progress::Failed(failed(id, &why));
+            }
+            let is_passing = |why: &str| STUMBLING.contains(&why) || why == BACK_OFF;
+            let stumbles = pods.iter().find_map(|pod| stopped(pod, is_passing, false));
+            Progress::Waits(Wait { state, for_pool: reason == Some("POOL_CAPACITY_EXHAUSTED"), stumbles })
+        }
     }
 }
 
-/// Why a pod will not be ready by itself, in words.
-fn broken(pod: &Pod) -> Option<String> {
+/// Why a container of a pod has not begun, in words: one that waits for such a reason, or also one that ended without a beginning.
+fn stopped(pod: &Pod, waits_so: impl Fn(&str) -> bool, or_ended: bool) -> Option<String> {
     let mut statuses = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
-    let broken = statuses.find(|status| is_broken(status))?;
-    Some(format!("container '{}': {}", broken.name, pods::why_not_started(pod, &broken.name)))
+    let stopped = statuses.find(|status| {
+        let waits = status.state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
+        waits.is_some_and(&waits_so) || or_ended && never_began(status)
+    })?;
+    Some(format!("container '{}': {}", stopped.name, pods::why_not_started(pod, &stopped.name)))
 }
 
-fn is_broken(status: &ContainerStatus) -> bool {
-    let waits = status.state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
+fn never_began(status: &ContainerStatus) -> bool {
     let ended = [&status.state, &status.last_state].into_iter().filter_map(|state| state.terminated.as_ref());
-    waits.is_some_and(|reason| BROKEN.contains(&reason))
-        || ended.filter_map(|ended| ended.reason.as_deref()).any(|reason| NOT_STARTED.contains(&reason))
+    ended.filter_map(|ended| ended.reason.as_deref()).any(|reason| NOT_STARTED.contains(&reason))
 }
 
 fn failed(id: &str, why: &str) -> Error {
     Error::new(Family::KubePod, Kind::Failed, format!("Sandbox {id} failed: {why}"))
 }
 
-fn timed_out(id: &str, last: State, elapsed: Duration) -> Error {
-    let text = format!(
+fn timed_out(id: &str, last: &Wait, elapsed: Duration) -> Error {
+    let mut text = format!(
         "Timeout waiting for sandbox {id} to be Running with IP. Elapsed: {:.1}s, Last state: {}",
         elapsed.as_secs_f64(),
-        last.name()
+        last.state.name()
     );
+    if let Some(why) = &last.stumbles {
+        text.push_str("; ");
+        text.push_str(why);
+    }
     Error::new(Family::KubePod, Kind::TimedOut, text)
 }
 
@@ -192,103 +267,4 @@ fn no_room(retry_after: Duration) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn batch(status: Value, spec: Value) -> Workload {
-        let metadata = json!({"name": "x", "labels": {"opensandbox.io/id": "x"}, "uid": "u",
-            "creationTimestamp": "2026-11-26T13:08:58Z"});
-        let object = json!({"metadata": metadata, "spec": spec, "status": status});
-        Workload::Batch(Arc::new(serde_json::from_value(object).unwrap()))
-    }
-
-    fn shown(workload: &Workload, pods: &[Value]) -> String {
-        let pods: Vec<_> = pods.iter().map(|pod| Arc::new(serde_json::from_value(pod.clone()).unwrap())).collect();
-        match progress(workload, &pods) {
-            Progress::Ready(status) => {
-                format!("{} {}: {}", status.state.name(), status.reason.unwrap(), status.message.unwrap())
-            }
-            Progress::Failed(error) => format!("{:?} {:?}: {}", error.family, error.kind, error.message),
-            Progress::Waits { state, for_pool } => format!("{} {for_pool}", state.name()),
-        }
-    }
-
-    fn pod(container: &str, status: Value) -> Value {
-        let mut status = status;
-        status["name"] = "sandbox".into();
-        json!({"status": {container: [status]}})
-    }
-
-    #[test]
-    fn states_are_outcomes() {
-        let selector = json!({"template": {"spec": {"nodeSelector": {"kubernetes.io/arch": "arm64"}}}});
-        let mismatch = "3 node(s) didn't match Pod's node affinity/selector";
-        let unschedulable =
-            json!([{"type": "Ready", "status": "False", "reason": "Unschedulable", "message": mismatch}]);
-        let pool = json!([{"type": "PoolAllocationPending", "status": "True", "message": "no pods left"}]);
-        for (status, expected) in [
-            (json!({"phase": "Succeed"}), "Running RUNNING: Sandbox is running".to_owned()),
-            (json!({"phase": "Failed"}), "KubePod Failed: Sandbox x failed: Operation failed".to_owned()),
-            (json!({"phase": "Pending"}), "Pending false".to_owned()),
-            (json!({"phase": "Pending", "conditions": pool}), "Pending true".to_owned()),
-            (json!({}), "Pending false".to_owned()),
-            (
-                json!({"conditions": unschedulable}),
-                format!("Parameter Invalid: Sandbox x is unschedulable: {mismatch}"),
-            ),
-        ] {
-            assert_eq!(shown(&batch(status, selector.clone()), &[]), expected);
-        }
-    }
-
-    /// "Running or Allocated (reported as Running …)".
-    #[test]
-    fn an_address_is_enough() {
-        let object = json!({"metadata": {"name": "x", "labels": {"opensandbox.io/id": "x"},
-            "annotations": {"sandbox.opensandbox.io/endpoints": "[\"10.0.0.1\"]"}}, "status": {"allocated": 1}});
-        let workload = Workload::Batch(Arc::new(serde_json::from_value(object).unwrap()));
-        let expected = "Running IP_ASSIGNED: Pod has IP assigned and sandbox is ready for requests";
-        assert_eq!(shown(&workload, &[]), expected);
-    }
-
-    #[test]
-    fn a_quota_of_the_agent_sandbox_operator_is_told() {
-        let ready = json!({"type": "Ready", "status": "False", "reason": "ReconcilerError",
-            "message": "pods \"x\" is forbidden: exceeded quota: q"});
-        let object = json!({"metadata": {"name": "x", "labels": {"opensandbox.io/id": "x"}},
-            "status": {"conditions": [ready]}});
-        let workload = Workload::Agent(Arc::new(serde_json::from_value(object).unwrap()));
-        let expected = "KubeQuota Denied: Namespace ResourceQuota exceeded: pods \"x\" is forbidden: exceeded quota: q";
-        assert_eq!(shown(&workload, &[]), expected);
-    }
-
-    #[test]
-    fn what_cannot_begin_is_told_at_once_and_what_may_is_waited_for() {
-        let workload = batch(json!({"phase": "Pending"}), json!({}));
-        let waiting = |reason: &str| json!({"state": {"waiting": {"reason": reason, "message": "why"}}});
-        for reason in BROKEN {
-            for list in ["initContainerStatuses", "containerStatuses"] {
-                let text = shown(&workload, &[pod(list, waiting(reason))]);
-                assert!(text.starts_with("KubePod Failed: Sandbox x failed: container 'sandbox': "), "{text}");
-                assert!(text.ends_with(&format!("({reason}: why)")), "{text}");
-            }
-        }
-        for reason in ["ErrImagePull", "ContainerCreating", "PodInitializing", "CrashLoopBackOff"] {
-            assert_eq!(shown(&workload, &[pod("containerStatuses", waiting(reason))]), "Pending false", "{reason}");
-        }
-        let ended = json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "no such file"}});
-        let expected = "KubePod Failed: Sandbox x failed: container 'sandbox': its command cannot be run (StartError: no such file)";
-        assert_eq!(shown(&workload, &[pod("containerStatuses", json!({"state": ended}))]), expected);
-        let again = json!({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": ended});
-        assert_eq!(shown(&workload, &[pod("containerStatuses", again)]), expected);
-    }
-
-    #[test]
-    fn a_time_is_told_to_a_tenth() {
-        let error = timed_out("x", State::Pending, Duration::from_millis(4004));
-        let expected = "Timeout waiting for sandbox x to be Running with IP. Elapsed: 4.0s, Last state: Pending";
-        assert_eq!(error.message, expected);
-    }
-}
+mod tests;

@@ -6,17 +6,22 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::claims::MadeClaims;
 use crate::runtime::kubernetes::{
     Inner, Scope,
     client::ApiFailure,
     workload::{Deletion, Workload},
 };
 
-/// The pauses between attempts while the API server cannot be asked: 5 min in all.
-const PAUSES: [u64; 13] = [1, 1, 2, 4, 8, 16, 30, 30, 30, 30, 45, 45, 60];
+/// For how long it is tried while the API server cannot be asked.
+const TRIED: Duration = Duration::from_secs(300);
+
+/// The first pause between two attempts; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// When an object whose creation was not answered is looked for again: the request may still be on its way.
 const SECOND_LOOK: Duration = Duration::from_secs(5);
@@ -29,7 +34,8 @@ pub(super) struct Made {
     /// The name of its object.
     pub(super) name: String,
     pub(super) object: Object,
-    pub(super) claims: MadeClaims,
+    /// There may be claims that go with it.
+    pub(super) has_claims: bool,
 }
 
 /// The sandbox's object.
@@ -46,42 +52,43 @@ pub(super) enum Object {
 impl Inner {
     /// Removes what was made. Tries for minutes while the API server cannot be asked.
     pub(super) async fn undo(&self, scope: &Scope, mut made: Made) {
-        let mut pauses = PAUSES.into_iter();
+        if matches!(made.object, Object::Perhaps) {
+            sleep(SECOND_LOOK).await;
+        }
+        let begun = Instant::now();
+        let mut pause = FIRST_PAUSE;
         loop {
+            let turn = self.creations.attempt().await;
             let Err(failure) = self.try_undo(scope, &mut made).await else { break };
-            let pause = pauses.next().filter(|_| failure.is_outage() || failure.is_conflict());
-            let Some(pause) = pause else {
+            drop(turn);
+            if begun.elapsed() >= TRIED || !(failure.is_outage() || failure.is_conflict()) {
                 tracing::warn!(sandbox = made.id, %failure, "what a failed creation made could not be removed");
                 return;
-            };
+            }
             tracing::info!(sandbox = made.id, %failure, "what a failed creation made is removed later");
-            sleep(Duration::from_secs(pause).max(failure.retry_after.unwrap_or_default())).await;
+            tokio::select! {
+                () = sleep(pause.max(failure.retry_after.unwrap_or_default())) => {}
+                () = scope.workloads().until_back() => {}
+            }
+            pause = (2 * pause).min(MAX_PAUSE);
         }
         tracing::info!(sandbox = made.id, "what a failed creation made was removed");
     }
 
     async fn try_undo(&self, scope: &Scope, made: &mut Made) -> Result<(), ApiFailure> {
         if matches!(made.object, Object::Perhaps) {
-            made.object = self.find_unanswered(scope, made).await?;
+            let found = scope.workloads().read_named(&made.id, &made.name).await?;
+            made.object = found.map_or(Object::No, Object::Yes);
         }
         if let Object::Yes(workload) = &made.object {
             match scope.workloads().delete(workload).await? {
                 Deletion::Begun | Deletion::Gone | Deletion::Replaced => made.object = Object::No,
             }
         }
-        if made.claims.has_managed {
+        if made.has_claims {
             self.sweep_claims(scope, &made.id, None).await?;
-            made.claims.has_managed = false;
+            made.has_claims = false;
         }
-        self.remove_kept_claims(scope, &mut made.claims).await
-    }
-
-    async fn find_unanswered(&self, scope: &Scope, made: &Made) -> Result<Object, ApiFailure> {
-        if let Some(found) = scope.workloads().read_named(&made.id, &made.name).await? {
-            return Ok(Object::Yes(found));
-        }
-        sleep(SECOND_LOOK).await;
-        let found = scope.workloads().read_named(&made.id, &made.name).await?;
-        Ok(found.map_or(Object::No, Object::Yes))
+        Ok(())
     }
 }

@@ -160,6 +160,11 @@ impl Workloads {
         of_each!(self, objects => objects.cache.is_told())
     }
 
+    /// Waits until the API server answers again that did not.
+    pub(in crate::runtime::kubernetes) async fn until_back(&self) {
+        of_each!(self, objects => objects.cache.until_back().await);
+    }
+
     /// Merges a patch into a sandbox's object, and gives what it is then; nothing if it is gone.
     pub(in crate::runtime::kubernetes) async fn merge(
         &self,
