@@ -69,11 +69,14 @@ impl Replay {
     /// All steps, and then the writes. Every sandbox comes to run at once if `runs`.
     async fn run(mut self, text: &str, runs: bool) {
         let recording: Value = serde_json::from_str(text).unwrap();
+        let mut is_told = false;
         for step in recording["steps"].as_array().unwrap() {
             if !step["status"].is_object() {
-                self.step(step, runs).await;
+                self.step(step, runs, is_told).await;
+                is_told = false;
                 continue;
             }
+            is_told = true;
             if step["make"].is_string() {
                 let made = self.ask("POST", "/v1/sandboxes", step, Some(&step["status"])).await;
                 self.ids.push(made.json()["id"].as_str().unwrap().to_owned());
@@ -96,7 +99,8 @@ impl Replay {
         self.cluster.server.patch(kind, self.namespace, object["metadata"]["name"].as_str().unwrap(), &status);
     }
 
-    async fn step(&mut self, step: &Value, runs: bool) {
+    /// Asks a step's request. Behind what the operator wrote, it is asked until that has come to the gateway.
+    async fn step(&mut self, step: &Value, runs: bool, is_told: bool) {
         let name = format!("{} {}", self.number, step["name"].as_str().unwrap());
         if name == "13 quota" {
             let why = "batchsandboxes \"00000000-0000-0000-0000-000000000000\" is forbidden: exceeded quota: q1, requested: cpu=1";
@@ -104,13 +108,13 @@ impl Replay {
         }
         let (method, path) = (step["method"].as_str().unwrap(), self.placed(step["path"].as_str().unwrap()));
         // What is read may come a moment later: an operator's write is told by a watch, a snapshot's state too.
-        let is_read = method == "GET" && step["status"] == 200;
+        let may_be_late = is_told || method == "GET" && step["status"] == 200;
         let start = std::time::Instant::now();
         loop {
             let answer = self.ask(method, &path, step, runs.then_some(&Value::Null)).await;
             match self.difference(&name, step, &answer) {
                 None => break,
-                Some(_) if is_read && start.elapsed() < Duration::from_secs(10) => {}
+                Some(_) if may_be_late && start.elapsed() < Duration::from_secs(10) => {}
                 Some(difference) => panic!("{name}: {difference}"),
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
