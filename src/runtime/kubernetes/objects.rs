@@ -28,6 +28,13 @@ pub(super) use self::{
     template::{MAIN_CONTAINER, Term, WorkloadSpec},
 };
 
+/// Somebody's text as it may be kept and shown: without control characters but those of lines, since no database takes a NUL, and
+/// cut behind `most` characters.
+pub(super) fn bounded(text: &str, most: usize) -> String {
+    let shown = |char: char| if char.is_control() && !matches!(char, '\n' | '\t') { ' ' } else { char };
+    text.chars().take(most).map(shown).collect()
+}
+
 /// Makes a type an object of the API, by its kind and its place there, and gives it a `Debug` form of its name.
 macro_rules! resource {
     ($type:ty, $kind:literal, $group:literal, $version:literal, $plural:literal) => {

@@ -3,8 +3,11 @@
 use kube::core::ObjectMeta;
 use serde::Deserialize;
 
-use super::{lenient, meta, resource};
+use super::{bounded, lenient, meta, resource};
 use crate::model::pool::{Capacity, PoolStatus};
+
+/// The most characters of a revision that are shown; it is a hash.
+const MAX_REVISION: usize = 256;
 
 /// A pool.
 #[derive(Clone, Default, Deserialize)]
@@ -67,7 +70,27 @@ impl Pool {
             total: total.unwrap_or_default(),
             allocated: allocated.unwrap_or_default(),
             available: available.unwrap_or_default(),
-            revision: revision.clone().unwrap_or_default(),
+            revision: bounded(revision.as_deref().unwrap_or_default(), MAX_REVISION),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn half_a_status_is_filled_up_and_a_revision_is_bounded() {
+        let status = |status| {
+            let pool: Pool = serde_json::from_value(json!({"spec": {}, "status": status})).unwrap();
+            assert_eq!(pool.capacity(), Capacity::default());
+            pool.status()
+        };
+        assert_eq!(status(json!({})), None);
+        assert_eq!(status(json!({"total": 2})), Some(PoolStatus { total: 2, ..PoolStatus::default() }));
+        let long = status(json!({"revision": "r\u{0}".repeat(100_000)})).unwrap().revision;
+        assert_eq!((long.chars().count(), &long[..4]), (MAX_REVISION, "r r "));
     }
 }

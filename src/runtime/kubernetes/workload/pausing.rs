@@ -7,8 +7,11 @@ use serde_json::{Value, json};
 
 use crate::{
     model::sandbox::State,
-    runtime::kubernetes::objects::{BatchSandbox, Condition, condition},
+    runtime::kubernetes::objects::{BatchSandbox, Condition, bounded, condition},
 };
+
+/// The most characters of a phase that are told back.
+const MAX_PHASE: usize = 64;
 
 /// Which way it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +95,8 @@ fn refusal(way: Way, phase: &str, has_failed: bool) -> String {
             "Cannot resume: sandbox is not available (resume caused pod start failure)".to_owned()
         }
         ("Failed", _) => format!("Cannot {verb}: sandbox is not available"),
-        (_, Way::Pause) => format!("Cannot pause sandbox in phase {phase}"),
-        (_, Way::Resume) => format!("Cannot resume sandbox in phase {phase}, expected Paused"),
+        (_, Way::Pause) => format!("Cannot pause sandbox in phase {}", bounded(phase, MAX_PHASE)),
+        (_, Way::Resume) => format!("Cannot resume sandbox in phase {}, expected Paused", bounded(phase, MAX_PHASE)),
     }
 }
 
@@ -103,4 +106,26 @@ fn not_in_state(way: Way, state: State) -> String {
         Way::Resume => State::Paused,
     };
     format!("Cannot {} sandbox in state {}, expected {}", way.verb(), state.name(), expected.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_phase_that_is_told_back_is_bounded() {
+        let told = |phase: &str, way| {
+            let sandbox: BatchSandbox = serde_json::from_value(json!({"status": {"phase": phase}})).unwrap();
+            of_batch(&sandbox, way, false).unwrap_err()
+        };
+        assert_eq!(told("", Way::Resume), "Cannot resume sandbox in phase , expected Paused");
+        assert_eq!(told("Running", Way::Pause), "Cannot pause sandbox in phase Running");
+        let long = "x\u{0}".repeat(500_000);
+        for way in [Way::Pause, Way::Resume] {
+            let text = told(&long, way);
+            assert!(text.len() < 150 && !text.contains('\0'), "{text}");
+        }
+    }
 }
