@@ -192,6 +192,54 @@ const OLD: &str = "CREATE TABLE snapshots (id TEXT PRIMARY KEY, source_sandbox_i
 const OLD_ROW: &str = r#"INSERT INTO snapshots VALUES ('old', 'sb', 'n', 'd', '{"backend": null, "image": "i"}', 'Ready',
                          'r', 'm', '2026-01-01T00:00:00.123456', '2026-01-01T00:00:00', '2026-01-01T00:00:00Z')"#;
 
+/// What some wrote for a tenant by hand, by the record's id; the first two name one.
+const TENANTS: [&str; 5] = [
+    r#"UPDATE snapshots SET restore_config = '{"tenant": "t"}' WHERE id = '0'"#,
+    r#"UPDATE snapshots SET restore_config = '{"tenant": " "}' WHERE id = '1'"#,
+    r#"UPDATE snapshots SET restore_config = '{"tenant": ""}' WHERE id = '2'"#,
+    r#"UPDATE snapshots SET restore_config = '{"tenant": 5}' WHERE id = '3'"#,
+    r#"UPDATE snapshots SET restore_config = '["tenant"]' WHERE id = '4'"#,
+];
+
+async fn odd_records(store: &dyn SnapshotStore) {
+    for id in ["0", "1", "2", "3", "4"] {
+        store.insert(&record(id, "s", None, "2026-11-24T06:25:10+00:00")).await.unwrap();
+    }
+}
+
+/// A list shows to a tenant what it is shown one by one.
+async fn have_tenants(store: &dyn SnapshotStore) {
+    let owner = SnapshotOwner { namespace: None, tenant: Some("t".into()) };
+    let mut seen = Vec::new();
+    for id in ["4", "3", "2", "1", "0"] {
+        let record = store.get(id).await.unwrap().unwrap();
+        assert_eq!(record.owner.tenant.is_some(), ["0", "1"].contains(&id), "{id}");
+        if owner.sees(&record.owner) {
+            seen.push(id.to_owned());
+        }
+    }
+    assert_eq!(seen, words("4 3 2 0"));
+    assert_eq!(ids_of(store, all(), &owner).await, (seen, 4));
+}
+
+#[tokio::test]
+async fn whose_a_record_is_follows_one_rule() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&sqlite(&folder)).await;
+    odd_records(&*store).await;
+    execute(&sqlite(&folder), &TENANTS).await;
+    have_tenants(&*store).await;
+    let database = Database::create().await;
+    let store = store::open(&server(&database.dsn())).await.unwrap();
+    odd_records(&*store).await;
+    for statement in TENANTS {
+        database.texts(statement).await;
+    }
+    have_tenants(&*store).await;
+    store.close().await;
+    database.remove().await;
+}
+
 #[tokio::test]
 async fn a_file_keeps_records() {
     let folder = tempfile::tempdir().unwrap();

@@ -45,7 +45,8 @@ const SELECT: &str = r#"SELECT id, source_sandbox_id, name, restore_config::text
     to_char(last_transition_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
     to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'), namespace FROM snapshots"#;
 
-const TENANT: &str = "restore_config->>'tenant'";
+const TENANT: &str = "CASE WHEN jsonb_typeof(restore_config->'tenant') = 'string' \
+                      THEN NULLIF(restore_config->>'tenant', '') END";
 
 const INSERT: &str = "INSERT INTO snapshots (id, source_sandbox_id, namespace, name, restore_config, state, reason, \
                       message, last_transition_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, \

@@ -50,11 +50,14 @@ fn time(id: &str, text: &str) -> Timestamp {
     })
 }
 
-/// The image and the tenant of a restore configuration.
+/// The image and the tenant of a restore configuration. A tenant is any text but the empty one, here and in the statements that
+/// list records.
 fn restored(restore_config: &str) -> (Option<String>, Option<String>) {
     let config: Value = serde_json::from_str(restore_config).unwrap_or_default();
-    let member = |name: &str| config.get(name)?.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned);
-    (member("image"), member("tenant"))
+    let member = |name: &str| config.get(name)?.as_str();
+    let image = member("image").filter(|image| !image.trim().is_empty());
+    let tenant = member("tenant").filter(|tenant| !tenant.is_empty());
+    (image.map(str::to_owned), tenant.map(str::to_owned))
 }
 
 /// The restore configuration of an image, in the existing server's form: sorted keys, a blank after each `,` and `:`. The
@@ -80,7 +83,7 @@ mod tests {
     #[test]
     fn an_image_is_read_from_any_form_of_it() {
         assert_eq!(restored(r#"{"image":"a","backend":null}"#).0.as_deref(), Some("a"));
-        for none in [r#"{"image":null,"tenant":" "}"#, r#"{"image":" ","tenant":5}"#, "{}", "[]", "", "{image"] {
+        for none in [r#"{"image":null,"tenant":""}"#, r#"{"image":" ","tenant":5}"#, "{}", "[]", "", "{image"] {
             assert_eq!(restored(none), (None, None), "{none}");
         }
     }

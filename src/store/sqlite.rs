@@ -58,7 +58,8 @@ const INDEXES: [&str; 4] = [
 const SELECT: &str = "SELECT id, source_sandbox_id, name, restore_config, state, reason, message, last_transition_at, \
                       created_at, namespace FROM snapshots";
 
-const TENANT: &str = "CASE WHEN json_valid(restore_config) THEN json_extract(restore_config, '$.tenant') END";
+const TENANT: &str = "CASE WHEN json_valid(restore_config) AND json_type(restore_config, '$.tenant') = 'text' \
+                      THEN NULLIF(json_extract(restore_config, '$.tenant'), '') END";
 
 const INSERT: &str = "INSERT INTO snapshots (id, source_sandbox_id, namespace, name, restore_config, state, reason, message, \
                       last_transition_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
