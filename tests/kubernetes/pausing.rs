@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::{AGENT, BATCH, Cluster, NAMESPACE, PODS},
-    fixture::{ID, OTHER, ask, batch, get, is, not_found},
+    fixture::{ID, OTHER, ask, batch, get, is, not_found, pod},
     support::{
         client::Response,
         eventually,
@@ -139,6 +139,24 @@ async fn memory_that_is_old_leads_to_no_wrong_answer() {
     assert!(cluster.get(&BATCH, ID).unwrap()["spec"]["pause"].is_null());
     is(&pause(&gateway, OTHER).await, 202, "");
     assert_eq!(cluster.get(&BATCH, OTHER).unwrap()["spec"]["pause"], true);
+}
+
+#[tokio::test]
+async fn pods_that_memory_does_not_know_decide_too() {
+    let cluster = Cluster::start();
+    // Its operator has said nothing of it: its pods tell its state.
+    cluster.put(&AGENT, agent("b0b", |object| object["status"] = json!({})));
+    cluster.server.fault("GET", "watch=true", Action::Silence(0), usize::MAX);
+    let gateway = of_agents(&cluster);
+    eventually("a watch", LONG, || cluster.server.open("/pods?") > 0).await;
+    cluster.put(&PODS, pod("b0b", "b0b"));
+    // What cannot be looked at is no refusal.
+    let look = "labelSelector=opensandbox.io%2Fid%3Db0b";
+    cluster.server.fault("GET", look, Action::Fail(Failure::new(500, "InternalError", "no")), 1);
+    let answer = pause(&gateway, "b0b").await;
+    assert_eq!((answer.status(), answer.code().as_str()), (500, "KUBERNETES::API_ERROR"), "{answer}");
+    is(&pause(&gateway, "b0b").await, 202, "");
+    assert_eq!(patches(&cluster), [json!({"operatingMode": "Suspended"})]);
 }
 
 #[tokio::test]

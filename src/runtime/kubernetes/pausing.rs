@@ -3,12 +3,17 @@
 //! A wish is written into the state that it was decided by, and into no other: the patch names the object's version, so what
 //! memory did not know yet refuses it. A refusal is decided by what the API server has, never by memory alone.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::json;
 
 use super::{
     Inner, Kubernetes, Scope,
-    workload::{Way, check_alive, failed, names},
+    client::ApiFailure,
+    objects::Pod,
+    pods,
+    workload::{Way, Workload, check_alive, failed, names},
 };
 use crate::{
     error::{Error, Family, Kind},
@@ -25,7 +30,14 @@ impl Inner {
         let (mut is_read, mut is_cleared) = (false, false);
         for _ in 0..MAX_ATTEMPTS {
             check_alive(&workload)?;
-            let pods = self.pods_for_state(scope, &workload).await;
+            let pods = match &workload {
+                // Its phase alone decides.
+                Workload::Batch(_) => Vec::new(),
+                Workload::Agent(_) if is_read => {
+                    self.pods_read_anew(scope, &workload).await.map_err(|failure| failed(failure, &what))?
+                }
+                Workload::Agent(_) => self.pods_for_state(scope, &workload).await,
+            };
             let step = match workload.switch(&pods, way, is_cleared) {
                 Ok(step) => Some(step),
                 Err(why) if is_read => return Err(Error::new(Family::KubeSandbox, Kind::Conflict, why)),
@@ -54,6 +66,17 @@ impl Inner {
         }
         let text = format!("{what}: the object of sandbox {id} is changed all the time.");
         Err(Error::new(Family::KubeApi, Kind::Overloaded, text))
+    }
+}
+
+impl Inner {
+    /// The pods that a sandbox's state is told by, as they are on the API server.
+    async fn pods_read_anew(&self, scope: &Scope, workload: &Workload) -> Result<Vec<Arc<Pod>>, ApiFailure> {
+        if !workload.needs_pods() {
+            return Ok(Vec::new());
+        }
+        let pods = pods::of(&self.cluster, &scope.namespace, workload).await?;
+        Ok(pods.into_iter().map(Arc::new).collect())
     }
 }
 
