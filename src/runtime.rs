@@ -239,9 +239,21 @@ pub enum SnapshotProgress {
     },
 }
 
+/// Why a snapshot could not be asked for.
+#[derive(Debug)]
+pub struct RequestFailure {
+    /// What clients are told.
+    pub error: Error,
+    /// Whether nothing says that it was refused: it may have been heard all the same, or be heard yet.
+    pub may_be_heard: bool,
+}
+
 /// Asks another program for images of sandboxes. What was asked for goes on without this one.
 #[async_trait]
 pub trait SnapshotRequests: Send + Sync {
+    /// The namespace of a sandbox that is nobody's in particular. It is recorded, since it may be another one after a restart.
+    fn home(&self) -> Arc<str>;
+
     /// Whether a snapshot can be made of a sandbox; asks for nothing.
     ///
     /// # Errors
@@ -249,7 +261,7 @@ pub trait SnapshotRequests: Send + Sync {
     async fn check(&self, of: &SnapshotOf) -> Result<(), Error>;
 
     /// Asks for a snapshot. Twice is as good as once.
-    async fn request(&self, of: &SnapshotOf) -> Result<(), Error>;
+    async fn request(&self, of: &SnapshotOf) -> Result<(), RequestFailure>;
 
     /// How far it is.
     async fn look(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error>;
@@ -257,7 +269,7 @@ pub trait SnapshotRequests: Send + Sync {
     /// The same once it is no more under way.
     async fn ended(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error>;
 
-    /// Takes the request back, and its image with it; fine if there is none.
+    /// Takes the request back, and its image with it; fine if there is none. What is no request for this snapshot stays.
     async fn withdraw(&self, of: &SnapshotOf) -> Result<(), Error>;
 }
 

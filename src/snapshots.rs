@@ -60,6 +60,8 @@ pub struct SnapshotOptions {
     pub interval: Duration,
     /// The longest that the runtime works on one snapshot: before that, one of an earlier server may still be finished.
     pub timeout: Duration,
+    /// Whether what another program was asked for and has no more is asked for again; else the snapshot has failed.
+    pub asks_again: bool,
 }
 
 /// What requests, workers and recovery share.
@@ -145,11 +147,9 @@ impl Snapshots {
     pub async fn page(&self, query: &SnapshotQuery) -> Result<Page<Snapshot>, Error> {
         let Some(shared) = &self.shared else { return Ok(query.page.with(Vec::new(), 0)) };
         let (records, total) = shared.store.page(query, &self.owner).await?;
-        let mut items = shared.refreshed_all(records).await?;
-        items.retain(|snapshot| {
-            query.states.is_empty() || query.states.iter().any(|it| it == snapshot.status.state.name())
-        });
-        Ok(query.page.with(items, total))
+        let is_wanted =
+            |state: SnapshotState| query.states.is_empty() || query.states.iter().any(|it| it == state.name());
+        Ok(query.page.with(shared.refreshed_all(records, is_wanted).await, total))
     }
 
     /// One snapshot.
@@ -205,7 +205,7 @@ impl Snapshots {
         if !self.owner.sees(&record.owner) {
             return Err(not_found(id));
         }
-        shared.refreshed(record).await?.ok_or_else(|| not_found(id))
+        shared.refreshed(record).await.ok_or_else(|| not_found(id))
     }
 
     /// The image of a snapshot that is ready.
@@ -255,9 +255,15 @@ impl Shared {
 
 /// A new snapshot as it is recorded first.
 fn accepted(sandbox_id: String, name: Option<String>) -> Snapshot {
+    let (status, created_at) = acceptance();
+    Snapshot { id: uuid::Uuid::new_v4().to_string(), sandbox_id, name, status, created_at }
+}
+
+/// The first status of a snapshot, and the time of it.
+fn acceptance() -> (SnapshotStatus, Timestamp) {
     let status = SnapshotStatus::now(SnapshotState::Creating, "snapshot_accepted", "Snapshot creation accepted.");
     let created_at = status.last_transition_at.unwrap_or_else(Timestamp::now);
-    Snapshot { id: uuid::Uuid::new_v4().to_string(), sandbox_id, name, status, created_at }
+    (status, created_at)
 }
 
 /// What the maker of a snapshot has to know of it.

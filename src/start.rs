@@ -9,7 +9,7 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 use crate::{
     admin::Admin,
     api::{Api, endpoints::PublicAddress},
-    config::{self, Config, Lookup, RuntimeKind, ShutdownPolicy, WorkloadProvider},
+    config::{self, Config, Lookup, RuntimeKind, ShutdownPolicy, StoreBackend, WorkloadProvider},
     dev,
     drain::{self, Drain},
     error::{Error, Family, Kind},
@@ -159,8 +159,11 @@ pub enum TenantsError {
 pub async fn snapshots(config: &Config, runtime: Arc<dyn Runtime>) -> Result<Snapshots, StoreError> {
     let Some(maker) = Arc::clone(&runtime).snapshots() else { return Ok(Snapshots::none(runtime)) };
     let store = store::open(&config.store.backend).await?;
-    let options =
-        SnapshotOptions { interval: config.store.snapshot_recovery_interval, timeout: config.docker.api_timeout };
+    let options = SnapshotOptions {
+        interval: config.store.snapshot_recovery_interval,
+        timeout: config.docker.api_timeout,
+        asks_again: matches!(config.store.backend, StoreBackend::Postgresql(_)),
+    };
     Ok(Snapshots::start(runtime, maker, store, options))
 }
 

@@ -32,7 +32,8 @@ pub struct Snapshot {
 /// Whose a snapshot is, where that is told apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotOwner {
-    /// The namespace of its sandbox; none for the configured one, and where there are no namespaces.
+    /// The namespace of its sandbox; none where there are no namespaces, and of a record of the Python server that means the
+    /// configured one.
     pub namespace: Option<Arc<str>>,
     /// The tenant that made it; none where there are no tenants, and of a record that does not tell.
     pub tenant: Option<Arc<str>>,

@@ -22,7 +22,8 @@ impl Shared {
         match self.remove_made(&of, image.as_deref()).await {
             Ok(()) => {
                 tracing::info!(snapshot = id, "removed a snapshot");
-                Ok(self.store.remove(id).await?)
+                self.forget(&snapshot).await?;
+                Ok(())
             }
             Err(error) if error.key() == (Family::SnapshotRemoval, Kind::InUse) => {
                 self.put_back(snapshot).await;

@@ -1,21 +1,22 @@
 //! Snapshots that another program makes: asking for one, waiting for it, and what whoever reads a record finds out.
 //!
 //! The record is older than the request here too. A request without a record, which a server that ends in between would leave
-//! the other way round, would be found by nobody; a record without a request is found by the recovery.
+//! the other way round, would be found by nobody; a record without a request is found by the recovery. So a record whose request
+//! may be heard late outlives it, and readers of this process leave what is being asked for alone.
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::time::{Instant, timeout, timeout_at};
+use futures_util::{StreamExt as _, stream};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::Instrument;
 
-use super::{Shared, of, recovery::age};
+use super::{Shared, acceptance, of, recovery::age};
 use crate::{
-    error::Error,
+    error::{Error, Family, Kind},
     error_chain,
     keyed_lock::KeyedGuard,
     model::snapshot::{Snapshot, SnapshotState, SnapshotStatus},
-    runtime::{SnapshotMaker, SnapshotOf, SnapshotProgress, SnapshotRequests},
+    runtime::{RequestFailure, SnapshotMaker, SnapshotOf, SnapshotProgress, SnapshotRequests},
     store::{Change, Record, StoreError},
     telemetry::rate_limit::{Due, RateLimit},
 };
@@ -23,7 +24,8 @@ use crate::{
 /// How many snapshots are waited for at the same time; the rest is found out by those who read them and by the recovery.
 pub(super) const MAX_FOLLOWED: usize = 1000;
 
-/// How old a record must be that nobody was asked for, to be given up: another server may be about to ask.
+/// How old a record must be that nobody was asked for, to be given up: a server may be about to ask. A call of the API server
+/// takes 40 s at most, the wait for its turn included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a reader waits for what became of snapshots; of a whole page, so long for all.
@@ -35,19 +37,25 @@ const LOOKS: usize = 16;
 /// How long whoever asked in vain waits until nothing is left of it.
 const WITHDRAWAL_PATIENCE: Duration = Duration::from_secs(2);
 
+/// The reason of a record that is being removed and whose request may be heard yet.
+pub(super) const UNCONFIRMED: &str = "snapshot_request_unconfirmed";
+
 impl Shared {
-    /// Records a snapshot and asks for it. What cannot be asked for leaves no record.
+    /// Records a snapshot and asks for it. What cannot be asked for leaves no record, or one that is being removed.
     pub(super) async fn request(
         self: Arc<Self>,
         requests: Arc<dyn SnapshotRequests>,
-        record: Record,
+        mut record: Record,
     ) -> Result<Snapshot, Error> {
+        record.owner.namespace.get_or_insert_with(|| requests.home());
         let of = of(&record);
         requests.check(&of).await?;
+        // Not before the check, which may take long: others tell by a record's age whether it was asked for.
+        (record.snapshot.status, record.snapshot.created_at) = acceptance();
         let lock = self.snapshots.lock(&of.id).await;
         self.store.insert(&record).await?;
-        if let Err(error) = requests.request(&of).await {
-            let work = Arc::clone(&self).withdraw(requests, of, lock);
+        if let Err(RequestFailure { error, may_be_heard }) = requests.request(&of).await {
+            let work = Arc::clone(&self).withdraw(requests, of, may_be_heard, lock);
             let withdrawn = self.tasks.spawn(work.in_current_span());
             // What takes longer goes on.
             let _ = timeout(WITHDRAWAL_PATIENCE, withdrawn).await;
@@ -59,14 +67,27 @@ impl Shared {
         Ok(record.snapshot)
     }
 
-    /// Takes back what failed to be asked for: it may have been heard all the same. What is not done now the recovery does.
-    async fn withdraw(self: Arc<Self>, requests: Arc<dyn SnapshotRequests>, of: SnapshotOf, _lock: KeyedGuard) {
+    /// Takes back what failed to be asked for. What is not done now the recovery does.
+    async fn withdraw(
+        self: Arc<Self>,
+        requests: Arc<dyn SnapshotRequests>,
+        of: SnapshotOf,
+        may_be_heard: bool,
+        _lock: KeyedGuard,
+    ) {
         let work = async {
+            let reason = if may_be_heard { UNCONFIRMED } else { "snapshot_delete_requested" };
             let text = "Snapshot creation failed, and is taken back.";
-            let status = SnapshotStatus::now(SnapshotState::Deleting, "snapshot_delete_requested", text);
-            self.store.change(&of.id, SnapshotState::Creating, &Change { status, image: None }).await?;
-            requests.withdraw(&of).await?;
-            Ok::<_, Error>(self.store.remove(&of.id).await?)
+            let change = Change { status: SnapshotStatus::now(SnapshotState::Deleting, reason, text), image: None };
+            if !self.store.change(&of.id, SnapshotState::Creating, &change).await? {
+                // Another server has found that it was heard, and written down what became of it.
+                return Ok::<_, Error>(());
+            }
+            if may_be_heard {
+                // The record stays: the request may come behind its withdrawal.
+                return requests.withdraw(&of).await;
+            }
+            Ok(self.store.remove(&of.id).await?)
         };
         let done = tokio::select! {
             done = work => done,
@@ -78,6 +99,15 @@ impl Shared {
         }
     }
 
+    /// Removes the record of a snapshot of which nothing is left, unless its request may be heard yet; answers whether.
+    pub(super) async fn forget(&self, snapshot: &Snapshot) -> Result<bool, StoreError> {
+        if snapshot.status.reason.as_deref() == Some(UNCONFIRMED) && age(snapshot) < REQUEST_TIMEOUT {
+            return Ok(false);
+        }
+        self.store.remove(&snapshot.id).await?;
+        Ok(true)
+    }
+
     /// Waits for a snapshot in a task of its own, and writes down how it ended; nothing if somebody does already.
     pub(super) fn follow(self: &Arc<Self>, requests: &Arc<dyn SnapshotRequests>, of: SnapshotOf) {
         let Some(lock) = self.followed.try_lock(&of.id) else { return };
@@ -87,14 +117,21 @@ impl Shared {
             let _held = (lock, permit);
             let ended = tokio::select! {
                 ended = requests.ended(&of) => ended,
+                () = shared.left_creating(&of.id) => return,
                 () = shared.stop.cancelled() => return,
             };
-            match ended.map(change) {
-                Ok(Some(change)) => {
+            match ended {
+                // The recovery asks again.
+                Ok(SnapshotProgress::Missing { .. }) if shared.options.asks_again => {}
+                Ok(progress) => {
+                    let Some(change) = change(progress) else { return };
+                    // Who removed the record has seen to the rest.
+                    if matches!(shared.store.get(&of.id).await, Ok(None)) {
+                        return;
+                    }
                     tracing::info!(snapshot = of.id, state = change.status.state.name(), "a snapshot has ended");
                     shared.write_down(&of, &change).await;
                 }
-                Ok(None) => {}
                 Err(error) => {
                     let error = error_chain::text(&error);
                     tracing::warn!(snapshot = of.id, error, "a snapshot cannot be waited for: it is looked at later");
@@ -104,37 +141,72 @@ impl Shared {
         self.tasks.spawn(work.in_current_span());
     }
 
+    /// Waits until a snapshot's record says that it has ended, which others may have found out, or is gone.
+    async fn left_creating(&self, id: &str) {
+        loop {
+            sleep(self.options.interval).await;
+            match self.store.get(id).await {
+                Ok(Some(record)) if record.snapshot.status.state == SnapshotState::Creating => {}
+                Ok(_) => return,
+                // The recovery, which looks as often, tells that the store cannot be used.
+                Err(_) => {}
+            }
+        }
+    }
+
     /// A record as it is now: a snapshot that another program makes is looked at. What cannot be told soon stays as it was.
     /// None if the record is gone.
-    pub(super) async fn refreshed(&self, record: Record) -> Result<Option<Record>, StoreError> {
+    pub(super) async fn refreshed(&self, record: Record) -> Option<Record> {
         self.refreshed_by(record, Instant::now() + LOOK_TIMEOUT).await
     }
 
-    /// The same of all records of a page, without those that are gone.
-    pub(super) async fn refreshed_all(&self, records: Vec<Record>) -> Result<Vec<Snapshot>, StoreError> {
+    /// The same of all records of a page, without those that are gone, or are now in a state that is not wanted.
+    pub(super) async fn refreshed_all(
+        &self,
+        records: Vec<Record>,
+        is_wanted: impl Fn(SnapshotState) -> bool,
+    ) -> Vec<Snapshot> {
         let due = Instant::now() + LOOK_TIMEOUT;
-        let all = stream::iter(records).map(|record| self.refreshed_by(record, due)).buffered(LOOKS);
-        let all: Vec<_> = all.try_collect().await?;
-        Ok(all.into_iter().flatten().map(|record| record.snapshot).collect())
+        let refreshed = |record: Record| async move {
+            let before = record.snapshot.status.state;
+            Some((before, self.refreshed_by(record, due).await?.snapshot))
+        };
+        let all: Vec<_> = stream::iter(records).map(refreshed).buffered(LOOKS).collect().await;
+        let is_shown = |(before, snapshot): &(SnapshotState, Snapshot)| {
+            let now = snapshot.status.state;
+            now == *before || is_wanted(now)
+        };
+        all.into_iter().flatten().filter(is_shown).map(|(_, snapshot)| snapshot).collect()
     }
 
-    async fn refreshed_by(&self, record: Record, due: Instant) -> Result<Option<Record>, StoreError> {
-        let SnapshotMaker::Elsewhere(requests) = &self.maker else { return Ok(Some(record)) };
-        if record.snapshot.status.state != SnapshotState::Creating {
-            return Ok(Some(record));
+    async fn refreshed_by(&self, record: Record, due: Instant) -> Option<Record> {
+        let SnapshotMaker::Elsewhere(requests) = &self.maker else { return Some(record) };
+        if record.snapshot.status.state != SnapshotState::Creating || Instant::now() >= due {
+            return Some(record);
         }
         let of = of(&record);
-        let change = match timeout_at(due, requests.look(&of)).await {
-            Ok(Ok(progress)) => certain(&record.snapshot, progress),
+        let progress = match timeout_at(due, requests.look(&of)).await {
+            Ok(Ok(progress)) => progress,
             Ok(Err(error)) => {
                 tell_unseen(&error);
-                None
+                return Some(record);
             }
-            Err(_) => None,
+            Err(_) => return Some(record),
         };
-        let Some(change) = change else { return Ok(Some(record)) };
-        self.settle(&of, &change).await?;
-        self.store.get(&of.id).await
+        let lock = self.snapshots.try_lock(&of.id);
+        // It is being asked for by this process.
+        if lock.is_none() && matches!(progress, SnapshotProgress::Missing { .. }) {
+            return Some(record);
+        }
+        let Some(change) = self.certain(&record.snapshot, progress) else { return Some(record) };
+        let settled = async {
+            self.settle(&of, &change).await?;
+            self.store.get(&of.id).await
+        };
+        settled.await.unwrap_or_else(|error| {
+            tell_unseen(&error.into());
+            Some(record)
+        })
     }
 
     /// Goes on with a snapshot that an earlier server, or another one, has asked for.
@@ -146,8 +218,13 @@ impl Shared {
         let of = of(&record);
         match requests.look(&of).await {
             Ok(SnapshotProgress::UnderWay) => self.follow(requests, of),
+            Ok(SnapshotProgress::Missing { .. }) if self.options.asks_again => {
+                if age(&record.snapshot) >= REQUEST_TIMEOUT {
+                    self.ask_again(requests, of).await?;
+                }
+            }
             Ok(progress) => {
-                if let Some(change) = certain(&record.snapshot, progress) {
+                if let Some(change) = self.certain(&record.snapshot, progress) {
                     let state = change.status.state.name();
                     tracing::info!(snapshot = of.id, state, "recovered an unfinished snapshot");
                     self.settle(&of, &change).await?;
@@ -157,13 +234,40 @@ impl Shared {
         }
         Ok(())
     }
-}
 
-/// What a snapshot becomes by how far it is; nothing as long as that may change. One that is missing may be about to be asked
-/// for, unless its record is old.
-fn certain(snapshot: &Snapshot, progress: SnapshotProgress) -> Option<Change> {
-    let may_come = matches!(progress, SnapshotProgress::Missing { .. }) && age(snapshot) < REQUEST_TIMEOUT;
-    if may_come { None } else { change(progress) }
+    /// Asks for a snapshot that was recorded long ago, and for which there is no request.
+    async fn ask_again(
+        self: &Arc<Self>,
+        requests: &Arc<dyn SnapshotRequests>,
+        of: SnapshotOf,
+    ) -> Result<(), StoreError> {
+        match requests.request(&of).await {
+            Ok(()) => {
+                tracing::info!(snapshot = of.id, sandbox = of.sandbox, "an unfinished snapshot was asked for again");
+                if self.store.get(&of.id).await?.is_some() {
+                    self.follow(requests, of);
+                } else if let Err(error) = requests.withdraw(&of).await {
+                    let error = error_chain::text(&error);
+                    tracing::warn!(snapshot = of.id, error, "a snapshot without a record stays");
+                }
+            }
+            Err(RequestFailure { error, may_be_heard: false }) if error.key() == (Family::Snapshot, Kind::Failed) => {
+                let status =
+                    SnapshotStatus::now(SnapshotState::Failed, "snapshot_runtime_create_failed", error.message);
+                self.settle(&of, &Change { status, image: None }).await?;
+            }
+            Err(RequestFailure { error, .. }) => tell_unseen(&error),
+        }
+        Ok(())
+    }
+
+    /// What a snapshot becomes by how far it is; nothing as long as that may change. One that is missing may be about to be
+    /// asked for, unless its record is old, or it is asked for again.
+    fn certain(&self, snapshot: &Snapshot, progress: SnapshotProgress) -> Option<Change> {
+        let is_missing = matches!(progress, SnapshotProgress::Missing { .. });
+        let may_come = self.options.asks_again || age(snapshot) < REQUEST_TIMEOUT;
+        if is_missing && may_come { None } else { change(progress) }
+    }
 }
 
 fn change(progress: SnapshotProgress) -> Option<Change> {

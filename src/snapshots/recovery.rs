@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{StreamExt as _, stream};
+
 use super::{Shared, of};
 use crate::{
     error::{Family, Kind},
@@ -14,6 +16,9 @@ use crate::{
     runtime::{SnapshotImages, SnapshotMaker},
     store::{Change, Record, StoreError},
 };
+
+/// How many snapshots that another program makes are looked at together: an API server that hangs holds each up for 40 s.
+const LOOKS: usize = 8;
 
 /// Looks for unfinished snapshots until the shutdown.
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -33,18 +38,38 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 impl Shared {
     async fn recover_all(self: &Arc<Self>) -> Result<(), StoreError> {
-        for id in self.store.unfinished([SnapshotState::Creating, SnapshotState::Deleting]).await? {
+        let ids = self.store.unfinished([SnapshotState::Creating, SnapshotState::Deleting]).await?;
+        let together = match self.maker {
+            SnapshotMaker::Here(_) => 1,
+            SnapshotMaker::Elsewhere(_) => LOOKS,
+        };
+        let each = |id: String| async move {
             if self.stop.is_cancelled() {
-                return Ok(());
+                return;
             }
-            // Somebody in this process works on it otherwise.
-            let Some(_lock) = self.snapshots.try_lock(&id) else { continue };
-            // Again, since only under the lock it stays as it is.
-            if let Some(record) = self.store.get(&id).await? {
-                self.recover(record).await?;
+            // One that fails keeps none of the others from being finished.
+            if let Err(error) = self.recover_one(&id).await {
+                let error = error_chain::text(&error);
+                tracing::warn!(snapshot = id, error, "an unfinished snapshot's record could not be used yet");
             }
-        }
+        };
+        stream::iter(ids).for_each_concurrent(together, each).await;
         Ok(())
+    }
+
+    async fn recover_one(self: &Arc<Self>, id: &str) -> Result<(), StoreError> {
+        // Somebody in this process works on it otherwise.
+        let Some(_lock) = self.snapshots.try_lock(id) else { return Ok(()) };
+        // Again, since only under the lock it stays as it is.
+        let Some(record) = self.store.get(id).await? else { return Ok(()) };
+        match self.maker {
+            SnapshotMaker::Here(_) => self.recover(record).await,
+            // Nothing of it is done half, and the end of the program does not wait for an API server.
+            SnapshotMaker::Elsewhere(_) => tokio::select! {
+                done = self.recover(record) => done,
+                () = self.stop.cancelled() => Ok(()),
+            },
+        }
     }
 
     async fn recover(self: &Arc<Self>, record: Record) -> Result<(), StoreError> {
@@ -113,8 +138,10 @@ impl Shared {
         let id = &of.id;
         match self.remove_made(&of, record.image.as_deref()).await {
             Ok(()) => {
-                tracing::info!(snapshot = id, "finished the removal of a snapshot");
-                self.store.remove(id).await
+                if self.forget(&record.snapshot).await? {
+                    tracing::info!(snapshot = id, "finished the removal of a snapshot");
+                }
+                Ok(())
             }
             Err(error) if error.key() == (Family::SnapshotRemoval, Kind::InUse) => {
                 tracing::debug!(snapshot = id, "a snapshot that is to be removed is still in use");

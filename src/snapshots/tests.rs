@@ -1,5 +1,6 @@
 //! Snapshots in a real store, of a runtime that copies as slowly as a test wants.
 
+mod elsewhere;
 mod slow;
 
 use tempfile::TempDir;
@@ -21,7 +22,7 @@ struct Fixture {
 }
 
 const OPTIONS: SnapshotOptions =
-    SnapshotOptions { interval: Duration::from_millis(20), timeout: Duration::from_secs(180) };
+    SnapshotOptions { interval: Duration::from_millis(20), timeout: Duration::from_secs(180), asks_again: false };
 
 async fn fixture() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
@@ -225,6 +226,20 @@ async fn a_copy_that_never_ends_is_given_up_after_its_time() {
     let (_, snapshots) = start(&f.folder, &f.runtime, options).await;
     let f = Fixture { snapshots, ..f };
     assert_eq!(reason(&f.reaches(&snapshot.id, SnapshotState::Failed).await), "snapshot_recovery_missing_image");
+}
+
+#[tokio::test]
+async fn what_somebody_wrote_by_hand_is_listed_by_the_state_that_it_has() {
+    let f = fixture().await;
+    let snapshot = f.ready().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(f.folder.path().join("db"));
+    let mut file = <sqlx::SqliteConnection as sqlx::Connection>::connect_with(&options).await.unwrap();
+    sqlx::query("UPDATE snapshots SET state = 'Weird'").execute(&mut file).await.unwrap();
+    let page = PageRequest { page: 1, page_size: 1 };
+    let query = SnapshotQuery { sandbox_id: None, name: None, states: vec!["Weird".to_owned()], page };
+    let shown = f.snapshots.page(&query).await.unwrap();
+    assert_eq!((shown.items.len(), shown.items[0].id.as_str()), (1, snapshot.id.as_str()));
+    assert_eq!(shown.items[0].status.state, SnapshotState::Failed);
 }
 
 #[tokio::test]

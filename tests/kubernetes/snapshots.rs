@@ -152,6 +152,7 @@ async fn a_snapshot_is_asked_for_becomes_ready_and_is_removed() {
     let name = object_name(id);
     let image = format!("registry.example/snapshots/{name}:sandbox");
     assert_eq!(world.column("restore_config").await.unwrap(), format!(r#"{{"backend": null, "image": "{image}"}}"#));
+    assert_eq!(world.column("namespace").await.as_deref(), Some(NAMESPACE));
     let target = format!("/v1/snapshots/{id}");
     is(&ask(&gateway, "DELETE", &target, "").await, 204, "");
     is(&get(&gateway, &target).await, 404, &refused("NOT_FOUND", &format!("Snapshot {id} not found")));
@@ -253,6 +254,36 @@ async fn only_a_batch_sandbox_that_runs_is_copied() {
         .put(&BATCH, batch("sandbox-old", |object| object["metadata"]["labels"]["opensandbox.io/id"] = json!("old")));
     is(&create(&gateway, "old").await, 409, &unverified("old", "BatchSandbox was not found."));
     assert_eq!((count(&gateway, "").await, world.objects().len()), ((0, json!(0)), 0));
+}
+
+#[tokio::test]
+async fn the_pod_is_found_by_its_operator_s_label() {
+    let world = World::start();
+    world.cluster.put(&BATCH, batch(OTHER, |_| {}));
+    let owner = world.cluster.get(&BATCH, OTHER).unwrap();
+    let mut copied = pod(&format!("{OTHER}-1"), OTHER);
+    copied["metadata"]["labels"] = json!({"batch-sandbox.sandbox.opensandbox.io/name": OTHER});
+    copied["metadata"]["ownerReferences"] = json!([{"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": OTHER,
+        "uid": "of-another-object", "controller": true}]);
+    world.cluster.put(&crate::cluster::PODS, copied.clone());
+    let gateway = world.gateway();
+    // Who writes a pod chooses its labels, but not whose it is.
+    assert_eq!(create(&gateway, OTHER).await.status(), 409);
+    copied["metadata"]["ownerReferences"][0]["uid"] = owner["metadata"]["uid"].clone();
+    world.cluster.put(&crate::cluster::PODS, copied);
+    assert_eq!(create(&gateway, OTHER).await.status(), 202);
+}
+
+#[tokio::test]
+async fn words_that_no_store_takes_stop_nothing() {
+    let message = format!("no \u{0} space{}", "x".repeat(100_000));
+    let condition = json!([{"type": "Failed", "status": "True", "reason": "Bad\u{0}", "message": message}]);
+    let world = World::operated(Snapshots::EndAs(json!({"phase": "Failed", "conditions": condition})));
+    let gateway = world.gateway();
+    let id = created(&gateway).await;
+    let failed = reaches(&gateway, &id, "Failed").await;
+    assert_eq!(failed["reason"], "Bad ");
+    assert_eq!(failed["message"].as_str().unwrap().len(), 4096);
 }
 
 #[tokio::test]

@@ -14,6 +14,9 @@ use super::{
     workload::{Workload, labels},
 };
 
+/// The operator's label with the name of the BatchSandbox that a pod is of.
+const MAKER: &str = "batch-sandbox.sandbox.opensandbox.io/name";
+
 /// Most pods of one sandbox that are looked at. It has one.
 const MAX_PODS: u32 = 100;
 
@@ -39,7 +42,19 @@ pub(super) async fn of(cluster: &Cluster, namespace: &str, sandbox: &Workload) -
 /// # Errors
 /// The API server does not tell.
 pub(super) async fn labelled(cluster: &Cluster, namespace: &str, id: &str) -> Result<Vec<Pod>, ApiFailure> {
-    let params = ListParams::default().labels(&format!("{}={id}", labels::ID)).limit(MAX_PODS);
+    with_label(cluster, namespace, labels::ID, id).await
+}
+
+/// The pods that say to be of the BatchSandbox of this name, which can be a label's value.
+///
+/// # Errors
+/// The API server does not tell.
+pub(super) async fn made_by(cluster: &Cluster, namespace: &str, name: &str) -> Result<Vec<Pod>, ApiFailure> {
+    with_label(cluster, namespace, MAKER, name).await
+}
+
+async fn with_label(cluster: &Cluster, namespace: &str, label: &str, value: &str) -> Result<Vec<Pod>, ApiFailure> {
+    let params = ListParams::default().labels(&format!("{label}={value}")).limit(MAX_PODS);
     let api = cluster.api::<Pod>(namespace);
     Ok(cluster.read("list_pods", api.list(&params)).await?.items)
 }

@@ -18,7 +18,10 @@ use std::{
 
 use async_trait::async_trait;
 use k8s_openapi::api::node::v1::RuntimeClass;
-use kube::{Resource as _, api::DeleteParams};
+use kube::{
+    Resource as _,
+    api::{DeleteParams, Preconditions},
+};
 use serde_json::json;
 use tokio::{runtime::Handle, sync::Notify, time::timeout};
 
@@ -32,7 +35,7 @@ use super::{
 };
 use crate::{
     error::{Error, Family, Kind},
-    runtime::{SnapshotOf, SnapshotProgress, SnapshotRequests},
+    runtime::{RequestFailure, SnapshotOf, SnapshotProgress, SnapshotRequests},
 };
 
 /// The label of all snapshots' objects: the snapshot's id.
@@ -49,6 +52,9 @@ const UNSUPPORTED_HANDLER: &str = "runsc";
 
 /// How often a snapshot is looked at whose watch says nothing.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What failed when a snapshot could not be asked for.
+const CREATE: &str = "Failed to create snapshot";
 
 /// The watches of snapshots, by namespace. Each lasts as long as somebody waits for one there.
 pub(super) struct SnapshotWatches {
@@ -132,11 +138,17 @@ impl Inner {
             return Ok(Some(pod));
         }
         // Of an object whose template does not say the sandbox's id.
+        let made = |pod: &Pod| runs(pod) && workload.made(pod);
+        let mut pods = pods::made_by(&self.cluster, &scope.namespace, workload.name()).await?;
+        pods.retain(made);
+        if let Some(pod) = pods::present(pods) {
+            return Ok(Some(pod));
+        }
         let first = pods::named(&self.cluster, &scope.namespace, &format!("{}-0", workload.name())).await?;
-        Ok(first.filter(|pod| runs(pod) && workload.made(pod)))
+        Ok(first.filter(made))
     }
 
-    async fn request_snapshot(&self, of: &SnapshotOf) -> Result<(), Error> {
+    async fn request_snapshot(&self, of: &SnapshotOf) -> Result<(), RequestFailure> {
         let (namespace, name) = (self.namespace_of(of), name(of));
         let object = json!({
             "apiVersion": SandboxSnapshot::api_version(&()), "kind": SandboxSnapshot::kind(&()),
@@ -144,7 +156,6 @@ impl Inner {
                 "labels": {ID: of.id, SOURCE: of.sandbox, SCOPE.0: SCOPE.1}},
             "spec": {"sandboxName": of.sandbox},
         });
-        let what = "Failed to create snapshot";
         let created =
             self.cluster.create::<SandboxSnapshot, SandboxSnapshot>("create_snapshot", namespace, &object).await;
         match created {
@@ -154,25 +165,33 @@ impl Inner {
                 }
                 Ok(())
             }
-            Err(failure) if failure.is_conflict() => {
-                // What was asked for before, by this server or another one that recovers it, is the same.
-                let found = self.read_snapshot(namespace, &name).await.map_err(|failure| failed(failure, what))?;
-                if found.is_some_and(|found| is_of(&found, of)) {
-                    return Ok(());
-                }
-                let text = format!("{what}: its object exists already, and is another one.");
-                Err(Error::new(Family::Snapshot, Kind::InUse, text).caused_by(failure))
-            }
+            Err(failure) if failure.is_conflict() => self.requested_before(of, failure).await,
             Err(failure) => {
-                let error = failed(failure.clone(), what);
+                let may_be_heard = failure.leaves_open();
+                let error = failed(failure.clone(), CREATE);
                 if error.kind != Kind::Failed {
-                    return Err(error);
+                    return Err(RequestFailure { error, may_be_heard });
                 }
                 let why = format!("Failed to create Kubernetes SandboxSnapshot {name}: {}", failure.for_client());
-                let text = format!("Snapshot runtime rejected creation (snapshot_runtime_create_failed): {why}");
-                Err(Error::new(Family::Snapshot, Kind::Failed, text).caused_by(failure))
+                let error = rejected("snapshot_runtime_create_failed", &why).caused_by(failure);
+                Err(RequestFailure { error, may_be_heard })
             }
         }
+    }
+
+    /// What was asked for before, by this server or by another one that recovers it, is the same.
+    async fn requested_before(&self, of: &SnapshotOf, taken: ApiFailure) -> Result<(), RequestFailure> {
+        let error = match self.read_snapshot(self.namespace_of(of), &name(of)).await {
+            Ok(Some(found)) if is_of(&found, of) => return Ok(()),
+            Ok(Some(_)) => {
+                let text = format!("{CREATE}: its object exists already, and is another one.");
+                Error::new(Family::Snapshot, Kind::InUse, text)
+            }
+            // It was there a moment ago.
+            Ok(None) => rejected("snapshot_recovery_missing_snapshot", &missing_text(of)),
+            Err(failure) => return Err(RequestFailure { error: failed(failure, CREATE), may_be_heard: true }),
+        };
+        Err(RequestFailure { error: error.caused_by(taken), may_be_heard: false })
     }
 
     async fn read_snapshot(&self, namespace: &str, name: &str) -> Result<Option<SandboxSnapshot>, ApiFailure> {
@@ -200,43 +219,51 @@ impl Inner {
         let cache = self.watch(self.namespace_of(of));
         let changes = Arc::new(Notify::new());
         let _interest = cache.wake(&of.id, &changes);
+        let mut is_silent = false;
         loop {
-            match cache.known(&name) {
-                Some(known) => match told(&known, of) {
-                    SnapshotProgress::UnderWay => {}
-                    ended => return Ok(ended),
-                },
+            let progress = match cache.known(&name) {
+                // What the watch knows may be old.
+                _ if is_silent => self.look_at_snapshot(of).await?,
+                Some(known) => told(&known, of),
                 // Before everything is listed nothing is known of any; then it may have lost its label.
-                None if cache.age().is_some() => match self.look_at_snapshot(of).await? {
-                    SnapshotProgress::UnderWay => {}
-                    ended => return Ok(ended),
-                },
-                None => {}
+                None if cache.age().is_some() => self.look_at_snapshot(of).await?,
+                None => SnapshotProgress::UnderWay,
+            };
+            if progress != SnapshotProgress::UnderWay {
+                return Ok(progress);
             }
-            // Whichever comes first.
-            let _ = timeout(LOOK_INTERVAL, changes.notified()).await;
+            is_silent = timeout(LOOK_INTERVAL, changes.notified()).await.is_err();
         }
     }
 
     async fn withdraw_snapshot(&self, of: &SnapshotOf) -> Result<(), Error> {
-        let parameters = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-        let name = name(of);
-        let deletion = self.cluster.delete::<SandboxSnapshot>(self.namespace_of(of), &name, &parameters);
+        let (namespace, name) = (self.namespace_of(of), name(of));
+        let told = |failure| failed(failure, "Failed to delete snapshot");
+        let found = self.read_snapshot(namespace, &name).await.map_err(told)?;
+        let Some(found) = found.filter(|found| is_of(found, of)) else { return Ok(()) };
+        // Not another object that was made under the name since.
+        let preconditions = Some(Preconditions { uid: found.metadata.uid, resource_version: None });
+        let parameters = DeleteParams { grace_period_seconds: Some(0), preconditions, ..DeleteParams::default() };
+        let deletion = self.cluster.delete::<SandboxSnapshot>(namespace, &name, &parameters);
         match self.cluster.write("delete_snapshot", deletion).await {
             Ok(_) => Ok(()),
             Err(failure) if failure.is_missing() || failure.is_missing_kind() => Ok(()),
-            Err(failure) => Err(failed(failure, "Failed to delete snapshot")),
+            Err(failure) => Err(told(failure)),
         }
     }
 }
 
 #[async_trait]
 impl SnapshotRequests for Kubernetes {
+    fn home(&self) -> Arc<str> {
+        Arc::clone(&self.inner.options.namespace)
+    }
+
     async fn check(&self, of: &SnapshotOf) -> Result<(), Error> {
         self.inner.check_snapshot(of).await
     }
 
-    async fn request(&self, of: &SnapshotOf) -> Result<(), Error> {
+    async fn request(&self, of: &SnapshotOf) -> Result<(), RequestFailure> {
         self.inner.request_snapshot(of).await
     }
 
@@ -269,7 +296,17 @@ fn told(object: &SandboxSnapshot, of: &SnapshotOf) -> SnapshotProgress {
 }
 
 fn missing(of: &SnapshotOf) -> SnapshotProgress {
-    SnapshotProgress::Missing { message: format!("Kubernetes SandboxSnapshot {} was not found.", name(of)) }
+    SnapshotProgress::Missing { message: missing_text(of) }
+}
+
+fn missing_text(of: &SnapshotOf) -> String {
+    format!("Kubernetes SandboxSnapshot {} was not found.", name(of))
+}
+
+/// A request that was refused, with the reason that its record would have.
+fn rejected(reason: &str, why: &str) -> Error {
+    let text = format!("Snapshot runtime rejected creation ({reason}): {why}");
+    Error::new(Family::Snapshot, Kind::Failed, text)
 }
 
 /// `why` goes on behind the sandbox's id.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{LONG, World, count, create, created, object_name, reaches, shown, until_gone};
 use crate::{
@@ -23,7 +23,6 @@ async fn a_request_that_is_refused_leaves_nothing() {
         (Failure::new(404, "NotFound", "namespaces \"osb\" not found"), 500, "SNAPSHOT::RUNTIME_CREATE_FAILED", ""),
         (Failure::new(403, "Forbidden", "no"), 403, "KUBERNETES::FORBIDDEN", ""),
         (Failure::too_many_requests(), 429, "KUBERNETES::API_ERROR", "1"),
-        (Failure::new(503, "ServiceUnavailable", "no"), 503, "KUBERNETES::API_ERROR", "5"),
     ] {
         world.cluster.server.fault("POST", "sandboxsnapshots", Action::Fail(failure), 1);
         let answer = create(&gateway, ID).await;
@@ -37,6 +36,17 @@ async fn a_request_that_is_refused_leaves_nothing() {
     let answer = create(&gateway, ID).await;
     assert_eq!((answer.status(), answer.code().as_str()), (503, "KUBERNETES::API_ERROR"), "{answer}");
     assert_eq!((count(&gateway, "").await, world.objects().len()), ((0, json!(0)), 0));
+    // What the API server answers for trouble of its own is no refusal: the request may have been heard.
+    world.cluster.server.fault(
+        "POST",
+        "sandboxsnapshots",
+        Action::Fail(Failure::new(503, "ServiceUnavailable", "no")),
+        1,
+    );
+    let answer = create(&gateway, ID).await;
+    assert_eq!((answer.status(), answer.code().as_str()), (503, "KUBERNETES::API_ERROR"), "{answer}");
+    assert_eq!(answer.head.field("retry-after"), "5", "{answer}");
+    assert_eq!((count(&gateway, "state=Deleting").await, world.objects().len()), ((1, json!(1)), 0));
 }
 
 #[tokio::test]
@@ -46,9 +56,24 @@ async fn a_request_whose_answer_is_lost_is_taken_back() {
     world.cluster.server.fault("POST", "sandboxsnapshots", Action::Cut(0), 1);
     let answer = create(&gateway, ID).await;
     assert_eq!((answer.status(), answer.code().as_str()), (503, "KUBERNETES::API_ERROR"), "{answer}");
-    assert_eq!((count(&gateway, "").await, world.objects().len()), ((0, json!(0)), 0));
+    assert_eq!(world.objects().len(), 0);
+    // It may be heard late: until then the record stays, and nothing of it.
+    let id = world.column("id").await.unwrap();
+    assert_eq!(shown(&gateway, &id).await["status"]["state"], "Deleting");
+    world.cluster.server.create(&SNAPSHOTS, NAMESPACE, late(&world, &id));
+    eventually("the end of what came late", LONG, || world.objects().is_empty()).await;
+    world.age().await;
+    until_gone(&gateway, &id).await;
     let posts = world.cluster.requests().iter().filter(|request| request.starts_with("POST")).count();
     assert_eq!(posts, 1);
+}
+
+/// The object that the first request was to make.
+fn late(world: &World, id: &str) -> Value {
+    let requests = world.cluster.server.requests();
+    let asked = requests.into_iter().find(|request| request.method == "POST").expect("a request was made");
+    assert_eq!(asked.body["metadata"]["name"], object_name(id));
+    asked.body
 }
 
 #[tokio::test]
@@ -58,13 +83,40 @@ async fn what_cannot_be_taken_back_at_once_is_later() {
     world.cluster.server.fault("POST", "sandboxsnapshots", Action::Cut(0), 1);
     world.cluster.server.fault("DELETE", "sandboxsnapshots", Action::Fail(Failure::new(500, "InternalError", "no")), 1);
     assert_eq!(create(&gateway, ID).await.status(), 503);
-    assert_eq!(world.objects().len(), 1);
     eventually("the end of what nobody knows of", LONG, || world.objects().is_empty()).await;
+    world.age().await;
     let begun = Instant::now();
     while count(&gateway, "").await.0 > 0 {
         assert!(begun.elapsed() < LONG, "the record stays");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn an_object_that_is_another_s_stays() {
+    let world = World::start();
+    let gateway = world.gateway();
+    world.cluster.server.fault("POST", "sandboxsnapshots", Action::Delay(Duration::from_millis(300)), 1);
+    let asked = create(&gateway, ID);
+    let other = async {
+        let is_asked = || world.cluster.requests().iter().any(|request| request.starts_with("POST"));
+        eventually("the request", LONG, is_asked).await;
+        let mut object = late(&world, &world.column("id").await.unwrap());
+        object["spec"]["sandboxName"] = json!("other");
+        world.cluster.server.create(&SNAPSHOTS, NAMESPACE, object);
+    };
+    let (answer, ()) = tokio::join!(asked, other);
+    assert_ne!(answer.status(), 202, "{answer}");
+    assert_eq!((count(&gateway, "").await, world.objects().len()), ((0, json!(0)), 1));
+    // One of the name that is gone behind the refusal.
+    world.cluster.server.fault("POST", "sandboxsnapshots", Action::Conflict, 1);
+    let answer = create(&gateway, ID).await;
+    let text = answer.json()["message"].as_str().unwrap().to_owned();
+    let expected =
+        "Snapshot runtime rejected creation (snapshot_recovery_missing_snapshot): Kubernetes SandboxSnapshot osb-snap-";
+    assert!(text.starts_with(expected) && text.ends_with(" was not found."), "{text}");
+    assert_eq!((answer.status(), answer.code().as_str()), (500, "SNAPSHOT::RUNTIME_CREATE_FAILED"));
+    assert_eq!(count(&gateway, "").await, (0, json!(0)));
 }
 
 #[tokio::test]

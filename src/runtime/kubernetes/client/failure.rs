@@ -196,6 +196,11 @@ impl ApiFailure {
         self.is_forbidden() && self.is_status() && is_about_quota(&self.message)
     }
 
+    /// There is an object of this name already.
+    pub(in crate::runtime::kubernetes) fn is_taken(&self) -> bool {
+        self.is_conflict() && self.reason == "AlreadyExists"
+    }
+
     /// It is the API server's own word, not that of a program in front of it.
     pub(in crate::runtime::kubernetes) fn is_status(&self) -> bool {
         self.fault == Fault::Status
@@ -438,6 +443,12 @@ mod tests {
         }
         assert!(answered(502, None, "<html>").is_outage() && ApiFailure::timed_out(Duration::ZERO).is_outage());
         assert!(!ApiFailure::unintelligible("x").is_outage());
+    }
+
+    #[test]
+    fn a_name_is_taken_by_another_object_alone() {
+        assert!(answered(409, None, r#"{"kind":"Status","reason":"AlreadyExists"}"#).is_taken());
+        assert!(!answered(409, None, r#"{"kind":"Status","reason":"Conflict"}"#).is_taken());
     }
 
     #[test]
