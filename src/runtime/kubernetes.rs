@@ -66,6 +66,7 @@ use self::{
     logs::Streams,
     namespaces::{MAX_CHANGES, Namespaces},
     objects::Pod,
+    pools::PoolLists,
     snapshots::SnapshotWatches,
     workload::{Workload, Workloads, names},
 };
@@ -113,6 +114,7 @@ struct Inner {
     /// Whether the cluster tells a log's streams apart.
     streams: Streams,
     snapshots: SnapshotWatches,
+    pool_lists: PoolLists,
     started: Instant,
 }
 
@@ -138,6 +140,7 @@ impl Kubernetes {
             template,
             streams: Streams::default(),
             snapshots: SnapshotWatches::new(CacheSettings::of(&options)),
+            pool_lists: PoolLists::new(),
             started: Instant::now(),
             cluster,
             options,

@@ -127,6 +127,14 @@ async fn what_would_blind_the_operator_is_not_stored() {
             r#"{"spec":{"containers":"x"}}"#,
             r#"template is no pod template: invalid type: string \"x\", expected a sequence."#,
         ),
+        (
+            r#"{"metadata":{"creationTimestamp":"2026-11-23 02:11:02Z"}}"#,
+            r#"template.metadata.creationTimestamp: \"2026-11-23 02:11:02Z\" is no time such as 2026-11-23T02:11:02Z."#,
+        ),
+        (
+            r#"{"spec":{"containers":[],"hostnameOverride":5}}"#,
+            "template.spec.hostnameOverride is not known to be a member of a pod's specification.",
+        ),
     ] {
         let text = format!(r#"{{"code":"SANDBOX::INVALID_PARAMETER","message":"{why}"}}"#);
         is(&ask(&gateway, "POST", "/v1/pools", &new("p1", template)).await, 400, &text);
@@ -164,13 +172,7 @@ async fn the_form_goes_first_and_no_name_leads_elsewhere() {
 #[tokio::test]
 async fn all_pages_of_the_list_are_shown() {
     let cluster = Cluster::start();
-    for number in 0..230 {
-        cluster.put(
-            &POOLS,
-            json!({"apiVersion": "sandbox.opensandbox.io/v1alpha1", "kind": "Pool", "metadata": {"name": format!("p{number:03}"),
-                "namespace": NAMESPACE}, "spec": {"template": {}, "capacitySpec": {"poolMax": number}}}),
-        );
-    }
+    many(&cluster, 230);
     let gateway = cluster.gateway("").start();
     let all = get(&gateway, "/v1/pools").await.json();
     let sizes: Vec<_> =
@@ -178,7 +180,57 @@ async fn all_pages_of_the_list_are_shown() {
     assert_eq!(sizes, (0..230).map(|number| json!(number)).collect::<Vec<_>>());
     let lists =
         cluster.requests().into_iter().filter(|request| request.starts_with("GET") && request.contains("/pools"));
-    assert_eq!(lists.count(), 3);
+    assert_eq!(lists.count(), 23);
+}
+
+fn many(cluster: &Cluster, count: usize) {
+    for number in 0..count {
+        cluster.put(
+            &POOLS,
+            json!({"apiVersion": "sandbox.opensandbox.io/v1alpha1", "kind": "Pool", "metadata": {"name": format!("p{number:03}"),
+                "namespace": NAMESPACE}, "spec": {"template": {}, "capacitySpec": {"poolMax": number}}}),
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_list_whose_next_page_is_too_old_is_begun_anew() {
+    let cluster = Cluster::start();
+    many(&cluster, 25);
+    let gateway = cluster.gateway("").start();
+    cluster.server.fault("GET", "continue=", Action::Expired, 1);
+    let all = get(&gateway, "/v1/pools").await;
+    assert_eq!((all.status(), all.json()["items"].as_array().map(Vec::len)), (200, Some(25)), "{all}");
+    assert!(cluster.requests().iter().filter(|request| request.contains("/pools?")).count() > 3);
+}
+
+#[tokio::test]
+async fn lists_of_one_namespace_wait_for_each_other() {
+    let cluster = Cluster::start();
+    let gateway = cluster.gateway("").start();
+    cluster.server.fault("GET", "/pools?", Action::Delay(Duration::from_millis(200)), 1);
+    let lists = || cluster.requests().iter().filter(|request| request.contains("/pools?")).count();
+    let all = futures_util::future::join_all((0..8).map(|_| get(&gateway, "/v1/pools")));
+    let watched = async {
+        eventually("the first", Duration::from_secs(10), || lists() > 0).await;
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_millis(100) {
+            assert_eq!(lists(), 1);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let (all, ()) = tokio::join!(all, watched);
+    assert!(all.iter().all(|answer| answer.status() == 200), "{all:?}");
+    assert_eq!(lists(), 8);
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_no_other_pool_is_not_told_as_one() {
+    let cluster = Cluster::start();
+    let gateway = cluster.gateway("").start();
+    cluster.server.fault("POST", "/pools", Action::Fail(Failure::new(409, "Conflict", "a webhook's")), 1);
+    let answer = create(&gateway, "p1").await;
+    assert_eq!((answer.status(), answer.code().as_str()), (500, "KUBERNETES::POOL_API_ERROR"), "{answer}");
 }
 
 #[tokio::test]

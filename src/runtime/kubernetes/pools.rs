@@ -4,12 +4,19 @@
 //! A pool that bears the name of another tenant of the same namespace does not exist for this one; one without a name is the
 //! namespace's, whoever made it.
 
+use std::{panic::resume_unwind, time::Duration};
+
 use async_trait::async_trait;
 use kube::{
     Resource as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
 };
 use serde_json::{Value, json};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    task::spawn_blocking,
+    time::timeout,
+};
 
 use super::{
     Inner, Kubernetes, Scope,
@@ -21,19 +28,50 @@ use super::{
 use crate::{
     config::is_dns_subdomain,
     error::{Error, Family, Kind},
+    keyed_lock::{KeyedGuard, KeyedLock},
     model::{
         pool::{self, Capacity, NewPool},
+        read::Members,
         timestamp::Timestamp,
     },
     runtime::Pools,
 };
 
-/// How many pools are listed at once, and how many such lists one request works through.
-const PAGE_SIZE: u32 = 100;
-const MAX_PAGES: usize = 100;
+/// How many pools are listed at once, and how many such lists one request works through. A pool may have 1 MiB of template, and
+/// a page of them is held at a time.
+const PAGE_SIZE: u32 = 10;
+const MAX_PAGES: usize = 1000;
+
+/// How many requests list pools at the same time, of all namespaces; of one namespace it is one.
+const MAX_LISTS: usize = 4;
+
+/// How long a request waits until it may list them.
+const LIST_WAIT: Duration = Duration::from_secs(10);
 
 /// The largest number of pods that the operator can read.
 const MAX_CAPACITY: i64 = i32::MAX as i64;
+
+/// Whose turn it is to list pools: their templates are long, and only a bounded number of them is held.
+pub(super) struct PoolLists {
+    /// By namespace: one tenant's requests wait for each other, not in front of everyone else's.
+    of_namespace: KeyedLock,
+    of_all: Semaphore,
+}
+
+impl PoolLists {
+    pub(super) fn new() -> Self {
+        Self { of_namespace: KeyedLock::default(), of_all: Semaphore::new(MAX_LISTS) }
+    }
+
+    /// Waits for a turn, which lasts until what is given is dropped.
+    async fn turn(&self, namespace: &str) -> Result<(KeyedGuard, SemaphorePermit<'_>), Error> {
+        let turn = async { (self.of_namespace.lock(namespace).await, self.of_all.acquire().await) };
+        match timeout(LIST_WAIT, turn).await {
+            Ok((lock, Ok(permit))) => Ok((lock, permit)),
+            _ => Err(Error::new(Family::Pool, Kind::Overloaded, "Too many lists of pools are under way.")),
+        }
+    }
+}
 
 impl Inner {
     /// The pool of this name that a scope may use.
@@ -48,29 +86,43 @@ impl Inner {
     }
 
     async fn list_pools(&self, scope: &Scope) -> Result<Vec<pool::Pool>, Error> {
+        let _turn = self.pool_lists.turn(&scope.namespace).await?;
+        let listed = match self.pool_pages(scope).await {
+            // A later page can be asked for no more (kubernetes-api.md W8).
+            Err(failure) if failure.is_expired() => self.pool_pages(scope).await,
+            listed => listed,
+        };
+        match listed {
+            Ok(Some(pools)) => Ok(pools),
+            Ok(None) => {
+                let text = format!("Failed to list pools: there are more than {}.", MAX_PAGES * PAGE_SIZE as usize);
+                Err(Error::new(Family::Pool, Kind::Failed, text))
+            }
+            // Of a kind that the cluster does not have there are none.
+            Err(failure) if failure.is_missing_kind() => Ok(Vec::new()),
+            Err(failure) => Err(of_pools(failure, "Failed to list pools")),
+        }
+    }
+
+    /// All pools; none if there are too many.
+    async fn pool_pages(&self, scope: &Scope) -> Result<Option<Vec<pool::Pool>>, ApiFailure> {
         let api = self.cluster.api::<Pool>(&scope.namespace);
         let mut parameters = ListParams::default().limit(PAGE_SIZE);
         let mut pools = Vec::new();
         for _ in 0..MAX_PAGES {
-            let page = match self.cluster.read("list_pools", api.list(&parameters)).await {
-                Ok(page) => page,
-                // Of a kind that the cluster does not have there are none.
-                Err(failure) if failure.is_missing_kind() => return Ok(Vec::new()),
-                Err(failure) => return Err(of_pools(failure, "Failed to list pools")),
-            };
+            let page = self.cluster.read("list_pools", api.list(&parameters)).await?;
             pools.extend(page.items.iter().filter(|pool| is_ours(scope, pool)).map(shown));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => parameters.continue_token = Some(token),
-                None => return Ok(pools),
+                None => return Ok(Some(pools)),
             }
         }
-        let text = format!("Failed to list pools: there are more than {}.", MAX_PAGES * PAGE_SIZE as usize);
-        Err(Error::new(Family::Pool, Kind::Failed, text))
+        Ok(None)
     }
 
     async fn create_pool(&self, scope: &Scope, new: NewPool) -> Result<pool::Pool, Error> {
-        templates::check(&new.template).map_err(invalid)?;
         let NewPool { name, template, capacity } = new;
+        let template = checked(template).await?;
         let mut object = json!({
             "apiVersion": Pool::api_version(&()), "kind": Pool::kind(&()),
             "metadata": {"name": name, "namespace": &*scope.namespace},
@@ -84,7 +136,7 @@ impl Inner {
                 tracing::info!(pool = name, namespace = &*scope.namespace, "a pool was made");
                 Ok(shown(&created))
             }
-            Err(failure) if failure.is_conflict() => {
+            Err(failure) if failure.is_taken() => {
                 let text = format!("Pool '{name}' already exists.");
                 Err(Error::new(Family::Pool, Kind::Conflict, text).caused_by(failure))
             }
@@ -183,6 +235,13 @@ fn capacity_spec(capacity: Capacity) -> Result<Value, Error> {
         return Err(invalid(format!("capacitySpec.{name} must be at most {MAX_CAPACITY}.")));
     }
     Ok(members.into_iter().map(|(name, number)| (name.to_owned(), Value::from(number))).collect())
+}
+
+/// A template that the operator can read, looked at where no connections are served: it may be long.
+async fn checked(template: Members) -> Result<Members, Error> {
+    let check = move || templates::check(&template).map(|()| template);
+    let checked = spawn_blocking(check).await.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
+    checked.map_err(invalid)
 }
 
 fn invalid(text: String) -> Error {

@@ -15,7 +15,11 @@ const MAX_SHOWN: usize = 200;
 /// The lists of containers in a pod's specification.
 const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
 
-/// Whether the operator can read a pod template.
+/// The times in the metadata of a template or a claim, which servers set.
+const TIMES: [&str; 2] = ["creationTimestamp", "deletionTimestamp"];
+
+/// Whether the operator can read a pod template. It may know more of a pod than this program: what is unknown here could be of
+/// any type, and is refused unless it is null.
 ///
 /// # Errors
 /// Why it cannot, for the client.
@@ -31,16 +35,90 @@ pub(super) fn check(template: &Map<String, Value>) -> Result<(), String> {
             Value::Bool(_) | Value::Array(_) | Value::Object(_) => String::new(),
         };
         if parse_quantity(&text).is_none() {
-            wrong.get_or_insert_with(|| (place.to_owned(), text.clone()));
+            wrong.get_or_insert_with(|| format!("spec.{place}: '{}' is no quantity such as 500m or 1Gi", shown(&text)));
         }
         *value = Value::String(text);
     });
-    if let Some((place, text)) = wrong {
-        return Err(format!("template.spec.{place}: '{}' is no quantity such as 500m or 1Gi.", shown(&text)));
+    each_time(&template, &mut |place, value| {
+        let is_time = value.is_null() || value.as_str().is_some_and(is_time);
+        if wrong.is_none() && !is_time {
+            let text = shown(&value.to_string());
+            wrong = Some(format!("{place}: {text} is no time such as 2026-11-23T02:11:02Z"));
+        }
+    });
+    if let Some(wrong) = wrong {
+        return Err(format!("template.{wrong}."));
     }
-    match PodTemplateSpec::deserialize(template) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("template is no pod template: {}.", shown(&error.to_string()))),
+    let unreadable = |error: serde_json::Error| format!("template is no pod template: {}.", shown(&error.to_string()));
+    let read = PodTemplateSpec::deserialize(&template).map_err(unreadable)?;
+    let read = serde_json::to_value(read.spec).map_err(unreadable)?;
+    match unknown(&template["spec"], &read, "template.spec") {
+        Some(place) => Err(format!("{place} is not known to be a member of a pod's specification.")),
+        None => Ok(()),
+    }
+}
+
+/// The place of a member that was written and not read.
+fn unknown(written: &Value, read: &Value, place: &str) -> Option<String> {
+    match (written, read) {
+        (Value::Object(written), Value::Object(read)) => {
+            written.iter().filter(|(_, value)| !value.is_null()).find_map(|(name, value)| {
+                let place = format!("{place}.{}", shown(name));
+                match read.get(name) {
+                    Some(read) => unknown(value, read, &place),
+                    None => Some(place),
+                }
+            })
+        }
+        (Value::Array(written), Value::Array(read)) => {
+            let mut items = written.iter().zip(read).enumerate();
+            items.find_map(|(at, (written, read))| unknown(written, read, &format!("{place}[{at}]")))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the operator's language reads a time: more strictly than the type here does.
+fn is_time(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let Some((head, rest)) = bytes.split_at_checked(19) else { return false };
+    let has_form = |bytes: &[u8], form: &[u8]| {
+        bytes.len() == form.len()
+            && bytes
+                .iter()
+                .zip(form)
+                .all(|(byte, form)| if *form == b'0' { byte.is_ascii_digit() } else { byte == form })
+    };
+    let fraction = match rest {
+        [b'.', digits @ ..] => 1 + digits.iter().take_while(|byte| byte.is_ascii_digit()).count(),
+        _ => 0,
+    };
+    let zone = &rest[fraction..];
+    let is_zone = zone == b"Z" || has_form(zone, b"+00:00") || has_form(zone, b"-00:00");
+    // A second of 60 is none there; the date, and the rest of the time, are as here.
+    let is_second = head[17] < b'6';
+    has_form(head, b"0000-00-00T00:00:00")
+        && is_second
+        && is_zone
+        && (fraction == 0 || (2..=10).contains(&fraction))
+        && text.parse::<jiff::Timestamp>().is_ok()
+}
+
+/// Shows every time of a template, of its own metadata and of its claims', with its place in it.
+fn each_time(template: &Value, visit: &mut dyn FnMut(&str, &Value)) {
+    each_time_of(&template["metadata"], "metadata", visit);
+    for (at, volume) in template["spec"]["volumes"].as_array().into_iter().flatten().enumerate() {
+        let place = format!("spec.volumes[{at}].ephemeral.volumeClaimTemplate.metadata");
+        each_time_of(&volume["ephemeral"]["volumeClaimTemplate"]["metadata"], &place, visit);
+    }
+}
+
+fn each_time_of(metadata: &Value, place: &str, visit: &mut dyn FnMut(&str, &Value)) {
+    for name in TIMES {
+        visit(&format!("{place}.{name}"), &metadata[name]);
+    }
+    for (at, entry) in metadata["managedFields"].as_array().into_iter().flatten().enumerate() {
+        visit(&format!("{place}.managedFields[{at}].time"), &entry["time"]);
     }
 }
 
@@ -125,7 +203,7 @@ mod tests {
             json!({}),
             json!({"metadata": {"labels": {"a": "b"}, "creationTimestamp": null}}),
             json!({"spec": {"containers": [{"name": "sandbox", "image": "x"}]}}),
-            json!({"spec": {"containers": [{"name": "a", "unknown": 5, "resources": {"limits": {"cpu": 1.5, "memory": "1Gi",
+            json!({"spec": {"containers": [{"name": "a", "unknown": null, "resources": {"limits": {"cpu": 1.5, "memory": "1Gi",
                 "nvidia.com/gpu": 2}, "requests": {"cpu": "500m", "memory": null}}, "ports": [{"containerPort": 80}]}],
                 "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}], "overhead": {"cpu": "1e3"}}}),
         ] {
@@ -167,6 +245,74 @@ mod tests {
         for bad in [json!(""), json!("-1"), json!("1 Gi"), json!(true), json!({}), json!("1KiB")] {
             let limits = json!({"containers": [{"resources": {"limits": {"memory": bad}}}]});
             assert!(refused(limits).starts_with("template.spec.containers[0].resources.limits.memory: '"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_as_strict_as_the_operator_reads_it() {
+        let metadata = |time: &Value, name: &str| match name {
+            "managedFields[0].time" => json!({"managedFields": [{"manager": "m", "time": time}]}),
+            name => json!({name: time}),
+        };
+        let refused = |template: Value| check(template.as_object().unwrap()).err();
+        let places = ["creationTimestamp", "deletionTimestamp", "managedFields[0].time"];
+        for time in [
+            json!("2026-11-23 02:11:02Z"),
+            json!("2026-11-23t02:11:02Z"),
+            json!("2026-11-23T02:11:02z"),
+            json!("2026-11-23T02:11:02-04"),
+            json!("2026-11-23T02:11Z"),
+            json!("2026-11-23T02:11:60Z"),
+            json!("2026-11-23T24:00:00Z"),
+            json!("2026-02-30T02:11:02Z"),
+            json!("2026-11-23T02:11:02Z[UTC]"),
+            json!("2026-11-23T02:11:02.Z"),
+            json!("2026-11-23T02:11:02+0400"),
+            json!("+002026-11-23T02:11:02Z"),
+            json!("2026-11-23T02:11:02"),
+            json!("2026-11-23T02:11:0é"),
+            json!(""),
+            json!(5),
+            json!({}),
+        ] {
+            for name in places {
+                let metadata = metadata(&time, name);
+                let why = format!("{name}: {time} is no time such as 2026-11-23T02:11:02Z.");
+                assert_eq!(refused(json!({"metadata": metadata})), Some(format!("template.metadata.{why}")));
+                let claim =
+                    json!([{"name": "v", "ephemeral": {"volumeClaimTemplate": {"metadata": metadata, "spec": {}}}}]);
+                let place = "template.spec.volumes[0].ephemeral.volumeClaimTemplate.metadata";
+                assert_eq!(refused(json!({"spec": {"volumes": claim}})), Some(format!("{place}.{why}")));
+            }
+        }
+        for time in [
+            json!("2026-11-23T02:11:02Z"),
+            json!("2026-11-23T02:11:02.123456789Z"),
+            json!("2026-11-23T02:11:02-04:00"),
+            Value::Null,
+        ] {
+            for name in places {
+                assert_eq!(refused(json!({"metadata": metadata(&time, name)})), None, "{name} {time}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_may_blind_a_newer_operator() {
+        for (spec, place) in [
+            (json!({"hostnameOverride": 5}), "hostnameOverride"),
+            (json!({"containers": [{"name": "a", "restartPolicyRules": "x"}]}), "containers[0].restartPolicyRules"),
+            (
+                json!({"containers": [{"name": "a"}, {"name": "b", "env": [{"name": "e", "valueFrom": {"fileKeyRef": 1}}]}]}),
+                "containers[1].env[0].valueFrom.fileKeyRef",
+            ),
+            (
+                json!({"volumes": [{"name": "v", "projected": {"sources": [{"podCertificate": 7}]}}]}),
+                "volumes[0].projected.sources[0].podCertificate",
+            ),
+        ] {
+            let expected = format!("template.spec.{place} is not known to be a member of a pod's specification.");
+            assert_eq!(refused(spec), expected);
         }
     }
 
