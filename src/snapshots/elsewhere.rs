@@ -1,8 +1,8 @@
 //! Snapshots that another program makes: asking for one, waiting for it, and what whoever reads a record finds out.
 //!
 //! The record is older than the request here too. A request without a record, which a server that ends in between would leave
-//! the other way round, would be found by nobody; a record without a request is found by the recovery. So a record whose request
-//! may be heard late outlives it, and readers of this process leave what is being asked for alone.
+//! the other way round, would be found by nobody; a record without a request is found by the recovery. So a record whose
+//! request may be heard late outlives it, and readers of this process leave what is being asked for alone.
 
 use std::{sync::Arc, time::Duration};
 

@@ -22,8 +22,8 @@ pub(super) struct Table<DB: Database> {
 pub(super) struct Statements<DB: Database> {
     /// Selects the columns of [`record`] of all rows.
     pub(super) select: &'static str,
-    /// The tenant of a row's restore configuration, by the rule of [`record`]: null if that is no text or an empty one, or if the
-    /// configuration is no JSON.
+    /// The tenant of a row's restore configuration, by the rule of [`record`]: null if that is no text or an empty one, or if
+    /// the configuration is no JSON.
     pub(super) tenant: &'static str,
     /// Adds a row of id, sandbox, namespace, name, restore configuration, state, reason, message, and the times of the last
     /// transition, the creation and the last change.

@@ -28,8 +28,8 @@ pub(super) use self::{
     template::{MAIN_CONTAINER, Term, WorkloadSpec},
 };
 
-/// Somebody's text as it may be kept and shown: without control characters but those of lines, since no database takes a NUL, and
-/// cut behind `most` characters.
+/// Somebody's text as it may be kept and shown: cut behind `most` characters, and without control characters but those of
+/// lines, since no database takes a NUL.
 pub(super) fn bounded(text: &str, most: usize) -> String {
     let shown = |char: char| if char.is_control() && !matches!(char, '\n' | '\t') { ' ' } else { char };
     text.chars().take(most).map(shown).collect()
