@@ -110,6 +110,15 @@ async fn reaches(gateway: &Gateway, id: &str, state: &str) -> Value {
     }
 }
 
+/// Waits until a sandbox is known to run: its object and its status are two writes.
+async fn until_running(gateway: &Gateway, sandbox: &str) {
+    let begun = Instant::now();
+    while get(gateway, &format!("/v1/sandboxes/{sandbox}")).await.json()["status"]["state"] != "Running" {
+        assert!(begun.elapsed() < LONG, "the change is not seen");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 async fn until_gone(gateway: &Gateway, id: &str) {
     let begun = Instant::now();
     while get(gateway, &format!("/v1/snapshots/{id}")).await.status() != 404 {
@@ -243,15 +252,12 @@ async fn only_a_batch_sandbox_that_runs_is_copied() {
         refused("RUNTIME_PREFLIGHT_FAILED", &format!("Cannot verify snapshot runtime for sandbox {id}: {why}"))
     };
     cluster.put(&BATCH, batch(OTHER, |_| {}));
-    let begun = Instant::now();
-    while get(&gateway, &format!("/v1/sandboxes/{OTHER}")).await.json()["status"]["state"] != "Running" {
-        assert!(begun.elapsed() < LONG, "the change is not seen");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_running(&gateway, OTHER).await;
     is(&create(&gateway, OTHER).await, 409, &unverified(OTHER, "no running source Pod was found."));
     // By another name than its id the operator does not find it.
     cluster
         .put(&BATCH, batch("sandbox-old", |object| object["metadata"]["labels"]["opensandbox.io/id"] = json!("old")));
+    until_running(&gateway, "old").await;
     is(&create(&gateway, "old").await, 409, &unverified("old", "BatchSandbox was not found."));
     assert_eq!((count(&gateway, "").await, world.objects().len()), ((0, json!(0)), 0));
 }
