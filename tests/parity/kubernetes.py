@@ -43,19 +43,10 @@ def main():
     rules, result, faults = differences.rules("kubernetes"), Result(), []
     work = ROOT / "target/parity-kubernetes"
     shutil.rmtree(work, ignore_errors=True)
-    served = {}
     with Cluster() as cluster, backend.Backend() as service:
-        try:
-            # The server looks for the class of its sandboxes when it starts.
-            cluster.call("POST", "/apis/node.k8s.io/v1/runtimeclasses", {"metadata": {"name": "sandboxed"}, "handler": "runsc"})
-            for name in sorted({AREAS[area].config for area in chosen}):
-                served[name] = start(name, asked, work, cluster)
-            for server in (server for both in served.values() for server in both):
-                server.wait()
-            run(chosen, served, cluster, service, rules, result, faults)
-        finally:
-            for server in (server for both in served.values() for server in both):
-                server.stop()
+        # The server looks for the class of its sandboxes when it starts.
+        cluster.call("POST", "/apis/node.k8s.io/v1/runtimeclasses", {"metadata": {"name": "sandboxed"}, "handler": "runsc"})
+        run(chosen, lambda name: start(name, asked, work, cluster), cluster, service, rules, result, faults)
     faults += differences.unused(rules, "kubernetes") if not asked.area else []
     if asked.usage:
         for rule in rules:
@@ -93,23 +84,34 @@ def start(name, asked, work, cluster):
     return both
 
 
-def run(chosen, served, cluster, service, rules, result, faults):
-    """Runs the areas; those of one configuration one after the other, and the two servers at the same time."""
+def run(chosen, started, cluster, service, rules, result, faults):
+    """Runs the areas; those of one configuration one after the other, and the two servers at the same time. Servers run only
+    while it is their configuration's turn: many that start at once keep each other from it."""
     lock = threading.Lock()
 
     def one(config):
-        for name in (name for name in chosen if AREAS[name].config == config):
-            began = time.time()
-            sides = [ClusterSide(server, name, cluster, f"{server.kind}-{config}") for server in served[config]]
-            with ThreadPoolExecutor(2) as both:
-                troubles = list(both.map(lambda side: walk(AREAS[name], side, service), sides))
-            with lock:
-                faults.extend(trouble for trouble in troubles if trouble)
-                compare(name, sides, rules, result)
-                print(f"{name}: {len(sides[0].records)} in {time.time() - began:.1f} s", flush=True)
+        servers = started(config)
+        try:
+            for server in servers:
+                server.wait(180)
+            for name in (name for name in chosen if AREAS[name].config == config):
+                area(name, config, servers)
+        finally:
+            for server in servers:
+                server.stop()
 
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(one, sorted(served)))
+    def area(name, config, servers):
+        began = time.time()
+        sides = [ClusterSide(server, name, cluster, f"{server.kind}-{config}") for server in servers]
+        with ThreadPoolExecutor(2) as both:
+            troubles = list(both.map(lambda side: walk(AREAS[name], side, service), sides))
+        with lock:
+            faults.extend(trouble for trouble in troubles if trouble)
+            compare(name, sides, rules, result)
+            print(f"{name}: {len(sides[0].records)} in {time.time() - began:.1f} s", flush=True)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(one, sorted({AREAS[name].config for name in chosen})))
 
 
 def walk(area, side, service):
