@@ -4,6 +4,7 @@ HOME, carries on; then the first one again. Both ways round, on the test API ser
 what is still in the cluster at the end is a failure."""
 
 import argparse
+import re
 import shutil
 import sys
 import time
@@ -19,6 +20,9 @@ from kube import CONFIGS  # noqa: E402
 from servers import KEY, Server  # noqa: E402
 from side import DROP  # noqa: E402
 from takeover import Told, Turn, compare  # noqa: E402
+
+ADDRESS = re.compile(r"^(127\.0\.0\.1|[0-9a-z-]+\.[0-9a-z-]+\.svc\.cluster\.local)(?=:)")
+"""Of a pod, or of the service in front of it."""
 
 POLICY = {"defaultAction": "deny", "egress": [{"action": "allow", "target": "a.example"}]}
 CLAIM = {"name": "p", "mountPath": "/p", "pvc": {"claimName": "claim-@", "deleteOnSandboxTermination": True}}
@@ -66,7 +70,10 @@ class KubeTurn(Turn):
         seen = self.views(ids)
         for name, made in ids.items():
             for port in (8080, 18080):
-                seen[f"{name}: {port}"] = self.ask("GET", f"/v1/sandboxes/{made}/endpoints/{port}")
+                status, shown = self.ask("GET", f"/v1/sandboxes/{made}/endpoints/{port}")
+                # An agent-sandbox's service and its pod's address are the same to a client.
+                place = ADDRESS.sub("<pod>", shown.get("endpoint", ""))
+                seen[f"{name}: {port}"] = status, shown | {"endpoint": place}
         listed = self.ask("GET", "/v1/sandboxes?pageSize=200")[1]["items"]
         return seen | {"list": sorted(listed, key=lambda item: item["id"])}
 
