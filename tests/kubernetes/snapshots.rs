@@ -2,6 +2,7 @@
 //! (http-api.md §14, kubernetes-runtime.md §10; the forms are those of transcripts 12 and 15).
 
 mod faults;
+mod replicas;
 mod tenants;
 
 use std::{
