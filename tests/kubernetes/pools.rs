@@ -208,7 +208,7 @@ async fn a_list_whose_next_page_is_too_old_is_begun_anew() {
 async fn lists_of_one_namespace_wait_for_each_other() {
     let cluster = Cluster::start();
     let gateway = cluster.gateway("").start();
-    cluster.server.fault("GET", "/pools?", Action::Delay(Duration::from_millis(200)), 1);
+    cluster.server.fault("GET", "/pools?", Action::Delay(Duration::from_secs(2)), 1);
     let lists = || cluster.requests().iter().filter(|request| request.contains("/pools?")).count();
     let all = futures_util::future::join_all((0..8).map(|_| get(&gateway, "/v1/pools")));
     let watched = async {
