@@ -97,7 +97,10 @@ async function states() {
   await sandbox.pause();
   check("pause", await becomes(sandbox.id, "Paused"));
   await refused("pause again", () => sandbox.pause(), 409, notRunning);
-  const resumed = await sandbox.resume();
+  // The SDK asks for the endpoint at once, when a cluster has no pod yet.
+  if (onCluster) await manager.resumeSandbox(sandbox.id);
+  if (onCluster) await becomes(sandbox.id, "Running");
+  const resumed = onCluster ? await Sandbox.connect({ sandboxId: sandbox.id, connectionConfig }) : await sandbox.resume();
   check("resume", await becomes(resumed.id, "Running"));
   check("healthy after resume", await resumed.isHealthy());
   await refused("resume again", () => manager.resumeSandbox(sandbox.id), 409, notPaused);
