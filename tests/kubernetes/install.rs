@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use crate::{
     cluster::{BATCH, CLAIMS, Cluster, NAMESPACE, PODS},
     support::{
-        client,
+        client, eventually,
         gateway::Gateway,
         kube::{
-            Credentials, Operator, Role, Server,
+            Credentials, Operator, Role, Server, Snapshots,
             resource::{NAMESPACES, RUNTIME_CLASSES},
         },
     },
@@ -109,6 +109,11 @@ impl Walk<'_> {
     async fn snapshot(&self, id: &str) {
         let made = self.ask("POST", &format!("/v1/sandboxes/{id}/snapshots"), r#"{"name": "s"}"#, 202).await;
         let target = format!("/v1/snapshots/{}", made["id"].as_str().unwrap());
+        // One that is ready when it is first looked at needs no watch.
+        let watch = "watch sandboxsnapshots.sandbox.opensandbox.io";
+        let is_watched = || self.server.asked_by_gateways().iter().any(|call| call == watch);
+        eventually("a watch of snapshots", Duration::from_secs(30), is_watched).await;
+        self.server.operate(Operator::default());
         let begun = Instant::now();
         while self.ask("GET", &target, "", 200).await["status"]["state"] != "Ready" {
             assert!(begun.elapsed() < Duration::from_secs(30), "the snapshot is not made");
@@ -171,7 +176,7 @@ const KEY: &str = "key-a";
 const SECURE: &str = "[secure_runtime]\ntype = \"kata\"\nk8s_runtime_class = \"kata-qemu\"\n";
 
 fn operate(server: &Server) {
-    server.operate(Operator::default());
+    server.operate(Operator { snapshots: Snapshots::Stay, ..Operator::default() });
     let class = json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "kata-qemu"}, "handler": "kata"});
     server.create(&RUNTIME_CLASSES, "", class);
 }
