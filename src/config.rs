@@ -51,7 +51,7 @@ pub use self::logs::Logs;
 pub use self::metrics::{Listen, Metrics};
 pub use self::names::is_dns_subdomain;
 pub use self::otel::Otel;
-pub use self::quantity::{is_resource_name, parse_quantity};
+pub use self::quantity::{is_qualified_name, is_resource_name, parse_quantity};
 pub use self::renew::{Redis, RenewIntent};
 pub use self::report::ConfigError;
 use self::report::Report;

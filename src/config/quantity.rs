@@ -16,11 +16,12 @@ pub fn is_resource_name(name: &str) -> bool {
             let standard = ["cpu", "memory", "ephemeral-storage"].contains(&name);
             standard || name.strip_prefix("hugepages-").is_some_and(|size| parse_quantity(size).is_some())
         }
-        Some((domain, rest)) => is_dns_subdomain(domain) && is_qualified(rest),
+        Some((domain, rest)) => is_dns_subdomain(domain) && is_qualified_name(rest),
     }
 }
 
-fn is_qualified(name: &str) -> bool {
+/// Whether it can be the name in a key of labels, annotations or resources, behind the domain.
+pub fn is_qualified_name(name: &str) -> bool {
     let edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = name.as_bytes();
     let inner = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);

@@ -87,7 +87,7 @@ pub fn reserved() -> String {
 }
 
 /// A name as it may stand in a text: not long, and without control characters.
-pub(super) fn shown(name: &str) -> String {
+pub fn shown(name: &str) -> String {
     let cut = name.chars().nth(MAX_SHOWN).map_or("", |_| "…");
     let start = name.chars().take(MAX_SHOWN).map(|c| if c.is_control() { '\u{fffd}' } else { c });
     start.chain(cut.chars()).collect()

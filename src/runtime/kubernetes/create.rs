@@ -185,10 +185,10 @@ impl Inner {
             Ok(_) => Err(missing()),
             Err(failure) if failure.is_missing_named(name) || failure.is_missing_kind() => Err(missing()),
             Err(failure) if failure.is_outage() || failure.is_forbidden() => {
-                Err(failed(failure, &format!("Failed to read Pool '{name}'")))
+                Err(failed(failure, &format!("Failed to validate pool '{name}'")))
             }
             Err(failure) => {
-                let text = format!("Failed to read Pool '{name}': {}", failure.for_client());
+                let text = format!("Failed to validate pool '{name}': {}", failure.for_client());
                 Err(Error::new(Family::Pool, Kind::Failed, text).caused_by(failure))
             }
         }
@@ -233,6 +233,7 @@ impl Inner {
     /// Creates the sandbox's object. One whose creation was not answered is looked for, and not created again.
     async fn create_object(&self, scope: &Scope, plan: &Plan, made: &mut Made) -> Result<Workload, Error> {
         let object = manifest::object(plan, &self.options, self.template.as_ref(), &made.name, &scope.namespace);
+        manifest::check_size(&object)?;
         // Until there is an answer.
         made.object = Object::Perhaps;
         let failure = match scope.workloads().create(&object).await {
@@ -243,6 +244,11 @@ impl Inner {
             Err(failure) if failure.leaves_open() => failure,
             Err(failure) => {
                 made.object = Object::No;
+                let is_invalid = failure.is_status() && matches!(failure.status, Some(400 | 422));
+                if is_invalid {
+                    let text = format!("{WHAT}: {}", failure.for_client());
+                    return Err(Error::new(Family::Parameter, Kind::Invalid, text).caused_by(failure));
+                }
                 return Err(refused(failure));
             }
         };

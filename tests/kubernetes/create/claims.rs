@@ -73,7 +73,9 @@ async fn another_s_claim_is_not_taken() {
     });
     let (status, code, message) = error(&create(&gateway, mounting(json!({}))).await);
     assert_eq!((status, code.as_str()), (409, "SANDBOX::INVALID_PARAMETER"));
-    assert!(message.starts_with("PVC 'c' is already managed by sandbox 'other'"), "{message}");
+    let expected = "PVC 'c' is already managed by sandbox 'other' and cannot be auto-attached to a new sandbox; its owner's cleanup \
+                    would delete the volume. Pre-create a user-managed PVC if you need to share storage.";
+    assert_eq!(message, expected);
     put(&cluster, |claim| claim["metadata"]["finalizers"] = json!(["kubernetes.io/pvc-protection"]));
     cluster.server.delete(&CLAIMS, NAMESPACE, "c");
     let (status, _, message) = error(&create(&gateway, mounting(json!({}))).await);
@@ -96,7 +98,24 @@ async fn a_claim_that_is_not_there_and_not_to_be_made_is_told() {
     cluster.server.fault("GET", "/persistentvolumeclaims/", Action::Fail(Failure::new(500, "InternalError", "no")), 1);
     let (status, code, _) = error(&create(&gateway, mounting(json!({}))).await);
     assert_eq!((status, code.as_str()), (500, "KUBERNETES::API_ERROR"));
+    let forbidden = Failure::new(403, "Forbidden", "no");
+    cluster.server.fault("GET", "/persistentvolumeclaims/", Action::Fail(forbidden), 1);
+    let (status, code, message) = error(&create(&gateway, mounting(json!({}))).await);
+    let expected = "Cannot verify ownership of PVC 'c': server lacks 'get' on persistentvolumeclaims. Operator must grant the \
+                    missing RBAC.";
+    assert_eq!((status, code.as_str(), message.as_str()), (500, "KUBERNETES::API_ERROR", expected));
     assert!(asked(&cluster, "POST", "").is_empty(), "nothing was made");
+}
+
+#[tokio::test]
+async fn a_claim_that_comes_and_goes_is_not_mounted() {
+    let (cluster, gateway) = world(ready(), "");
+    cluster.server.fault("POST", "/persistentvolumeclaims", Action::Conflict, 1);
+    let (status, code, message) = error(&create(&gateway, mounting(json!({}))).await);
+    let expected = "PVC 'c' was created concurrently and then removed before we could verify it; refusing to mount a missing \
+                    claim. Retry the request.";
+    assert_eq!((status, code.as_str(), message.as_str()), (503, "KUBERNETES::API_ERROR", expected));
+    nothing_is_left(&cluster).await;
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ async fn an_object_whose_answer_is_lost_and_that_cannot_be_found_is_removed_when
 async fn a_refusal_is_told_and_leaves_nothing() {
     for (action, status, code, retry_after) in [
         (Action::Conflict, 500, "KUBERNETES::API_ERROR", None),
-        (Action::Fail(Failure::new(422, "Invalid", "no")), 500, "KUBERNETES::API_ERROR", None),
+        (Action::Fail(Failure::new(422, "Invalid", "no")), 400, "SANDBOX::INVALID_PARAMETER", None),
         (Action::Fail(Failure::initializing()), 429, "KUBERNETES::API_ERROR", Some("1")),
         (Action::Fail(Failure::too_many_requests()), 429, "KUBERNETES::API_ERROR", Some("1")),
         (Action::Fail(Failure::new(403, "Forbidden", "no")), 403, "KUBERNETES::FORBIDDEN", None),

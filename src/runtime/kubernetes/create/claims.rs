@@ -165,6 +165,13 @@ impl Inner {
         match self.cluster.read("get_claim", api.get(name)).await {
             Ok(claim) => Ok(Some(claim)),
             Err(failure) if failure.is_missing_named(name) => Ok(None),
+            Err(failure) if failure.is_forbidden() => {
+                let text = format!(
+                    "Cannot verify ownership of PVC '{name}': server lacks 'get' on persistentvolumeclaims. Operator \
+                     must grant the missing RBAC."
+                );
+                Err(Error::new(Family::KubeApi, Kind::Failed, text).caused_by(failure))
+            }
             Err(failure) => Err(failed(failure, &format!("Failed to read PVC '{name}'"))),
         }
     }
@@ -194,6 +201,13 @@ impl Inner {
                 Err(failure) if failure.is_conflict() || failure.leaves_open() => {
                     match self.read_claim(scope, name).await? {
                         Some(found) => check_found(scope, &found, name, Some(&plan.id))?,
+                        None if failure.is_conflict() => {
+                            let text = format!(
+                                "PVC '{name}' was created concurrently and then removed before we could verify it; \
+                                 refusing to mount a missing claim. Retry the request."
+                            );
+                            return Err(Error::new(Family::KubeApi, Kind::Unavailable, text).caused_by(failure));
+                        }
                         None => return Err(refused(failure, name)),
                     }
                 }
@@ -206,13 +220,13 @@ impl Inner {
 
 /// A claim that could not be created.
 fn refused(failure: ApiFailure, name: &str) -> Error {
-    let what = format!("Failed to create PVC '{name}'");
+    let what = format!("Failed to auto-create PVC '{name}'");
     if failure.is_over_quota() {
         return super::over_quota(failure);
     }
     match failure.status {
         Some(400 | 422) if failure.is_status() => {
-            invalid(format!("{what}: {}", failure.for_client())).caused_by(failure)
+            invalid(format!("Invalid PVC spec for '{name}': {}", failure.for_client())).caused_by(failure)
         }
         _ if failure.is_outage() || failure.is_forbidden() => failed(failure, &what),
         _ => {

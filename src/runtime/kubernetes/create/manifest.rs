@@ -10,11 +10,15 @@ use super::{
 };
 use crate::{
     config::{ShutdownPolicy, WorkloadProvider},
+    error::{Error, Family, Kind},
     runtime::kubernetes::{
         CreationOptions, KubernetesOptions,
         objects::{AgentSandbox, BatchSandbox},
     },
 };
+
+/// The largest object, in bytes: etcd takes 1.5 MiB, and the API server adds to it.
+const MAX_OBJECT: usize = 1_400_000;
 
 /// The object, of this name in this namespace.
 pub(super) fn object(
@@ -43,6 +47,25 @@ pub(super) fn object(
         Some(template) => template.merged(object, plan.expires_at.is_some()),
         None => object,
     }
+}
+
+/// Checks that the cluster can take an object of this size.
+///
+/// # Errors
+/// ([`Family::Parameter`], [`Kind::Invalid`]) if it is too large.
+pub(super) fn check_size(object: &Value) -> Result<(), Error> {
+    let text = object.to_string();
+    // The API server writes each of these with six bytes.
+    let escaped = text.bytes().filter(|b| b"&<>".contains(b)).count();
+    let bytes = text.len() + 5 * escaped;
+    if bytes <= MAX_OBJECT {
+        return Ok(());
+    }
+    let text = format!(
+        "The sandbox's object would have {bytes} bytes; the cluster takes {MAX_OBJECT}. Send less env, lifecycle, \
+         networkPolicy or extensions."
+    );
+    Err(Error::new(Family::Parameter, Kind::Invalid, text))
 }
 
 fn batch_spec(plan: &Plan, options: &CreationOptions) -> Value {

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 use crate::{
     config::Resources,
     error::{Error, Family, Kind},
-    model::env::Variable,
     secret::Secret,
 };
 
@@ -23,11 +22,6 @@ pub(super) fn token() -> Result<Secret, Error> {
     Secret::token().map_err(|error| {
         Error::new(Family::KubeApi, Kind::Failed, "Failed to create sandbox: no token can be made.").caused_by(error)
     })
-}
-
-/// A variable of a client, of which one without a value is empty in a pod.
-pub(super) fn env_entry((name, value): &Variable) -> Value {
-    json!({"name": name, "value": value})
 }
 
 /// Resources of the configuration; none if it says nothing.

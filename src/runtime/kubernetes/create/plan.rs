@@ -13,12 +13,12 @@ use super::{
     template::Template,
 };
 use crate::{
-    config::WorkloadProvider,
+    config::{WorkloadProvider, is_qualified_name},
     error::{Error, Family, Kind},
     model::{
         create::{CreateRequest, ImageSource},
         env::{self, Split, Variable},
-        extensions::Extensions,
+        extensions::{ECHOED_PREFIX, Extensions},
         labels as metadata,
         sandbox::Platform,
         timeout,
@@ -38,6 +38,9 @@ use crate::{
 
 /// What a sandbox of a pool runs when its creator does not say.
 const POOL_ENTRYPOINT: [&str; 3] = ["tail", "-f", "/dev/null"];
+
+/// The most bytes of the extensions that are stored: the API server takes 256 KiB of annotations, and there are others.
+const MAX_EXTENSIONS: usize = 192 * 1024;
 
 /// What is to be created, checked. Without a `Debug` form, since variables and tokens are secrets.
 pub(super) struct Plan {
@@ -114,6 +117,8 @@ impl Draft {
             ));
         }
         let filter = egress::check(&request, creation.egress.as_ref(), creation.secure_kind)?;
+        check_pod_texts(&request)?;
+        check_annotations(&extensions)?;
         let Split { egress, .. } = env::split(&request.env)?;
         let sidecar = match filter {
             Some((settings, image)) => {
@@ -276,6 +281,43 @@ fn check_source(request: &CreateRequest, provider: WorkloadProvider) -> Result<(
     }
     if request.entrypoint.is_empty() {
         return Err(Error::new(Family::Entrypoint, Kind::Invalid, "Entrypoint must contain at least one command."));
+    }
+    Ok(())
+}
+
+/// Refuses names that the API server refuses in a pod: the object of a sandbox is taken with them, and waits in vain for its pod.
+fn check_pod_texts(request: &CreateRequest) -> Result<(), Error> {
+    if let Some(image) = &request.image
+        && image.uri.trim() != image.uri
+    {
+        return Err(invalid("image.uri must not begin or end with blanks."));
+    }
+    let is_printable = |name: &str| name.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    match request.env.iter().find(|(name, _)| !is_printable(name)) {
+        Some((name, _)) => Err(invalid(format!(
+            "Environment variable '{}': on Kubernetes names are made of printable ASCII characters.",
+            env::shown(name)
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Checks what the API server checks of annotations.
+fn check_annotations(extensions: &Extensions) -> Result<(), Error> {
+    for key in extensions.echoed.keys() {
+        let annotation = labels::of_extension(key);
+        let is_key = annotation.split_once('/').is_some_and(|(_, name)| is_qualified_name(name));
+        if !is_key {
+            return Err(invalid(format!(
+                "Invalid extension '{}': what follows '{ECHOED_PREFIX}' must be at most 52 letters, digits, '-', '_' and \
+                 '.', the last a letter or a digit.",
+                env::shown(key)
+            )));
+        }
+    }
+    let bytes: usize = extensions.echoed.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > MAX_EXTENSIONS {
+        return Err(invalid(format!("Extensions that are stored have {bytes} bytes; the most is {MAX_EXTENSIONS}.")));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    parts::{BIN_VOLUME, ISOLATION_VOLUME, env_entry, resources_of},
+    parts::{BIN_VOLUME, ISOLATION_VOLUME, resources_of},
     plan::Plan,
     secret,
 };
@@ -146,7 +146,8 @@ pub(super) fn task_env(plan: &Plan, options: &CreationOptions) -> Vec<Value> {
 
 fn of_client(plan: &Plan, own: &[(&str, &str)]) -> Vec<Value> {
     let others = plan.env.iter().filter(|(name, _)| own.iter().all(|(own, _)| own != name));
-    others.map(env_entry).collect()
+    // One without a value is empty in a pod.
+    others.map(|(name, value)| json!({"name": name, "value": value})).collect()
 }
 
 fn mounts(plan: &Plan) -> Vec<Value> {

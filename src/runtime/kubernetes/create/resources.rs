@@ -37,8 +37,15 @@ pub(super) fn resources(
     let limits = checked("resourceLimits", limits)?;
     let requests = if requests.is_empty() { limits.clone() } else { checked("resourceRequests", requests)? };
     for (name, (request, amount)) in &requests {
-        let Some((limit, most)) = limits.get(name) else { continue };
         let shown = preview(name);
+        // Of these no node gives more than it has.
+        let is_exact = name.contains('/') || name.starts_with("hugepages-");
+        let Some((limit, most)) = limits.get(name) else {
+            if is_exact {
+                return Err(invalid(format!("Invalid resourceRequests.{shown}: it has no limit.")));
+            }
+            continue;
+        };
         if amount > most {
             return Err(invalid(format!(
                 "Invalid resourceRequests.{shown}: '{}' is above its limit '{}'.",
@@ -46,7 +53,7 @@ pub(super) fn resources(
                 preview(limit)
             )));
         }
-        if name.contains('/') && amount != most {
+        if is_exact && amount != most {
             return Err(invalid(format!("Invalid resourceRequests.{shown}: it must be equal to its limit.")));
         }
     }
@@ -155,6 +162,12 @@ mod tests {
                 vec![("a.b/c", "2")],
                 vec![("a.b/c", "1")],
                 "Invalid resourceRequests.a.b/c: it must be equal to its limit.",
+            ),
+            (vec![("cpu", "1")], vec![("gpu", "1")], "Invalid resourceRequests.nvidia.com/gpu: it has no limit."),
+            (
+                vec![("hugepages-2Mi", "4Mi")],
+                vec![("hugepages-2Mi", "2Mi")],
+                "Invalid resourceRequests.hugepages-2Mi: it must be equal to its limit.",
             ),
             (vec![("a.b/c", "500m")], vec![], "Invalid resourceLimits.a.b/c: '500m' is no whole number."),
         ] {

@@ -153,6 +153,14 @@ mod tests {
     }
 
     #[test]
+    fn the_authority_is_one_file_of_its_secret() {
+        let request = CreateRequest { network_policy: Some(NetworkPolicy::default()), ..Default::default() };
+        let sidecar = Sidecar::new(&request, Vec::new(), &with_upstream(), "egress:1").unwrap();
+        let secret = &sidecar.volume_source().unwrap()["secret"];
+        assert_eq!(secret["items"], json!([{"key": "ca.crt", "path": "ca.crt"}]));
+    }
+
+    #[test]
     fn the_environment_has_an_order() {
         let mut settings = with_upstream();
         settings.otlp_endpoint = Some(Secret::new("http://otel:4318"));

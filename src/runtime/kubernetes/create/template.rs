@@ -5,8 +5,9 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
-use serde_json::{Map, Value};
+use k8s_openapi::{api::core::v1::PodTemplateSpec, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 use crate::{
     config::{WorkloadProvider, parse_quantity},
@@ -64,18 +65,21 @@ impl Template {
         Ok(template)
     }
 
-    /// Checks what an operator decodes.
+    /// Checks what an operator decodes of an object that begins from this: what is replaced in each does not count.
     fn check(&self) -> Result<(), String> {
         for member in ["metadata", "spec"] {
-            if self.object.get(member).is_some_and(|value| !value.is_object()) {
+            if self.object.get(member).is_some_and(|value| !value.is_object() && !value.is_null()) {
                 return Err(format!("`{member}` is no object"));
             }
         }
-        let Some(pods) = self.pods() else { return Ok(()) };
-        let mut pods = pods.clone();
-        texts_of_quantities(&mut pods)?;
-        let place = format!("spec.{}", pods_member(self.provider));
-        serde_json::from_value::<PodTemplateSpec>(pods).map(drop).map_err(|error| format!("`{place}`: {error}"))
+        let pods = pods_member(self.provider);
+        let container = json!({"name": MAIN_CONTAINER, "volumeMounts": []});
+        let pod = json!({"containers": [container], "initContainers": [], "volumes": []});
+        let sample = self.merged(json!({"metadata": {}, "spec": {pods: {"metadata": {}, "spec": pod}}}), true);
+        decode::<ObjectMeta>(&sample["metadata"], "metadata")?;
+        decode::<PodTemplateSpec>(&sample["spec"][pods], &format!("spec.{pods}"))?;
+        items(sample.get("spec"), "shardPatches")
+            .try_for_each(|patch| decode::<PodTemplateSpec>(patch, "spec.shardPatches"))
     }
 
     fn pods(&self) -> Option<&Value> {
@@ -165,6 +169,13 @@ impl Template {
     }
 }
 
+/// Checks that a part of an object is a `T`, with quantities that are such.
+fn decode<T: DeserializeOwned>(value: &Value, place: &str) -> Result<(), String> {
+    let mut value = value.clone();
+    texts_of_quantities(&mut value)?;
+    serde_json::from_value::<T>(value).map(drop).map_err(|error| format!("`{place}`: {error}"))
+}
+
 /// The capabilities of both. What the gateway takes away is not added by the file.
 fn united(file: &Value, own: &Value) -> Option<Value> {
     if own.is_null() {
@@ -238,8 +249,6 @@ fn as_quantity(name: &str, value: &mut Value) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn read(text: &str, provider: WorkloadProvider) -> Result<Template, String> {
@@ -270,8 +279,13 @@ mod tests {
                 "spec: {template: {spec: {terminationGracePeriodSeconds: soon}}}",
                 "`spec.template`: invalid type: string \"soon\", expected i64",
             ),
+            ("metadata: {labels: {a: 1}}", "`metadata`: invalid type: integer `1`, expected a string"),
             (
-                "spec: {template: {spec: {containers: [{name: a, resources: {limits: {cpu: lots}}}]}}}",
+                "spec: {template: {metadata: {annotations: {a: yes, b: 2}}}}",
+                "`spec.template`: invalid type: integer `2`, expected a string",
+            ),
+            (
+                "spec: {shardPatches: [{spec: {containers: [{name: a, resources: {limits: {cpu: lots}}}]}}]}",
                 "`limits.cpu`: \"lots\" is no quantity such as 500m, 2 or 1Gi",
             ),
             (
@@ -289,8 +303,22 @@ mod tests {
         assert!(read("a: [", WorkloadProvider::BatchSandbox).is_err());
         assert!(read("a: 1\n---\nb: 2", WorkloadProvider::BatchSandbox).is_err());
         // Numbers are quantities too.
-        batch("spec: {template: {spec: {containers: [{name: a, resources: {limits: {cpu: 1, memory: 1Gi}}}]}}}");
+        batch("spec: {template: {spec: {overhead: {cpu: 1, memory: 1Gi}}}}");
         batch("{}");
+    }
+
+    /// Row "an ordinary template": lists of containers are replaced.
+    #[test]
+    fn what_is_in_no_object_is_not_checked() {
+        batch("metadata:\nspec:");
+        batch("spec: {template: }");
+        batch(
+            "spec: {template: {spec: {initContainers: [{name: a, resources: {limits: {cpu: lots}}}], containers: [\
+             {name: sandbox, env: [{name: PORT, value: 8080}], resources: {limits: {cpu: lots}}, \
+              volumeMounts: [{name: x, mountPath: /x}]}]}}}",
+        );
+        let text = "spec: {template: {spec: {containers: [{name: sandbox, volumeMounts: [{name: x, mountPath: 5}]}]}}}";
+        assert!(read(text, WorkloadProvider::BatchSandbox).unwrap_err().contains("expected a string"));
     }
 
     /// Row "maps merge, lists and single values replace, nulls never do".

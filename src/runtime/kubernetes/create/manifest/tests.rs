@@ -302,3 +302,12 @@ fn words_are_quoted_as_python_does() {
         assert_eq!(quoted(word), expected);
     }
 }
+
+#[test]
+fn an_object_has_a_largest_size() {
+    let of = |text: String| check_size(&Value::from(text)).map_err(|error| error.key());
+    assert_eq!(of("x".repeat(MAX_OBJECT - 2)), Ok(()));
+    let refused = Err((Family::Parameter, Kind::Invalid));
+    assert_eq!(of("x".repeat(MAX_OBJECT)), refused);
+    assert_eq!(of("&".repeat(MAX_OBJECT / 5)), refused);
+}

@@ -198,6 +198,32 @@ fn there_is_no_windows() {
     assert_eq!(error.message, "platform.os=windows is not supported on Kubernetes by this server.");
 }
 
+/// What would be found out by the pod alone, after a minute.
+#[test]
+fn what_no_pod_or_annotation_can_be_is_refused() {
+    let image = refused(|it| it.image = Some(ImageSource { uri: " x".to_owned(), auth: None }));
+    assert_eq!(image.message, "image.uri must not begin or end with blanks.");
+    for name in ["é", "a\tb"] {
+        let error = refused(|it| it.env = vec![(name.to_owned(), None)]);
+        assert!(error.message.ends_with("printable ASCII characters."), "{}", error.message);
+    }
+    let long_name = "x".repeat(53);
+    for name in ["", "a b", "-", long_name.as_str()] {
+        let key = format!("opensandbox.extensions.{name}");
+        let error = refused(|it| it.extensions = pairs(&[(key.as_str(), "1")]));
+        assert!(error.message.starts_with("Invalid extension 'opensandbox.extensions."), "{}", error.message);
+    }
+    let value = "x".repeat(256 * 1024);
+    let long = refused(|it| it.extensions = pairs(&[("opensandbox.extensions.a", value.as_str())]));
+    assert!(long.message.ends_with("the most is 196608."), "{}", long.message);
+    let key = format!("opensandbox.extensions.{}", "x".repeat(52));
+    let good = request(|it| {
+        it.env = vec![("a b".to_owned(), None)];
+        it.extensions = pairs(&[(key.as_str(), "1")]);
+    });
+    assert!(planned(good, &options(WorkloadProvider::BatchSandbox), None).is_ok());
+}
+
 #[test]
 fn labels_and_annotations_are_the_contract_s() {
     let request = request(|it| {
