@@ -91,9 +91,9 @@ fn mount(folder: &Path, files: &[(&str, &str)]) {
     }
 }
 
-/// The options of `docker run` that stand for the container of the Deployment, with these folders as its configuration and its
-/// account.
-fn options(deployment: &Value, config: &Path, account: &Path) -> Vec<String> {
+/// The options of `docker run` that stand for the container of the Deployment, with these folders as its configuration, its home
+/// and its account.
+fn options(deployment: &Value, config: &Path, home: &Path, account: &Path) -> Vec<String> {
     let pod = &deployment["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
     let (of_pod, own) = (&pod["securityContext"], &container["securityContext"]);
@@ -110,8 +110,7 @@ fn options(deployment: &Value, config: &Path, account: &Path) -> Vec<String> {
         let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
         let path = mount["mountPath"].as_str().unwrap();
         options.push(match volume["emptyDir"].is_object() {
-            // The folder belongs to root, and the group may write to it.
-            true => format!("--tmpfs={path}:mode=2770,uid=0,gid={}", of_pod["fsGroup"]),
+            true => format!("--volume={}:{path}", home.display()),
             false => format!("--volume={}:{path}:ro", config.display()),
         });
     }
@@ -140,7 +139,9 @@ async fn the_image_serves_a_namespace_as_the_manifests_run_it() {
     // The engine gives the container the machine's own network, where these ports may be another's.
     let toml = toml.replace("port = 8080", &format!("port = {}", http.port()));
     let toml = toml.replace("0.0.0.0:9090", &metrics.to_string());
-    let (config, account) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let [config, home, account] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    // As the kubelet makes an emptyDir: another's, and everybody may write to it.
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o2777)).unwrap();
     mount(config.path(), &[("config.toml", &toml)]);
     let token = server.gateway_token(Role::BatchSandbox, NAMESPACE);
     mount(account.path(), &[("token", &token), ("ca.crt", tls::CA), ("namespace", NAMESPACE)]);
@@ -148,7 +149,7 @@ async fn the_image_serves_a_namespace_as_the_manifests_run_it() {
     let image = Image::make();
     let deployment = manifest("deployment.yaml");
     let container = Running(format!("osb-test-gateway-{}", std::process::id()));
-    let mut command = options(&deployment, config.path(), account.path());
+    let mut command = options(&deployment, config.path(), home.path(), account.path());
     let env = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
     assert_eq!((env.len(), &env[0]["name"]), (1, &json!("OPENSANDBOX_SERVER_API_KEY")));
     for (name, value) in [
