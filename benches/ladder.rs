@@ -62,7 +62,10 @@ usage: ladder [PART]...   (default: all)
   records      formats, filters, tokens and tails
   lifecycle    get, list, create, delete and the start, beside the Python server on the same engine
   proxied      a sandbox's port through the gateway's proxy, beside nginx
-  kubernetes   logs of an API server over TLS beside a relay and kube's client, silent followers, sandboxes, the start
+  kubernetes   logs of an API server over TLS beside a relay and kube's client, silent followers, sandboxes, the start,
+               creations
+  soak         memory while sandboxes of a cluster are created and deleted for ten minutes (SOAK_SECONDS=600); not
+               among all
   pairs        this build beside an earlier one (BEFORE=path of its opensandbox-gateway); not among all
 
 Environment: GATEWAY_PROGRAM (default: what cargo built for the benchmark, which differs from what is installed);
@@ -86,8 +89,8 @@ fn main() {
 
 fn run(parts: &[&str]) {
     table::machine();
-    let wanted = |part| parts.contains(&part) || parts.is_empty() && part != "pairs";
-    let all: [(&str, fn()); 11] = [
+    let wanted = |part| parts.contains(&part) || parts.is_empty() && !["pairs", "soak"].contains(&part);
+    let all: [(&str, fn()); 12] = [
         ("throughput", throughput::run),
         ("baseline", throughput::baseline),
         ("followers", followers::run),
@@ -98,6 +101,7 @@ fn run(parts: &[&str]) {
         ("lifecycle", lifecycle::run),
         ("proxied", proxied::run),
         ("kubernetes", kube::run),
+        ("soak", kube::soak),
         ("pairs", pairs::run),
     ];
     for (part, run) in all {

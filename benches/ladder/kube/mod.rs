@@ -1,5 +1,6 @@
 //! Kubernetes: logs from an API server over TLS, and the sandboxes that are there.
 
+mod creations;
 mod load;
 mod logs;
 mod objects;
@@ -8,6 +9,7 @@ mod relay;
 mod source;
 
 pub use self::{
+    creations::soak,
     reads::serve as cluster,
     relay::{client_send, plain as plain_relay},
     source::run as source,
@@ -22,4 +24,5 @@ pub fn run() {
     logs::baseline();
     logs::followers();
     reads::run();
+    creations::run();
 }

@@ -28,21 +28,21 @@ use crate::{
 const LISTED: usize = 1_000;
 
 /// How many there are at a start.
-const MANY: usize = 5_000;
+pub const MANY: usize = 5_000;
 
 /// A cluster that grows.
-struct Cluster {
-    server: Server,
+pub struct Cluster {
+    pub server: Server,
     logs: PodLogs,
     ids: Vec<String>,
 }
 
 impl Cluster {
-    fn start() -> Self {
+    pub fn start() -> Self {
         Self { server: Server::start_tls(), logs: PodLogs::new(), ids: Vec::new() }
     }
 
-    fn grow(&mut self, count: usize) {
+    pub fn grow(&mut self, count: usize) {
         let status = Status::running(&self.logs.container());
         for number in self.ids.len()..count {
             let id = format!("00000000-0000-4000-8000-{number:012x}");
@@ -52,7 +52,7 @@ impl Cluster {
         }
     }
 
-    fn kubeconfig(&self) -> PathBuf {
+    pub fn kubeconfig(&self) -> PathBuf {
         self.server.kubeconfig(Credentials::Certificate("admin"))
     }
 }
@@ -66,7 +66,7 @@ pub fn serve(count: &str) {
     let _ = std::io::stdin().read(&mut [0]);
 }
 
-fn gateway(kubeconfig: &Path) -> Gateway {
+pub fn gateway(kubeconfig: &Path) -> Gateway {
     Setup::kubernetes(kubeconfig, NAMESPACE).section("[log]\nlevel = \"WARNING\"").in_session().start()
 }
 
