@@ -52,7 +52,8 @@ PLAIN = [
     {"resourceLimits": {"ephemeral-storage": "1Gi", "example.com/x": "2", "cpu": "1.5", "memory": "1e9"}},
     {"resourceLimits": {"cpu": "1"}, "resourceRequests": {"cpu": "2"}},
     # environment
-    {"env": {"B": "1", "A": "", "C": None, "ü": "ö", "OPENSANDBOX_ID": "mine", "EXECD": "mine", "EXECD_INIT": "0"}},
+    {"env": {"B": "1", "A": "", "C": None, "OPENSANDBOX_ID": "mine", "EXECD": "mine", "EXECD_INIT": "0"}},
+    {"env": {"ü": "ö"}},
     {"env": {"OPENSANDBOX_EGRESS_LOG_LEVEL": "debug", "Z": "$(A) $$"}},
     {"env": {}},
     {"env": None},
