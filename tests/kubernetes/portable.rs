@@ -1,7 +1,6 @@
 //! What holds on every cluster. Each scenario is a function of a [`Stage`], and runs twice: on the test API server here, and on
 //! a real cluster in [`crate::real`]. What differs there is the test API server's fault.
 
-pub(crate) mod creating;
 pub(crate) mod creation;
 pub(crate) mod lifecycle;
 pub(crate) mod logs;
@@ -49,8 +48,8 @@ pub(crate) trait Stage {
     /// Creates a sandbox whose container cannot run. Gives its id; the cluster may not know of the trouble yet.
     async fn stuck(&self, how: Stuck) -> String;
 
-    /// Sees to it that the gateway's sandboxes from now on cannot be given execd, since its image is nowhere.
-    async fn has_no_execd(&self);
+    /// Sees to it that images of `registry.invalid` cannot be pulled.
+    async fn cannot_pull(&self);
 
     /// The image of the containers; it has a shell.
     fn image(&self) -> String;
@@ -97,6 +96,7 @@ macro_rules! scenarios {
             creation::a_creation_is_answered_when_the_sandbox_runs,
             creation::creations_at_once_wait_for_their_own_pods_alone,
             creation::a_creation_that_cannot_be_leaves_nothing,
+            creation::an_image_that_cannot_be_pulled_fails_a_creation_and_nothing_is_left,
             creation::a_sandbox_is_paused_and_resumed,
             creation::a_snapshot_is_of_a_sandbox_whose_pod_runs,
             creation::a_pool_is_made_changed_and_deleted,
@@ -105,8 +105,6 @@ macro_rules! scenarios {
             lifecycle::an_endpoint_is_the_address_of_the_pod,
             lifecycle::a_pod_is_described,
             lifecycle::a_deleted_sandbox_is_gone,
-            creating::an_image_that_cannot_be_pulled_fails_a_creation_and_nothing_is_left,
-            creating::what_would_blind_the_operator_is_refused,
             logs::every_format_has_every_line,
             logs::a_follow_is_complete_and_tells_the_exit_code,
             logs::a_text_follow_ends_cleanly_with_the_container,

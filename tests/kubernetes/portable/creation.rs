@@ -81,6 +81,18 @@ pub(crate) async fn a_creation_that_cannot_be_leaves_nothing(stage: &impl Stage)
     assert_eq!(list["items"], json!([]), "{list}");
 }
 
+pub(crate) async fn an_image_that_cannot_be_pulled_fails_a_creation_and_nothing_is_left(stage: &impl Stage) {
+    stage.cannot_pull().await;
+    let answer = create(stage, |request| request["image"]["uri"] = json!("registry.invalid/nowhere:1")).await;
+    assert_eq!(told(&answer), (500, "KUBERNETES::POD_FAILED".to_owned()), "{answer}");
+    let message = answer.json()["message"].as_str().unwrap_or_default().to_owned();
+    // Which container it is depends on whether there is an image of execd.
+    assert!(message.contains("': its image cannot be pulled"), "{message}");
+    let list = ask(stage, "GET", "/v1/sandboxes", "").await.json();
+    let left: Vec<_> = list["items"].as_array().into_iter().flatten().map(|it| &it["status"]["state"]).collect();
+    assert!(left.iter().all(|state| **state == "Stopping"), "{list}");
+}
+
 pub(crate) async fn a_sandbox_is_paused_and_resumed(stage: &impl Stage) {
     let target = created(stage).await;
     let (pause, resume) = (format!("{target}/pause"), format!("{target}/resume"));

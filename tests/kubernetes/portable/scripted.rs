@@ -110,8 +110,8 @@ impl Stage for Scripted {
         sandbox.id
     }
 
-    async fn has_no_execd(&self) {
-        let outcome = Outcome::Waits { is_init: true, reason: "ImagePullBackOff", message: "it is nowhere" };
+    async fn cannot_pull(&self) {
+        let outcome = Outcome::Waits { is_init: false, reason: "ImagePullBackOff", message: "it is nowhere" };
         self.world.server.operate(Operator::of(outcome));
     }
 

@@ -195,8 +195,8 @@ impl Stage for Real {
         self.create(&BATCH_SANDBOXES, pod).await
     }
 
-    /// That of the gateway's configuration is.
-    async fn has_no_execd(&self) {}
+    /// The domain is nobody's (RFC 6761, section 6.4).
+    async fn cannot_pull(&self) {}
 
     fn image(&self) -> String {
         std::env::var("KUBERNETES_TEST_IMAGE").unwrap_or_else(|_| "docker.io/library/busybox:stable".to_owned())
