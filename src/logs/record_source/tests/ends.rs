@@ -44,6 +44,18 @@ fn numbers(seen: &[Seen]) -> Vec<i64> {
     lines(seen).iter().map(|line| line.trim_end().parse().unwrap()).collect()
 }
 
+/// The sandbox has another pod, which prints the lines 3 to 5 and is removed.
+async fn another_pod_prints_and_is_removed(script: &Script) {
+    script.rotate(0);
+    script.print(&numbered(3..6));
+    let run = Some(RunId::of("another"));
+    let started = Start { run, begins_log: true, ..Start::new(50, None) };
+    script.set_state(State::Running { started: Some(started) });
+    sleep(Duration::from_secs(10)).await;
+    script.set_state(State::Removed);
+    script.cut(true);
+}
+
 #[test]
 fn an_answer_that_is_cut_before_its_first_record_is_no_empty_log() {
     let script = Script::new(numbered(0..10), vec![7], RUNNING);
@@ -131,14 +143,7 @@ fn what_is_deleted_and_comes_again_in_another_place_has_not_ended() {
             sleep(Duration::from_secs(5)).await;
             script.set_state(State::Replacing);
             sleep(Duration::from_secs(5)).await;
-            script.rotate(0);
-            script.print(&numbered(3..6));
-            let run = Some(RunId::of("another"));
-            let started = Start { run, begins_log: true, ..Start::new(50, None) };
-            script.set_state(State::Running { started: Some(started) });
-            sleep(Duration::from_secs(10)).await;
-            script.set_state(State::Removed);
-            script.cut(true);
+            another_pod_prints_and_is_removed(&script).await;
         });
         let expected = if restarts { (6, vec!["restart", "removed"]) } else { (3, vec!["restarted"]) };
         assert_eq!((numbers(&seen), ends(&seen)), ((0..expected.0).collect(), expected.1));
@@ -215,14 +220,7 @@ fn what_comes_in_the_place_of_what_is_gone_is_waited_for() {
             script.cut(true);
             // Longer than a backend that is lost is tried.
             sleep(Duration::from_secs(100)).await;
-            script.rotate(0);
-            script.print(&numbered(3..6));
-            let run = Some(RunId::of("another"));
-            let started = Start { run, begins_log: true, ..Start::new(50, None) };
-            script.set_state(State::Running { started: Some(started) });
-            sleep(Duration::from_secs(10)).await;
-            script.set_state(State::Removed);
-            script.cut(true);
+            another_pod_prints_and_is_removed(&script).await;
         });
         if restarts {
             assert_eq!((numbers(&seen), ends(&seen)), ((0..6).collect(), vec!["rotated", "restart", "removed"]));
