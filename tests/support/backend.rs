@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A listening server; it ends with its connections when this is dropped.
 pub struct Backend {

@@ -13,7 +13,7 @@ use tokio::{
 use super::bounded;
 
 /// Longer than anything that is not a failure takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One connection to the gateway.
 pub struct Client {

@@ -9,7 +9,7 @@ use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 
 use super::bounded;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One HTTP/2 connection; its task ends with it.
 pub struct H2 {
