@@ -110,7 +110,7 @@ const GROUPS: [Groups; 3] = [
             "namespaces",
             "workload",
             "cache",
-            "templates",
+            "pod_templates",
             "objects",
             "client",
             "options",

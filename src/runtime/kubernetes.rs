@@ -17,7 +17,7 @@
 //! | `namespaces` | whose sandboxes are meant; the namespaces that are watched |
 //! | `workload` | the two kinds of object that a sandbox is: their state, expiry, address, and what is written to change them |
 //! | `cache` | one watch for each kind and namespace |
-//! | `templates` | pod templates of clients, checked before they are stored |
+//! | `pod_templates` | pod templates of clients and operators, checked before they are stored |
 //! | `objects` | the objects, as far as the gateway reads them |
 //! | `client` | the API server: configuration, connections, deadlines, limits, errors |
 //! | `options` | the settings |
@@ -36,10 +36,10 @@ mod namespaces;
 mod objects;
 mod options;
 mod pausing;
+mod pod_templates;
 mod pods;
 mod pools;
 mod snapshots;
-mod templates;
 mod tenancy;
 mod workload;
 

@@ -22,7 +22,7 @@ use super::{
     Inner, Kubernetes, Scope,
     client::ApiFailure,
     objects::Pool,
-    templates,
+    pod_templates,
     workload::{failed, labels},
 };
 use crate::{
@@ -81,7 +81,7 @@ impl Inner {
         }
         let api = self.cluster.api::<Pool>(&scope.namespace);
         let found = self.cluster.read("get_pool", api.get(name)).await;
-        let found = found.map_err(|failure| told(failure, name, "Failed to get pool"))?;
+        let found = found.map_err(|failure| pool_error(failure, name, "Failed to get pool"))?;
         if is_ours(scope, &found) { Ok(found) } else { Err(not_found(name)) }
     }
 
@@ -100,7 +100,7 @@ impl Inner {
             }
             // Of a kind that the cluster does not have there are none.
             Err(failure) if failure.is_missing_kind() => Ok(Vec::new()),
-            Err(failure) => Err(of_pools(failure, "Failed to list pools")),
+            Err(failure) => Err(pools_error(failure, "Failed to list pools")),
         }
     }
 
@@ -140,7 +140,7 @@ impl Inner {
                 let text = format!("Pool '{name}' already exists.");
                 Err(Error::new(Family::Pool, Kind::Conflict, text).caused_by(failure))
             }
-            Err(failure) => Err(of_pools(failure, "Failed to create pool")),
+            Err(failure) => Err(pools_error(failure, "Failed to create pool")),
         }
     }
 
@@ -154,7 +154,7 @@ impl Inner {
         match self.cluster.write("patch_pool", api.patch(name, &parameters, &patch)).await {
             Ok(patched) => Ok(shown(&patched)),
             Err(failure) if failure.is_about("metadata.uid") => Err(not_found(name)),
-            Err(failure) => Err(told(failure, name, "Failed to update pool")),
+            Err(failure) => Err(pool_error(failure, name, "Failed to update pool")),
         }
     }
 
@@ -171,9 +171,9 @@ impl Inner {
             // Of another pool that was made under the name since, or of an admission webhook.
             Err(failure) if failure.is_conflict() && uid.is_some() => {
                 let present = self.find_pool(scope, name).await?.metadata.uid;
-                Err(if present == uid { told(failure, name, "Failed to delete pool") } else { not_found(name) })
+                Err(if present == uid { pool_error(failure, name, "Failed to delete pool") } else { not_found(name) })
             }
-            Err(failure) => Err(told(failure, name, "Failed to delete pool")),
+            Err(failure) => Err(pool_error(failure, name, "Failed to delete pool")),
         }
     }
 
@@ -238,8 +238,11 @@ fn capacity_spec(capacity: Capacity) -> Result<Value, Error> {
 }
 
 /// A template that the operator can read, looked at where no connections are served: it may be long.
-async fn checked(template: Members) -> Result<Members, Error> {
-    let check = move || templates::check(&template).map(|()| template);
+async fn checked(template: Members) -> Result<Value, Error> {
+    let check = move || {
+        let template = Value::Object(template);
+        pod_templates::check(&template, "template").map(|()| template)
+    };
     let checked = spawn_blocking(check).await.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
     checked.map_err(invalid)
 }
@@ -253,15 +256,15 @@ fn not_found(name: &str) -> Error {
 }
 
 /// A call about one pool that failed.
-fn told(failure: ApiFailure, name: &str, what: &str) -> Error {
+fn pool_error(failure: ApiFailure, name: &str, what: &str) -> Error {
     if failure.is_missing() || failure.is_missing_kind() {
         return not_found(name).caused_by(failure);
     }
-    of_pools(failure, what)
+    pools_error(failure, what)
 }
 
 /// A call that failed, in the family of pools unless the cluster does not allow it.
-fn of_pools(failure: ApiFailure, what: &str) -> Error {
+fn pools_error(failure: ApiFailure, what: &str) -> Error {
     let error = failed(failure, what);
     if error.family == Family::KubeApi { error.within(Family::Pool) } else { error }
 }

@@ -85,9 +85,11 @@ async fn the_operator_s_template_is_below_every_object() {
 async fn a_template_that_cannot_be_used_ends_the_start() {
     let cluster = Cluster::start();
     let (_dir, invalid) = template("{spec: {template: {spec: {overhead: {cpu: lots}}}}}");
+    let (_other, task) = template("{spec: {taskTemplate: {spec: {process: {command: sleep}}}}}");
     for (line, text) in [
         ("batchsandbox_template_file = \"/no/t.yaml\"", "BatchSandbox template file not found: /no/t.yaml"),
-        (invalid.as_str(), "is invalid: `overhead.cpu`: \"lots\" is no quantity such as 500m, 2 or 1Gi"),
+        (invalid.as_str(), "is invalid: spec.template.spec.overhead.cpu: 'lots' is no quantity such as 500m or 1Gi."),
+        (task.as_str(), "is invalid: spec.taskTemplate is no template of a task: "),
     ] {
         let mut gateway = cluster.gateway(line).spawn();
         let status = gateway.wait(std::time::Duration::from_secs(20));

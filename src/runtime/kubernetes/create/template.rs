@@ -5,25 +5,25 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use k8s_openapi::{api::core::v1::PodTemplateSpec, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use serde::de::DeserializeOwned;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    config::{WorkloadProvider, parse_quantity},
+    config::WorkloadProvider,
     error::{Error, Family, Kind},
     regular_file,
-    runtime::kubernetes::objects::{MAIN_CONTAINER, WorkloadSpec},
+    runtime::kubernetes::{
+        objects::{MAIN_CONTAINER, WorkloadSpec},
+        pod_templates,
+    },
 };
 
 /// The longest file, in bytes: half of what the API server takes for an object.
 const MAX_FILE: u64 = 768 * 1024;
 
-/// Members of a pod, at any depth, whose values are quantities.
-const QUANTITIES: [&str; 2] = ["sizeLimit", "divisor"];
-
-/// The same for maps of quantities.
-const QUANTITY_MAPS: [&str; 3] = ["limits", "requests", "overhead"];
+/// Lists of patches, for one sandbox each of those that one object may be. The operator reads them when it makes that sandbox.
+const PATCHES: [&str; 2] = ["shardPatches", "shardTaskPatches"];
 
 /// A template, checked.
 #[derive(Debug, Clone)]
@@ -76,10 +76,13 @@ impl Template {
         let container = json!({"name": MAIN_CONTAINER, "volumeMounts": []});
         let pod = json!({"containers": [container], "initContainers": [], "volumes": []});
         let sample = self.merged(json!({"metadata": {}, "spec": {pods: {"metadata": {}, "spec": pod}}}), true);
-        decode::<ObjectMeta>(&sample["metadata"], "metadata")?;
-        decode::<PodTemplateSpec>(&sample["spec"][pods], &format!("spec.{pods}"))?;
-        items(sample.get("spec"), "shardPatches")
-            .try_for_each(|patch| decode::<PodTemplateSpec>(patch, "spec.shardPatches"))
+        ObjectMeta::deserialize(&sample["metadata"]).map_err(|error| format!("metadata: {error}."))?;
+        pod_templates::check(&sample["spec"][pods], &format!("spec.{pods}"))?;
+        match self.provider {
+            WorkloadProvider::BatchSandbox => check_rest(&sample["spec"]),
+            // The cluster checks the rest of it.
+            WorkloadProvider::AgentSandbox => Ok(()),
+        }
     }
 
     fn pods(&self) -> Option<&Value> {
@@ -169,11 +172,39 @@ impl Template {
     }
 }
 
-/// Checks that a part of an object is a `T`, with quantities that are such.
-fn decode<T: DeserializeOwned>(value: &Value, place: &str) -> Result<(), String> {
-    let mut value = value.clone();
-    texts_of_quantities(&mut value)?;
-    serde_json::from_value::<T>(value).map(drop).map_err(|error| format!("`{place}`: {error}"))
+/// Checks what else of a BatchSandbox the cluster takes as it comes (kubernetes-api.md §12).
+fn check_rest(spec: &Value) -> Result<(), String> {
+    match &spec["taskTemplate"] {
+        Value::Null => {}
+        task => pod_templates::check_task(task, "spec.taskTemplate")?,
+    }
+    for name in PATCHES {
+        let patches = match &spec[name] {
+            Value::Null => continue,
+            Value::Array(patches) => patches,
+            _ => return Err(format!("spec.{name} is no list.")),
+        };
+        for (at, patch) in patches.iter().enumerate() {
+            let (patch, place) = (without_nulls(patch), format!("spec.{name}[{at}]"));
+            match name {
+                "shardPatches" => pod_templates::check(&patch, &place)?,
+                _ => pod_templates::check_task(&patch, &place)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A patch without what it takes away.
+fn without_nulls(patch: &Value) -> Value {
+    match patch {
+        Value::Object(members) => {
+            let kept = members.iter().filter(|(_, value)| !value.is_null());
+            kept.map(|(name, value)| (name.clone(), without_nulls(value))).collect::<Map<_, _>>().into()
+        }
+        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        other => other.clone(),
+    }
 }
 
 /// The capabilities of both. What the gateway takes away is not added by the file.
@@ -222,169 +253,5 @@ fn merge(base: &mut Value, over: Value) {
     }
 }
 
-/// Checks all quantities, and makes texts of those that are numbers, as Kubernetes reads them.
-fn texts_of_quantities(value: &mut Value) -> Result<(), String> {
-    match value {
-        Value::Array(items) => items.iter_mut().try_for_each(texts_of_quantities),
-        Value::Object(members) => members.iter_mut().try_for_each(|(key, value)| match value {
-            Value::Object(all) if QUANTITY_MAPS.contains(&key.as_str()) => {
-                all.iter_mut().try_for_each(|(name, value)| as_quantity(&format!("{key}.{name}"), value))
-            }
-            Value::String(_) | Value::Number(_) if QUANTITIES.contains(&key.as_str()) => as_quantity(key, value),
-            value => texts_of_quantities(value),
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn as_quantity(name: &str, value: &mut Value) -> Result<(), String> {
-    if value.is_number() {
-        *value = value.to_string().into();
-    }
-    match value.as_str().map(parse_quantity) {
-        Some(Some(_)) => Ok(()),
-        _ => Err(format!("`{name}`: {value} is no quantity such as 500m, 2 or 1Gi")),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str, provider: WorkloadProvider) -> Result<Template, String> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("t.yaml");
-        std::fs::write(&path, text).unwrap();
-        Template::read(&path, provider).map_err(|error| {
-            assert_eq!(error.key(), (Family::Startup, Kind::Failed));
-            error.message.replace(&path.display().to_string(), "FILE")
-        })
-    }
-
-    fn batch(text: &str) -> Template {
-        read(text, WorkloadProvider::BatchSandbox).unwrap()
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_used_ends_the_start() {
-        let missing = Template::read(Path::new("/no/t.yaml"), WorkloadProvider::BatchSandbox).unwrap_err();
-        assert_eq!(missing.message, "BatchSandbox template file not found: /no/t.yaml");
-        let missing = Template::read(Path::new("/no/t.yaml"), WorkloadProvider::AgentSandbox).unwrap_err();
-        assert_eq!(missing.message, "Agent sandbox template file not found: /no/t.yaml");
-        for (text, why) in [
-            ("- a", "it is no YAML object"),
-            ("spec: x", "`spec` is no object"),
-            ("metadata: []", "`metadata` is no object"),
-            (
-                "spec: {template: {spec: {terminationGracePeriodSeconds: soon}}}",
-                "`spec.template`: invalid type: string \"soon\", expected i64",
-            ),
-            ("metadata: {labels: {a: 1}}", "`metadata`: invalid type: integer `1`, expected a string"),
-            (
-                "spec: {template: {metadata: {annotations: {a: yes, b: 2}}}}",
-                "`spec.template`: invalid type: integer `2`, expected a string",
-            ),
-            (
-                "spec: {shardPatches: [{spec: {containers: [{name: a, resources: {limits: {cpu: lots}}}]}}]}",
-                "`limits.cpu`: \"lots\" is no quantity such as 500m, 2 or 1Gi",
-            ),
-            (
-                "spec: {template: {spec: {volumes: [{name: a, emptyDir: {sizeLimit: 1GB}}]}}}",
-                "`sizeLimit`: \"1GB\" is no quantity such as 500m, 2 or 1Gi",
-            ),
-            (
-                "spec: {template: {spec: {overhead: {cpu: [1]}}}}",
-                "`overhead.cpu`: [1] is no quantity such as 500m, 2 or 1Gi",
-            ),
-        ] {
-            let found = read(text, WorkloadProvider::BatchSandbox).unwrap_err();
-            assert_eq!(found, format!("BatchSandbox template file FILE is invalid: {why}"));
-        }
-        assert!(read("a: [", WorkloadProvider::BatchSandbox).is_err());
-        assert!(read("a: 1\n---\nb: 2", WorkloadProvider::BatchSandbox).is_err());
-        // Numbers are quantities too.
-        batch("spec: {template: {spec: {overhead: {cpu: 1, memory: 1Gi}}}}");
-        batch("{}");
-    }
-
-    /// Row "an ordinary template": lists of containers are replaced.
-    #[test]
-    fn what_is_in_no_object_is_not_checked() {
-        batch("metadata:\nspec:");
-        batch("spec: {template: }");
-        batch(
-            "spec: {template: {spec: {initContainers: [{name: a, resources: {limits: {cpu: lots}}}], containers: [\
-             {name: sandbox, env: [{name: PORT, value: 8080}], resources: {limits: {cpu: lots}}, \
-              volumeMounts: [{name: x, mountPath: /x}]}]}}}",
-        );
-        let text = "spec: {template: {spec: {containers: [{name: sandbox, volumeMounts: [{name: x, mountPath: 5}]}]}}}";
-        assert!(read(text, WorkloadProvider::BatchSandbox).unwrap_err().contains("expected a string"));
-    }
-
-    /// Row "maps merge, lists and single values replace, nulls never do".
-    #[test]
-    fn what_the_gateway_says_goes_over_the_file() {
-        let file = batch(
-            "{kind: Other, metadata: {labels: {a: file, b: file}}, spec: {replicas: 7, ttl: 5, expireTime: '2026-01-01T00:00:00Z', \
-             template: {spec: {restartPolicy: Never, initContainers: [{name: x}], nodeSelector: {disk: ssd, os: x}}}}}",
-        );
-        let generated = json!({"kind": "BatchSandbox", "metadata": {"labels": {"a": "own"}, "annotations": null},
-            "spec": {"replicas": 1, "template": {"spec": {"initContainers": [{"name": "y"}], "nodeSelector": {"os": "linux"},
-                "restartPolicy": null}}}});
-        let expected = json!({"kind": "BatchSandbox", "metadata": {"labels": {"a": "own", "b": "file"}},
-            "spec": {"replicas": 1, "ttl": 5, "template": {"spec": {"restartPolicy": "Never",
-                "initContainers": [{"name": "y"}], "nodeSelector": {"disk": "ssd", "os": "linux"}}}}});
-        assert_eq!(file.merged(generated.clone(), false), expected);
-        // A sandbox that ends by itself says when.
-        let mut ending = generated;
-        ending["spec"]["expireTime"] = json!("2027");
-        assert_eq!(file.merged(ending, true)["spec"]["expireTime"], "2027");
-    }
-
-    /// Rows "pod volumes are appended" and "what the main container mounts, and its security context".
-    #[test]
-    fn volumes_and_the_main_container_are_completed() {
-        let file = batch(
-            "{spec: {template: {spec: {volumes: [{name: bin, hostPath: {path: /x}}, {name: extra, emptyDir: {}}], containers: [\
-             {name: other, env: [{name: A}]}, \
-             {name: sandbox, image: ignored, env: [{name: B}], imagePullPolicy: Always, \
-              volumeMounts: [{name: extra, mountPath: /extra}, {name: extra, mountPath: /bin}], \
-              securityContext: {runAsUser: 1000, seccompProfile: {type: RuntimeDefault}, \
-                capabilities: {add: [CHOWN, NET_ADMIN], drop: [ALL]}}}]}}}}",
-        );
-        assert_eq!(file.volumes().into_iter().collect::<Vec<_>>(), ["bin", "extra"]);
-        assert_eq!(file.mount_paths().collect::<Vec<_>>(), ["/extra", "/bin"]);
-        let generated = json!({"spec": {"template": {"spec": {
-        "volumes": [{"name": "bin", "emptyDir": {}}],
-        "containers": [
-            {"name": "sandbox", "image": "x", "volumeMounts": [{"name": "bin", "mountPath": "/bin"}],
-             "securityContext": {"capabilities": {"drop": ["NET_ADMIN"]}, "seccompProfile": {"type": "Unconfined"}}},
-            {"name": "egress"},
-        ]}}}});
-        let expected = json!({"spec": {"template": {"spec": {
-        "volumes": [{"name": "bin", "emptyDir": {}}, {"name": "extra", "emptyDir": {}}],
-        "containers": [
-            {"name": "sandbox", "image": "x",
-             "volumeMounts": [{"name": "bin", "mountPath": "/bin"}, {"name": "extra", "mountPath": "/extra"}],
-             "securityContext": {"runAsUser": 1000, "seccompProfile": {"type": "Unconfined"},
-                "capabilities": {"add": ["CHOWN"], "drop": ["ALL", "NET_ADMIN"]}}},
-            {"name": "egress"},
-        ]}}}});
-        assert_eq!(file.merged(generated, false), expected);
-    }
-
-    /// Row "imagePullSecrets are replaced when image.auth is given (agent-sandbox appends)".
-    #[test]
-    fn pull_secrets_are_replaced_or_added() {
-        let secrets = "imagePullSecrets: [{name: regcred}]";
-        let file = batch(&format!("{{spec: {{template: {{spec: {{{secrets}}}}}}}}}"));
-        let pod = |member: &str, secrets: Value| json!({"spec": {member: {"spec": {"imagePullSecrets": secrets}}}});
-        let own = json!([{"name": "own"}]);
-        assert_eq!(file.merged(pod("template", own.clone()), false), pod("template", own.clone()));
-        assert_eq!(file.merged(pod("template", Value::Null), false), pod("template", json!([{"name": "regcred"}])));
-        let file = format!("{{spec: {{podTemplate: {{spec: {{{secrets}}}}}}}}}");
-        let file = read(&file, WorkloadProvider::AgentSandbox).unwrap();
-        let both = json!([{"name": "regcred"}, {"name": "own"}]);
-        assert_eq!(file.merged(pod("podTemplate", own), false), pod("podTemplate", both));
-    }
-}
+mod tests;
