@@ -107,6 +107,7 @@ const GROUPS: [Groups; 3] = [
             "diagnostics",
             "logs",
             "pods",
+            "cleanups",
             "namespaces",
             "workload",
             "cache",

@@ -14,6 +14,7 @@
 //! | `diagnostics` | pods and their events as text |
 //! | `logs` | finds the pod whose log it is, opens and reads it |
 //! | `pods` | the pods of a sandbox, and how their containers do |
+//! | `cleanups` | what is removed later, when the API server takes it |
 //! | `namespaces` | whose sandboxes are meant; the namespaces that are watched |
 //! | `workload` | the two kinds of object that a sandbox is: their state, expiry, address, and what is written to change them |
 //! | `cache` | one watch for each kind and namespace |
@@ -26,6 +27,7 @@
 //! kube's types stop in this folder.
 
 mod cache;
+mod cleanups;
 mod client;
 mod create;
 mod diagnostics;
@@ -61,6 +63,7 @@ use self::namespaces::Scope;
 pub use self::options::{CreationOptions, KubernetesOptions};
 use self::{
     cache::{Cache, CacheSettings},
+    cleanups::Cleanups,
     client::{ApiFailure, Cluster},
     create::{Creations, Template},
     logs::Streams,
@@ -109,6 +112,7 @@ struct Inner {
     namespaces: Arc<Namespaces>,
     changes: Arc<Semaphore>,
     creations: Creations,
+    cleanups: Cleanups,
     /// What every sandbox's object begins from.
     template: Option<Template>,
     /// Whether the cluster tells a log's streams apart.
@@ -137,6 +141,7 @@ impl Kubernetes {
             namespaces,
             changes: Arc::new(Semaphore::new(MAX_CHANGES as usize)),
             creations: Creations::default(),
+            cleanups: Cleanups::new(),
             template,
             streams: Streams::default(),
             snapshots: SnapshotWatches::new(CacheSettings::of(&options)),
@@ -155,8 +160,8 @@ impl Kubernetes {
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let failed = |text: &str| Error::new(Family::KubeApi, Kind::Failed, text);
-        let (of_namespace, of_all) = (Arc::clone(self.scope.changes()), Arc::clone(&self.inner.changes));
-        let turn = async move { Ok((of_namespace.acquire_owned().await?, of_all.acquire_owned().await?)) };
+        let (of_tenant, of_all) = (Arc::clone(&self.scope.places().changes), Arc::clone(&self.inner.changes));
+        let turn = async move { Ok((of_tenant.acquire_owned().await?, of_all.acquire_owned().await?)) };
         let permits = timeout(CHANGE_WAIT, turn).await.map_err(|_| {
             Error::new(Family::KubeApi, Kind::Overloaded, "Too many changes of sandboxes are under way.")
         })?;
@@ -316,11 +321,12 @@ impl Runtime for Kubernetes {
     }
 
     async fn shutdown(&self) {
-        let Inner { changes, creations, .. } = &*self.inner;
+        let Inner { changes, creations, cleanups, .. } = &*self.inner;
         let ends = async {
             creations.close().await;
             // Nobody has closed it yet.
             drop(changes.acquire_many(MAX_CHANGES).await);
+            cleanups.close().await;
         };
         if timeout(SHUTDOWN_TIMEOUT, ends).await.is_err() {
             tracing::warn!("creations and changes of sandboxes are still under way and are given up");

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
@@ -91,6 +92,25 @@ async fn an_object_that_is_nested_deeply_and_held_is_deleted() {
     let gateway = cluster.gateway("").start();
     assert_eq!(delete(&gateway, ID).await, (204, String::new()));
     assert_eq!(get(&gateway, &format!("/v1/sandboxes/{ID}")).await.json()["status"]["state"], "Stopping");
+}
+
+/// Of more deletions than there are places for changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_that_cannot_be_removed_keep_no_places() {
+    const MANY: usize = 260;
+    let cluster = Cluster::start();
+    cluster.put(&BATCH, batch(ID, |_| {}));
+    let refused = Failure::new(500, "InternalError", "no");
+    cluster.server.fault("GET", "persistentvolumeclaims", Action::Fail(refused), usize::MAX);
+    let gateway = cluster.gateway("").start();
+    let ids: Vec<_> = (0..MANY).map(|number| format!("gone-{number}")).collect();
+    for (status, text) in join_all(ids.iter().map(|id| delete(&gateway, id))).await {
+        assert_eq!(status, 404, "{text}");
+    }
+    let begun = Instant::now();
+    let patched = ask(&gateway, "PATCH", &format!("/v1/sandboxes/{ID}/metadata"), r#"{"a":"1"}"#).await;
+    assert_eq!(patched.status(), 200, "{patched}");
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

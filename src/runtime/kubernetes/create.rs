@@ -140,8 +140,12 @@ impl Inner {
         let is_slow = timeout(patience, undone.as_mut()).await.is_err();
         tell(Err(error));
         if is_slow {
-            self.creations.give_way(&mut turn);
+            let place = self.cleanups.begin(scope);
+            if place.is_some() {
+                turn.give_way();
+            }
             undone.await;
+            drop(place);
         }
     }
 

@@ -22,6 +22,7 @@ use crate::{
     },
     runtime::kubernetes::{
         Inner, Scope,
+        cleanups::pause,
         client::ApiFailure,
         objects::{Claim, Pod},
         workload::{Deletion, Expiry, Workload, check_alive, failed, labels, names, tell_without_pods},
@@ -192,20 +193,25 @@ impl Inner {
     }
 
     /// Removes the claims in a task of its own, and waits a while for it: there may be thousands, and the API server may be busy.
+    /// What takes longer has no place among the changes: it may be tried again for minutes.
     async fn sweep(self: &Arc<Self>, scope: &Scope, id: &str, tenant: Option<Arc<str>>) {
         let (inner, scope, name) = (Arc::clone(self), scope.clone(), id.to_owned());
+        let place = self.cleanups.begin(&scope);
+        let patience = if place.is_some() { SWEEP_PATIENCE } else { Duration::MAX };
         let work = async move {
-            // It counts as a change, so the program's end waits for it. None when that has come.
-            let Ok(_permit) = Arc::clone(&inner.changes).acquire_owned().await else { return };
-            let mut pause = FIRST_PAUSE;
+            let _place = place;
+            let mut wait = FIRST_PAUSE;
             for attempt in 1.. {
-                match inner.sweep_claims(&scope, &name, tenant.as_deref()).await {
+                let turn = inner.cleanups.turn(&scope).await;
+                let swept = inner.sweep_claims(&scope, &name, tenant.as_deref()).await;
+                drop(turn);
+                match swept {
                     Ok(()) => return,
                     // A conflict is another claim that was made under one's name since, or a webhook's word.
                     Err(failure) if (failure.is_outage() || failure.is_conflict()) && attempt < MAX_SWEEPS => {
                         tracing::info!(sandbox = name, %failure, "its volume claims are removed later");
-                        sleep(pause.max(failure.retry_after.unwrap_or_default())).await;
-                        pause *= 4;
+                        sleep(pause(wait, &failure)).await;
+                        wait *= 4;
                     }
                     Err(failure) => {
                         tracing::warn!(sandbox = name, %failure, "the volume claims of a deleted sandbox could not be removed");
@@ -214,7 +220,7 @@ impl Inner {
                 }
             }
         };
-        if timeout(SWEEP_PATIENCE, tokio::spawn(work.in_current_span())).await.is_err() {
+        if timeout(patience, tokio::spawn(work.in_current_span())).await.is_err() {
             tracing::info!(sandbox = id, "its volume claims take long to remove: that goes on");
         }
     }

@@ -28,6 +28,12 @@ pub(super) const MAX_CHANGES: u32 = 256;
 /// of the sandboxes, until they are ready.
 pub(super) const MAX_CREATIONS: u32 = 1024;
 
+/// How many removals go on that nobody waits for any more; those of more keep the places of what they come from.
+pub(super) const MAX_CLEANUPS: u32 = 4096;
+
+/// How many of them ask the API server at once.
+pub(super) const MAX_CLEANUP_CALLS: u32 = 64;
+
 /// The most namespaces that are watched at the same time: each costs two connections.
 const MAX_NAMESPACES: usize = 500;
 
@@ -48,15 +54,20 @@ pub(super) struct Scope {
     /// The tenant, where there are several: only what bears its name is its.
     pub(super) tenant: Option<Arc<str>>,
     space: Arc<Space>,
+    places: Arc<Places>,
 }
 
-/// What is known of a namespace, and what goes on in it.
+/// How much of each sort may go on for one tenant. Where there are several, one can take a quarter of all places: what it does may
+/// hang in something of its namespace alone, such as a webhook, and it may do much at once.
+pub(super) struct Places {
+    pub(super) changes: Arc<Semaphore>,
+    pub(super) creations: Arc<Semaphore>,
+    pub(super) cleanups: Arc<Semaphore>,
+    pub(super) cleanup_calls: Arc<Semaphore>,
+}
+
+/// What is known of a namespace.
 struct Space {
-    /// Where there are several tenants, the changes of one's sandboxes can take a quarter of all places: it may hang in something
-    /// of that namespace alone, such as a webhook.
-    changes: Arc<Semaphore>,
-    /// The same for creations.
-    creations: Arc<Semaphore>,
     workloads: Workloads,
     /// The pods that bear a sandbox's id. Those of pools do not: they are asked for by name.
     pods: Arc<Cache<Pod>>,
@@ -67,7 +78,7 @@ pub(super) struct Namespaces {
     cluster: Cluster,
     provider: WorkloadProvider,
     settings: CacheSettings,
-    /// The part of all changes and creations that go on at once in a namespace: one in so many.
+    /// The part of all places that a tenant can take: one in so many.
     share: u32,
     idle: Duration,
     /// Requests come on threads that end before this does.
@@ -77,6 +88,8 @@ pub(super) struct Namespaces {
 
 struct Used {
     space: Arc<Space>,
+    /// Of each tenant; of whoever is none.
+    places: HashMap<Option<Arc<str>>, Arc<Places>>,
     last: Instant,
 }
 
@@ -99,31 +112,32 @@ impl Namespaces {
     pub(super) fn scope(&self, namespace: &Arc<str>, tenant: Option<&Arc<str>>) -> Result<Scope, Error> {
         let mut spaces = self.spaces();
         let now = Instant::now();
-        let space = if let Some(used) = spaces.get_mut(namespace) {
-            used.last = now;
-            Arc::clone(&used.space)
-        } else {
-            if spaces.len() >= MAX_NAMESPACES {
-                let idle = spaces.iter().filter(|(_, used)| used.is_idle()).min_by_key(|(_, used)| used.last);
-                let idle = idle.map(|(name, _)| Arc::clone(name)).ok_or_else(|| {
-                    let text =
-                        format!("The sandboxes of {MAX_NAMESPACES} namespaces are in use; no more can be watched.");
-                    Error::new(Family::KubeApi, Kind::Overloaded, text)
-                })?;
-                spaces.remove(&idle);
-            }
+        if spaces.len() >= MAX_NAMESPACES && !spaces.contains_key(namespace) {
+            let idle = spaces.iter().filter(|(_, used)| used.is_idle()).min_by_key(|(_, used)| used.last);
+            let idle = idle.map(|(name, _)| Arc::clone(name)).ok_or_else(|| {
+                let text = format!("The sandboxes of {MAX_NAMESPACES} namespaces are in use; no more can be watched.");
+                Error::new(Family::KubeApi, Kind::Overloaded, text)
+            })?;
+            spaces.remove(&idle);
+        }
+        let used = spaces.entry(Arc::clone(namespace)).or_insert_with(|| {
             let space = Arc::new(self.watch(namespace));
-            spaces.insert(Arc::clone(namespace), Used { space: Arc::clone(&space), last: now });
-            space
-        };
-        Ok(Scope { namespace: Arc::clone(namespace), tenant: tenant.cloned(), space })
+            Used { space, places: HashMap::new(), last: now }
+        });
+        used.last = now;
+        let tenant = tenant.cloned();
+        let places = used.places.entry(tenant.clone()).or_insert_with(|| Arc::new(Places::new(self.share)));
+        Ok(Scope {
+            namespace: Arc::clone(namespace),
+            tenant,
+            space: Arc::clone(&used.space),
+            places: Arc::clone(places),
+        })
     }
 
     fn watch(&self, namespace: &Arc<str>) -> Space {
         let _entered = self.tasks.enter();
         Space {
-            changes: Arc::new(Semaphore::new((MAX_CHANGES / self.share) as usize)),
-            creations: Arc::new(Semaphore::new((MAX_CREATIONS / self.share) as usize)),
             workloads: Workloads::start(&self.cluster, namespace, self.provider, self.settings.clone()),
             pods: Cache::start(self.cluster.clone(), namespace, labels::ID, self.settings.clone()),
         }
@@ -134,20 +148,27 @@ impl Namespaces {
     }
 }
 
+impl Places {
+    fn new(share: u32) -> Self {
+        let of = |all: u32| Arc::new(Semaphore::new((all / share) as usize));
+        Self {
+            changes: of(MAX_CHANGES),
+            creations: of(MAX_CREATIONS),
+            cleanups: of(MAX_CLEANUPS),
+            cleanup_calls: of(MAX_CLEANUP_CALLS),
+        }
+    }
+}
+
 impl Scope {
     /// Whether what bears this tenant's name, or none, is in it.
     pub(super) fn owns(&self, tenant: Option<&str>) -> bool {
         owns(self.tenant.as_deref(), tenant)
     }
 
-    /// Places for changes in the namespace.
-    pub(super) fn changes(&self) -> &Arc<Semaphore> {
-        &self.space.changes
-    }
-
-    /// Places for creations in the namespace.
-    pub(super) fn creations(&self) -> &Arc<Semaphore> {
-        &self.space.creations
+    /// The tenant's places. Whoever has one keeps the scope for as long: without it the places are forgotten.
+    pub(super) fn places(&self) -> &Places {
+        &self.places
     }
 
     /// The sandboxes of the namespace, of whatever tenant.
@@ -178,6 +199,9 @@ async fn sweep(namespaces: Weak<Namespaces>, interval: Duration) {
         tokio::time::sleep(interval).await;
         let Some(namespaces) = namespaces.upgrade() else { return };
         let mut spaces = namespaces.spaces();
+        for used in spaces.values_mut() {
+            used.places.retain(|_, places| Arc::strong_count(places) > 1);
+        }
         spaces.retain(|_, used| !used.is_idle() || used.last.elapsed() < namespaces.idle);
     }
 }
@@ -226,6 +250,24 @@ mod tests {
         assert_eq!(refused(9).key(), (Family::KubeApi, Kind::Overloaded));
         drop((first, second));
         assert!(namespaces.scope(&name(9), None).is_ok());
+    }
+
+    #[tokio::test]
+    async fn each_tenant_of_a_namespace_has_its_places() {
+        let (namespaces, _dir) = unreachable().await;
+        let (namespace, [a, b]) = (Arc::<str>::from("n"), ["a", "b"].map(Arc::<str>::from));
+        let scope = |tenant| namespaces.scope(&namespace, tenant).unwrap();
+        let free = |scope: &Scope| {
+            let Places { changes, creations, cleanups, cleanup_calls } = scope.places();
+            [changes, creations, cleanups, cleanup_calls].map(|places| places.available_permits())
+        };
+        let first = scope(Some(&a));
+        let _change = first.places().changes.try_acquire().unwrap();
+        let _creations = first.places().creations.try_acquire_many(256).unwrap();
+        assert_eq!(free(&scope(Some(&a))), [63, 0, 1024, 16]);
+        for other in [scope(Some(&b)), scope(None)] {
+            assert_eq!(free(&other), [64, 256, 1024, 16]);
+        }
     }
 
     #[test]

@@ -1,13 +1,19 @@
 //! A tenant's creations: everything is in its own namespace and bears its name.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
 use super::fixture::{World, with_key};
 use crate::{
     cluster::{BATCH, CLAIMS},
-    support::kube::{Action, Failure, Operator, Outcome, resource::SECRETS},
+    support::{
+        eventually,
+        kube::{Action, Failure, Operator, Outcome, resource::SECRETS},
+    },
 };
 
 #[tokio::test]
@@ -66,4 +72,29 @@ async fn what_cannot_be_removed_keeps_no_places() {
     }
     server.operate(Operator::of(Outcome::Ready(Duration::ZERO)));
     assert_eq!(create().await, 202);
+}
+
+/// All that a tenant may have hang before anything is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_of_the_same_namespace_has_its_own_places() {
+    const MANY: usize = 256;
+    let world = World::start();
+    let server = &world.cluster.server;
+    server.operate(Operator::of(Outcome::Ready(Duration::ZERO)));
+    server.fault("GET", "/persistentvolumeclaims/slow", Action::Hang, usize::MAX);
+    let gateway = Arc::new(world.gateway());
+    let request = |volumes| {
+        json!({"image": {"uri": "x"}, "entrypoint": ["a"], "resourceLimits": {}, "volumes": volumes}).to_string()
+    };
+    let slow = request(json!([{"name": "v", "mountPath": "/v", "pvc": {"claimName": "slow"}}]));
+    for _ in 0..MANY {
+        let (gateway, slow) = (Arc::clone(&gateway), slow.clone());
+        tokio::spawn(async move { with_key(&gateway, "key-a1", "POST", "/v1/sandboxes", &slow).await });
+    }
+    let hung = || world.cluster.requests().iter().filter(|request| request.contains("/slow")).count();
+    eventually("creations that hang", Duration::from_secs(20), || hung() == MANY).await;
+    let begun = Instant::now();
+    let created = with_key(&gateway, "key-as", "POST", "/v1/sandboxes", &request(json!([]))).await;
+    assert_eq!(created.status(), 202, "{created:?}");
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }

@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tokio_util::{
@@ -19,17 +19,9 @@ use crate::{
 /// How long a creation waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
 
-/// How many failed creations may remove what they made after their clients were answered. More keep their places meanwhile.
-const MAX_UNDOING: usize = 4096;
-
-/// How many of them ask the API server at once.
-const MAX_ATTEMPTS: usize = 16;
-
 /// The creations that are under way.
 pub(in crate::runtime::kubernetes) struct Creations {
     places: Arc<Semaphore>,
-    undoing: Arc<Semaphore>,
-    attempts: Semaphore,
     tasks: TaskTracker,
     /// The program ends: nobody waits for a sandbox any more.
     closing: CancellationToken,
@@ -46,8 +38,6 @@ impl Default for Creations {
     fn default() -> Self {
         Self {
             places: Arc::new(Semaphore::new(MAX_CREATIONS as usize)),
-            undoing: Arc::new(Semaphore::new(MAX_UNDOING)),
-            attempts: Semaphore::new(MAX_ATTEMPTS),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         }
@@ -70,8 +60,8 @@ impl Creations {
         // Before it is looked whether the program ends, so that the end waits for it.
         let task = self.tasks.token();
         let places = async {
-            let of_namespace = Arc::clone(scope.creations()).acquire_owned().await.map_err(|_| closing())?;
-            Ok::<_, Error>(vec![of_namespace, Arc::clone(&self.places).acquire_owned().await.map_err(|_| closing())?])
+            let of_tenant = Arc::clone(&scope.places().creations).acquire_owned().await.map_err(|_| closing())?;
+            Ok::<_, Error>(vec![of_tenant, Arc::clone(&self.places).acquire_owned().await.map_err(|_| closing())?])
         };
         let permits = self.unless_closing(timeout(TURN, places)).await?;
         let permits = permits.unwrap_or_else(|_| {
@@ -79,19 +69,6 @@ impl Creations {
             Err(Error::new(Family::KubeApi, Kind::Overloaded, text))
         })?;
         Ok(Turn { permits, _task: task })
-    }
-
-    /// Lets another creation have the place of one whose client was answered.
-    pub(super) fn give_way(&self, turn: &mut Turn) {
-        if let Ok(permit) = Arc::clone(&self.undoing).try_acquire_owned() {
-            turn.permits = vec![permit];
-        }
-    }
-
-    /// Waits until the API server may be asked to remove something.
-    pub(super) async fn attempt(&self) -> Option<SemaphorePermit<'_>> {
-        // Nobody closes the semaphore.
-        self.attempts.acquire().await.ok()
     }
 
     /// What `work` comes to, unless the program ends before.
@@ -104,6 +81,13 @@ impl Creations {
             () = self.closing.cancelled() => Err(closing()),
             outcome = work => Ok(outcome),
         }
+    }
+}
+
+impl Turn {
+    /// Lets another creation have the place. The program's end waits for this one all the same.
+    pub(super) fn give_way(&mut self) {
+        self.permits.clear();
     }
 }
 

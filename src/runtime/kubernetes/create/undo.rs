@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::runtime::kubernetes::{
     Inner, Scope,
+    cleanups::pause,
     client::ApiFailure,
     workload::{Deletion, Workload},
 };
@@ -55,10 +56,12 @@ impl Inner {
         if matches!(made.object, Object::Perhaps) {
             sleep(SECOND_LOOK).await;
         }
-        let begun = Instant::now();
-        let mut pause = FIRST_PAUSE;
+        let mut begun = None;
+        let mut wait = FIRST_PAUSE;
         loop {
-            let turn = self.creations.attempt().await;
+            let turn = self.cleanups.turn(scope).await;
+            // Not while others have the turn.
+            let begun = *begun.get_or_insert_with(Instant::now);
             let Err(failure) = self.try_undo(scope, &mut made).await else { break };
             drop(turn);
             if begun.elapsed() >= TRIED || !(failure.is_outage() || failure.is_conflict()) {
@@ -67,10 +70,10 @@ impl Inner {
             }
             tracing::info!(sandbox = made.id, %failure, "what a failed creation made is removed later");
             tokio::select! {
-                () = sleep(pause.max(failure.retry_after.unwrap_or_default())) => {}
+                () = sleep(pause(wait, &failure)) => {}
                 () = scope.workloads().until_back() => {}
             }
-            pause = (2 * pause).min(MAX_PAUSE);
+            wait = (2 * wait).min(MAX_PAUSE);
         }
         tracing::info!(sandbox = made.id, "what a failed creation made was removed");
     }
