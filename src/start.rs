@@ -1,10 +1,10 @@
 //! From a configuration to what serves it.
 
-use std::{fs, num::NonZeroU32, sync::Arc};
+use std::{fs, num::NonZeroU32, pin::pin, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, future, stream};
+use futures_util::{StreamExt, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
 
 use crate::{
     admin::Admin,
@@ -37,6 +37,9 @@ const ADMIN_BACKLOG: u32 = 128;
 
 /// How many namespaces of tenants are looked for at once.
 const NAMESPACE_CHECKS: usize = 16;
+
+/// How long the start waits for all of them: an API server that is silent does not hold it up.
+const NAMESPACES_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Names the file of trusted certificates, for every library that has TLS.
 const CERTIFICATES: &str = "SSL_CERT_FILE";
@@ -131,7 +134,16 @@ pub async fn tenants(config: &Config, runtime: &dyn Runtime) -> Result<Option<Ar
             let checked = tenancy.check_namespace(&tenant.namespace).await;
             checked.err().map(|why| format!("tenant '{}': {why}", tenant.name))
         });
-        let faults: Vec<_> = stream::iter(checks).buffered(NAMESPACE_CHECKS).filter_map(future::ready).collect().await;
+        let mut checks = pin!(stream::iter(checks).buffered(NAMESPACE_CHECKS));
+        let mut faults = Vec::new();
+        let all = async {
+            while let Some(checked) = checks.next().await {
+                faults.extend(checked);
+            }
+        };
+        if timeout(NAMESPACES_TIMEOUT, all).await.is_err() {
+            tracing::warn!("whether the namespaces of all tenants exist cannot be told now: that takes too long");
+        }
         if !faults.is_empty() {
             let text = format!("Tenant namespace validation failed: {}", faults.join("; "));
             return Err(TenantsError::Namespace(text));

@@ -50,8 +50,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// How long a connection is kept for the next call: less than any load balancer's.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the start waits for a first answer.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the start waits for an answer, the wait for its turn included: that there is none is no error then.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One cluster's API server.
 #[derive(Clone)]
@@ -102,11 +102,12 @@ impl Cluster {
     async fn greet(&self) {
         let live = self.0.keeper.latest();
         let server = live.connector.authority();
-        let asked = self.read("version", self.0.client.apiserver_version());
-        match tokio::time::timeout(GREETING_TIMEOUT, asked).await {
-            Ok(Ok(version)) => tracing::info!("Kubernetes {} at {server}", version.git_version),
-            Ok(Err(error)) => tracing::warn!("the API server at {server} is not to be had yet: {error}"),
-            Err(_) => tracing::warn!("the API server at {server} has not answered yet"),
+        match self.read_at_start("version", self.0.client.apiserver_version()).await {
+            Ok(version) => tracing::info!("Kubernetes {} at {server}", version.git_version),
+            Err(failure) if failure.fault == Fault::TimedOut => {
+                tracing::warn!("the API server at {server} has not answered yet");
+            }
+            Err(failure) => tracing::warn!("the API server at {server} is not to be had yet: {failure}"),
         }
     }
 
@@ -169,6 +170,16 @@ impl Cluster {
         call: impl Future<Output = kube::Result<T>> + Send,
     ) -> Result<T, ApiFailure> {
         self.call(&self.0.reads, operation, call).await
+    }
+
+    /// [`Self::read`] for the start, which an API server that is silent does not hold up.
+    pub(super) async fn read_at_start<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = kube::Result<T>> + Send,
+    ) -> Result<T, ApiFailure> {
+        let asked = tokio::time::timeout(START_TIMEOUT, self.read(operation, call)).await;
+        asked.unwrap_or_else(|_| Err(ApiFailure::timed_out(START_TIMEOUT)))
     }
 
     /// A call that changes something, within the deadline and `write_qps`; counted as `operation`.

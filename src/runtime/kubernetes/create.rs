@@ -58,7 +58,7 @@ const UNDO_PATIENCE: Duration = Duration::from_secs(5);
 /// What a failure begins with.
 const WHAT: &str = "Failed to create sandbox";
 
-/// Checks that the RuntimeClass of all sandboxes is there. That it cannot be told now is no error: it is told in the log.
+/// Checks that the RuntimeClass of all sandboxes is there. That it cannot be told within 5 s is no error: it is told in the log.
 ///
 /// # Errors
 /// ([`Family::Startup`], [`Kind::Failed`]) if it is not.
@@ -74,7 +74,7 @@ pub(super) async fn check_runtime_class(cluster: &Cluster, name: &str) -> Result
     if !is_dns_subdomain(name) {
         return Err(missing());
     }
-    match cluster.read("get_runtime_class", cluster.api_of_all::<RuntimeClass>().get(name)).await {
+    match cluster.read_at_start("get_runtime_class", cluster.api_of_all::<RuntimeClass>().get(name)).await {
         Ok(_) => Ok(()),
         Err(failure) if failure.is_missing_named(name) => Err(missing()),
         Err(failure) => {

@@ -40,7 +40,7 @@ impl Tenancy for Kubernetes {
 
     async fn check_namespace(&self, namespace: &str) -> Result<(), String> {
         let cluster = &self.inner.cluster;
-        match cluster.read("get_namespace", cluster.api_of_all::<Namespace>().get(namespace)).await {
+        match cluster.read_at_start("get_namespace", cluster.api_of_all::<Namespace>().get(namespace)).await {
             Ok(_) => Ok(()),
             Err(failure) if failure.is_missing() => Err(format!("namespace '{namespace}' does not exist")),
             Err(failure) if failure.is_forbidden() => {

@@ -1,5 +1,7 @@
 //! What creations write: the object, the secret, what the operator's template and the tenants add.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::fixture::{asked, create, error, id, nothing_is_left, ready, world};
@@ -98,13 +100,25 @@ async fn a_template_that_cannot_be_used_ends_the_start() {
     }
 }
 
+#[test]
+fn a_silent_api_server_does_not_hold_up_the_start() {
+    let cluster = Cluster::start();
+    cluster.server.fault("GET", "/runtimeclasses/", Action::Hang, 1);
+    let begun = Instant::now();
+    let secure = "[secure_runtime]\ntype = \"kata\"\nk8s_runtime_class = \"kata-qemu\"";
+    let gateway = cluster.gateway("").section(secure).start();
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let said = gateway.output();
+    assert!(said.contains("whether the cluster has the RuntimeClass 'kata-qemu' cannot be told"), "{said}");
+}
+
 #[tokio::test]
 async fn a_runtime_class_must_be_there() {
     let cluster = Cluster::start();
     cluster.server.operate(Operator::of(ready()));
     let secure = "[secure_runtime]\ntype = \"kata\"\nk8s_runtime_class = \"kata-qemu\"";
     let mut gateway = cluster.gateway("").section(secure).spawn();
-    assert!(!gateway.wait(std::time::Duration::from_secs(20)).success());
+    assert!(!gateway.wait(Duration::from_secs(20)).success());
     gateway.says("the cluster has no RuntimeClass 'kata-qemu'").await;
     let class = json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "kata-qemu"},
         "handler": "kata"});

@@ -1,18 +1,24 @@
 //! Tenants in a file, which is read again when it changes.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
 use super::fixture::{TENANTS, World, seen};
 use crate::{
     fixture::{ID, OTHER},
-    support::{gateway::Gateway, kube::resource::NAMESPACES},
+    support::{
+        gateway::Gateway,
+        kube::{Action, resource::NAMESPACES},
+    },
 };
 
 /// Waits until a key's owner sees so many sandboxes, or is refused so. The file is looked at every 2 s.
 async fn until(gateway: &Gateway, key: &str, expected: Value) {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     loop {
         let found = seen(gateway, key).await;
         if found == expected {
@@ -82,4 +88,15 @@ fn a_namespace_that_is_not_there_is_no_start() {
     let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "nowhere"}});
     world.cluster.server.create(&NAMESPACES, "", object);
     drop(world.gateway());
+}
+
+#[test]
+fn a_silent_api_server_does_not_hold_up_the_start() {
+    let world = World::start();
+    world.cluster.server.fault("GET", "/namespaces/a", Action::Hang, 2);
+    let begun = Instant::now();
+    let gateway = world.gateway();
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let said = gateway.output();
+    assert!(said.contains("whether the namespace 'a' of a tenant exists cannot be told now"), "{said}");
 }
