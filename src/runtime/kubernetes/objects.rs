@@ -35,6 +35,9 @@ pub(super) fn bounded(text: &str, most: usize) -> String {
     text.chars().take(most).map(shown).collect()
 }
 
+/// The most characters that are kept of what the cluster says of an object for people to read.
+const MAX_WORDS: usize = 4096;
+
 /// Makes a type an object of the API, by its kind and its place there, and gives it a `Debug` form of its name.
 macro_rules! resource {
     ($type:ty, $kind:literal, $group:literal, $version:literal, $plural:literal) => {

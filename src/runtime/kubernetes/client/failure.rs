@@ -25,6 +25,9 @@ use crate::{
 /// The most bytes of another program's answer that are quoted in the log.
 const MAX_EXCERPT: usize = 512;
 
+/// The most bytes that are kept of a refusal's text, which may quote the object that was refused, or be an admission webhook's.
+const MAX_MESSAGE: usize = 4096;
+
 /// The longest wait that is passed on to clients.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
@@ -133,7 +136,8 @@ impl ApiFailure {
 
     /// A `Status` of the API server, also one that came in a watch.
     pub(in crate::runtime::kubernetes) fn from_status(status: Status) -> Self {
-        let Status { code, message, reason, details, .. } = status;
+        let Status { code, mut message, reason, details, .. } = status;
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
         let fault = if reason == FOREIGN { Fault::Foreign } else { Fault::Status };
         let reason = if fault == Fault::Foreign { String::new() } else { reason };
         let mut failure = Self { status: Some(code), reason, ..Self::new(fault, message) };
@@ -383,6 +387,16 @@ mod tests {
         headers.extend(retry_after.map(|value| (header::RETRY_AFTER, value.parse().unwrap())));
         headers.insert(header::CONTENT_TYPE, "text/html".parse().unwrap());
         ApiFailure::answered(code, &headers, body.as_bytes())
+    }
+
+    #[test]
+    fn a_refusal_s_text_is_bounded() {
+        let long = format!("exceeded quota: {}", "é".repeat(1_000_000));
+        let body = JSON.replace("not found", &long).replace("NotFound", "Forbidden");
+        let refused = answered(403, None, &body);
+        assert!(refused.message.len() <= MAX_MESSAGE && refused.for_client().len() <= MAX_MESSAGE);
+        assert!(refused.is_over_quota() && refused.message.starts_with("pods \"x\" exceeded"), "{refused:.80}");
+        assert!(refused.into_error("What").message.len() < MAX_MESSAGE + 100);
     }
 
     #[test]

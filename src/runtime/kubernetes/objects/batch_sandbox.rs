@@ -54,7 +54,7 @@ pub(in crate::runtime::kubernetes) struct BatchStatus {
     #[serde(default, deserialize_with = "lenient::read")]
     pub task_failed: Option<i64>,
     /// Why the last task failed; operators before 2026-07 do not tell.
-    #[serde(default, deserialize_with = "lenient::read")]
+    #[serde(default, deserialize_with = "lenient::words")]
     pub task_last_error_message: Option<String>,
     #[serde(default, deserialize_with = "lenient::read")]
     pub conditions: Vec<Condition>,

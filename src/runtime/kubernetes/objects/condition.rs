@@ -14,9 +14,9 @@ pub(in crate::runtime::kubernetes) struct Condition {
     /// `True`, `False` or `Unknown`.
     #[serde(default, deserialize_with = "lenient::read")]
     pub status: String,
-    #[serde(default, deserialize_with = "lenient::read")]
+    #[serde(default, deserialize_with = "lenient::words")]
     pub reason: Option<String>,
-    #[serde(default, deserialize_with = "lenient::read")]
+    #[serde(default, deserialize_with = "lenient::words")]
     pub message: Option<String>,
     #[serde(default, deserialize_with = "lenient::read")]
     pub last_transition_time: Option<jiff::Timestamp>,

@@ -17,9 +17,9 @@ pub(in crate::runtime::kubernetes) struct Event {
     /// `Normal` or `Warning`.
     #[serde(default, rename = "type", deserialize_with = "lenient::read")]
     pub kind: Option<String>,
-    #[serde(default, deserialize_with = "lenient::read")]
+    #[serde(default, deserialize_with = "lenient::words")]
     pub reason: Option<String>,
-    #[serde(default, deserialize_with = "lenient::read")]
+    #[serde(default, deserialize_with = "lenient::words")]
     pub message: Option<String>,
     #[serde(default, deserialize_with = "lenient::read")]
     pub first_timestamp: Option<Timestamp>,

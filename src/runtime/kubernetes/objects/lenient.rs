@@ -10,6 +10,8 @@ use serde::{
     de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
+use super::MAX_WORDS;
+
 /// The most bytes of a list's items as they lie in memory, without what they point to. `{}` is two bytes in an object, and can be
 /// a hundred here; the API server takes objects of 1.5 MiB.
 const MAX_LIST: usize = 512 * 1024;
@@ -42,6 +44,18 @@ pub(super) trait Lenient: Sized {
 /// Reads a member (`deserialize_with`): the default stands for a value of another type.
 pub(super) fn read<'de, T: Lenient + Default, D: Deserializer<'de>>(value: D) -> Result<T, D::Error> {
     value.deserialize_any(Any(PhantomData)).map(Option::unwrap_or_default)
+}
+
+/// The same for what people read, which is cut: whoever writes a status can write as much as an object can have.
+pub(super) fn words<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    let mut words: Option<String> = read(value)?;
+    if let Some(words) = &mut words
+        && let Some((end, _)) = words.char_indices().nth(MAX_WORDS)
+    {
+        words.truncate(end);
+        words.shrink_to_fit();
+    }
+    Ok(words)
 }
 
 /// A value of any type, which is a `T` or is skipped.
@@ -191,6 +205,23 @@ mod tests {
     struct Inner {
         #[serde(default, deserialize_with = "read")]
         number: Option<i64>,
+    }
+
+    #[derive(Deserialize)]
+    struct Told {
+        #[serde(default, deserialize_with = "words")]
+        message: Option<String>,
+    }
+
+    #[test]
+    fn words_are_cut() {
+        let told =
+            |message: &str| serde_json::from_str::<Told>(&format!(r#"{{"message":{message}}}"#)).unwrap().message;
+        let most = "é".repeat(MAX_WORDS);
+        assert_eq!(told(&format!("\"{most}\"")).as_deref(), Some(&*most));
+        assert_eq!(told(&format!("\"{most}{most}\"")).as_deref(), Some(&*most));
+        assert_eq!([told("5"), told("null")], [None, None]);
+        assert_eq!(serde_json::from_str::<Told>("{}").unwrap().message, None);
     }
 
     #[derive(Debug, Default, PartialEq, Deserialize)]

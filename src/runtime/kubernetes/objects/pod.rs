@@ -61,9 +61,9 @@ pub(in crate::runtime::kubernetes) struct PodStatus {
     #[serde(default, deserialize_with = "lenient::read")]
     pub phase: Option<String>,
     /// Why it is in that phase, such as `Evicted`.
-    #[serde(default, deserialize_with = "lenient::read")]
+    #[serde(default, deserialize_with = "lenient::words")]
     pub reason: Option<String>,
-    #[serde(default, deserialize_with = "lenient::read")]
+    #[serde(default, deserialize_with = "lenient::words")]
     pub message: Option<String>,
     #[serde(default, rename = "podIP", deserialize_with = "lenient::read")]
     pub pod_ip: Option<String>,
@@ -114,9 +114,9 @@ pub(in crate::runtime::kubernetes) struct ContainerState {
 /// Not started, or to be started again.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(in crate::runtime::kubernetes) struct Waiting {
-    #[serde(default, deserialize_with = "lenient::read")]
+    #[serde(default, deserialize_with = "lenient::words")]
     pub reason: Option<String>,
-    #[serde(default, deserialize_with = "lenient::read")]
+    #[serde(default, deserialize_with = "lenient::words")]
     pub message: Option<String>,
 }
 
@@ -135,9 +135,9 @@ pub(in crate::runtime::kubernetes) struct Terminated {
     #[serde(default, deserialize_with = "lenient::read")]
     pub exit_code: i64,
     /// `Completed`, `Error`, `OOMKilled`, `StartError` and others.
-    #[serde(default, deserialize_with = "lenient::read")]
+    #[serde(default, deserialize_with = "lenient::words")]
     pub reason: Option<String>,
-    #[serde(default, deserialize_with = "lenient::read")]
+    #[serde(default, deserialize_with = "lenient::words")]
     pub message: Option<String>,
     #[serde(default, deserialize_with = "lenient::read")]
     pub started_at: Option<Timestamp>,
