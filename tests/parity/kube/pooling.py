@@ -49,10 +49,11 @@ def pools(side):
         side.writing("POST", path, value)
     side.put(merged(POOL, {"metadata": {"name": "with-status"}, "status": {"total": 2, "allocated": 1, "available": 1, "revision": "r1"}}))
     side.put(merged(POOL, {"metadata": {"name": "half-status"}, "status": {"total": 2, "allocated": 0}}))
+    side.put(merged(POOL, {"metadata": {"name": "other-status"}, "status": {"observedGeneration": 1}}))
     side.put(merged(POOL, {"metadata": {"name": "no-status"}, "status": {}}))
     side.put(merged(POOL, {"metadata": {"name": "no-capacity"}, "spec": {"capacitySpec": None}}))
     side.put(merged(POOL, {"metadata": {"name": "deleting"}, "deleting": True}))
-    for name in ("", "/p1", "/p2", "/p3", "/with-status", "/half-status", "/no-status", "/no-capacity", "/deleting", "/nope", "/A", "/a.b", "/%20"):
+    for name in ("", "/p1", "/p2", "/p3", "/with-status", "/half-status", "/other-status", "/no-status", "/no-capacity", "/deleting", "/nope", "/A", "/a.b", "/%20"):
         side.get(f"{path}{name}")
     for name, value in (
         ("p1", {"capacitySpec": {**CAPACITY, "poolMax": 6}}),

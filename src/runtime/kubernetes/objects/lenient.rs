@@ -58,8 +58,13 @@ pub(super) fn words<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String
     Ok(words)
 }
 
+/// Reads the value of a member whose name was read, for those that read an object member by member.
+pub(super) const fn value<T>() -> Any<T> {
+    Any(PhantomData)
+}
+
 /// A value of any type, which is a `T` or is skipped.
-struct Any<T>(PhantomData<T>);
+pub(super) struct Any<T>(PhantomData<T>);
 
 impl<'de, T: Lenient> DeserializeSeed<'de> for Any<T> {
     type Value = Option<T>;

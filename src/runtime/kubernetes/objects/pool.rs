@@ -1,9 +1,16 @@
 //! `Pool`, of the OpenSandbox operator: pods that are made before there are sandboxes for them.
 
 use kube::core::ObjectMeta;
-use serde::Deserialize;
+use serde::{
+    Deserialize,
+    de::{IgnoredAny, MapAccess},
+};
 
-use super::{bounded, lenient, meta, resource};
+use super::{
+    bounded,
+    lenient::{self, Lenient},
+    meta, resource,
+};
 use crate::model::pool::{Capacity, PoolStatus};
 
 /// The most characters of a revision that are shown; it is a hash.
@@ -40,19 +47,36 @@ struct CapacitySpec {
     pool_min: i64,
 }
 
-#[derive(Clone, Default, Deserialize)]
-struct Status {
-    #[serde(default, deserialize_with = "lenient::read")]
-    total: Option<i64>,
-    #[serde(default, deserialize_with = "lenient::read")]
-    allocated: Option<i64>,
-    #[serde(default, deserialize_with = "lenient::read")]
-    available: Option<i64>,
-    #[serde(default, deserialize_with = "lenient::read")]
-    revision: Option<String>,
+/// What the operator says of it; none if it has said nothing, whatever it may say.
+#[derive(Clone, Default)]
+struct Status(Option<PoolStatus>);
+
+impl Lenient for Status {
+    fn from_object<'de, A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
+        let mut said = None;
+        while let Some(member) = object.next_key::<String>()? {
+            let status: &mut PoolStatus = said.get_or_insert_default();
+            let number = match member.as_str() {
+                "total" => &mut status.total,
+                "allocated" => &mut status.allocated,
+                "available" => &mut status.available,
+                "revision" => {
+                    let revision = object.next_value_seed(lenient::value::<String>())?;
+                    status.revision = bounded(&revision.unwrap_or_default(), MAX_REVISION);
+                    continue;
+                }
+                _ => {
+                    object.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            *number = object.next_value_seed(lenient::value())?.unwrap_or_default();
+        }
+        Ok(Some(Self(said)))
+    }
 }
 
-lenient::from_object!(Spec, CapacitySpec, Status);
+lenient::from_object!(Spec, CapacitySpec);
 resource!(Pool, "Pool", "sandbox.opensandbox.io", "v1alpha1", "pools");
 
 impl Pool {
@@ -64,20 +88,13 @@ impl Pool {
 
     /// How many it has; nothing before the operator has told.
     pub(in crate::runtime::kubernetes) fn status(&self) -> Option<PoolStatus> {
-        let Status { total, allocated, available, revision } = &self.status;
-        let is_told = [total, allocated, available].into_iter().any(Option::is_some) || revision.is_some();
-        is_told.then(|| PoolStatus {
-            total: total.unwrap_or_default(),
-            allocated: allocated.unwrap_or_default(),
-            available: available.unwrap_or_default(),
-            revision: bounded(revision.as_deref().unwrap_or_default(), MAX_REVISION),
-        })
+        self.status.0.clone()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -88,7 +105,13 @@ mod tests {
             assert_eq!(pool.capacity(), Capacity::default());
             pool.status()
         };
-        assert_eq!(status(json!({})), None);
+        for nothing in [json!({}), Value::Null, json!([1]), json!("x")] {
+            assert_eq!(status(nothing), None);
+        }
+        let odd = json!({"total": "2", "allocated": null, "available": 1.5, "revision": 5});
+        for no_number in [odd, json!({"observedGeneration": 3}), json!({"of a newer operator": [[{}]]})] {
+            assert_eq!(status(no_number), Some(PoolStatus::default()));
+        }
         assert_eq!(status(json!({"total": 2})), Some(PoolStatus { total: 2, ..PoolStatus::default() }));
         let long = status(json!({"revision": "r\u{0}".repeat(100_000)})).unwrap().revision;
         assert_eq!((long.chars().count(), &long[..4]), (MAX_REVISION, "r r "));
