@@ -45,6 +45,9 @@ const EXECD: &str = "/opt/opensandbox/execd";
 pub(super) fn spec(plan: &Plan, options: &CreationOptions, provider: WorkloadProvider) -> Value {
     let mut containers = vec![main(plan, options, provider)];
     containers.extend(plan.sidecar.as_ref().map(|sidecar| sidecar.container(&plan.id)));
+    if provider == WorkloadProvider::AgentSandbox {
+        containers.iter_mut().for_each(leave_nulls_out);
+    }
     let mut spec = json!({
         "automountServiceAccountToken": false,
         "initContainers": [installer(plan, options)],
@@ -146,8 +149,15 @@ pub(super) fn task_env(plan: &Plan, options: &CreationOptions) -> Vec<Value> {
 
 fn of_client(plan: &Plan, own: &[(&str, &str)]) -> Vec<Value> {
     let others = plan.env.iter().filter(|(name, _)| own.iter().all(|(own, _)| own != name));
-    // One without a value is empty in a pod.
+    // One without a value is empty in a pod; the operator of a BatchSandbox reads null so.
     others.map(|(name, value)| json!({"name": name, "value": value})).collect()
+}
+
+/// Leaves out the values of variables that have none: a kind whose pods have a schema takes no null.
+fn leave_nulls_out(container: &mut Value) {
+    let variables =
+        container.get_mut("env").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut);
+    variables.for_each(|variable| variable.retain(|_, value| !value.is_null()));
 }
 
 fn mounts(plan: &Plan) -> Vec<Value> {

@@ -283,7 +283,9 @@ fn an_agent_sandbox_has_another_frame() {
     let mut batch = made(request, |_| {})["spec"]["template"]["spec"].take();
     batch["containers"][0].as_object_mut().unwrap().shift_remove("imagePullPolicy").unwrap();
     assert_eq!(pod, batch);
-    let (object, _) = of(ShutdownPolicy::Retain, &plain(json!({})));
+    let (object, _) = of(ShutdownPolicy::Retain, &plain(json!({"env": {"A": null, "B": ""}})));
+    let env = object["spec"]["podTemplate"]["spec"]["containers"][0]["env"].as_array().unwrap();
+    assert_eq!(env[..2], [json!({"name": "A"}), json!({"name": "B", "value": ""})]);
     assert_eq!(object["spec"]["shutdownPolicy"], "Retain");
     assert!(object["spec"].get("shutdownTime").is_none());
     assert!(object["metadata"].get("annotations").is_none());
