@@ -41,7 +41,7 @@ use crate::{
     error::{Error, Family, Kind},
     model::{
         create::CreateRequest,
-        sandbox::{CreatedSandbox, Status},
+        sandbox::{CreatedSandbox, Platform, Status},
     },
     runtime::kubernetes::{
         Inner, Scope,
@@ -161,8 +161,8 @@ impl Inner {
             return Err(Error::new(Family::KubeApi, Kind::Failed, format!("{WHAT}: it has no name.")));
         };
         let made = made.insert(Made { id: plan.id.clone(), name, object: Object::No, has_claims: false });
-        let status = self.make(scope, &plan, &claims, made).await?;
-        Ok(answer_of(plan, status))
+        let (status, platform) = self.make(scope, &plan, &claims, made).await?;
+        Ok(answer_of(plan, status, platform))
     }
 
     /// The checks that must pass before anything is made.
@@ -205,7 +205,7 @@ impl Inner {
         plan: &Plan,
         claims: &[claims::NewClaim],
         made: &mut Made,
-    ) -> Result<Status, Error> {
+    ) -> Result<(Status, Option<Platform>), Error> {
         // Before the object is there, so that none of its changes is missed.
         let changes = Arc::new(Notify::new());
         let _interests = (scope.workloads().wake(&plan.id, &changes), scope.pods().wake(&plan.id, &changes));
@@ -279,13 +279,14 @@ fn refused(failure: ApiFailure) -> Error {
     failed(failure, WHAT)
 }
 
-fn answer_of(plan: Plan, status: Status) -> CreatedSandbox {
+/// `platform` is that of the object, which may be the operator's template's.
+fn answer_of(plan: Plan, status: Status, platform: Option<Platform>) -> CreatedSandbox {
     CreatedSandbox {
         id: plan.id,
         status,
         metadata: plan.metadata,
         extensions: plan.extensions.echoed,
-        platform: plan.platform,
+        platform: platform.or(plan.platform),
         expires_at: plan.expires_at,
         created_at: plan.created_at,
         entrypoint: plan.entrypoint,

@@ -36,7 +36,7 @@ pub(super) use self::{
 };
 use crate::{
     model::{
-        sandbox::{Image, Sandbox, SandboxJson, Status},
+        sandbox::{Image, Platform, Sandbox, SandboxJson, Status},
         timestamp::Timestamp,
     },
     runtime::kubernetes::objects::{AgentSandbox, BatchSandbox, Pod, WorkloadSpec},
@@ -167,7 +167,7 @@ impl Workload {
             id: self.id().to_owned(),
             image: snapshot.is_none().then_some(Image { uri: image }),
             snapshot_id: snapshot,
-            platform: platform::of(spec),
+            platform: self.platform(),
             status: self.status(pods),
             metadata: labels::metadata(meta),
             extensions: labels::extensions(meta),
@@ -195,6 +195,11 @@ impl Workload {
             return kept.get_or_init(|| json).clone();
         }
         json
+    }
+
+    /// The platform that its pods must have, if both parts of it are told.
+    pub(super) fn platform(&self) -> Option<Platform> {
+        platform::of(self.pods())
     }
 
     /// A value of its metadata.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::fixture::{asked, create, error, id, nothing_is_left, ready, world};
 use crate::{
     cluster::{BATCH, Cluster, NAMESPACE},
+    fixture::get,
     support::kube::{Action, Failure, Operator, resource::SECRETS},
 };
 
@@ -84,6 +85,19 @@ async fn the_operator_s_template_is_below_every_object() {
 }
 
 #[tokio::test]
+async fn the_template_s_platform_is_answered() {
+    let (_dir, line) =
+        template("{spec: {template: {spec: {nodeSelector: {kubernetes.io/os: linux, kubernetes.io/arch: arm64}}}}}");
+    let (_cluster, gateway) = world(ready(), &line);
+    let platform = json!({"os": "linux", "arch": "arm64"});
+    for overlay in [json!({}), json!({"platform": platform})] {
+        let created = create(&gateway, overlay).await;
+        let shown = get(&gateway, &format!("/v1/sandboxes/{}", id(&created))).await;
+        assert_eq!([&created.json()["platform"], &shown.json()["platform"]], [&platform, &platform]);
+    }
+}
+
+#[tokio::test]
 async fn a_template_that_cannot_be_used_ends_the_start() {
     let cluster = Cluster::start();
     let (_dir, invalid) = template("{spec: {template: {spec: {overhead: {cpu: lots}}}}}");
@@ -94,7 +108,7 @@ async fn a_template_that_cannot_be_used_ends_the_start() {
         (task.as_str(), "is invalid: spec.taskTemplate is no template of a task: "),
     ] {
         let mut gateway = cluster.gateway(line).spawn();
-        let status = gateway.wait(std::time::Duration::from_secs(20));
+        let status = gateway.wait(Duration::from_secs(20));
         assert_eq!(status.code(), Some(1));
         gateway.says(text).await;
     }

@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     error::{Error, Family, Kind},
-    model::sandbox::{State, Status},
+    model::sandbox::{Platform, State, Status},
     runtime::kubernetes::{
         Inner, Scope,
         client::is_about_quota,
@@ -99,7 +99,7 @@ impl Patience {
 }
 
 impl Inner {
-    /// Waits until a sandbox is ready, and gives what it is doing then. `changes` is woken when its object or its pods change.
+    /// Waits until a sandbox is ready, and gives what it is doing then, and its platform. `changes` is woken when its object or its pods change.
     /// `may_be_late` if what its image is pulled with was made after it.
     ///
     /// # Errors
@@ -112,7 +112,7 @@ impl Inner {
         workload: Workload,
         changes: &Notify,
         may_be_late: bool,
-    ) -> Result<Status, Error> {
+    ) -> Result<(Status, Option<Platform>), Error> {
         let options = &self.options.creation;
         let begun = Instant::now();
         let deadline = begun + options.timeout;
@@ -133,7 +133,7 @@ impl Inner {
         may_be_late: bool,
         mut patience: Patience,
         last: &mut Wait,
-    ) -> Result<Status, Error> {
+    ) -> Result<(Status, Option<Platform>), Error> {
         let options = &self.options.creation;
         let poll = options.poll_interval.max(MIN_POLL);
         let mut next_read = patience.begun + poll;
@@ -155,7 +155,7 @@ impl Inner {
             }
             let pods = self.pods_at_hand(scope, &workload).await;
             *last = match progress(&workload, &pods, may_be_late) {
-                Progress::Ready(status) => return Ok(status),
+                Progress::Ready(status) => return Ok((status, workload.platform())),
                 Progress::Failed(error) => return Err(error),
                 Progress::Waits(wait) => wait,
             };
