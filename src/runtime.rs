@@ -204,7 +204,7 @@ pub enum SnapshotMaker {
 
 /// A snapshot, as far as who makes it has to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SnapshotOf {
+pub struct SnapshotRef {
     /// The snapshot's id, a UUID.
     pub id: String,
     /// The sandbox that it is made of.
@@ -258,19 +258,19 @@ pub trait SnapshotRequests: Send + Sync {
     ///
     /// # Errors
     /// ([`Family::SnapshotSource`](crate::error::Family::SnapshotSource)) that it cannot, or that it cannot be told.
-    async fn check(&self, of: &SnapshotOf) -> Result<(), Error>;
+    async fn check(&self, reference: &SnapshotRef) -> Result<(), Error>;
 
     /// Asks for a snapshot. Twice is as good as once.
-    async fn request(&self, of: &SnapshotOf) -> Result<(), RequestFailure>;
+    async fn request(&self, reference: &SnapshotRef) -> Result<(), RequestFailure>;
 
     /// How far it is.
-    async fn look(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error>;
+    async fn look(&self, reference: &SnapshotRef) -> Result<SnapshotProgress, Error>;
 
     /// The same once it is no more under way.
-    async fn ended(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error>;
+    async fn ended(&self, reference: &SnapshotRef) -> Result<SnapshotProgress, Error>;
 
     /// Takes the request back, and its image with it; fine if there is none. What is no request for this snapshot stays.
-    async fn withdraw(&self, of: &SnapshotOf) -> Result<(), Error>;
+    async fn withdraw(&self, reference: &SnapshotRef) -> Result<(), Error>;
 }
 
 /// Copies sandboxes to images, and removes those.

@@ -34,7 +34,7 @@ use crate::{
         tenant::Tenant,
         timestamp::Timestamp,
     },
-    runtime::{Runtime, SnapshotMaker, SnapshotOf},
+    runtime::{Runtime, SnapshotMaker, SnapshotRef},
     store::{Record, SnapshotStore},
 };
 
@@ -245,10 +245,10 @@ impl Shared {
     }
 
     /// Removes what was made of a snapshot.
-    async fn remove_made(&self, of: &SnapshotOf, image: Option<&str>) -> Result<(), Error> {
+    async fn remove_made(&self, reference: &SnapshotRef, image: Option<&str>) -> Result<(), Error> {
         match &self.maker {
-            SnapshotMaker::Here(images) => images.remove_snapshot(&of.id, image).await,
-            SnapshotMaker::Elsewhere(requests) => requests.withdraw(of).await,
+            SnapshotMaker::Here(images) => images.remove_snapshot(&reference.id, image).await,
+            SnapshotMaker::Elsewhere(requests) => requests.withdraw(reference).await,
         }
     }
 }
@@ -267,9 +267,9 @@ fn acceptance() -> (SnapshotStatus, Timestamp) {
 }
 
 /// What the maker of a snapshot has to know of it.
-fn of(record: &Record) -> SnapshotOf {
+fn reference_of(record: &Record) -> SnapshotRef {
     let Record { snapshot: Snapshot { id, sandbox_id, .. }, owner, .. } = record;
-    SnapshotOf { id: id.clone(), sandbox: sandbox_id.clone(), namespace: owner.namespace.clone() }
+    SnapshotRef { id: id.clone(), sandbox: sandbox_id.clone(), namespace: owner.namespace.clone() }
 }
 
 fn not_found(id: &str) -> Error {

@@ -1,6 +1,6 @@
 //! Removing a snapshot: its state first, then its image, then its record.
 
-use super::{Shared, of};
+use super::{Shared, reference_of};
 use crate::{
     error::{Error, Family, Kind},
     error_chain,
@@ -16,10 +16,10 @@ impl Shared {
         let _lock = self.snapshots.lock(id).await;
         let record = self.find(id).await?;
         refuse_creating(&record)?;
-        let of = of(&record);
+        let reference = reference_of(&record);
         let Record { snapshot, image, .. } = record;
         self.mark_deleting(&snapshot).await?;
-        match self.remove_made(&of, image.as_deref()).await {
+        match self.remove_made(&reference, image.as_deref()).await {
             Ok(()) => {
                 tracing::info!(snapshot = id, "removed a snapshot");
                 self.forget(&snapshot).await?;

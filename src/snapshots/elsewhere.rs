@@ -10,13 +10,13 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::Instrument;
 
-use super::{Shared, acceptance, of, recovery::age};
+use super::{Shared, acceptance, recovery::age, reference_of};
 use crate::{
     error::{Error, Family, Kind},
     error_chain,
     keyed_lock::KeyedGuard,
     model::snapshot::{Snapshot, SnapshotState, SnapshotStatus},
-    runtime::{RequestFailure, SnapshotMaker, SnapshotOf, SnapshotProgress, SnapshotRequests},
+    runtime::{RequestFailure, SnapshotMaker, SnapshotProgress, SnapshotRef, SnapshotRequests},
     store::{Change, Record, StoreError},
     telemetry::rate_limit::{Due, RateLimit},
 };
@@ -48,22 +48,22 @@ impl Shared {
         mut record: Record,
     ) -> Result<Snapshot, Error> {
         record.owner.namespace.get_or_insert_with(|| requests.home());
-        let of = of(&record);
-        requests.check(&of).await?;
+        let reference = reference_of(&record);
+        requests.check(&reference).await?;
         // Not before the check, which may take long: others tell by a record's age whether it was asked for.
         (record.snapshot.status, record.snapshot.created_at) = acceptance();
-        let lock = self.snapshots.lock(&of.id).await;
+        let lock = self.snapshots.lock(&reference.id).await;
         self.store.insert(&record).await?;
-        if let Err(RequestFailure { error, may_be_heard }) = requests.request(&of).await {
-            let work = Arc::clone(&self).withdraw(requests, of, may_be_heard, lock);
+        if let Err(RequestFailure { error, may_be_heard }) = requests.request(&reference).await {
+            let work = Arc::clone(&self).withdraw(requests, reference, may_be_heard, lock);
             let withdrawn = self.tasks.spawn(work.in_current_span());
             // What takes longer goes on.
             let _ = timeout(WITHDRAWAL_PATIENCE, withdrawn).await;
             return Err(error);
         }
         drop(lock);
-        tracing::info!(snapshot = of.id, sandbox = of.sandbox, "a snapshot was asked for");
-        self.follow(&requests, of);
+        tracing::info!(snapshot = reference.id, sandbox = reference.sandbox, "a snapshot was asked for");
+        self.follow(&requests, reference);
         Ok(record.snapshot)
     }
 
@@ -71,7 +71,7 @@ impl Shared {
     async fn withdraw(
         self: Arc<Self>,
         requests: Arc<dyn SnapshotRequests>,
-        of: SnapshotOf,
+        reference: SnapshotRef,
         may_be_heard: bool,
         _lock: KeyedGuard,
     ) {
@@ -79,15 +79,15 @@ impl Shared {
             let reason = if may_be_heard { UNCONFIRMED } else { "snapshot_delete_requested" };
             let text = "Snapshot creation failed, and is taken back.";
             let change = Change { status: SnapshotStatus::now(SnapshotState::Deleting, reason, text), image: None };
-            if !self.store.change(&of.id, SnapshotState::Creating, &change).await? {
+            if !self.store.change(&reference.id, SnapshotState::Creating, &change).await? {
                 // Another server has found that it was heard, and written down what became of it.
                 return Ok::<_, Error>(());
             }
             if may_be_heard {
                 // The record stays: the request may come behind its withdrawal.
-                return requests.withdraw(&of).await;
+                return requests.withdraw(&reference).await;
             }
-            Ok(self.store.remove(&of.id).await?)
+            Ok(self.store.remove(&reference.id).await?)
         };
         let done = tokio::select! {
             done = work => done,
@@ -95,7 +95,7 @@ impl Shared {
         };
         if let Err(error) = done {
             let error = error_chain::text(&error);
-            tracing::warn!(snapshot = of.id, error, "a snapshot that failed is removed later");
+            tracing::warn!(snapshot = reference.id, error, "a snapshot that failed is removed later");
         }
     }
 
@@ -109,15 +109,15 @@ impl Shared {
     }
 
     /// Waits for a snapshot in a task of its own, and writes down how it ended; nothing if somebody does already.
-    pub(super) fn follow(self: &Arc<Self>, requests: &Arc<dyn SnapshotRequests>, of: SnapshotOf) {
-        let Some(lock) = self.followed.try_lock(&of.id) else { return };
+    pub(super) fn follow(self: &Arc<Self>, requests: &Arc<dyn SnapshotRequests>, reference: SnapshotRef) {
+        let Some(lock) = self.followed.try_lock(&reference.id) else { return };
         let Ok(permit) = Arc::clone(&self.followers).try_acquire_owned() else { return };
         let (shared, requests) = (Arc::clone(self), Arc::clone(requests));
         let work = async move {
             let _held = (lock, permit);
             let ended = tokio::select! {
-                ended = requests.ended(&of) => ended,
-                () = shared.left_creating(&of.id) => return,
+                ended = requests.ended(&reference) => ended,
+                () = shared.left_creating(&reference.id) => return,
                 () = shared.stop.cancelled() => return,
             };
             match ended {
@@ -126,15 +126,19 @@ impl Shared {
                 Ok(progress) => {
                     let Some(change) = change(progress) else { return };
                     // Who removed the record has seen to the rest.
-                    if matches!(shared.store.get(&of.id).await, Ok(None)) {
+                    if matches!(shared.store.get(&reference.id).await, Ok(None)) {
                         return;
                     }
-                    tracing::info!(snapshot = of.id, state = change.status.state.name(), "a snapshot has ended");
-                    shared.write_down(&of, &change).await;
+                    tracing::info!(snapshot = reference.id, state = change.status.state.name(), "a snapshot has ended");
+                    shared.write_down(&reference, &change).await;
                 }
                 Err(error) => {
                     let error = error_chain::text(&error);
-                    tracing::warn!(snapshot = of.id, error, "a snapshot cannot be waited for: it is looked at later");
+                    tracing::warn!(
+                        snapshot = reference.id,
+                        error,
+                        "a snapshot cannot be waited for: it is looked at later"
+                    );
                 }
             }
         };
@@ -184,8 +188,8 @@ impl Shared {
         if record.snapshot.status.state != SnapshotState::Creating || Instant::now() >= due {
             return Some(record);
         }
-        let of = of(&record);
-        let progress = match timeout_at(due, requests.look(&of)).await {
+        let reference = reference_of(&record);
+        let progress = match timeout_at(due, requests.look(&reference)).await {
             Ok(Ok(progress)) => progress,
             Ok(Err(error)) => {
                 tell_unseen(&error);
@@ -193,15 +197,15 @@ impl Shared {
             }
             Err(_) => return Some(record),
         };
-        let lock = self.snapshots.try_lock(&of.id);
+        let lock = self.snapshots.try_lock(&reference.id);
         // It is being asked for by this process.
         if lock.is_none() && matches!(progress, SnapshotProgress::Missing { .. }) {
             return Some(record);
         }
         let Some(change) = self.certain(&record.snapshot, progress) else { return Some(record) };
         let settled = async {
-            self.settle(&of, &change).await?;
-            self.store.get(&of.id).await
+            self.settle(&reference, &change).await?;
+            self.store.get(&reference.id).await
         };
         settled.await.unwrap_or_else(|error| {
             tell_unseen(&error.into());
@@ -215,19 +219,19 @@ impl Shared {
         requests: &Arc<dyn SnapshotRequests>,
         record: Record,
     ) -> Result<(), StoreError> {
-        let of = of(&record);
-        match requests.look(&of).await {
-            Ok(SnapshotProgress::UnderWay) => self.follow(requests, of),
+        let reference = reference_of(&record);
+        match requests.look(&reference).await {
+            Ok(SnapshotProgress::UnderWay) => self.follow(requests, reference),
             Ok(SnapshotProgress::Missing { .. }) if self.options.asks_again => {
                 if age(&record.snapshot) >= REQUEST_TIMEOUT {
-                    self.ask_again(requests, of).await?;
+                    self.ask_again(requests, reference).await?;
                 }
             }
             Ok(progress) => {
                 if let Some(change) = self.certain(&record.snapshot, progress) {
                     let state = change.status.state.name();
-                    tracing::info!(snapshot = of.id, state, "recovered an unfinished snapshot");
-                    self.settle(&of, &change).await?;
+                    tracing::info!(snapshot = reference.id, state, "recovered an unfinished snapshot");
+                    self.settle(&reference, &change).await?;
                 }
             }
             Err(error) => tell_unseen(&error),
@@ -239,22 +243,26 @@ impl Shared {
     async fn ask_again(
         self: &Arc<Self>,
         requests: &Arc<dyn SnapshotRequests>,
-        of: SnapshotOf,
+        reference: SnapshotRef,
     ) -> Result<(), StoreError> {
-        match requests.request(&of).await {
+        match requests.request(&reference).await {
             Ok(()) => {
-                tracing::info!(snapshot = of.id, sandbox = of.sandbox, "an unfinished snapshot was asked for again");
-                if self.store.get(&of.id).await?.is_some() {
-                    self.follow(requests, of);
-                } else if let Err(error) = requests.withdraw(&of).await {
+                tracing::info!(
+                    snapshot = reference.id,
+                    sandbox = reference.sandbox,
+                    "an unfinished snapshot was asked for again"
+                );
+                if self.store.get(&reference.id).await?.is_some() {
+                    self.follow(requests, reference);
+                } else if let Err(error) = requests.withdraw(&reference).await {
                     let error = error_chain::text(&error);
-                    tracing::warn!(snapshot = of.id, error, "a snapshot without a record stays");
+                    tracing::warn!(snapshot = reference.id, error, "a snapshot without a record stays");
                 }
             }
             Err(RequestFailure { error, may_be_heard: false }) if error.key() == (Family::Snapshot, Kind::Failed) => {
                 let status =
                     SnapshotStatus::now(SnapshotState::Failed, "snapshot_runtime_create_failed", error.message);
-                self.settle(&of, &Change { status, image: None }).await?;
+                self.settle(&reference, &Change { status, image: None }).await?;
             }
             Err(RequestFailure { error, .. }) => tell_unseen(&error),
         }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 
-use super::{Shared, of};
+use super::{Shared, reference_of};
 use crate::{
     error::{Family, Kind},
     error_chain,
@@ -84,7 +84,7 @@ impl Shared {
     }
 
     async fn recover_creating(&self, images: &dyn SnapshotImages, record: Record) -> Result<(), StoreError> {
-        let of = of(&record);
+        let reference = reference_of(&record);
         let snapshot = record.snapshot;
         if !self.is_left_over(&snapshot) {
             return Ok(());
@@ -105,7 +105,7 @@ impl Shared {
             }
         };
         tracing::info!(snapshot = snapshot.id, state = change.status.state.name(), "recovered an unfinished snapshot");
-        self.settle(&of, &change).await
+        self.settle(&reference, &change).await
     }
 
     /// Whether the snapshot is no living server's: begun before this one, or so long ago that its time is over.
@@ -134,9 +134,9 @@ impl Shared {
     }
 
     async fn recover_deleting(&self, record: Record) -> Result<(), StoreError> {
-        let of = of(&record);
-        let id = &of.id;
-        match self.remove_made(&of, record.image.as_deref()).await {
+        let reference = reference_of(&record);
+        let id = &reference.id;
+        match self.remove_made(&reference, record.image.as_deref()).await {
             Ok(()) => {
                 if self.forget(&record.snapshot).await? {
                     tracing::info!(snapshot = id, "finished the removal of a snapshot");

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tracing::Instrument;
 
-use super::{Shared, of};
+use super::{Shared, reference_of};
 use crate::{
     error::{Error, Family, Kind},
     error_chain,
     keyed_lock::KeyedGuard,
     model::snapshot::{Snapshot, SnapshotState, SnapshotStatus},
-    runtime::{SnapshotImages, SnapshotMaker, SnapshotOf},
+    runtime::{SnapshotImages, SnapshotMaker, SnapshotRef},
     store::{Change, Record, StoreError},
 };
 
@@ -21,38 +21,38 @@ impl Shared {
             SnapshotMaker::Here(images) => images,
             SnapshotMaker::Elsewhere(requests) => return self.request(requests, record).await,
         };
-        let of = of(&record);
-        let lock = self.snapshots.lock(&of.id).await;
+        let reference = reference_of(&record);
+        let lock = self.snapshots.lock(&reference.id).await;
         self.store.insert(&record).await?;
-        tracing::info!(snapshot = of.id, sandbox = of.sandbox, "a snapshot was asked for");
-        let work = Arc::clone(&self).make(images, of, lock);
+        tracing::info!(snapshot = reference.id, sandbox = reference.sandbox, "a snapshot was asked for");
+        let work = Arc::clone(&self).make(images, reference, lock);
         self.tasks.spawn(work.in_current_span());
         Ok(record.snapshot)
     }
 
     /// Makes a snapshot when its turn comes. A shutdown before that leaves it to the recovery.
-    async fn make(self: Arc<Self>, images: Arc<dyn SnapshotImages>, of: SnapshotOf, _lock: KeyedGuard) {
+    async fn make(self: Arc<Self>, images: Arc<dyn SnapshotImages>, reference: SnapshotRef, _lock: KeyedGuard) {
         let made = {
             // The sandbox first: a second snapshot of it must not keep a worker from others.
             let source = tokio::select! {
-                source = self.sources.lock(&of.sandbox) => source,
+                source = self.sources.lock(&reference.sandbox) => source,
                 () = self.stop.cancelled() => return,
             };
             let Ok(worker) = self.workers.acquire().await else { return };
-            let made = images.commit(&of.sandbox, &of.id).await;
+            let made = images.commit(&reference.sandbox, &reference.id).await;
             drop((worker, source));
             made
         };
         let change = outcome(made);
-        tracing::info!(snapshot = of.id, state = change.status.state.name(), "a snapshot's work has ended");
-        self.write_down(&of, &change).await;
+        tracing::info!(snapshot = reference.id, state = change.status.state.name(), "a snapshot's work has ended");
+        self.write_down(&reference, &change).await;
     }
 
     /// Writes down how a snapshot ended, however long that takes: until a shutdown, after which the recovery finds out.
-    pub(super) async fn write_down(&self, of: &SnapshotOf, change: &Change) {
-        while let Err(error) = self.settle(of, change).await {
+    pub(super) async fn write_down(&self, reference: &SnapshotRef, change: &Change) {
+        while let Err(error) = self.settle(reference, change).await {
             tracing::warn!(
-                snapshot = of.id,
+                snapshot = reference.id,
                 error = error_chain::text(&error),
                 "how a snapshot ended cannot be recorded yet"
             );
@@ -64,13 +64,13 @@ impl Shared {
     }
 
     /// Ends the state Creating. If the record is gone, so must be the image.
-    pub(super) async fn settle(&self, of: &SnapshotOf, change: &Change) -> Result<(), StoreError> {
-        let id = of.id.as_str();
+    pub(super) async fn settle(&self, reference: &SnapshotRef, change: &Change) -> Result<(), StoreError> {
+        let id = reference.id.as_str();
         if self.store.change(id, SnapshotState::Creating, change).await? || self.store.get(id).await?.is_some() {
             return Ok(());
         }
         tracing::warn!(snapshot = id, "a snapshot's record vanished while it was made; its image is removed");
-        if let Err(error) = self.remove_made(of, change.image.as_deref()).await {
+        if let Err(error) = self.remove_made(reference, change.image.as_deref()).await {
             tracing::warn!(
                 snapshot = id,
                 error = error_chain::text(&error),

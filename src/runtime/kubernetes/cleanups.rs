@@ -73,10 +73,10 @@ mod tests {
 
     #[test]
     fn no_word_of_the_api_server_makes_a_pause_endless() {
-        let asks = |retry_after| ApiFailure { retry_after, ..ApiFailure::limited(Duration::ZERO) };
         let second = Duration::from_secs(1);
-        assert_eq!(pause(second, &asks(None)), second);
-        assert_eq!(pause(second, &asks(Some(5 * second))), 5 * second);
-        assert_eq!(pause(second, &asks(Some(3600 * second))), MAX_PAUSE);
+        assert_eq!(pause(second, &ApiFailure::timed_out(second)), second);
+        // One that says when to ask again.
+        assert_eq!(pause(second, &ApiFailure::limited(5 * second)), 5 * second);
+        assert_eq!(pause(second, &ApiFailure::limited(3600 * second)), MAX_PAUSE);
     }
 }

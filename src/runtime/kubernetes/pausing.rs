@@ -13,7 +13,7 @@ use super::{
     client::ApiFailure,
     objects::Pod,
     pods,
-    workload::{Way, Workload, check_alive, failed, names},
+    workload::{PauseChange, Workload, check_alive, failed, names},
 };
 use crate::{
     error::{Error, Family, Kind},
@@ -24,8 +24,8 @@ use crate::{
 const MAX_ATTEMPTS: usize = 8;
 
 impl Inner {
-    async fn switch(&self, scope: &Scope, id: &str, way: Way) -> Result<(), Error> {
-        let what = format!("Failed to {} sandbox", way.verb());
+    async fn pause_or_resume(&self, scope: &Scope, id: &str, change: PauseChange) -> Result<(), Error> {
+        let what = format!("Failed to {} sandbox", change.verb());
         let mut workload = self.find(scope, id).await?;
         let (mut is_read, mut is_cleared) = (false, false);
         for _ in 0..MAX_ATTEMPTS {
@@ -38,7 +38,7 @@ impl Inner {
                 }
                 Workload::Agent(_) => self.pods_for_state(scope, &workload).await,
             };
-            let step = match workload.switch(&pods, way, is_cleared) {
+            let step = match workload.next_step(&pods, change, is_cleared) {
                 Ok(step) => Some(step),
                 Err(why) if is_read => return Err(Error::new(Family::KubeSandbox, Kind::Conflict, why)),
                 Err(_) => None,
@@ -48,7 +48,7 @@ impl Inner {
                 patch["metadata"] = json!({"resourceVersion": workload.resource_version()});
                 match self.workloads(scope).merge(&workload, &patch).await {
                     Ok(Some(_)) if step.is_last => {
-                        tracing::info!(sandbox = id, "asked the operator to {} it", way.verb());
+                        tracing::info!(sandbox = id, "asked the operator to {} it", change.verb());
                         return Ok(());
                     }
                     Ok(Some(patched)) => {
@@ -81,19 +81,19 @@ impl Inner {
 }
 
 impl Kubernetes {
-    async fn switch(&self, id: &str, way: Way) -> Result<(), Error> {
+    async fn pause_or_resume(&self, id: &str, change: PauseChange) -> Result<(), Error> {
         let (Self { inner, scope }, id) = (self.clone(), id.to_owned());
-        self.to_the_end(async move { inner.switch(&scope, &id, way).await }).await
+        self.to_the_end(async move { inner.pause_or_resume(&scope, &id, change).await }).await
     }
 }
 
 #[async_trait]
 impl Pausing for Kubernetes {
     async fn pause(&self, id: &str) -> Result<(), Error> {
-        self.switch(id, Way::Pause).await
+        self.pause_or_resume(id, PauseChange::Pause).await
     }
 
     async fn resume(&self, id: &str) -> Result<(), Error> {
-        self.switch(id, Way::Resume).await
+        self.pause_or_resume(id, PauseChange::Resume).await
     }
 }

@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     error::{Error, Family, Kind},
-    runtime::{RequestFailure, SnapshotOf, SnapshotProgress, SnapshotRequests},
+    runtime::{RequestFailure, SnapshotProgress, SnapshotRef, SnapshotRequests},
 };
 
 /// The label of all snapshots' objects: the snapshot's id.
@@ -73,8 +73,8 @@ impl SnapshotWatches {
 
 impl Inner {
     /// Where a snapshot's object is.
-    fn namespace_of<'a>(&'a self, of: &'a SnapshotOf) -> &'a Arc<str> {
-        of.namespace.as_ref().unwrap_or(&self.options.namespace)
+    fn namespace_of<'a>(&'a self, reference: &'a SnapshotRef) -> &'a Arc<str> {
+        reference.namespace.as_ref().unwrap_or(&self.options.namespace)
     }
 
     /// The watch of a namespace's snapshots, if there is one.
@@ -97,28 +97,29 @@ impl Inner {
         cache
     }
 
-    async fn check_snapshot(&self, of: &SnapshotOf) -> Result<(), Error> {
+    async fn check_snapshot(&self, reference: &SnapshotRef) -> Result<(), Error> {
         // Of whatever tenant: whose the sandbox is was found out before.
-        let scope = self.namespaces.scope(self.namespace_of(of), None)?;
+        let scope = self.namespaces.scope(self.namespace_of(reference), None)?;
         let what = "Failed to verify snapshot runtime";
-        let told = |failure: ApiFailure| failed(failure, what);
-        let found = self.workloads(&scope).find(&of.sandbox).await.map_err(told)?;
-        let is_copied = |workload: &Workload| matches!(workload, Workload::Batch(_)) && workload.name() == of.sandbox;
+        let to_error = |failure: ApiFailure| failed(failure, what);
+        let found = self.workloads(&scope).find(&reference.sandbox).await.map_err(to_error)?;
+        let is_copied =
+            |workload: &Workload| matches!(workload, Workload::Batch(_)) && workload.name() == reference.sandbox;
         let Some(workload) = found.filter(is_copied) else {
-            return Err(unverified(of, ": BatchSandbox was not found."));
+            return Err(unverified(reference, ": BatchSandbox was not found."));
         };
-        let Some(pod) = self.running_pod(&scope, &workload).await.map_err(told)? else {
-            return Err(unverified(of, ": no running source Pod was found."));
+        let Some(pod) = self.running_pod(&scope, &workload).await.map_err(to_error)? else {
+            return Err(unverified(reference, ": no running source Pod was found."));
         };
         let Some(class) = pod.spec.runtime_class_name.filter(|class| !class.is_empty()) else { return Ok(()) };
         let api = self.cluster.api_of_all::<RuntimeClass>();
         let handler = match self.cluster.read("get_runtime_class", api.get(&class)).await {
             Ok(found) => found.handler,
-            Err(failure) if failure.is_missing() => return Err(unverified(of, ".").caused_by(failure)),
-            Err(failure) => return Err(told(failure)),
+            Err(failure) if failure.is_missing() => return Err(unverified(reference, ".").caused_by(failure)),
+            Err(failure) => return Err(to_error(failure)),
         };
         if handler.is_empty() {
-            return Err(unverified(of, &format!(": RuntimeClass '{class}' has no handler.")));
+            return Err(unverified(reference, &format!(": RuntimeClass '{class}' has no handler.")));
         }
         let rest = handler.strip_prefix(UNSUPPORTED_HANDLER);
         if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-')) {
@@ -148,13 +149,13 @@ impl Inner {
         Ok(first.filter(made))
     }
 
-    async fn request_snapshot(&self, of: &SnapshotOf) -> Result<(), RequestFailure> {
-        let (namespace, name) = (self.namespace_of(of), name(of));
+    async fn request_snapshot(&self, reference: &SnapshotRef) -> Result<(), RequestFailure> {
+        let (namespace, name) = (self.namespace_of(reference), name(reference));
         let object = json!({
             "apiVersion": SandboxSnapshot::api_version(&()), "kind": SandboxSnapshot::kind(&()),
             "metadata": {"name": name, "namespace": &**namespace,
-                "labels": {ID: of.id, SOURCE: of.sandbox, SCOPE.0: SCOPE.1}},
-            "spec": {"sandboxName": of.sandbox},
+                "labels": {ID: reference.id, SOURCE: reference.sandbox, SCOPE.0: SCOPE.1}},
+            "spec": {"sandboxName": reference.sandbox},
         });
         let created =
             self.cluster.create::<SandboxSnapshot, SandboxSnapshot>("create_snapshot", namespace, &object).await;
@@ -165,7 +166,7 @@ impl Inner {
                 }
                 Ok(())
             }
-            Err(failure) if failure.is_conflict() => self.requested_before(of, failure).await,
+            Err(failure) if failure.is_conflict() => self.requested_before(reference, failure).await,
             Err(failure) => {
                 let may_be_heard = failure.leaves_open();
                 let error = failed(failure.clone(), CREATE);
@@ -180,15 +181,15 @@ impl Inner {
     }
 
     /// What was asked for before, by this server or by another one that recovers it, is the same.
-    async fn requested_before(&self, of: &SnapshotOf, taken: ApiFailure) -> Result<(), RequestFailure> {
-        let error = match self.read_snapshot(self.namespace_of(of), &name(of)).await {
-            Ok(Some(found)) if is_of(&found, of) => return Ok(()),
+    async fn requested_before(&self, reference: &SnapshotRef, taken: ApiFailure) -> Result<(), RequestFailure> {
+        let error = match self.read_snapshot(self.namespace_of(reference), &name(reference)).await {
+            Ok(Some(found)) if is_request_of(&found, reference) => return Ok(()),
             Ok(Some(_)) => {
                 let text = format!("{CREATE}: its object exists already, and is another one.");
                 Error::new(Family::Snapshot, Kind::InUse, text)
             }
             // It was there a moment ago.
-            Ok(None) => rejected("snapshot_recovery_missing_snapshot", &missing_text(of)),
+            Ok(None) => rejected("snapshot_recovery_missing_snapshot", &missing_text(reference)),
             Err(failure) => return Err(RequestFailure { error: failed(failure, CREATE), may_be_heard: true }),
         };
         Err(RequestFailure { error: error.caused_by(taken), may_be_heard: false })
@@ -204,29 +205,29 @@ impl Inner {
     }
 
     /// By the watch where there is one, else by the API server.
-    async fn look_at_snapshot(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error> {
-        let (namespace, name) = (self.namespace_of(of), name(of));
+    async fn look_at_snapshot(&self, reference: &SnapshotRef) -> Result<SnapshotProgress, Error> {
+        let (namespace, name) = (self.namespace_of(reference), name(reference));
         if let Some(known) = self.watched(namespace).and_then(|cache| cache.at_hand(&name)) {
-            return Ok(told(&known, of));
+            return Ok(progress_by(&known, reference));
         }
         let found = self.read_snapshot(namespace, &name).await;
         let found = found.map_err(|failure| failed(failure, "Failed to read snapshot"))?;
-        Ok(found.map_or_else(|| missing(of), |found| told(&found, of)))
+        Ok(found.map_or_else(|| missing(reference), |found| progress_by(&found, reference)))
     }
 
-    async fn snapshot_ended(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error> {
-        let name = name(of);
-        let cache = self.watch(self.namespace_of(of));
+    async fn snapshot_ended(&self, reference: &SnapshotRef) -> Result<SnapshotProgress, Error> {
+        let name = name(reference);
+        let cache = self.watch(self.namespace_of(reference));
         let changes = Arc::new(Notify::new());
-        let _interest = cache.wake(&of.id, &changes);
+        let _interest = cache.wake(&reference.id, &changes);
         let mut is_silent = false;
         loop {
             let progress = match cache.known(&name) {
                 // What the watch knows may be old.
-                _ if is_silent => self.look_at_snapshot(of).await?,
-                Some(known) => told(&known, of),
+                _ if is_silent => self.look_at_snapshot(reference).await?,
+                Some(known) => progress_by(&known, reference),
                 // Before everything is listed nothing is known of any; then it may have lost its label.
-                None if cache.age().is_some() => self.look_at_snapshot(of).await?,
+                None if cache.age().is_some() => self.look_at_snapshot(reference).await?,
                 None => SnapshotProgress::UnderWay,
             };
             if progress != SnapshotProgress::UnderWay {
@@ -236,11 +237,11 @@ impl Inner {
         }
     }
 
-    async fn withdraw_snapshot(&self, of: &SnapshotOf) -> Result<(), Error> {
-        let (namespace, name) = (self.namespace_of(of), name(of));
-        let told = |failure| failed(failure, "Failed to delete snapshot");
-        let found = self.read_snapshot(namespace, &name).await.map_err(told)?;
-        let Some(found) = found.filter(|found| is_of(found, of)) else { return Ok(()) };
+    async fn withdraw_snapshot(&self, reference: &SnapshotRef) -> Result<(), Error> {
+        let (namespace, name) = (self.namespace_of(reference), name(reference));
+        let to_error = |failure| failed(failure, "Failed to delete snapshot");
+        let found = self.read_snapshot(namespace, &name).await.map_err(to_error)?;
+        let Some(found) = found.filter(|found| is_request_of(found, reference)) else { return Ok(()) };
         // Not another object that was made under the name since.
         let preconditions = Some(Preconditions { uid: found.metadata.uid, resource_version: None });
         let parameters = DeleteParams { grace_period_seconds: Some(0), preconditions, ..DeleteParams::default() };
@@ -248,7 +249,7 @@ impl Inner {
         match self.cluster.write("delete_snapshot", deletion).await {
             Ok(_) => Ok(()),
             Err(failure) if failure.is_missing() || failure.is_missing_kind() => Ok(()),
-            Err(failure) => Err(told(failure)),
+            Err(failure) => Err(to_error(failure)),
         }
     }
 }
@@ -259,48 +260,48 @@ impl SnapshotRequests for Kubernetes {
         Arc::clone(&self.inner.options.namespace)
     }
 
-    async fn check(&self, of: &SnapshotOf) -> Result<(), Error> {
-        self.inner.check_snapshot(of).await
+    async fn check(&self, reference: &SnapshotRef) -> Result<(), Error> {
+        self.inner.check_snapshot(reference).await
     }
 
-    async fn request(&self, of: &SnapshotOf) -> Result<(), RequestFailure> {
-        self.inner.request_snapshot(of).await
+    async fn request(&self, reference: &SnapshotRef) -> Result<(), RequestFailure> {
+        self.inner.request_snapshot(reference).await
     }
 
-    async fn look(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error> {
-        self.inner.look_at_snapshot(of).await
+    async fn look(&self, reference: &SnapshotRef) -> Result<SnapshotProgress, Error> {
+        self.inner.look_at_snapshot(reference).await
     }
 
-    async fn ended(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error> {
-        self.inner.snapshot_ended(of).await
+    async fn ended(&self, reference: &SnapshotRef) -> Result<SnapshotProgress, Error> {
+        self.inner.snapshot_ended(reference).await
     }
 
-    async fn withdraw(&self, of: &SnapshotOf) -> Result<(), Error> {
-        self.inner.withdraw_snapshot(of).await
+    async fn withdraw(&self, reference: &SnapshotRef) -> Result<(), Error> {
+        self.inner.withdraw_snapshot(reference).await
     }
 }
 
 /// The name of a snapshot's object.
-fn name(of: &SnapshotOf) -> String {
-    format!("osb-snap-{}", of.id.replace('-', ""))
+fn name(reference: &SnapshotRef) -> String {
+    format!("osb-snap-{}", reference.id.replace('-', ""))
 }
 
 /// Whether an object is this snapshot's request.
-fn is_of(object: &SandboxSnapshot, of: &SnapshotOf) -> bool {
-    labels::of(&object.metadata, ID) == Some(of.id.as_str()) && object.spec.sandbox_name == of.sandbox
+fn is_request_of(object: &SandboxSnapshot, reference: &SnapshotRef) -> bool {
+    labels::of(&object.metadata, ID) == Some(reference.id.as_str()) && object.spec.sandbox_name == reference.sandbox
 }
 
 /// How far a snapshot is by the object of its name; another's is none.
-fn told(object: &SandboxSnapshot, of: &SnapshotOf) -> SnapshotProgress {
-    if is_of(object, of) { progress::of(object) } else { missing(of) }
+fn progress_by(object: &SandboxSnapshot, reference: &SnapshotRef) -> SnapshotProgress {
+    if is_request_of(object, reference) { progress::of(object) } else { missing(reference) }
 }
 
-fn missing(of: &SnapshotOf) -> SnapshotProgress {
-    SnapshotProgress::Missing { message: missing_text(of) }
+fn missing(reference: &SnapshotRef) -> SnapshotProgress {
+    SnapshotProgress::Missing { message: missing_text(reference) }
 }
 
-fn missing_text(of: &SnapshotOf) -> String {
-    format!("Kubernetes SandboxSnapshot {} was not found.", name(of))
+fn missing_text(reference: &SnapshotRef) -> String {
+    format!("Kubernetes SandboxSnapshot {} was not found.", name(reference))
 }
 
 /// A request that was refused, with the reason that its record would have.
@@ -310,7 +311,7 @@ fn rejected(reason: &str, why: &str) -> Error {
 }
 
 /// `why` goes on behind the sandbox's id.
-fn unverified(of: &SnapshotOf, why: &str) -> Error {
-    let text = format!("Cannot verify snapshot runtime for sandbox {}{why}", of.sandbox);
+fn unverified(reference: &SnapshotRef, why: &str) -> Error {
+    let text = format!("Cannot verify snapshot runtime for sandbox {}{why}", reference.sandbox);
     Error::new(Family::SnapshotSource, Kind::Conflict, text)
 }

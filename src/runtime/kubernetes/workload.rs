@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 pub(super) use self::{
     address::{Host, is_pods},
     find::{check_alive, failed, tell_without_pods},
-    pausing::{Step, Way},
+    pausing::{PauseChange, Step},
     store::{Deletion, Workloads},
 };
 use crate::{
@@ -237,10 +237,10 @@ impl Workload {
     ///
     /// # Errors
     /// Why it cannot be, for the client.
-    pub(super) fn switch(&self, pods: &[Arc<Pod>], way: Way, is_cleared: bool) -> Result<Step, String> {
+    pub(super) fn next_step(&self, pods: &[Arc<Pod>], change: PauseChange, is_cleared: bool) -> Result<Step, String> {
         match self {
-            Self::Batch(sandbox) => pausing::of_batch(sandbox, way, is_cleared),
-            Self::Agent(_) => pausing::of_agent(self.status(pods).state, way),
+            Self::Batch(sandbox) => pausing::of_batch(sandbox, change, is_cleared),
+            Self::Agent(_) => pausing::of_agent(self.status(pods).state, change),
         }
     }
 

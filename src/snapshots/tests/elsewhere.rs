@@ -47,8 +47,8 @@ impl Script {
         of(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn called(&self, call: &'static str, of: &SnapshotOf) {
-        self.lines(|lines| lines.calls.push((call, of.id.clone())));
+    fn called(&self, call: &'static str, reference: &SnapshotRef) {
+        self.lines(|lines| lines.calls.push((call, reference.id.clone())));
     }
 
     fn count(&self, call: &str) -> usize {
@@ -62,41 +62,41 @@ impl SnapshotRequests for Script {
         "home".into()
     }
 
-    async fn check(&self, of: &SnapshotOf) -> Result<(), Error> {
-        self.called("check", of);
+    async fn check(&self, reference: &SnapshotRef) -> Result<(), Error> {
+        self.called("check", reference);
         tokio::time::sleep(self.lines(|lines| lines.check)).await;
         Ok(())
     }
 
-    async fn request(&self, of: &SnapshotOf) -> Result<(), RequestFailure> {
-        self.called("request", of);
+    async fn request(&self, reference: &SnapshotRef) -> Result<(), RequestFailure> {
+        self.called("request", reference);
         let meanwhile = self.lines(|lines| lines.meanwhile.take());
         if let Some((store, change)) = meanwhile {
-            assert!(store.change(&of.id, SnapshotState::Creating, &change).await.unwrap());
+            assert!(store.change(&reference.id, SnapshotState::Creating, &change).await.unwrap());
         }
         if let Some(((family, kind), may_be_heard)) = self.lines(|lines| lines.refusal) {
             return Err(RequestFailure { error: Error::new(family, kind, "no"), may_be_heard });
         }
-        self.lines(|lines| lines.progress.insert(of.id.clone(), SnapshotProgress::UnderWay));
+        self.lines(|lines| lines.progress.insert(reference.id.clone(), SnapshotProgress::UnderWay));
         Ok(())
     }
 
-    async fn look(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error> {
-        self.called("look", of);
+    async fn look(&self, reference: &SnapshotRef) -> Result<SnapshotProgress, Error> {
+        self.called("look", reference);
         if self.lines(|lines| lines.is_silent) {
             pending::<()>().await;
         }
         let missing = SnapshotProgress::Missing { message: "gone".to_owned() };
-        Ok(self.lines(|lines| lines.progress.get(&of.id).cloned()).unwrap_or(missing))
+        Ok(self.lines(|lines| lines.progress.get(&reference.id).cloned()).unwrap_or(missing))
     }
 
-    async fn ended(&self, of: &SnapshotOf) -> Result<SnapshotProgress, Error> {
-        self.called("ended", of);
+    async fn ended(&self, reference: &SnapshotRef) -> Result<SnapshotProgress, Error> {
+        self.called("ended", reference);
         pending().await
     }
 
-    async fn withdraw(&self, of: &SnapshotOf) -> Result<(), Error> {
-        self.called("withdraw", of);
+    async fn withdraw(&self, reference: &SnapshotRef) -> Result<(), Error> {
+        self.called("withdraw", reference);
         Ok(())
     }
 }

@@ -70,7 +70,7 @@ impl Lenient for Status {
                     continue;
                 }
             };
-            *number = object.next_value_seed(lenient::value())?.unwrap_or_default();
+            *number = object.next_value_seed(lenient::value::<i64>())?.unwrap_or_default();
         }
         Ok(Some(Self(said)))
     }

@@ -20,7 +20,7 @@ pub(super) fn needs_pods(sandbox: &BatchSandbox) -> bool {
 pub(super) fn of(sandbox: &BatchSandbox, pods: &[Arc<Pod>]) -> Status {
     let deleted = sandbox.metadata.deletion_timestamp.as_ref().map(|time| time.0.into());
     let since = deleted.unwrap_or_else(|| created_at(&sandbox.metadata));
-    let (state, reason, message) = told(sandbox, pods);
+    let (state, reason, message) = state_of(sandbox, pods);
     Status { state, reason: Some(Cow::Borrowed(reason)), message, last_transition_at: Some(since) }
 }
 
@@ -55,7 +55,7 @@ impl Phase {
     }
 }
 
-fn told(sandbox: &BatchSandbox, pods: &[Arc<Pod>]) -> (State, &'static str, Option<String>) {
+fn state_of(sandbox: &BatchSandbox, pods: &[Arc<Pod>]) -> (State, &'static str, Option<String>) {
     let status = &sandbox.status;
     let text = |text: &str| Some(text.to_owned());
     if sandbox.metadata.deletion_timestamp.is_some() {

@@ -13,14 +13,14 @@ use crate::{
 /// The most characters of a phase that are told back.
 const MAX_PHASE: usize = 64;
 
-/// Which way it goes.
+/// What is wanted of a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::runtime::kubernetes) enum Way {
+pub(in crate::runtime::kubernetes) enum PauseChange {
     Pause,
     Resume,
 }
 
-/// The next patch on the way.
+/// The next patch of a change.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::runtime::kubernetes) struct Step {
     /// What is merged into the object.
@@ -29,7 +29,7 @@ pub(in crate::runtime::kubernetes) struct Step {
     pub(in crate::runtime::kubernetes) is_last: bool,
 }
 
-impl Way {
+impl PauseChange {
     /// The verb, for messages.
     pub(in crate::runtime::kubernetes) fn verb(self) -> &'static str {
         match self {
@@ -52,60 +52,62 @@ impl Way {
 ///
 /// # Errors
 /// Why it cannot be, for the client.
-pub(super) fn of_batch(sandbox: &BatchSandbox, way: Way, is_cleared: bool) -> Result<Step, String> {
-    let has_failed = condition(&sandbox.status.conditions, way.failure()).is_some_and(Condition::is_true);
+pub(super) fn of_batch(sandbox: &BatchSandbox, change: PauseChange, is_cleared: bool) -> Result<Step, String> {
+    let has_failed = condition(&sandbox.status.conditions, change.failure()).is_some_and(Condition::is_true);
     let phase = sandbox.status.phase.as_deref().unwrap_or_default();
-    match (way, phase) {
-        (Way::Pause, "Succeed") | (Way::Resume, "Paused") => {}
-        (Way::Pause, "Paused") => return Err("Sandbox is already paused".to_owned()),
-        (Way::Resume, "Succeed") => return Err(not_in_state(way, State::Running)),
-        _ => return Err(refusal(way, phase, has_failed)),
+    match (change, phase) {
+        (PauseChange::Pause, "Succeed") | (PauseChange::Resume, "Paused") => {}
+        (PauseChange::Pause, "Paused") => return Err("Sandbox is already paused".to_owned()),
+        (PauseChange::Resume, "Succeed") => return Err(not_in_state(change, State::Running)),
+        _ => return Err(refusal(change, phase, has_failed)),
     }
     if has_failed && !is_cleared {
         return Ok(Step { patch: json!({"spec": {"pause": null}}), is_last: false });
     }
-    Ok(Step { patch: json!({"spec": {"pause": way == Way::Pause}}), is_last: true })
+    Ok(Step { patch: json!({"spec": {"pause": change == PauseChange::Pause}}), is_last: true })
 }
 
 /// The next step with an agent-sandbox, by its state.
 ///
 /// # Errors
 /// Why it cannot be, for the client.
-pub(super) fn of_agent(state: State, way: Way) -> Result<Step, String> {
-    let mode = match (way, state) {
-        (Way::Pause, State::Running) => "Suspended",
-        (Way::Resume, State::Paused) => "Running",
-        (Way::Pause, State::Paused) => return Err("Sandbox is already paused".to_owned()),
-        (_, State::Pausing) => return Err(format!("Cannot {}: operation in progress (state=Pausing)", way.verb())),
-        _ => return Err(not_in_state(way, state)),
+pub(super) fn of_agent(state: State, change: PauseChange) -> Result<Step, String> {
+    let mode = match (change, state) {
+        (PauseChange::Pause, State::Running) => "Suspended",
+        (PauseChange::Resume, State::Paused) => "Running",
+        (PauseChange::Pause, State::Paused) => return Err("Sandbox is already paused".to_owned()),
+        (_, State::Pausing) => return Err(format!("Cannot {}: operation in progress (state=Pausing)", change.verb())),
+        _ => return Err(not_in_state(change, state)),
     };
     Ok(Step { patch: json!({"spec": {"operatingMode": mode}}), is_last: true })
 }
 
 /// Why a BatchSandbox in another phase cannot be paused or resumed.
-fn refusal(way: Way, phase: &str, has_failed: bool) -> String {
-    let verb = way.verb();
-    match (phase, way) {
+fn refusal(change: PauseChange, phase: &str, has_failed: bool) -> String {
+    let verb = change.verb();
+    match (phase, change) {
         ("Pausing" | "Resuming", _) => format!("Cannot {verb}: operation in progress (phase={phase})"),
         ("Pending", _) => format!("Cannot {verb}: sandbox is being created (phase=Pending)"),
-        ("Failed", Way::Pause) if has_failed => {
+        ("Failed", PauseChange::Pause) if has_failed => {
             "Cannot pause: sandbox is not available (pause caused pod loss)".to_owned()
         }
-        ("Failed", Way::Resume) if has_failed => {
+        ("Failed", PauseChange::Resume) if has_failed => {
             "Cannot resume: sandbox is not available (resume caused pod start failure)".to_owned()
         }
         ("Failed", _) => format!("Cannot {verb}: sandbox is not available"),
-        (_, Way::Pause) => format!("Cannot pause sandbox in phase {}", bounded(phase, MAX_PHASE)),
-        (_, Way::Resume) => format!("Cannot resume sandbox in phase {}, expected Paused", bounded(phase, MAX_PHASE)),
+        (_, PauseChange::Pause) => format!("Cannot pause sandbox in phase {}", bounded(phase, MAX_PHASE)),
+        (_, PauseChange::Resume) => {
+            format!("Cannot resume sandbox in phase {}, expected Paused", bounded(phase, MAX_PHASE))
+        }
     }
 }
 
-fn not_in_state(way: Way, state: State) -> String {
-    let expected = match way {
-        Way::Pause => State::Running,
-        Way::Resume => State::Paused,
+fn not_in_state(change: PauseChange, state: State) -> String {
+    let expected = match change {
+        PauseChange::Pause => State::Running,
+        PauseChange::Resume => State::Paused,
     };
-    format!("Cannot {} sandbox in state {}, expected {}", way.verb(), state.name(), expected.name())
+    format!("Cannot {} sandbox in state {}, expected {}", change.verb(), state.name(), expected.name())
 }
 
 #[cfg(test)]
@@ -116,15 +118,15 @@ mod tests {
 
     #[test]
     fn a_phase_that_is_told_back_is_bounded() {
-        let told = |phase: &str, way| {
+        let told = |phase: &str, change| {
             let sandbox: BatchSandbox = serde_json::from_value(json!({"status": {"phase": phase}})).unwrap();
-            of_batch(&sandbox, way, false).unwrap_err()
+            of_batch(&sandbox, change, false).unwrap_err()
         };
-        assert_eq!(told("", Way::Resume), "Cannot resume sandbox in phase , expected Paused");
-        assert_eq!(told("Running", Way::Pause), "Cannot pause sandbox in phase Running");
+        assert_eq!(told("", PauseChange::Resume), "Cannot resume sandbox in phase , expected Paused");
+        assert_eq!(told("Running", PauseChange::Pause), "Cannot pause sandbox in phase Running");
         let long = "x\u{0}".repeat(500_000);
-        for way in [Way::Pause, Way::Resume] {
-            let text = told(&long, way);
+        for change in [PauseChange::Pause, PauseChange::Resume] {
+            let text = told(&long, change);
             assert!(text.len() < 150 && !text.contains('\0'), "{text}");
         }
     }
