@@ -11,6 +11,7 @@ mod failure;
 mod keeper;
 mod log;
 mod plugin;
+mod pool;
 mod rate_limit;
 mod socket;
 
@@ -46,9 +47,6 @@ use crate::{
 
 /// How long one call may take, waiting for its turn not counted.
 const DEADLINE: Duration = Duration::from_secs(30);
-
-/// How long a connection is kept for the next call: less than any load balancer's.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the start waits for an answer, the wait for its turn included: that there is none is no error then.
 const START_TIMEOUT: Duration = Duration::from_secs(5);

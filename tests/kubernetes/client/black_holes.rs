@@ -26,7 +26,7 @@ use crate::{
         client::{self, Client, Response},
         eventually,
         gateway::{Gateway, Setup},
-        kube::{Credentials, resource::BATCH_SANDBOXES},
+        kube::{Action, Credentials, resource::BATCH_SANDBOXES},
     },
 };
 
@@ -253,8 +253,7 @@ async fn a_followed_log_whose_connection_goes_silent_is_read_by_another() {
 
 #[tokio::test]
 async fn a_followed_log_goes_on_though_all_connections_went_silent_and_no_new_one_is_answered_for_a_while() {
-    // One call on a pooled connection that went silent takes its deadline of 30 s, which is all the time by default.
-    let behind = Behind::start("[logs]\nreconnect_seconds = 60").await;
+    let behind = Behind::start("").await;
     let outage = async |_| {
         behind.relay.swallow_from(0);
         behind.relay.set(MUTE);
@@ -262,9 +261,64 @@ async fn a_followed_log_goes_on_though_all_connections_went_silent_and_no_new_on
         // What went silent stays so.
         behind.relay.set(OPEN);
     };
-    // The watchdog's 10 s, the deadline of a call on a connection that is silent too, and the watchdog's next 20 s.
+    // The watchdog's 10 s, the 10 s that a connection may take which was begun meanwhile, and the watchdog's next 20 s.
     let took = goes_on(&behind, outage).await;
-    assert!(took < Duration::from_secs(100), "{took:?}");
+    assert!(took < Duration::from_secs(60), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_read_on_a_connection_that_went_silent_is_asked_on_another_too() {
+    let behind = Behind::start("").await;
+    let Behind { world, relay, gateway } = &behind;
+    let sandbox = world.sandbox();
+    sandbox.container.out("line-0\n");
+    let read = async || {
+        let begun = Instant::now();
+        let answer = sandbox.read(gateway, "").await;
+        assert_eq!((answer.status(), answer.body.as_str()), (200, "line-0\n"), "{answer}");
+        begun.elapsed()
+    };
+    read().await;
+    // Its question for the pod leaves a connection behind, which is kept.
+    relay.swallow_from(0);
+    let took = read().await;
+    assert!((4..15).contains(&took.as_secs()), "{took:?}");
+    // The others that were kept are not tried one after the other.
+    for _ in 0..3 {
+        let took = read().await;
+        assert!(took < Duration::from_secs(3), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_used_for_a_while_is_not_used_again() {
+    let behind = Behind::start("").await;
+    let Behind { world, relay, gateway } = &behind;
+    let sandbox = world.sandbox();
+    sandbox.container.out("line-0\n");
+    assert_eq!(sandbox.read(gateway, "").await.status(), 200);
+    relay.swallow_from(0);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let begun = Instant::now();
+    assert_eq!(sandbox.read(gateway, "").await.status(), 200);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+/// An API server that is slow is no silent connection.
+#[tokio::test]
+async fn an_api_server_that_is_slow_gives_its_first_answer() {
+    let behind = Behind::start("").await;
+    let Behind { world, gateway, .. } = &behind;
+    let sandbox = world.sandbox();
+    sandbox.container.out("line-0\n");
+    assert_eq!(sandbox.read(gateway, "").await.status(), 200);
+    // The question for the sandbox's pod, and no watch's.
+    world.server.fault("GET", "limit=100", Action::Delay(Duration::from_secs(7)), usize::MAX);
+    let begun = Instant::now();
+    assert_eq!(sandbox.read(gateway, "").await.status(), 200);
+    let took = begun.elapsed();
+    // What is asked 5 s later is answered 5 s later.
+    assert!((Duration::from_secs(7)..Duration::from_secs(10)).contains(&took), "{took:?}");
 }
 
 #[tokio::test]

@@ -8,17 +8,10 @@ use http::{Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy,
-    rt::{TokioExecutor, TokioTimer},
-};
 use kube::client::Body;
 use tower::{BoxError, Service};
 
-use super::{IDLE_TIMEOUT, connector::Connector, failure};
-
-/// The most connections that are kept for later calls.
-const MAX_IDLE: usize = 32;
+use super::{connector::Connector, failure, pool::Pool};
 
 /// The most bytes that are read of a refusal.
 pub(super) const MAX_REFUSAL: usize = 64 * 1024;
@@ -28,13 +21,11 @@ const MAX_ANSWER: usize = 256 * 1024 * 1024;
 
 /// Sends requests over pooled connections.
 #[derive(Clone)]
-pub(super) struct Answers(legacy::Client<Connector, Body>);
+pub(super) struct Answers(Pool);
 
 impl Answers {
     pub(super) fn new(connector: Connector) -> Self {
-        let mut builder = legacy::Client::builder(TokioExecutor::new());
-        builder.pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(MAX_IDLE).pool_timer(TokioTimer::new());
-        Self(builder.build(connector))
+        Self(Pool::new(connector))
     }
 }
 
@@ -49,9 +40,9 @@ impl Service<Request<Body>> for Answers {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let is_watch = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"));
-        let answer = self.0.request(request);
+        let pool = self.0.clone();
         Box::pin(async move {
-            let (parts, body) = answer.await?.into_parts();
+            let (parts, body) = pool.ask(request).await?.into_parts();
             if parts.status.is_success() {
                 let limit = if is_watch { usize::MAX } else { MAX_ANSWER };
                 return Ok(Response::from_parts(parts, Limited::new(body, limit)));

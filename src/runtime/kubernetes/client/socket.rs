@@ -6,6 +6,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -35,6 +36,10 @@ pub(in crate::runtime::kubernetes) enum Link {
     /// A proxy that is reached with TLS.
     Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
 }
+
+/// When a connection was made; what hyper's client tells of one has it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Made(pub(super) Instant);
 
 trait Io: AsyncRead + AsyncWrite + Unpin {}
 
@@ -164,7 +169,7 @@ pass_on!(Socket);
 
 impl Connection for Socket {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().extra(Made(Instant::now()))
     }
 }
 
