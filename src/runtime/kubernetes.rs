@@ -66,7 +66,7 @@ use self::{
     cleanups::Cleanups,
     client::{ApiFailure, Cluster},
     create::{Creations, Template},
-    logs::Streams,
+    logs::{Looks, Streams},
     namespaces::{MAX_CHANGES, Namespaces},
     objects::Pod,
     pools::PoolLists,
@@ -117,6 +117,8 @@ struct Inner {
     template: Option<Template>,
     /// Whether the cluster tells a log's streams apart.
     streams: Streams,
+    /// Places for looks at silent logs.
+    looks: Looks,
     snapshots: SnapshotWatches,
     pool_lists: PoolLists,
     started: Instant,
@@ -144,6 +146,7 @@ impl Kubernetes {
             cleanups: Cleanups::new(),
             template,
             streams: Streams::default(),
+            looks: Looks::default(),
             snapshots: SnapshotWatches::new(CacheSettings::of(&options)),
             pool_lists: PoolLists::new(),
             started: Instant::now(),

@@ -2,6 +2,7 @@
 
 mod backend;
 mod lease;
+mod looks;
 mod owner;
 mod reader;
 mod streams;
@@ -9,12 +10,12 @@ mod target;
 
 use std::sync::{Arc, Mutex, atomic::AtomicI64};
 
-pub(super) use self::streams::Streams;
 use self::{
     backend::{Place, PodLog},
     lease::Lease,
     owner::Owner,
 };
+pub(super) use self::{looks::Looks, streams::Streams};
 use super::{
     Inner, Scope,
     client::LogFailure,
@@ -129,6 +130,7 @@ impl Inner {
             place: Mutex::new(Place {
                 pod: pod.name().to_owned(),
                 uid,
+                node: pod.spec.node_name.clone().unwrap_or_default(),
                 number,
                 is_over: instance.ended.is_some(),
                 is_deleted: pod.metadata.deletion_timestamp.is_some(),

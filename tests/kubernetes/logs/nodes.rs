@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Records, check_order,
-    fixture::{NAMESPACE, Sandbox, World},
+    fixture::{MAIN, NAMESPACE, Sandbox, World},
     number, records,
 };
 use crate::support::{
@@ -173,6 +173,36 @@ async fn a_runtime_that_hangs_for_ever_is_told() {
     assert!(body.contains("LOGS::ENGINE_UNAVAILABLE"), "{body}");
     assert!((29..45).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     eventually("it is let go", Duration::from_secs(5), || world.logs.open() == 0).await;
+}
+
+/// A node that is silent answers a look only after 30 s, and there are many looks to be had at its logs.
+#[tokio::test]
+async fn a_node_that_is_silent_keeps_nobody_from_looking_at_another_s_logs() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let mut dead = Vec::new();
+    for _ in 0..8 {
+        world.logs.node("dead");
+        let container = world.logs.container_on("dead");
+        let status = Status::running(&container);
+        let sandbox = world.sandbox_of(container, |pod| pod.container(MAIN, &status).node(Some("dead")));
+        print(&sandbox, 0..1);
+        let mut stream = ndjson(&sandbox, &gateway).await;
+        stream.until(|record| number(record) == Some(0)).await;
+        world.logs.fault(Fault::no_head().of(&sandbox.pod()).always());
+        dead.push(stream);
+    }
+    // So that theirs are the first looks.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let sandbox = world.sandbox();
+    print(&sandbox, 0..1);
+    world.logs.fault(Fault::cut("line-0\n".len() + 31, Ending::Silence).of(&sandbox.pod()).follows());
+    let mut stream = ndjson(&sandbox, &gateway).await;
+    stream.until(|record| number(record) == Some(0)).await;
+    let silent = Instant::now();
+    print(&sandbox, 1..2);
+    stream.until(|record| number(record) == Some(1)).await;
+    assert!(silent.elapsed() < Duration::from_secs(20), "{:?}", silent.elapsed());
 }
 
 /// A pod of a pool is its sandbox's until the cluster says otherwise, which it cannot while nobody reaches it.

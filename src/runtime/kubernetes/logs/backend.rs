@@ -17,7 +17,7 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 
 pub(super) use self::state::has_previous;
 use super::{
@@ -57,9 +57,6 @@ const LINE: Duration = Duration::from_secs(1);
 /// How long a live read is silent before the log is looked at for the first time.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// How many silent logs are looked at in the same moment: thousands may fall silent together.
-static LOOKS: Semaphore = Semaphore::const_new(4);
-
 /// The log of one container of a sandbox.
 pub(super) struct PodLog {
     pub(super) cluster: Cluster,
@@ -86,6 +83,8 @@ pub(super) struct Place {
     pub(super) uid: String,
     /// The number of the instance with which it began.
     pub(super) number: u64,
+    /// The pod's node; empty if none is told.
+    pub(super) node: String,
     /// That of the present one.
     pub(super) present: u64,
     /// The present instance has ended.
@@ -329,9 +328,8 @@ impl Backend for PodLog {
     }
 
     async fn look(&self) -> Result<(State, Option<Mark>), Error> {
-        // It is never closed.
-        let _looks = LOOKS.acquire().await;
-        look(self).await
+        let node = self.place().node.clone();
+        self.owner.inner.looks.look(&node, look(self)).await
     }
 
     fn drops_newlines(&self) -> bool {

@@ -112,6 +112,7 @@ impl PodLog {
             pod: pod.name().to_owned(),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             number,
+            node: pod.spec.node_name.clone().unwrap_or_default(),
             present: number,
             is_over: false,
             is_deleted: false,
