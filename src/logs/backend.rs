@@ -37,7 +37,8 @@ pub trait Backend: Send + Sync + 'static {
     /// take as long as its backend does.
     ///
     /// # Errors
-    /// There is no such log any more ([`crate::error::Kind::NotFound`]), or it cannot be read (now).
+    /// There is no such log any more ([`crate::error::Kind::NotFound`], of [`crate::error::Family::Logs`] if that is for good and
+    /// its sandbox is there), or it cannot be read (now).
     async fn read(&self, window: Window) -> Result<Box<dyn RecordReader>, Error>;
 
     /// All records of `time` (in nanoseconds since 1970) and later, and perhaps some before, up to the log's present end. None if

@@ -40,7 +40,10 @@ use super::{
     piece::{End, Gap, GapReason, Notice, Piece, PieceSource, Reason},
     record::{Mark, Place, Records},
 };
-use crate::{backoff::Backoff, error::Error};
+use crate::{
+    backoff::Backoff,
+    error::{Error, Family, Kind},
+};
 
 /// How many records a live read begins with at first, among which the last known one is found.
 const FIRST_ATTACH: u64 = 64;
@@ -365,6 +368,11 @@ impl Machine {
         self.ready.push_back(Piece::End(end));
         self.is_ended = true;
     }
+}
+
+/// Whether it says that the log is gone for good, though its sandbox is there.
+fn is_gone(error: &Error) -> bool {
+    error.key() == (Family::Logs, Kind::NotFound)
 }
 
 /// The records from the `at`-th on.

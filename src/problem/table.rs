@@ -107,6 +107,7 @@ pub(super) const ROWS: &[Row] = &[
     row(Endpoint, Unavailable, FAILED, "DOCKER::NETWORK_MODE_ENDPOINT_UNAVAILABLE"),
     row(LogCursor, Invalid, BAD, "LOGS::INVALID_CURSOR"),
     row(Logs, Unsupported, NOT_IMPLEMENTED, "LOGS::DRIVER_NOT_READABLE"),
+    row(Logs, NotFound, MISSING, "LOGS::LOG_NOT_FOUND"),
     row(Logs, Conflict, CONFLICT, "LOGS::SANDBOX_REMOVING"),
     row(Logs, Unavailable, UNAVAILABLE, "LOGS::ENGINE_UNAVAILABLE").again_after(5),
     row(Logs, Overloaded, UNAVAILABLE, "LOGS::ENGINE_UNAVAILABLE").again_after(5),

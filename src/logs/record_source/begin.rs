@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use super::{
-    Machine, from,
+    Machine, from, is_gone,
     late::LateRun,
     locate::{Located, Target},
     next_records,
@@ -44,6 +44,10 @@ impl Machine {
         mut begun: Result<(), Error>,
     ) -> (Box<Self>, Result<(), LogError>) {
         while let Err(error) = &begun {
+            if is_gone(error) {
+                self.gap(GapReason::Rotated, None, None);
+                return (self, Ok(()));
+            }
             let is_lost = matches!(error.kind, Kind::Unavailable | Kind::TimedOut | Kind::Overloaded);
             if !is_lost || !self.backend.may_break_off() {
                 let failed = LogError::Backend(error.to_string());
@@ -66,8 +70,24 @@ impl Machine {
         (self, Ok(()))
     }
 
-    /// Finds where `query` begins, and opens the log there.
+    /// Begins as [`Self::begin_in`] does. Of a log that is gone for good who comes back has the end alone, behind a gap, and
+    /// who waits for another one in its place waits.
     pub(super) async fn begin(&mut self, query: &LogQuery) -> Result<(), Error> {
+        let begun = self.begin_in(query).await;
+        if !begun.as_ref().is_err_and(is_gone) || !self.follow && query.after.is_none() {
+            return begun;
+        }
+        if self.follow {
+            self.may_be_restarted = true;
+        } else {
+            let seen = query.after.and_then(|after| after.mark);
+            self.gap(GapReason::CursorExpired, seen.map(|mark| mark.place.time), None);
+        }
+        Ok(())
+    }
+
+    /// Finds where `query` begins, and opens the log there.
+    async fn begin_in(&mut self, query: &LogQuery) -> Result<(), Error> {
         let select = Select::new(query);
         if let Some(after) = query.after {
             return self.resume(after).await;

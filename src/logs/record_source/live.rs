@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{LIVE_POLL, Machine, late::LateRun};
+use super::{LIVE_POLL, Machine, is_gone, late::LateRun};
 use crate::{
     backoff::{Backoff, spread},
     error::{Error, Kind},
@@ -291,11 +291,12 @@ impl Machine {
             Err(error) => {
                 let lost = self.lose();
                 let is_interrupted = matches!(LogError::of(&error), Some(LogError::Interrupted(_)));
+                let is_gone = is_gone(&error);
                 // There is no rest, if its end was told with that of its log. Else the node may have it in a moment.
                 let is_whole = self.was_clean && self.end_told.is_some_and(|after| after < END_GRACE);
                 let last_try = self.reconnect.saturating_sub(self.pauses.peek());
                 let limit = if is_whole { CLEAN_GRACE } else { last_try };
-                if is_interrupted && !self.is_run_over && lost.elapsed() >= limit {
+                if (is_gone || is_interrupted && lost.elapsed() >= limit) && !self.is_run_over {
                     // What has ended was taken away.
                     if !is_whole && self.exit.is_some() {
                         self.gap(GapReason::Rotated, self.last.map(|last| last.place.time), None);

@@ -69,6 +69,7 @@ const WIRE: &str = "
     Endpoint Unavailable 500 DOCKER::NETWORK_MODE_ENDPOINT_UNAVAILABLE
     LogCursor Invalid 400 LOGS::INVALID_CURSOR
     Logs Unsupported 501 LOGS::DRIVER_NOT_READABLE
+    Logs NotFound 404 LOGS::LOG_NOT_FOUND
     Logs Conflict 409 LOGS::SANDBOX_REMOVING
     Logs Unavailable 503 LOGS::ENGINE_UNAVAILABLE 5
     Logs Overloaded 503 LOGS::ENGINE_UNAVAILABLE 5

@@ -135,6 +135,7 @@ impl Inner {
                 is_over: instance.ended.is_some(),
                 is_deleted: pod.metadata.deletion_timestamp.is_some(),
                 is_gone: false,
+                is_log_lost: pods::is_log_lost(pod, &container),
                 present: instance.number,
                 is_chained,
             }),
@@ -170,6 +171,26 @@ fn no_previous(container: &str) -> Error {
          present one has ended."
     );
     Error::new(Family::PreviousLog, Kind::NotFound, text)
+}
+
+fn no_log() -> Error {
+    let text = "The sandbox's pod has ended, and its node does not have the container's log any more.";
+    Error::new(Family::Logs, Kind::NotFound, text)
+}
+
+/// What a refusal of the log of `pod` means whose log the node has removed for good, as far as the pod tells.
+fn gone(failure: LogFailure, pod: &str, previous: bool) -> Error {
+    match failure {
+        // The kubelet knows of no container, or the node itself is gone.
+        LogFailure::Refused(failure)
+            if !previous
+                && failure.is_status()
+                && (failure.status == Some(400) || failure.is_missing() && !failure.is_missing_named(pod)) =>
+        {
+            no_log().caused_by(failure)
+        }
+        failure => refused(failure, pod, previous),
+    }
 }
 
 /// What a refusal of the log of `pod` means.

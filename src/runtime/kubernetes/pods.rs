@@ -7,7 +7,10 @@ use std::borrow::Borrow;
 
 use kube::api::ListParams;
 
-pub(super) use self::{instance::Instance, waiting::why_not_started};
+pub(super) use self::{
+    instance::{Instance, is_log_lost},
+    waiting::why_not_started,
+};
 use super::{
     client::{ApiFailure, Cluster},
     objects::{MAIN_CONTAINER, Pod},

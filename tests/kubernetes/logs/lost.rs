@@ -1,19 +1,20 @@
 //! Pods that are lost, replaced or given to others, and what the cluster cannot give.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::{
     Records, check_order,
-    fixture::{NAMESPACE, World},
+    fixture::{MAIN, NAMESPACE, Sandbox, World},
     number, records,
 };
 use crate::support::{
     client::Client,
     eventually,
+    gateway::Gateway,
     kube::{
-        logs::{Ending, Fault, PodObject, Reach, Status, StreamGate},
+        logs::{Ending, Fault, PodObject, Reach, Runtime, Status, StreamGate},
         resource::{BATCH_SANDBOXES, PODS},
     },
 };
@@ -34,6 +35,74 @@ async fn a_pod_that_is_evicted_has_ended() {
     let end = seen.last().unwrap();
     assert_eq!((end["reason"].as_str(), end["exit_code"].as_i64()), (Some("exited"), Some(137)), "{seen:?}");
     assert_eq!(check_order(&seen), (0, 1));
+}
+
+/// The kubelet removes what an evicted pod has left, and says so in its answer (E2), which is what it says too while its runtime is
+/// down.
+#[tokio::test]
+async fn the_log_of_an_evicted_pod_is_gone_for_good() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let mut sandbox = world.sandbox();
+    let first = sandbox.container.clone();
+    sandbox.restart(1);
+    sandbox.container.out("line-0\n");
+    let mut stream = Records::new(sandbox.follow(&gateway, "format=ndjson").await);
+    let seen = stream.until(|record| number(record) == Some(0)).await;
+    let token = seen.last().unwrap()["id"].as_str().unwrap().to_owned();
+    sandbox.exit(137);
+    let node = sandbox.container.node().clone();
+    node.set_runtime(Runtime::Down);
+    let answer = sandbox.read(&gateway, "").await;
+    assert_eq!((answer.status(), answer.code().as_str()), (503, "LOGS::ENGINE_UNAVAILABLE"), "{answer}");
+    node.set_runtime(Runtime::Up);
+    world.logs.forget(&first);
+    world.logs.forget(&sandbox.container);
+    world.server.patch(&PODS, NAMESPACE, &sandbox.pod(), &json!({"status": {"phase": "Failed", "reason": "Evicted"}}));
+    let begun = Instant::now();
+    let seen = stream.until(|record| record["event"] == "end").await;
+    let end = seen.last().unwrap();
+    assert_eq!((end["reason"].as_str(), end["exit_code"].as_i64()), (Some("exited"), Some(137)), "{seen:?}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    is_gone(&sandbox, &gateway).await;
+    let answer = sandbox.read(&gateway, "previous=true").await;
+    assert_eq!((answer.status(), answer.code().as_str()), (404, "LOGS::PREVIOUS_NOT_FOUND"), "{answer}");
+    // Who comes back is told that the rest is not to be had.
+    for (query, reason) in [("", "complete"), ("&follow=true", "exited")] {
+        let seen = records(&sandbox.read(&gateway, &format!("format=ndjson&after={token}{query}")).await);
+        let told: Vec<_> = seen.iter().map(|record| record["event"].as_str().unwrap_or_default()).collect();
+        assert_eq!((told, seen[1]["reason"].as_str()), (vec!["gap", "end"], Some(reason)), "{seen:?}");
+    }
+    let answer = sandbox.read(&gateway, &format!("format=ndjson&after={}", end["id"].as_str().unwrap())).await;
+    assert_eq!(answer.status(), 204, "{answer}");
+    // Another pod may come in its place.
+    let mut waiting = Records::new(sandbox.follow(&gateway, "format=ndjson&restarts=true").await);
+    world.server.remove(&PODS, NAMESPACE, &sandbox.pod());
+    sandbox.replace_pod();
+    sandbox.container.out("line-1\n");
+    waiting.until(|record| number(record) == Some(1)).await;
+}
+
+/// A container that the kubelet did not find any more when its pod ended, and one of which it never told.
+#[tokio::test]
+async fn the_log_of_a_container_that_nobody_knows_is_gone_for_good() {
+    let world = World::start();
+    let gateway = world.gateway("");
+    let sandbox = world.sandbox();
+    let unknown = json!({"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}});
+    let status = json!([{"name": MAIN, "restartCount": 0, "state": unknown, "lastState": {}}]);
+    let status = json!({"status": {"phase": "Failed", "containerStatuses": status}});
+    world.server.patch(&PODS, NAMESPACE, &sandbox.pod(), &status);
+    is_gone(&sandbox, &gateway).await;
+    let untold = world.sandbox_of(world.logs.container(), |pod| pod.unreported(MAIN).phase("Failed"));
+    is_gone(&untold, &gateway).await;
+}
+
+async fn is_gone(sandbox: &Sandbox<'_>, gateway: &Gateway) {
+    for query in ["", "follow=true", "format=ndjson&follow=true", "tail=5", "since=1h"] {
+        let answer = sandbox.read(gateway, query).await;
+        assert_eq!((answer.status(), answer.code().as_str()), (404, "LOGS::LOG_NOT_FOUND"), "{query}: {answer}");
+    }
 }
 
 #[tokio::test]

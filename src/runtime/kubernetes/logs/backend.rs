@@ -21,7 +21,9 @@ use tokio::time::timeout;
 
 pub(super) use self::state::has_previous;
 use super::{
+    gone,
     lease::Lease,
+    no_log,
     owner::Owner,
     reader::{Chained, LogEnd, LogReader, What},
     refused,
@@ -81,10 +83,10 @@ pub(super) struct PodLog {
 pub(super) struct Place {
     pub(super) pod: String,
     pub(super) uid: String,
-    /// The number of the instance with which it began.
-    pub(super) number: u64,
     /// The pod's node; empty if none is told.
     pub(super) node: String,
+    /// The number of the instance with which it began.
+    pub(super) number: u64,
     /// That of the present one.
     pub(super) present: u64,
     /// The present instance has ended.
@@ -93,6 +95,8 @@ pub(super) struct Place {
     pub(super) is_deleted: bool,
     /// There is no such pod any more.
     pub(super) is_gone: bool,
+    /// The node has removed the log for good if it says that it cannot give it.
+    pub(super) is_log_lost: bool,
     /// There was a restart since, and the log of the instance before is there: it is needed too.
     pub(super) is_chained: bool,
 }
@@ -141,7 +145,7 @@ impl PodLog {
         if let Some(lease) = &self.lease {
             lease.check().await?;
         }
-        let Place { pod, uid, is_over, present, .. } = self.place().clone();
+        let Place { pod, uid, is_over, present, is_log_lost, .. } = self.place().clone();
         let Window { last, follow } = window;
         let newest = self.newest.load(Ordering::Relaxed);
         // One stream alone has no tail.
@@ -176,9 +180,10 @@ impl PodLog {
         }
         let opened =
             if may_wait { timeout(GRACE, reader.opened()).await.unwrap_or(Ok(())) } else { reader.opened().await };
-        opened.map_err(|failure| refused(failure, &pod, previous))?;
+        let meaning = if is_log_lost { gone } else { refused };
+        opened.map_err(|failure| meaning(failure, &pod, previous))?;
         if !follow && let Some(error) = reader.peek().await {
-            return Err(if previous { taken_away(&self.container, error) } else { unreadable(error) });
+            return Err(if previous { taken_away(&self.container, error) } else { unreadable(error, is_log_lost) });
         }
         Ok(reader)
     }
@@ -245,9 +250,12 @@ fn taken_away(container: &str, error: LogError) -> Error {
 }
 
 /// What a kubelet reports in place of a log, in our own words: its own may be anything, and name paths of its node.
-fn unreadable(error: LogError) -> Error {
+fn unreadable(error: LogError, is_log_lost: bool) -> Error {
     let LogError::Interrupted(text) = &error else { return error.into_error() };
     tracing::info!(text, "a node cannot give a container's log");
+    if is_log_lost {
+        return no_log().caused_by(error);
+    }
     let text = "The node cannot give the container's log at the moment.";
     Error::new(Family::Logs, Kind::Unavailable, text).caused_by(error)
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::{
     logs::backend::{Exit, Start, State},
-    runtime::kubernetes::objects::{Pod, Terminated},
+    runtime::kubernetes::objects::{ContainerStatus, Pod, Terminated},
 };
 
 /// The reason of an end by the kernel for want of memory.
@@ -12,6 +12,12 @@ const OOM_KILLED: &str = "OOMKilled";
 
 /// The reason of an end without a beginning: the command could not be run. Its log is answered as an empty one.
 pub(super) const START_ERROR: &str = "StartError";
+
+/// The reason of a pod's end that its node has ended for want of memory or room: the kubelet removes what it has left soon after.
+const EVICTED: &str = "Evicted";
+
+/// The reason of an end that the kubelet did not see: when the pod ended, there was no such container any more.
+const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 
 /// An instance whose log the kubelet gives now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +87,16 @@ fn is_over(pod: &Pod) -> bool {
     matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed"))
 }
 
+/// Whether the log of this container is gone for good if its node says that it does not have it. Else it may be the node's
+/// runtime that does not answer at the moment.
+pub(in crate::runtime::kubernetes) fn is_log_lost(pod: &Pod, container: &str) -> bool {
+    let is_evicted = pod.status.reason.as_deref() == Some(EVICTED);
+    let is_unknown = |status: &ContainerStatus| {
+        status.state.terminated.as_ref().is_some_and(|ended| ended.reason.as_deref() == Some(STATUS_UNKNOWN))
+    };
+    is_over(pod) && (is_evicted || pod.container_status(container).is_none_or(is_unknown))
+}
+
 /// A pod that has ended without telling of the container: it was evicted, or its node is gone.
 fn without_status(pod: &Pod) -> Option<Instance> {
     let ended = Some(Exit::default());
@@ -143,6 +159,23 @@ mod tests {
             let instance = Instance::present(&pod, "main").unwrap();
             assert_eq!(instance.ended, Some(Exit::default()));
         }
+    }
+
+    #[test]
+    fn the_log_of_an_evicted_pod_or_an_unknown_container_is_not_to_come_back() {
+        let lost = |phase: &str, status: Value, reason: Option<&str>| {
+            let mut pod = with(phase, status);
+            pod.status.reason = reason.map(str::to_owned);
+            is_log_lost(&pod, "main")
+        };
+        let ended = |reason: &str| json!({"name": "main", "state": terminated("a", reason)});
+        assert!(lost("Failed", ended("Error"), Some("Evicted")));
+        assert!(lost("Failed", ended("ContainerStatusUnknown"), None));
+        assert!(lost("Failed", json!({"name": "other"}), None));
+        // The runtime may be down, or the pod is not over.
+        assert!(!lost("Failed", ended("Error"), None));
+        assert!(!lost("Succeeded", ended("Completed"), None));
+        assert!(!lost("Running", ended("ContainerStatusUnknown"), None));
     }
 
     #[test]

@@ -26,6 +26,7 @@ impl PodLog {
         let has_previous = has_previous(pod, &self.container, &instance);
         let mut place = self.place();
         place.is_over = instance.ended.is_some();
+        place.is_log_lost = pods::is_log_lost(pod, &self.container);
         place.is_deleted = pod.metadata.deletion_timestamp.is_some();
         place.present = instance.number;
         place.is_chained = instance.number > place.number && has_previous;
@@ -111,12 +112,13 @@ impl PodLog {
         *self.place() = Place {
             pod: pod.name().to_owned(),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
-            number,
             node: pod.spec.node_name.clone().unwrap_or_default(),
+            number,
             present: number,
             is_over: false,
             is_deleted: false,
             is_gone: false,
+            is_log_lost: false,
             is_chained: false,
         };
         // Its times are another clock's.
