@@ -7,6 +7,7 @@ mod egress;
 pub mod kubernetes;
 mod places;
 pub mod process;
+mod windows;
 
 #[cfg(test)]
 pub(crate) mod stub;

@@ -18,11 +18,12 @@ use crate::{
     },
 };
 
-use super::windows::{self, Windows};
+use super::windows::Windows;
 use crate::runtime::{
     docker::{DockerOptions, engine::labels, sidecar},
     egress,
     places::{FOLDER, ISOLATION},
+    windows,
 };
 
 /// What is to be created, checked. Without a `Debug` form, since the environment may hold secrets.
@@ -73,7 +74,9 @@ impl Draft {
         let is_windows = platform.as_ref().is_some_and(|platform| platform.os == "windows");
         check_support(&request)?;
         sidecar::check(&request, options)?;
-        check_filter(&request, is_windows)?;
+        if is_windows {
+            windows::check_filter(&request)?;
+        }
         check_isolation(&extensions, options)?;
         let windows = if is_windows { Some(Windows::new(&request.resource_limits)?) } else { None };
         // Those of a virtual machine are not the engine's to enforce.
@@ -188,17 +191,6 @@ fn check_support(request: &CreateRequest) -> Result<(), Error> {
         let text = "secureAccess is not supported when runtime.type='docker'. \
                     Use the Kubernetes runtime to create secured sandboxes.";
         return Err(invalid(text));
-    }
-    Ok(())
-}
-
-/// A Windows sandbox may change its network, and with a sidecar that is the network whose filter must hold.
-fn check_filter(request: &CreateRequest, is_windows: bool) -> Result<(), Error> {
-    if is_windows && request.network_policy.is_some() {
-        return Err(invalid(
-            "networkPolicy is not supported when platform.os='windows': such a sandbox needs NET_ADMIN, with which it \
-             could remove the policy.",
-        ));
     }
     Ok(())
 }
