@@ -18,6 +18,7 @@ mod secret;
 mod sidecar;
 mod template;
 mod undo;
+mod windows;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 

@@ -75,6 +75,7 @@ CONFIGS = {
     + _EGRESS.replace("[egress]", "[egress]\ndisable_ipv6 = false")
     + _PROXY
     + _STORAGE,
+    "templated-windows": _COMMON + _QUICK + 'batchsandbox_template_file = "@HERE@/windows.yaml"\n',
     "templated-agent": _COMMON
     + _AGENT
     + _QUICK

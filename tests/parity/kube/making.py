@@ -128,7 +128,6 @@ RICH = [
         "env": {"OPENSANDBOX_EGRESS_MITMPROXY_TRANSPARENT": "false", "OPENSANDBOX_EGRESS_DENY_WEBHOOK": ""},
     },
     {"networkPolicy": POLICY, "extensions": {"bootstrap.execd.isolation": "enable"}},
-    {"networkPolicy": POLICY, "platform": {"os": "windows", "arch": "amd64"}},
     # volumes
     {"volumes": [volume("h", host=HOST)]},
     {"volumes": [volume("h", host={"path": "/data/opensandbox"}, readOnly=True, subPath="a/b")]},
@@ -273,7 +272,6 @@ def isolated(side):
         {"networkPolicy": POLICY},
         {"extensions": {"bootstrap.execd.isolation": "enable"}},
         {"extensions": {"poolRef": "*"}},
-        {"platform": {"os": "windows", "arch": "amd64"}},
     ):
         created(side, fields)
 

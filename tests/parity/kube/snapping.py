@@ -8,6 +8,7 @@ from side import DROP
 from . import TENANTS, area
 from .reading import whole
 from .tenants import LABEL, owned
+from .windows import BIG, WINDOWS
 
 MERGE = "application/merge-patch+json"
 
@@ -95,6 +96,9 @@ def snapshots(side):
         {"extensions": {"poolRef": "*"}},
     ):
         created(side, {"image": DROP, "snapshotId": ready, **fields}, name=f"restore with {sorted(fields)}")
+    for name, fields in (("", {}), (" without a command", {"entrypoint": DROP}), (" too small", {"resourceLimits": {"cpu": "1"}})):
+        row = {"platform": WINDOWS, "resourceLimits": BIG, "image": DROP, "snapshotId": ready, **fields}
+        created(side, row, name=f"restore as Windows{name}")
     for name, id in made.items():
         side.calls()
         side.delete(f"/v1/snapshots/{id}", f"delete the snapshot that has {name}")

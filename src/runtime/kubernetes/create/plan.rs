@@ -11,6 +11,7 @@ use super::{
     resources,
     sidecar::Sidecar,
     template::Template,
+    windows,
 };
 use crate::{
     config::{WorkloadProvider, is_qualified_name},
@@ -32,6 +33,7 @@ use crate::{
             workload::{labels, platform},
         },
         places::{FOLDER, ISOLATION},
+        windows::{FOLDER as OEM, Machine},
     },
     secret::Secret,
 };
@@ -72,6 +74,8 @@ pub(super) struct Plan {
     pub(super) platform: Option<Platform>,
     /// What the container may use.
     pub(super) resources: Option<Value>,
+    /// The virtual machine of a Windows sandbox.
+    pub(super) windows: Option<Machine>,
     /// What is mounted, in the client's order; no buckets.
     pub(super) volumes: Vec<Volume>,
     /// What callers of the sandbox's ports must present.
@@ -130,7 +134,8 @@ impl Draft {
                 None
             }
         };
-        check_volumes(&request, &extensions, &creation.allowed_host_paths, template)?;
+        let own = Own { isolation: extensions.isolation, windows: is_windows(platform.as_ref(), options.provider) };
+        check_volumes(&request, own, &creation.allowed_host_paths, template)?;
         // Whether the sidecar intercepts is the sandbox's to know as well.
         let is_main = |name: &str| name == TRANSPARENT || !env::is_for_sidecar(name);
         let env = request.env.iter().filter(|(name, _)| is_main(name)).cloned().collect();
@@ -166,12 +171,21 @@ impl Draft {
                  available in this iteration.",
             ));
         }
+        let is_windows = is_windows(platform.as_ref(), options.provider);
+        let windows = if is_windows { Some(windows::machine(&request, template)?) } else { None };
         // Those of a pool's pod are the pool's.
-        let resources = match pool {
-            Some(_) => None,
-            None => resources::resources(&request.resource_limits, &request.resource_requests)?,
+        let resources = match (&pool, &windows) {
+            (Some(_), _) => None,
+            (None, None) => resources::resources(&request.resource_limits, &request.resource_requests)?,
+            (None, Some(_)) => {
+                resources::check_gpus(&request.resource_limits)?;
+                let [limits, requests] =
+                    [&request.resource_limits, &request.resource_requests].map(windows::of_container);
+                resources::resources(&limits, &requests)?
+            }
         };
-        check_volume_names(&request.volumes, extensions.isolation, sidecar.as_ref(), template)?;
+        let own = Own { isolation: extensions.isolation, windows: is_windows };
+        check_volume_names(&request.volumes, own, sidecar.as_ref(), template)?;
         if let Some(platform) = &platform {
             check_platform(platform, options.provider, template)?;
         }
@@ -198,6 +212,7 @@ impl Draft {
             extensions,
             platform,
             resources,
+            windows,
             volumes: request.volumes,
             secure_access: if request.secure_access { Some(token()?) } else { None },
             created_at,
@@ -322,15 +337,31 @@ fn check_annotations(extensions: &Extensions) -> Result<(), Error> {
     Ok(())
 }
 
+/// Which volumes of the gateway's own a pod has besides execd's.
+#[derive(Clone, Copy)]
+struct Own {
+    isolation: bool,
+    windows: bool,
+}
+
+/// A Windows sandbox of a provider that has them.
+fn is_windows(platform: Option<&Platform>, provider: WorkloadProvider) -> bool {
+    provider == WorkloadProvider::BatchSandbox && platform.is_some_and(|platform| platform.os == "windows")
+}
+
 fn check_volumes(
     request: &CreateRequest,
-    extensions: &Extensions,
+    own: Own,
     allowed: &[String],
     template: Option<&Template>,
 ) -> Result<(), Error> {
-    let reserved: &[&str] = if extensions.isolation { &[FOLDER, ISOLATION] } else { &[FOLDER] };
-    let taken = template.into_iter().flat_map(Template::mount_paths);
-    volume::check::check(&request.volumes, allowed, reserved, taken)?;
+    let mut reserved = vec![FOLDER];
+    reserved.extend(own.isolation.then_some(ISOLATION));
+    reserved.extend(own.windows.then_some(OEM));
+    // Nothing can be mounted at devices, whoever asks.
+    let of_machine = own.windows.then_some(windows::STORAGE);
+    let taken = template.into_iter().flat_map(Template::mount_paths).chain(of_machine);
+    volume::check::check(&request.volumes, allowed, &reserved, taken)?;
     if let Some(bucket) = request.volumes.iter().find(|volume| matches!(volume.source, Source::Ossfs(_))) {
         return Err(invalid(format!(
             "Volume '{}' has no supported backend specified. Supported backends: pvc, host",
@@ -350,14 +381,16 @@ fn check_volumes(
 /// client's volume would stand in for.
 fn check_volume_names(
     volumes: &[Volume],
-    isolation: bool,
+    own: Own,
     sidecar: Option<&Sidecar>,
     template: Option<&Template>,
 ) -> Result<(), Error> {
-    let own: &[&str] = if isolation { &[BIN_VOLUME, ISOLATION_VOLUME] } else { &[BIN_VOLUME] };
+    let mut names = vec![BIN_VOLUME];
+    names.extend(own.isolation.then_some(ISOLATION_VOLUME));
+    names.extend(windows::volume_names().filter(|_| own.windows));
     let of_file = template.map(Template::volumes).unwrap_or_default();
     let of_sidecar = sidecar.and_then(Sidecar::volume);
-    let is_taken = |name: &str| own.contains(&name) || of_file.contains(name) || of_sidecar == Some(name);
+    let is_taken = |name: &str| names.contains(&name) || of_file.contains(name) || of_sidecar == Some(name);
     match volumes.iter().find(|volume| is_taken(&volume.name)) {
         Some(volume) => Err(invalid(format!(
             "Volume name '{}' conflicts with an internal volume. Please use a different volume name.",
@@ -368,9 +401,15 @@ fn check_volume_names(
 }
 
 fn check_platform(platform: &Platform, provider: WorkloadProvider, template: Option<&Template>) -> Result<(), Error> {
+    let is_windows = platform.os == "windows";
+    if is_windows && provider == WorkloadProvider::AgentSandbox {
+        return Err(invalid("agent-sandbox does not support platform.os=windows."));
+    }
     if let Some(template) = template {
         let pods = template.workload();
-        for (key, wanted) in [(platform::OS, &platform.os), (platform::ARCH, &platform.arch)] {
+        // The node of a virtual machine is not one of Windows.
+        let os = (!is_windows).then_some((platform::OS, &platform.os));
+        for (key, wanted) in os.into_iter().chain([(platform::ARCH, &platform.arch)]) {
             if let Some(required) = platform::required(&pods, key).filter(|required| required != wanted) {
                 return Err(invalid(format!(
                     "platform conflict with template nodeSelector: '{key}' is '{required}', request expects '{wanted}'."
@@ -378,14 +417,7 @@ fn check_platform(platform: &Platform, provider: WorkloadProvider, template: Opt
             }
         }
     }
-    match provider {
-        _ if platform.os != "windows" => Ok(()),
-        WorkloadProvider::AgentSandbox => Err(invalid("agent-sandbox does not support platform.os=windows.")),
-        // It needs a virtual machine in the pod: devices of the node, a disk, and other files of execd's image.
-        WorkloadProvider::BatchSandbox => {
-            Err(invalid("platform.os=windows is not supported on Kubernetes by this server."))
-        }
-    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     parts::{BIN_VOLUME, ISOLATION_VOLUME, resources_of},
     plan::Plan,
-    secret,
+    secret, windows,
 };
 use crate::{
     config::WorkloadProvider,
@@ -55,7 +55,14 @@ pub(super) fn spec(plan: &Plan, options: &CreationOptions, provider: WorkloadPro
         "volumes": volumes(plan),
     });
     if let Some(platform) = &plan.platform {
-        spec["nodeSelector"] = json!({platform::OS: platform.os, platform::ARCH: platform.arch});
+        spec["nodeSelector"] = match plan.windows {
+            // The node of a virtual machine is not one of Windows.
+            Some(_) => json!({platform::ARCH: platform.arch}),
+            None => json!({platform::OS: platform.os, platform::ARCH: platform.arch}),
+        };
+    }
+    if plan.windows.is_some() {
+        spec["restartPolicy"] = "Always".into();
     }
     if plan.image.auth.is_some() {
         spec["imagePullSecrets"] = json!([{"name": secret::name(&plan.id)}]);
@@ -69,13 +76,16 @@ pub(super) fn spec(plan: &Plan, options: &CreationOptions, provider: WorkloadPro
 /// The container that copies execd.
 fn installer(plan: &Plan, options: &CreationOptions) -> Value {
     let disables_ipv6 = plan.sidecar.as_ref().is_some_and(|sidecar| sidecar.disable_ipv6);
-    let script = if disables_ipv6 { format!("{NO_IPV6}{INSTALL}") } else { INSTALL.to_owned() };
+    let install = if plan.windows.is_some() { windows::INSTALL } else { INSTALL };
+    let script = if disables_ipv6 { format!("{NO_IPV6}{install}") } else { install.to_owned() };
+    let mut mounts = vec![json!({"name": BIN_VOLUME, "mountPath": FOLDER})];
+    mounts.extend(plan.windows.as_ref().map(|_| windows::installer_mount()));
     let mut container = json!({
         "name": "execd-installer",
         "image": options.execd_image,
         "command": ["/bin/sh", "-c"],
         "args": [script],
-        "volumeMounts": [{"name": BIN_VOLUME, "mountPath": FOLDER}],
+        "volumeMounts": mounts,
     });
     if disables_ipv6 {
         container["securityContext"] = json!({"privileged": true});
@@ -88,14 +98,15 @@ fn installer(plan: &Plan, options: &CreationOptions) -> Value {
 
 /// The container that is the sandbox.
 fn main(plan: &Plan, options: &CreationOptions, provider: WorkloadProvider) -> Value {
-    let command: Vec<&str> = [BOOTSTRAP].into_iter().chain(plan.entrypoint.iter().map(String::as_str)).collect();
     let mut container = json!({
         "name": MAIN_CONTAINER,
         "image": plan.image.uri,
-        "command": command,
         "env": env(plan, options),
         "volumeMounts": mounts(plan),
     });
+    if let Some(command) = command(plan) {
+        container["command"] = json!(command);
+    }
     if provider == WorkloadProvider::BatchSandbox {
         container["imagePullPolicy"] = options.image_pull_policy.as_str().into();
     }
@@ -109,14 +120,32 @@ fn main(plan: &Plan, options: &CreationOptions, provider: WorkloadProvider) -> V
             "appArmorProfile": {"type": "Unconfined"},
         });
     }
+    if plan.windows.is_some() {
+        windows::privilege(&mut container);
+    }
     if plan.sidecar.is_some() {
         container["securityContext"]["capabilities"]["drop"] = json!(["NET_ADMIN"]);
     }
     container
 }
 
+/// What the container runs; none is what its image says.
+fn command(plan: &Plan) -> Option<Vec<&str>> {
+    let entrypoint = plan.entrypoint.iter().map(String::as_str);
+    match plan.windows {
+        Some(_) => windows::command(entrypoint.collect()),
+        None => Some([BOOTSTRAP].into_iter().chain(entrypoint).collect()),
+    }
+}
+
 /// The client's variables, then the gateway's. One of the client's that would stand for one of the gateway's is left out.
 fn env(plan: &Plan, options: &CreationOptions) -> Vec<Value> {
+    let lifecycle = || plan.lifecycle.as_ref().map(|hooks| json!({"name": env::LIFECYCLE, "value": hooks}));
+    if let Some(machine) = &plan.windows {
+        let mut all = of_client(plan, &[]);
+        all.extend(lifecycle());
+        return windows::env(machine, all);
+    }
     let mut own = vec![("OPENSANDBOX_ID", plan.id.as_str())];
     if options.execd_run_as_init {
         own.push(("EXECD_INIT", "1"));
@@ -130,7 +159,7 @@ fn env(plan: &Plan, options: &CreationOptions) -> Vec<Value> {
     for entry in all.iter_mut().filter(|entry| plan.credential_proxy && entry["name"] == TRANSPARENT) {
         entry["value"] = "true".into();
     }
-    all.extend(plan.lifecycle.as_ref().map(|hooks| json!({"name": env::LIFECYCLE, "value": hooks})));
+    all.extend(lifecycle());
     all.extend(own.iter().map(|(name, value)| json!({"name": name, "value": value})));
     all
 }
@@ -165,6 +194,7 @@ fn mounts(plan: &Plan) -> Vec<Value> {
     if plan.extensions.isolation {
         mounts.push(json!({"name": ISOLATION_VOLUME, "mountPath": ISOLATION}));
     }
+    mounts.extend(windows::mounts().filter(|_| plan.windows.is_some()));
     mounts.extend(plan.volumes.iter().map(|volume| {
         let Volume { mount_path, read_only, sub_path, .. } = volume;
         let name = first_of_claim(plan, volume);
@@ -183,6 +213,7 @@ fn volumes(plan: &Plan) -> Vec<Value> {
     if plan.extensions.isolation {
         volumes.push(empty(ISOLATION_VOLUME));
     }
+    volumes.extend(windows::volumes().filter(|_| plan.windows.is_some()));
     volumes.extend(plan.volumes.iter().filter_map(|volume| {
         let name = volume.name.as_str();
         match &volume.source {

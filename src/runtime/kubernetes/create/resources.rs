@@ -86,6 +86,17 @@ fn checked(member: &str, given: &BTreeMap<String, String>) -> Result<BTreeMap<St
     Ok(all)
 }
 
+/// Checks the graphics processors of a virtual machine, which has none of them.
+///
+/// # Errors
+/// ([`Family::Parameter`], [`Kind::Invalid`]) for all that there are, which no pod can have.
+pub(super) fn check_gpus(limits: &BTreeMap<String, String>) -> Result<(), Error> {
+    match limits.get(GPU) {
+        Some(text) if gpus(text) == Some(Gpus::All) => gpu("resourceLimits", text).map(drop),
+        _ => Ok(()),
+    }
+}
+
 fn gpu(member: &str, text: &str) -> Result<&'static str, Error> {
     match gpus(text) {
         Some(Gpus::Count(_)) if text.trim() == text => Ok(NVIDIA_GPU),

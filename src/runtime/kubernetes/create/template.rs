@@ -109,6 +109,11 @@ impl Template {
         items(self.main(), "volumeMounts").filter_map(|mount| mount["mountPath"].as_str())
     }
 
+    /// Whether its container for the sandbox may not gain rights. The API server takes no privileged container with that.
+    pub(super) fn forbids_escalation(&self) -> bool {
+        self.main().is_some_and(|main| main["securityContext"]["allowPrivilegeEscalation"] == false)
+    }
+
     /// The container of that name, else the first.
     fn main(&self) -> Option<&Value> {
         let named = items(self.pod(), "containers").find(|container| container["name"] == MAIN_CONTAINER);

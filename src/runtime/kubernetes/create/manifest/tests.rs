@@ -313,3 +313,53 @@ fn an_object_has_a_largest_size() {
     assert_eq!(of("x".repeat(MAX_OBJECT)), refused);
     assert_eq!(of("&".repeat(MAX_OBJECT / 5)), refused);
 }
+
+/// As the peer makes it.
+#[test]
+fn a_windows_sandbox_runs_a_machine_in_a_privileged_container() {
+    let request = json!({"image": {"uri": "x"}, "entrypoint": ["/run/entry.sh"], "timeout": 60,
+        "platform": {"os": "windows", "arch": "amd64"}, "env": {"A": "1", "EXECD": "mine"}, "lifecycle": {},
+        "resourceLimits": {"cpu": "2", "memory": "4Gi", "disk": "64Gi"}});
+    let object = made(request, |creation| creation.execd_run_as_init = true);
+    let pod = &object["spec"]["template"]["spec"];
+    let resources = json!({"cpu": "2", "memory": "6Gi"});
+    let mount = |name: &str, place: &str| json!({"name": name, "mountPath": place});
+    let device = |name: &str, path: &str| json!({"name": name, "hostPath": {"path": path, "type": "CharDevice"}});
+    let empty = |name: &str| json!({"name": name, "emptyDir": {}});
+    let entry = |name: &str, value: &str| json!({"name": name, "value": value});
+    let (bin, oem) = (mount("opensandbox-bin", "/opt/opensandbox"), mount("opensandbox-win-oem", "/oem"));
+    let expected = json!({
+        "automountServiceAccountToken": false,
+        "restartPolicy": "Always",
+        "nodeSelector": {"kubernetes.io/arch": "amd64"},
+        "initContainers": [{
+            "name": "execd-installer",
+            "image": "reg.example/execd:v1",
+            "command": ["/bin/sh", "-c"],
+            "args": ["cp ./install.bat /oem/install.bat && cp ./execd.exe /oem/execd.exe && \
+                      chmod 0644 /oem/install.bat /oem/execd.exe"],
+            "volumeMounts": [bin, oem],
+        }],
+        "containers": [{
+            "name": "sandbox",
+            "image": "x",
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["/run/entry.sh"],
+            "env": [
+                entry("A", "1"), entry("EXECD", "mine"), entry("OPENSANDBOX_LIFECYCLE", "{}"), entry("CPU_CORES", "2"),
+                entry("RAM_SIZE", "4G"), entry("DISK_SIZE", "64G"), entry("USER_PORTS", "44772,8080,3389,8006"),
+            ],
+            "resources": {"limits": resources, "requests": resources},
+            "volumeMounts": [
+                bin, oem, mount("opensandbox-win-kvm", "/dev/kvm"), mount("opensandbox-win-tun", "/dev/net/tun"),
+                mount("opensandbox-win-storage", "/storage"),
+            ],
+            "securityContext": {"privileged": true, "capabilities": {"add": ["NET_ADMIN", "NET_RAW"]}},
+        }],
+        "volumes": [
+            empty("opensandbox-bin"), empty("opensandbox-win-oem"), device("opensandbox-win-kvm", "/dev/kvm"),
+            device("opensandbox-win-tun", "/dev/net/tun"), empty("opensandbox-win-storage"),
+        ],
+    });
+    assert_eq!(pod, &expected);
+}

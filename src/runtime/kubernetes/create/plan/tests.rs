@@ -189,13 +189,76 @@ fn a_template_has_its_own_places_and_platform() {
     assert!(planned(same, &options, Some(&template)).is_ok());
 }
 
+fn windows(change: impl FnOnce(&mut CreateRequest)) -> CreateRequest {
+    request(|it| {
+        it.platform = Some(Platform { os: "windows".to_owned(), arch: "amd64".to_owned() });
+        it.resource_limits = pairs(&[("cpu", "2"), ("memory", "4Gi"), ("disk", "64Gi"), ("gpu", "x")]);
+        change(it);
+    })
+}
+
 #[test]
-fn there_is_no_windows() {
-    let windows = || request(|it| it.platform = Some(Platform { os: "windows".to_owned(), arch: "amd64".to_owned() }));
-    let error = planned(windows(), &options(WorkloadProvider::AgentSandbox), None).err().unwrap();
+fn a_windows_sandbox_is_a_machine() {
+    let options = options(WorkloadProvider::BatchSandbox);
+    let plan = planned(windows(|_| {}), &options, None).unwrap();
+    let container = json!({"cpu": "2", "memory": "6Gi"});
+    assert_eq!(plan.resources, Some(json!({"limits": container, "requests": container})));
+    assert_eq!(plan.windows.unwrap().size.len(), 3);
+    let refused = |change: fn(&mut CreateRequest)| planned(windows(change), &options, None).err().unwrap().message;
+    let small = "Windows profile requires resourceLimits.cpu >= 2 (received: 1).";
+    assert_eq!(refused(|it| it.resource_limits = pairs(&[("cpu", "1"), ("gpu", "all")])), small);
+    let gpus = "Kubernetes runtime requires resourceLimits.gpu to be a positive integer; 'all' is not supported.";
+    assert_eq!(refused(|it| it.resource_limits = pairs(&[("gpu", "ALL")])), gpus.replace("'all'", "'ALL'"));
+    let spaced = refused(|it| it.resource_limits = pairs(&[("cpu", " 2 ")]));
+    assert!(spaced.starts_with("Invalid resourceLimits.cpu: ' 2 ' is no quantity"), "{spaced}");
+    let above = refused(|it| it.resource_requests = pairs(&[("memory", "5Gi")]));
+    assert_eq!(above, "Invalid resourceRequests.memory: '7Gi' is above its limit '6Gi'.");
+    for name in windows::volume_names() {
+        let error = planned(windows(|it| it.volumes = vec![host(name, "/data/opensandbox")]), &options, None);
+        assert!(error.err().unwrap().message.ends_with("Please use a different volume name."), "{name}");
+    }
+    for place in ["/oem", "/oem/x", "/storage", "/dev/kvm", "/dev/net/tun"] {
+        let at = Volume { mount_path: place.to_owned(), ..host("h", "/data/opensandbox") };
+        let error = planned(windows(|it| it.volumes = vec![at]), &options, None).err().unwrap();
+        assert_eq!(error.key(), (Family::Volume(VolumePart::MountPath), Kind::Invalid), "{place}");
+    }
+    let below = Volume { mount_path: "/storage/x".to_owned(), ..host("h", "/data/opensandbox") };
+    assert!(planned(windows(|it| it.volumes = vec![below]), &options, None).is_ok());
+}
+
+/// Its network is the sidecar's, and it may change that.
+#[test]
+fn a_windows_sandbox_has_no_network_policy() {
+    let mut options = options(WorkloadProvider::BatchSandbox);
+    options.creation.egress = Some(egress());
+    let error = planned(windows(|it| it.network_policy = Some(Default::default())), &options, None).err().unwrap();
+    assert!(error.message.starts_with("networkPolicy is not supported when platform.os='windows'"), "{error}");
+}
+
+#[test]
+fn an_agent_sandbox_has_no_windows() {
+    let options = options(WorkloadProvider::AgentSandbox);
+    let small = windows(|it| it.resource_limits = pairs(&[("cpu", "1")]));
+    let error = planned(small, &options, None).err().unwrap();
     assert_eq!(error.message, "agent-sandbox does not support platform.os=windows.");
-    let error = planned(windows(), &options(WorkloadProvider::BatchSandbox), None).err().unwrap();
-    assert_eq!(error.message, "platform.os=windows is not supported on Kubernetes by this server.");
+}
+
+/// Nodes with virtual machines are of Linux; and no pod is privileged that may not gain rights.
+#[test]
+fn a_template_may_exclude_windows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.yaml");
+    let options = options(WorkloadProvider::BatchSandbox);
+    let with = |spec: &str| {
+        std::fs::write(&path, format!("{{spec: {{template: {{spec: {spec}}}}}}}")).unwrap();
+        let template = Template::read(&path, WorkloadProvider::BatchSandbox).unwrap();
+        planned(windows(|_| {}), &options, Some(&template)).map(drop).map_err(|error| error.message)
+    };
+    assert_eq!(with("{nodeSelector: {kubernetes.io/os: linux, kubernetes.io/arch: amd64}}"), Ok(()));
+    let other = with("{nodeSelector: {kubernetes.io/arch: arm64}}").unwrap_err();
+    assert!(other.starts_with("platform conflict with template nodeSelector: 'kubernetes.io/arch'"), "{other}");
+    let forbidden = with("{containers: [{name: sandbox, securityContext: {allowPrivilegeEscalation: false}}]}");
+    assert!(forbidden.unwrap_err().ends_with("forbids with allowPrivilegeEscalation: false."));
 }
 
 /// What would be found out by the pod alone, after a minute.
