@@ -13,6 +13,7 @@ mod parts;
 mod plan;
 mod pod;
 mod readiness;
+mod refusal;
 mod resources;
 mod secret;
 mod sidecar;
@@ -83,12 +84,6 @@ pub(super) async fn check_runtime_class(cluster: &Cluster, name: &str) -> Result
             Ok(())
         }
     }
-}
-
-/// A namespace may have no more.
-fn over_quota(failure: ApiFailure) -> Error {
-    let text = format!("Namespace ResourceQuota exceeded: {}", failure.for_client());
-    Error::new(Family::KubeQuota, Kind::Denied, text).caused_by(failure)
 }
 
 impl Inner {
@@ -271,7 +266,7 @@ impl Inner {
 /// A sandbox, or a part of it, that could not be created.
 fn refused(failure: ApiFailure) -> Error {
     if failure.is_over_quota() {
-        return over_quota(failure);
+        return refusal::over_quota(&failure.for_client()).caused_by(failure);
     }
     if failure.is_missing() && failure.details_kind == "namespaces" {
         let text = format!("Namespace not found: {}", failure.for_client());

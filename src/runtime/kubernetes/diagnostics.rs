@@ -33,23 +33,33 @@ impl Inner {
     /// What happened to a sandbox's pod: the last `limit` of it, in the order of time.
     pub(super) async fn events(&self, scope: &Scope, id: &str, limit: usize) -> Result<String, Error> {
         let pod = self.pod(scope, id).await?;
-        let fields = format!("involvedObject.name={}", pod.name());
+        let events = self.events_of(scope, pod.name(), pod.metadata.uid.as_deref()).await;
+        let events = events.map_err(|failure| refused(failure, "Failed to read the sandbox's events"))?;
+        Ok(text::events(events, limit))
+    }
+
+    /// The events of an object, in any order. Without its UID those of its name.
+    pub(super) async fn events_of(
+        &self,
+        scope: &Scope,
+        name: &str,
+        uid: Option<&str>,
+    ) -> Result<Vec<Event>, ApiFailure> {
+        let fields = format!("involvedObject.name={name}");
         let mut parameters = ListParams::default().fields(&fields).limit(PAGE_SIZE);
         let api = self.cluster.api::<Event>(&scope.namespace);
         let mut events = Vec::new();
         for _ in 0..MAX_PAGES {
-            let page = self.cluster.observe("list_events", api.list(&parameters)).await;
-            let page = page.map_err(|failure| refused(failure, "Failed to read the sandbox's events"))?;
+            let page = self.cluster.observe("list_events", api.list(&parameters)).await?;
             events.extend(page.items);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => parameters.continue_token = Some(token),
                 None => break,
             }
         }
-        // Those of an older pod of the same name are not its.
-        let uid = pod.metadata.uid.as_deref();
+        // Those of an older object of the same name are not its.
         events.retain(|event| event.object_uid().is_none() || uid.is_none() || event.object_uid() == uid);
-        Ok(text::events(events, limit))
+        Ok(events)
     }
 
     /// The pod that a sandbox is: the newest of those that bear its id, else of those that it has of a pool.

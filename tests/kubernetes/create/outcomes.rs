@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use super::fixture::{AT_ONCE, LONG, asked, create, error, id, never, nothing_is_left, objects, ready, watched, world};
 use crate::{
-    cluster::{BATCH, Cluster, NAMESPACE, PODS},
+    cluster::{BATCH, Cluster, EVENTS, NAMESPACE, PODS},
     fixture::{ask, get},
     support::{
         client::Response,
         eventually,
+        gateway::Gateway,
         kube::{Action, Failure, Operator, Outcome, resource::POOLS},
     },
 };
@@ -194,6 +195,63 @@ async fn a_quota_is_told() {
     assert!(message.starts_with("Namespace ResourceQuota exceeded: batchsandboxes"), "{message}");
     assert!(message.contains("exceeded quota: q1"), "{message}");
     assert!(asked(&cluster, "DELETE", "").is_empty(), "nothing was made");
+}
+
+/// A cluster whose quota has no room for pods, which only the operator gets to know.
+fn without_room_for_pods(lines: &str) -> (Cluster, Gateway) {
+    let (cluster, gateway) = world(ready(), lines);
+    cluster.server.quota(NAMESPACE, "q1", &[("pods", 0)]);
+    (cluster, gateway)
+}
+
+#[tokio::test]
+async fn a_quota_that_only_the_operator_meets_is_told_when_the_time_is_over() {
+    let (cluster, gateway) = without_room_for_pods("sandbox_create_timeout_seconds = 1");
+    watched(&cluster).await;
+    let (status, code, message) = error(&create(&gateway, json!({})).await);
+    assert_eq!((status, code.as_str()), (403, "KUBERNETES::QUOTA_EXCEEDED"), "{message}");
+    assert!(message.starts_with("Namespace ResourceQuota exceeded: Error creating: pods "), "{message}");
+    assert!(message.contains("exceeded quota: q1"), "{message}");
+    assert_eq!(asked(&cluster, "GET", "/events?").len(), 1);
+    nothing_is_left(&cluster).await;
+}
+
+/// For as long as a container may stumble, pods of others may make room.
+#[tokio::test]
+async fn a_quota_that_lasts_is_told_before_the_time_is_over() {
+    let (cluster, gateway) = without_room_for_pods("sandbox_create_timeout_seconds = 300");
+    watched(&cluster).await;
+    let begun = Instant::now();
+    let (status, code, message) = error(&create(&gateway, json!({})).await);
+    assert_eq!((status, code.as_str()), (403, "KUBERNETES::QUOTA_EXCEEDED"), "{message}");
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(30) && took < Duration::from_secs(60), "{took:?}");
+    nothing_is_left(&cluster).await;
+}
+
+#[tokio::test]
+async fn the_operator_s_warning_is_told_when_there_is_no_pod() {
+    let cluster = Cluster::start();
+    let gateway = cluster.gateway("sandbox_create_timeout_seconds = 2").start();
+    watched(&cluster).await;
+    let (created, ()) = tokio::join!(create(&gateway, json!({})), async {
+        eventually("the object", LONG, || !cluster.server.list(&BATCH, NAMESPACE).is_empty()).await;
+        let metadata = &cluster.server.list(&BATCH, NAMESPACE)[0]["metadata"];
+        let warning = |name: &str, uid: &Value, message: &str| {
+            let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": NAMESPACE},
+                "involvedObject": {"kind": "BatchSandbox", "name": metadata["name"], "uid": uid}, "type": "Warning",
+                "reason": "FailedCreate", "message": message, "lastTimestamp": "2026-11-26T13:08:58Z"});
+            cluster.server.create(&EVENTS, NAMESPACE, event);
+        };
+        let words = "pods \"x\" is forbidden: violates PodSecurity\n\u{1b}[31m\"baseline:latest\": privileged";
+        warning("one", &metadata["uid"], words);
+        warning("other", &json!("of-another"), "exceeded quota: not this one's");
+    });
+    let (status, code, message) = error(&created);
+    assert_eq!((status, code.as_str()), (504, "KUBERNETES::POD_READY_TIMEOUT"), "{message}");
+    let end = "Last state: Pending; the operator makes no pod (FailedCreate: pods \"x\" is forbidden: violates PodSecurity  \
+               [31m\"baseline:latest\": privileged)";
+    assert!(message.ends_with(end), "{message}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 """Creations that wait: until they run, or until it is known that they will not."""
 
+from cluster import event
 from creating import condition, created, gone, ready, silent, status, with_pod, with_status
 
 from . import area
@@ -37,6 +38,17 @@ def of_phase(phase, *conditions, **more):
     return with_status(status(phase, conditions=list(conditions), **more))
 
 
+def warned(message):
+    """The operator makes no pod, and says why in an event alone."""
+
+    def play(side, made):
+        name = made["metadata"]["name"]
+        of = {"kind": made["kind"], "uid": made["metadata"]["uid"]}
+        side.put(event(f"{name}.1", name, involvedObject=of, type="Warning", reason="FailedCreate", message=message))
+
+    return play
+
+
 IP = {"sandbox.opensandbox.io/endpoints": '["127.0.0.1"]'}
 
 ROWS = (
@@ -61,6 +73,8 @@ ROWS = (
     ("whose image is being pulled again", {}, with_pod(**waits("ErrImagePull", 'failed to pull "x": not found'))),
     ("whose image has no name", {}, with_pod(**waits("InvalidImageName", "couldn't parse image name"))),
     ("whose image is being pulled", {}, with_pod(**waits("ContainerCreating", ""))),
+    ("whose pod has no quota", {}, warned('Error creating: pods "x" is forbidden: exceeded quota: q')),
+    ("whose pod is forbidden", {}, warned('Error creating: pods "x" is forbidden: violates PodSecurity "baseline:latest"')),
 )
 
 

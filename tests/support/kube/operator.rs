@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 pub use self::snapshots::Snapshots;
 use super::{
-    lock, objects, patch,
-    resource::{AGENT_SANDBOXES, BATCH_SANDBOXES, PODS, POOLS, Resource, SNAPSHOTS},
+    Failure, lock, objects, patch,
+    resource::{AGENT_SANDBOXES, BATCH_SANDBOXES, EVENTS, PODS, POOLS, Resource, SNAPSHOTS},
     store::{Key, Object, Store},
     write::{Options, Part, PatchKind},
 };
@@ -72,7 +72,7 @@ impl Operator {
     }
 
     /// Makes what is missing, and says when there is more to do. What cannot be made, as a pod over the quota, is left for the next
-    /// time.
+    /// time, and an event tells why.
     pub(super) fn reconcile(&self, store: &mut Store) -> Option<Instant> {
         let mut due = None::<Instant>;
         for resource in [&BATCH_SANDBOXES, &AGENT_SANDBOXES] {
@@ -114,7 +114,10 @@ impl Operator {
             && store.get(&PODS, &pod_key).is_none()
         {
             let options = Options { manager: "operator".to_owned(), ..Options::default() };
-            store.create(&PODS, &key.namespace, pod, &options).ok()?;
+            if let Err(failure) = store.create(&PODS, &key.namespace, pod, &options) {
+                warn(store, resource, key, sandbox, &failure);
+                return None;
+            }
         }
         let told = |message: &str| json!([{"type": "PodFailed", "status": "True", "message": message}]);
         match &self.outcome {
@@ -208,6 +211,22 @@ fn is_done(resource: &Resource, sandbox: &Value) -> bool {
 fn batch_status(phase: &str, conditions: &Value) -> Value {
     json!({"status": {"phase": phase, "conditions": conditions, "replicas": 1, "allocated": 0, "ready": 0, "taskRunning": 0,
         "taskSucceed": 0, "taskFailed": 0, "taskPending": 0, "taskUnknown": 0}})
+}
+
+/// Says in an event that there can be no pod, as controllers do; once, since what is written is looked at again.
+fn warn(store: &mut Store, resource: &'static Resource, key: &Key, sandbox: &Object, failure: &Failure) {
+    let name = format!("{}.18b0c2d6f7a1", key.name);
+    if store.get(&EVENTS, &Key::new(&key.namespace, &name)).is_some() {
+        return;
+    }
+    let now = objects::now();
+    let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": key.namespace},
+        "involvedObject": {"apiVersion": resource.api_version(), "kind": resource.kind, "namespace": key.namespace,
+            "name": key.name, "uid": sandbox["metadata"]["uid"]},
+        "type": "Warning", "reason": "FailedCreate", "message": format!("Error creating: {}", failure.message), "count": 1,
+        "source": {"component": "batchsandbox-controller"}, "firstTimestamp": now, "lastTimestamp": now});
+    let options = Options { manager: "operator".to_owned(), ..Options::default() };
+    store.create(&EVENTS, &key.namespace, event, &options).expect("an event has no quota");
 }
 
 /// Writes it unless this part of the status is there.

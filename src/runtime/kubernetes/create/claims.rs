@@ -7,7 +7,7 @@
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::plan::Plan;
+use super::{plan::Plan, refusal::over_quota};
 use crate::{
     config::{is_dns_subdomain, parse_quantity},
     error::{Error, Family, Kind, VolumePart},
@@ -222,7 +222,7 @@ impl Inner {
 fn refused(failure: ApiFailure, name: &str) -> Error {
     let what = format!("Failed to auto-create PVC '{name}'");
     if failure.is_over_quota() {
-        return super::over_quota(failure);
+        return over_quota(&failure.for_client()).caused_by(failure);
     }
     match failure.status {
         Some(400 | 422) if failure.is_status() => {

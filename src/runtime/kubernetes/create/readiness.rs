@@ -9,6 +9,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
+use super::refusal::{Refusal, over_quota};
 use crate::{
     error::{Error, Family, Kind},
     model::sandbox::{Platform, State, Status},
@@ -44,6 +45,10 @@ const STUMBLING: [&str; 3] = ["CreateContainerConfigError", "CreateContainerErro
 /// For how long a container may stumble.
 const STUMBLES: Duration = Duration::from_secs(20);
 
+/// How long a sandbox may be without a pod before it is asked why, and how often it is then. An operator that may make no pod tries
+/// that again, at first many times a second.
+const INQUIRIES: Duration = Duration::from_secs(10);
+
 /// Why a container ended that never began: its command cannot be run.
 const NOT_STARTED: [&str; 2] = ["StartError", "ContainerCannotRun"];
 
@@ -61,6 +66,24 @@ struct Wait {
     for_pool: bool,
     /// Why a container has not begun that may begin yet.
     stumbles: Option<String>,
+    /// It is known to have no pod.
+    has_no_pod: bool,
+    /// Why it has none, as far as that was asked for.
+    refusal: Option<Refusal>,
+}
+
+impl Wait {
+    /// For nothing that is known, in this state.
+    fn new(state: State) -> Self {
+        Self { state, for_pool: false, stumbles: None, has_no_pod: false, refusal: None }
+    }
+
+    /// Why it gets no further, if that may still change.
+    fn obstacle(&self, id: &str) -> Option<Error> {
+        let quota = || self.refusal.as_ref().filter(|refusal| refusal.is_about_quota());
+        let stumbles = self.stumbles.as_ref().map(|why| failed(id, why));
+        stumbles.or_else(|| quota().map(Refusal::over_quota))
+    }
 }
 
 /// How long a sandbox may wait, and for what.
@@ -69,7 +92,7 @@ struct Patience {
     deadline: Instant,
     /// How long of that it may wait for its pool.
     for_pool: Duration,
-    /// Since when a container stumbles.
+    /// Since when there is an obstacle, as far as is known.
     stumbles: Option<Instant>,
 }
 
@@ -89,12 +112,12 @@ impl Patience {
         if wait.for_pool {
             until = until.min(now + self.for_pool);
         }
-        let Some(why) = &wait.stumbles else {
+        let Some(obstacle) = wait.obstacle(id) else {
             self.stumbles = None;
             return Ok(until);
         };
         let end = *self.stumbles.get_or_insert(now) + STUMBLES;
-        if now >= end { Err(failed(id, why)) } else { Ok(until.min(end)) }
+        if now >= end { Err(obstacle) } else { Ok(until.min(end)) }
     }
 }
 
@@ -118,11 +141,18 @@ impl Inner {
         let deadline = begun + options.timeout;
         let patience = Patience { begun, deadline, for_pool: options.pool_timeout, stumbles: None };
         let id = workload.id().to_owned();
-        let mut last = Wait { state: State::Pending, for_pool: false, stumbles: None };
-        let waiting = self.wait(scope, workload, changes, may_be_late, patience, &mut last);
+        let mut last = Wait::new(State::Pending);
+        let waiting = self.wait(scope, workload.clone(), changes, may_be_late, patience, &mut last);
         // Also while the API server is asked and says nothing.
         let outcome = timeout_at(deadline + LAST_LOOK, waiting).await;
-        outcome.unwrap_or_else(|_| Err(timed_out(&id, &last, begun.elapsed())))
+        let outcome = outcome.unwrap_or_else(|_| Err(timed_out(&id, &last, begun.elapsed())));
+        match outcome {
+            Err(error) if error.kind == Kind::TimedOut && last.has_no_pod => {
+                let refusal = self.refusal(scope, &workload).await.or(last.refusal);
+                Err(with_refusal(error, refusal.as_ref()))
+            }
+            outcome => outcome,
+        }
     }
 
     async fn wait(
@@ -138,6 +168,8 @@ impl Inner {
         let poll = options.poll_interval.max(MIN_POLL);
         let mut next_read = patience.begun + poll;
         let mut until = next_read;
+        let mut next_inquiry = patience.begun + INQUIRIES;
+        let mut refusal = None;
         loop {
             let looked = Instant::now();
             if scope.workloads().is_told() {
@@ -159,11 +191,21 @@ impl Inner {
                 Progress::Failed(error) => return Err(error),
                 Progress::Waits(wait) => wait,
             };
+            last.has_no_pod = pods.is_empty() && scope.pods().is_fresh();
+            let is_asked_why = last.has_no_pod && !last.for_pool;
+            if !is_asked_why {
+                refusal = None;
+            } else if Instant::now() >= next_inquiry {
+                refusal = self.refusal(scope, &workload).await;
+                next_inquiry = Instant::now() + INQUIRIES;
+            }
+            last.refusal.clone_from(&refusal);
             let now = Instant::now();
             until = patience.until(workload.id(), last, now, options.poll_interval)?;
             tokio::select! {
                 () = changes.notified() => {}
                 () = sleep_until(until.min(next_read)) => {}
+                () = sleep_until(next_inquiry), if is_asked_why => {}
             }
             if last.for_pool {
                 patience.for_pool = patience.for_pool.saturating_sub(now.elapsed());
@@ -210,10 +252,7 @@ fn progress(workload: &Workload, pods: &[Arc<Pod>], may_be_late: bool) -> Progre
             Progress::Failed(Error::new(Family::Parameter, Kind::Invalid, text))
         }
         // Of the agent-sandbox operator.
-        (_, Some("ReconcilerError")) if is_about_quota(message) => {
-            let text = format!("Namespace ResourceQuota exceeded: {message}");
-            Progress::Failed(Error::new(Family::KubeQuota, Kind::Denied, text))
-        }
+        (_, Some("ReconcilerError")) if is_about_quota(message) => Progress::Failed(over_quota(message)),
         (State::Failed | State::Terminated | State::Stopping, _) => Progress::Failed(failed(id, message)),
         (state, reason) => {
             let is_final = |why: &str| BROKEN.contains(&why) && !(may_be_late && why == BACK_OFF);
@@ -222,7 +261,8 @@ fn progress(workload: &Workload, pods: &[Arc<Pod>], may_be_late: bool) -> Progre
             }
             let is_passing = |why: &str| STUMBLING.contains(&why) || why == BACK_OFF;
             let stumbles = pods.iter().find_map(|pod| stopped(pod, is_passing, false));
-            Progress::Waits(Wait { state, for_pool: reason == Some("POOL_CAPACITY_EXHAUSTED"), stumbles })
+            let for_pool = reason == Some("POOL_CAPACITY_EXHAUSTED");
+            Progress::Waits(Wait { for_pool, stumbles, ..Wait::new(state) })
         }
     }
 }
@@ -257,6 +297,18 @@ fn timed_out(id: &str, last: &Wait, elapsed: Duration) -> Error {
         text.push_str(why);
     }
     Error::new(Family::KubePod, Kind::TimedOut, text)
+}
+
+/// The error for a sandbox whose time is over and that has no pod, with the operator's word on that.
+fn with_refusal(mut error: Error, refusal: Option<&Refusal>) -> Error {
+    match refusal {
+        Some(refusal) if refusal.is_about_quota() => refusal.over_quota(),
+        Some(refusal) => {
+            error.message = format!("{}; {}", error.message, refusal.words());
+            error
+        }
+        None => error,
+    }
 }
 
 fn no_room(retry_after: Duration) -> Error {

@@ -41,22 +41,18 @@ pub(super) fn inspect(pod: &Pod) -> String {
 /// The last `limit` events, one a line, in the order of time.
 pub(super) fn events(mut events: Vec<Event>, limit: usize) -> String {
     // Stable: what has no time, or the same, stays in the API server's order.
-    events.sort_by_key(moment);
+    events.sort_by_key(Event::moment);
     let shown = events.split_off(events.len().saturating_sub(limit));
     if shown.is_empty() {
         return NO_EVENTS.to_owned();
     }
     let line = |event: &Event| {
         let text = |text: &Option<String>| text.as_deref().map_or_else(|| NOTHING.to_owned(), one_line);
-        let at = moment(event).map_or_else(|| NOTHING.to_owned(), time);
+        let at = event.moment().map_or_else(|| NOTHING.to_owned(), time);
         let message = one_line(event.message.as_deref().unwrap_or_default());
         format!("[{at}] {:<8} {:<20} {message}", text(&event.kind), text(&event.reason))
     };
     shown.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-fn moment(event: &Event) -> Option<Timestamp> {
-    event.last_timestamp.or(event.event_time).or(event.first_timestamp)
 }
 
 /// A heading and its lines, after an empty one; nothing without lines.

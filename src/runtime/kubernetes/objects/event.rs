@@ -44,4 +44,9 @@ impl Event {
     pub(in crate::runtime::kubernetes) fn object_uid(&self) -> Option<&str> {
         self.involved_object.uid.as_deref()
     }
+
+    /// When it happened last, if it says so.
+    pub(in crate::runtime::kubernetes) fn moment(&self) -> Option<Timestamp> {
+        self.last_timestamp.or(self.event_time).or(self.first_timestamp)
+    }
 }

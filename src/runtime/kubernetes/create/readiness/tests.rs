@@ -22,7 +22,7 @@ fn shown_if(workload: &Workload, pods: &[Value], may_be_late: bool) -> String {
             format!("{} {}: {}", status.state.name(), status.reason.unwrap(), status.message.unwrap())
         }
         Progress::Failed(error) => format!("{:?} {:?}: {}", error.family, error.kind, error.message),
-        Progress::Waits(Wait { state, for_pool, stumbles }) => {
+        Progress::Waits(Wait { state, for_pool, stumbles, .. }) => {
             format!("{} {for_pool} {}", state.name(), stumbles.unwrap_or_default()).trim_end().to_owned()
         }
     }
@@ -97,9 +97,9 @@ fn patience_has_ends() {
         until.map(|until| (until - begun).as_secs()).map_err(|error| error.message)
     };
     let waits = |for_pool, stumbles: Option<&str>| Wait {
-        state: State::Pending,
         for_pool,
         stumbles: stumbles.map(str::to_owned),
+        ..Wait::new(State::Pending)
     };
     let (plain, pooled, stumbling) = (waits(false, None), waits(true, None), waits(false, Some("why")));
     let mut patience = new();
@@ -114,6 +114,35 @@ fn patience_has_ends() {
     // What has room is not refused for the time that it waited.
     assert_eq!(until(&mut patience, &plain, 5), Ok(60));
     assert!(until(&mut patience, &pooled, 5).unwrap_err().starts_with("No Pool capacity"));
+}
+
+/// Other pods may make room; what the operator may never make is left to the time that a creation has.
+#[test]
+fn a_quota_may_be_over_for_a_while() {
+    let begun = Instant::now();
+    let second = Duration::from_secs(1);
+    let refused =
+        |message: &str| Wait { refusal: Some(Refusal::new("FailedCreate", message)), ..Wait::new(State::Pending) };
+    let (quota, other) = (refused("exceeded quota: q"), refused("violates PodSecurity"));
+    let mut patience = Patience { begun, deadline: begun + 60 * second, for_pool: second, stumbles: None };
+    let mut until = |wait: &Wait, seconds: u32| {
+        let until = patience.until("x", wait, begun + seconds * second, second);
+        until.map(|until| (until - begun).as_secs())
+    };
+    assert_eq!((until(&quota, 10).ok(), until(&quota, 20).ok()), (Some(30), Some(30)));
+    let error = until(&quota, 30).unwrap_err();
+    assert_eq!(error.key(), (Family::KubeQuota, Kind::Denied));
+    assert_eq!(error.message, "Namespace ResourceQuota exceeded: exceeded quota: q");
+    assert_eq!((until(&other, 31).ok(), until(&other, 59).ok()), (Some(60), Some(60)));
+    let late = |wait: &Wait| {
+        let error = timed_out("x", wait, 60 * second);
+        with_refusal(error, wait.refusal.as_ref())
+    };
+    assert_eq!(late(&quota).key(), (Family::KubeQuota, Kind::Denied));
+    let error = late(&other);
+    assert_eq!(error.key(), (Family::KubePod, Kind::TimedOut));
+    let end = "Last state: Pending; the operator makes no pod (FailedCreate: violates PodSecurity)";
+    assert!(error.message.ends_with(end), "{}", error.message);
 }
 
 #[test]
@@ -147,7 +176,7 @@ fn what_cannot_begin_is_told_at_once_and_what_may_is_waited_for() {
 
 #[test]
 fn a_time_is_told_to_a_tenth() {
-    let last = Wait { state: State::Pending, for_pool: false, stumbles: None };
+    let last = Wait::new(State::Pending);
     let error = timed_out("x", &last, Duration::from_millis(4004));
     let expected = "Timeout waiting for sandbox x to be Running with IP. Elapsed: 4.0s, Last state: Pending";
     assert_eq!(error.message, expected);
