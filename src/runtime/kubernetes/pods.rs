@@ -9,7 +9,7 @@ use kube::api::ListParams;
 
 pub(super) use self::{
     instance::{Instance, is_log_lost},
-    waiting::why_not_started,
+    waiting::{unscheduled, why_not_started},
 };
 use super::{
     client::{ApiFailure, Cluster},

@@ -49,6 +49,9 @@ const STUMBLES: Duration = Duration::from_secs(20);
 /// that again, at first many times a second.
 const INQUIRIES: Duration = Duration::from_secs(10);
 
+/// Why a container waits whose turn has not come.
+const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+
 /// Why a container ended that never began: its command cannot be run.
 const NOT_STARTED: [&str; 2] = ["StartError", "ContainerCannotRun"];
 
@@ -66,6 +69,8 @@ struct Wait {
     for_pool: bool,
     /// Why a container has not begun that may begin yet.
     stumbles: Option<String>,
+    /// Why its pod is on no node.
+    unscheduled: Option<String>,
     /// It is known to have no pod.
     has_no_pod: bool,
     /// Why it has none, as far as that was asked for.
@@ -75,7 +80,7 @@ struct Wait {
 impl Wait {
     /// For nothing that is known, in this state.
     fn new(state: State) -> Self {
-        Self { state, for_pool: false, stumbles: None, has_no_pod: false, refusal: None }
+        Self { state, for_pool: false, stumbles: None, unscheduled: None, has_no_pod: false, refusal: None }
     }
 
     /// Why it gets no further, if that may still change.
@@ -253,7 +258,13 @@ fn progress(workload: &Workload, pods: &[Arc<Pod>], may_be_late: bool) -> Progre
         }
         // Of the agent-sandbox operator.
         (_, Some("ReconcilerError")) if is_about_quota(message) => Progress::Failed(over_quota(message)),
-        (State::Failed | State::Terminated | State::Stopping, _) => Progress::Failed(failed(id, message)),
+        // The operator tells the kubelet's reason, and not its words.
+        (State::Failed, _) => {
+            let is_told = |why: &str| !STARTING.contains(&why);
+            let why = pods.iter().find_map(|pod| stopped(pod, is_told, true));
+            Progress::Failed(failed(id, &why.map_or(message.to_owned(), |why| format!("{message}; {why}"))))
+        }
+        (State::Terminated | State::Stopping, _) => Progress::Failed(failed(id, message)),
         (state, reason) => {
             let is_final = |why: &str| BROKEN.contains(&why) && !(may_be_late && why == BACK_OFF);
             if let Some(why) = pods.iter().find_map(|pod| stopped(pod, is_final, true)) {
@@ -262,7 +273,8 @@ fn progress(workload: &Workload, pods: &[Arc<Pod>], may_be_late: bool) -> Progre
             let is_passing = |why: &str| STUMBLING.contains(&why) || why == BACK_OFF;
             let stumbles = pods.iter().find_map(|pod| stopped(pod, is_passing, false));
             let for_pool = reason == Some("POOL_CAPACITY_EXHAUSTED");
-            Progress::Waits(Wait { for_pool, stumbles, ..Wait::new(state) })
+            let unscheduled = pods.iter().find_map(|pod| pods::unscheduled(pod));
+            Progress::Waits(Wait { for_pool, stumbles, unscheduled, ..Wait::new(state) })
         }
     }
 }
@@ -292,7 +304,7 @@ fn timed_out(id: &str, last: &Wait, elapsed: Duration) -> Error {
         elapsed.as_secs_f64(),
         last.state.name()
     );
-    if let Some(why) = &last.stumbles {
+    if let Some(why) = last.stumbles.as_ref().or(last.unscheduled.as_ref()) {
         text.push_str("; ");
         text.push_str(why);
     }

@@ -48,6 +48,13 @@ fn why_failed(terminated: &Terminated) -> String {
     with_details("its command cannot be run", &details.map(Option::unwrap_or_default))
 }
 
+/// Why a pod is on no node, if the scheduler has said so.
+pub(in crate::runtime::kubernetes) fn unscheduled(pod: &Pod) -> Option<String> {
+    let is_told =
+        condition(&pod.status.conditions, "PodScheduled").is_some_and(|scheduled| scheduled.status == "False");
+    is_told.then(|| why_unscheduled(pod))
+}
+
 fn why_unscheduled(pod: &Pod) -> String {
     let scheduled = condition(&pod.status.conditions, "PodScheduled");
     let reason = scheduled.and_then(|condition| condition.reason.as_deref()).unwrap_or_default();

@@ -11,7 +11,7 @@ use crate::{config::is_dns_subdomain, model::sandbox::Allocation, runtime::kuber
 /// Held while the object has pods of a pool.
 const FINALIZER: &str = "pool.sandbox.opensandbox.io/pool-allocation";
 
-/// What it has: `{"pods": […], "poolRef": …}`.
+/// What it has: `{"pods": […], "poolRef": …}`. The operator of June 2026 (4db3a99) writes the pods alone.
 const STATUS: &str = "sandbox.opensandbox.io/alloc-status";
 
 /// What is to be given back, and what was: `{"pods": […]}`.
@@ -20,15 +20,24 @@ const GIVEN_BACK: [&str; 2] = ["sandbox.opensandbox.io/alloc-release", "sandbox.
 /// Stands for any pool until the operator has chosen one.
 const ANY_POOL: &str = "*";
 
-/// What the API shows of it.
+struct Held {
+    pods: Vec<String>,
+    /// Whether the operator names the pool, too.
+    is_pool_named: bool,
+}
+
+/// What the API shows of it: as the existing server, only what names its pool.
 pub(super) fn shown(sandbox: &BatchSandbox) -> Option<Allocation> {
     let pool = sandbox.pool_ref().filter(|pool| *pool != ANY_POOL)?;
-    pods(sandbox)?;
-    Some(Allocation { pool_ref: pool.to_owned(), state: "allocated" })
+    held(sandbox)?.is_pool_named.then(|| Allocation { pool_ref: pool.to_owned(), state: "allocated" })
 }
 
 /// The names of the pods that it has for certain.
 pub(super) fn pods(sandbox: &BatchSandbox) -> Option<Vec<String>> {
+    held(sandbox).map(|held| held.pods)
+}
+
+fn held(sandbox: &BatchSandbox) -> Option<Held> {
     let meta = &sandbox.metadata;
     let pool = sandbox.pool_ref()?;
     let is_held = meta.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER);
@@ -36,7 +45,8 @@ pub(super) fn pods(sandbox: &BatchSandbox) -> Option<Vec<String>> {
         return None;
     }
     let status: Value = serde_json::from_str(labels::annotation(meta, STATUS)?).ok()?;
-    if pool != ANY_POOL && status["poolRef"] != pool {
+    let named = &status["poolRef"];
+    if pool != ANY_POOL && !named.is_null() && named != pool {
         return None;
     }
     let pods = listed(&status)?;
@@ -53,7 +63,7 @@ pub(super) fn pods(sandbox: &BatchSandbox) -> Option<Vec<String>> {
             return None;
         }
     }
-    Some(pods)
+    Some(Held { is_pool_named: !named.is_null(), pods })
 }
 
 /// The pods that an annotation names; nothing if one of them is no text. An annotation without the member, or with null, names
@@ -97,6 +107,14 @@ mod tests {
     fn a_sandbox_of_any_pool_has_pods_but_names_no_pool() {
         let any = sandbox(|object| object["spec"]["poolRef"] = json!("*"));
         assert_eq!((shown(&any), pods(&any)), (None, Some(vec!["p-1".to_owned()])));
+    }
+
+    #[test]
+    fn an_operator_that_names_no_pool_tells_of_pods_all_the_same() {
+        for text in [r#"{"pods":["p-1"]}"#, r#"{"pods":["p-1"],"poolRef":null}"#] {
+            let silent = sandbox(|object| object["metadata"]["annotations"][STATUS] = json!(text));
+            assert_eq!((shown(&silent), pods(&silent)), (None, Some(vec!["p-1".to_owned()])), "{text}");
+        }
     }
 
     #[test]

@@ -152,6 +152,38 @@ fn the_cluster_s_words_are_cut() {
     assert!(text.starts_with("KubePod Failed: Sandbox x failed: é") && text.len() < 600, "{}", text.len());
 }
 
+/// As the operator of June 2026 does at the first image that cannot be pulled.
+#[test]
+fn a_failure_that_the_operator_tells_has_the_kubelet_s_words() {
+    let message = "1/1 observed pods failed; primary reason=ErrImagePull; sample pod=x-0";
+    let failed = json!([{"type": "PodFailed", "status": "True", "message": message}]);
+    let workload = batch(json!({"phase": "Failed", "conditions": failed}), json!({}));
+    let waiting =
+        |reason: &str| pod("containerStatuses", json!({"state": {"waiting": {"reason": reason, "message": "why"}}}));
+    let words = "; container 'sandbox': its image cannot be pulled (ErrImagePull: why)";
+    for (pods, words) in [(vec![waiting("ErrImagePull")], words), (vec![waiting("PodInitializing")], ""), (vec![], "")]
+    {
+        assert_eq!(shown(&workload, &pods), format!("KubePod Failed: Sandbox x failed: {message}{words}"));
+    }
+}
+
+/// The operator of June 2026 says of such a sandbox only that it is pending.
+#[test]
+fn what_the_scheduler_says_is_told_at_the_end() {
+    let condition = |status: &str| {
+        let condition =
+            json!([{"type": "PodScheduled", "status": status, "reason": "Unschedulable", "message": "0/1 nodes"}]);
+        pods::tests::pod(json!({"status": {"conditions": condition}}))
+    };
+    let workload = batch(json!({"phase": "Pending"}), json!({}));
+    let late = |status: &str| match progress(&workload, &[Arc::new(condition(status))], false) {
+        Progress::Waits(wait) => timed_out("x", &wait, Duration::from_secs(60)).message,
+        Progress::Ready(_) | Progress::Failed(_) => String::new(),
+    };
+    assert!(late("False").ends_with("Last state: Pending; its pod is on no node yet (Unschedulable: 0/1 nodes)"));
+    assert!(late("True").ends_with("Last state: Pending"));
+}
+
 #[test]
 fn what_cannot_begin_is_told_at_once_and_what_may_is_waited_for() {
     let workload = batch(json!({"phase": "Pending"}), json!({}));
