@@ -11,7 +11,6 @@ use crate::{
     support::{
         client::Response,
         eventually,
-        gateway::Gateway,
         kube::{Action, Failure, Operator, Outcome, resource::POOLS},
     },
 };
