@@ -73,8 +73,8 @@ ROWS = (
     ("whose image is being pulled again", {}, with_pod(**waits("ErrImagePull", 'failed to pull "x": not found'))),
     ("whose image has no name", {}, with_pod(**waits("InvalidImageName", "couldn't parse image name"))),
     ("whose image is being pulled", {}, with_pod(**waits("ContainerCreating", ""))),
-    ("whose pod has no quota", {}, warned('Error creating: pods "x" is forbidden: exceeded quota: q')),
-    ("whose pod is forbidden", {}, warned('Error creating: pods "x" is forbidden: violates PodSecurity "baseline:latest"')),
+    ("whose pod has no quota", {}, warned('failed to create pod: pods "x" is forbidden: exceeded quota: q, pod: {"metadata":{}}')),
+    ("whose pod is forbidden", {}, warned('failed to create pod: pods "x" is forbidden: violates PodSecurity "baseline:latest"')),
 )
 
 

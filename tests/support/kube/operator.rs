@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 pub use self::snapshots::Snapshots;
 use super::{
-    Failure, lock, objects, patch,
+    lock, objects, patch,
     resource::{AGENT_SANDBOXES, BATCH_SANDBOXES, EVENTS, PODS, POOLS, Resource, SNAPSHOTS},
     store::{Key, Object, Store},
     write::{Options, Part, PatchKind},
@@ -114,8 +114,10 @@ impl Operator {
             && store.get(&PODS, &pod_key).is_none()
         {
             let options = Options { manager: "operator".to_owned(), ..Options::default() };
+            let shown = pod.to_string();
             if let Err(failure) = store.create(&PODS, &key.namespace, pod, &options) {
-                warn(store, resource, key, sandbox, &failure);
+                let why = format!("failed to create pod: {}, pod: {shown}", failure.message);
+                warn(store, resource, key, sandbox, &why);
                 return None;
             }
         }
@@ -213,8 +215,8 @@ fn batch_status(phase: &str, conditions: &Value) -> Value {
         "taskSucceed": 0, "taskFailed": 0, "taskPending": 0, "taskUnknown": 0}})
 }
 
-/// Says in an event that there can be no pod, as controllers do; once, since what is written is looked at again.
-fn warn(store: &mut Store, resource: &'static Resource, key: &Key, sandbox: &Object, failure: &Failure) {
+/// Says in an event that there can be no pod; once, since what is written is looked at again.
+fn warn(store: &mut Store, resource: &'static Resource, key: &Key, sandbox: &Object, why: &str) {
     let name = format!("{}.18b0c2d6f7a1", key.name);
     if store.get(&EVENTS, &Key::new(&key.namespace, &name)).is_some() {
         return;
@@ -223,7 +225,7 @@ fn warn(store: &mut Store, resource: &'static Resource, key: &Key, sandbox: &Obj
     let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": key.namespace},
         "involvedObject": {"apiVersion": resource.api_version(), "kind": resource.kind, "namespace": key.namespace,
             "name": key.name, "uid": sandbox["metadata"]["uid"]},
-        "type": "Warning", "reason": "FailedCreate", "message": format!("Error creating: {}", failure.message), "count": 1,
+        "type": "Warning", "reason": "FailedCreate", "message": &why[..why.floor_char_boundary(1024)], "count": 1,
         "source": {"component": "batchsandbox-controller"}, "firstTimestamp": now, "lastTimestamp": now});
     let options = Options { manager: "operator".to_owned(), ..Options::default() };
     store.create(&EVENTS, &key.namespace, event, &options).expect("an event has no quota");

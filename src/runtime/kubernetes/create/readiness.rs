@@ -45,10 +45,6 @@ const STUMBLING: [&str; 3] = ["CreateContainerConfigError", "CreateContainerErro
 /// For how long a container may stumble.
 const STUMBLES: Duration = Duration::from_secs(20);
 
-/// How long a sandbox may be without a pod before it is asked why, and how often it is then. An operator that may make no pod tries
-/// that again, at first many times a second.
-const INQUIRIES: Duration = Duration::from_secs(10);
-
 /// Why a container waits whose turn has not come.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
@@ -73,21 +69,12 @@ struct Wait {
     unscheduled: Option<String>,
     /// It is known to have no pod.
     has_no_pod: bool,
-    /// Why it has none, as far as that was asked for.
-    refusal: Option<Refusal>,
 }
 
 impl Wait {
     /// For nothing that is known, in this state.
     fn new(state: State) -> Self {
-        Self { state, for_pool: false, stumbles: None, unscheduled: None, has_no_pod: false, refusal: None }
-    }
-
-    /// Why it gets no further, if that may still change.
-    fn obstacle(&self, id: &str) -> Option<Error> {
-        let quota = || self.refusal.as_ref().filter(|refusal| refusal.is_about_quota());
-        let stumbles = self.stumbles.as_ref().map(|why| failed(id, why));
-        stumbles.or_else(|| quota().map(Refusal::over_quota))
+        Self { state, for_pool: false, stumbles: None, unscheduled: None, has_no_pod: false }
     }
 }
 
@@ -97,7 +84,7 @@ struct Patience {
     deadline: Instant,
     /// How long of that it may wait for its pool.
     for_pool: Duration,
-    /// Since when there is an obstacle, as far as is known.
+    /// Since when a container stumbles.
     stumbles: Option<Instant>,
 }
 
@@ -117,12 +104,12 @@ impl Patience {
         if wait.for_pool {
             until = until.min(now + self.for_pool);
         }
-        let Some(obstacle) = wait.obstacle(id) else {
+        let Some(why) = &wait.stumbles else {
             self.stumbles = None;
             return Ok(until);
         };
         let end = *self.stumbles.get_or_insert(now) + STUMBLES;
-        if now >= end { Err(obstacle) } else { Ok(until.min(end)) }
+        if now >= end { Err(failed(id, why)) } else { Ok(until.min(end)) }
     }
 }
 
@@ -152,9 +139,9 @@ impl Inner {
         let outcome = timeout_at(deadline + LAST_LOOK, waiting).await;
         let outcome = outcome.unwrap_or_else(|_| Err(timed_out(&id, &last, begun.elapsed())));
         match outcome {
+            // Not before: pods of others make room for 30 s after their sandboxes are deleted, and the operator tries again.
             Err(error) if error.kind == Kind::TimedOut && last.has_no_pod => {
-                let refusal = self.refusal(scope, &workload).await.or(last.refusal);
-                Err(with_refusal(error, refusal.as_ref()))
+                Err(with_refusal(error, self.refusal(scope, &workload).await))
             }
             outcome => outcome,
         }
@@ -173,8 +160,6 @@ impl Inner {
         let poll = options.poll_interval.max(MIN_POLL);
         let mut next_read = patience.begun + poll;
         let mut until = next_read;
-        let mut next_inquiry = patience.begun + INQUIRIES;
-        let mut refusal = None;
         loop {
             let looked = Instant::now();
             if scope.workloads().is_told() {
@@ -197,20 +182,11 @@ impl Inner {
                 Progress::Waits(wait) => wait,
             };
             last.has_no_pod = pods.is_empty() && scope.pods().is_fresh();
-            let is_asked_why = last.has_no_pod && !last.for_pool;
-            if !is_asked_why {
-                refusal = None;
-            } else if Instant::now() >= next_inquiry {
-                refusal = self.refusal(scope, &workload).await;
-                next_inquiry = Instant::now() + INQUIRIES;
-            }
-            last.refusal.clone_from(&refusal);
             let now = Instant::now();
             until = patience.until(workload.id(), last, now, options.poll_interval)?;
             tokio::select! {
                 () = changes.notified() => {}
                 () = sleep_until(until.min(next_read)) => {}
-                () = sleep_until(next_inquiry), if is_asked_why => {}
             }
             if last.for_pool {
                 patience.for_pool = patience.for_pool.saturating_sub(now.elapsed());
@@ -312,7 +288,7 @@ fn timed_out(id: &str, last: &Wait, elapsed: Duration) -> Error {
 }
 
 /// The error for a sandbox whose time is over and that has no pod, with the operator's word on that.
-fn with_refusal(mut error: Error, refusal: Option<&Refusal>) -> Error {
+fn with_refusal(mut error: Error, refusal: Option<Refusal>) -> Error {
     match refusal {
         Some(refusal) if refusal.is_about_quota() => refusal.over_quota(),
         Some(refusal) => {

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// How long the events may take: the sandbox may be ready meanwhile.
+/// How long the events may take when the sandbox's time is over already.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The most characters of an event's words that are told.
@@ -42,7 +42,7 @@ impl Refusal {
     /// A warning of these words, cut and in one line.
     pub(super) fn new(reason: &str, message: &str) -> Self {
         let told = |text: &str, most| bounded(text.trim(), most).replace(['\n', '\t'], " ");
-        Self { reason: told(reason, MAX_REASON), message: told(message, MAX_MESSAGE) }
+        Self { reason: told(reason, MAX_REASON), message: told(without_objects(message), MAX_MESSAGE) }
     }
 
     /// The namespace may have no more pods, or its pods no more of something.
@@ -59,6 +59,15 @@ impl Refusal {
     pub(super) fn over_quota(&self) -> Error {
         over_quota(&self.message)
     }
+}
+
+/// A message up to the first object that it quotes: operators append the whole pod, with the variables and so the secrets of the
+/// sandbox (`…, pod: {"metadata":…`), and the API server the values that it refuses.
+fn without_objects(message: &str) -> &str {
+    let Some((before, _)) = message.split_once('{') else { return message };
+    let plain = |text: &str| text.trim_end_matches([' ', ',', ':']).len();
+    let before = &before[..plain(before)];
+    before.strip_suffix("pod").map_or(before, |rest| &rest[..plain(rest)])
 }
 
 /// A namespace may have no more, in the cluster's words.
@@ -111,6 +120,18 @@ mod tests {
         assert_eq!(refusal.over_quota().key(), (Family::KubeQuota, Kind::Denied));
         assert!(!of(&events[1..]).unwrap().is_about_quota());
         assert_eq!((of(&events[2..]), of(&[])), (None, None));
+    }
+
+    /// As a cluster was seen to say it.
+    #[test]
+    fn the_pod_in_it_is_left_out() {
+        let words =
+            "failed to create pod: pods \"x-0\" is forbidden: exceeded quota: q, requested: pods=1, limited: pods=1";
+        let event = |message: &str| of(&[event("Warning", "FailedCreate", message, 1)]).unwrap().message;
+        assert_eq!(event(&format!("{words}, pod: {{\"spec\":{{\"env\":[\"SECRET")), words);
+        assert_eq!(event("Invalid value: core.Container{Env: SECRET}: no"), "Invalid value: core.Container");
+        assert_eq!(event("{SECRET}"), "");
+        assert_eq!(event(words), words);
     }
 
     #[test]
