@@ -70,8 +70,9 @@ fn without_objects(message: &str) -> &str {
     before.strip_suffix("pod").map_or(before, |rest| &rest[..plain(rest)])
 }
 
-/// A namespace may have no more, in the cluster's words.
+/// A namespace may have no more, in the cluster's words, without the objects that they quote.
 pub(super) fn over_quota(words: &str) -> Error {
+    let words = without_objects(words);
     Error::new(Family::KubeQuota, Kind::Denied, format!("Namespace ResourceQuota exceeded: {words}"))
 }
 
