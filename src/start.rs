@@ -358,6 +358,7 @@ fn kubernetes_options(config: &Config) -> Result<KubernetesOptions, Error> {
         write_burst: kubernetes.write_burst,
         watch_timeout: kubernetes.informer_watch_timeout,
         cache_max_age: kubernetes.cache_max_age,
+        allow_windows: kubernetes.allow_windows,
         pod_networks: kubernetes.pod_networks.clone(),
         ingress: config.ingress.clone(),
         log_buffer: config.logs.buffer_bytes,

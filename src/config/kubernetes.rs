@@ -26,6 +26,8 @@ pub struct Kubernetes {
     pub informer_watch_timeout: Duration,
     /// `cache_max_age_seconds`: what is known of sandboxes is asked for again when it is older; more than 0 s. Default 10 s.
     pub cache_max_age: Duration,
+    /// Whether sandboxes may be Windows machines, whose pods are privileged. Default false.
+    pub allow_windows: bool,
     /// The networks in which pods are: a sandbox's address elsewhere does not count. Default none: anywhere but on this machine
     /// and its link.
     pub pod_networks: Vec<IpNet>,
@@ -118,6 +120,7 @@ impl Kubernetes {
             informer_resync: section.whole_seconds("informer_resync_seconds", 300, 0),
             informer_watch_timeout: section.whole_seconds("informer_watch_timeout_seconds", 60, 1),
             cache_max_age: section.seconds("cache_max_age_seconds", 10.0, Floor::Above(0.0)),
+            allow_windows: section.boolean("allow_windows", false),
             pod_networks: read_networks(section),
             read_qps: section.float("read_qps", 0.0, Floor::AtLeast(0.0)),
             read_burst: section.integer("read_burst", 0, 0..=i64::from(u32::MAX)),

@@ -91,6 +91,7 @@ fn kubernetes_and_agent_sandbox() {
     assert_eq!(kubernetes.informer_resync, seconds(300));
     assert_eq!(kubernetes.informer_watch_timeout, seconds(60));
     assert_eq!(kubernetes.cache_max_age, seconds(10));
+    assert!(!kubernetes.allow_windows);
     assert!(kubernetes.pod_networks.is_empty());
     assert_eq!((kubernetes.read_qps, kubernetes.read_burst), (0.0, 0));
     assert_eq!((kubernetes.write_qps, kubernetes.write_burst), (0.0, 0));

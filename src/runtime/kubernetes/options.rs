@@ -34,6 +34,8 @@ pub struct KubernetesOptions {
     pub watch_timeout: Duration,
     /// What is known of older than that is asked for again.
     pub cache_max_age: Duration,
+    /// Whether sandboxes may be Windows machines, whose pods are privileged.
+    pub allow_windows: bool,
     /// Where pods are; anywhere but on this machine itself if there are none.
     pub pod_networks: Vec<IpNet>,
     /// How clients reach sandboxes.
@@ -136,6 +138,7 @@ pub(super) mod tests {
             write_burst: 0,
             watch_timeout: Duration::from_secs(60),
             cache_max_age: Duration::from_secs(10),
+            allow_windows: false,
             pod_networks: Vec::new(),
             ingress: Ingress { gateway: None },
             log_buffer: 1024,

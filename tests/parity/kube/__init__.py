@@ -20,6 +20,7 @@ execd_image = "osb-test/execd:stub"
 [kubernetes]
 kubeconfig_path = "@KUBECONFIG@"
 namespace = "@NAMESPACE@"
+allow_windows = true
 """
 _KEYS = """
 [ingress.secure_access]
@@ -75,6 +76,7 @@ CONFIGS = {
     + _EGRESS.replace("[egress]", "[egress]\ndisable_ipv6 = false")
     + _PROXY
     + _STORAGE,
+    "without-windows": (_COMMON + _QUICK).replace("allow_windows = true\n", ""),
     "templated-windows": _COMMON + _QUICK + 'batchsandbox_template_file = "@HERE@/windows.yaml"\n',
     "templated-agent": _COMMON
     + _AGENT

@@ -124,6 +124,13 @@ def forbidden(side):
     made(side, "that may not gain rights", {})
 
 
+@area("create-windows-unallowed", "without-windows")
+def unallowed(side):
+    """What an operator has not allowed is refused, if it is a machine at all."""
+    made(side, "", {})
+    made(side, "with little cpu", limits(cpu="1"))
+
+
 @area("create-windows-isolated", "isolated")
 def isolated(side):
     """With a secure runtime."""

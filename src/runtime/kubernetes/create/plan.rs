@@ -172,7 +172,8 @@ impl Draft {
             ));
         }
         let is_windows = is_windows(platform.as_ref(), options.provider);
-        let windows = if is_windows { Some(windows::machine(&request, template)?) } else { None };
+        let windows =
+            if is_windows { Some(windows::machine(&request, options.allow_windows, template)?) } else { None };
         // Those of a pool's pod are the pool's.
         let resources = match (&pool, &windows) {
             (Some(_), _) => None,

@@ -39,11 +39,16 @@ const EXTRA_MEMORY: u64 = 2;
 /// The machine of a request.
 ///
 /// # Errors
-/// ([`Family::Parameter`], [`Kind::Invalid`]) for a machine that is too small, for a network policy, and for a template that
-/// forbids what a privileged container needs.
-pub(super) fn machine(request: &CreateRequest, template: Option<&Template>) -> Result<Machine, Error> {
+/// ([`Family::Parameter`], [`Kind::Invalid`]) for a machine that is too small, for a network policy, if privileged containers are
+/// not `allowed`, and for a template that forbids what one needs.
+pub(super) fn machine(request: &CreateRequest, allowed: bool, template: Option<&Template>) -> Result<Machine, Error> {
     let machine = Machine::new(&request.resource_limits)?;
     windows::check_filter(request)?;
+    if !allowed {
+        let text = "platform.os=windows needs a privileged container, which can take over its node; the operator can allow \
+                    it with kubernetes.allow_windows = true.";
+        return Err(Error::new(Family::Parameter, Kind::Invalid, text));
+    }
     // The API server takes no such container, so the operator could make no pod.
     if template.is_some_and(Template::forbids_escalation) {
         let text = "platform.os=windows needs a privileged container, which the template of this server forbids with \

@@ -13,7 +13,13 @@ use crate::{
 
 fn options(provider: WorkloadProvider, creation: CreationOptions) -> KubernetesOptions {
     let gateway = Gateway { address: "gw.example.com".to_owned(), route: RouteMode::Header, secure_access: None };
-    KubernetesOptions { provider, ingress: Ingress { gateway: Some(gateway) }, creation, ..options::tests::options() }
+    KubernetesOptions {
+        provider,
+        allow_windows: true,
+        ingress: Ingress { gateway: Some(gateway) },
+        creation,
+        ..options::tests::options()
+    }
 }
 
 /// The settings of the recordings.

@@ -19,7 +19,7 @@ fn options(provider: WorkloadProvider) -> KubernetesOptions {
         max_sandbox_timeout_seconds: Some(86_400),
         ..CreationOptions::default()
     };
-    KubernetesOptions { provider, creation, ..options::tests::options() }
+    KubernetesOptions { provider, creation, allow_windows: true, ..options::tests::options() }
 }
 
 /// A request that passes every check, with changes.
@@ -222,6 +222,9 @@ fn a_windows_sandbox_is_a_machine() {
         let error = planned(windows(|it| it.volumes = vec![at]), &options, None).err().unwrap();
         assert_eq!(error.key(), (Family::Volume(VolumePart::MountPath), Kind::Invalid), "{place}");
     }
+    let unallowed = KubernetesOptions { allow_windows: false, ..options.clone() };
+    let error = planned(windows(|_| {}), &unallowed, None).err().unwrap();
+    assert!(error.key() == (Family::Parameter, Kind::Invalid) && error.message.contains("kubernetes.allow_windows"));
     let below = Volume { mount_path: "/storage/x".to_owned(), ..host("h", "/data/opensandbox") };
     assert!(planned(windows(|it| it.volumes = vec![below]), &options, None).is_ok());
 }
