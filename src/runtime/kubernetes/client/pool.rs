@@ -90,13 +90,16 @@ impl Pool {
             // It was made for this, so it was not silent a moment ago: the API server is slow.
             return first.await;
         }
-        let (first, _doubt) = match select(first, pin!(self.0.doubts.acquire())).await {
+        let (first, doubt) = match select(first, pin!(self.0.doubts.acquire())).await {
             Either::Left((answer, _)) => return answer,
             Either::Right((doubt, first)) => (first, doubt),
         };
         let fresh = self.others_than(turn);
         let second = pin!(fresh.request(again));
-        let answer = match select(first, second).await {
+        let asked = select(first, second).await;
+        // From now on it is asked once, on whichever connection is left.
+        drop(doubt);
+        let answer = match asked {
             Either::Left((Ok(answer), _)) => return Ok(answer),
             Either::Left((Err(_), second)) => second.await?,
             Either::Right((Ok(answer), _)) => answer,
