@@ -317,8 +317,8 @@ async fn an_api_server_that_is_slow_gives_its_first_answer() {
     let begun = Instant::now();
     assert_eq!(sandbox.read(gateway, "").await.status(), 200);
     let took = begun.elapsed();
-    // What is asked 5 s later is answered 5 s later.
-    assert!((Duration::from_secs(7)..Duration::from_secs(10)).contains(&took), "{took:?}");
+    // What is asked 5 s later is answered 5 s later. All else of a read is to have time on a busy machine.
+    assert!((Duration::from_secs(7)..Duration::from_millis(11_800)).contains(&took), "{took:?}");
 }
 
 #[tokio::test]
