@@ -54,7 +54,7 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::{
-    sync::{AcquireError, Semaphore},
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tracing::Instrument;
@@ -104,6 +104,9 @@ pub struct Kubernetes {
     inner: Arc<Inner>,
     scope: Scope,
 }
+
+/// The places of a change, of its tenant's and of all. They are free once the last of its clones is dropped.
+type Change = Arc<(OwnedSemaphorePermit, OwnedSemaphorePermit)>;
 
 /// What all scopes share.
 struct Inner {
@@ -162,6 +165,14 @@ impl Kubernetes {
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
+        self.to_the_end_with(|_| work).await
+    }
+
+    /// [`Self::to_the_end`] for work that may leave some of it to a task of its own, which keeps the change's place as long.
+    async fn to_the_end_with<T: Send + 'static, W>(&self, work: impl FnOnce(Change) -> W) -> Result<T, Error>
+    where
+        W: Future<Output = Result<T, Error>> + Send + 'static,
+    {
         let failed = |text: &str| Error::new(Family::KubeApi, Kind::Failed, text);
         let (of_tenant, of_all) = (Arc::clone(&self.scope.places().changes), Arc::clone(&self.inner.changes));
         let turn = async move { Ok((of_tenant.acquire_owned().await?, of_all.acquire_owned().await?)) };
@@ -169,8 +180,10 @@ impl Kubernetes {
             Error::new(Family::KubeApi, Kind::Overloaded, "Too many changes of sandboxes are under way.")
         })?;
         let permits = permits.map_err(|_: AcquireError| failed("The server is shutting down."))?;
+        let change = Arc::new(permits);
+        let work = work(Arc::clone(&change));
         let work = async move {
-            let _permits = permits;
+            let _change = change;
             work.await
         };
         let result = timeout(CHANGE_TIMEOUT, tokio::spawn(work.in_current_span())).await.map_err(|_| {
@@ -216,7 +229,7 @@ impl Runtime for Kubernetes {
 
     async fn delete(&self, id: &str) -> Result<(), Error> {
         let (Self { inner, scope }, id) = (self.clone(), id.to_owned());
-        self.to_the_end(async move { inner.delete(&scope, &id).await }).await
+        self.to_the_end_with(|change| async move { inner.delete(&scope, &id, change).await }).await
     }
 
     async fn patch_metadata(&self, id: &str, patch: BTreeMap<String, Option<String>>) -> Result<Sandbox, Error> {

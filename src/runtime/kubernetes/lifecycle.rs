@@ -21,7 +21,7 @@ use crate::{
         timestamp::Timestamp,
     },
     runtime::kubernetes::{
-        Inner, Scope,
+        Change, Inner, Scope,
         cleanups::pause,
         client::ApiFailure,
         objects::{Claim, Pod},
@@ -171,8 +171,9 @@ impl Inner {
         Ok(self.show(scope, &patched.ok_or_else(|| names::not_found(id))?).await)
     }
 
-    /// Deletes a sandbox, and the claims that are to go with it: also those that one left that is gone already.
-    pub(super) async fn delete(self: &Arc<Self>, scope: &Scope, id: &str) -> Result<(), Error> {
+    /// Deletes a sandbox, and the claims that are to go with it: also those that one left that is gone already. `change` is its
+    /// place among the changes.
+    pub(super) async fn delete(self: &Arc<Self>, scope: &Scope, id: &str, change: Change) -> Result<(), Error> {
         names::check(id)?;
         let what = "Failed to delete sandbox";
         let found = self.workloads(scope).find(id).await.map_err(|failure| failed(failure, what))?;
@@ -187,19 +188,20 @@ impl Inner {
         if deletion != Deletion::Replaced {
             // Of a sandbox that is gone nobody can say whose it was, except that its claims bear the tenant's name.
             let tenant = scope.tenant.clone().filter(|_| found.is_none());
-            self.sweep(scope, id, tenant).await;
+            self.sweep(scope, id, tenant, change).await;
         }
         if deletion == Deletion::Begun { Ok(()) } else { Err(names::not_found(id)) }
     }
 
     /// Removes the claims in a task of its own, and waits a while for it: there may be thousands, and the API server may be busy.
-    /// What takes longer has no place among the changes: it may be tried again for minutes.
-    async fn sweep(self: &Arc<Self>, scope: &Scope, id: &str, tenant: Option<Arc<str>>) {
+    /// What takes longer has no place among the changes, since it may be tried again for minutes; unless there are too many such
+    /// tasks. That never keeps the client: its sandbox is deleted.
+    async fn sweep(self: &Arc<Self>, scope: &Scope, id: &str, tenant: Option<Arc<str>>, change: Change) {
         let (inner, scope, name) = (Arc::clone(self), scope.clone(), id.to_owned());
         let place = self.cleanups.begin(&scope);
-        let patience = if place.is_some() { SWEEP_PATIENCE } else { Duration::MAX };
+        let change = Some(change).filter(|_| place.is_none());
         let work = async move {
-            let _place = place;
+            let _places = (place, change);
             let mut wait = FIRST_PAUSE;
             for attempt in 1.. {
                 let turn = inner.cleanups.turn(&scope).await;
@@ -220,7 +222,7 @@ impl Inner {
                 }
             }
         };
-        if timeout(patience, tokio::spawn(work.in_current_span())).await.is_err() {
+        if timeout(SWEEP_PATIENCE, tokio::spawn(work.in_current_span())).await.is_err() {
             tracing::info!(sandbox = id, "its volume claims take long to remove: that goes on");
         }
     }
@@ -255,5 +257,36 @@ impl Inner {
             }
         }
         refused.map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{sync::Semaphore, time::Instant};
+
+    use super::*;
+    use crate::runtime::kubernetes::{
+        Kubernetes,
+        namespaces::{MAX_CHANGES, MAX_CLEANUPS},
+        options,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deletion_answers_while_its_claims_are_removed_and_keeps_its_place_if_it_must() {
+        let dir = tempfile::tempdir().unwrap();
+        for is_full in [false, true] {
+            let runtime = Kubernetes::start(options::tests::unreachable(dir.path())).await.unwrap();
+            let Kubernetes { inner, scope } = &runtime;
+            let others = if is_full { MAX_CLEANUPS } else { 0 };
+            let _others = scope.places().cleanups.try_acquire_many(others).unwrap();
+            let of = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().unwrap();
+            let change = Arc::new((of(&scope.places().changes), of(&inner.changes)));
+            let begun = Instant::now();
+            inner.sweep(scope, "an-id", None, change).await;
+            assert!((SWEEP_PATIENCE..2 * SWEEP_PATIENCE).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+            // It goes on.
+            let kept = MAX_CHANGES as usize - inner.changes.available_permits();
+            assert_eq!(kept, usize::from(is_full));
+        }
     }
 }

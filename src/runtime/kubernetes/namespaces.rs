@@ -214,16 +214,8 @@ mod tests {
     /// The namespaces of a cluster that nobody reaches.
     async fn unreachable() -> (Arc<Namespaces>, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        let kubeconfig = dir.path().join("config");
-        let config = "{clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}], users: [{name: u, user: {}}], \
-                      contexts: [{name: x, context: {cluster: c, user: u}}], current-context: x}";
-        std::fs::write(&kubeconfig, config).unwrap();
-        let options = KubernetesOptions {
-            kubeconfig: Some(kubeconfig),
-            namespace: "own".into(),
-            has_tenants: true,
-            ..options::tests::options()
-        };
+        let options = options::tests::unreachable(dir.path());
+        let options = KubernetesOptions { namespace: "own".into(), has_tenants: true, ..options };
         let cluster = Cluster::connect(&options).await.unwrap();
         (Namespaces::start(cluster, &options), dir)
     }

@@ -122,6 +122,8 @@ impl CreationOptions {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::{fs, path::Path};
+
     use super::*;
 
     /// Settings with the defaults of config.md, for a cluster that nobody reaches.
@@ -146,5 +148,14 @@ pub(super) mod tests {
             creation: CreationOptions::default(),
             calls: BackendCalls::default(),
         }
+    }
+
+    /// The same, with a kubeconfig in `folder` whose API server refuses each connection.
+    pub(in crate::runtime::kubernetes) fn unreachable(folder: &Path) -> KubernetesOptions {
+        let kubeconfig = folder.join("config");
+        let config = "{clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}], users: [{name: u, user: {}}], \
+                      contexts: [{name: x, context: {cluster: c, user: u}}], current-context: x}";
+        fs::write(&kubeconfig, config).unwrap();
+        KubernetesOptions { kubeconfig: Some(kubeconfig), ..options() }
     }
 }
