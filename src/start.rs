@@ -1,6 +1,6 @@
 //! From a configuration to what serves it.
 
-use std::{fs, num::NonZeroU32, pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, num::NonZeroU32, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -38,8 +38,10 @@ const ADMIN_BACKLOG: u32 = 128;
 /// How many namespaces of tenants are looked for at once.
 const NAMESPACE_CHECKS: usize = 16;
 
-/// How long the start waits for all of them: an API server that is silent does not hold it up.
+/// How long the start waits for all of them, and more for each: an API server that is silent does not hold it up. What the calls
+/// wait for their turns (`read_qps`) is not counted.
 const NAMESPACES_TIMEOUT: Duration = Duration::from_secs(15);
+const EACH_NAMESPACE_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Names the file of trusted certificates, for every library that has TLS.
 const CERTIFICATES: &str = "SSL_CERT_FILE";
@@ -125,31 +127,42 @@ pub async fn runtime(config: &Config, metrics: &Metrics, keys: &Arc<KeyRing>) ->
 ///
 /// A text for a person: the provider cannot be used, or a namespace is missing.
 pub async fn tenants(config: &Config, runtime: &dyn Runtime) -> Result<Option<Arc<Tenants>>, TenantsError> {
-    let Some(config) = &config.tenants else { return Ok(None) };
-    let tenants = Tenants::start(config).await.map_err(TenantsError::Provider)?;
+    let Some(options) = &config.tenants else { return Ok(None) };
+    let tenants = Tenants::start(options).await.map_err(TenantsError::Provider)?;
     if tenants.is_complete()
         && let Some(tenancy) = runtime.tenancy()
     {
-        let checks = tenants.known().into_iter().map(|tenant| async move {
+        let known = tenants.known();
+        let limit = namespaces_timeout(known.len(), config.kubernetes.as_ref().map_or(0.0, |it| it.read_qps));
+        let checks = known.into_iter().enumerate().map(|(number, tenant)| async move {
             let checked = tenancy.check_namespace(&tenant.namespace).await;
-            checked.err().map(|why| format!("tenant '{}': {why}", tenant.name))
+            checked.err().map(|why| (number, format!("tenant '{}': {why}", tenant.name)))
         });
-        let mut checks = pin!(stream::iter(checks).buffered(NAMESPACE_CHECKS));
-        let mut faults = Vec::new();
+        let mut checks = pin!(stream::iter(checks).buffer_unordered(NAMESPACE_CHECKS));
+        let mut faults = BTreeMap::new();
         let all = async {
             while let Some(checked) = checks.next().await {
                 faults.extend(checked);
             }
         };
-        if timeout(NAMESPACES_TIMEOUT, all).await.is_err() {
+        if timeout(limit, all).await.is_err() {
             tracing::warn!("whether the namespaces of all tenants exist cannot be told now: that takes too long");
         }
         if !faults.is_empty() {
+            let faults: Vec<_> = faults.into_values().collect();
             let text = format!("Tenant namespace validation failed: {}", faults.join("; "));
             return Err(TenantsError::Namespace(text));
         }
     }
     Ok(Some(Arc::new(tenants)))
+}
+
+/// How long so many namespaces may be looked for, at `rate` calls a second (0: without a limit).
+fn namespaces_timeout(count: usize, rate: f64) -> Duration {
+    let interval =
+        if rate > 0.0 { Duration::try_from_secs_f64(rate.recip()).unwrap_or(Duration::MAX) } else { Duration::ZERO };
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    NAMESPACES_TIMEOUT.saturating_add(interval.saturating_add(EACH_NAMESPACE_TIMEOUT).saturating_mul(count))
 }
 
 /// Why there are no tenants.

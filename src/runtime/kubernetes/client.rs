@@ -48,7 +48,7 @@ use crate::{
 /// How long one call may take, waiting for its turn not counted.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long the start waits for an answer, the wait for its turn included: that there is none is no error then.
+/// How long the start waits for an answer, waiting for its turn not counted: that there is none is no error then.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One cluster's API server.
@@ -170,13 +170,15 @@ impl Cluster {
         self.call(&self.0.reads, operation, call).await
     }
 
-    /// [`Self::read`] for the start, which an API server that is silent does not hold up.
+    /// [`Self::read`] for the start, which an API server that is silent does not hold up. It waits for its turn however long that
+    /// takes: a low `read_qps` is no silent API server.
     pub(super) async fn read_at_start<T>(
         &self,
         operation: &'static str,
         call: impl Future<Output = kube::Result<T>> + Send,
     ) -> Result<T, ApiFailure> {
-        let asked = tokio::time::timeout(START_TIMEOUT, self.read(operation, call)).await;
+        self.0.reads.turn_at_last().await;
+        let asked = tokio::time::timeout(START_TIMEOUT, self.observe(operation, call)).await;
         asked.unwrap_or_else(|_| Err(ApiFailure::timed_out(START_TIMEOUT)))
     }
 

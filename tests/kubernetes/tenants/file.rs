@@ -90,6 +90,24 @@ fn a_namespace_that_is_not_there_is_no_start() {
     drop(world.gateway());
 }
 
+/// The last check has its turn after 6 s.
+#[test]
+fn a_low_rate_of_calls_passes_over_no_namespace() {
+    let world = World::start();
+    let tenant = |number: usize, namespace: &str| {
+        format!("[[tenants]]\nname = 't-{number:02}'\nnamespace = '{namespace}'\napi_keys = ['key-{number}']\n")
+    };
+    let mut file: String = (0..13).map(|number| tenant(number, if number == 1 { "nowhere" } else { "a" })).collect();
+    file.push_str(&tenant(13, "nor-here"));
+    world.write(&file);
+    let mut gateway = world.setup("read_qps = 2").spawn();
+    let status = gateway.wait(Duration::from_secs(40));
+    let said = gateway.output();
+    let text = "Tenant namespace validation failed: tenant 't-01': namespace 'nowhere' does not exist; tenant 't-13': \
+                namespace 'nor-here' does not exist";
+    assert!(status.code() == Some(1) && said.contains(text) && !said.contains("cannot be told"), "{status}: {said}");
+}
+
 #[test]
 fn a_silent_api_server_does_not_hold_up_the_start() {
     let world = World::start();

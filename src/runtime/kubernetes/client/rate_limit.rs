@@ -60,8 +60,18 @@ impl RateLimit {
     ///
     /// The wait would be longer than [`MAX_WAIT`]: how long it would be.
     pub(super) async fn turn(&self) -> Result<(), Duration> {
+        self.turn_within(MAX_WAIT).await
+    }
+
+    /// The same, however long it takes.
+    pub(super) async fn turn_at_last(&self) {
+        // No wait is longer than that.
+        let _: Result<(), Duration> = self.turn_within(Duration::MAX).await;
+    }
+
+    async fn turn_within(&self, longest: Duration) -> Result<(), Duration> {
         let Some(bucket) = &self.0 else { return Ok(()) };
-        let place = bucket.enter(Instant::now())?;
+        let place = bucket.enter(Instant::now(), longest)?;
         let first = bucket.queue.lock().await;
         sleep_until(bucket.turn(0)).await;
         let mut state = bucket.state();
@@ -73,10 +83,10 @@ impl RateLimit {
 
 impl Bucket {
     /// Takes a place behind those who wait, unless the wait would be too long.
-    fn enter(&self, now: Instant) -> Result<Place<'_>, Duration> {
+    fn enter(&self, now: Instant, longest: Duration) -> Result<Place<'_>, Duration> {
         let waiting = self.state().waiting;
         let wait = self.turn(waiting).saturating_duration_since(now);
-        if wait > MAX_WAIT {
+        if wait > longest {
             return Err(wait);
         }
         self.state().waiting += 1;
@@ -139,6 +149,14 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::ZERO);
         waiting.await.unwrap();
         assert_eq!(start.elapsed(), Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_to_wait_for_long_may_all_the_same() {
+        let limit = RateLimit::new(0.1, 1);
+        let start = Instant::now();
+        futures_util::future::join_all((0..5).map(|_| limit.turn_at_last())).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(40));
     }
 
     #[tokio::test(start_paused = true)]
