@@ -54,6 +54,10 @@ const LIVE_POLL: Duration = Duration::from_secs(1);
 /// How long the beginning of a followed log may be looked for before the answer begins without it.
 const BEGIN_GRACE: Duration = Duration::from_millis(50);
 
+/// How long a log is said to be gone for good before that is taken for true. A node whose containers' runtime is being started
+/// again says of an evicted pod's log, which is still there, what it says of one that it has removed.
+const GONE_GRACE: Duration = Duration::from_secs(5);
+
 /// How long after its `until` a followed log is ended: records of that time may still be under way.
 const UNTIL_GRACE: Duration = Duration::from_millis(250);
 
@@ -145,6 +149,8 @@ struct Machine {
     lost: Option<Instant>,
     /// How long after that it was told for the first time that the process has ended.
     end_told: Option<Duration>,
+    /// When it was said for the first time after that that the log is gone for good.
+    gone: Option<Instant>,
     /// How long it was waited for since, because too much was asked of it. That is not counted as lost.
     waited: Duration,
     pauses: Backoff,
@@ -336,6 +342,7 @@ impl Machine {
             lost: None,
             waited: Duration::ZERO,
             end_told: None,
+            gone: None,
             pauses: live::PAUSES,
             was_clean: false,
             polls: false,
@@ -370,7 +377,7 @@ impl Machine {
     }
 }
 
-/// Whether it says that the log is gone for good, though its sandbox is there.
+/// Whether it says that the log is gone for good, though its sandbox is there. What says so once may be wrong: [`GONE_GRACE`].
 fn is_gone(error: &Error) -> bool {
     error.key() == (Family::Logs, Kind::NotFound)
 }

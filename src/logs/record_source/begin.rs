@@ -2,8 +2,10 @@
 
 use std::{io, sync::Arc};
 
+use tokio::time::sleep;
+
 use super::{
-    Machine, from, is_gone,
+    GONE_GRACE, Machine, from, is_gone,
     late::LateRun,
     locate::{Located, Target},
     next_records,
@@ -22,17 +24,28 @@ use crate::{
 };
 
 impl Machine {
-    /// Begins as [`Self::begin`] does; once more if a connection broke off meanwhile that may be cut by what is between.
+    /// Begins as [`Self::begin`] does; once more if a connection broke off meanwhile that may be cut by what is between. Of a log
+    /// that is gone for good, which is asked for once more too, who comes back has the end alone, behind a gap.
     pub(super) async fn begun(mut self: Box<Self>, query: &LogQuery, state: State) -> (Box<Self>, Result<(), Error>) {
-        let begun = self.begin(query).await;
-        if !self.backend.may_break_off() || !begun.as_ref().is_err_and(is_broken_off) {
-            return (self, begun);
+        let (mut was_broken, mut was_gone) = (false, false);
+        loop {
+            match self.begin(query).await {
+                Err(error) if !was_broken && self.backend.may_break_off() && is_broken_off(&error) => was_broken = true,
+                Err(error) if is_gone(&error) && query.after.is_some() => {
+                    if was_gone {
+                        let seen = query.after.and_then(|after| after.mark);
+                        self.gap(GapReason::CursorExpired, seen.map(|mark| mark.place.time), None);
+                        return (self, Ok(()));
+                    }
+                    was_gone = true;
+                    sleep(GONE_GRACE.min(self.reconnect)).await;
+                }
+                begun => return (self, begun),
+            }
+            let mut again = Box::new(Self::new(Arc::clone(&self.backend), query, state, self.reconnect));
+            again.read = self.bytes_read();
+            self = again;
         }
-        let mut again = Box::new(Self::new(Arc::clone(&self.backend), query, state, self.reconnect));
-        again.read = self.bytes_read();
-        drop(self);
-        let begun = again.begin(query).await;
-        (again, begun)
     }
 
     /// Goes on as `begun` tells. A backend that could not be asked is tried again: who was answered already is told nothing of it,
@@ -70,20 +83,14 @@ impl Machine {
         (self, Ok(()))
     }
 
-    /// Begins as [`Self::begin_in`] does. Of a log that is gone for good who comes back has the end alone, behind a gap, and
-    /// who waits for another one in its place waits.
+    /// Begins as [`Self::begin_in`] does. Of a log that is gone for good who waits for another one in its place waits.
     pub(super) async fn begin(&mut self, query: &LogQuery) -> Result<(), Error> {
         let begun = self.begin_in(query).await;
-        if !begun.as_ref().is_err_and(is_gone) || !self.follow && query.after.is_none() {
-            return begun;
-        }
-        if self.follow {
+        if self.follow && begun.as_ref().is_err_and(is_gone) {
             self.may_be_restarted = true;
-        } else {
-            let seen = query.after.and_then(|after| after.mark);
-            self.gap(GapReason::CursorExpired, seen.map(|mark| mark.place.time), None);
+            return Ok(());
         }
-        Ok(())
+        begun
     }
 
     /// Finds where `query` begins, and opens the log there.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{LIVE_POLL, Machine, is_gone, late::LateRun};
+use super::{GONE_GRACE, LIVE_POLL, Machine, is_gone, late::LateRun};
 use crate::{
     backoff::{Backoff, spread},
     error::{Error, Kind},
@@ -132,6 +132,9 @@ impl Machine {
             }
             match self.open_rest().await {
                 Ok(()) => break,
+                Err(error) if is_gone(&error) && !self.is_gone_since(GONE_GRACE) => {
+                    tracing::debug!(%error, "a log that broke off is perhaps gone");
+                }
                 Err(error) if error.kind == Kind::NotFound => self.end(End::of(Reason::BackendLost)),
                 Err(error) => tracing::debug!(%error, "a log that broke off cannot be gone on with"),
             }
@@ -287,16 +290,23 @@ impl Machine {
     /// Reads what is behind the last record, to the log's end.
     pub(super) async fn read_rest(&mut self) -> Result<(), LogError> {
         match self.open_rest().await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.gone = None;
+                Ok(())
+            }
             Err(error) => {
                 let lost = self.lose();
                 let is_interrupted = matches!(LogError::of(&error), Some(LogError::Interrupted(_)));
-                let is_gone = is_gone(&error);
                 // There is no rest, if its end was told with that of its log. Else the node may have it in a moment.
                 let is_whole = self.was_clean && self.end_told.is_some_and(|after| after < END_GRACE);
                 let last_try = self.reconnect.saturating_sub(self.pauses.peek());
                 let limit = if is_whole { CLEAN_GRACE } else { last_try };
-                if (is_gone || is_interrupted && lost.elapsed() >= limit) && !self.is_run_over {
+                let is_lost = if is_gone(&error) {
+                    self.is_gone_since(GONE_GRACE) || lost.elapsed() >= last_try
+                } else {
+                    is_interrupted && lost.elapsed() >= limit
+                };
+                if is_lost && !self.is_run_over {
                     // What has ended was taken away.
                     if !is_whole && self.exit.is_some() {
                         self.gap(GapReason::Rotated, self.last.map(|last| last.place.time), None);
@@ -358,10 +368,15 @@ impl Machine {
         Ok(())
     }
 
+    /// Notes that the log is said to be gone for good. Whether that was said so long ago too.
+    fn is_gone_since(&mut self, time: Duration) -> bool {
+        self.gone.get_or_insert_with(Instant::now).elapsed() >= time
+    }
+
     /// The backend is lost, since now if it was not.
     fn lose(&mut self) -> Instant {
         if self.lost.is_none() {
-            (self.waited, self.end_told) = (Duration::ZERO, None);
+            (self.waited, self.end_told, self.gone) = (Duration::ZERO, None, None);
         }
         *self.lost.get_or_insert_with(Instant::now)
     }

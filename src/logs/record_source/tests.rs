@@ -4,6 +4,7 @@ mod counted;
 mod ends;
 mod follow;
 mod generated;
+mod gone;
 mod interrupted;
 mod long;
 mod named;

@@ -98,6 +98,8 @@ struct Inner {
     cut_within: Option<usize>,
     /// Reads are interrupted before they begin.
     has_no_log: bool,
+    /// Reads are refused: it has removed the log.
+    is_removed: bool,
     /// A clean end may be a cut.
     may_end_early: bool,
     /// Live reads are interrupted as soon as they have given what there is.
@@ -140,6 +142,7 @@ impl Script {
             is_broken: false,
             cut_within: None,
             has_no_log: false,
+            is_removed: false,
             may_end_early: false,
             is_unfollowable: false,
             silenced: 0,
@@ -261,6 +264,11 @@ impl Script {
         self.change(|inner| inner.has_no_log = is_lost);
     }
 
+    /// It says that the log is gone for good; or no more.
+    pub(super) fn remove_log(&self, is_removed: bool) {
+        self.change(|inner| inner.is_removed = is_removed);
+    }
+
     /// Runs have names, and those after the first begin with these records. It takes records for those of a run so many before.
     pub(super) fn name_runs(&self, begin: &[usize], lag: u64) {
         self.change(|inner| (inner.runs, inner.lag) = (Some(begin.to_vec()), lag));
@@ -317,6 +325,9 @@ impl Backend for Arc<Script> {
         inner.windows.push(window);
         if let Some(kind) = inner.refuses {
             return Err(refusal(kind));
+        }
+        if inner.is_removed {
+            return Err(refusal(Kind::NotFound));
         }
         if inner.has_no_log {
             return Err(LogError::Interrupted("it has no log".to_owned()).into_error());
