@@ -315,6 +315,14 @@ impl Machine {
                     }
                     return Ok(());
                 }
+                if is_gone(&error)
+                    && is_lost
+                    && let Some(started) = self.next_run
+                {
+                    // So was the next one, which has ended too: the state that is asked next says what to wait for.
+                    self.pass_over(started);
+                    return Ok(());
+                }
                 // The state is asked again after a pause.
                 (self.exit, self.waits, self.is_run_over) = (None, false, false);
                 self.refused(&error).await

@@ -71,11 +71,24 @@ impl Machine {
         if is_cut || self.is_rest_lost || !is_next {
             self.gap(GapReason::Rotated, self.last.map(|last| last.place.time), None);
         }
-        (self.last, self.places, self.numbers, self.until_mark) = (None, [None; 2], [None; 2], None);
-        (self.pieces, self.joined) = (Pieces::default(), None);
+        self.forget_log();
         (self.waits, self.is_rest_lost, self.may_be_restarted, self.lost) = (false, false, false, None);
         self.begin_run(started);
         true
+    }
+
+    /// Goes over to the next run, of which there is no log any more, nor what was left of the present one's.
+    pub(super) fn pass_over(&mut self, started: Start) {
+        self.gap(GapReason::Rotated, self.last.map(|last| last.place.time), None);
+        self.forget_log();
+        self.begin_run(started);
+        self.is_rest_lost = true;
+    }
+
+    /// What is read from now on has nothing of what was seen.
+    fn forget_log(&mut self) {
+        (self.last, self.places, self.numbers, self.until_mark) = (None, [None; 2], [None; 2], None);
+        (self.pieces, self.joined) = (Pieces::default(), None);
     }
 
     /// Whether nothing is missing though the last record is not there: its run was read to its end, and what is there are the

@@ -177,3 +177,30 @@ fn a_run_of_which_nothing_came_is_not_begun_behind_a_later_one() {
     assert_eq!(numbers(&seen), (0..15).collect::<Vec<_>>());
     assert_eq!(ends(&seen).last(), Some(&"removed"));
 }
+
+#[test]
+fn a_run_that_was_missed_and_is_gone_with_its_log_is_waited_behind() {
+    for restarts in [false, true] {
+        let seen = follow(restarts, async |script| {
+            script.name_runs(&[10], 0);
+            script.print(&numbered(10..15));
+            script.set_state(ended(1));
+            script.remove_log(true);
+            script.cut(false);
+            // Longer than a backend that is lost is tried.
+            sleep(Duration::from_secs(100)).await;
+            script.name_runs(&[10, 15], 0);
+            script.print(&numbered(15..20));
+            script.rotate(5);
+            script.remove_log(false);
+            let start = Start { run: Some(named_run(2)), begins_log: true, ..Start::new(9, None) };
+            script.set_state(State::Running { started: Some(start) });
+        });
+        let (expected, told) = if restarts {
+            ((0..10).chain(15..20).collect(), vec!["rotated", "restart", "rotated", "restart", "removed"])
+        } else {
+            ((0..10).collect::<Vec<_>>(), vec!["rotated", "restarted"])
+        };
+        assert_eq!((numbers(&seen), ends(&seen)), (expected, told));
+    }
+}
