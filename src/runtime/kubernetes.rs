@@ -54,7 +54,7 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::{
-    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
+    sync::{AcquireError, Semaphore},
     time::timeout,
 };
 use tracing::Instrument;
@@ -67,7 +67,7 @@ use self::{
     client::{ApiFailure, Cluster},
     create::{Creations, Template},
     logs::{Looks, Streams},
-    namespaces::{MAX_CHANGES, Namespaces},
+    namespaces::{Change, MAX_CHANGES, Namespaces},
     objects::Pod,
     pools::PoolLists,
     snapshots::SnapshotWatches,
@@ -104,9 +104,6 @@ pub struct Kubernetes {
     inner: Arc<Inner>,
     scope: Scope,
 }
-
-/// The places of a change, of its tenant's and of all. They are free once the last of its clones is dropped.
-type Change = Arc<(OwnedSemaphorePermit, OwnedSemaphorePermit)>;
 
 /// What all scopes share.
 struct Inner {

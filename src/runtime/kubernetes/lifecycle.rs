@@ -21,9 +21,10 @@ use crate::{
         timestamp::Timestamp,
     },
     runtime::kubernetes::{
-        Change, Inner, Scope,
+        Inner, Scope,
         cleanups::pause,
         client::ApiFailure,
+        namespaces::Change,
         objects::{Claim, Pod},
         workload::{Deletion, Expiry, Workload, check_alive, failed, labels, names, tell_without_pods},
     },

@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::Semaphore, time::Instant};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use super::{
     KubernetesOptions,
@@ -23,6 +27,9 @@ use crate::{
 
 /// How many changes of sandboxes go on at once; further ones wait.
 pub(super) const MAX_CHANGES: u32 = 256;
+
+/// The places of a change: its tenant's and that of all. They are free once the last of its clones is dropped.
+pub(super) type Change = Arc<(OwnedSemaphorePermit, OwnedSemaphorePermit)>;
 
 /// How many creations of sandboxes go on at once; further ones wait for a while, and are refused then. Most of their time is that
 /// of the sandboxes, until they are ready.

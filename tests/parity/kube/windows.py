@@ -113,7 +113,7 @@ def templated(side):
         "with isolation": ISOLATED,
         "with credentials": {"image": {"uri": "reg.example/w:1", "auth": AUTH}},
         "without limits": {"resourceLimits": {}},
-        "of Linux": {"platform": {"os": "linux", "arch": "amd64"}},
+        "of Linux": {"platform": {"os": "linux", "arch": "amd64"}, "resourceLimits": {"cpu": "2"}},
     }.items():
         made(side, name, fields)
 

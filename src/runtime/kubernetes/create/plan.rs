@@ -171,6 +171,10 @@ impl Draft {
                  available in this iteration.",
             ));
         }
+        if options.provider == WorkloadProvider::AgentSandbox && platform.as_ref().is_some_and(|it| it.os == "windows")
+        {
+            return Err(invalid("agent-sandbox does not support platform.os=windows."));
+        }
         let is_windows = is_windows(platform.as_ref(), options.provider);
         let windows =
             if is_windows { Some(windows::machine(&request, options.allow_windows, template)?) } else { None };
@@ -188,7 +192,7 @@ impl Draft {
         let own = Own { isolation: extensions.isolation, windows: is_windows };
         check_volume_names(&request.volumes, own, sidecar.as_ref(), template)?;
         if let Some(platform) = &platform {
-            check_platform(platform, options.provider, template)?;
+            check_platform(platform, template)?;
         }
         let lifecycle = request.lifecycle.as_ref().map(|hooks| hooks.to_json()).transpose();
         // That of a pool's pod is the pool's, whatever the client says.
@@ -401,15 +405,11 @@ fn check_volume_names(
     }
 }
 
-fn check_platform(platform: &Platform, provider: WorkloadProvider, template: Option<&Template>) -> Result<(), Error> {
-    let is_windows = platform.os == "windows";
-    if is_windows && provider == WorkloadProvider::AgentSandbox {
-        return Err(invalid("agent-sandbox does not support platform.os=windows."));
-    }
+fn check_platform(platform: &Platform, template: Option<&Template>) -> Result<(), Error> {
     if let Some(template) = template {
         let pods = template.workload();
         // The node of a virtual machine is not one of Windows.
-        let os = (!is_windows).then_some((platform::OS, &platform.os));
+        let os = (platform.os != "windows").then_some((platform::OS, &platform.os));
         for (key, wanted) in os.into_iter().chain([(platform::ARCH, &platform.arch)]) {
             if let Some(required) = platform::required(&pods, key).filter(|required| required != wanted) {
                 return Err(invalid(format!(
