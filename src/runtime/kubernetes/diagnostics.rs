@@ -12,6 +12,7 @@ use crate::{
         Inner, Scope,
         client::ApiFailure,
         objects::{Event, Pod},
+        pods,
         workload::failed,
     },
 };
@@ -20,9 +21,6 @@ use crate::{
 /// names, so that the newest may come last (kubernetes-api.md L9).
 const PAGE_SIZE: u32 = 500;
 const MAX_PAGES: usize = 20;
-
-/// How many of a pool's pods are looked at. A sandbox has one.
-const MAX_PODS: usize = 100;
 
 impl Inner {
     /// A description of a sandbox's pod.
@@ -62,15 +60,15 @@ impl Inner {
         Ok(events)
     }
 
-    /// The pod that a sandbox is: the newest of those that bear its id, else of those that it has of a pool.
+    /// The pod that a sandbox is: the newest of those that it has.
     async fn pod(&self, scope: &Scope, id: &str) -> Result<Arc<Pod>, Error> {
         let unreadable = |failure| refused(failure, "Failed to read the sandbox's pod");
         let workload = self.find(scope, id).await?;
         let mut pods = self.pods_of(scope, &workload).await.map_err(unreadable)?;
         if pods.is_empty() {
-            for name in workload.allocated_pods().into_iter().take(MAX_PODS) {
-                pods.extend(self.pods(scope).get(&name).await.map_err(unreadable)?);
-            }
+            // Its pod is a pool's, or so new that the watch has not told of it.
+            let found = pods::of(&self.cluster, &scope.namespace, &workload).await.map_err(unreadable)?;
+            pods.extend(found.into_iter().map(Arc::new));
         }
         pods.into_iter()
             .max_by(|one, other| one.rank().cmp(&other.rank()))
