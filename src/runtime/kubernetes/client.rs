@@ -179,7 +179,10 @@ impl Cluster {
     ) -> Result<T, ApiFailure> {
         self.0.reads.turn_at_last().await;
         let asked = tokio::time::timeout(START_TIMEOUT, self.observe(operation, call)).await;
-        asked.unwrap_or_else(|_| Err(ApiFailure::timed_out(START_TIMEOUT)))
+        match asked {
+            Ok(answer) => answer,
+            Err(_) => Err(ApiFailure::timed_out(START_TIMEOUT)),
+        }
     }
 
     /// A call that changes something, within the deadline and `write_qps`; counted as `operation`.
