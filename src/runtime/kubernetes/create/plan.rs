@@ -183,9 +183,11 @@ impl Draft {
             (Some(_), _) => None,
             (None, None) => resources::resources(&request.resource_limits, &request.resource_requests)?,
             (None, Some(_)) => {
-                resources::check_gpus(&request.resource_limits)?;
-                let [limits, requests] =
-                    [&request.resource_limits, &request.resource_requests].map(windows::of_container);
+                let given = [&request.resource_limits, &request.resource_requests];
+                for resources in given {
+                    resources::check_gpus(resources)?;
+                }
+                let [limits, requests] = given.map(windows::of_container);
                 resources::resources(&limits, &requests)?
             }
         };

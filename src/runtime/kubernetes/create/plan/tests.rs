@@ -209,6 +209,7 @@ fn a_windows_sandbox_is_a_machine() {
     assert_eq!(refused(|it| it.resource_limits = pairs(&[("cpu", "1"), ("gpu", "all")])), small);
     let gpus = "Kubernetes runtime requires resourceLimits.gpu to be a positive integer; 'all' is not supported.";
     assert_eq!(refused(|it| it.resource_limits = pairs(&[("gpu", "ALL")])), gpus.replace("'all'", "'ALL'"));
+    assert_eq!(refused(|it| it.resource_requests = pairs(&[("gpu", "all")])), gpus);
     let spaced = refused(|it| it.resource_limits = pairs(&[("cpu", " 2 ")]));
     assert!(spaced.starts_with("Invalid resourceLimits.cpu: ' 2 ' is no quantity"), "{spaced}");
     let above = refused(|it| it.resource_requests = pairs(&[("memory", "5Gi")]));
