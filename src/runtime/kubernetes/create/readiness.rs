@@ -178,6 +178,13 @@ impl Inner {
             let pods = self.pods_at_hand(scope, &workload).await;
             *last = match progress(&workload, &pods, may_be_late) {
                 Progress::Ready(status) => return Ok((status, workload.platform())),
+                Progress::Failed(error) if workload.status(&pods).state == State::Failed => {
+                    // What the pod says the operator has read, and its watch may be behind that of the object.
+                    let read = pods::of(&self.cluster, &scope.namespace, &workload).await.unwrap_or_default();
+                    let read: Vec<_> = read.into_iter().map(Arc::new).collect();
+                    let again = progress(&workload, &read, may_be_late);
+                    return Err(if let Progress::Failed(error) = again { error } else { error });
+                }
                 Progress::Failed(error) => return Err(error),
                 Progress::Waits(wait) => wait,
             };
