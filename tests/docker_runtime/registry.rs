@@ -57,7 +57,7 @@ impl Registry {
         let process = process.expect("these tests need docker-registry: scripts/test installs it");
         let registry = Self { process, address, folder };
         registry.login("joe:s3cret-of-joe");
-        for _ in 0..100 {
+        for _ in 0..600 {
             if tokio::net::TcpStream::connect(&registry.address).await.is_ok() {
                 return registry;
             }

@@ -23,6 +23,7 @@ use crate::support::executable::executable;
 use crate::{
     Gateway, Setup,
     support::{
+        bounded,
         client::{Client, Response, request},
         eventually,
     },
@@ -120,14 +121,16 @@ impl<'g> Sandbox<'g> {
 
     /// Waits until a command has ended, and gives its status.
     async fn ended(&self, id: &str) -> Value {
-        for _ in 0..500 {
-            let status = self.status(id).await;
-            if status["running"] == false {
-                return status;
+        let end = async {
+            loop {
+                let status = self.status(id).await;
+                if status["running"] == false {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("{id} does not end");
+        };
+        bounded(&format!("the end of {id}"), end).await
     }
 
     /// The sandbox's working directory.

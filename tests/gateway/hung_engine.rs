@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::{
     Pair, Setup, logs,
     support::{
+        bounded,
         client::{Client, get_once, request},
         engine::{Action, Engine, Head, Sandbox, Script, Step},
         eventually,
@@ -268,16 +269,13 @@ async fn a_snapshot_has_an_end() {
     pair.engine.fault("POST", "/commit", Action::Hang);
     let made = request(pair.address(), "POST", &format!("/v1/sandboxes/{id}/snapshots"), &[JSON], "{}").await;
     let snapshot = made.json()["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
-    let mut state = String::new();
-    for _ in 0..60 {
-        let shown = get_once(pair.address(), &format!("/v1/snapshots/{snapshot}")).await.json();
-        state = shown["status"]["state"].as_str().unwrap_or_default().to_owned();
-        if state == "Failed" {
-            return;
+    let target = format!("/v1/snapshots/{snapshot}");
+    let fails = async {
+        while get_once(pair.address(), &target).await.json()["status"]["state"] != "Failed" {
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("{state}");
+    };
+    bounded("its failure", fails).await;
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use crate::{
     Setup,
     prometheus::{scraped, scraped_pair, scraped_pair_with, series, wait_series},
     support::{
+        bounded,
         client::{Client, Response, get_once, request},
         engine::{Script, Step},
         eventually,
@@ -33,14 +34,16 @@ async fn streams(metrics: SocketAddr) -> Vec<Value> {
 
 /// The list once it has so many streams.
 async fn wait_streams(metrics: SocketAddr, count: usize) -> Vec<Value> {
-    for _ in 0..500 {
-        let listed = streams(metrics).await;
-        if listed.len() == count {
-            return listed;
+    let listed = async {
+        loop {
+            let listed = streams(metrics).await;
+            if listed.len() == count {
+                return listed;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{:?} are not {count} streams", streams(metrics).await);
+    };
+    bounded(&format!("{count} streams"), listed).await
 }
 
 async fn end(metrics: SocketAddr, stream: &Value) -> Response {

@@ -11,6 +11,7 @@ use crate::{
     Gateway, Pair, Setup, logs,
     support::{
         backend::Backend,
+        bounded,
         client::{Client, Response, get_once, request},
         docker::{self, Container},
         engine::{Script, Step},
@@ -53,15 +54,12 @@ pub(crate) async fn series(metrics: SocketAddr, name: &str) -> Option<f64> {
 
 /// Waits until a series has a value.
 pub(crate) async fn wait_series(metrics: SocketAddr, name: &str, wished: f64) {
-    let mut last = None;
-    for _ in 0..500 {
-        last = series(metrics, name).await;
-        if last == Some(wished) {
-            return;
+    let has_it = async {
+        while series(metrics, name).await != Some(wished) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{name}: {last:?} and not {wished}");
+    };
+    bounded(&format!("{name} is {wished}"), has_it).await;
 }
 
 #[tokio::test]
@@ -219,12 +217,12 @@ async fn an_engine_that_hangs_holds_no_scrape_and_its_sandboxes_are_unknown() {
     pair.engine.kill();
     // What was told is taken for new for 5 s.
     let gone = async || series(metrics, "opensandbox_gateway_sandboxes{runtime=\"docker\",state=\"Running\"}").await;
-    for _ in 0..100 {
-        if gone().await.is_none() {
-            break;
+    let is_gone = async {
+        while gone().await.is_some() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    };
+    bounded("the series goes", is_gone).await;
     let start = std::time::Instant::now();
     assert_eq!(gone().await, None);
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());

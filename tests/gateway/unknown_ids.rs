@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::{
     Pair,
     support::{
+        bounded,
         client::{Client, get_once, request},
         engine::{Action, Sandbox, Script},
         eventually,
@@ -148,15 +149,12 @@ async fn an_event_stream_that_is_dead_without_a_word_is_noticed() {
     settled(&pair).await;
     let id = pair.engine.sandbox_in_silence(Sandbox::new(Script::silent()));
     let target = format!("/v1/sandboxes/{id}");
-    let mut status = 0;
-    for _ in 0..50 {
-        status = get_once(pair.address(), &target).await.status();
-        if status == 200 {
-            break;
+    let found = async {
+        while get_once(pair.address(), &target).await.status() != 200 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert_eq!(status, 200);
+    };
+    bounded("it is found", found).await;
     // An engine that lists nothing any more tells no events either.
     pair.engine.fault("GET", "/containers/json", Action::Hang);
     eventually("it is given up", Duration::from_secs(10), || pair.gateway.output().contains("event stream ended"))

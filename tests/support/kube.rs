@@ -386,14 +386,9 @@ impl Server {
     /// If the server would refuse it. The same for those below.
     pub fn create(&self, resource: &'static Resource, namespace: &str, object: Value) -> Object {
         let status = object.get("status").cloned();
-        let mut store = self.shared.store();
         let options = Options { manager: "test".to_owned(), ..Options::default() };
-        let (object, _) = store.create(resource, namespace, object, &options).expect("an object that can be created");
-        let Some(status) = status else { return object };
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let key = key(resource, namespace, name);
-        let patch = serde_json::json!({"status": status});
-        store.patch(resource, &key, Part::Whole, (PatchKind::Merge, &patch), &options).expect("it is there").0
+        let made = self.shared.store().create_with(resource, namespace, object, status.as_ref(), &options);
+        made.expect("an object that can be created").0
     }
 
     /// The object, if it is there.

@@ -185,13 +185,12 @@ async fn a_sandbox_that_is_paused_or_has_ended_runs_nothing() {
     assert!(!pid.is_empty());
     sandbox.run(&format!("for p in /proc/[0-9]*; do grep -qz 'OPENSANDBOX_ID={}' $p/environ && grep -qz tail $p/cmdline && kill ${{p#/proc/}}; done 2>/dev/null; sleep 5", sandbox.id)).await;
     // Its end is noticed a moment later on a busy machine.
-    for _ in 0..50 {
-        if sandbox.get("/ping").await.status() == 409 {
-            break;
+    let ended = async {
+        while sandbox.get("/ping").await.status() != 409 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert_eq!(sandbox.get("/ping").await.status(), 409);
+    };
+    bounded("its end", ended).await;
     let before = fs::read(&ticks).unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(fs::read(&ticks).unwrap(), before, "the command has ended with the sandbox");

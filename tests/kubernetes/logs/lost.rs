@@ -10,6 +10,7 @@ use super::{
     number, records,
 };
 use crate::support::{
+    bounded,
     client::Client,
     eventually,
     gateway::Gateway,
@@ -210,13 +211,12 @@ async fn a_pool_s_pod_is_read_while_the_sandbox_has_it() {
         })
     };
     world.server.patch(&BATCH_SANDBOXES, NAMESPACE, &sandbox.id, &has("\"pool-7\""));
-    let is_pooled = async || sandbox.read(&gateway, "").await.body == "line-0\n";
-    for _ in 0..500 {
-        if is_pooled().await {
-            break;
+    let is_pooled = async {
+        while sandbox.read(&gateway, "").await.body != "line-0\n" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    };
+    bounded("the pool's pod", is_pooled).await;
     let seen = records(&sandbox.read(&gateway, "format=ndjson").await);
     assert_eq!((seen[0]["event"].as_str(), seen[0]["code"].as_str()), (Some("notice"), Some("POOL_TASK_OUTPUT")));
     assert_eq!(number(&seen[1]), Some(0), "{seen:?}");

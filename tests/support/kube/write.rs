@@ -46,7 +46,19 @@ impl Store {
         &mut self,
         resource: &'static Resource,
         namespace: &str,
+        object: Value,
+        options: &Options,
+    ) -> Result<Written, Failure> {
+        self.create_with(resource, namespace, object, None, options)
+    }
+
+    /// The same with a status from its beginning, as what is restored has: watches never tell of the object without it.
+    pub(super) fn create_with(
+        &mut self,
+        resource: &'static Resource,
+        namespace: &str,
         mut object: Value,
+        status: Option<&Value>,
         options: &Options,
     ) -> Result<Written, Failure> {
         check_type(resource, &mut object)?;
@@ -91,6 +103,9 @@ impl Store {
         }
         if options.is_dry {
             return Ok((objects::ordered(resource, object).into(), warnings));
+        }
+        if let Some(status) = status {
+            patch::merge(&mut object["status"], status);
         }
         Ok((self.put(resource, object), warnings))
     }
