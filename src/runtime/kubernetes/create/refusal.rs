@@ -86,7 +86,13 @@ impl Inner {
                 tracing::debug!(sandbox = workload.id(), %failure, "the events of a sandbox without a pod cannot be read");
                 None
             }
-            Err(_) => None,
+            Err(_) => {
+                tracing::debug!(
+                    sandbox = workload.id(),
+                    "the events of a sandbox without a pod are not read in {PATIENCE:?}"
+                );
+                None
+            }
         }
     }
 }
