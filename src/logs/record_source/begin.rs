@@ -24,17 +24,17 @@ use crate::{
 };
 
 impl Machine {
-    /// Begins as [`Self::begin`] does; once more if a connection broke off meanwhile that may be cut by what is between. Of a log
-    /// that is gone for good, which is asked for once more too, who comes back has the end alone, behind a gap.
+    /// Begins as [`Self::begin`] does; once more if a connection broke off meanwhile that may be cut by what is between. A log that
+    /// is gone for good is asked for once more too for who follows or comes back; without it goes on as
+    /// [`Self::begin_without`] does.
     pub(super) async fn begun(mut self: Box<Self>, query: &LogQuery, state: State) -> (Box<Self>, Result<(), Error>) {
         let (mut was_broken, mut was_gone) = (false, false);
         loop {
             match self.begin(query).await {
                 Err(error) if !was_broken && self.backend.may_break_off() && is_broken_off(&error) => was_broken = true,
-                Err(error) if is_gone(&error) && query.after.is_some() => {
+                Err(error) if is_gone(&error) && (self.follow || query.after.is_some()) => {
                     if was_gone {
-                        let seen = query.after.and_then(|after| after.mark);
-                        self.gap(GapReason::CursorExpired, seen.map(|mark| mark.place.time), None);
+                        self.begin_without(query.after);
                         return (self, Ok(()));
                     }
                     was_gone = true;
@@ -57,11 +57,12 @@ impl Machine {
         mut begun: Result<(), Error>,
     ) -> (Box<Self>, Result<(), LogError>) {
         while let Err(error) = &begun {
-            if is_gone(error) {
-                self.gap(GapReason::Rotated, None, None);
+            if is_gone(error) && self.is_gone_for_good() {
+                self.begin_without(query.after);
+                self.lost = None;
                 return (self, Ok(()));
             }
-            let is_lost = matches!(error.kind, Kind::Unavailable | Kind::TimedOut | Kind::Overloaded);
+            let is_lost = is_gone(error) || matches!(error.kind, Kind::Unavailable | Kind::TimedOut | Kind::Overloaded);
             if !is_lost || !self.backend.may_break_off() {
                 let failed = LogError::Backend(error.to_string());
                 return (self, Err(failed));
@@ -74,7 +75,7 @@ impl Machine {
             }
             let mut again = Box::new(Self::new(Arc::clone(&self.backend), query, state, self.reconnect));
             (again.read, again.lost, again.pauses) = (self.bytes_read(), self.lost, self.pauses);
-            again.waited = self.waited;
+            (again.waited, again.gone) = (self.waited, self.gone);
             again.may_be_restarted = true;
             self = again;
             begun = self.begin(query).await;
@@ -83,18 +84,21 @@ impl Machine {
         (self, Ok(()))
     }
 
-    /// Begins as [`Self::begin_in`] does. Of a log that is gone for good who waits for another one in its place waits.
-    pub(super) async fn begin(&mut self, query: &LogQuery) -> Result<(), Error> {
-        let begun = self.begin_in(query).await;
-        if self.follow && begun.as_ref().is_err_and(is_gone) {
-            self.may_be_restarted = true;
-            return Ok(());
+    /// There is no log to begin in: who follows waits for another one in its place, and is told of the gap then, unless there was
+    /// one in front of this log. Who does not has the end alone, behind a gap.
+    fn begin_without(&mut self, after: Option<Cursor>) {
+        self.may_be_restarted |= self.follow;
+        match after {
+            Some(after) if !self.follow || after.run != self.run => {
+                self.gap(GapReason::CursorExpired, after.mark.map(|mark| mark.place.time), None);
+            }
+            None if !self.follow => self.gap(GapReason::Rotated, None, None),
+            Some(_) | None => {}
         }
-        begun
     }
 
     /// Finds where `query` begins, and opens the log there.
-    async fn begin_in(&mut self, query: &LogQuery) -> Result<(), Error> {
+    async fn begin(&mut self, query: &LogQuery) -> Result<(), Error> {
         let select = Select::new(query);
         if let Some(after) = query.after {
             return self.resume(after).await;

@@ -197,10 +197,14 @@ impl Machine {
             return Ok(());
         };
         // What is gone meanwhile was whole, as far as can be told.
-        let is_gone = error.kind == Kind::NotFound
-            || matches!(LogError::of(&error), Some(LogError::Interrupted(_)))
-                && !matches!(self.backend.state().await, Ok(State::Running { .. }) | Err(_));
-        if is_gone {
+        let was_whole = if is_gone(&error) {
+            self.is_gone_for_good()
+        } else {
+            error.kind == Kind::NotFound
+                || matches!(LogError::of(&error), Some(LogError::Interrupted(_)))
+                    && !matches!(self.backend.state().await, Ok(State::Running { .. }) | Err(_))
+        };
+        if was_whole {
             if let Some(held) = self.held_back.take() {
                 self.take(held);
             }
@@ -290,10 +294,7 @@ impl Machine {
     /// Reads what is behind the last record, to the log's end.
     pub(super) async fn read_rest(&mut self) -> Result<(), LogError> {
         match self.open_rest().await {
-            Ok(()) => {
-                self.gone = None;
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(error) => {
                 let lost = self.lose();
                 let is_interrupted = matches!(LogError::of(&error), Some(LogError::Interrupted(_)));
@@ -332,13 +333,14 @@ impl Machine {
 
     async fn open_rest(&mut self) -> Result<(), Error> {
         match self.last {
-            Some(mark) => self.catch_up(mark, true).await,
+            Some(mark) => self.catch_up(mark, true).await?,
             None => {
                 self.reader = Some(self.backend.read(Window { last: None, follow: false }).await?);
                 self.is_live = false;
-                Ok(())
             }
         }
+        self.gone = None;
+        Ok(())
     }
 
     /// The backend could not be asked.
@@ -374,6 +376,12 @@ impl Machine {
             self.end(End::of(Reason::Until));
         }
         Ok(())
+    }
+
+    /// Whether that the log is gone for good, which is said now, was said before, as long ago as has to be.
+    pub(super) fn is_gone_for_good(&mut self) -> bool {
+        self.lose();
+        self.is_gone_since(GONE_GRACE.min(self.reconnect))
     }
 
     /// Notes that the log is said to be gone for good. Whether that was said so long ago too.
