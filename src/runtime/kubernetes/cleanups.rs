@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The longest pause between two attempts, whatever the API server asks for.
-const MAX_PAUSE: Duration = Duration::from_secs(64);
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(64);
 
 /// The removals that are under way.
 pub(super) struct Cleanups {

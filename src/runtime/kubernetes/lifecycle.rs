@@ -40,7 +40,7 @@ const MAX_PAGES: usize = 50;
 /// How long a deletion waits for its claims to be removed.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often they are tried to be removed: after 1 s, 4 s, 16 s and 64 s more, or what the API server asks for.
+/// How often they are tried to be removed: after 1 s, 4 s, 16 s and 64 s more, or after what the API server asks for, up to 64 s.
 const MAX_SWEEPS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 

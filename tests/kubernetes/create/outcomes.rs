@@ -111,6 +111,24 @@ async fn a_failure_of_the_operator_is_told() {
     assert!(message.ends_with(" failed: out of luck"), "{message}");
 }
 
+/// It is known without what the pod says of it.
+#[tokio::test]
+async fn a_failure_is_told_though_its_pod_cannot_be_read() {
+    for action in [Action::Hang, Action::Fail(Failure::too_many_requests())] {
+        let (cluster, gateway) = world(Outcome::Failed("out of luck"), "sandbox_create_timeout_seconds = 3");
+        watched(&cluster).await;
+        // Not of the watch, which asks for the label alone.
+        cluster.server.fault("GET", "opensandbox.io%2Fid%3D", action, usize::MAX);
+        let (status, code, message) = error(&create(&gateway, json!({})).await);
+        assert_eq!((status, code.as_str()), (500, "KUBERNETES::POD_FAILED"), "{message}");
+        assert!(message.ends_with(" failed: out of luck"), "{message}");
+        assert!(
+            cluster.requests().iter().any(|request| request.contains("opensandbox.io%2Fid%3D")),
+            "it was asked for"
+        );
+    }
+}
+
 #[tokio::test]
 async fn one_that_is_not_ready_in_time_is_removed() {
     let begun = Instant::now();

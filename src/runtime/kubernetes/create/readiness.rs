@@ -180,15 +180,18 @@ impl Inner {
                 Progress::Ready(status) => return Ok((status, workload.platform())),
                 Progress::Failed(error) if workload.status(&pods).state == State::Failed => {
                     // What the pod says the operator has read, and its watch may be behind that of the object.
-                    let read = pods::of(&self.cluster, &scope.namespace, &workload).await.unwrap_or_default();
+                    let limit = (Instant::now() + LAST_LOOK).min(patience.deadline + LAST_LOOK / 2);
+                    let read = timeout_at(limit, pods::of(&self.cluster, &scope.namespace, &workload)).await;
+                    let Ok(Ok(read)) = read else { return Err(error) };
                     let read: Vec<_> = read.into_iter().map(Arc::new).collect();
-                    let again = progress(&workload, &read, may_be_late);
-                    return Err(if let Progress::Failed(error) = again { error } else { error });
+                    let again = (!read.is_empty()).then(|| progress(&workload, &read, may_be_late));
+                    return Err(if let Some(Progress::Failed(again)) = again { again } else { error });
                 }
                 Progress::Failed(error) => return Err(error),
                 Progress::Waits(wait) => wait,
             };
-            last.has_no_pod = pods.is_empty() && scope.pods().is_fresh();
+            // Pods of a pool do not bear its id.
+            last.has_no_pod = pods.is_empty() && workload.allocated_pods().is_empty() && scope.pods().is_fresh();
             let now = Instant::now();
             until = patience.until(workload.id(), last, now, options.poll_interval)?;
             tokio::select! {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::runtime::kubernetes::{
     Inner, Scope,
-    cleanups::pause,
+    cleanups::{MAX_PAUSE, pause},
     client::ApiFailure,
     workload::{Deletion, Workload},
 };
@@ -20,9 +20,6 @@ const TRIED: Duration = Duration::from_secs(300);
 
 /// The first pause between two attempts; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-
-/// The longest pause.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// When an object whose creation was not answered is looked for again: the request may still be on its way.
 const SECOND_LOOK: Duration = Duration::from_secs(5);
