@@ -116,8 +116,6 @@ impl Inner {
             instance
         };
         let number = begun_with(&uid, &container, instance.number, query);
-        let is_chained =
-            number < instance.number && backend::has_previous(pod, &container, &instance) && !query.previous;
         Ok(PodLog {
             cluster: self.cluster.clone(),
             namespace: Arc::clone(&owner.scope.namespace),
@@ -127,18 +125,7 @@ impl Inner {
             stream,
             previous: query.previous.then(|| instance.state(None)),
             buffer: self.options.log_buffer,
-            place: Mutex::new(Place {
-                pod: pod.name().to_owned(),
-                uid,
-                node: pod.spec.node_name.clone().unwrap_or_default(),
-                number,
-                is_over: instance.ended.is_some(),
-                is_deleted: pod.metadata.deletion_timestamp.is_some(),
-                is_gone: false,
-                is_log_lost: pods::is_log_lost(pod, &container),
-                present: instance.number,
-                is_chained,
-            }),
+            place: Mutex::new(Place::of(pod, &container, number, &instance)),
             container,
             newest: Arc::new(AtomicI64::new(0)),
         })

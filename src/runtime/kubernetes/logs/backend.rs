@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
-pub(super) use self::state::has_previous;
+use self::state::has_previous;
 use super::{
     gone,
     lease::Lease,
@@ -38,7 +38,11 @@ use crate::{
         decode::kubelet::LastLine,
         record::{Mark, Stream},
     },
-    runtime::kubernetes::{client::Cluster, pods::Instance},
+    runtime::kubernetes::{
+        client::Cluster,
+        objects::Pod,
+        pods::{self, Instance},
+    },
 };
 
 /// How long the API server may take to refuse one stream of a followed log before the answer begins without it.
@@ -99,6 +103,24 @@ pub(super) struct Place {
     pub(super) is_log_lost: bool,
     /// There was a restart since, and the log of the instance before is there: it is needed too.
     pub(super) is_chained: bool,
+}
+
+impl Place {
+    /// In the log of a container that begins with its instance `number`, of which `present` is the one that is now.
+    pub(super) fn of(pod: &Pod, container: &str, number: u64, present: &Instance) -> Self {
+        Self {
+            pod: pod.name().to_owned(),
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            node: pod.spec.node_name.clone().unwrap_or_default(),
+            number,
+            present: present.number,
+            is_over: present.ended.is_some(),
+            is_deleted: pod.metadata.deletion_timestamp.is_some(),
+            is_gone: false,
+            is_log_lost: pods::is_log_lost(pod, container),
+            is_chained: number < present.number && has_previous(pod, container, present),
+        }
+    }
 }
 
 impl PodLog {

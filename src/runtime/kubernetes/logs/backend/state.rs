@@ -23,13 +23,8 @@ impl PodLog {
     /// How the container does by its pod, which is the one that is read.
     pub(in crate::runtime::kubernetes::logs) fn state_of(&self, pod: &Pod) -> State {
         let Some(instance) = Instance::present(pod, &self.container) else { return State::Created };
-        let has_previous = has_previous(pod, &self.container, &instance);
         let mut place = self.place();
-        place.is_over = instance.ended.is_some();
-        place.is_log_lost = pods::is_log_lost(pod, &self.container);
-        place.is_deleted = pod.metadata.deletion_timestamp.is_some();
-        place.present = instance.number;
-        place.is_chained = instance.number > place.number && has_previous;
+        *place = Place { is_gone: place.is_gone, ..Place::of(pod, &self.container, place.number, &instance) };
         let run = RunId::of_instance(&place.uid, &self.container, instance.number);
         let start = |at| Start {
             at,
@@ -104,23 +99,10 @@ impl PodLog {
         };
         let found = found.map_err(|failure| failed(failure, NO_POD))?;
         let gone = self.place().uid.clone();
-        let is_another = |pod: &Arc<Pod>| {
-            pod.metadata.uid.as_deref() != Some(gone.as_str()) && Instance::present(pod, &self.container).is_some()
-        };
-        let Some(pod) = pods::present(found).filter(is_another) else { return Ok(State::Replacing) };
-        let number = Instance::present(&pod, &self.container).map_or(0, |instance| instance.number);
-        *self.place() = Place {
-            pod: pod.name().to_owned(),
-            uid: pod.metadata.uid.clone().unwrap_or_default(),
-            node: pod.spec.node_name.clone().unwrap_or_default(),
-            number,
-            present: number,
-            is_over: false,
-            is_deleted: false,
-            is_gone: false,
-            is_log_lost: false,
-            is_chained: false,
-        };
+        let pod = pods::present(found).filter(|pod| pod.metadata.uid.as_deref() != Some(gone.as_str()));
+        let another = pod.and_then(|pod| Some((Instance::present(&pod, &self.container)?, pod)));
+        let Some((instance, pod)) = another else { return Ok(State::Replacing) };
+        *self.place() = Place::of(&pod, &self.container, instance.number, &instance);
         // Its times are another clock's.
         self.newest.store(0, Ordering::Relaxed);
         Ok(self.state_of(&pod))
@@ -129,6 +111,6 @@ impl PodLog {
 
 /// Whether `pods/log` has the log of the instance before `present`. Of a container that waits to be started again it gives the last
 /// one's twice.
-pub(in crate::runtime::kubernetes::logs) fn has_previous(pod: &Pod, container: &str, present: &Instance) -> bool {
+pub(super) fn has_previous(pod: &Pod, container: &str, present: &Instance) -> bool {
     Instance::previous(pod, container).is_some_and(|previous| previous.number < present.number)
 }
