@@ -231,13 +231,12 @@ impl Engine {
     /// Waits until a request has come whose target has `text` in it.
     pub async fn wait_asked(&self, text: &str) {
         let is_there = || self.shared.state().requests.iter().any(|target| target.contains(text));
-        super::eventually(&format!("a request for {text}"), Duration::from_secs(10), is_there).await;
+        super::eventually(&format!("a request for {text}"), super::LONGEST, is_there).await;
     }
 
     /// Waits until `count` log connections are open.
     pub async fn wait_open(&self, count: usize) {
-        super::eventually(&format!("{count} log connections"), Duration::from_secs(10), || self.open_logs() == count)
-            .await;
+        super::eventually(&format!("{count} log connections"), super::LONGEST, || self.open_logs() == count).await;
     }
 
     /// Waits for the end of the next log connection after the first `seen`, and returns how that was.

@@ -136,7 +136,7 @@ impl Setup {
     ///
     /// # Panics
     ///
-    /// With the program's output, if it ends or does not answer within 20 s.
+    /// With the program's output, if it ends or does not answer within [`super::LONGEST`].
     pub fn start(self) -> Gateway {
         let levels = ["'WARNING'", "\"WARNING\"", "'ERROR'", "\"ERROR\""];
         let tells = !levels.iter().any(|level| self.sections.contains(&format!("level = {level}")));
@@ -237,14 +237,14 @@ impl Gateway {
 
     /// Waits until it has written `text` to one of its outputs.
     pub async fn says(&self, text: &str) {
-        super::eventually(text, Duration::from_secs(10), || self.output().contains(text)).await;
+        super::eventually(text, super::LONGEST, || self.output().contains(text)).await;
     }
 
     /// Waits until it has nothing to do: all its threads sleep, and go on doing so.
     pub async fn rests(&self) {
         let (start, mut before, mut times) = (Instant::now(), Duration::MAX, 0);
         while times < 10 {
-            assert!(start.elapsed() < Duration::from_secs(30), "the gateway does not come to rest");
+            assert!(start.elapsed() < super::LONGEST, "the gateway does not come to rest");
             tokio::time::sleep(Duration::from_millis(20)).await;
             let now = self.cpu();
             times = if now == before && self.states().iter().all(|state| *state == 'S') { times + 1 } else { 0 };
@@ -254,7 +254,7 @@ impl Gateway {
 
     /// Waits until one of its threads hangs in the kernel, where no signal reaches it.
     pub async fn hangs(&self) {
-        super::eventually("a hanging thread", Duration::from_secs(10), || self.states().contains(&'D')).await;
+        super::eventually("a hanging thread", super::LONGEST, || self.states().contains(&'D')).await;
     }
 
     /// The states of its threads, by the kernel's letters.
@@ -310,7 +310,7 @@ impl Gateway {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the gateway ended with {status}: {}", self.output());
             }
-            assert!(start.elapsed() < Duration::from_secs(20), "the gateway does not start: {}", self.output());
+            assert!(start.elapsed() < super::LONGEST, "the gateway does not start: {}", self.output());
             thread::sleep(Duration::from_millis(5));
         }
     }

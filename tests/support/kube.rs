@@ -99,6 +99,8 @@ struct Shared {
 
 struct State {
     requests: Vec<Recorded>,
+    /// How many came before them and were forgotten.
+    forgotten: usize,
     faults: Vec<Fault>,
     logs: Arc<dyn Logs>,
     open: Vec<String>,
@@ -128,10 +130,20 @@ impl Shared {
         lock(&self.state)
     }
 
+    /// The request's number, which stays the same when others are forgotten.
     fn record(&self, request: Recorded) -> usize {
         let mut state = self.state();
         state.requests.push(request);
-        state.requests.len() - 1
+        state.forgotten + state.requests.len() - 1
+    }
+
+    /// Notes what a request was answered, unless it was forgotten meanwhile.
+    fn note_status(&self, number: usize, status: u16) {
+        let mut state = self.state();
+        let Some(place) = number.checked_sub(state.forgotten) else { return };
+        if let Some(request) = state.requests.get_mut(place) {
+            request.status = status;
+        }
     }
 
     fn fault_for(&self, method: &str, target: &str) -> Option<Action> {
@@ -182,6 +194,7 @@ impl Server {
         let settings = Settings { bookmark_every: Duration::from_secs(60), operator: None };
         let state = State {
             requests: Vec::new(),
+            forgotten: 0,
             faults: Vec::new(),
             logs: Arc::new(log_hook::NoLogs),
             open: Vec::new(),
@@ -359,9 +372,11 @@ impl Server {
         self.shared.state().requests[count..].to_vec()
     }
 
-    /// Forgets the requests so far; none may be on its way.
+    /// Forgets the requests so far, also those that are not answered yet.
     pub fn forget_requests(&self) {
-        self.shared.state().requests.clear();
+        let mut state = self.shared.state();
+        let count = state.requests.drain(..).count();
+        state.forgotten += count;
     }
 
     /// How many answers are open whose target has this text in it.
@@ -437,7 +452,7 @@ impl Server {
     /// Waits until a request has come whose target has `text` in it.
     pub async fn wait_asked(&self, text: &str) {
         let is_there = || self.shared.state().requests.iter().any(|request| request.target.contains(text));
-        super::eventually(&format!("a request for {text}"), Duration::from_secs(10), is_there).await;
+        super::eventually(&format!("a request for {text}"), super::LONGEST, is_there).await;
     }
 }
 

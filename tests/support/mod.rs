@@ -62,12 +62,18 @@ pub fn bounded_thread<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + 
     }
 }
 
-/// Calls `check` until it says yes; `within` is generous, the time that it took is for the caller to judge.
+/// What [`eventually`] waits at least: many times what anything takes on a machine that is busy with other tests, and less than the
+/// 30 s and more after which the gateway by itself gives up what it should have let go at once.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Calls `check` until it says yes; `within` is generous, and no less than [`PATIENCE`] is waited. The time that it took is for the
+/// caller to judge.
 ///
 /// # Panics
 ///
-/// If `check` still says no after `within`.
+/// If `check` still says no after that.
 pub async fn eventually(what: &str, within: Duration, mut check: impl FnMut() -> bool) -> Duration {
+    let within = within.max(PATIENCE);
     let start = Instant::now();
     while !check() {
         assert!(start.elapsed() < within, "{what}: not within {within:?}");

@@ -147,7 +147,7 @@ async fn handle(
             headers.insert(name, HeaderValue::from_static("383ca63a-91df-4750-b1c2-c59657ed4ce9"));
         }
     }
-    shared.state().requests[number].status = status.as_u16();
+    shared.note_status(number, status.as_u16());
     Ok(response.map(|body| Tracked::wrapped(body, action.as_ref(), shared.clone(), target)))
 }
 
