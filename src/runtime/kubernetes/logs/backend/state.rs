@@ -53,11 +53,11 @@ impl PodLog {
         }
     }
 
-    /// Whether this is an older state of the pod than one that was seen.
+    /// Whether this is an older state of the pod than one that was seen: in that, an instance was present.
     fn is_late(&self, pod: &Pod) -> bool {
-        let number = Instance::present(pod, &self.container).map_or(0, |instance| instance.number);
         let place = self.place();
-        number < place.present && pod.metadata.uid.as_deref() == Some(place.uid.as_str())
+        let is_older = Instance::present(pod, &self.container).is_none_or(|instance| instance.number < place.present);
+        is_older && pod.metadata.uid.as_deref() == Some(place.uid.as_str())
     }
 
     async fn read_pod(&self, name: &str) -> Result<Option<Arc<Pod>>, Error> {
