@@ -183,18 +183,19 @@ async fn a_watch_that_is_dead_without_a_word_costs_reads_and_is_given_up() {
     let cluster = Cluster::start();
     cluster.put(&BATCH, batch(ID, |_| {}));
     cluster.server.fault("GET", "watch=true", Action::Silence(0), 2);
+    let begun = Instant::now();
     let gateway = cluster.gateway("cache_max_age_seconds = 2").start();
     watched(&cluster).await;
     phase(&cluster, ID, "Paused");
     // What is two seconds old is asked for.
     let took = until("the change is read", async || state(&gateway, ID).await == "Paused").await;
-    assert!(took < Duration::from_secs(4), "{took:?}");
+    assert!(took < Duration::from_secs(6), "{took:?}");
     let reads = of_sandboxes(&cluster).iter().filter(|request| request.path.ends_with(ID)).count();
     assert!(reads >= 1, "by a read of its own");
     // The idle limit: the time that was asked for, and some more.
     let is_anew = || watches(&cluster).len() >= 2;
-    let took = eventually("another watch", LONG, is_anew).await;
-    assert!(took > Duration::from_secs(1), "{took:?}");
+    eventually("another watch", LONG, is_anew).await;
+    assert!(begun.elapsed() > Duration::from_secs(3), "{:?}", begun.elapsed());
     until("the cache is fresh again", async || {
         let before = of_sandboxes(&cluster).iter().filter(|request| !is_watch(request)).count();
         assert_eq!(total(&gateway).await, 1);
@@ -230,12 +231,14 @@ async fn a_watch_that_is_refused_is_asked_for_ever_more_rarely() {
     cluster.put(&BATCH, batch(ID, |_| {}));
     let refusal = Failure::new(500, "InternalError", "no");
     cluster.server.fault("GET", "watch=true", Action::Fail(refusal), usize::MAX);
-    let gateway = cluster.gateway("cache_max_age_seconds = 1").start();
+    // The tries begin within the start: they cannot take less than from here, nor more than from behind it.
     let begun = Instant::now();
+    let gateway = cluster.gateway("cache_max_age_seconds = 1").start();
+    let started = Instant::now();
     eventually("four tries", LONG, || watches(&cluster).len() >= 4).await;
     // 0.8 s, 1.6 s and 3.2 s, and at most half as much again.
     assert!(begun.elapsed() > Duration::from_secs(5), "{:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(25), "{:?}", started.elapsed());
     // Reads are good all the same, and one list serves all who come at the same time.
     phase(&cluster, ID, "Paused");
     until("the change is read", async || state(&gateway, ID).await == "Paused").await;
@@ -252,8 +255,9 @@ async fn a_watch_that_always_ends_at_once_is_not_asked_for_without_a_pause() {
     let cluster = Cluster::start();
     cluster.put(&BATCH, batch(ID, |_| {}));
     cluster.server.fault("GET", "watch=true", Action::End(0), usize::MAX);
-    let _gateway = cluster.gateway("").start();
+    // The tries begin within the start.
     let begun = Instant::now();
+    let _gateway = cluster.gateway("").start();
     eventually("three tries", LONG, || watches(&cluster).len() >= 3).await;
     assert!(begun.elapsed() > Duration::from_millis(2300), "{:?}", begun.elapsed());
 }

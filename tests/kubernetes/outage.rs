@@ -37,7 +37,8 @@ fn asked(cluster: &Cluster, text: &str, watches: bool) -> usize {
 }
 
 async fn watched(cluster: &Cluster) {
-    eventually("a watch of sandboxes", LONG, || cluster.server.open("batchsandboxes?") > 0).await;
+    // A list's answer is open for a moment too.
+    eventually("a watch of sandboxes", LONG, || cluster.server.open("batchsandboxes?&watch=true") > 0).await;
 }
 
 async fn state(gateway: &Gateway) -> String {
@@ -104,9 +105,10 @@ async fn one_read_serves_all_who_ask_for_a_name_and_holds_for_a_while() {
     let cluster = Cluster::start();
     cluster.put(&BATCH, batch(ID, |_| {}));
     cluster.server.fault("GET", "watch=true", Action::Silence(0), usize::MAX);
-    let gateway = cluster.gateway("cache_max_age_seconds = 3").start();
+    let gateway = cluster.gateway("cache_max_age_seconds = 5").start();
     watched(&cluster).await;
-    tokio::time::sleep(Duration::from_millis(3100)).await;
+    // Longer than what the watch told is believed. What is read then has the same time for all the requests below.
+    tokio::time::sleep(Duration::from_secs(6)).await;
     cluster.server.fault("GET", ID, Action::Delay(Duration::from_millis(300)), 1);
     let target = format!("/v1/sandboxes/{ID}");
     let before = asked(&cluster, ID, false);
@@ -124,19 +126,23 @@ async fn who_makes_up_ids_does_not_use_up_the_reads_of_others() {
     cluster.put(&BATCH, batch(ID, |_| {}));
     let gateway = cluster.gateway("read_qps = 10\nread_burst = 1\ncache_max_age_seconds = 8").start();
     watched(&cluster).await;
+    let begun = Instant::now();
     for _ in 0..10 {
         is(&get(&gateway, &format!("/v1/sandboxes/{OTHER}")).await, 404, &not_found(OTHER));
     }
     // An id has two names, and what was not found is believed for a second.
-    assert!(asked(&cluster, OTHER, false) <= 4, "{:?}", cluster.requests());
+    let most = 2 * (2 + begun.elapsed().as_secs());
+    assert!(asked(&cluster, OTHER, false) as u64 <= most, "{most}: {:?}", cluster.requests());
     let target = format!("/v1/sandboxes/{ID}");
     let ids: Vec<_> = (0..200).map(|number| format!("/v1/sandboxes/made-up-{number}")).collect();
     let crowd = futures_util::future::join_all(ids.iter().map(|target| get(&gateway, target)));
     let others = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let mut slowest = Duration::ZERO;
-        // Longer than the cache is believed: the watch is not in the way of the crowd either.
-        for _ in 0..90 {
+        // Longer than the cache is believed: the watch is not in the way of the crowd either. By the time and not by their number,
+        // since the crowd is not there for ever.
+        let first = Instant::now();
+        while first.elapsed() < Duration::from_secs(9) {
             let begun = Instant::now();
             assert_eq!(get(&gateway, &target).await.status(), 200);
             slowest = slowest.max(begun.elapsed());
@@ -146,7 +152,7 @@ async fn who_makes_up_ids_does_not_use_up_the_reads_of_others() {
     };
     let slowest =
         tokio::select! { slowest = others => slowest, _ = crowd => panic!("9 s are not enough for 200 names") };
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
     assert_eq!(asked(&cluster, ID, false), 0, "all from memory");
 }
 

@@ -189,8 +189,8 @@ async fn who_comes_behind_a_deletion_or_another_change_is_told_so() {
     // Another writer is faster once: it is decided again, and written.
     cluster.server.fault("PATCH", ID, Action::Conflict, 1);
     is(&pause(&gateway, ID).await, 202, "");
-    // The operator is faster: what it did decides.
-    cluster.server.fault("PATCH", ID, Action::Delay(Duration::from_millis(300)), 1);
+    // The operator is faster: what it did decides. The delay is longer than a whole request takes on a slow machine.
+    cluster.server.fault("PATCH", ID, Action::Delay(Duration::from_secs(4)), 1);
     let late = pause(&gateway, ID);
     let operator = async {
         eventually("the patch", LONG, || patches(&cluster).len() == 3).await;
@@ -200,7 +200,7 @@ async fn who_comes_behind_a_deletion_or_another_change_is_told_so() {
     is(&late, 409, &refused("Cannot pause: operation in progress (phase=Pausing)"));
     // And a deletion.
     cluster.put(&BATCH, batch(ID, |_| {}));
-    cluster.server.fault("PATCH", ID, Action::Delay(Duration::from_millis(300)), 1);
+    cluster.server.fault("PATCH", ID, Action::Delay(Duration::from_secs(4)), 1);
     let late = pause(&gateway, ID);
     let deletion = async {
         eventually("the patch", LONG, || patches(&cluster).len() == 4).await;

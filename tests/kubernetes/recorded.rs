@@ -114,7 +114,7 @@ impl Replay {
             let answer = self.ask(method, &path, step, runs.then_some(&Value::Null)).await;
             match self.difference(&name, step, &answer) {
                 None => break,
-                Some(_) if may_be_late && start.elapsed() < Duration::from_secs(10) => {}
+                Some(_) if may_be_late && start.elapsed() < Duration::from_secs(60) => {}
                 Some(difference) => panic!("{name}: {difference}"),
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -54,8 +54,8 @@ const CUT: u8 = 2;
 const HEADLESS: u8 = 3;
 
 /// More than a handshake takes of the server's bytes, and less than it and an answer: the server's part of it is some 1,500 bytes
-/// here, and nothing comes behind it before a request.
-const QUIET: Duration = Duration::from_millis(300);
+/// here, and nothing comes behind it before a request. A handshake takes long where other tests have the processor.
+const QUIET: Duration = Duration::from_secs(2);
 
 impl Relay {
     async fn to(to: std::net::SocketAddr) -> Self {
@@ -286,7 +286,7 @@ async fn a_read_on_a_connection_that_went_silent_is_asked_on_another_too() {
     // The others that were kept are not tried one after the other.
     for _ in 0..3 {
         let took = read().await;
-        assert!(took < Duration::from_secs(3), "{took:?}");
+        assert!(took < Duration::from_secs(4), "{took:?}");
     }
 }
 
@@ -301,7 +301,7 @@ async fn a_connection_that_nobody_used_for_a_while_is_not_used_again() {
     tokio::time::sleep(Duration::from_secs(6)).await;
     let begun = Instant::now();
     assert_eq!(sandbox.read(gateway, "").await.status(), 200);
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
 
 /// An API server that is slow is no silent connection.
@@ -347,7 +347,7 @@ async fn a_watch_that_goes_silent_is_found_and_nothing_old_is_told() {
     let until = async |wanted: &str| {
         let begun = Instant::now();
         while state().await != wanted {
-            assert!(begun.elapsed() < Duration::from_secs(20), "it is not {wanted}");
+            assert!(begun.elapsed() < Duration::from_secs(60), "it is not {wanted}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         begun.elapsed()

@@ -82,6 +82,7 @@ pub(super) fn asked(cluster: &Cluster, method: &str, text: &str) -> Vec<Recorded
 
 /// Waits until sandboxes and pods are watched, so that nothing is asked for one by one.
 pub(super) async fn watched(cluster: &Cluster) {
-    let is_open = |plural: &str| cluster.server.open(&format!("/{plural}?")) > 0;
+    // A list's answer is open for a moment too.
+    let is_open = |plural: &str| cluster.server.open(&format!("/{plural}?&watch=true")) > 0;
     eventually("the watches", LONG, || is_open("pods") && (is_open("batchsandboxes") || is_open("sandboxes"))).await;
 }

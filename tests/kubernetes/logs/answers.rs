@@ -47,7 +47,8 @@ async fn a_silent_container_has_its_head_at_once() {
     let sandbox = world.sandbox();
     let mut client = Client::connect(gateway.address()).await;
     let target = sandbox.target("follow=true");
-    let head = tokio::time::timeout(std::time::Duration::from_secs(5), client.get(&target));
+    // Less than the 30 s that the gateway waits for the API server's.
+    let head = tokio::time::timeout(std::time::Duration::from_secs(20), client.get(&target));
     assert_eq!(head.await.expect("a head").status, 200);
     sandbox.container.out("first\n");
     assert_eq!(client.body_of(6).await, "first\n");

@@ -9,10 +9,7 @@ use super::{
     fixture::{NAMESPACE, World},
     number,
 };
-use crate::support::{client::Client, eventually, gateway::Setup, kube::Credentials};
-
-/// Longer than it takes to open them all.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::{LONGEST, client::Client, eventually, gateway::Setup, kube::Credentials};
 
 #[tokio::test]
 async fn the_log_is_let_go_when_the_client_leaves() {
@@ -20,19 +17,19 @@ async fn the_log_is_let_go_when_the_client_leaves() {
     let gateway = world.gateway("");
     let sandbox = world.sandbox();
     sandbox.container.out("up\n");
-    let mut times = Vec::new();
     for leave in [Client::close as fn(Client), Client::reset as fn(Client)] {
-        for _ in 0..3 {
+        let mut times: Vec<Duration> = Vec::new();
+        // A machine that is busy with other tests may be late: one that is soon is enough.
+        while times.iter().all(|time| *time >= Duration::from_millis(100)) {
+            assert!(times.len() < 20, "{times:?}");
             let mut client = sandbox.follow(&gateway, "").await;
             assert_eq!(client.body_of(3).await, "up\n");
             let left = Instant::now();
             leave(client);
-            eventually("the release", Duration::from_secs(5), || world.logs.open() == 0).await;
+            eventually("the release", LONGEST, || world.logs.open() == 0).await;
             times.push(left.elapsed());
         }
     }
-    let best = times.iter().min().unwrap();
-    assert!(*best < Duration::from_millis(100), "{times:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +50,7 @@ async fn two_thousand_followers_of_two_hundred_pods() {
     });
     join_all(read).await;
     drop(clients);
-    eventually("all are let go", Duration::from_secs(20), || world.logs.open() == 0).await;
+    eventually("all are let go", LONGEST, || world.logs.open() == 0).await;
 }
 
 #[tokio::test]
@@ -96,7 +93,7 @@ async fn followers_come_back_however_few_calls_are_allowed() {
         Records::new(client)
     });
     let mut streams = join_all(open).await;
-    eventually("all are followed", PATIENCE, || world.logs.open() == containers.len()).await;
+    eventually("all are followed", LONGEST, || world.logs.open() == containers.len()).await;
     world.server.kill();
     world.server.up();
     for container in &containers {

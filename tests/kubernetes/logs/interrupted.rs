@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 /// Longer than it takes to come back to a stream that was cut.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn print(sandbox: &Sandbox<'_>, lines: std::ops::Range<u64>) {
     for line in lines {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::support::{client, gateway::Gateway, kube::resource::BATCH_SANDBOXES};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn follow(sandbox: &Sandbox<'_>, gateway: &Gateway, query: &str) -> Records {
     Records::new(sandbox.follow(gateway, &format!("format=ndjson{query}")).await)

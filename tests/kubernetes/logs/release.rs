@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::fixture::World;
 use crate::support::{
+    LONGEST,
     client::Client,
     eventually,
     gateway::Gateway,
@@ -14,8 +15,11 @@ use crate::support::{
     raw_h2::{DATA, GOAWAY, HEADERS, PING, RawH2, SETTINGS},
 };
 
-/// How soon, at best: a machine that is busy with other tests may be late now and then.
+/// How soon, at best: a machine that is busy with other tests may be late.
 const SOON: Duration = Duration::from_millis(100);
+
+/// How often it is tried to be that soon.
+const TRIES: usize = 20;
 
 /// Opens a followed log with these bytes and leaves by `leave`.
 async fn released(request: impl Fn(&str) -> Vec<u8>, leave: impl AsyncFn(Client)) {
@@ -28,21 +32,24 @@ async fn released(request: impl Fn(&str) -> Vec<u8>, leave: impl AsyncFn(Client)
         }
         let target = sandbox.target("follow=true");
         let mut times = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..TRIES {
             let mut client = Client::connect(gateway.address()).await;
             client.send(request(&target)).await;
             assert_eq!(client.head().await.status, 200);
             if prints {
                 assert_eq!(client.body_of(6).await, "hello\n");
             }
-            eventually("the backend's answer", Duration::from_secs(5), || world.logs.open() == 1).await;
+            eventually("the backend's answer", LONGEST, || world.logs.open() == 1).await;
             let left = Instant::now();
             leave(client).await;
-            eventually("the release", Duration::from_secs(5), || world.logs.open() == 0).await;
+            eventually("the release", LONGEST, || world.logs.open() == 0).await;
             let closed = world.logs.closed();
             let closed = closed.last().unwrap();
             assert!(closed.by_peer);
             times.push(closed.at.saturating_duration_since(left));
+            if times.iter().any(|time| *time < SOON) {
+                break;
+            }
         }
         assert!(times.iter().any(|time| *time < SOON), "{times:?}");
     }
@@ -61,14 +68,14 @@ const WINDOW: u32 = 65_535;
 /// Waits until so many live reads are open and nothing else happens: a place is found by reads of its own, which end.
 async fn followed(world: &World, gateway: &Gateway, count: usize) {
     let open = || world.server.open("follow=true");
-    eventually("the live reads", Duration::from_secs(5), || (open(), world.logs.open()) == (count, count)).await;
+    eventually("the live reads", LONGEST, || (open(), world.logs.open()) == (count, count)).await;
     gateway.rests().await;
     assert_eq!((open(), world.logs.open()), (count, count));
 }
 
 /// Waits until the `count` answers of the API server that are followed are let go; how long after `left` the last was.
 async fn let_go(world: &World, before: usize, count: usize, left: Instant) -> Duration {
-    eventually("the release", Duration::from_secs(5), || world.logs.open() == 0).await;
+    eventually("the release", LONGEST, || world.logs.open() == 0).await;
     let mut closed = world.logs.closed().split_off(before);
     // What was read before it was followed was over by then.
     closed.retain(|closed| closed.at >= left && closed.by_peer);
@@ -76,13 +83,17 @@ async fn let_go(world: &World, before: usize, count: usize, left: Instant) -> Du
     closed.last().unwrap().at.saturating_duration_since(left)
 }
 
-/// The best of three is soon enough: a machine that is busy with other tests may be late now and then.
+/// One of several is soon enough: a machine that is busy with other tests may be late.
 async fn soon(mut release: impl AsyncFnMut() -> Duration) {
     let mut times = Vec::new();
-    for _ in 0..3 {
-        times.push(release().await);
+    for _ in 0..TRIES {
+        let time = release().await;
+        if time < SOON {
+            return;
+        }
+        times.push(time);
     }
-    assert!(times.iter().any(|time| *time < SOON), "{times:?}");
+    panic!("{times:?}");
 }
 
 #[tokio::test]

@@ -322,7 +322,8 @@ async fn a_runtime_that_hangs_delays_a_log_and_loses_nothing() {
     node.set_runtime(Runtime::Frozen);
     let target = sandbox.target("follow=true");
     let mut follow = crate::support::client::Client::connect(gateway.address()).await;
-    let head = tokio::time::timeout(std::time::Duration::from_secs(5), follow.get(&target)).await;
+    // Less than the 30 s that the gateway waits for the API server's.
+    let head = tokio::time::timeout(std::time::Duration::from_secs(20), follow.get(&target)).await;
     assert_eq!(head.expect("a head at once").status, 200);
     let mut plain = std::pin::pin!(sandbox.read(&gateway, ""));
     assert!(tokio::time::timeout(std::time::Duration::from_secs(1), &mut plain).await.is_err(), "it waits");

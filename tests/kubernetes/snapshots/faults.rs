@@ -96,7 +96,8 @@ async fn what_cannot_be_taken_back_at_once_is_later() {
 async fn an_object_that_is_another_s_stays() {
     let world = World::start();
     let gateway = world.gateway();
-    world.cluster.server.fault("POST", "sandboxsnapshots", Action::Delay(Duration::from_secs(2)), 1);
+    // Longer than it takes to look the id up and to make the other's object.
+    world.cluster.server.fault("POST", "sandboxsnapshots", Action::Delay(Duration::from_secs(8)), 1);
     let asked = create(&gateway, ID);
     let other = async {
         let is_asked = || world.cluster.requests().iter().any(|request| request.starts_with("POST"));

@@ -119,7 +119,8 @@ async fn a_service_that_fails_is_survived_for_a_while() {
     world.sandbox(ID, "a", "a", "");
     let service = Service::start().await;
     service.say(Says::Known(0.0));
-    let gateway = service.gateway(&world, "timeout_seconds = 0.5\nmax_stale_seconds = 4\n");
+    // All the answers below come within the latter, on a slow machine too.
+    let gateway = service.gateway(&world, "timeout_seconds = 3\nmax_stale_seconds = 20\n");
     assert_eq!(seen(&gateway, "key-a").await, 1);
     let long = "x".repeat(70_000);
     for (status, body) in [
@@ -141,11 +142,11 @@ async fn a_service_that_fails_is_survived_for_a_while() {
     let begun = std::time::Instant::now();
     let all = futures_util::future::join_all((0..20).map(|_| seen(&gateway, "key-b"))).await;
     assert!(all.iter().all(|seen| *seen == "TENANT_PROVIDER_UNAVAILABLE"), "{all:?}");
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
     // What was said once does not count for ever.
     let begun = std::time::Instant::now();
     while seen(&gateway, "key-a").await == 1 {
-        assert!(begun.elapsed() < Duration::from_secs(20));
+        assert!(begun.elapsed() < Duration::from_secs(60));
     }
     assert_eq!(seen(&gateway, "key-a").await, "TENANT_PROVIDER_UNAVAILABLE");
     service.say(Says::Known(60.0));
@@ -163,7 +164,7 @@ async fn a_key_that_was_taken_back_ends_with_its_time() {
     service.say(Says::Answer("401 Unauthorized", String::new()));
     let begun = std::time::Instant::now();
     while seen(&gateway, "key-a").await != "INVALID_API_KEY" {
-        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert!(begun.elapsed() < Duration::from_secs(30));
     }
     // Not even while the service is away.
     service.say(Says::Answer("500 Internal Server Error", String::new()));
