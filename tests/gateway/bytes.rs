@@ -271,7 +271,7 @@ async fn the_real_engine_lets_go_of_a_silent_sandbox() {
             let start = Instant::now();
             let mut client = Client::connect(gateway.address()).await;
             assert_eq!(client.get(&target).await.status, 200);
-            assert!(start.elapsed() < Duration::from_secs(1));
+            assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
             clients.push(client);
         }
         drop(clients);

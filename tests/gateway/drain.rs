@@ -20,8 +20,9 @@ async fn an_idle_gateway_ends_at_once() {
         let mut pair = Pair::start();
         let start = Instant::now();
         pair.gateway.signal(signal);
-        assert_eq!(pair.gateway.wait(Duration::from_secs(5)).code(), Some(0));
-        assert!(start.elapsed() < Duration::from_secs(2), "{signal}: {:?}", start.elapsed());
+        assert_eq!(pair.gateway.wait(Duration::from_secs(20)).code(), Some(0));
+        // The grace is 5 s.
+        assert!(start.elapsed() < Duration::from_secs(4), "{signal}: {:?}", start.elapsed());
     }
 }
 
@@ -42,7 +43,7 @@ async fn followed_logs_are_broken_off_in_time() {
     assert_eq!(client.body().await.expect_err("no proper end").received, "");
     assert_eq!(other.body().await.expect_err("no proper end").received, "");
     stream.body().await.expect_err("no proper end");
-    assert_eq!(pair.gateway.wait(Duration::from_secs(7)).code(), Some(0));
+    assert_eq!(pair.gateway.wait(Duration::from_secs(20)).code(), Some(0));
     assert_eq!(pair.engine.open_logs(), 0);
     assert_eq!(pair.gateway.output().matches("end=drained").count(), 3, "{}", pair.gateway.output());
 }
@@ -57,7 +58,7 @@ async fn a_busy_log_ends_at_a_lines_end() {
     pair.gateway.terminate();
     let body = client.body().await.expect_err("no proper end").received;
     assert!(body.ends_with(b"\n"), "{:?}", &body[body.len().saturating_sub(40)..]);
-    assert_eq!(pair.gateway.wait(Duration::from_secs(7)).code(), Some(0));
+    assert_eq!(pair.gateway.wait(Duration::from_secs(20)).code(), Some(0));
 }
 
 #[tokio::test]
@@ -73,7 +74,7 @@ async fn a_plain_request_finishes_and_no_new_connection_is_taken() {
     assert!(TcpStream::connect(pair.address()).await.is_err());
     assert_eq!(client.head().await.status, 200);
     client.body().await.unwrap();
-    assert_eq!(pair.gateway.wait(Duration::from_secs(5)).code(), Some(0));
+    assert_eq!(pair.gateway.wait(Duration::from_secs(20)).code(), Some(0));
 }
 
 #[tokio::test]
@@ -87,13 +88,13 @@ async fn a_client_that_takes_nothing_does_not_hold_the_end_up() {
     pair.gateway.rests().await;
     let start = Instant::now();
     pair.gateway.terminate();
-    assert_eq!(pair.gateway.wait(Duration::from_secs(5)).code(), Some(0));
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert_eq!(pair.gateway.wait(Duration::from_secs(20)).code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
 async fn a_line_that_is_under_way_is_finished_and_nothing_after_it() {
-    let mut pair = Pair::start();
+    let mut pair = Pair::with(|setup| setup.server("timeout_graceful_shutdown = 30"));
     let gate = Gate::new();
     let steps = [Step::output("half"), Step::Gate(gate.clone()), Step::output(" a line\nthe next\nand a"), Step::Open];
     let target = pair.log(Script::new(steps), "follow=true");
@@ -110,7 +111,7 @@ async fn a_line_that_is_under_way_is_finished_and_nothing_after_it() {
     assert_eq!(client.body().await.expect_err("no proper end").received, " a line\nthe next\n");
     assert_eq!(stream.piece().await.unwrap().unwrap(), " a line\nthe next\n");
     stream.body().await.expect_err("no proper end");
-    assert_eq!(pair.gateway.wait(Duration::from_secs(2)).code(), Some(0));
+    assert_eq!(pair.gateway.wait(Duration::from_secs(15)).code(), Some(0));
 }
 
 #[tokio::test]
@@ -134,7 +135,8 @@ async fn a_line_that_never_ends_is_cut_at_the_end_of_the_grace() {
 // The HTTP/2 client answers the gateway's farewell while this waits for the gateway.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_do_not_hold_the_end_up() {
-    let mut pair = Pair::start();
+    // Longer than a silent connection has for its first bytes, which is 5 s.
+    let mut pair = Pair::with(|setup| setup.server("timeout_graceful_shutdown = 20"));
     let mut kept = Client::connect(pair.address()).await;
     kept.get("/health").await;
     kept.body().await.unwrap();
@@ -143,8 +145,8 @@ async fn idle_connections_do_not_hold_the_end_up() {
     connection.get("/health").await.body().await.unwrap();
     let start = Instant::now();
     pair.gateway.terminate();
-    assert_eq!(pair.gateway.wait(Duration::from_secs(7)).code(), Some(0));
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert_eq!(pair.gateway.wait(Duration::from_secs(30)).code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert!(kept.is_closed().await && new.is_closed().await);
 }
 
@@ -167,7 +169,7 @@ async fn a_request_on_its_way_is_answered_though_the_drain_has_begun() {
         let head = accepted.head().await;
         assert_eq!((head.status.as_u16(), head.headers["connection"].as_bytes()), (200, &b"close"[..]), "{waiting}");
         accepted.body().await.unwrap();
-        assert_eq!(pair.gateway.wait(Duration::from_secs(5)).code(), Some(0));
+        assert_eq!(pair.gateway.wait(Duration::from_secs(20)).code(), Some(0));
     }
 }
 
@@ -189,7 +191,7 @@ async fn clients_that_the_kernel_has_let_in_are_served_at_the_end() {
         assert_eq!(client.head().await.status, 200);
         client.body().await.unwrap();
     }
-    assert_eq!(pair.gateway.wait(Duration::from_secs(5)).code(), Some(0));
+    assert_eq!(pair.gateway.wait(Duration::from_secs(20)).code(), Some(0));
 }
 
 #[tokio::test]
@@ -202,7 +204,7 @@ async fn a_second_signal_ends_at_once() {
     pair.gateway.signal("INT");
     has_begun_to_drain(&pair).await;
     pair.gateway.signal("INT");
-    assert_eq!(pair.gateway.wait(Duration::from_secs(2)).code(), Some(130));
+    assert_eq!(pair.gateway.wait(Duration::from_secs(15)).code(), Some(130));
 }
 
 /// A log that ends, of more bytes than all the buffers between the engine and a client that does not read can hold.
@@ -240,7 +242,7 @@ async fn a_log_that_is_not_followed_goes_on_to_its_end() {
     let rest = client.body().await.expect("a proper end");
     assert!([first, rest].concat() == expected);
     assert!(stream.body().await.expect("a proper end") == expected);
-    assert_eq!(pair.gateway.wait(Duration::from_secs(5)).code(), Some(0));
+    assert_eq!(pair.gateway.wait(Duration::from_secs(15)).code(), Some(0));
     assert_eq!(ends(&pair), ["complete", "complete"]);
 }
 

@@ -96,7 +96,7 @@ async fn bodies_that_nobody_takes_count_as_connections() {
         client.send(RST_STREAM, 0, 2 * number + 1, &8_u32.to_be_bytes()).await;
     }
     let answered = async || get_once(proxied.address(), &target).await.status() == 200;
-    tokio::time::timeout(Duration::from_secs(5), async { while !answered().await {} }).await.expect("room again");
+    tokio::time::timeout(Duration::from_secs(20), async { while !answered().await {} }).await.expect("room again");
 }
 
 /// One after the other, an answer leaves the connection to its backend to the next, also one without a body.

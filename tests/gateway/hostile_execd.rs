@@ -152,7 +152,7 @@ async fn an_execd_that_hangs_is_left() {
     let begun = Instant::now();
     let response = hangs.get("&tail=1").await;
     assert_eq!((response.status(), response.code()), (504, "LOGS::EXECD_TIMEOUT".to_owned()), "{response}");
-    assert!(response.head.field("retry-after") == "5" && begun.elapsed() < Duration::from_secs(15));
+    assert!(response.head.field("retry-after") == "5" && begun.elapsed() < Duration::from_secs(25));
     // Its connection may still be under way to its end.
     hangs.execd.wait_closed(0).await;
     // A client that does not wait so long takes the connection with it.
@@ -162,7 +162,7 @@ async fn an_execd_that_hangs_is_left() {
     eventually("execd is asked", Duration::from_secs(5), || hangs.asked_for_output() == 2).await;
     client.close();
     let left = Instant::now();
-    assert!(hangs.execd.wait_closed(1).await.duration_since(left) < Duration::from_secs(1));
+    assert!(hangs.execd.wait_closed(1).await.duration_since(left) < Duration::from_secs(5));
     assert!(logs(&hangs.ends_with("backend_lost").await).is_empty());
 }
 

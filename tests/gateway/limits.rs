@@ -62,7 +62,7 @@ async fn a_reader_that_takes_nothing_is_cut_off() {
     pair.engine.wait_open(1).await;
     let start = Instant::now();
     assert!(pair.engine.wait_closed(0).await.by_peer);
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     eventually("the reason", Duration::from_secs(2), || pair.gateway.output().contains("end=slow_client")).await;
 }
 
@@ -75,7 +75,7 @@ async fn a_stream_that_takes_nothing_is_cut_off_and_its_connection_lives_on() {
     assert!(stream.withheld_piece().await.unwrap().is_some());
     let start = Instant::now();
     assert!(pair.engine.wait_closed(0).await.by_peer);
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     eventually("the reason", Duration::from_secs(2), || pair.gateway.output().contains("end=slow_client")).await;
     assert_eq!(connection.get("/health").await.head.status, 200);
     assert_eq!(pair.engine.open_logs(), 1, "silence is no stall");
@@ -84,11 +84,11 @@ async fn a_stream_that_takes_nothing_is_cut_off_and_its_connection_lives_on() {
 
 #[tokio::test]
 async fn a_reader_that_is_slow_but_reads_is_not_cut_off() {
-    let pair = Pair::with(|setup| setup.section("[logs]\nwrite_stall_timeout_seconds = 2"));
+    let pair = Pair::with(|setup| setup.section("[logs]\nwrite_stall_timeout_seconds = 3"));
     let target = pair.log(endless(), "follow=true");
     let mut client = follower(&pair, &target).await;
     let mut stream = H2::connect(pair.address(), 65_535).await.get(&target).await;
-    for _ in 0..15 {
+    for _ in 0..24 {
         client.body_of(1 << 20).await;
         for _ in 0..8 {
             stream.piece().await.unwrap().expect("no end");
@@ -102,14 +102,14 @@ async fn a_reader_that_is_slow_but_reads_is_not_cut_off() {
 /// reader takes within the limit must be more than that to be seen, so its buffer is a small one.
 #[tokio::test]
 async fn a_reader_that_takes_little_is_not_cut_off_until_it_takes_nothing() {
-    let pair = Pair::with(|setup| setup.section("[logs]\nwrite_stall_timeout_seconds = 1"));
+    let pair = Pair::with(|setup| setup.section("[logs]\nwrite_stall_timeout_seconds = 3"));
     let target = pair.log(endless(), "follow=true");
     let mut client = Client::connect_with_window(pair.address(), 32 << 10).await;
     assert_eq!(client.get(&target).await.status, 200);
     let connection = H2::connect(pair.address(), 65_535).await;
     let mut stream = connection.get(&target).await;
     // Four times the limit.
-    for _ in 0..16 {
+    for _ in 0..48 {
         client.body_of(24 << 10).await;
         // HTTP/2: half the window, which is when the client says that there is room again.
         for _ in 0..2 {
@@ -120,7 +120,7 @@ async fn a_reader_that_takes_little_is_not_cut_off_until_it_takes_nothing() {
     assert_eq!(pair.engine.open_logs(), 2, "{}", pair.gateway.output());
     let start = Instant::now();
     assert!(pair.engine.wait_closed(1).await.by_peer);
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     let said = || pair.gateway.output().matches("end=slow_client").count() == 2;
     eventually("the reasons", Duration::from_secs(2), said).await;
     client.body().await.expect_err("an end by which the client can tell");
@@ -135,7 +135,7 @@ async fn requests_are_limited_and_streams_do_not_count() {
         followers.push(follower(&pair, &silent).await);
     }
     assert_eq!(get_once(pair.address(), "/health").await.status(), 200, "three streams are no request");
-    let slow = Sandbox { inspect_delay: Duration::from_secs(1), ..Sandbox::new(Script::silent()) };
+    let slow = Sandbox { inspect_delay: Duration::from_secs(5), ..Sandbox::new(Script::silent()) };
     let id = pair.engine.sandbox(slow);
     let mut busy = Client::connect(pair.address()).await;
     busy.send_get(&format!("/v1/sandboxes/{id}"), &[]).await;
@@ -161,7 +161,7 @@ async fn followers_that_come_back_while_the_engine_stalls_shut_nobody_out() {
     for _ in 0..2 {
         assert_eq!(get_once(pair.address(), &shown).await.status(), 200);
     }
-    let slow = Sandbox { inspect_delay: Duration::from_secs(2), ..Sandbox::new(Script::silent()) };
+    let slow = Sandbox { inspect_delay: Duration::from_secs(8), ..Sandbox::new(Script::silent()) };
     let id = pair.engine.sandbox(slow);
     let mut followers = Vec::new();
     for _ in 0..FOLLOWERS {
@@ -173,7 +173,7 @@ async fn followers_that_come_back_while_the_engine_stalls_shut_nobody_out() {
     for target in ["/health", "/version", "/docs", "/openapi.json", &shown] {
         let start = Instant::now();
         assert_eq!(get_once(pair.address(), target).await.status(), 200, "{target}");
-        assert!(start.elapsed() < Duration::from_millis(1_500), "{target}: {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(6), "{target}: {:?}", start.elapsed());
     }
     for client in &mut followers {
         assert_eq!(client.head().await.status, 200);
@@ -188,7 +188,7 @@ async fn slow_calls_that_hold_every_place_leave_what_is_in_memory_alone() {
     for _ in 0..2 {
         assert_eq!(get_once(pair.address(), &shown).await.status(), 200);
     }
-    let slow = Sandbox { inspect_delay: Duration::from_secs(2), ..Sandbox::new(Script::silent()) };
+    let slow = Sandbox { inspect_delay: Duration::from_secs(8), ..Sandbox::new(Script::silent()) };
     let mut busy = Client::connect(pair.address()).await;
     let id = pair.engine.sandbox(slow);
     busy.send_get(&format!("/v1/sandboxes/{id}"), &[]).await;
@@ -237,7 +237,8 @@ async fn a_slow_reader_slows_only_itself_and_costs_little() {
     pair.engine.wait_open(20).await;
     let start = Instant::now();
     assert_eq!(get_once(pair.address(), &fast).await.body.len(), 20_000_000);
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    // The slow ones are cut after 60 s.
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     let grown = pair.gateway.resident().saturating_sub(before);
     assert!(grown < 20 * 512 * 1024, "{grown} bytes for 20 slow readers");
 }

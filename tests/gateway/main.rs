@@ -74,14 +74,17 @@ use support::{
 /// From the client's leaving to the engine's seeing it.
 const SOON: Duration = Duration::from_millis(100);
 
-/// The same on a machine that is busy with something else at that moment.
-const AT_ALL: Duration = Duration::from_secs(1);
+/// The same on a machine that is busy with something else at that moment: less than until anything is looked at again.
+const AT_ALL: Duration = Duration::from_secs(4);
 
-/// Releases must come [`SOON`]. The best of three counts, since a loaded machine may hold any one of them up; none may
+/// How often it is tried to be [`SOON`].
+const TRIES: usize = 20;
+
+/// Releases must come [`SOON`]. The best of several counts, since a loaded machine may hold any one of them up; none may
 /// take longer than [`AT_ALL`].
 async fn soon(release: impl AsyncFn() -> Duration) {
     let mut times = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..TRIES {
         let time = release().await;
         assert!(time < AT_ALL, "released after {time:?}");
         if time < SOON {

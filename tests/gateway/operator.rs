@@ -88,7 +88,8 @@ async fn a_stream_is_ended_and_its_client_can_tell() {
     let listed = wait_streams(metrics, 2).await;
     let start = Instant::now();
     assert_eq!(end(metrics, &listed[0]).await.status(), 204);
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    // Without a word of its end it would be 2 s.
+    assert!(start.elapsed() < Duration::from_millis(1_900), "{:?}", start.elapsed());
     assert!(client.body().await.is_err(), "a break, since there may be more to read");
     assert!(pair.engine.wait_closed(0).await.by_peer);
     let line = pair.access_line("the-ended").await;
@@ -283,12 +284,14 @@ async fn connections_that_say_nothing_keep_no_scrape_out() {
     }
     let start = Instant::now();
     assert_eq!(get_once(metrics, "/metrics").await.status(), 200);
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-    eventually("few connections", Duration::from_secs(2), || gateway.open_files() < files + 80).await;
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    // Before their heads' time is over, which is 5 s.
+    let took = eventually("few connections", Duration::from_secs(2), || gateway.open_files() < files + 80).await;
+    assert!(took < Duration::from_secs(4), "{took:?}");
     assert!(silent[0].is_closed().await, "the oldest gave way");
     let start = Instant::now();
     assert!(silent[299].is_closed().await, "a head has its time");
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
     // A head that is too long, and one that never ends.
     let mut long = Client::connect(metrics).await;
     long.try_send(format!("GET /metrics HTTP/1.1\r\nX: {}\r\n", "x".repeat(100_000))).await;

@@ -225,7 +225,7 @@ async fn an_engine_that_hangs_holds_no_scrape_and_its_sandboxes_are_unknown() {
     bounded("the series goes", is_gone).await;
     let start = std::time::Instant::now();
     assert_eq!(gone().await, None);
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     let failed =
         "opensandbox_gateway_backend_requests_total{backend=\"docker\",operation=\"container_list\",code=\"error\"}";
     assert!(series(metrics, failed).await.unwrap_or_default() >= 1.0);

@@ -130,7 +130,7 @@ async fn a_stream_may_be_silent_and_each_piece_comes_at_once() {
         conn.head().await;
         conn.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").await;
         for _ in 0..3 {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
             conn.send("3\r\nx\n\n\r\n").await;
         }
         conn.send("0\r\n\r\n").await;
@@ -140,11 +140,12 @@ async fn a_stream_may_be_silent_and_each_piece_comes_at_once() {
     let mut client = proxied.connect().await;
     let start = Instant::now();
     assert_eq!(client.get(&proxied.target(backend.port, "/")).await.status, 200);
-    assert!(start.elapsed() < Duration::from_millis(250), "the head does not wait for the body");
+    assert!(start.elapsed() < Duration::from_millis(1_800), "the head does not wait for the body");
     for turn in 1..=3 {
         assert_eq!(client.piece().await.unwrap().unwrap(), "x\n\n");
         let elapsed = start.elapsed();
-        assert!(elapsed >= Duration::from_millis(300 * turn) && elapsed < Duration::from_millis(300 * turn + 250));
+        let pieces = Duration::from_secs(2 * turn);
+        assert!(elapsed >= pieces && elapsed < pieces + Duration::from_millis(1_800), "{turn}: {elapsed:?}");
     }
     assert!(client.piece().await.unwrap().is_none());
 }
@@ -369,7 +370,7 @@ async fn at_a_drain_a_plain_answer_is_finished_and_a_stream_is_cut_with_the_grac
     proxied.gateway.terminate();
     assert_eq!(plain.body().await.unwrap(), "abcdef");
     assert!(stream.body().await.is_err(), "cut, so that it cannot be taken for an end");
-    assert_eq!(proxied.gateway.wait(Duration::from_secs(7)).code(), Some(0));
+    assert_eq!(proxied.gateway.wait(Duration::from_secs(20)).code(), Some(0));
     let output = proxied.gateway.output();
     assert!(output.contains("bytes=6 ") && output.contains("end=cut"), "{output}");
 }

@@ -270,7 +270,7 @@ async fn the_proxy_does_not_call_the_gateway_itself() {
         let answer = get_once(proxied.address(), &proxied.target(own, path)).await;
         assert_eq!((answer.status(), &answer.code()[..]), (403, "BACKEND_FORBIDDEN"), "{answer}");
     }
-    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     let mut client = proxied.connect().await;
     client
         .send(format!(

@@ -34,7 +34,7 @@ async fn a_silent_log_withholds_its_head_and_its_closing_is_seen() {
     drop(io);
     let closed = engine.wait_closed(0).await;
     assert!(closed.by_peer && closed.sandbox == id);
-    assert!(closed.at - left < Duration::from_millis(50));
+    assert!(closed.at - left < Duration::from_secs(1));
     assert_eq!((engine.open_logs(), engine.opened_logs(), engine.peak_logs()), (0, 1, 1));
 }
 

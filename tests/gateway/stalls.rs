@@ -18,9 +18,12 @@ use crate::{
 /// As the issue has it.
 const PERIOD: Duration = Duration::from_secs(5);
 
+/// What a machine that is busy with other tests may add: less than another period would.
+const BUSY: Duration = Duration::from_secs(2);
+
 /// How soon after the last byte that it took a client may be cut, and how late.
 fn is_in_time(took: Duration) -> bool {
-    PERIOD.mul_f64(0.95) < took && took < PERIOD.mul_f64(1.2)
+    PERIOD.mul_f64(0.95) < took && took < PERIOD.mul_f64(1.2) + BUSY
 }
 
 const SETUP: &str = "[logs]\nwrite_stall_timeout_seconds = 5";
@@ -52,8 +55,9 @@ async fn never_reads(address: std::net::SocketAddr, target: &str, buffer: u32) -
         0 => Client::connect(address).await,
         buffer => Client::connect_with_window(address, buffer).await,
     };
+    let start = Instant::now();
     client.send(get(target, &[])).await;
-    (client, Instant::now())
+    (client, start)
 }
 
 #[tokio::test]
@@ -68,7 +72,8 @@ async fn a_follower_that_takes_nothing_is_cut_in_time_three_times_of_three() {
         let took = ended(&pair.gateway, *start, turn + 1, ["/logs", "end=slow_client"]).await;
         assert!(is_in_time(took), "turn {turn}: {took:?}");
     }
-    eventually("the engine's end", Duration::from_secs(1), || pair.engine.open_logs() == 0).await;
+    let took = eventually("the engine's end", PERIOD, || pair.engine.open_logs() == 0).await;
+    assert!(took < PERIOD.mul_f64(0.8), "{took:?}");
 }
 
 /// All of it is in the kernel's buffers, and no write ever waits: a client that takes nothing is one all the same.
@@ -113,8 +118,8 @@ async fn a_tunnel_whose_client_takes_nothing_is_cut_in_time_and_named() {
     let mut client = Client::connect_with_window(proxied.address(), 4_096).await;
     let target = proxied.target(backend.port, "/ws");
     let lines = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAA"];
-    client.send(get(&target, &lines)).await;
     let start = Instant::now();
+    client.send(get(&target, &lines)).await;
     let took = ended(&proxied.gateway, start, 1, ["/ws", "end=slow_client"]).await;
     assert!(is_in_time(took), "{took:?}");
     backend.wait_closed(0).await;
@@ -126,25 +131,26 @@ async fn a_client_of_http2_that_reads_nothing_from_its_socket_is_cut_in_time() {
     let (log, silent) = (pair.log(endless(), "follow=true"), pair.log(Script::silent(), "follow=true"));
     let mut client = RawH2::connect(pair.address(), (1 << 31) - 1, 4_096).await;
     client.grant(0, 1 << 30).await;
+    let start = Instant::now();
     client.get(1, &log).await;
     client.get(3, &silent).await;
-    let start = Instant::now();
     let took = ended(&pair.gateway, start, 2, ["/logs", "end=slow_client"]).await;
     assert!(is_in_time(took), "{took:?}");
-    eventually("the engine's end", Duration::from_secs(1), || pair.engine.open_logs() == 0).await;
+    let took = eventually("the engine's end", PERIOD, || pair.engine.open_logs() == 0).await;
+    assert!(took < PERIOD.mul_f64(0.8), "{took:?}");
 }
 
 /// So little at a time that no buffer is ever far from full, but some of it in every period.
 #[tokio::test]
 async fn a_client_that_takes_a_little_in_every_period_is_not_cut() {
-    let pair = Pair::with(|setup| setup.section("[logs]\nwrite_stall_timeout_seconds = 1"));
+    let pair = Pair::with(|setup| setup.section("[logs]\nwrite_stall_timeout_seconds = 3"));
     let target = pair.log(endless(), "follow=true");
     let (mut client, start) = never_reads(pair.address(), &target, 2_304).await;
     let head = client.head().await;
     assert_eq!(head.status, 200);
     let mut stream = RawH2::connect(pair.address(), 0, 0).await;
     stream.get(1, &target).await;
-    while start.elapsed() < Duration::from_secs(5) {
+    while start.elapsed() < Duration::from_secs(12) {
         client.body_of(1_200).await;
         stream.grant(1, 1).await;
         tokio::time::sleep(Duration::from_millis(250)).await;

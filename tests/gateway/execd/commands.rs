@@ -137,7 +137,7 @@ async fn a_commands_time_is_limited_with_all_that_it_started() {
     let start = Instant::now();
     let events =
         sandbox.run_with(json!({"command": "trap '' TERM INT; sleep 1000 & echo $!; wait", "timeout": 300})).await;
-    assert!(start.elapsed() > Duration::from_millis(300) && start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() > Duration::from_millis(300) && start.elapsed() < Duration::from_secs(20));
     let last = events.last().unwrap();
     assert_eq!((&last["type"], &last["error"]["evalue"]), (&json!("error"), &json!("137")));
     assert!(last["error"]["traceback"][0].as_str().unwrap().contains("timeout of 300 ms"), "{last}");
@@ -192,14 +192,14 @@ async fn what_a_command_leaves_behind_does_not_hold_its_stream() {
     let gateway = gateway();
     let sandbox = Sandbox::create(&gateway).await;
     let start = Instant::now();
-    let events = sandbox.run("(sleep 2; echo late > late; echo printed) & echo at once").await;
-    assert!(start.elapsed() < Duration::from_millis(1900), "{:?}", start.elapsed());
+    let events = sandbox.run("(sleep 10; echo late > late; echo printed) & echo at once").await;
+    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
     assert_eq!(
         (text(&events, "stdout"), *kinds(&events).last().unwrap()),
         ("at once\n".to_owned(), "execution_complete")
     );
     let late = sandbox.work().await.join("late");
-    eventually("it goes on, and its output has somewhere to go", Duration::from_secs(5), || late.exists()).await;
+    eventually("it goes on, and its output has somewhere to go", Duration::from_secs(60), || late.exists()).await;
     // All that was printed before the exit is told, however much it is.
     let events = sandbox.run("sleep 5 & head -c 60000 /dev/zero | tr '\\0' y").await;
     assert_eq!(text(&events, "stdout").len(), 60_000);
