@@ -248,7 +248,8 @@ async fn the_renewed_time_counts() {
     let renew = |id: &str, time: &str| {
         std::fs::write(folder.join(format!("{id}.json")), format!(r#"{{"expires_at":"{time}"}}"#)).unwrap();
     };
-    let soon = (jiff::Timestamp::now() + Duration::from_secs(3)).to_string();
+    // Longer than a start and what follows it take.
+    let soon = (jiff::Timestamp::now() + Duration::from_secs(10)).to_string();
     renew(&moved, &soon);
     renew(&ended, &soon);
     fixture.restart().await;

@@ -90,7 +90,7 @@ fn request(entrypoint: &[&str]) -> CreateRequest {
 
 async fn next(source: &mut Source) -> Option<Vec<u8>> {
     let chunk = poll_fn(|cx| source.as_mut().poll_chunk(cx));
-    let chunk = tokio::time::timeout(Duration::from_secs(20), chunk).await.expect("a chunk in time")?.unwrap();
+    let chunk = tokio::time::timeout(Duration::from_mins(1), chunk).await.expect("a chunk in time")?.unwrap();
     assert!(!chunk.is_empty());
     Some(chunk.to_vec())
 }
@@ -122,7 +122,7 @@ fn is_alive(pid: &str) -> bool {
 async fn assert_dead(pid: &str) {
     let start = Instant::now();
     while is_alive(pid) {
-        assert!(start.elapsed() < Duration::from_secs(5), "process {pid} lives on");
+        assert!(start.elapsed() < Duration::from_mins(1), "process {pid} lives on");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -263,7 +263,7 @@ async fn a_follower_leaves_at_until() {
     let start = Instant::now();
     let until = Some(jiff::Timestamp::now() + jiff::SignedDuration::from_millis(400));
     assert!(fixture.read(&id, &LogQuery { until, ..FOLLOW }).await.starts_with(b"x\nx\n"));
-    assert!((380..2_000).contains(&start.elapsed().as_millis()));
+    assert!((380..20_000).contains(&start.elapsed().as_millis()));
 }
 
 #[tokio::test]
@@ -380,7 +380,7 @@ async fn a_paused_sandbox_stands_still_and_goes_on() {
     assert_eq!(fixture.process.pause(&id).await.unwrap_err().key(), (Family::Sandbox, Kind::Conflict));
     // What was on its way when it was stopped may still come.
     let quiet = async { while tokio::time::timeout(Duration::from_millis(300), next(&mut source)).await.is_ok() {} };
-    tokio::time::timeout(Duration::from_secs(10), quiet).await.expect("a stopped process prints nothing");
+    tokio::time::timeout(Duration::from_mins(1), quiet).await.expect("a stopped process prints nothing");
     fixture.process.resume(&id).await.unwrap();
     read_until(&mut source, "x\n").await;
     assert_eq!(fixture.process.resume(&id).await.unwrap_err().key(), (Family::Resume, Kind::Conflict));
@@ -436,7 +436,7 @@ async fn a_renewal_moves_the_end_in_both_directions() {
     while fixture.process.get(&id).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(began.elapsed() > Duration::from_millis(290) && began.elapsed() < Duration::from_secs(3));
+    assert!(began.elapsed() > Duration::from_millis(290) && began.elapsed() < Duration::from_secs(30));
     let manual = fixture.shell("sleep 100").await;
     assert_eq!(fixture.process.renew(&manual, later).await.unwrap_err().key(), (Family::Expiry, Kind::Conflict));
     assert_eq!(fixture.process.renew_on_access(&manual).await.unwrap(), None);

@@ -467,7 +467,7 @@ async fn a_look_at_the_mark_that_hangs_holds_up_no_other_sandbox() {
     let hanging = docker.renew(&one, in_seconds(3600));
     let quick = async {
         gate.reached().await;
-        let renewed = tokio::time::timeout(Duration::from_secs(5), docker.renew(&other, in_seconds(3600))).await;
+        let renewed = tokio::time::timeout(Duration::from_secs(20), docker.renew(&other, in_seconds(3600))).await;
         gate.open();
         renewed.expect("it waits for the other").unwrap();
     };

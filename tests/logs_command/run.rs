@@ -14,8 +14,8 @@ use crate::support::{
     program::{self, Ended},
 };
 
-/// Longer than anything that is not a failure takes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything that is not a failure takes, and less than the 45 s after which the command gives up a silent connection.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// `opensandbox-gateway logs` with these arguments and variables, and nothing else of this process's environment but `PATH`.
 pub(crate) fn command(args: &[&str], env: &[(&str, &str)]) -> Command {
