@@ -110,20 +110,44 @@ impl KubeletDecoder {
     /// # Errors
     /// The input is not what an API server sends. What came before that is in the records.
     pub fn decode(&mut self, buf: &mut BytesMut, kept: usize) -> (Option<Records>, Result<(), LogError>) {
-        let unframed = self.unframe(buf, kept);
         let mut index = new_index(self.capacity);
-        let cut = self.cut(buf, &mut index);
-        let used = cut.as_ref().map_or(buf.len(), |used| *used);
+        let in_place = if kept == 0 { self.cut_chunks(buf, &mut index) } else { Ok((0, kept, kept)) };
+        let (used, decoded) = match in_place {
+            Ok((text, end, framed)) => {
+                let unframed = self.unframe(buf, framed, end);
+                let cut = self.cut(buf, text, &mut index);
+                // What cannot be cut came before what cannot be unframed.
+                (cut.as_ref().map_or(buf.len(), |used| *used), cut.map(drop).and(unframed))
+            }
+            Err(error) => (buf.len(), Err(error)),
+        };
         self.capacity = index.len() + index.len() / 8;
         let records = Records { buf: buf.split_to(used).freeze(), index: fitted(index), run: None };
         let records = if records.index.is_empty() { None } else { Some(records) };
-        // What cannot be cut came before what cannot be unframed.
-        (records, cut.map(drop).and(unframed))
+        (records, decoded)
     }
 
-    /// Takes the framing of chunks out of `buf[from..]`.
-    fn unframe(&mut self, buf: &mut BytesMut, from: usize) -> Result<(), LogError> {
-        let (mut at, mut end) = (from, from);
+    /// Finds the records of chunks of whole lines where they are: who follows has a chunk a line, and nothing needs to be moved.
+    /// Gives where the text begins and ends that is left of the last of them, and where the framing goes on.
+    fn cut_chunks(&mut self, buf: &[u8], index: &mut Vec<Record>) -> Result<(usize, usize, usize), LogError> {
+        let mut framed = 0;
+        while self.in_line.is_none()
+            && self.body.is_between_chunks()
+            && let Chunk::Whole { start, end } = front::chunk(&buf[framed..])
+            && buf[framed + end - 1] == b'\n'
+        {
+            let text = &buf[..framed + end];
+            let used = self.cut(text, framed + start, index)?;
+            framed += end + 2;
+            if used < text.len() {
+                return Ok((used, text.len(), framed));
+            }
+        }
+        Ok((framed, framed, framed))
+    }
+
+    /// Takes the framing of chunks out of `buf[at..]`: what is in it comes to stand behind `buf[..end]`.
+    fn unframe(&mut self, buf: &mut BytesMut, mut at: usize, mut end: usize) -> Result<(), LogError> {
         let mut unframe = || {
             while at < buf.len() {
                 if self.body.is_between_chunks()
@@ -149,9 +173,8 @@ impl KubeletDecoder {
         unframed
     }
 
-    /// Finds the records of `text`. Gives how many bytes they take.
-    fn cut(&mut self, text: &[u8], index: &mut Vec<Record>) -> Result<usize, LogError> {
-        let mut at = 0;
+    /// Finds the records of `text[at..]`. Gives where they end.
+    fn cut(&mut self, text: &[u8], mut at: usize, index: &mut Vec<Record>) -> Result<usize, LogError> {
         while at < text.len() {
             let line = &text[at..];
             let (time, start) = match self.in_line {

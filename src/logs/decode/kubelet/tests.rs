@@ -6,8 +6,17 @@ const TIME: &str = "2026-11-23T02:01:21.821916123Z ";
 const AT: i64 = 1_795_399_281_821_916_123;
 
 fn chunked(body: &[u8], size: usize) -> Vec<u8> {
+    framed(body.chunks(size))
+}
+
+/// As who follows gets it.
+fn a_chunk_a_line(body: &[u8]) -> Vec<u8> {
+    framed(body.split_inclusive(|byte| *byte == b'\n'))
+}
+
+fn framed<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     let chunk = |data: &[u8]| [format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat();
-    body.chunks(size).map(chunk).chain([b"0\r\n\r\n".to_vec()]).flatten().collect()
+    pieces.map(chunk).chain([b"0\r\n\r\n".to_vec()]).flatten().collect()
 }
 
 type Read = (i64, u32, Vec<u8>);
@@ -40,8 +49,8 @@ fn read(wire: &[u8], last_line: LastLine, cuts: &[usize]) -> (Vec<Read>, Result<
 /// The text of each record, for which each cut of the wire gives the same.
 fn texts(body: &str, last_line: LastLine) -> (Vec<String>, Result<(), String>) {
     let whole = read(&chunked(body.as_bytes(), usize::MAX), last_line, &[usize::MAX]);
-    for size in [1, 7, 33, 2048] {
-        let wire = chunked(body.as_bytes(), size);
+    let wires = [1, 7, 33, 2048].map(|size| chunked(body.as_bytes(), size));
+    for (size, wire) in wires.into_iter().chain([a_chunk_a_line(body.as_bytes())]).enumerate() {
         for cuts in [&[1][..], &[5, 31, 2], &[100], &[4096]] {
             assert_eq!(read(&wire, last_line, cuts), whole, "{size} {cuts:?}");
         }
@@ -226,6 +235,7 @@ proptest! {
         lines in proptest::collection::vec(("[a-z \\x00\\n:]{0,40}", any::<bool>()), 0..12),
         long in 0usize..40_000,
         end in any::<bool>(),
+        is_followed in any::<bool>(),
         size in 1usize..5000,
         cuts in proptest::collection::vec(1usize..3000, 1..9),
     ) {
@@ -236,7 +246,8 @@ proptest! {
         body += &format!("{TIME}{}{}", "x".repeat(long), if end { "\n" } else { "" });
         for last_line in [LastLine::Kept, LastLine::LeftOut] {
             let whole = read(&chunked(body.as_bytes(), usize::MAX), last_line, &[usize::MAX]);
-            prop_assert_eq!(read(&chunked(body.as_bytes(), size), last_line, &cuts), whole);
+            let wire = if is_followed { a_chunk_a_line(body.as_bytes()) } else { chunked(body.as_bytes(), size) };
+            prop_assert_eq!(read(&wire, last_line, &cuts), whole);
         }
     }
 }
