@@ -57,17 +57,19 @@ impl Machine {
         mut begun: Result<(), Error>,
     ) -> (Box<Self>, Result<(), LogError>) {
         while let Err(error) = &begun {
-            if is_gone(error) && self.is_gone_for_good() {
-                self.begin_without(query.after);
-                self.lost = None;
-                return (self, Ok(()));
-            }
-            let is_lost = is_gone(error) || matches!(error.kind, Kind::Unavailable | Kind::TimedOut | Kind::Overloaded);
-            if !is_lost || !self.backend.may_break_off() {
+            let is_lost = matches!(error.kind, Kind::Unavailable | Kind::TimedOut | Kind::Overloaded);
+            if is_gone(error) {
+                if self.is_gone_for_good() {
+                    self.begin_without(query.after);
+                    self.lost = None;
+                    return (self, Ok(()));
+                }
+                // The state is not asked: it may name another log, of which nothing was asked for.
+                self.pause_or_give_up().await;
+            } else if !is_lost || !self.backend.may_break_off() {
                 let failed = LogError::Backend(error.to_string());
                 return (self, Err(failed));
-            }
-            if let Err(failed) = self.refused(error).await {
+            } else if let Err(failed) = self.refused(error).await {
                 return (self, Err(failed));
             }
             if self.is_ended {
@@ -120,10 +122,10 @@ impl Machine {
     pub(super) async fn resume(&mut self, after: Cursor) -> Result<(), Error> {
         let Some(mark) = after.mark else {
             // Nothing was seen: all of it is new, if it is still the same run.
+            self.reader = Some(self.backend.read(Window { last: None, follow: self.follow }).await?);
             if after.run != self.backend.run() {
                 self.gap(GapReason::CursorExpired, None, None);
             }
-            self.reader = Some(self.backend.read(Window { last: None, follow: self.follow }).await?);
             self.is_live = self.follow;
             return Ok(());
         };

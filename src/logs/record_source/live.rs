@@ -196,14 +196,15 @@ impl Machine {
             self.held_back = None;
             return Ok(());
         };
+        if is_gone(&error) && !self.is_gone_for_good() {
+            self.is_to_be_checked = true;
+            self.pause_or_give_up().await;
+            return Ok(());
+        }
         // What is gone meanwhile was whole, as far as can be told.
-        let was_whole = if is_gone(&error) {
-            self.is_gone_for_good()
-        } else {
-            error.kind == Kind::NotFound
-                || matches!(LogError::of(&error), Some(LogError::Interrupted(_)))
-                    && !matches!(self.backend.state().await, Ok(State::Running { .. }) | Err(_))
-        };
+        let was_whole = error.kind == Kind::NotFound
+            || matches!(LogError::of(&error), Some(LogError::Interrupted(_)))
+                && !matches!(self.backend.state().await, Ok(State::Running { .. }) | Err(_));
         if was_whole {
             if let Some(held) = self.held_back.take() {
                 self.take(held);
@@ -302,11 +303,8 @@ impl Machine {
                 let is_whole = self.was_clean && self.end_told.is_some_and(|after| after < END_GRACE);
                 let last_try = self.reconnect.saturating_sub(self.pauses.peek());
                 let limit = if is_whole { CLEAN_GRACE } else { last_try };
-                let is_lost = if is_gone(&error) {
-                    self.is_gone_since(GONE_GRACE) || lost.elapsed() >= last_try
-                } else {
-                    is_interrupted && lost.elapsed() >= limit
-                };
+                let is_lost =
+                    if is_gone(&error) { self.is_gone_for_good() } else { is_interrupted && lost.elapsed() >= limit };
                 if is_lost && !self.is_run_over {
                     // What has ended was taken away.
                     if !is_whole && self.exit.is_some() {
@@ -378,10 +376,11 @@ impl Machine {
         Ok(())
     }
 
-    /// Whether that the log is gone for good, which is said now, was said before, as long ago as has to be.
+    /// Whether that the log is gone for good, which is said now, was said before, as long ago as has to be; or whether it cannot be
+    /// asked for once more.
     pub(super) fn is_gone_for_good(&mut self) -> bool {
-        self.lose();
-        self.is_gone_since(GONE_GRACE.min(self.reconnect))
+        let lost = self.lose();
+        self.is_gone_since(GONE_GRACE) || lost.elapsed() + self.pauses.peek() >= self.reconnect
     }
 
     /// Notes that the log is said to be gone for good. Whether that was said so long ago too.

@@ -227,7 +227,7 @@ async fn a_pool_s_pod_is_read_while_the_sandbox_has_it() {
     world.server.patch(&BATCH_SANDBOXES, NAMESPACE, &sandbox.id, &has(""));
     let seen = stream.until(|record| record["event"] == "end").await;
     assert_eq!(seen.last().unwrap()["reason"], "removed", "{seen:?}");
-    eventually("the release", LONGEST, || world.logs.open() == 0).await;
+    eventually("the release", Duration::from_secs(20), || world.logs.open() == 0).await;
     container.out("another's\n");
     let answer = sandbox.read(&gateway, "").await;
     assert_eq!((answer.status(), answer.code().as_str()), (409, "LOGS::NOT_STARTED"), "{:?}", answer.body);
