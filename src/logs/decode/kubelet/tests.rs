@@ -164,14 +164,14 @@ fn what_is_no_log_is_an_error() {
 }
 
 /// As [`read`], of an answer that leaves out records in front of others.
-fn read_part(body: &str, last_line: LastLine, size: usize, cut: usize) -> (Vec<(i64, String)>, Result<(), String>) {
+fn read_part(wire: &[u8], last_line: LastLine, cut: usize) -> (Vec<(i64, String)>, Result<(), String>) {
     let mut decoder = KubeletDecoder::new(BodyDecoder::chunked(), Stream::Stdout, last_line).may_begin_in_line();
     let (mut out, mut buf) = (Vec::new(), BytesMut::new());
     let mut take = |records: Option<Records>| {
         let text = |(record, bytes): (&Record, &[u8])| (record.place.time, String::from_utf8_lossy(bytes).into_owned());
         out.extend(records.iter().flat_map(Records::iter).map(text));
     };
-    for piece in chunked(body.as_bytes(), size).chunks(cut) {
+    for piece in wire.chunks(cut) {
         let kept = buf.len();
         buf.extend_from_slice(piece);
         let (records, decoded) = decoder.decode(&mut buf, kept);
@@ -211,11 +211,17 @@ fn of_one_stream_alone_lines_may_lack_their_time() {
         ),
     ] {
         for (size, cut) in [(usize::MAX, usize::MAX), (1, 3), (100, 7), (2048, 5000)] {
-            assert_eq!(read_part(&body, last_line, size, cut), (expected.clone(), Ok(())), "{size} {cut}");
+            let wire = chunked(body.as_bytes(), size);
+            assert_eq!(read_part(&wire, last_line, cut), (expected.clone(), Ok(())), "{size} {cut}");
+        }
+        for cut in [usize::MAX, 20] {
+            let wire = a_chunk_a_line(body.as_bytes());
+            assert_eq!(read_part(&wire, last_line, cut), (expected.clone(), Ok(())), "a chunk a line, {cut}");
         }
     }
     let many = "z".repeat(MAX_REPORT + 10);
-    let (records, end) = read_part(&format!("{many}\n{TIME}a\n"), LastLine::Kept, 2048, 4000);
+    let wire = chunked(format!("{many}\n{TIME}a\n").as_bytes(), 2048);
+    let (records, end) = read_part(&wire, LastLine::Kept, 4000);
     assert_eq!((records.len(), records[0].0, records[5].0, end), (6, UNKNOWN, AT, Ok(())));
 }
 
