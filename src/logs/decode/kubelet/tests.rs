@@ -123,10 +123,10 @@ fn what_the_kubelet_reports_is_no_line() {
     }
     // Behind lines that may lack their time it is the program's, unless it is known for none.
     let one = (AT, "one\n".to_owned());
-    let (records, end) = read_part(&format!("{TIME}one\nrest"), LastLine::Kept, 2048, 4096);
+    let (records, end) = read_part(&chunked(format!("{TIME}one\nrest").as_bytes(), 2048), LastLine::Kept, 4096);
     assert_eq!((records, end), (vec![one.clone(), (AT, "rest".to_owned())], Ok(())));
     for report in ["context cancelled", "failed to open log file \"/x\"", "failed to read log file \"/x\": gone"] {
-        let (records, end) = read_part(&format!("{TIME}one\n{report}"), LastLine::Kept, 2048, 4096);
+        let (records, end) = read_part(&chunked(format!("{TIME}one\n{report}").as_bytes(), 2048), LastLine::Kept, 4096);
         assert_eq!((records, end), (vec![one.clone()], Err(format!("the log backend cannot go on: {report}"))));
     }
 }
