@@ -69,31 +69,8 @@ use support::{
     engine::{Engine, Script},
     eventually,
     gateway::{Gateway, Setup},
+    leaving::soon,
 };
-
-/// From the client's leaving to the engine's seeing it.
-const SOON: Duration = Duration::from_millis(100);
-
-/// The same on a machine that is busy with something else at that moment: less than until anything is looked at again.
-const AT_ALL: Duration = Duration::from_secs(4);
-
-/// How often it is tried to be [`SOON`].
-const TRIES: usize = 20;
-
-/// Releases must come [`SOON`]. The best of several counts, since a loaded machine may hold any one of them up; none may
-/// take longer than [`AT_ALL`].
-async fn soon(release: impl AsyncFn() -> Duration) {
-    let mut times = Vec::new();
-    for _ in 0..TRIES {
-        let time = release().await;
-        assert!(time < AT_ALL, "released after {time:?}");
-        if time < SOON {
-            return;
-        }
-        times.push(time);
-    }
-    panic!("released after {times:?}");
-}
 
 /// A scripted engine and a gateway on it.
 struct Pair {

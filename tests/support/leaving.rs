@@ -1,4 +1,34 @@
-//! The ways in which an HTTP/1.1 client leaves: log-pitfalls.md, table A1.
+//! The ways in which an HTTP/1.1 client leaves (log-pitfalls.md, table A1), and how soon its backend must be let go.
+
+use std::time::Duration;
+
+/// From the client's leaving to the backend's seeing it.
+const SOON: Duration = Duration::from_millis(100);
+
+/// The same on a machine that is busy with something else at that moment: less than until anything is looked at again.
+const AT_ALL: Duration = Duration::from_secs(4);
+
+/// How often it is tried to be [`SOON`].
+const TRIES: usize = 20;
+
+/// Releases must come [`SOON`]. The best of several counts, since a loaded machine may hold any one of them up; none may
+/// take longer than [`AT_ALL`].
+///
+/// # Panics
+///
+/// If they do not.
+pub async fn soon(mut release: impl AsyncFnMut() -> Duration) {
+    let mut times = Vec::new();
+    for _ in 0..TRIES {
+        let time = release().await;
+        assert!(time < AT_ALL, "released after {time:?}");
+        if time < SOON {
+            return;
+        }
+        times.push(time);
+    }
+    panic!("released after {times:?}");
+}
 
 /// A test for each way. `$released(request, leave)` opens a log with the bytes that `request` makes of its target, lets `leave`
 /// have the client, and sees that the backend's answer was let go.

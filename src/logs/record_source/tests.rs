@@ -39,6 +39,16 @@ fn runs_since(at: i64) -> State {
     State::Running { started: Some(Start::new(at, Some(at))) }
 }
 
+/// Lines that are numbers, printed at these times.
+fn numbered(numbers: std::ops::Range<i64>) -> Vec<Printed> {
+    numbers.map(|number| Printed::new(Stream::Stdout, number, &format!("{number}\n"))).collect()
+}
+
+/// The numbers that a client sees.
+fn numbers(seen: &[Seen]) -> Vec<i64> {
+    texts(seen).iter().map(|text| text["stdout:".len()..].trim_end().parse().unwrap()).collect()
+}
+
 /// What a client sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {

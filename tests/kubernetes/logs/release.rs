@@ -12,17 +12,9 @@ use crate::support::{
     eventually,
     gateway::Gateway,
     h2::H2,
+    leaving::soon,
     raw_h2::{DATA, GOAWAY, HEADERS, PING, RawH2, SETTINGS},
 };
-
-/// How soon, at best: a machine that is busy with other tests may be late.
-const SOON: Duration = Duration::from_millis(100);
-
-/// The same on such a machine: less than until the gateway looks at anything again.
-const AT_ALL: Duration = Duration::from_secs(4);
-
-/// How often it is tried to be [`SOON`].
-const TRIES: usize = 20;
 
 /// Opens a followed log with these bytes and leaves by `leave`.
 async fn released(request: impl Fn(&str) -> Vec<u8>, leave: impl AsyncFn(Client)) {
@@ -34,8 +26,7 @@ async fn released(request: impl Fn(&str) -> Vec<u8>, leave: impl AsyncFn(Client)
             sandbox.container.out("hello\n");
         }
         let target = sandbox.target("follow=true");
-        let mut times = Vec::new();
-        for _ in 0..TRIES {
+        soon(async || {
             let mut client = Client::connect(gateway.address()).await;
             client.send(request(&target)).await;
             assert_eq!(client.head().await.status, 200);
@@ -45,16 +36,13 @@ async fn released(request: impl Fn(&str) -> Vec<u8>, leave: impl AsyncFn(Client)
             eventually("the backend's answer", LONGEST, || world.logs.open() == 1).await;
             let left = Instant::now();
             leave(client).await;
-            eventually("the release", AT_ALL, || world.logs.open() == 0).await;
+            eventually("the release", Duration::from_secs(20), || world.logs.open() == 0).await;
             let closed = world.logs.closed();
             let closed = closed.last().unwrap();
-            assert!(closed.by_peer && closed.at.saturating_duration_since(left) < AT_ALL, "{closed:?}");
-            times.push(closed.at.saturating_duration_since(left));
-            if times.iter().any(|time| *time < SOON) {
-                break;
-            }
-        }
-        assert!(times.iter().any(|time| *time < SOON), "{times:?}");
+            assert!(closed.by_peer);
+            closed.at.saturating_duration_since(left)
+        })
+        .await;
     }
     assert!(gateway.output().contains("end=client_gone"), "the access line says who ended it");
 }
@@ -78,26 +66,12 @@ async fn followed(world: &World, gateway: &Gateway, count: usize) {
 
 /// Waits until the `count` answers of the API server that are followed are let go; how long after `left` the last was.
 async fn let_go(world: &World, before: usize, count: usize, left: Instant) -> Duration {
-    eventually("the release", AT_ALL, || world.logs.open() == 0).await;
+    eventually("the release", Duration::from_secs(20), || world.logs.open() == 0).await;
     let mut closed = world.logs.closed().split_off(before);
     // What was read before it was followed was over by then.
     closed.retain(|closed| closed.at >= left && closed.by_peer);
     assert_eq!(closed.len(), count, "{closed:?}");
     closed.last().unwrap().at.saturating_duration_since(left)
-}
-
-/// One of several is soon enough: a machine that is busy with other tests may be late.
-async fn soon(mut release: impl AsyncFnMut() -> Duration) {
-    let mut times = Vec::new();
-    for _ in 0..TRIES {
-        let time = release().await;
-        assert!(time < AT_ALL, "{time:?}");
-        if time < SOON {
-            return;
-        }
-        times.push(time);
-    }
-    panic!("{times:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::{
-    Client, RUNNING, Seen, ends, paused,
+    Client, RUNNING, Seen, ends, numbered, paused,
     scripted::{Printed, Script},
     texts,
 };
@@ -22,10 +22,6 @@ use crate::{
 
 fn follow() -> LogQuery {
     LogQuery { follow: true, ..LogQuery::ALL }
-}
-
-fn numbered(numbers: std::ops::Range<i64>) -> Vec<Printed> {
-    numbers.map(|number| Printed::new(Stream::Stdout, number, &format!("{number}\n"))).collect()
 }
 
 /// What a client sees of `query` while this happens.

@@ -4,23 +4,11 @@ use std::{num::NonZeroU64, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use super::{
-    Client, RUNNING, Seen, ends, paused,
-    scripted::{Printed, Script},
-    texts,
-};
+use super::{Client, RUNNING, ends, numbered, numbers, paused, scripted::Script};
 use crate::{
     error::Kind,
-    logs::{LogQuery, backend::State, record::Stream},
+    logs::{LogQuery, backend::State},
 };
-
-fn numbered(numbers: std::ops::Range<i64>) -> Vec<Printed> {
-    numbers.map(|number| Printed::new(Stream::Stdout, number, &format!("{number}\n"))).collect()
-}
-
-fn numbers(seen: &[Seen]) -> Vec<i64> {
-    texts(seen).iter().map(|text| text["stdout:".len()..].trim_end().parse().unwrap()).collect()
-}
 
 #[test]
 fn a_log_that_is_said_to_be_gone_is_believed_to_be_if_that_is_said_again() {

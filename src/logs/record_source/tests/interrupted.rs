@@ -4,24 +4,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{
-    Client, RUNNING, Seen, ends, paused,
-    scripted::{Printed, Script},
-    texts,
-};
+use super::{Client, RUNNING, Seen, ends, numbered, numbers, paused, scripted::Script};
 use crate::logs::{
     LogQuery,
     backend::{Start, State},
-    record::Stream,
 };
-
-fn numbered(numbers: std::ops::Range<i64>) -> Vec<Printed> {
-    numbers.map(|number| Printed::new(Stream::Stdout, number, &format!("{number}\n"))).collect()
-}
-
-fn numbers(seen: &[Seen]) -> Vec<i64> {
-    texts(seen).iter().map(|text| text["stdout:".len()..].trim_end().parse().unwrap()).collect()
-}
 
 #[test]
 fn what_was_cut_off_behind_a_clean_end_is_read_again() {

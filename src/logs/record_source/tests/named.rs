@@ -5,9 +5,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::{
-    Client, Seen, ends, paused,
+    Client, Seen, ends, numbers, paused,
     scripted::{Printed, Script, named_run},
-    texts,
 };
 use crate::logs::{
     LogQuery,
@@ -18,10 +17,6 @@ use crate::logs::{
 fn numbered(numbers: std::ops::Range<i64>) -> Vec<Printed> {
     // Whatever their times say.
     numbers.map(|number| Printed::new(Stream::Stdout, 1000 - number, &format!("{number}\n"))).collect()
-}
-
-fn numbers(seen: &[Seen]) -> Vec<i64> {
-    texts(seen).iter().map(|text| text["stdout:".len()..].trim_end().parse().unwrap()).collect()
 }
 
 fn runs(number: u64) -> State {
