@@ -1,7 +1,7 @@
 """Starts the two servers, each with the same configuration and a port, a HOME and a port range of its own."""
 
+import itertools
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -13,11 +13,15 @@ KEY = "parity-key"
 """The API key of both servers, where the configuration has one."""
 
 
+DRAWN = itertools.count(os.getpid() * 811)
+
+
 def free_port():
-    """A port of 127.0.0.1 that nobody listens on. It is none of those that the system gives to connections: a server that
-    takes seconds to start would find its port taken by its own."""
+    """A port of 127.0.0.1 that nobody listens on, each once: a server takes seconds to start, and another one may begin
+    meanwhile. It is none of those that the system gives to connections, which may come to stand in its place, nor of those of
+    the integration tests."""
     while True:
-        port = random.randint(20000, 31999)
+        port = 22000 + next(DRAWN) % 10000
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
