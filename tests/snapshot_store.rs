@@ -43,8 +43,9 @@ fn server(dsn: &str) -> StoreBackend {
         dsn: Secret::new(dsn),
         min_pool_size: 1,
         max_pool_size: 4,
-        connect_timeout: Duration::from_secs(5),
-        pool_timeout: Duration::from_secs(1),
+        // A database on a machine that is busy with other tests may take seconds for a connection.
+        connect_timeout: Duration::from_secs(10),
+        pool_timeout: Duration::from_secs(10),
     })
 }
 

@@ -32,6 +32,8 @@ class Names:
         text = UUID.sub("<uuid>", text)
         text = TIME.sub(lambda found: _time(found, now, exact), text)
         text = text.replace(self.home, "<home>")
+        # The first decimal is the machine's.
+        text = re.sub(r"\bElapsed: (\d+)\.\ds", r"Elapsed: \1.<n>s", text)
         text = re.sub(r"\b[0-9a-f]{64}\b", "<hash>", text)
         text = re.sub(r"\b(?=[a-f]*\d)[0-9a-f]{12}\b", "<short hash>", text)
         text = re.sub(r"\b[12]\d{9}\b", lambda found: _seconds(found[0], now), text)
