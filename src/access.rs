@@ -11,6 +11,7 @@ use crate::{
     drain,
     end_reason::EndReason,
     error_chain,
+    keys::KeyName,
     metrics::streams::StreamGuard,
     open::{Entry, InFlight},
     telemetry::rate_limit::{Due, RateLimit},
@@ -20,8 +21,11 @@ use crate::{
 #[derive(Debug)]
 pub struct Report {
     request: Request,
+    /// Beside the other small fields, where it takes no room.
+    version: Version,
     /// None as long as there is no answer.
     status: Option<StatusCode>,
+    key: Option<KeyName>,
     bytes: u64,
     /// Boxed as a whole: few have one, and each follower that waits holds a report.
     cause: Option<Box<Cause>>,
@@ -46,8 +50,6 @@ pub struct Request {
     pub method: Method,
     /// The path, without the query: that may hold what is nobody's business. As much of it as [`shown`] leaves.
     pub path: Box<str>,
-    /// The protocol's version.
-    pub version: Version,
     /// When the head was there.
     pub start: Instant,
     /// The request's span, in which the line is written.
@@ -55,12 +57,14 @@ pub struct Request {
 }
 
 impl Report {
-    /// A report on a request that came over the connection `entry`, and that `drain` waits for. Dropped as it is, it says that
+    /// A report on a request of this version of HTTP that came over the connection `entry`, and that `drain` waits for. Dropped as it is, it says that
     /// the client left before the answer.
-    pub fn new(request: Request, entry: &Arc<Entry>, drain: &drain::Watch) -> Self {
+    pub fn new(request: Request, version: Version, entry: &Arc<Entry>, drain: &drain::Watch) -> Self {
         Self {
             request,
+            version,
             status: None,
+            key: None,
             bytes: 0,
             cause: None,
             end: EndReason::ClientGone,
@@ -80,6 +84,11 @@ impl Report {
     /// Notes the answer's status.
     pub fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
+    }
+
+    /// Notes the name of the key that the request has, if it needs one; that of a tenant's keys is the tenant's.
+    pub fn set_key(&mut self, key: Option<KeyName>) {
+        self.key = key;
     }
 
     /// Notes whether the answer is a log that is followed.
@@ -124,8 +133,10 @@ impl Report {
     /// Writes the line; `left_out` tells of those before it that were not written.
     fn write(&self, left_out: Option<u64>) {
         let Self {
-            request: Request { peer, method, path, version, start, span },
+            request: Request { peer, method, path, start, span },
+            version,
             status,
+            key,
             bytes,
             cause,
             end,
@@ -134,16 +145,17 @@ impl Report {
         } = self;
         // A field of few lines, which all others are spared.
         let follow = follow.then_some(true);
+        let key = key.as_ref().map(tracing::field::display);
         let _entered = span.enter();
         let (method, path) = (Cut::of(method.as_str()), Cut::of(path));
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = status.map_or(0, |status| status.as_u16());
         match (*end, cause.as_deref()) {
             (EndReason::BackendLost | EndReason::BackendFailed, Some(Cause(error))) => tracing::warn!(
-                target: "access", bytes, ms, %end, follow, error, left_out, "{peer} - \"{method} {path} {version:?}\" {status}"
+                target: "access", bytes, ms, %end, follow, key, error, left_out, "{peer} - \"{method} {path} {version:?}\" {status}"
             ),
             _ => {
-                tracing::info!(target: "access", bytes, ms, %end, follow, "{peer} - \"{method} {path} {version:?}\" {status}")
+                tracing::info!(target: "access", bytes, ms, %end, follow, key, "{peer} - \"{method} {path} {version:?}\" {status}")
             }
         }
     }
@@ -281,11 +293,10 @@ mod tests {
             peer: SocketAddr::from(([192, 0, 2, 1], 5)),
             method: Method::GET,
             path: "/x".into(),
-            version: Version::HTTP_11,
             start: Instant::now(),
             span: Span::none(),
         };
-        Report::new(request, &Entry::detached(), &drain.watch())
+        Report::new(request, Version::HTTP_11, &Entry::detached(), &drain.watch())
     }
 
     /// What is logged when the report is dropped.
@@ -308,6 +319,11 @@ mod tests {
         let whole = line(whole);
         assert!(whole.contains("INFO access: 192.0.2.1:5 - \"GET /x HTTP/1.1\" 200 bytes=5 ms="), "{whole}");
         assert!(whole.ends_with(" end=complete\n"), "{whole}");
+        let mut keyed = report(&drain);
+        keyed.set_key(Some(KeyName::new("viewer")));
+        keyed.ended(EndReason::Complete);
+        let keyed = line(keyed);
+        assert!(keyed.ends_with(" end=complete key=viewer\n"), "{keyed}");
         let gone = line(report(&drain));
         assert!(gone.contains("\"GET /x HTTP/1.1\" 0 bytes=0") && gone.contains("end=client_gone"), "{gone}");
         let mut broken = report(&drain);

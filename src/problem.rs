@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::{
     error::Error,
     error_chain,
+    keys::Principal,
     logs::limits::LimitReached,
     model::violation::{Invalid, Violation},
 };
@@ -87,6 +88,12 @@ impl ApiError {
     pub fn invalid_key() -> Self {
         let text = "Authentication credentials are invalid. Check your API key and try again.";
         Self::new(StatusCode::UNAUTHORIZED, "INVALID_API_KEY", text)
+    }
+
+    /// The key is valid and its role is too little; `may` ends the message, such as with what the role is good for.
+    pub fn insufficient_role(Principal { name, role }: &Principal, may: &str) -> Self {
+        let message = format!("The API key '{name}' has the role '{role}': {may}");
+        Self::new(StatusCode::FORBIDDEN, "INSUFFICIENT_ROLE", message)
     }
 
     /// Whose a key is cannot be told now (http-api.md §4).

@@ -74,6 +74,9 @@ impl Reload {
             return;
         }
         let said = describe(&keys);
+        if keys.is_read_only() {
+            tracing::warn!("SIGHUP: no key has the role 'admin' now, so nobody can create, change or remove sandboxes");
+        }
         self.keys.replace(keys);
         // Whether a log file can be opened its writer tells, on the standard error.
         tracing::info!("SIGHUP: the keys are read again: {said}; all else but the log files is read at the next start");
@@ -113,7 +116,7 @@ fn settled<T: PartialEq>(mut read: impl FnMut() -> T, rest: impl Fn()) -> Option
 }
 
 fn describe(keys: &Keys) -> String {
-    let names: Vec<String> = keys.names().map(ToString::to_string).collect();
+    let names: Vec<String> = keys.principals().map(ToString::to_string).collect();
     match names.len() {
         0 => "there is no API key, as before".to_owned(),
         1 => format!("the API key is {}", names[0]),

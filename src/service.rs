@@ -162,7 +162,7 @@ impl Service {
             is_preflight = true;
             preflight
         } else {
-            self.routed(req, client.clone()).await.unwrap_or_else(|error| {
+            self.routed(req, client.clone(), &mut report).await.unwrap_or_else(|error| {
                 is_gone = error.is_client_gone();
                 response::error(error)
             })
@@ -210,7 +210,12 @@ impl Service {
     }
 
     /// Authenticates, finds the route and calls its handler (the order of http-api.md §3).
-    async fn routed(self, req: Request<Incoming>, client: ClientWatch) -> Result<Response<Body>, ApiError> {
+    async fn routed(
+        self,
+        req: Request<Incoming>,
+        client: ClientWatch,
+        report: &mut Report,
+    ) -> Result<Response<Body>, ApiError> {
         let Self { gateway, peer, .. } = self;
         let route = router::route(req.method(), req.uri().path());
         let asked = route.as_ref().ok();
@@ -228,11 +233,18 @@ impl Service {
                 }
                 return answered(&gateway.api, route, req, Caller { peer, key: None, client }).await;
             };
+            let key = Some(KeyName::new(&tenant.name));
+            report.set_key(key.clone());
             let api = gateway.api.of_tenant(&tenant)?;
-            return answered(&api, route, req, Caller { peer, key: Some(KeyName::new(&tenant.name)), client }).await;
+            return answered(&api, route, req, Caller { peer, key, client }).await;
         }
-        let key =
+        let principal =
             if gateway.keys.is_open() { None } else { auth::check(&gateway.keys, &path(), &route, req.headers())? };
+        let key = principal.as_ref().map(|principal| principal.name.clone());
+        report.set_key(key.clone());
+        if let (Some(principal), Ok(route)) = (&principal, &route) {
+            auth::authorize(principal, route)?;
+        }
         answered(&gateway.api, route, req, Caller { peer, key, client }).await
     }
 }
@@ -271,9 +283,8 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         // From here on the client is whom a trusted proxy names.
         let peer = self.peer.client(req.headers(), &self.gateway.proxies);
         let (peer, service) = (peer.address, Self { peer, ..self.clone() });
-        let (version, start) = (req.version(), Instant::now());
-        let request = access::Request { peer, method, path, version, start, span: span.clone() };
-        let report = Report::new(request, &self.entry, &self.gateway.api.drain);
+        let request = access::Request { peer, method, path, start: Instant::now(), span: span.clone() };
+        let report = Report::new(request, req.version(), &self.entry, &self.gateway.api.drain);
         Box::pin(service.answer(req, id, Box::new(report)).instrument(span))
     }
 }

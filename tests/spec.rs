@@ -8,7 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use opensandbox_gateway::router::{ROUTES, Row};
+use http::Method;
+use opensandbox_gateway::{
+    keys::{KeyName, Principal, Role},
+    router::{self, ROUTES, Row},
+    service::auth,
+};
 use serde_json::{Map, Value};
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
@@ -113,6 +118,20 @@ fn both_mounts_are_described_alike() {
     let paths = object(&spec["paths"]);
     for (path, item) in paths.iter().filter(|(path, _)| path.starts_with("/sandboxes")) {
         assert_eq!(Some(item), paths.get(&format!("/v1{path}")), "{path}");
+    }
+}
+
+#[test]
+fn what_a_reader_is_refused_is_described() {
+    let spec = spec();
+    let reader = Principal { name: KeyName::new("viewer"), role: Role::Reader };
+    for (path, method, operation, _) in operations(&spec) {
+        let needs_key = operation.get("security").is_none_or(|security| !list(security).is_empty());
+        let route = router::route(&method.to_uppercase().parse::<Method>().unwrap(), path).unwrap();
+        let is_refused = needs_key && auth::authorize(&reader, &route).is_err();
+        let described = resolved(&spec, &operation["responses"]["403"])["description"].as_str();
+        let is_described = described.is_some_and(|text| text.contains("`INSUFFICIENT_ROLE`"));
+        assert_eq!(is_described, is_refused, "{method} {path}");
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::{sync::Mutex, time::timeout};
 use super::Admin;
 use crate::{
     body::Body,
-    keys::KeyName,
+    keys::{KeyName, Role},
     metrics::{prometheus::Format, streams::StreamState},
     model::timestamp::Timestamp as WireTime,
     problem::ApiError,
@@ -130,7 +130,10 @@ impl Admin {
     /// Whether the request may see and end streams, and with which key.
     fn allowed(&self, req: &Request<Incoming>, is_local: bool) -> Result<Option<KeyName>, ApiError> {
         match auth::check_key(&self.keys, req.headers())? {
-            Some(key) => return Ok(Some(key)),
+            Some(principal) if principal.role == Role::Reader => {
+                return Err(ApiError::insufficient_role(&principal, "it may neither see nor end streams."));
+            }
+            Some(principal) => return Ok(Some(principal.name)),
             // There are no keys. Pages of other sites are not this machine's, though the browser that shows them is.
             None if is_local && origin::is_local(req) => return Ok(None),
             None => {}

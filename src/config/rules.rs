@@ -92,7 +92,8 @@ fn check_tenants(config: &Config, report: &Report) {
         report.fail(
             "server.api_key",
             "server.api_key must be removed from server.toml when using [tenants]. \
-             Tenant API keys are managed by the tenant provider.",
+             Tenant API keys are managed by the tenant provider. \
+             So must be server.api_keys, server.api_key_file and [[server.keys]].",
         );
     }
 }

@@ -43,9 +43,10 @@ pub struct Server {
     /// Default 2048. The system may cap it.
     pub backlog: u32,
     /// The keys one of which every request has to present: `api_key`,
-    /// `api_keys`, and those of the file `api_key_file`, a key a line. None
-    /// leaves the server open. No default. The last two are no keys of the
-    /// Python server.
+    /// `api_keys`, those of the file `api_key_file`, a key a line, and those of
+    /// `[[server.keys]]`, each with a `name`, a `role` (`reader` or `admin`),
+    /// and a `key` or a `key_file`. None leaves the server open. No default.
+    /// All but the first are no keys of the Python server.
     pub keys: Keys,
     /// How long the listener stays open once the server is told to stop,
     /// while `/ready` answers 503, so that load balancers turn away first.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use crate::{
-    keys::{KeyName, KeyRing, Presented},
+    keys::{KeyRing, Presented, Principal, Role},
     model::tenant::Tenant,
     problem::ApiError,
-    router::{NoRoute, Route},
+    router::{Diagnostics, NoRoute, Route},
     tenants::Tenants,
 };
 
@@ -19,17 +19,60 @@ pub const API_KEY: &str = "open-sandbox-api-key";
 const EXEMPT: [&str; 6] = ["/health", "/ready", "/version", "/docs", "/redoc", "/openapi.json"];
 
 /// Checks that a request for `path` (percent-decoded) that was found to go to `route` has one of the `keys`, if it needs one;
-/// answers which.
+/// answers whose. What that one may do is for [`authorize`] to say.
 pub fn check(
     keys: &KeyRing,
     path: &str,
     route: &Result<Route, NoRoute>,
     headers: &HeaderMap,
-) -> Result<Option<KeyName>, ApiError> {
+) -> Result<Option<Principal>, ApiError> {
     if is_exempt(path) || is_proxied(path, route) {
         return Ok(None);
     }
     check_key(keys, headers)
+}
+
+/// What a key with the role of a reader is good for, as its holder is told.
+const READERS: &str = "it may list and show sandboxes and read their logs, and nothing else.";
+
+/// Checks that `principal` may have what `route` leads to.
+///
+/// # Errors
+///
+/// Its role has no part in it.
+pub fn authorize(principal: &Principal, route: &Route) -> Result<(), ApiError> {
+    match principal.role {
+        Role::Admin => Ok(()),
+        Role::Reader if is_readers(route) => Ok(()),
+        Role::Reader => Err(ApiError::insufficient_role(principal, READERS)),
+    }
+}
+
+/// Whether a reader may have what `route` leads to. Each new route is decided here: none is a reader's by default.
+fn is_readers(route: &Route) -> bool {
+    match route {
+        // Everybody's.
+        Route::Health | Route::Ready | Route::Version | Route::OpenApi | Route::Docs(_) => true,
+        Route::ListSandboxes | Route::GetSandbox(_) | Route::Logs(_) => true,
+        // The same log by its older path.
+        Route::Diagnostics(_, Diagnostics::Logs) => true,
+        // These show how the engine runs a sandbox, which is its operator's affair.
+        Route::Diagnostics(_, Diagnostics::Events | Diagnostics::Inspect | Diagnostics::Summary) => false,
+        // An endpoint comes with the headers that open it.
+        Route::Endpoint(_) => false,
+        // Only asked about a spelling that needs a key, see `is_proxied`.
+        Route::Proxy(..) => false,
+        Route::NetworkPolicy(_) => false,
+        Route::CreateSandbox
+        | Route::DeleteSandbox(_)
+        | Route::PatchMetadata(_)
+        | Route::Pause(_)
+        | Route::Resume(_)
+        | Route::Renew(_) => false,
+        Route::CreateSnapshot(_) | Route::ListSnapshots | Route::GetSnapshot(_) | Route::DeleteSnapshot(_) => false,
+        Route::Pools(_) | Route::Templates(_) => false,
+        Route::MetricsEvents => false,
+    }
 }
 
 /// Whose a request for `path` (percent-decoded) is, by the key that it presents; nobody's if it needs none. Requests to
@@ -57,12 +100,12 @@ fn is_exempt(path: &str) -> bool {
     EXEMPT.iter().any(|exempt| path.starts_with(exempt))
 }
 
-/// Checks that a request has one of the `keys`, if there are any; answers which.
-pub fn check_key(keys: &KeyRing, headers: &HeaderMap) -> Result<Option<KeyName>, ApiError> {
+/// Checks that a request has one of the `keys`, if there are any; answers whose.
+pub fn check_key(keys: &KeyRing, headers: &HeaderMap) -> Result<Option<Principal>, ApiError> {
     let presented = headers.get(API_KEY).map_or(&b""[..], |presented| presented.as_bytes());
     match keys.check(presented) {
         Presented::Unneeded => Ok(None),
-        Presented::Valid(name) => Ok(Some(name)),
+        Presented::Valid(principal) => Ok(Some(principal)),
         Presented::Invalid if presented.is_empty() => Err(ApiError::missing_key()),
         Presented::Invalid => Err(ApiError::invalid_key()),
     }
@@ -103,8 +146,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        keys::Keys,
-        router::{self, decoded_path},
+        keys::{KeyName, Keys},
+        router::{self, ROUTES, decoded_path},
         secret::Secret,
     };
 
@@ -126,6 +169,33 @@ mod tests {
         for wrong in ["k-tes", "k-test2", "K-TEST", "nope"] {
             assert_eq!(checked("/v1/sandboxes", Some(wrong)), Err("INVALID_API_KEY"));
         }
+    }
+
+    /// What a reader is refused and what not, route by route; over sockets in `tests/gateway/readers.rs`.
+    #[test]
+    fn a_reader_may_have_these_routes_and_no_others() {
+        let reader = Principal { name: KeyName::new("viewer"), role: Role::Reader };
+        let admin = Principal { role: Role::Admin, ..reader.clone() };
+        let mut found = Vec::new();
+        for row in &ROUTES {
+            for method in row.methods() {
+                let path = format!("{}{}", row.mounts.prefixes()[0], row.path);
+                let route = router::route(&method.parse().unwrap(), &path).unwrap();
+                assert_eq!(authorize(&admin, &route), Ok(()));
+                match authorize(&reader, &route) {
+                    Ok(()) if is_exempt(&path) => {}
+                    Ok(()) => found.push(format!("{method} {}", row.path)),
+                    Err(error) => {
+                        assert_eq!((error.status.as_u16(), error.body.code), (403, "INSUFFICIENT_ROLE"));
+                        let told = error.body.message;
+                        assert!(told.starts_with("The API key 'viewer' has the role 'reader': it may list"), "{told}");
+                        assert!(!is_exempt(&path), "{path}");
+                    }
+                }
+            }
+        }
+        let expected = ["", "/{sandbox_id}", "/{sandbox_id}/logs", "/{sandbox_id}/diagnostics/logs"];
+        assert_eq!(found, expected.map(|path| format!("GET /sandboxes{path}")));
     }
 
     #[test]

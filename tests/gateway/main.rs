@@ -47,6 +47,7 @@ mod proxy_hostile;
 mod proxy_limits;
 mod proxy_tunnel;
 mod proxy_uploads;
+mod readers;
 mod readiness;
 mod redis_tls;
 mod release;
