@@ -88,13 +88,19 @@ fn check_tenants(config: &Config, report: &Report) {
             format!("[tenants] configured but runtime.type='{kind}'. Multi-tenancy requires Kubernetes namespaces.");
         report.fail("tenants", rule);
     }
-    if !config.server.keys.is_empty() {
+    let names = || config.server.keys.principals().map(|principal| principal.name.as_str());
+    if names().any(|name| name == "api_key") {
         report.fail(
             "server.api_key",
             "server.api_key must be removed from server.toml when using [tenants]. \
-             Tenant API keys are managed by the tenant provider. \
-             So must be server.api_keys, server.api_key_file and [[server.keys]].",
+             Tenant API keys are managed by the tenant provider.",
         );
+    } else if let Some(name) = names().next() {
+        let rule = format!(
+            "the API key '{name}' must be removed when using [tenants], as must all of api_keys, api_key_file and \
+             [[server.keys]]. Tenant API keys are managed by the tenant provider."
+        );
+        report.fail("server", rule);
     }
 }
 

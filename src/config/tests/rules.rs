@@ -182,17 +182,16 @@ fn tenants() {
         &format!("tenants = {{}}\n{DOCKER}"),
         "tenants: [tenants] configured but runtime.type='docker'. Multi-tenancy requires Kubernetes namespaces.",
     );
-    for keys in [
-        "server.api_key = 'k'",
-        "server.keys = [{ name = 'a', role = 'reader', key = 'k' }, { name = 'b', role = 'admin', key = 'l' }]",
-    ] {
-        fault(
-            &format!("tenants = {{}}\n{keys}\n{KUBERNETES}"),
-            "server.api_key: server.api_key must be removed from server.toml when using [tenants]. \
-             Tenant API keys are managed by the tenant provider. \
-             So must be server.api_keys, server.api_key_file and [[server.keys]].",
-        );
-    }
+    fault(
+        &format!("tenants = {{}}\nserver.api_key = 'k'\n{KUBERNETES}"),
+        "server.api_key: server.api_key must be removed from server.toml when using [tenants]. \
+         Tenant API keys are managed by the tenant provider.",
+    );
+    fault(
+        &format!("tenants = {{}}\nserver.keys = [{{ name = 'ci', role = 'admin', key = 'k' }}]\n{KUBERNETES}"),
+        "server: the API key 'ci' must be removed when using [tenants], as must all of api_keys, api_key_file and \
+         [[server.keys]]. Tenant API keys are managed by the tenant provider.",
+    );
     read(&format!("tenants = {{}}\nserver.api_key = ' '\n{KUBERNETES}")).unwrap();
 }
 
