@@ -203,7 +203,8 @@ class Session:
     def serve(self, block, text, shown):
         """Starts a server and lets it run on; its key is the session's from now on."""
         port = int(block.options["serves"] or PORT)
-        self.server = self.start(self.shell(text))
+        # The shell of a server ends when later ones have gone on: what it knew is old then.
+        self.server = self.start(self.shell(f"trap - EXIT\n{text}"))
         self.server.wait(port)
         self.until(self.server, Expected(shown), text)
         self.runtime = block.value
