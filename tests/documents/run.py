@@ -5,9 +5,11 @@ import argparse
 import shutil
 import sys
 import time
+import unittest
 from pathlib import Path
 
 import blocks
+import selftest
 from blocks import Fault
 from session import Session
 from stages import ROOT, Stages
@@ -38,6 +40,9 @@ def options():
 def main():
     """All documents; returns the exit code."""
     asked = options()
+    suite = unittest.defaultTestLoader.loadTestsFromModule(selftest)
+    if not unittest.TextTestRunner(verbosity=0).run(suite).wasSuccessful():
+        return 1
     faults, passed, work = [], 0, ROOT / "target/documents"
     shutil.rmtree(work, ignore_errors=True)
     stages = Stages()

@@ -259,15 +259,17 @@ class Session:
         text = self.real(block.text)
         # A file of the document's may be for this very configuration.
         file.write_text(completed(text, block.value))
-        # With tenants there is no other key.
-        key = "" if "tenants" in tomllib.loads(text) else "OPENSANDBOX_SERVER_API_KEY=$KEY "
+        # With tenants there is no other key, and a file of keys is enough.
+        given = tomllib.loads(text)
+        has_key = "tenants" in given or "api_key_file" in given.get("server", {})
+        key = "" if has_key else "OPENSANDBOX_SERVER_API_KEY=$KEY "
         command = f'{key}exec opensandbox-gateway --config "{file}"'
         server = self.start(self.shell(command))
         try:
-            server.wait(tomllib.loads(text).get("server", {}).get("port", PORT))
+            server.wait(given.get("server", {}).get("port", PORT))
         finally:
             server.stop()
-        if warned := [line for line in server.printed().splitlines() if f"warning: {file}:" in line]:
+        if warned := [line for line in server.printed().splitlines() if f"{file}:" in line]:
             raise Fault("\n".join(warned))
 
 
