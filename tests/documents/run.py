@@ -3,6 +3,7 @@
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 import unittest
@@ -46,6 +47,8 @@ def main():
     faults, passed, work = [], 0, ROOT / "target/documents"
     shutil.rmtree(work, ignore_errors=True)
     stages = Stages()
+    # What ends this ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         for page in asked.document or documents():
             began = time.monotonic()
@@ -90,7 +93,7 @@ def read(page, found, work, asked, stages):
                 print(f"  {block}: {time.monotonic() - began:.1f} s", flush=True)
         return []
     finally:
-        session.leave()
+        session.close()
 
 
 def named_test(block):

@@ -64,7 +64,7 @@ class Session:
         self.key = f"reader-{os.urandom(8).hex()}"
         self.known, self.definitions = {}, ""
         self.runtime = self.server = None
-        self.commands = 0
+        self.started = []
         self.wrap()
 
     def wrap(self):
@@ -120,8 +120,8 @@ class Session:
 
     def start(self, command):
         """A command that is under way, with one output."""
-        self.commands += 1
-        return Server(command, self.env(), self.place, self.work / f"{self.commands}.out")
+        self.started.append(Server(command, self.env(), self.place, self.work / f"{len(self.started)}.out"))
+        return self.started[-1]
 
     def finish(self, running, what):
         """Waits for a command to end with 0; returns what it printed."""
@@ -155,6 +155,12 @@ class Session:
         if self.server:
             self.server.stop()
         self.server = self.runtime = None
+
+    def close(self):
+        """Ends all that runs."""
+        self.leave()
+        for running in self.started:
+            running.stop()
 
     def run(self, block):
         """Runs a block of commands."""
