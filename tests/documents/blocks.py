@@ -25,7 +25,8 @@ A comment right above a block says how it is tried. A block without one fails, b
 
   <!-- run: dev -->           its commands run on that runtime: dev, docker, kubernetes; or `here`, without a server. The gateway
                               is started if the document has not started it. Lines behind the first are run before, unseen
-                              by the reader: `export ID=$(sandbox 'echo hello')` makes a sandbox and has its id.
+                              by the reader: `export ID=$(sandbox 'echo hello')` makes a sandbox and has its id;
+                              its name, other metadata and `IMAGE=` may be given too: `sandbox SCRIPT web team=infra`.
                               Of a block in Python or JavaScript they are in its language, or begin with `$ `
   <!-- run: dev; serves -->   its last command is a server, and runs on. `serves 8081`: it listens on that port
   <!-- run: dev; defines -->  of a Python block: what it defines is there for those below

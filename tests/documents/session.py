@@ -21,12 +21,15 @@ PATIENCE = 20
 
 PRELUDE = r"""
 sandbox() {
+    local script=$1 name=${2:-reader} pair
+    shift; [ $# = 0 ] || shift
+    local metadata=$(for pair in "name=$name" "$@"; do jq -n --arg pair "$pair" '$pair | split("=") | {(.[0]): .[1]}'; done | jq -s add)
     curl -sf http://127.0.0.1:8080/v1/sandboxes -H "OPEN-SANDBOX-API-KEY: $KEY" -H 'Content-Type: application/json' \
-        -d "$(jq -n --arg script "$1" --arg name "${2:-reader}" '{image: {uri: "busybox"}, timeout: 600, resourceLimits: {},
-            metadata: {name: $name}, entrypoint: ["sh", "-c", $script]}')" | jq -er .id
+        -d "$(jq -n --arg script "$script" --arg image "${IMAGE:-busybox}" --argjson metadata "$metadata" '{image: {uri: $image},
+            timeout: 600, resourceLimits: {}, metadata: $metadata, entrypoint: ["sh", "-c", $script]}')" | jq -er .id
 }
 """
-"""What lines of an annotation may use."""
+"""What lines of an annotation may use: `sandbox SCRIPT [NAME [KEY=VALUE...]]`, with the image `$IMAGE`."""
 
 SHELL = r"""
 %(prelude)s
