@@ -331,7 +331,7 @@ const MAX_README: usize = 6 * 1024;
 #[test]
 fn every_link_of_the_documents_leads_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let places = ["README.md", "SECURITY.md", "CONTRIBUTING.md", "docs", "specs/contract/README.md"]
+    let places = ["README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "specs/contract/README.md"]
         .map(|place| root.join(place));
     let pages: Vec<_> = places.into_iter().flat_map(pages).collect();
     assert!(pages.len() > 10, "{pages:?}");

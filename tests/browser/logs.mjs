@@ -1,4 +1,4 @@
-// A page reads a sandbox's log with the browser's EventSource: usage: node logs.mjs PROGRAM FOLDER
+// A page reads a sandbox's log with the browser's EventSource, as docs/log-recipes.md says: usage: node logs.mjs PROGRAM FOLDER
 //
 // The page and the gateway have one origin: this program serves the page and passes everything else on. It cuts the stream again and
 // again, as a bad network does. The gateway has no key in this run, since EventSource sends no headers of the page's.
