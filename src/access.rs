@@ -11,7 +11,10 @@ use crate::{
     drain,
     end_reason::EndReason,
     error_chain,
-    metrics::streams::StreamGuard,
+    metrics::{
+        streams::StreamGuard,
+        traces::{Ended, RequestSpan},
+    },
     open::{Entry, InFlight},
     telemetry::rate_limit::{Due, RateLimit},
 };
@@ -23,8 +26,8 @@ pub struct Report {
     /// None as long as there is no answer.
     status: Option<StatusCode>,
     bytes: u64,
-    /// Boxed as a whole: few have one, and each follower that waits holds a report.
-    cause: Option<Box<Cause>>,
+    /// Boxed as a whole: few have any of it, and each follower that waits holds a report.
+    rare: Option<Box<Rare>>,
     end: EndReason,
     follow: bool,
     quiet: bool,
@@ -33,9 +36,14 @@ pub struct Report {
     _in_flight: InFlight,
 }
 
-/// Why a body broke off, with the errors behind it.
-#[derive(Debug)]
-struct Cause(String);
+/// What few reports have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Why the body broke off, with the errors behind it.
+    cause: Option<String>,
+    /// The span that is made for a collector.
+    trace: Option<Box<RequestSpan>>,
+}
 
 /// What is known of a request when it arrives.
 #[derive(Debug)]
@@ -62,7 +70,7 @@ impl Report {
             request,
             status: None,
             bytes: 0,
-            cause: None,
+            rare: None,
             end: EndReason::ClientGone,
             follow: false,
             quiet: false,
@@ -70,6 +78,25 @@ impl Report {
             drain: drain.request(),
             _in_flight: InFlight::new(entry),
         }
+    }
+
+    /// The same report, which ends the request's span too.
+    pub fn traced(mut self, trace: Option<Box<RequestSpan>>) -> Self {
+        if trace.is_some() {
+            self.rare.get_or_insert_default().trace = trace;
+        }
+        self
+    }
+
+    /// The request's span that is sent to a collector.
+    pub fn trace_mut(&mut self) -> Option<&mut RequestSpan> {
+        self.rare.as_mut()?.trace.as_deref_mut()
+    }
+
+    /// The request's span of the log, in which its body is to be made if what that calls is to be told to a collector.
+    pub fn traced_span(&self) -> Option<&Span> {
+        let trace = self.rare.as_ref()?.trace.as_ref();
+        trace.filter(|trace| trace.is_sent()).map(|_| &self.request.span)
     }
 
     /// What is reported on.
@@ -104,7 +131,7 @@ impl Report {
 
     /// Keeps why the body broke off, with its causes.
     pub fn note(&mut self, error: &dyn Error) {
-        self.cause = Some(Box::new(Cause(error_chain::text(error))));
+        self.rare.get_or_insert_default().cause = Some(error_chain::text(error));
     }
 
     /// Notes how the body ended.
@@ -127,7 +154,7 @@ impl Report {
             request: Request { peer, method, path, version, start, span },
             status,
             bytes,
-            cause,
+            rare,
             end,
             follow,
             ..
@@ -138,8 +165,8 @@ impl Report {
         let (method, path) = (Cut::of(method.as_str()), Cut::of(path));
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = status.map_or(0, |status| status.as_u16());
-        match (*end, cause.as_deref()) {
-            (EndReason::BackendLost | EndReason::BackendFailed, Some(Cause(error))) => tracing::warn!(
+        match (*end, rare.as_ref().and_then(|rare| rare.cause.as_deref())) {
+            (EndReason::BackendLost | EndReason::BackendFailed, Some(error)) => tracing::warn!(
                 target: "access", bytes, ms, %end, follow, error, left_out, "{peer} - \"{method} {path} {version:?}\" {status}"
             ),
             _ => {
@@ -216,10 +243,14 @@ impl Drop for Report {
         if let Some(stream) = self.stream.take() {
             self.end = stream.ended(self.end);
         }
+        if let Some(trace) = self.rare.as_mut().and_then(|rare| rare.trace.take()) {
+            let Self { status, bytes, end, follow, .. } = *self;
+            trace.end(Ended { status, bytes, end, is_following: follow });
+        }
         // To enter the span for nothing would cost more than all else here.
         if !self.quiet && tracing::enabled!(target: "access", Level::INFO) {
             self.write(None);
-        } else if self.cause.is_some()
+        } else if self.rare.as_ref().is_some_and(|rare| rare.cause.is_some())
             && let Some(Due { left_out }) = BROKEN.due("broken")
         {
             self.write(left_out);

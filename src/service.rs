@@ -20,6 +20,7 @@ use crate::{
     client::{ClientWatch, Http2Stream},
     end_reason::EndReason,
     keys::{KeyName, KeyRing},
+    metrics::traces::RequestSpan,
     open::Entry,
     peer::{Peer, trusted::TrustedProxies},
     problem::ApiError,
@@ -27,6 +28,7 @@ use crate::{
     response,
     router::{self, NoRoute, PortOf, Route},
     tenants::Tenants,
+    trace_context,
 };
 
 /// The header that names a request, in requests and responses.
@@ -128,6 +130,14 @@ impl Service {
         Self { gateway, peer, entry, http1: None }
     }
 
+    /// The span that is to be sent of a request, if spans are; none of health checks that the access log does not have either.
+    fn trace(&self, req: &Request<Incoming>) -> Option<Box<RequestSpan>> {
+        let (gateway, path) = (&self.gateway, req.uri().path());
+        let traces = gateway.api.metrics.traces();
+        let is_wanted = traces.is_on() && (gateway.log_health_checks || !router::HEALTH_CHECKS.contains(&path));
+        is_wanted.then(|| traces.request(req.method(), path, req.headers())).flatten()
+    }
+
     /// The client of the request that the current task works on.
     fn client(&self) -> ClientWatch {
         match &self.http1 {
@@ -162,7 +172,7 @@ impl Service {
             is_preflight = true;
             preflight
         } else {
-            self.routed(req, client.clone()).await.unwrap_or_else(|error| {
+            self.routed(req, client.clone(), report.trace_mut()).await.unwrap_or_else(|error| {
                 is_gone = error.is_client_gone();
                 response::error(error)
             })
@@ -210,10 +220,18 @@ impl Service {
     }
 
     /// Authenticates, finds the route and calls its handler (the order of http-api.md §3).
-    async fn routed(self, req: Request<Incoming>, client: ClientWatch) -> Result<Response<Body>, ApiError> {
+    async fn routed(
+        self,
+        req: Request<Incoming>,
+        client: ClientWatch,
+        mut trace: Option<&mut RequestSpan>,
+    ) -> Result<Response<Body>, ApiError> {
         let Self { gateway, peer, .. } = self;
         let route = router::route(req.method(), req.uri().path());
         let asked = route.as_ref().ok();
+        if let (Some(trace), Some(route)) = (&mut trace, asked) {
+            trace.of_route(route);
+        }
         let permit = gateway.room(asked).map(Semaphore::try_acquire).transpose();
         if permit.is_err() && !gateway.is_at_hand(asked, req.headers()) {
             return Ok(response::overloaded());
@@ -228,11 +246,17 @@ impl Service {
                 }
                 return answered(&gateway.api, route, req, Caller { peer, key: None, client }).await;
             };
+            if let Some(trace) = trace {
+                trace.of_key(&tenant.name);
+            }
             let api = gateway.api.of_tenant(&tenant)?;
             return answered(&api, route, req, Caller { peer, key: Some(KeyName::new(&tenant.name)), client }).await;
         }
         let key =
             if gateway.keys.is_open() { None } else { auth::check(&gateway.keys, &path(), &route, req.headers())? };
+        if let (Some(trace), Some(key)) = (trace, &key) {
+            trace.of_key(&key.to_string());
+        }
         answered(&gateway.api, route, req, Caller { peer, key, client }).await
     }
 }
@@ -268,12 +292,17 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         // Of the highest level, so that whatever line is written has its request's id.
         let span =
             tracing::error_span!("request", request_id = &*String::from_utf8_lossy(id.as_bytes()), %method, path);
+        let mut trace = self.trace(&req);
         // From here on the client is whom a trusted proxy names.
         let peer = self.peer.client(req.headers(), &self.gateway.proxies);
         let (peer, service) = (peer.address, Self { peer, ..self.clone() });
         let (version, start) = (req.version(), Instant::now());
+        if let Some(trace) = &mut trace {
+            trace.of_client(peer.ip(), version);
+            trace_context::note(&span, trace.context().clone());
+        }
         let request = access::Request { peer, method, path, version, start, span: span.clone() };
-        let report = Report::new(request, &self.entry, &self.gateway.api.drain);
+        let report = Report::new(request, &self.entry, &self.gateway.api.drain).traced(trace);
         Box::pin(service.answer(req, id, Box::new(report)).instrument(span))
     }
 }

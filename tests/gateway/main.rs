@@ -58,6 +58,7 @@ mod snapshots;
 mod sockets;
 mod stalls;
 mod start;
+mod traces;
 mod trusted_proxies;
 mod unknown_ids;
 mod windows;
