@@ -11,6 +11,7 @@ mod buffers;
 mod bytes;
 mod command_line;
 mod crowd;
+mod dashboard;
 mod diagnostics;
 mod docker_commands;
 mod docs;
