@@ -12,7 +12,10 @@ use crate::{
     end_reason::EndReason,
     error_chain,
     keys::KeyName,
-    metrics::streams::StreamGuard,
+    metrics::{
+        streams::StreamGuard,
+        traces::{Ended, RequestSpan},
+    },
     open::{Entry, InFlight},
     telemetry::rate_limit::{Due, RateLimit},
 };
@@ -27,8 +30,8 @@ pub struct Report {
     status: Option<StatusCode>,
     key: Option<KeyName>,
     bytes: u64,
-    /// Boxed as a whole: few have one, and each follower that waits holds a report.
-    cause: Option<Box<Cause>>,
+    /// Boxed as a whole: few have any of it, and each follower that waits holds a report.
+    rare: Option<Box<Rare>>,
     end: EndReason,
     follow: bool,
     quiet: bool,
@@ -37,9 +40,14 @@ pub struct Report {
     _in_flight: InFlight,
 }
 
-/// Why a body broke off, with the errors behind it.
-#[derive(Debug)]
-struct Cause(String);
+/// What few reports have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Why the body broke off, with the errors behind it.
+    cause: Option<String>,
+    /// The span that is made for a collector.
+    trace: Option<Box<RequestSpan>>,
+}
 
 /// What is known of a request when it arrives.
 #[derive(Debug)]
@@ -66,7 +74,7 @@ impl Report {
             status: None,
             key: None,
             bytes: 0,
-            cause: None,
+            rare: None,
             end: EndReason::ClientGone,
             follow: false,
             quiet: false,
@@ -74,6 +82,25 @@ impl Report {
             drain: drain.request(),
             _in_flight: InFlight::new(entry),
         }
+    }
+
+    /// The same report, which ends the request's span too.
+    pub fn traced(mut self, trace: Option<Box<RequestSpan>>) -> Self {
+        if trace.is_some() {
+            self.rare.get_or_insert_default().trace = trace;
+        }
+        self
+    }
+
+    /// The request's span that is sent to a collector.
+    pub fn trace_mut(&mut self) -> Option<&mut RequestSpan> {
+        self.rare.as_mut()?.trace.as_deref_mut()
+    }
+
+    /// The request's span of the log, in which its body is to be made if what that calls is to be told to a collector.
+    pub fn traced_span(&self) -> Option<&Span> {
+        let trace = self.rare.as_ref()?.trace.as_ref();
+        trace.filter(|trace| trace.is_sent()).map(|_| &self.request.span)
     }
 
     /// What is reported on.
@@ -88,6 +115,9 @@ impl Report {
 
     /// Notes the name of the key that the request has, if it needs one; that of a tenant's keys is the tenant's.
     pub fn set_key(&mut self, key: Option<KeyName>) {
+        if let (Some(trace), Some(key)) = (self.trace_mut(), &key) {
+            trace.of_key(&key.to_string());
+        }
         self.key = key;
     }
 
@@ -113,7 +143,7 @@ impl Report {
 
     /// Keeps why the body broke off, with its causes.
     pub fn note(&mut self, error: &dyn Error) {
-        self.cause = Some(Box::new(Cause(error_chain::text(error))));
+        self.rare.get_or_insert_default().cause = Some(error_chain::text(error));
     }
 
     /// Notes how the body ended.
@@ -138,7 +168,7 @@ impl Report {
             status,
             key,
             bytes,
-            cause,
+            rare,
             end,
             follow,
             ..
@@ -150,8 +180,8 @@ impl Report {
         let (method, path) = (Cut::of(method.as_str()), Cut::of(path));
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = status.map_or(0, |status| status.as_u16());
-        match (*end, cause.as_deref()) {
-            (EndReason::BackendLost | EndReason::BackendFailed, Some(Cause(error))) => tracing::warn!(
+        match (*end, rare.as_ref().and_then(|rare| rare.cause.as_deref())) {
+            (EndReason::BackendLost | EndReason::BackendFailed, Some(error)) => tracing::warn!(
                 target: "access", bytes, ms, %end, follow, key, error, left_out, "{peer} - \"{method} {path} {version:?}\" {status}"
             ),
             _ => {
@@ -228,10 +258,14 @@ impl Drop for Report {
         if let Some(stream) = self.stream.take() {
             self.end = stream.ended(self.end);
         }
+        if let Some(trace) = self.rare.as_mut().and_then(|rare| rare.trace.take()) {
+            let Self { status, bytes, end, follow, .. } = *self;
+            trace.end(Ended { status, bytes, end, is_following: follow });
+        }
         // To enter the span for nothing would cost more than all else here.
         if !self.quiet && tracing::enabled!(target: "access", Level::INFO) {
             self.write(None);
-        } else if self.cause.is_some()
+        } else if self.rare.as_ref().is_some_and(|rare| rare.cause.is_some())
             && let Some(Due { left_out }) = BROKEN.due("broken")
         {
             self.write(left_out);

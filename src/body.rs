@@ -16,6 +16,7 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
+use tracing::Span;
 
 use self::pieces::PiecesBody;
 use crate::{
@@ -237,10 +238,14 @@ impl http_body::Body for Body {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.get_mut();
         let stream = this.client.as_ref().and_then(ClientWatch::stream).cloned();
+        // A log that goes on elsewhere asks the backend again.
+        let traced = this.report.as_ref().and_then(|report| report.traced_span().cloned());
+        let entered = traced.as_ref().map(Span::enter);
         let frame = match &stream {
             Some(stream) => ready!(this.poll_frame_http2(stream, cx)),
             None => ready!(this.poll_source(cx)),
         };
+        drop(entered);
         if let Some(report) = &mut this.report {
             match &frame {
                 Some(Ok(frame)) => report.add(frame.data_ref().map_or(0, Bytes::len)),

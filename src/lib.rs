@@ -81,6 +81,7 @@
 //! | [`store`] | | the records of snapshots: SQLite, PostgreSQL, and from one to the other |
 //! | [`telemetry`] | | the program's own log |
 //! | [`tenants`] | | whose a key is, where several share a server |
+//! | [`trace_context`] | | the headers of W3C Trace Context, and the trace that a task works for |
 //!
 //! # Invariants
 //!
@@ -161,3 +162,4 @@ pub mod state_file;
 pub mod store;
 pub mod telemetry;
 pub mod tenants;
+pub mod trace_context;

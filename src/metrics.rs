@@ -1,6 +1,6 @@
-//! What is measured: sent to a collector ([`otlp`], `[otel]`), and scraped by Prometheus ([`prometheus`], `[metrics]`).
+//! What is measured: sent to a collector ([`otlp`], [`traces`], `[otel]`), and scraped by Prometheus ([`prometheus`], `[metrics]`).
 //!
-//! Both are off by default. Recording never waits: it is an addition to a counter that is looked up once a request, a connection
+//! All are off by default. Recording never waits: it is an addition to a counter that is looked up once a request, a connection
 //! or a stream. The log path adds to counters of the stream's own ([`streams`]), which are summed at each scrape. Labels have
 //! few values, none of which a client or a sandbox can make up: see [`labels`].
 
@@ -10,6 +10,7 @@ pub mod otlp;
 pub mod process;
 pub mod prometheus;
 pub mod streams;
+pub mod traces;
 
 use std::{
     sync::Arc,
@@ -24,6 +25,7 @@ use self::{
     otlp::Otlp,
     prometheus::{ConnectionGuard, Prometheus},
     streams::{LiveStreams, StreamGuard, StreamInfo},
+    traces::Traces,
 };
 use crate::{
     client::ClientWatch,
@@ -35,6 +37,8 @@ use crate::{
 pub struct Metrics {
     otlp: Otlp,
     prometheus: Option<Arc<Prometheus>>,
+    traces: Traces,
+    runtime: &'static str,
 }
 
 /// Records how long a request waits for its answer's head. If it is dropped before, the client has left.
@@ -49,7 +53,17 @@ pub struct RequestTimer {
 impl Metrics {
     /// Measures for `otlp`, and for `prometheus` if there is one.
     pub fn new(otlp: Otlp, prometheus: Option<Arc<Prometheus>>) -> Self {
-        Self { otlp, prometheus }
+        Self { otlp, prometheus, ..Self::default() }
+    }
+
+    /// The same, which makes spans in `traces` too. Those of calls name the `runtime`.
+    pub fn traced(self, traces: Traces, runtime: &'static str) -> Self {
+        Self { traces, runtime, ..self }
+    }
+
+    /// Where spans are made.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// What Prometheus scrapes, if anything.
@@ -90,14 +104,15 @@ impl Metrics {
         self.prometheus.as_ref().map(|prometheus| LiveStreams::open(prometheus.streams(), info, client))
     }
 
-    /// Counts requests to the backend that sandboxes run on.
+    /// Counts requests to the backend that sandboxes run on, and makes their spans.
     pub fn backend(&self) -> BackendCalls {
-        self.prometheus.as_ref().map(|prometheus| prometheus.backend().clone()).unwrap_or_default()
+        let calls = self.prometheus.as_ref().map(|prometheus| prometheus.backend().clone()).unwrap_or_default();
+        calls.traced(&self.traces, self.runtime)
     }
 
     /// Sends what has not been sent, for at most `timeout`.
     pub async fn shutdown(&self, timeout: Duration) {
-        self.otlp.shutdown(timeout).await;
+        tokio::join!(self.otlp.shutdown(timeout), self.traces.shutdown(timeout));
     }
 }
 

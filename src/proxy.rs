@@ -36,6 +36,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, request::Parts};
 use hyper::upgrade::OnUpgrade;
+use opentelemetry::trace::SpanContext;
 use tokio::runtime::Handle;
 
 use self::{
@@ -107,6 +108,8 @@ pub struct Forward {
     pub head: Parts,
     /// What is said of the client.
     pub forwarded: forwarded::Forwarded,
+    /// The gateway's span, which is the backend's parent. None where spans are not made: what the client says is passed on then.
+    pub trace: Option<SpanContext>,
     /// Where the client finds the backend's root, for paths and cookies in the response. `None` for what the gateway's API
     /// requests from a sandbox's helper: that response sets nothing in a browser, and the connection counts against no limit.
     pub public: Option<Public>,

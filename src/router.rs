@@ -10,7 +10,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 
 use table::Place;
-pub use table::{HEALTH_CHECKS, LOGS, Mounts, ROUTES, Row};
+pub use table::{HEALTH_CHECKS, LOGS, Mounts, PROXY, ROUTES, Row};
 
 /// A request's destination. Names in paths are percent-decoded, unless a variant says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +134,42 @@ pub enum NoRoute {
     TrailingSlash,
 }
 
+/// The template of a path that leads nowhere.
+pub const UNKNOWN: &str = "unknown";
+
+impl Route {
+    /// The sandbox that it is about, if there is one.
+    pub fn sandbox(&self) -> Option<&str> {
+        match self {
+            Self::GetSandbox(id)
+            | Self::DeleteSandbox(id)
+            | Self::Logs(id)
+            | Self::PatchMetadata(id)
+            | Self::Pause(id)
+            | Self::Resume(id)
+            | Self::Renew(id)
+            | Self::Endpoint(PortOf { id, .. })
+            | Self::Proxy(PortOf { id, .. }, _)
+            | Self::NetworkPolicy(id)
+            | Self::Diagnostics(id, _)
+            | Self::CreateSnapshot(id) => Some(id),
+            Self::Health
+            | Self::Ready
+            | Self::Version
+            | Self::OpenApi
+            | Self::Docs(_)
+            | Self::CreateSandbox
+            | Self::ListSandboxes
+            | Self::ListSnapshots
+            | Self::GetSnapshot(_)
+            | Self::DeleteSnapshot(_)
+            | Self::Pools(_)
+            | Self::Templates(_)
+            | Self::MetricsEvents => None,
+        }
+    }
+}
+
 /// Finds the route of a request with this `method` and raw (still percent-encoded) `path`.
 pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
     if let Some(place) = Place::find(path) {
@@ -146,9 +182,14 @@ pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
     Err(NoRoute::NotFound)
 }
 
-/// The path's template in the table, whatever the method; `unknown` for a path that leads nowhere.
+/// The path's template in the table, whatever the method; [`UNKNOWN`] for a path that leads nowhere.
 pub fn template(path: &str) -> &'static str {
-    Place::find(path).map_or("unknown", |place| place.row().path)
+    Place::find(path).map_or(UNKNOWN, |place| place.row().path)
+}
+
+/// Whether what has this template is forwarded to a sandbox's own server.
+pub fn is_proxied(template: &str) -> bool {
+    template.starts_with(PROXY)
 }
 
 /// The path with its percent-encoding removed, as the rules for authentication read it (http-api.md §4).

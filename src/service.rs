@@ -20,6 +20,7 @@ use crate::{
     client::{ClientWatch, Http2Stream},
     end_reason::EndReason,
     keys::{KeyName, KeyRing},
+    metrics::traces::RequestSpan,
     open::Entry,
     peer::{Peer, trusted::TrustedProxies},
     problem::ApiError,
@@ -27,6 +28,7 @@ use crate::{
     response,
     router::{self, NoRoute, PortOf, Route},
     tenants::Tenants,
+    trace_context,
 };
 
 /// The header that names a request, in requests and responses.
@@ -128,6 +130,14 @@ impl Service {
         Self { gateway, peer, entry, http1: None }
     }
 
+    /// The span that is to be sent of a request, if spans are; none of health checks that the access log does not have either.
+    fn trace(&self, req: &Request<Incoming>) -> Option<Box<RequestSpan>> {
+        let (gateway, path) = (&self.gateway, req.uri().path());
+        let traces = gateway.api.metrics.traces();
+        let is_wanted = traces.is_on() && (gateway.log_health_checks || !router::HEALTH_CHECKS.contains(&path));
+        is_wanted.then(|| traces.request(req.method(), path, req.headers())).flatten()
+    }
+
     /// The client of the request that the current task works on.
     fn client(&self) -> ClientWatch {
         match &self.http1 {
@@ -219,6 +229,9 @@ impl Service {
         let Self { gateway, peer, .. } = self;
         let route = router::route(req.method(), req.uri().path());
         let asked = route.as_ref().ok();
+        if let (Some(trace), Some(route)) = (report.trace_mut(), asked) {
+            trace.of_route(route);
+        }
         let permit = gateway.room(asked).map(Semaphore::try_acquire).transpose();
         if permit.is_err() && !gateway.is_at_hand(asked, req.headers()) {
             return Ok(response::overloaded());
@@ -280,11 +293,16 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         // Of the highest level, so that whatever line is written has its request's id.
         let span =
             tracing::error_span!("request", request_id = &*String::from_utf8_lossy(id.as_bytes()), %method, path);
+        let mut trace = self.trace(&req);
         // From here on the client is whom a trusted proxy names.
         let peer = self.peer.client(req.headers(), &self.gateway.proxies);
         let (peer, service) = (peer.address, Self { peer, ..self.clone() });
+        if let Some(trace) = &mut trace {
+            trace.of_client(peer.ip(), req.version());
+            trace_context::note(&span, trace.context().clone());
+        }
         let request = access::Request { peer, method, path, start: Instant::now(), span: span.clone() };
-        let report = Report::new(request, req.version(), &self.entry, &self.gateway.api.drain);
+        let report = Report::new(request, req.version(), &self.entry, &self.gateway.api.drain).traced(trace);
         Box::pin(service.answer(req, id, Box::new(report)).instrument(span))
     }
 }

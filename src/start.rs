@@ -15,7 +15,13 @@ use crate::{
     error::{Error, Family, Kind},
     keys::KeyRing,
     logs::limits::{StreamLimits, Streams},
-    metrics::{Metrics, backend::BackendCalls, otlp::Otlp, prometheus::Prometheus},
+    metrics::{
+        Metrics,
+        backend::BackendCalls,
+        otlp::{self, Otlp},
+        prometheus::Prometheus,
+        traces::Traces,
+    },
     open,
     proxy::{self, Proxy, limits::Limits},
     renew::Renewer,
@@ -250,16 +256,21 @@ pub fn server(
 /// Starts measuring as `config` says. A collector that is named wrongly is no reason not to serve.
 /// Prometheus is measured for only if something listens for it.
 pub fn metrics(config: &Config, is_scraped: bool) -> Metrics {
-    let otlp = Otlp::start(&config.otel).unwrap_or_else(|why| {
+    let resource = otlp::resource(&config.otel);
+    let otlp = Otlp::start(&config.otel, resource.clone()).unwrap_or_else(|why| {
         tracing::warn!("no metrics are sent: {why}");
         Otlp::default()
+    });
+    let traces = Traces::start(&config.otel, resource).unwrap_or_else(|why| {
+        tracing::warn!("no traces are sent: {why}");
+        Traces::default()
     });
     let (runtime, source) = match config.runtime.kind {
         RuntimeKind::Docker => ("docker", "engine"),
         RuntimeKind::Process => ("process", "file"),
         RuntimeKind::Kubernetes => ("kubernetes", "kubelet"),
     };
-    Metrics::new(otlp, is_scraped.then(|| Arc::new(Prometheus::new(runtime, source))))
+    Metrics::new(otlp, is_scraped.then(|| Arc::new(Prometheus::new(runtime, source)))).traced(traces, runtime)
 }
 
 /// Listens where the operator's listener is to be (`metrics.listen`). What is taken is no failure of `dev`, which many may run.

@@ -17,11 +17,12 @@ use std::{
 };
 
 use jiff::{Timestamp, tz::TimeZone};
+use opentelemetry::trace::SpanContext;
 use tracing::{Level, Subscriber};
 use tracing_subscriber::{
     Layer, Registry,
     filter::{LevelFilter, Targets, filter_fn},
-    fmt::MakeWriter,
+    fmt::{FmtContext, FormatFields, MakeWriter},
     layer::{Filter, SubscriberExt},
     registry::LookupSpan,
     util::SubscriberInitExt,
@@ -33,7 +34,10 @@ use self::{
     text::{CONSOLE, FILE, Lines, OnlyId},
     writer::LineWriter,
 };
-use crate::config::{Log, LogFormat};
+use crate::{
+    config::{Log, LogFormat},
+    trace_context::InTrace,
+};
 
 /// Sets up the log for the whole process. The outputs that it returns are to be flushed before the process ends.
 ///
@@ -116,6 +120,16 @@ where
         LogFormat::Json => lines.with_ansi(false).fmt_fields(json::Members).event_format(json::Objects).boxed(),
         LogFormat::Text => lines.with_ansi(colour).fmt_fields(OnlyId).event_format(text).boxed(),
     }
+}
+
+/// The span of the trace that a line belongs to.
+fn trace<S, N>(ctx: &FmtContext<'_, S, N>) -> Option<SpanContext>
+where
+    S: Subscriber + for<'l> LookupSpan<'l>,
+    N: for<'w> FormatFields<'w> + 'static,
+{
+    let mut spans = ctx.event_scope()?;
+    spans.find_map(|span| span.extensions().get::<InTrace>().map(|InTrace(context)| context.clone()))
 }
 
 /// The present time, as lines of text have it.

@@ -59,6 +59,7 @@ const ORDER: &[&str] = &[
     "regular_file",
     "drain",
     "keyed_lock",
+    "trace_context",
     "end_reason",
     "error_chain",
     "secret",

@@ -50,9 +50,17 @@ pub async fn forward(
     if let Some(token) = &backend.egress_token {
         backend.headers.push((EGRESS_AUTH.as_str().to_owned(), token.expose().to_owned()));
     }
+    let trace = api.metrics.traces().current();
     let forwarded = Forwarded::of(&peer, &head.uri, &head.headers);
-    let forward =
-        Box::new(Forward { id: api.place(&id), backend, path: "/policy".to_owned(), head, forwarded, public: None });
+    let forward = Box::new(Forward {
+        id: api.place(&id),
+        backend,
+        path: "/policy".to_owned(),
+        head,
+        forwarded,
+        trace,
+        public: None,
+    });
     Ok(api.proxy.forward(forward, upload, None, client).await?.map(Body::from))
 }
 

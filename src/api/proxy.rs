@@ -50,7 +50,8 @@ pub async fn forward(
     let (head, body) = req.into_parts();
     let upload = Upload::of_client(body, &head, api.proxy.timeouts());
     let forwarded = Forwarded::of(&peer, &head.uri, &head.headers);
-    let forward = Box::new(Forward { id: place, backend, path, head, forwarded, public });
+    let forward =
+        Box::new(Forward { id: place, backend, path, head, forwarded, trace: api.metrics.traces().current(), public });
     Ok(api.proxy.forward(forward, upload, upgrade, client).await?.map(Body::from))
 }
 

@@ -10,7 +10,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::labels::{CallCode, OfCall, OfWatch};
+use super::{
+    labels::{CallCode, OfCall, OfWatch},
+    traces::{CallSpan, Traces},
+};
 
 /// Bounds of the buckets, in seconds.
 const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 180.0];
@@ -20,9 +23,13 @@ const LOGS: &str = "container_logs";
 
 type Durations = Family<OfCall, Histogram, fn() -> Histogram>;
 
-/// Counts requests to the backend, or nothing.
+/// Counts requests to the backend and makes their spans, or does nothing.
 #[derive(Debug, Clone, Default)]
-pub struct BackendCalls(Option<Arc<Families>>);
+pub struct BackendCalls {
+    families: Option<Arc<Families>>,
+    traces: Traces,
+    backend: &'static str,
+}
 
 #[derive(Debug)]
 struct Families {
@@ -53,6 +60,7 @@ struct Watch {
 #[must_use = "a request that is dropped at once counts as given up"]
 pub struct Call {
     families: Option<Arc<Families>>,
+    span: Option<Box<CallSpan>>,
     operation: &'static str,
     begun: Instant,
     code: CallCode,
@@ -62,7 +70,10 @@ pub struct Call {
 /// its answer with the first line. It is small, since a follower of a silent sandbox holds it while it waits.
 #[derive(Debug)]
 #[must_use = "a request that is dropped at once counts as given up"]
-pub struct LogCall(Option<Arc<Families>>);
+pub struct LogCall {
+    families: Option<Arc<Families>>,
+    span: Option<Box<CallSpan>>,
+}
 
 impl BackendCalls {
     /// Counts requests to `backend`, and shows them in `registry`.
@@ -85,13 +96,19 @@ impl BackendCalls {
         );
         let help = "Watches of this kind and namespace that had to begin anew; those that ended as they should are not counted";
         registry.register("watch_restarts", help, Family::clone(&restarts));
-        Self(Some(Arc::new(Families { backend, requests, durations, contacts, restarts })))
+        let families = Some(Arc::new(Families { backend, requests, durations, contacts, restarts }));
+        Self { families, traces: Traces::default(), backend }
+    }
+
+    /// Makes spans of requests to `backend` too, or of those alone.
+    pub(super) fn traced(self, traces: &Traces, backend: &'static str) -> Self {
+        Self { traces: traces.clone(), backend, ..self }
     }
 
     /// For the watch of one kind, such as `batchsandboxes`, in a namespace.
     pub fn watch(&self, kind: &'static str, namespace: &str) -> WatchMetrics {
         let labels = OfWatch { kind, namespace: namespace.to_owned() };
-        WatchMetrics(self.0.as_ref().map(|families| Watch {
+        WatchMetrics(self.families.as_ref().map(|families| Watch {
             families: Arc::clone(families),
             contact: families.contacts.get_or_create_owned(&labels),
             restarts: families.restarts.get_or_create_owned(&labels),
@@ -101,12 +118,13 @@ impl BackendCalls {
 
     /// A request begins. `operation` names what is asked, without the object's id.
     pub fn begin(&self, operation: &'static str) -> Call {
-        Call { families: self.0.clone(), operation, begun: Instant::now(), code: CallCode::None }
+        let span = self.traces.call(self.backend, operation);
+        Call { families: self.families.clone(), span, operation, begun: Instant::now(), code: CallCode::None }
     }
 
     /// A request for a log begins.
     pub fn begin_log(&self) -> LogCall {
-        LogCall(self.0.clone())
+        LogCall { families: self.families.clone(), span: self.traces.call(self.backend, LOGS) }
     }
 }
 
@@ -140,16 +158,19 @@ impl Call {
     /// The answer's head has come.
     pub fn answered(mut self, status: u16) {
         self.code = CallCode::of(status);
+        answered(&mut self.span, status);
     }
 
     /// The connection failed before that.
     pub fn failed(mut self) {
         self.code = CallCode::Error;
+        failed(&mut self.span, FAILED);
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
+        failed(&mut self.span, GIVEN_UP);
         let Some(families) = &self.families else { return };
         let labels = families.count(self.operation, self.code);
         families.durations.get_or_create(&labels).observe(self.begun.elapsed().as_secs_f64());
@@ -158,17 +179,20 @@ impl Drop for Call {
 
 impl LogCall {
     /// The answer's head has come.
-    pub fn answered(self, status: u16) {
-        self.end(CallCode::of(status));
+    pub fn answered(mut self, status: u16) {
+        answered(&mut self.span, status);
+        self.count(CallCode::of(status));
     }
 
     /// The connection failed before that.
-    pub fn failed(self) {
-        self.end(CallCode::Error);
+    pub fn failed(mut self) {
+        failed(&mut self.span, FAILED);
+        self.count(CallCode::Error);
     }
 
-    fn end(mut self, code: CallCode) {
-        if let Some(families) = self.0.take() {
+    /// Counts it, once.
+    fn count(&mut self, code: CallCode) {
+        if let Some(families) = self.families.take() {
             families.count(LOGS, code);
         }
     }
@@ -176,9 +200,25 @@ impl LogCall {
 
 impl Drop for LogCall {
     fn drop(&mut self) {
-        if let Some(families) = &self.0 {
-            families.count(LOGS, CallCode::None);
-        }
+        failed(&mut self.span, GIVEN_UP);
+        self.count(CallCode::None);
+    }
+}
+
+/// The `error.type` of spans without an answer.
+const FAILED: &str = "connection_failed";
+const GIVEN_UP: &str = "given_up";
+
+/// Ends a span, if it has not ended.
+fn answered(span: &mut Option<Box<CallSpan>>, status: u16) {
+    if let Some(mut span) = span.take() {
+        span.answered(status);
+    }
+}
+
+fn failed(span: &mut Option<Box<CallSpan>>, kind: &'static str) {
+    if let Some(mut span) = span.take() {
+        span.failed(kind);
     }
 }
 

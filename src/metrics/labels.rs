@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 
 /// What stands for all values that are not known.
-const OTHER: &str = "_OTHER";
+pub const OTHER: &str = "_OTHER";
 
 /// The method, if it is one of RFC 9110 §9 or PATCH (RFC 5789); `_OTHER` for an invented one.
 pub fn method(method: &Method) -> &'static str {

@@ -3,7 +3,7 @@
 //! Names, units and bounds are those of the existing server, so that its dashboards keep working. Recording is an addition
 //! under a lock. A thread of the SDK sends; a failure of it is only logged.
 
-mod export;
+pub(super) mod export;
 
 use std::{fmt, sync::Arc, thread, time::Duration};
 
@@ -39,20 +39,24 @@ struct Instruments {
     requests: Histogram<f64>,
 }
 
+/// What this process is called where its metrics and spans go.
+pub fn resource(otel: &config::Otel) -> Resource {
+    Resource::builder()
+        .with_service_name(otel.service_name.clone())
+        .with_attribute(KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()))
+        .build()
+}
+
 impl Otlp {
-    /// Starts measuring and sending, if `otel` says so. Needs the tokio runtime that is to do the sending.
+    /// Starts measuring and sending as `resource`, if `otel` says so. Needs the tokio runtime that is to do the sending.
     ///
     /// # Errors
     /// The collector's address cannot be understood; the text holds nothing of it.
-    pub fn start(otel: &config::Otel) -> Result<Self, String> {
+    pub fn start(otel: &config::Otel, resource: Resource) -> Result<Self, String> {
         if !otel.enabled {
             return Ok(Self::default());
         }
-        let reader = PeriodicReader::builder(export::exporter(otel)?).with_interval(otel.export_interval).build();
-        let resource = Resource::builder()
-            .with_service_name(otel.service_name.clone())
-            .with_attribute(KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()))
-            .build();
+        let reader = PeriodicReader::builder(export::metrics(otel)?).with_interval(otel.export_interval).build();
         let provider = SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build();
         Ok(Self(Some(Arc::new(Instruments::new(provider)))))
     }

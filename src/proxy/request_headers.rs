@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use super::{Forward, Head, error::ProxyError, hops, upload::Upload};
-use crate::http1::head::has_token;
+use crate::{http1::head::has_token, trace_context};
 
 /// Headers of a request that are not forwarded: they are about this connection, the client's right to use the gateway, or the
 /// way that the request took. `Host` and the lengths are written anew.
@@ -62,7 +62,7 @@ impl Shape {
 ///
 /// The backend's own headers are not valid.
 pub(super) fn request(
-    Forward { backend, head: source, forwarded, .. }: &Forward,
+    Forward { backend, head: source, forwarded, trace, .. }: &Forward,
     target: Uri,
     shape: Shape,
 ) -> Result<Head, ProxyError> {
@@ -82,6 +82,9 @@ pub(super) fn request(
             out.remove(alias);
         }
         out.insert(name, HeaderValue::try_from(value).map_err(|_| ProxyError::BadBackend)?);
+    }
+    if let Some(trace) = trace {
+        trace_context::write(trace, out);
     }
     forwarded.tell(out);
     hops::mark(out);

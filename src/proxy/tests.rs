@@ -28,7 +28,15 @@ fn request(backend: Backend, path: &str) -> Box<Forward> {
     let peer = Peer::new(SocketAddr::from(([10, 0, 0, 1], 1)), &TrustedProxies::default());
     let forwarded = forwarded::Forwarded::of(&peer, &head.uri, &head.headers);
     let public = Public { prefix: "/sandboxes/x/proxy/80".to_owned(), is_root: false };
-    Box::new(Forward { id: "x".to_owned(), backend, path: path.to_owned(), head, forwarded, public: Some(public) })
+    Box::new(Forward {
+        id: "x".to_owned(),
+        backend,
+        path: path.to_owned(),
+        head,
+        forwarded,
+        trace: None,
+        public: Some(public),
+    })
 }
 
 async fn forward(proxy: &Proxy, forward: Box<Forward>, upload: Upload) -> Result<(StatusCode, Bytes), ProxyError> {

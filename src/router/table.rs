@@ -39,6 +39,9 @@ type MakeRoute = fn(&Segments<'_>) -> Route;
 /// The path of the logs, whose answers are streams.
 pub const LOGS: &str = "/sandboxes/{sandbox_id}/logs";
 
+/// The path of what is forwarded to a sandbox's own server, and where the paths of the rest of it begin.
+pub const PROXY: &str = "/sandboxes/{sandbox_id}/proxy/{port}";
+
 /// The paths that health checks ask for.
 pub const HEALTH_CHECKS: [&str; 2] = ["/health", "/ready"];
 
@@ -72,7 +75,7 @@ pub static ROUTES: [Row; 31] = {
         row(Both, "/sandboxes/{sandbox_id}/resume", &[(&["POST"], |path| Route::Resume(path.name(1)))]),
         row(Both, "/sandboxes/{sandbox_id}/renew-expiration", &[(&["POST"], |path| Route::Renew(path.name(1)))]),
         row(Both, "/sandboxes/{sandbox_id}/endpoints/{port}", &[(&["GET"], |path| Route::Endpoint(path.port_of()))]),
-        Row { takes_others: true, ..row(Both, "/sandboxes/{sandbox_id}/proxy/{port}", &[(FORWARDED, proxied)]) },
+        Row { takes_others: true, ..row(Both, PROXY, &[(FORWARDED, proxied)]) },
         Row {
             takes_others: true,
             ..row(Both, "/sandboxes/{sandbox_id}/proxy/{port}/{full_path:path}", &[(FORWARDED, proxied)])

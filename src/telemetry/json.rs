@@ -38,6 +38,9 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> FormatEvent<S, Members> for Objects
         event.record(&mut members);
         members.written?;
         write!(out, r#""target":"{}""#, metadata.target())?;
+        if let Some(context) = super::trace(ctx) {
+            write!(out, r#","trace_id":"{}","span_id":"{}""#, context.trace_id(), context.span_id())?;
+        }
         let spans: Vec<String> = ctx
             .event_scope()
             .into_iter()

@@ -74,6 +74,9 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> FormatEvent<S, OnlyId> for Lines {
         let mut fields = WriteFields { out: out.by_ref(), is_first: true, written: Ok(()) };
         event.record(&mut fields);
         fields.written?;
+        if let Some(context) = super::trace(ctx) {
+            write!(out, " trace_id={}", context.trace_id())?;
+        }
         writeln!(out)
     }
 }

@@ -190,3 +190,14 @@ fn tenants_have_the_gateway_in_their_namespaces_alone_if_they_are_named() {
     let wide = only(&objects, "ClusterRoleBinding");
     assert!(text(&wide["roleRef"]["name"]).ends_with(":runtimeclasses"), "{wide}");
 }
+
+#[test]
+fn a_grafana_finds_the_dashboard_by_its_label() {
+    let objects = render(&json!({"metrics": {"dashboard": {"enabled": true}}}));
+    let found: Vec<_> =
+        objects.iter().filter(|object| object["metadata"]["labels"]["grafana_dashboard"] == "1").collect();
+    assert_eq!((found.len(), text(&found[0]["kind"])), (1, "ConfigMap"));
+    let shown: Value = serde_json::from_str(text(&found[0]["data"]["opensandbox-gateway.json"])).unwrap();
+    let shipped: Value = serde_json::from_str(include_str!("../../deploy/grafana/opensandbox-gateway.json")).unwrap();
+    assert_eq!(shown, shipped);
+}

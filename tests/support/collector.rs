@@ -5,12 +5,14 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 use opentelemetry_proto::tonic::{
-    collector::metrics::v1::ExportMetricsServiceRequest,
+    collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
     common::v1::{KeyValue, any_value::Value},
     metrics::v1::{HistogramDataPoint, metric::Data},
+    trace::v1::Span,
 };
 use prost::Message as _;
 
@@ -25,8 +27,10 @@ pub struct Collector {
 pub struct Delivery {
     /// The head's lines, the request line first.
     pub head: Vec<String>,
-    /// What was sent.
+    /// The metrics that were sent.
     pub metrics: ExportMetricsServiceRequest,
+    /// The spans that were sent.
+    pub traces: ExportTraceServiceRequest,
 }
 
 impl Collector {
@@ -54,6 +58,18 @@ impl Collector {
     pub fn received(&self) -> Vec<Delivery> {
         self.received.lock().unwrap().clone()
     }
+
+    /// The spans of all deliveries so far.
+    pub fn spans(&self) -> Vec<Span> {
+        self.received().iter().flat_map(Delivery::spans).collect()
+    }
+
+    /// Waits for a span that is wished for; gives it.
+    pub async fn span(&self, what: &str, is_wished: impl Fn(&Span) -> bool) -> Span {
+        let find = || self.spans().into_iter().find(&is_wished);
+        super::eventually(what, Duration::from_secs(20), || find().is_some()).await;
+        find().unwrap()
+    }
 }
 
 impl Delivery {
@@ -68,9 +84,17 @@ impl Delivery {
         points.flatten().collect()
     }
 
+    /// The spans.
+    pub fn spans(&self) -> Vec<Span> {
+        let scopes = self.traces.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
+        scopes.flat_map(|scope| scope.spans.clone()).collect()
+    }
+
     /// An attribute of the resource.
     pub fn resource(&self, key: &str) -> String {
-        let resource = self.metrics.resource_metrics[0].resource.as_ref().unwrap();
+        let of_metrics = self.metrics.resource_metrics.iter().map(|of| &of.resource);
+        let of_spans = self.traces.resource_spans.iter().map(|of| &of.resource);
+        let resource = of_metrics.chain(of_spans).next().unwrap().as_ref().unwrap();
         attribute(&resource.attributes, key)
     }
 }
@@ -95,8 +119,14 @@ fn serve(io: TcpStream, status: &str, kept: &Mutex<Vec<Delivery>>) {
         let length = field("content-length").map_or(0, |(_, length)| length.parse().unwrap());
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
-        let metrics = ExportMetricsServiceRequest::decode(&body[..]).expect("OTLP");
-        kept.lock().unwrap().push(Delivery { head, metrics });
+        // All other paths are those of metrics.
+        let (mut metrics, mut traces) = Default::default();
+        if head[0].contains("/v1/traces") {
+            traces = ExportTraceServiceRequest::decode(&body[..]).expect("OTLP");
+        } else {
+            metrics = ExportMetricsServiceRequest::decode(&body[..]).expect("OTLP");
+        }
+        kept.lock().unwrap().push(Delivery { head, metrics, traces });
         let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
         // A gateway that is ending may be gone already.
         let _ = reader.get_mut().write_all(answer.as_bytes());

@@ -49,6 +49,17 @@ impl Prometheus {
         Some(found.iter().map(|one| one["value"][1].as_str().unwrap().parse::<f64>().unwrap()).sum())
     }
 
+    /// Checks that a query can be answered, if only with nothing.
+    ///
+    /// # Panics
+    ///
+    /// It cannot.
+    pub async fn understands(&self, query: &str) {
+        let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
+        let answer = get_once(self.address, &format!("/api/v1/query?query={query}")).await;
+        assert_eq!(answer.status(), 200, "{answer}");
+    }
+
     /// Waits until a query's value is as wished; gives it.
     ///
     /// # Panics

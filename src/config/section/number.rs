@@ -83,6 +83,13 @@ impl Section<'_> {
         number
     }
 
+    /// A share, from 0 to 1, if the file has one.
+    pub(in super::super) fn share(&mut self, key: &'static str) -> Option<f64> {
+        let value = self.take(key)?;
+        let read = coerce::float(&value).filter(|number| (0.0..=1.0).contains(number));
+        read.or_else(|| self.refuse(key, "must be a number from 0 to 1"))
+    }
+
     /// A time in seconds that may have a fraction.
     #[expect(clippy::cast_precision_loss, reason = "a 32-bit number fits")]
     pub(in super::super) fn seconds(&mut self, key: &'static str, default: f64, floor: Floor) -> Duration {

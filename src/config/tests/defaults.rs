@@ -162,6 +162,7 @@ fn tenants_renew_intent_and_otel() {
     assert!(!renew_intent.enabled && renew_intent.redis.is_none());
     assert_eq!(renew_intent.min_interval, seconds(60));
     assert!(!otel.enabled && otel.endpoint.is_none());
+    assert!(!otel.traces && otel.traces_endpoint.is_none() && otel.traces_sample_ratio.is_none());
     assert_eq!(otel.service_name, "opensandbox-server");
     assert_eq!(otel.export_interval, seconds(60));
 

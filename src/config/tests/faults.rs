@@ -40,6 +40,9 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("renew_intent.redis.queue_key", "''", "must not be empty"),
     ("renew_intent.redis.consumer_concurrency", "0", "must be 1 to 4294967295, not 0"),
     ("otel.export_interval_millis", "999", "must be 1000 to 4294967295, not 999"),
+    ("otel.traces_sample_ratio", "1.5", "must be a number from 0 to 1"),
+    ("otel.traces_sample_ratio", "-0.1", "must be a number from 0 to 1"),
+    ("otel.traces_sample_ratio", "nan", "must be a number from 0 to 1"),
     ("docker.api_timeout", "0", "must be 1 to 4294967295, not 0"),
     ("docker.drop_capabilities", "'ALL'", "must be a list of strings"),
     ("docker.drop_capabilities", "[1]", "must be a list of strings"),
@@ -173,7 +176,7 @@ fn broken_toml_is_one_line_with_its_place_and_without_its_text() {
 const SECRETS: &str = "
 [server]\napi_key = 'hunter2'
 [renew_intent.redis]\nenabled = true\ndsn = 'redis://:hunter2@r'
-[otel]\nendpoint = 'https://u:hunter2@o'
+[otel]\nendpoint = 'https://u:hunter2@o'\ntraces_endpoint = 'https://u:hunter2@t'
 [docker.sandbox_env]\nTOKEN = 'hunter2'
 [store]\ntype = 'postgresql'\n[store.postgresql]\ndsn = 'postgres://u:hunter2@db'
 [egress]\nmode = 'dns+nft'\notlp_endpoint = 'https://u:hunter2@c'

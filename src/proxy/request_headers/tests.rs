@@ -27,7 +27,8 @@ fn sent_with(method: Method, lines: &[(&str, &str)], upload: &Upload) -> HeaderM
     };
     let forwarded = Forwarded { proto: "http", host: headers_host(), client: HeaderValue::from_static("9.9.9.9") };
     let shape = Shape::of(upload, false);
-    let forward = Forward { id: "x".to_owned(), backend, path: "/x".to_owned(), head, forwarded, public: None };
+    let forward =
+        Forward { id: "x".to_owned(), backend, path: "/x".to_owned(), head, forwarded, trace: None, public: None };
     request(&forward, Uri::from_static("/x"), shape).expect("a head").headers().clone()
 }
 
