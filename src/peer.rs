@@ -179,4 +179,18 @@ mod tests {
         assert!(https(&[("x-forwarded-proto", "http"), ("x-forwarded-proto", "https")]));
         assert!(!https(&[]));
     }
+
+    #[test]
+    fn the_scheme_is_the_connection_s_unless_a_trusted_proxy_tells_another() {
+        let (proxies, _) = TrustedProxies::parse("127.0.0.1");
+        let https = |peer: &str, told: Option<&'static str>| {
+            let told = told.map(|told| (FORWARDED_PROTO, HeaderValue::from_static(told)));
+            Peer::new(peer.parse().unwrap(), &proxies)
+                .over_tls(true)
+                .client(&HeaderMap::from_iter(told), &proxies)
+                .is_https
+        };
+        assert!(https("127.0.0.1:5", None) && https("10.0.0.1:5", Some("http")));
+        assert!(!https("127.0.0.1:5", Some("http")));
+    }
 }

@@ -58,6 +58,8 @@ mod snapshots;
 mod sockets;
 mod stalls;
 mod start;
+mod tls;
+mod tls_files;
 mod trusted_proxies;
 mod unknown_ids;
 mod windows;
