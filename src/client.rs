@@ -7,10 +7,10 @@
 
 mod blocked;
 mod stream;
+mod transport;
 
 use std::{
-    fmt,
-    io::{self, Read},
+    fmt, io,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -21,16 +21,15 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use futures_util::FutureExt;
-use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, Interest, ReadBuf},
+    io::{AsyncRead, ReadBuf},
     net::tcp::OwnedReadHalf,
 };
-use tokio_util::io::poll_read_buf;
+use tokio_rustls::server::TlsStream;
 
 use self::blocked::Blocked;
 pub use self::stream::{Http2Stream, Piece};
+pub(crate) use self::transport::{Socket, Transport};
 use crate::{end_reason::EndReason, open::Entry};
 
 /// Most bytes that a client may send ahead while a log response is under way, in bytes.
@@ -90,19 +89,26 @@ struct OnFlush {
 
 #[derive(Debug)]
 struct ReadSide {
-    half: OwnedReadHalf,
+    transport: Transport,
     side: BytesMut,
     closed: bool,
-    /// The runtime was made to forget that there is something to read.
-    unseen: bool,
 }
 
 impl Shared {
     /// The state of the connection `entry`, whose read half is `half`.
     pub(crate) fn new(half: OwnedReadHalf, entry: Arc<Entry>) -> Arc<Self> {
+        Self::over(Transport::Plain { half, unseen: false }, entry)
+    }
+
+    /// The state of the connection `entry`, whose client speaks TLS.
+    pub(crate) fn over_tls(stream: TlsStream<Socket>, entry: Arc<Entry>) -> Arc<Self> {
+        Self::over(Transport::Tls(Box::new(stream)), entry)
+    }
+
+    fn over(transport: Transport, entry: Arc<Entry>) -> Arc<Self> {
         Arc::new(Self {
             entry,
-            read: Mutex::new(ReadSide { half, side: BytesMut::new(), closed: false, unseen: false }),
+            read: Mutex::new(ReadSide { transport, side: BytesMut::new(), closed: false }),
             blocked: Blocked::default(),
             cut: AtomicBool::new(false),
             had_upload: AtomicBool::new(false),
@@ -164,13 +170,15 @@ impl Shared {
         if read.closed {
             return Poll::Ready(Ok(()));
         }
-        if read.unseen {
-            match read.read_now(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => read.unseen = false,
-                done => return Poll::Ready(done),
-            }
-        }
-        Pin::new(&mut read.half).poll_read(cx, buf)
+        Pin::new(&mut read.transport).poll_read(cx, buf)
+    }
+
+    /// Lets `write` write to the TLS of a connection that has it; answers also whether the system takes what there is.
+    pub(crate) fn with_tls<T>(&self, write: impl FnOnce(Pin<&mut TlsStream<Socket>>) -> T) -> (T, bool) {
+        let mut read = self.read();
+        let mut tls = read.transport.tls();
+        let written = write(tls.as_mut());
+        (written, tls.get_ref().0.is_blocked())
     }
 
     /// Polls until the client has sent as many bytes as `wanted`, or something that does not begin like it; answers
@@ -199,21 +207,9 @@ impl Shared {
         }
     }
 
-    /// The runtime tells that something is to be read, or that the client has hung up, but waits for the second only while
-    /// the first is not so. So it is made to forget what is to be read.
     fn poll_hung_up(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut read = self.read();
-        while !read.closed && ready!(read.half.as_ref().poll_read_ready(cx)).is_ok() {
-            match read.half.ready(Interest::READABLE).now_or_never() {
-                Some(Ok(ready)) if !ready.is_read_closed() => {}
-                Some(_) => return Poll::Ready(()),
-                None => continue,
-            }
-            read.unseen = true;
-            let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-            let _: io::Result<()> = read.half.as_ref().try_io(Interest::READABLE, nothing);
-        }
-        Poll::Ready(())
+        if read.closed { Poll::Ready(()) } else { read.transport.poll_hung_up(cx) }
     }
 
     fn poll_flushed(&self, cx: &mut Context<'_>, seen: u64) -> Poll<()> {
@@ -230,18 +226,9 @@ impl Shared {
 }
 
 impl ReadSide {
-    /// Reads what the system has, whatever the runtime knows of it.
-    fn read_now(&self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
-        let count = (&*SockRef::from(self.half.as_ref())).read(buf.initialize_unfilled())?;
-        buf.advance(count);
-        Ok(())
-    }
-
     /// Reads what is there into the side buffer.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.half.as_ref().poll_read_ready(cx))?;
-        self.side.reserve(1024);
-        let read = ready!(poll_read_buf(Pin::new(&mut self.half), cx, &mut self.side));
+        let read = ready!(self.transport.poll_ahead(cx, &mut self.side));
         self.closed = !matches!(read, Ok(1..));
         Poll::Ready(read.map(|_| ()))
     }

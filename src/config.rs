@@ -57,7 +57,7 @@ pub use self::report::ConfigError;
 use self::report::Report;
 pub use self::runtime::{Runtime, RuntimeKind, SecureKind, SecureRuntime};
 use self::section::Section;
-pub use self::server::{Proxy, Server};
+pub use self::server::{Proxy, Server, TlsFiles};
 pub use self::storage::{Postgresql, Storage, Store, StoreBackend};
 pub use self::tenants::{TenantProvider, Tenants};
 use crate::peer::trusted::TrustedProxies;

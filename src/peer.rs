@@ -24,7 +24,7 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Its IP address, an IPv4 address in IPv6 as IPv4, as it stands in `X-Forwarded-For`.
     pub ip: HeaderValue,
-    /// Whether it asked by HTTPS, which a trusted proxy tells.
+    /// Whether it asked by HTTPS: by this connection, or as a trusted proxy tells.
     pub is_https: bool,
     /// Whether it is a proxy that is believed what it says of its client.
     is_trusted: bool,
@@ -34,6 +34,12 @@ impl Peer {
     /// The peer at `address`, where `proxies` are trusted.
     pub fn new(address: SocketAddr, proxies: &TrustedProxies) -> Self {
         Self { is_trusted: proxies.trusts(address.ip()), ..Self::at(address) }
+    }
+
+    /// The same peer on a connection with TLS, or on one without.
+    #[must_use]
+    pub fn over_tls(self, is_https: bool) -> Self {
+        Self { is_https, ..self }
     }
 
     fn at(address: SocketAddr) -> Self {
@@ -53,7 +59,9 @@ impl Peer {
         }
         let told = told_client(headers, proxies).map_or_else(|| self.clone(), Self::at);
         let proto = headers.get_all(FORWARDED_PROTO).iter().next_back().map(|proto| proto.as_bytes().trim_ascii());
-        Self { is_https: matches!(proto, Some(b"https" | b"wss")), ..told }
+        // A proxy that tells no scheme used that of its connection.
+        let is_https = proto.map_or(self.is_https, |proto| matches!(proto, b"https" | b"wss"));
+        Self { is_https, ..told }
     }
 }
 
@@ -170,5 +178,19 @@ mod tests {
         }
         assert!(https(&[("x-forwarded-proto", "http"), ("x-forwarded-proto", "https")]));
         assert!(!https(&[]));
+    }
+
+    #[test]
+    fn the_scheme_is_the_connection_s_unless_a_trusted_proxy_tells_another() {
+        let (proxies, _) = TrustedProxies::parse("127.0.0.1");
+        let https = |peer: &str, told: Option<&'static str>| {
+            let told = told.map(|told| (FORWARDED_PROTO, HeaderValue::from_static(told)));
+            Peer::new(peer.parse().unwrap(), &proxies)
+                .over_tls(true)
+                .client(&HeaderMap::from_iter(told), &proxies)
+                .is_https
+        };
+        assert!(https("127.0.0.1:5", None) && https("10.0.0.1:5", Some("http")));
+        assert!(!https("127.0.0.1:5", Some("http")));
     }
 }

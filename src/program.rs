@@ -58,7 +58,7 @@ struct Program {
     stop: Stop,
     /// The start is over, so that there is something to end well.
     is_serving: AtomicBool,
-    /// Asks for the log files and the keys to be read again.
+    /// Asks for the log files, the keys and the certificate to be read again.
     reload: Arc<Notify>,
     outputs: OnceLock<Arc<Vec<Output>>>,
     sandboxes: OnceLock<Arc<dyn Runtime>>,
@@ -138,7 +138,11 @@ async fn load(cli: &Cli, program: &Arc<Program>) -> ExitCode {
     });
     let keys = Arc::new(KeyRing::new(config.server.keys.clone()));
     let notifier = Arc::new(notifier);
-    let reload = Reload { outputs, keys, config: cli.config.clone(), notifier };
+    let certificates = match start::certificates(&config.server) {
+        Ok(certificates) => certificates,
+        Err(text) => return fail(EXIT_FAILED, &text),
+    };
+    let reload = Reload { outputs, keys, config: cli.config.clone(), certificates, notifier };
     serve(config, dev_key, program, reload).await
 }
 
@@ -184,7 +188,9 @@ async fn obey(mut signals: Signals, program: Arc<Program>, is_dev: bool) {
             Caught::Hangup if program.is_serving.load(Ordering::Relaxed) => program.reload.notify_one(),
             Caught::Hangup => tracing::info!("{name}: nothing is read again while the program starts"),
             Caught::Other(_) => {
-                tracing::warn!("{name} means nothing here; SIGHUP opens the log files and reads the keys again");
+                tracing::warn!(
+                    "{name} means nothing here; SIGHUP opens the log files and reads the keys and the certificate again"
+                );
             }
         }
     }
@@ -255,6 +261,7 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
         metrics.clone(),
         Arc::clone(&keys),
         tenants,
+        reload.certificates.clone(),
     );
     // Until the program ends, so that the last scrape sees that it does.
     let watch = settings.drain.watch();
@@ -262,6 +269,9 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
     let work_timeout = settings.grace.max(WORK_TIMEOUT);
     let notifier = Arc::clone(&reload.notifier);
     program.is_serving.store(true, Ordering::Relaxed);
+    if let Some(certificates) = &reload.certificates {
+        tokio::spawn(Arc::clone(certificates).watch());
+    }
     tokio::spawn(reload.run(Arc::clone(&program.reload)));
     tokio::spawn(Arc::clone(&notifier).feed_watchdog(pulse));
     notifier.ready();

@@ -1,4 +1,4 @@
-//! SIGHUP: log files are opened anew, and the API keys are read again.
+//! SIGHUP: log files are opened anew, and the API keys and the certificate are read again.
 
 use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
@@ -8,6 +8,7 @@ use crate::{
     config::{Config, ConfigError, env},
     keys::{KeyRing, Keys},
     notify::Notifier,
+    server::tls::Certificates,
     telemetry::Output,
 };
 
@@ -32,6 +33,8 @@ pub struct Reload {
     pub keys: Arc<KeyRing>,
     /// The configuration file as the command line names it.
     pub config: Option<PathBuf>,
+    /// The certificate of the gateway's own port, if that has TLS. Its files are those of the start.
+    pub certificates: Option<Arc<Certificates>>,
     /// Who is told.
     pub notifier: Arc<Notifier>,
 }
@@ -49,6 +52,9 @@ impl Reload {
             match read(&places, READ_TIMEOUT, move || settled(load, || thread::sleep(SETTLE_INTERVAL))).await {
                 Ok(read) => self.change_keys(read),
                 Err(why) => tracing::error!("SIGHUP: the keys stay as they were: {why}"),
+            }
+            if let Some(certificates) = &self.certificates {
+                change_certificate(&places, certificates).await;
             }
             self.notifier.ready();
         }
@@ -79,8 +85,19 @@ impl Reload {
         }
         self.keys.replace(keys);
         // Whether a log file can be opened its writer tells, on the standard error.
-        tracing::info!("SIGHUP: the keys are read again: {said}; all else but the log files is read at the next start");
+        tracing::info!(
+            "SIGHUP: the keys are read again: {said}; all else but the log files and the certificate is read at the next start"
+        );
     }
+}
+
+/// Gives new connections the certificate that the files have now, if it is whole and has its key.
+async fn change_certificate(places: &Arc<Semaphore>, certificates: &Arc<Certificates>) {
+    let reader = Arc::clone(certificates);
+    let settling = move || settled(|| reader.read(), || thread::sleep(SETTLE_INTERVAL));
+    let read = read(places, READ_TIMEOUT, settling).await;
+    let read = read.and_then(|read| read.unwrap_or_else(|| Err("its files change all the time".to_owned())));
+    certificates.offer(read, Some("SIGHUP"));
 }
 
 /// Reads on a thread that may hang with the files, and is not waited for for ever then: what it reads later counts for nothing.

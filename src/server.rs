@@ -7,6 +7,7 @@ pub mod stall;
 pub mod stalled;
 pub mod threads;
 pub mod timer;
+pub mod tls;
 pub mod unacked;
 
 use std::{

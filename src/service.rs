@@ -296,9 +296,9 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let mut trace = self.trace(&req);
         // From here on the client is whom a trusted proxy names.
         let peer = self.peer.client(req.headers(), &self.gateway.proxies);
-        let (peer, service) = (peer.address, Self { peer, ..self.clone() });
+        let (peer, is_https, service) = (peer.address, peer.is_https, Self { peer, ..self.clone() });
         if let Some(trace) = &mut trace {
-            trace.of_client(peer.ip(), req.version());
+            trace.of_client(peer.ip(), is_https, req.version());
             trace_context::note(&span, trace.context().clone());
         }
         let request = access::Request { peer, method, path, start: Instant::now(), span: span.clone() };

@@ -31,7 +31,9 @@ use crate::{
         kubernetes::{CreationOptions, Kubernetes, KubernetesOptions},
         process::{Process, ProcessOptions},
     },
-    server::{Settings, connection::Connections, listen::Listeners, stalled::Stalls, threads::Threads},
+    server::{
+        Settings, connection::Connections, listen::Listeners, stalled::Stalls, threads::Threads, tls::Certificates,
+    },
     service::Gateway,
     snapshots::{SnapshotOptions, Snapshots},
     store::{self, StoreError},
@@ -66,6 +68,15 @@ pub fn check_certificates(env: Lookup<'_>) -> Result<(), String> {
     }
 }
 
+/// Reads the certificate of the gateway's own port, if it is to have TLS.
+///
+/// # Errors
+///
+/// A text for a person: what is wrong with which file.
+pub fn certificates(config: &config::Server) -> Result<Option<Arc<Certificates>>, String> {
+    config.tls.as_ref().map(|files| Certificates::load(files).map(Arc::new)).transpose()
+}
+
 /// Listens where the server is to be. The port comes before the runtime: a second gateway must fail before it touches
 /// anything.
 ///
@@ -97,7 +108,8 @@ pub fn check_reach(config: &Config, listeners: &Listeners) -> Result<(), String>
 /// Says where the server listens, and in development what to try.
 pub fn announce(config: &Config, listeners: &Listeners, dev_key: Option<&dev::Key>) {
     let addresses: Vec<String> = listeners.addresses().map(|address| address.to_string()).collect();
-    let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
+    let urls: Vec<String> = addresses.iter().map(|address| format!("{scheme}://{address}")).collect();
     tracing::info!("opensandbox-gateway {} listens on {}", env!("CARGO_PKG_VERSION"), urls.join(" and "));
     if config.runtime.kind == RuntimeKind::Process {
         tracing::warn!(
@@ -199,6 +211,7 @@ pub async fn snapshots(config: &Config, runtime: Arc<dyn Runtime>) -> Result<Sna
 }
 
 /// What the server needs to serve `runtime` on `threads` as `config` says.
+#[expect(clippy::too_many_arguments, reason = "each is made by a step of the start of its own")]
 pub fn server(
     config: &Config,
     threads: Threads,
@@ -207,6 +220,7 @@ pub fn server(
     metrics: Metrics,
     keys: Arc<KeyRing>,
     tenants: Option<Arc<Tenants>>,
+    certificates: Option<Arc<Certificates>>,
 ) -> Settings {
     let config::Server { timeout_keep_alive, timeout_graceful_shutdown, .. } = config.server;
     let drain = Drain::default();
@@ -240,6 +254,7 @@ pub fn server(
         keep_alive: timeout_keep_alive,
         write_stall: config.logs.write_stall_timeout,
         is_blind: stalls.is_blind(),
+        certificates,
         metrics,
     };
     Settings {

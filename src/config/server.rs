@@ -1,6 +1,7 @@
 //! `[server]` and `[proxy]`: the listener and its limits.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::keys;
@@ -55,12 +56,25 @@ pub struct Server {
     /// The proxies that are believed what they say of their clients: the
     /// environment's `FORWARDED_ALLOW_IPS`. Default `127.0.0.1,::1`.
     pub trusted_proxies: TrustedProxies,
+    /// The files of the certificate and its key, both in PEM: `tls_cert` and
+    /// `tls_key`. The port then speaks TLS and nothing else. No default: plain
+    /// HTTP. No keys of the Python server.
+    pub tls: Option<TlsFiles>,
     /// The public host that endpoints are given with, instead of `host`. No
     /// default.
     pub eip: Option<String>,
     /// The longest lifetime a new sandbox may ask for, in seconds; at least
     /// 60. No default: no limit. Renewals are not limited.
     pub max_sandbox_timeout: Option<Duration>,
+}
+
+/// Where the certificate of the gateway's own port is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and those of the authorities between it and the root.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// `[proxy]`: the proxy into sandboxes.
@@ -100,6 +114,7 @@ impl Server {
             keys: keys::read(section),
             shutdown_delay: section.whole_seconds("shutdown_delay_seconds", 0, 0),
             trusted_proxies,
+            tls: read_tls(section),
             eip: section.optional_text("eip"),
             max_sandbox_timeout: section
                 .optional_integer("max_sandbox_timeout_seconds", 60..=i64::MAX)
@@ -122,6 +137,22 @@ impl Proxy {
                 .optional_integer("max_connections_per_sandbox", 1..=i64::from(u32::MAX)),
             upload_stall_timeout: section.seconds("upload_stall_timeout_seconds", 60.0, Floor::Above(0.0)),
         }
+    }
+}
+
+/// Both files or none: what is half configured would be served without TLS.
+fn read_tls(section: &mut Section<'_>) -> Option<TlsFiles> {
+    match (section.path("tls_cert"), section.path("tls_key")) {
+        (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+        (Some(_), None) => {
+            section.fail("tls_key", "must be set too, since tls_cert is: the file of the certificate's key");
+            None
+        }
+        (None, Some(_)) => {
+            section.fail("tls_cert", "must be set too, since tls_key is: the file of the key's certificate");
+            None
+        }
+        (None, None) => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last: HTTP/1.1, or HTTP/2 with prior knowledge, on the same port.
+//! One connection, from its first byte to its last: HTTP/1.1, or HTTP/2 with prior knowledge or by ALPN, on the same port.
 
 use std::{
     error::Error,
@@ -12,7 +12,13 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use super::{io::WatchedIo, listen, stall::StreamExecutor, timer::ConnectionTimer};
+use super::{
+    io::WatchedIo,
+    listen,
+    stall::StreamExecutor,
+    timer::ConnectionTimer,
+    tls::{self, Certificates},
+};
 use crate::{
     drain, error_chain,
     metrics::{Metrics, labels::Protocol},
@@ -87,6 +93,8 @@ pub struct Connections {
     pub write_stall: Duration,
     /// The system has to see to that: see [`super::stalled`].
     pub is_blind: bool,
+    /// What connections with TLS are served with; none if they have none.
+    pub certificates: Option<Arc<Certificates>>,
     /// What is measured.
     pub metrics: Metrics,
 }
@@ -100,6 +108,12 @@ impl Connections {
             Ok(stream)
         });
         let served = match tuned {
+            // Boxed: few connections have TLS, and none has it for long in this future.
+            Ok(stream) if self.certificates.is_some() => match Box::pin(self.shake_hands(stream, entry)).await {
+                Ok(Some(io)) => self.speak(io, entry).await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            },
             // Boxed: the futures that it passes through would each have room for it.
             Ok(stream) => self.speak(Box::new(WatchedIo::new(stream, Arc::clone(entry), self.is_blind)), entry).await,
             Err(error) => Err(error.into()),
@@ -108,6 +122,22 @@ impl Connections {
         match served {
             Ok(()) => tracing::trace!(%peer, "connection ended"),
             Err(error) => tracing::debug!(%peer, error = error_chain::text(&*error), "connection ended with an error"),
+        }
+    }
+
+    /// Begins TLS. None if there is nothing to serve: the client spoke another protocol, or has to give way before it has
+    /// asked for anything.
+    async fn shake_hands(&self, stream: TcpStream, entry: &Arc<Entry>) -> Result<Option<Box<WatchedIo>>, Failure> {
+        let Some(certificates) = &self.certificates else { return Ok(None) };
+        let _new = self.metrics.connection(Protocol::Unknown);
+        let shaking = tls::accept(certificates, stream, entry, self.is_blind);
+        tokio::select! {
+            shaken = tokio::time::timeout(tls::HANDSHAKE_TIMEOUT, shaking) => match shaken {
+                Ok(io) => Ok(io.map_err(|error| format!("TLS handshake: {error}"))?),
+                Err(_) => Err("the TLS handshake takes too long".into()),
+            },
+            () = self.begun_for(IN_FLIGHT_TIMEOUT) => Ok(None),
+            () = entry.told() => Ok(None),
         }
     }
 
@@ -137,7 +167,7 @@ impl Connections {
     }
 
     fn peer(&self, entry: &Entry) -> Peer {
-        Peer::new(entry.peer(), &self.gateway.proxies)
+        Peer::new(entry.peer(), &self.gateway.proxies).over_tls(self.certificates.is_some())
     }
 
     async fn speak_http1(&self, io: Box<WatchedIo>, entry: &Arc<Entry>) -> Result<(), Failure> {

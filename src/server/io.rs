@@ -14,9 +14,10 @@ use tokio::{
     net::{TcpStream, tcp::OwnedWriteHalf},
     time::Instant,
 };
+use tokio_rustls::server::TlsStream;
 
 use crate::{
-    client::{ClientWatch, Http1Watch, Shared},
+    client::{ClientWatch, Http1Watch, Shared, Socket},
     deadline::Deadline,
     open::Entry,
 };
@@ -34,7 +35,8 @@ const MAX_DISCARDED: usize = 16 << 20;
 /// What hyper reads from and writes to.
 #[derive(Debug)]
 pub struct WatchedIo {
-    write: OwnedWriteHalf,
+    /// None with TLS, which reads as well and is shared with the watch.
+    write: Option<OwnedWriteHalf>,
     shared: Arc<Shared>,
     is_blind: bool,
     is_blocked: bool,
@@ -81,7 +83,12 @@ impl WatchedIo {
     /// says then is the first that is known of it.
     pub fn new(stream: TcpStream, entry: Arc<Entry>, is_blind: bool) -> Self {
         let (half, write) = stream.into_split();
-        Self { write, shared: Shared::new(half, entry), is_blind, is_blocked: false, linger: None }
+        Self { write: Some(write), shared: Shared::new(half, entry), is_blind, is_blocked: false, linger: None }
+    }
+
+    /// Watches the TLS of `entry`, whose socket counts what the system takes.
+    pub(crate) fn over_tls(stream: TlsStream<Socket>, entry: Arc<Entry>) -> Self {
+        Self { write: None, shared: Shared::over_tls(stream, entry), is_blind: false, is_blocked: false, linger: None }
     }
 
     /// A watch on this socket's client, for the bodies of its responses.
@@ -100,22 +107,42 @@ impl WatchedIo {
     }
 
     fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_pending() != self.is_blocked {
-            self.is_blocked = written.is_pending();
-            self.shared.set_blocked(self.is_blocked);
-        }
+        self.note_blocked(written.is_pending());
         match &written {
             Poll::Ready(Ok(count)) => self.shared.entry().add_written(*count),
             Poll::Ready(Err(error)) => self.note_error(error),
-            Poll::Pending if self.shared.is_cut() => {
-                return Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::ConnectionAborted,
-                    "ended by the administrator",
-                )));
-            }
             Poll::Pending => {}
         }
-        written
+        self.unless_cut(written)
+    }
+
+    /// Has TLS write, or say that nothing more comes. What its socket cannot take yet it keeps, up to the 64 KiB of rustls, and
+    /// answers as if it was taken.
+    fn through_tls<T>(
+        &mut self,
+        write: impl FnOnce(Pin<&mut TlsStream<Socket>>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let (written, is_blocked) = self.shared.with_tls(write);
+        self.note_blocked(is_blocked);
+        self.unless_cut(written)
+    }
+
+    fn note_blocked(&mut self, is_blocked: bool) {
+        if is_blocked != self.is_blocked {
+            self.is_blocked = is_blocked;
+            self.shared.set_blocked(is_blocked);
+        }
+    }
+
+    /// An error instead of waiting for a client that is to be given up.
+    fn unless_cut<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match written {
+            Poll::Pending if self.shared.is_cut() => {
+                let ended = io::Error::new(io::ErrorKind::ConnectionAborted, "ended by the administrator");
+                Poll::Ready(Err(ended))
+            }
+            written => written,
+        }
     }
 
     fn note_error(&self, error: &io::Error) {
@@ -137,7 +164,8 @@ impl AsyncRead for WatchedIo {
 
 impl AsyncWrite for WatchedIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.write).poll_write(cx, buf);
+        let Some(write) = &mut self.write else { return self.through_tls(|tls| tls.poll_write(cx, buf)) };
+        let written = Pin::new(write).poll_write(cx, buf);
         self.note(written)
     }
 
@@ -146,7 +174,8 @@ impl AsyncWrite for WatchedIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.write).poll_write_vectored(cx, bufs);
+        let Some(write) = &mut self.write else { return self.through_tls(|tls| tls.poll_write_vectored(cx, bufs)) };
+        let written = Pin::new(write).poll_write_vectored(cx, bufs);
         self.note(written)
     }
 
@@ -154,25 +183,36 @@ impl AsyncWrite for WatchedIo {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.write.is_none() {
+            ready!(self.through_tls(|tls| tls.poll_flush(cx)))?;
+        }
         self.shared.set_flushed();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { write, shared, linger, .. } = &mut *self;
-        if linger.is_none() {
-            ready!(Pin::new(write).poll_shutdown(cx))?;
-            if !shared.had_upload() {
+        if self.linger.is_none() {
+            match &mut self.write {
+                Some(write) => ready!(Pin::new(write).poll_shutdown(cx))?,
+                None => ready!(self.through_tls(|tls| tls.poll_shutdown(cx)))?,
+            }
+            if !self.shared.had_upload() {
                 return Poll::Ready(Ok(()));
             }
         }
+        let Self { shared, linger, .. } = &mut *self;
         linger.get_or_insert_with(Linger::begin).poll(cx, shared).map(Ok)
     }
 }
 
 impl Drop for WatchedIo {
     fn drop(&mut self) {
+        if self.write.is_none() {
+            // As the other half of a plain socket does: a watch may outlast this. Without `close_notify`, which only a shutdown
+            // sends, the client knows that the connection broke off.
+            self.shared.with_tls(|tls| tls.get_ref().0.close());
+        }
         self.shared.set_closed();
     }
 }

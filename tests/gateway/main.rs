@@ -60,6 +60,8 @@ mod snapshots;
 mod sockets;
 mod stalls;
 mod start;
+mod tls;
+mod tls_files;
 mod traces;
 mod trusted_proxies;
 mod unknown_ids;

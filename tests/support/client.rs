@@ -1,14 +1,23 @@
 //! An HTTP/1.1 client that works in bytes, so that a test can leave, stall and misbehave at any point.
 
-use std::{fmt, io, net::SocketAddr, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::bounded;
 
@@ -17,9 +26,56 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One connection to the gateway.
 pub struct Client {
-    io: TcpStream,
+    io: Io,
     buffer: BytesMut,
     framing: Framing,
+}
+
+/// What it speaks through.
+enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Io {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(io) => io,
+            Self::Tls(io) => io.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_write(cx, buf),
+            Self::Tls(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_flush(cx),
+            Self::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
 }
 
 /// How the body of the response being read is delimited.
@@ -77,12 +133,41 @@ impl Client {
 
     fn over(io: TcpStream) -> Self {
         io.set_nodelay(true).unwrap();
-        Self { io, buffer: BytesMut::new(), framing: Framing::None }
+        Self { io: Io::Plain(io), buffer: BytesMut::new(), framing: Framing::None }
+    }
+
+    /// The same client when it has shaken hands by TLS.
+    ///
+    /// # Errors
+    ///
+    /// The server did not, or is not trusted.
+    pub async fn over_tls(self, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        let Io::Plain(io) = self.io else { panic!("TLS in TLS") };
+        let name = ServerName::from(io.peer_addr().unwrap().ip());
+        let shaken = TlsConnector::from(Arc::clone(config)).connect(name, io);
+        Ok(Self { io: Io::Tls(Box::new(bounded("a handshake", shaken).await?)), ..self })
+    }
+
+    /// The TLS that it speaks.
+    pub fn tls(&self) -> &rustls::ClientConnection {
+        let Io::Tls(io) = &self.io else { panic!("no TLS") };
+        io.get_ref().1
+    }
+
+    /// Says by TLS that nothing more comes, and leaves the connection open.
+    pub async fn close_notify(&mut self) {
+        let Io::Tls(io) = &mut self.io else { panic!("no TLS") };
+        io.get_mut().1.send_close_notify();
+        io.flush().await.unwrap();
     }
 
     /// Writes bytes as they are.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        bounded("a peer that reads", self.io.write_all(bytes.as_ref())).await.unwrap();
+        let sent = async {
+            self.io.write_all(bytes.as_ref()).await?;
+            self.io.flush().await
+        };
+        bounded("a peer that reads", sent).await.unwrap();
     }
 
     /// Writes bytes to a peer that may have closed already; says whether it has not.
@@ -221,7 +306,7 @@ impl Client {
 
     /// Closes with a reset (RST).
     pub fn reset(self) {
-        socket2::SockRef::from(&self.io).set_linger(Some(Duration::ZERO)).unwrap();
+        socket2::SockRef::from(self.io.socket()).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Closes with a reset (RST), or properly (FIN).
@@ -236,7 +321,7 @@ impl Client {
 
     /// The address of this end.
     pub fn local_addr(&self) -> SocketAddr {
-        self.io.local_addr().unwrap()
+        self.io.socket().local_addr().unwrap()
     }
 
     async fn fill(&mut self) -> io::Result<usize> {

@@ -354,7 +354,8 @@ fn is_healthy(address: SocketAddr) -> bool {
     io.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let sent = io.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let mut answer = String::new();
-    sent.is_ok() && io.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
+    let is_answer = |answer: &str| answer.starts_with("HTTP/1.1 200") || answer.contains("This port speaks TLS");
+    sent.is_ok() && io.read_to_string(&mut answer).is_ok() && is_answer(&answer)
 }
 
 fn collect(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) {

@@ -51,7 +51,6 @@ impl Traces {
                 let shown = if router::is_proxied(template) { template } else { path };
                 span.set_attribute(bounded("url.path", shown));
             }
-            span.set_attribute(KeyValue::new("url.scheme", "http"));
             if let Some(agent) = headers.get(header::USER_AGENT) {
                 span.set_attribute(bounded("user_agent.original", &String::from_utf8_lossy(agent.as_bytes())));
             }
@@ -71,8 +70,8 @@ impl RequestSpan {
         self.context().is_sampled()
     }
 
-    /// Who asked, and how.
-    pub fn of_client(&mut self, client: IpAddr, version: Version) {
+    /// Who asked, and how: by HTTPS, also where only a trusted proxy says so.
+    pub fn of_client(&mut self, client: IpAddr, is_https: bool, version: Version) {
         let version = match version {
             Version::HTTP_10 => "1.0",
             Version::HTTP_2 => "2",
@@ -80,6 +79,7 @@ impl RequestSpan {
         };
         if self.is_sent() {
             self.0.span.set_attribute(KeyValue::new("client.address", client.to_string()));
+            self.0.span.set_attribute(KeyValue::new("url.scheme", if is_https { "https" } else { "http" }));
             self.0.span.set_attribute(KeyValue::new("network.protocol.version", version));
         }
     }

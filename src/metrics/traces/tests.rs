@@ -65,7 +65,7 @@ fn a_span_says_what_was_asked_and_how_it_went() {
     let kept = Kept::default();
     let path = "/v1/sandboxes/a/logs";
     let mut span = traces(&kept).request(&Method::GET, path, &HeaderMap::new()).unwrap();
-    span.of_client([192, 0, 2, 1].into(), Version::HTTP_2);
+    span.of_client([192, 0, 2, 1].into(), true, Version::HTTP_2);
     span.of_route(&router::route(&Method::GET, path).unwrap());
     span.of_key("api_keys[1]");
     span.end(Ended { is_following: true, ..ended(Some(200), EndReason::BackendLost) });
@@ -75,7 +75,7 @@ fn a_span_says_what_was_asked_and_how_it_went() {
         ("http.request.method", "GET"),
         ("http.route", "/sandboxes/{sandbox_id}/logs"),
         ("url.path", path),
-        ("url.scheme", "http"),
+        ("url.scheme", "https"),
         ("client.address", "192.0.2.1"),
         ("network.protocol.version", "2"),
         ("opensandbox.sandbox.id", "a"),
