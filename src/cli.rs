@@ -1,26 +1,36 @@
 //! The command line.
 
 pub mod logs;
+pub mod packaging;
 
 use std::{
     convert::Infallible,
     env,
     ffi::OsStr,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
-use crate::{init_config, secret::Secret};
+use crate::{api::meta::API_VERSION, init_config, secret::Secret};
 
 /// The name of the program that this one stands in for. Called by it, help and usage show it.
 const PREDECESSOR: &str = "opensandbox-server";
+
+/// What `-V` shows: the program's own version, and that of the server whose API it has, which `/version` answers with.
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} (API of {PREDECESSOR} {API_VERSION})", env!("CARGO_PKG_VERSION")));
+
+/// What `--version` shows: which build it is besides.
+static BUILD: LazyLock<String> =
+    LazyLock::new(|| format!("{}\nrevision {}\n{}", *VERSION, env!("GATEWAY_REVISION"), env!("GATEWAY_RUSTC")));
 
 /// Serves the OpenSandbox lifecycle API and streams sandboxes' logs.
 ///
 /// Without a command it serves, with the configuration file that `opensandbox-server` uses.
 #[derive(Debug, Parser)]
-#[command(name = "opensandbox-gateway", version, after_help = AFTER_HELP)]
+#[command(name = "opensandbox-gateway", version = VERSION.as_str(), long_version = BUILD.as_str(), after_help = AFTER_HELP)]
 pub struct Cli {
     /// The configuration file [default: $SANDBOX_CONFIG_PATH, else ~/.sandbox.toml].
     #[arg(long, value_name = "PATH")]
@@ -59,6 +69,10 @@ pub enum Command {
     ///
     /// Asks a server over HTTP; needs no configuration file.
     Logs(logs::Logs),
+    /// Write a shell's completions of this command line.
+    Completions(packaging::Completions),
+    /// Write the manual pages.
+    Man(packaging::Manual),
 }
 
 /// Options of `dev`.
