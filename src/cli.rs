@@ -1,7 +1,13 @@
 //! The command line.
 
+mod connect;
+mod exchange;
+mod listing;
 pub mod logs;
 pub mod packaging;
+pub mod ps;
+mod refusal;
+mod server;
 
 use std::{
     convert::Infallible,
@@ -45,7 +51,7 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
-const NO_CONFIG_FOR_LOGS: &str = "logs takes no configuration file; --url or OPEN_SANDBOX_DOMAIN names the server";
+const NO_CONFIG: &str = "takes no configuration file; --url or OPEN_SANDBOX_DOMAIN names the server";
 
 /// What the program can do.
 #[derive(Debug, Clone, Subcommand)]
@@ -69,6 +75,10 @@ pub enum Command {
     ///
     /// Asks a server over HTTP; needs no configuration file.
     Logs(logs::Logs),
+    /// List sandboxes.
+    ///
+    /// Asks a server over HTTP; needs no configuration file.
+    Ps(ps::Ps),
     /// Write a shell's completions of this command line.
     Completions(packaging::Completions),
     /// Write the manual pages.
@@ -123,9 +133,14 @@ impl Cli {
             let text = "dev takes no configuration file; for processes with one, set runtime.type = \"process\" in it";
             Self::command().error(ErrorKind::ArgumentConflict, text).exit();
         }
-        if let Some(Command::Logs(logs)) = &cli.command {
-            let configured = cli.config.is_some().then_some((ErrorKind::ArgumentConflict, NO_CONFIG_FOR_LOGS));
-            if let Some((kind, text)) = configured.or(logs.check().err()) {
+        let checked = match &cli.command {
+            Some(Command::Logs(logs)) => Some(("logs", logs.check())),
+            Some(Command::Ps(ps)) => Some(("ps", ps.check().map_err(|text| (ErrorKind::ArgumentConflict, text)))),
+            _ => None,
+        };
+        if let Some((name, checked)) = checked {
+            let configured = cli.config.is_some().then(|| (ErrorKind::ArgumentConflict, format!("{name} {NO_CONFIG}")));
+            if let Some((kind, text)) = configured.or(checked.err()) {
                 Self::command().error(kind, text).exit();
             }
         }

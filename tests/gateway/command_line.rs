@@ -95,7 +95,7 @@ fn every_command_has_a_manual_page() {
     let dir = home.path().to_str().unwrap();
     assert_eq!(home.run_args(&["man", "--dir", dir]).code, Some(0));
     let program = fs::read_to_string(home.path().join("opensandbox-gateway.1")).unwrap();
-    for command in ["serve", "dev", "migrate-snapshots", "init-config", "logs", "completions", "man"] {
+    for command in ["serve", "dev", "migrate-snapshots", "init-config", "logs", "ps", "completions", "man"] {
         let file = home.path().join(format!("opensandbox-gateway-{command}.1"));
         let page = fs::read_to_string(&file).unwrap();
         assert_eq!(home.run_args(&["man", command]).stdout, page);
