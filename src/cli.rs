@@ -1,26 +1,42 @@
 //! The command line.
 
+mod connect;
+mod exchange;
+mod listing;
 pub mod logs;
+pub mod packaging;
+pub mod ps;
+mod refusal;
+mod server;
 
 use std::{
     convert::Infallible,
     env,
     ffi::OsStr,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
-use crate::{init_config, secret::Secret};
+use crate::{api::meta::API_VERSION, init_config, secret::Secret};
 
 /// The name of the program that this one stands in for. Called by it, help and usage show it.
 const PREDECESSOR: &str = "opensandbox-server";
+
+/// What `-V` shows: the program's own version, and that of the server whose API it has, which `/version` answers with.
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} (API of {PREDECESSOR} {API_VERSION})", env!("CARGO_PKG_VERSION")));
+
+/// What `--version` shows: which build it is besides.
+static BUILD: LazyLock<String> =
+    LazyLock::new(|| format!("{}\nrevision {}\n{}", *VERSION, env!("GATEWAY_REVISION"), env!("GATEWAY_RUSTC")));
 
 /// Serves the OpenSandbox lifecycle API and streams sandboxes' logs.
 ///
 /// Without a command it serves, with the configuration file that `opensandbox-server` uses.
 #[derive(Debug, Parser)]
-#[command(name = "opensandbox-gateway", version, after_help = AFTER_HELP)]
+#[command(name = "opensandbox-gateway", version = VERSION.as_str(), long_version = BUILD.as_str(), after_help = AFTER_HELP)]
 pub struct Cli {
     /// The configuration file [default: $SANDBOX_CONFIG_PATH, else ~/.sandbox.toml].
     #[arg(long, value_name = "PATH")]
@@ -35,7 +51,7 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
-const NO_CONFIG_FOR_LOGS: &str = "logs takes no configuration file; --url or OPEN_SANDBOX_DOMAIN names the server";
+const NO_CONFIG: &str = "takes no configuration file; --url or OPEN_SANDBOX_DOMAIN names the server";
 
 /// What the program can do.
 #[derive(Debug, Clone, Subcommand)]
@@ -59,6 +75,14 @@ pub enum Command {
     ///
     /// Asks a server over HTTP; needs no configuration file.
     Logs(logs::Logs),
+    /// List sandboxes.
+    ///
+    /// Asks a server over HTTP; needs no configuration file.
+    Ps(ps::Ps),
+    /// Write a shell's completions of this command line.
+    Completions(packaging::Completions),
+    /// Write the manual pages.
+    Man(packaging::Manual),
 }
 
 /// Options of `dev`.
@@ -109,9 +133,14 @@ impl Cli {
             let text = "dev takes no configuration file; for processes with one, set runtime.type = \"process\" in it";
             Self::command().error(ErrorKind::ArgumentConflict, text).exit();
         }
-        if let Some(Command::Logs(logs)) = &cli.command {
-            let configured = cli.config.is_some().then_some((ErrorKind::ArgumentConflict, NO_CONFIG_FOR_LOGS));
-            if let Some((kind, text)) = configured.or(logs.check().err()) {
+        let checked = match &cli.command {
+            Some(Command::Logs(logs)) => Some(("logs", logs.check())),
+            Some(Command::Ps(ps)) => Some(("ps", ps.check().map_err(|text| (ErrorKind::ArgumentConflict, text)))),
+            _ => None,
+        };
+        if let Some((name, checked)) = checked {
+            let configured = cli.config.is_some().then(|| (ErrorKind::ArgumentConflict, format!("{name} {NO_CONFIG}")));
+            if let Some((kind, text)) = configured.or(checked.err()) {
                 Self::command().error(kind, text).exit();
             }
         }

@@ -71,6 +71,9 @@ pub fn run() -> ExitCode {
         Some(Command::MigrateSnapshots(options)) => return migrate(options),
         Some(Command::InitConfig(options)) => return write_config(options),
         Some(Command::Logs(options)) => return ExitCode::from(cli::logs::run(options, &env::of_process)),
+        Some(Command::Ps(options)) => return ExitCode::from(cli::ps::run(options, &env::of_process)),
+        Some(Command::Completions(options)) => return ExitCode::from(cli::packaging::complete(*options)),
+        Some(Command::Man(options)) => return ExitCode::from(cli::packaging::manual(options)),
         Some(Command::Dev(_) | Command::Serve) | None => {}
     }
     let tasks = match Builder::new_multi_thread().enable_all().build() {

@@ -10,7 +10,7 @@ use super::Api;
 use crate::{body::Body, response};
 
 /// The API version that is spoken: that of the server this one replaces, which clients compare with.
-const API_VERSION: &str = "1.1.1";
+pub const API_VERSION: &str = "1.1.1";
 
 /// The description of the API, as it was written.
 const SPEC: &str = include_str!("../../specs/sandbox-lifecycle.yml");
@@ -57,9 +57,10 @@ struct Readiness {
     notes: Vec<String>,
 }
 
-/// `GET /version`.
+/// `GET /version`: the API's version under the name that the existing server gives it, and this program's own.
 pub fn version() -> Response<Body> {
-    response::json_bytes(Bytes::from(format!(r#"{{"version":"{API_VERSION}"}}"#)))
+    const GATEWAY: &str = env!("CARGO_PKG_VERSION");
+    response::json_bytes(Bytes::from(format!(r#"{{"version":"{API_VERSION}","gateway":"{GATEWAY}"}}"#)))
 }
 
 /// `GET /openapi.json`.

@@ -1,19 +1,17 @@
-//! `logs`: a client that writes a sandbox's log and comes back after every cut, without losing or repeating a line.
+//! `logs`: a client that writes sandboxes' logs and comes back after every cut, without losing or repeating a line.
 //!
-//! `server` and `request` say what is asked, `connect` and `exchange` carry it, `lines` and `record` read the
-//! answer, `printer` and `output` write it, `session` decides what comes after a connection.
+//! `request` says what is asked, `lines` and `record` read the answer, `printer` and `output` write it, `session` decides what
+//! comes after a connection. `group` has several sessions beside each other, and `mark` tells their lines apart.
 
 mod backoff;
-mod connect;
-mod exchange;
+mod group;
 mod lines;
+mod mark;
 mod options;
 mod output;
 mod printer;
 mod record;
-mod refusal;
 mod request;
-mod server;
 mod session;
 
 use std::{io, process::exit, thread};
@@ -25,15 +23,20 @@ use rustix::{
 };
 use tokio::{runtime::Builder, sync::oneshot};
 
-pub use self::options::{Form, Logs, Tail};
+pub use self::options::{Form, Logs, Tail, When};
 use self::{
-    connect::Connector,
+    group::Group,
+    mark::Marks,
     output::Output,
     printer::Printer,
     record::Event,
     request::Request,
-    server::Server,
     session::{Over, Session},
+};
+use super::{
+    connect::Connector,
+    listing::{Filter, Listed},
+    server::Server,
 };
 use crate::{config::env::Lookup, signal::Signals, telemetry};
 
@@ -49,38 +52,111 @@ const USAGE: u8 = 2;
 /// The log broke off and could not be resumed.
 const BROKEN: u8 = 3;
 
-/// Writes the log that the options name; answers the exit code. Ends the process itself at a signal.
+/// Most sandboxes of one name that are listed.
+const MAX_NAMED: usize = 10;
+
+/// Writes the logs that the options name; answers the exit code. Ends the process itself at a signal.
 pub fn run(options: &Logs, env: Lookup<'_>) -> u8 {
     let server = match Server::find(options.url.as_deref(), env) {
         Ok(server) => server,
         Err(text) => return fail(USAGE, &text),
     };
-    match write(options, &server) {
+    match write(options, &server, env) {
         Ok(code) => code,
         Err(text) => fail(REFUSED, &text),
     }
 }
 
-fn write(options: &Logs, server: &Server) -> Result<u8, String> {
+fn write(options: &Logs, server: &Server, env: Lookup<'_>) -> Result<u8, String> {
     end_at_signals().map_err(|error| format!("signals cannot be received: {error}"))?;
-    let connector = Connector::new(server)?;
+    let reader = Reader { options, server, connector: Connector::new(server)? };
     let output = Output::of_process().map_err(|error| format!("the outputs cannot be had: {error}"))?;
-    let printer = Printer::new(output, options.output, options.timestamps);
-    let request = Request::new(options, server);
-    let connect = async || connector.connect().await;
-    let mut session = Session::new(request, server.shown(), server.key.is_some(), connect, printer);
     // One thread reads and writes: handing pieces to another costs more than it gains.
     let tasks = Builder::new_current_thread().enable_all().build();
     let tasks = tasks.map_err(|error| format!("the program cannot be started: {error}"))?;
     let unread = watch_output().map_err(|error| format!("the program cannot be started: {error}"))?;
-    let over = tasks.block_on(async {
+    if let [target] = options.ids.as_slice()
+        && options.prefix != When::Always
+    {
+        let mut printer = Printer::new(output, options.output, options.timestamps);
+        let over = tasks.block_on(async {
+            tokio::select! {
+                biased;
+                over = reader.read(target, false, &mut printer) => over,
+                () = unread => Over::Output(io::ErrorKind::BrokenPipe.into()),
+            }
+        });
+        return Ok(finish(over, options, &printer));
+    }
+    let mut group = Group::new(&reader, output, Marks::new(options, env));
+    let ended = tasks.block_on(async {
         tokio::select! {
             biased;
-            over = session.run() => over,
-            () = unread => Over::Output(io::ErrorKind::BrokenPipe.into()),
+            ended = group.run() => ended,
+            () = unread => Ok(ENDED),
         }
     });
-    Ok(finish(over, options, &mut session.printer.output))
+    ended
+}
+
+/// What every session of a command has in common.
+struct Reader<'a> {
+    options: &'a Logs,
+    server: &'a Server,
+    connector: Connector,
+}
+
+impl Reader<'_> {
+    /// Writes the log of the sandbox that an argument stands for; `has_joined` if it did so since the command began.
+    async fn read(&self, target: &str, has_joined: bool, printer: &mut Printer) -> Over {
+        let text = match self.session(target, has_joined, printer).run().await {
+            Over::Missing(text) if !is_id(target) => text,
+            over => return over,
+        };
+        match self.named(target).await {
+            Ok(id) => {
+                if let Some(mark) = &mut printer.mark {
+                    mark.name_sandbox(&id);
+                }
+                self.session(&id, has_joined, printer).run().await
+            }
+            // Whoever refuses both in the same words has said all.
+            Err(why) if why == text => Over::Refused(text),
+            Err(why) => Over::Refused(format!("{text}; {why}")),
+        }
+    }
+
+    fn session<'p>(
+        &self,
+        id: &str,
+        has_joined: bool,
+        printer: &'p mut Printer,
+    ) -> Session<'p, impl AsyncFn() -> io::Result<Box<dyn super::connect::Io>>> {
+        let request = Request::new(self.options, self.server, id, has_joined);
+        let connect = async || self.connector.connect().await;
+        Session::new(request, self.server.shown(), self.server.key.is_some(), connect, printer)
+    }
+
+    /// The id of the only sandbox with this name.
+    async fn named(&self, name: &str) -> Result<String, String> {
+        let filter = Filter { states: Vec::new(), labels: vec![("name".to_owned(), name.to_owned())] };
+        let mut found = filter.list(&self.connector, self.server).await?;
+        if let [_] = found.as_slice() {
+            return Ok(found.swap_remove(0).id);
+        }
+        if found.is_empty() {
+            return Err(format!("nor has a sandbox the metadata name={name}"));
+        }
+        let told = |one: &Listed| format!("{} ({})", one.id, one.text("/status/state").unwrap_or("state unknown"));
+        let told: Vec<_> = found.iter().take(MAX_NAMED).map(told).collect();
+        let more = if found.len() > told.len() { ", …" } else { "" };
+        Err(format!("{} sandboxes have the metadata name={name}: {}{more}; give an id", found.len(), told.join(", ")))
+    }
+}
+
+/// Whether an argument can be nothing but an id.
+fn is_id(target: &str) -> bool {
+    uuid::Uuid::try_parse(target).is_ok()
 }
 
 /// Lets a thread of its own wait for signals, which are then obeyed also while an output takes nothing.
@@ -112,20 +188,20 @@ fn watch_output() -> io::Result<impl Future<Output = ()>> {
 }
 
 /// Writes what is left, and how it ended unless that is as it should be; answers the exit code.
-fn finish(over: Over, options: &Logs, output: &mut Output) -> u8 {
-    let flushed = output.flush();
+fn finish(over: Over, options: &Logs, printer: &Printer) -> u8 {
+    let flushed = printer.flush();
     let (code, note) = match (over, flushed) {
         (Over::Output(error), _) | (Over::End(_), Err(error)) => match error.kind() {
             io::ErrorKind::BrokenPipe => (ENDED, None),
             _ => (BROKEN, Some(format!("the output cannot be written: {error}"))),
         },
         (Over::End(end), Ok(())) => ended(&end, options),
-        (Over::Refused(text), _) => (REFUSED, Some(text)),
+        (Over::Refused(text) | Over::Missing(text), _) => (REFUSED, Some(text)),
         (Over::Broken(text), _) => (BROKEN, Some(text)),
     };
     if let Some(note) = note {
         // Where the note cannot be written, the exit code is all that can be told.
-        let _ = output.note(&note);
+        let _ = printer.note(&note);
     }
     code
 }

@@ -1,6 +1,7 @@
 //! Against the gateway itself, with sandboxes that are processes.
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -23,22 +24,30 @@ use crate::{
 const KEY: &str = "the-key";
 
 /// A gateway with a key.
-struct Fixture {
+pub(crate) struct Fixture {
     gateway: Gateway,
     url: String,
 }
 
 impl Fixture {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let gateway = Setup::process().api_key(KEY).start();
         let url = format!("http://{}", gateway.address());
         Self { gateway, url }
     }
 
     /// Starts a shell script as a sandbox and gives its id.
-    fn shell(&self, script: &str) -> String {
+    pub(crate) fn shell(&self, script: &str) -> String {
+        self.named_shell(script, &[])
+    }
+
+    /// The same with metadata.
+    pub(crate) fn named_shell(&self, script: &str, metadata: &[(&str, &str)]) -> String {
+        let metadata: HashMap<_, _> = metadata.iter().copied().collect();
+        let entrypoint = ["sh", "-c", script];
         let body =
-            json!({"image": {"uri": "any"}, "resourceLimits": {}, "entrypoint": ["sh", "-c", script]}).to_string();
+            json!({"image": {"uri": "any"}, "resourceLimits": {}, "entrypoint": entrypoint, "metadata": metadata});
+        let body = body.to_string();
         let mut io = TcpStream::connect(self.gateway.address()).unwrap();
         let head = format!(
             "POST /v1/sandboxes HTTP/1.1\r\nHost: localhost\r\nOPEN-SANDBOX-API-KEY: {KEY}\r\nContent-Type: application/json\r\n\
@@ -54,11 +63,11 @@ impl Fixture {
         serde_json::from_str::<Value>(body).unwrap()["id"].as_str().unwrap().to_owned()
     }
 
-    fn env(&self) -> [(&str, &str); 2] {
+    pub(crate) fn env(&self) -> [(&str, &str); 2] {
         [("OPEN_SANDBOX_DOMAIN", &self.url), ("OPEN_SANDBOX_API_KEY", KEY)]
     }
 
-    fn logs(&self, args: &[&str]) -> Ended {
+    pub(crate) fn logs(&self, args: &[&str]) -> Ended {
         run(args, &self.env())
     }
 

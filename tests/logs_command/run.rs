@@ -19,8 +19,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// `opensandbox-gateway logs` with these arguments and variables, and nothing else of this process's environment but `PATH`.
 pub(crate) fn command(args: &[&str], env: &[(&str, &str)]) -> Command {
+    command_of("logs", args, env)
+}
+
+/// The same with another command of the program's.
+pub(crate) fn command_of(name: &str, args: &[&str], env: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_opensandbox-gateway"));
-    command.arg("logs").args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.arg(name).args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.envs(env.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -1,6 +1,6 @@
 //! From lines of the answer to what is written.
 
-use std::io;
+use std::{cell::RefCell, io, rc::Rc};
 
 use super::{
     lines::TooLong,
@@ -33,9 +33,22 @@ impl From<TooLong> for Stop {
     }
 }
 
+/// How the lines of a sandbox are told from those of others.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Mark {
+    /// Stands before each note.
+    pub(super) label: String,
+    /// Stands before each line of the two streams.
+    pub(super) prefix: [Vec<u8>; 2],
+    /// The first member of each record, with its comma.
+    pub(super) member: Vec<u8>,
+}
+
 /// Writes records, and knows how far they were written.
 pub(super) struct Printer {
-    pub(super) output: Output,
+    output: Rc<RefCell<Output>>,
+    /// With one, every record is a line of its own: between two of them the lines of others are written.
+    pub(super) mark: Option<Mark>,
     form: Form,
     timestamps: bool,
     /// For each stream: the last record was only a part of its line.
@@ -49,8 +62,36 @@ pub(super) struct Printer {
 }
 
 impl Printer {
+    /// One that has the output to itself.
     pub(super) fn new(output: Output, form: Form, timestamps: bool) -> Self {
-        Self { output, form, timestamps, in_line: [false; 2], id: Vec::new(), taken: 0, has_written: false }
+        Self::shared(Rc::new(RefCell::new(output)), form, timestamps, None)
+    }
+
+    /// One among others.
+    pub(super) fn shared(output: Rc<RefCell<Output>>, form: Form, timestamps: bool, mark: Option<Mark>) -> Self {
+        Self { output, mark, form, timestamps, in_line: [false; 2], id: Vec::new(), taken: 0, has_written: false }
+    }
+
+    /// Writes all that is held.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::flush`].
+    pub(super) fn flush(&self) -> io::Result<()> {
+        self.output.borrow_mut().flush()
+    }
+
+    /// Writes a line for a person, and which sandbox it is about where there are several.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::flush`].
+    pub(super) fn note(&self, text: &str) -> io::Result<()> {
+        let mut output = self.output.borrow_mut();
+        match &self.mark {
+            Some(mark) => output.note(&format!("{}: {text}", mark.label)),
+            None => output.note(text),
+        }
     }
 
     /// Behind what to go on; none before the first token.
@@ -85,8 +126,12 @@ impl Printer {
             Form::Raw => Stream::Stdout,
             Form::Text | Form::Json => log.stream,
         };
-        let buffer = self.output.buffer(stream);
+        let mut output = self.output.borrow_mut();
+        let buffer = output.buffer(stream);
         let start = buffer.len();
+        if let Some(mark) = &self.mark {
+            buffer.extend_from_slice(&mark.prefix[stream.index()]);
+        }
         let in_line = &mut self.in_line[log.stream.index()];
         if self.timestamps && !*in_line && log.has_time() {
             buffer.extend_from_slice(&log.time);
@@ -97,9 +142,16 @@ impl Printer {
             return Ok(false);
         }
         *in_line = log.partial;
+        if self.mark.is_some() {
+            *in_line = false;
+            if buffer.last() != Some(&b'\n') {
+                buffer.push(b'\n');
+            }
+        }
+        output.spill(stream)?;
+        drop(output);
         self.set_id(&log.id);
         self.note_taken();
-        self.output.spill(stream)?;
         Ok(true)
     }
 
@@ -108,6 +160,10 @@ impl Printer {
         const NONE: Stop = Stop::Invalid("the server sent something that is no record of a log");
         if line.trim_ascii().is_empty() {
             return Ok(());
+        }
+        let line = if self.mark.is_some() { line.trim_ascii() } else { line };
+        if self.mark.is_some() && !line.starts_with(b"{") {
+            return Err(NONE);
         }
         match Record::parse(line) {
             Some(Record::Log(log)) if self.form == Form::Json => {
@@ -142,7 +198,7 @@ impl Printer {
         }
         match self.form {
             Form::Json => self.verbatim(line)?,
-            Form::Text | Form::Raw => self.output.note(&told(&event))?,
+            Form::Text | Form::Raw => self.note(&told(&event))?,
         }
         Ok(())
     }
@@ -168,10 +224,19 @@ impl Printer {
     #[inline]
     fn verbatim(&mut self, line: &[u8]) -> io::Result<()> {
         let stream = Stream::Stdout;
-        let buffer = self.output.buffer(stream);
-        buffer.extend_from_slice(line);
+        let mut output = self.output.borrow_mut();
+        let buffer = output.buffer(stream);
+        match (&self.mark, line.split_first()) {
+            // A record is an object, which begins with a brace.
+            (Some(mark), Some((first, rest))) => {
+                buffer.push(*first);
+                buffer.extend_from_slice(&mark.member);
+                buffer.extend_from_slice(rest);
+            }
+            _ => buffer.extend_from_slice(line),
+        }
         buffer.push(b'\n');
-        self.output.spill(stream)
+        output.spill(stream)
     }
 }
 
@@ -227,7 +292,7 @@ mod tests {
         for line in lines {
             printer.line(line.as_bytes()).unwrap();
         }
-        printer.output.flush().unwrap();
+        printer.flush().unwrap();
         (stdout.text(), stderr.text(), printer.after().map(str::to_owned))
     }
 
@@ -285,7 +350,7 @@ mod tests {
             let mut printer = Printer::new(output, Form::Json, false);
             let line = format!(r#"{{"event":"end","reason":"{reason}","id":"e"}}"#);
             assert!(matches!(printer.line(line.as_bytes()), Err(Stop::End(end)) if end.reason == reason));
-            printer.output.flush().unwrap();
+            printer.flush().unwrap();
             assert_eq!((!stdout.text().is_empty(), printer.after()), (is_written, Some("e")));
         }
     }

@@ -5,10 +5,8 @@ use std::time::Duration;
 use form_urlencoded::Serializer;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{
-    options::{Logs, Tail},
-    server::Server,
-};
+use super::options::{Logs, Tail};
+use crate::cli::server::Server;
 
 /// What is escaped in a path: all but the unreserved characters (RFC 3986 §2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -29,23 +27,12 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// What the options ask for.
-    pub(super) fn new(options: &Logs, server: &Server) -> Self {
-        let id = utf8_percent_encode(&options.id, ESCAPED);
-        let mut fields = format!(
-            " HTTP/1.1\r\nHost: {}\r\nAccept: application/x-ndjson\r\nUser-Agent: opensandbox-gateway/{}\r\n\
-             Connection: close\r\n",
-            server.authority,
-            env!("CARGO_PKG_VERSION"),
-        )
-        .into_bytes();
-        if let Some(key) = &server.key {
-            for part in [b"OPEN-SANDBOX-API-KEY: ", key.as_bytes(), b"\r\n"] {
-                fields.extend_from_slice(part);
-            }
-        }
-        fields.extend_from_slice(b"\r\n");
+    /// What the options ask for of a sandbox. Of one that has joined since the command began, all lines are new.
+    pub(super) fn new(options: &Logs, server: &Server, id: &str, has_joined: bool) -> Self {
+        let id = utf8_percent_encode(id, ESCAPED);
+        let fields = server.fields("application/x-ndjson");
         let (tail, since) = match options.tail {
+            _ if has_joined => (None, options.since.clone()),
             Some(Tail::Lines(0)) => (None, Some("0s".to_owned())),
             Some(Tail::Lines(lines)) => (Some(lines), options.since.clone()),
             Some(Tail::All) | None => (None, options.since.clone()),
@@ -112,7 +99,7 @@ mod tests {
     fn first_line(args: &[&str], after: Option<&str>, elapsed: u64) -> String {
         let logs = Program::parse_from(["x"].iter().chain(args)).logs;
         let server = Server::find(Some("http://[::1]:8080/p"), &|_| None).unwrap();
-        let bytes = Request::new(&logs, &server).bytes(after, Duration::from_nanos(elapsed));
+        let bytes = Request::new(&logs, &server, &logs.ids[0], false).bytes(after, Duration::from_nanos(elapsed));
         String::from_utf8(bytes).unwrap().lines().next().unwrap().to_owned()
     }
 
@@ -150,7 +137,8 @@ mod tests {
         let env = |name: &str| (name == "OPEN_SANDBOX_API_KEY").then(|| "hidden".to_owned());
         let server = Server::find(Some("https://gw.example"), &env).unwrap();
         let logs = Program::parse_from(["x", "id"]).logs;
-        let request = String::from_utf8(Request::new(&logs, &server).bytes(None, Duration::ZERO)).unwrap();
+        let request =
+            String::from_utf8(Request::new(&logs, &server, &logs.ids[0], false).bytes(None, Duration::ZERO)).unwrap();
         assert!(request.contains("\r\nHost: gw.example\r\n"), "{request}");
         assert!(request.ends_with("\r\nOPEN-SANDBOX-API-KEY: hidden\r\n\r\n"), "{request}");
     }

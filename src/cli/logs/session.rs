@@ -7,13 +7,15 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     backoff::Waits,
-    connect::Io,
-    exchange::{Answer, Body, exchange},
     lines::Lines,
     printer::{Printer, Stop, is_break},
     record::Event,
-    refusal,
     request::Request,
+};
+use crate::cli::{
+    connect::Io,
+    exchange::{Answer, Body, exchange},
+    refusal,
 };
 
 /// How long a connection may be silent: three of the server's pings.
@@ -29,6 +31,8 @@ pub(super) enum Over {
     End(Box<Event>),
     /// The server does not give it, or is not there.
     Refused(String),
+    /// The server knows no such sandbox.
+    Missing(String),
     /// Part of it was written, and the rest cannot be had.
     Broken(String),
     /// The output takes nothing.
@@ -60,13 +64,13 @@ struct Outage {
 }
 
 /// One log, over as many connections as it takes.
-pub(super) struct Session<C> {
+pub(super) struct Session<'p, C> {
     request: Request,
     /// The server, as a person names it.
     server: String,
     has_key: bool,
     connect: C,
-    pub(super) printer: Printer,
+    printer: &'p mut Printer,
     waits: Waits,
     outage: Option<Outage>,
     /// When the first request was sent.
@@ -75,12 +79,12 @@ pub(super) struct Session<C> {
     has_begun: bool,
 }
 
-impl<C, I> Session<C>
+impl<'p, C, I> Session<'p, C>
 where
     C: AsyncFn() -> io::Result<I>,
     I: Io,
 {
-    pub(super) fn new(request: Request, server: String, has_key: bool, connect: C, printer: Printer) -> Self {
+    pub(super) fn new(request: Request, server: String, has_key: bool, connect: C, printer: &'p mut Printer) -> Self {
         Self {
             request,
             server,
@@ -144,12 +148,15 @@ where
         if is_busy || (may_pass && self.has_begun) {
             return Next::Again(Again { why: Some(told), asked: retry_after(head.headers()), at_once: false });
         }
-        self.refused(told)
+        match self.refused(told) {
+            Next::Over(Over::Refused(text)) if status == StatusCode::NOT_FOUND => Next::Over(Over::Missing(text)),
+            next => next,
+        }
     }
 
     async fn read(&mut self, mut body: Body<I>) -> Next {
         let mut lines = Lines::default();
-        let printer = &mut self.printer;
+        let printer = &mut *self.printer;
         let before = printer.taken;
         loop {
             let taken = body.pieces(|piece| lines.feed(piece, |line| printer.line(line)));
@@ -157,8 +164,7 @@ where
                 let outage = self.outage.take();
                 self.waits.reset();
                 if let Some(Outage { since, attempts: 2.., is_told: true }) = outage
-                    && let Err(error) =
-                        printer.output.note(&format!("connected again after {}", shown(since.elapsed())))
+                    && let Err(error) = printer.note(&format!("connected again after {}", shown(since.elapsed())))
                 {
                     return Next::Over(Over::Output(error));
                 }
@@ -171,7 +177,7 @@ where
                 Ok(Err(Stop::Invalid(why))) => return Next::Over(Over::Broken(why.to_owned())),
                 Err(why) => return again(format!("the connection broke: {why}")),
             }
-            match timeout(MAX_SILENCE, body.fill(|| printer.output.flush())).await {
+            match timeout(MAX_SILENCE, body.fill(|| printer.flush())).await {
                 Ok(Ok(Ok(true))) => {}
                 Ok(Ok(Ok(false))) => return again("the connection broke: the server closed it".to_owned()),
                 Ok(Ok(Err(error))) => return again(format!("the connection broke: {error}")),
@@ -230,9 +236,9 @@ where
             outage.is_told = true;
             let what = if self.has_begun { "reconnecting" } else { "trying again" };
             let when = if wait < Duration::from_secs(1) { String::new() } else { format!(" in {}", shown(wait)) };
-            self.printer.output.note(&format!("{why}; {what}{when}")).map_err(Over::Output)?;
+            self.printer.note(&format!("{why}; {what}{when}")).map_err(Over::Output)?;
         }
-        self.printer.output.flush().map_err(Over::Output)?;
+        self.printer.flush().map_err(Over::Output)?;
         sleep(wait).await;
         Ok(())
     }

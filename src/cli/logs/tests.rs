@@ -48,12 +48,14 @@ fn an_output_that_nobody_reads_is_no_fault() {
         (io::ErrorKind::BrokenPipe, 0, ""),
         (io::ErrorKind::StorageFull, 3, "opensandbox-gateway: the output cannot be written: no storage space\n"),
     ] {
-        let (mut output, _, stderr) = apart();
-        assert_eq!(finish(Over::Output(kind.into()), &options(&[]), &mut output), code);
+        let (output, _, stderr) = apart();
+        let printer = Printer::new(output, Form::Text, false);
+        assert_eq!(finish(Over::Output(kind.into()), &options(&[]), &printer), code);
         assert_eq!(stderr.text(), text);
     }
-    let (mut output, _, stderr) = apart();
-    assert_eq!(finish(Over::Refused("no".to_owned()), &options(&[]), &mut output), 1);
-    assert_eq!(finish(Over::Broken("b".to_owned()), &options(&[]), &mut output), 3);
+    let (output, _, stderr) = apart();
+    let printer = Printer::new(output, Form::Text, false);
+    assert_eq!(finish(Over::Refused("no".to_owned()), &options(&[]), &printer), 1);
+    assert_eq!(finish(Over::Broken("b".to_owned()), &options(&[]), &printer), 3);
     assert_eq!(stderr.text(), "opensandbox-gateway: no\nopensandbox-gateway: b\n");
 }

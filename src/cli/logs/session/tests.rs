@@ -7,10 +7,10 @@ use super::{
     super::{
         options::Logs,
         output::tests::{Written, apart},
-        server::Server,
     },
     *,
 };
+use crate::cli::server::Server;
 
 #[derive(Debug, Parser)]
 struct Program {
@@ -127,13 +127,13 @@ fn run(fake: &Fake, args: &[&str]) -> Run {
         let logs = Program::parse_from(["x"].iter().chain(args).chain(&["id"])).logs;
         let server = Server::find(Some("http://gw"), &|_| None).unwrap();
         let (output, stdout, stderr) = apart();
-        let printer = Printer::new(output, logs.output, logs.timestamps);
+        let mut printer = Printer::new(output, logs.output, logs.timestamps);
         let connect = async || fake.connect();
-        let request = Request::new(&logs, &server);
-        let mut session = Session::new(request, server.shown(), false, connect, printer);
+        let request = Request::new(&logs, &server, &logs.ids[0], false);
+        let mut session = Session::new(request, server.shown(), false, connect, &mut printer);
         let start = Instant::now();
         let over = timeout(Duration::from_secs(3600), session.run()).await.expect("in an hour");
-        session.printer.output.flush().unwrap();
+        printer.flush().unwrap();
         Run { over, stdout, stderr, asked: fake.asked.take(), took: start.elapsed() }
     })
 }

@@ -1,4 +1,4 @@
-//! Which server `logs` asks, and what it shows it: read as the official SDKs and `osb` read the same variables.
+//! Which server is asked, and what it is shown: read as the official SDKs and `osb` read the same variables.
 
 use http::HeaderValue;
 use url::Url;
@@ -74,6 +74,24 @@ impl Server {
             authority,
             key,
         })
+    }
+
+    /// What follows the path in the head of a request for this type of answer. It holds the key.
+    pub(super) fn fields(&self, accept: &str) -> Vec<u8> {
+        let mut fields = format!(
+            " HTTP/1.1\r\nHost: {}\r\nAccept: {accept}\r\nUser-Agent: opensandbox-gateway/{}\r\n\
+             Connection: close\r\n",
+            self.authority,
+            env!("CARGO_PKG_VERSION"),
+        )
+        .into_bytes();
+        if let Some(key) = &self.key {
+            for part in [b"OPEN-SANDBOX-API-KEY: ", key.as_bytes(), b"\r\n"] {
+                fields.extend_from_slice(part);
+            }
+        }
+        fields.extend_from_slice(b"\r\n");
+        fields
     }
 
     /// The server as a person names it.

@@ -107,6 +107,32 @@ impl<Io: AsyncRead + Unpin> Body<Io> {
         .await
     }
 
+    /// The whole body, of at most `max` bytes.
+    ///
+    /// # Errors
+    ///
+    /// A text for a person: it is longer, not valid, or cut.
+    pub(super) async fn whole(&mut self, max: usize) -> Result<Vec<u8>, String> {
+        let mut whole = Vec::new();
+        loop {
+            let taken = self.pieces(|piece| {
+                whole.extend_from_slice(piece);
+                if whole.len() > max { Err(()) } else { Ok(()) }
+            });
+            match taken? {
+                Ok(true) => {}
+                Ok(false) => return Ok(whole),
+                Err(()) => return Err(format!("the server's answer is longer than {} MiB", max >> 20)),
+            }
+            match self.fill(|| Ok(())).await.and_then(|read| read) {
+                Ok(true) => {}
+                Ok(false) if self.decoder.may_close() => return Ok(whole),
+                Ok(false) => return Err("the server closed the connection before its answer's end".to_owned()),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
     /// The beginning of a refusal's body, as far as it comes.
     pub(super) async fn refusal(&mut self) -> Vec<u8> {
         let mut text = Vec::new();
