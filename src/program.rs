@@ -46,7 +46,7 @@ const SECOND_SIGNAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// is cut leaves containers and volumes behind.
 const WORK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the last delivery of metrics may take.
+/// How long the last delivery of metrics and spans may take, both at once.
 const METRICS_FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long the runtime's threads may take to drop what they hold. A blocking task that hangs is not waited for longer.

@@ -333,7 +333,7 @@ impl Rotel {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/collector"));
         command.args(["--", "start", "--exporter", "otlp", "--otlp-exporter-protocol", "http"]);
-        command.args(["--otlp-exporter-compression", "none", "--otlp-exporter-endpoint", &to.url()]);
+        command.args(["--otlp-exporter-endpoint", &to.url()]);
         command.arg(format!("--otlp-http-endpoint=127.0.0.1:{port}"));
         command.arg(format!("--otlp-grpc-endpoint=127.0.0.1:{}", free_port()));
         command.arg(format!("--pid-file={}", dir.path().join("pid").display()));

@@ -119,6 +119,12 @@ fn serve(io: TcpStream, status: &str, kept: &Mutex<Vec<Delivery>>) {
         let length = field("content-length").map_or(0, |(_, length)| length.parse().unwrap());
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
+        // Rotel compresses, whatever it is told.
+        if field("content-encoding").is_some_and(|(_, encoding)| encoding == "gzip") {
+            let mut whole = Vec::new();
+            flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut whole).unwrap();
+            body = whole;
+        }
         // All other paths are those of metrics.
         let (mut metrics, mut traces) = Default::default();
         if head[0].contains("/v1/traces") {
