@@ -141,7 +141,7 @@ async fn both_versions_and_both_protocols_are_spoken() {
         "openssl s_client -connect {} -tls1_1 -cipher ALL:@SECLEVEL=0 </dev/null 2>&1 || true",
         gateway.address()
     );
-    assert!(files.run(&old).contains("alert protocol version"), "{}", files.run(&old));
+    assert!(files.run(&old).contains("no peer certificate available"), "{}", files.run(&old));
 }
 
 /// As [`crate::release`] has it, over TLS.
@@ -197,18 +197,17 @@ mod leaving {
 async fn bytes_are_whole_whatever_their_size() {
     let files = Files::new();
     let pair = pair(&files, "");
-    let script = Script::new([Step::Lines { count: 20_000, length: 997, batched: true }]);
-    let target = pair.log(script, "");
+    let target = pair.log(Script::lines(20_000, 997, true), "");
     let plain = {
         let config = files.client(&[&TLS12], &["http/1.1"]);
         let mut client = Client::connect(pair.address()).await.over_tls(&config).await.unwrap();
         client.get(&target).await;
-        client.body().await.unwrap()
+        client.body().await.ok().expect("a proper end")
     };
     assert!(plain.len() > 19_000_000, "{}", plain.len());
     let mut client = files.connect(pair.address()).await;
     client.get(&target).await;
-    assert!(client.body().await.unwrap() == plain);
+    assert!(client.body().await.is_ok_and(|body| body == plain));
     let url = format!("https://{}{target}", pair.address());
     let whole = files.run(&format!("curl -sS --cacert ca.crt --http2 {url} | wc -c"));
     assert_eq!(whole.trim(), plain.len().to_string());

@@ -39,11 +39,13 @@ async fn another_certificate_is_served_at_sighup_and_without_and_a_broken_pair_i
     }
     let gateway = Setup::process().server(&files.server()).start();
     let mut early = files.connect(gateway.address()).await;
+    assert_eq!(early.request("GET", "/health", &[], "").await.status(), 200);
     assert!(is_served(&files, &gateway, "first.crt").await);
     files.take("second");
     gateway.signal("HUP");
     gateway.says("SIGHUP: new connections get the new certificate").await;
     comes(&files, &gateway, "second.crt").await;
+    assert_eq!(early.request("GET", "/health", &[], "").await.status(), 200, "old connections go on");
     files.take("third");
     comes(&files, &gateway, "third.crt").await;
     // Only one of the two files is another's.
@@ -58,7 +60,6 @@ async fn another_certificate_is_served_at_sighup_and_without_and_a_broken_pair_i
     fs::remove_file(files.path("server.key")).unwrap();
     eventually("a word on it", LONG, || gateway.output().contains("server.key: No such file")).await;
     assert!(is_served(&files, &gateway, "fourth.crt").await);
-    assert_eq!(early.request("GET", "/health", &[], "").await.status(), 200, "old connections go on");
     assert!(!gateway.output().contains("PRIVATE"), "{}", gateway.output());
 }
 
