@@ -28,7 +28,7 @@ use crate::{
         pace,
         tunnel::{Tunnel, TunnelSlot},
     },
-    service::{Gateway, Service},
+    service::{Front, Gateway, Service},
 };
 
 /// What a client that speaks HTTP/2 sends first (RFC 9113 §3.4).
@@ -100,23 +100,24 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Serves the connection `stream`, that `entry` stands for, until it ends, on the runtime that calls this. The socket does
-    /// not block.
-    pub async fn serve(&self, stream: std::net::TcpStream, entry: &Arc<Entry>) {
+    /// Serves the connection `stream`, that `entry` stands for, until it ends, on the runtime that calls this. Its requests get
+    /// `front`. The socket does not block.
+    pub async fn serve(&self, stream: std::net::TcpStream, entry: &Arc<Entry>, front: Front) {
         let tuned = TcpStream::from_std(stream).and_then(|stream| {
             listen::tune(&stream, self.write_stall, self.is_blind)?;
             Ok(stream)
         });
-        let served = match tuned {
-            // Boxed: few connections have TLS, and none has it for long in this future.
-            Ok(stream) if self.certificates.is_some() => match Box::pin(self.shake_hands(stream, entry)).await {
-                Ok(Some(io)) => self.speak(io, entry).await,
-                Ok(None) => Ok(()),
-                Err(error) => Err(error),
-            },
+        let io = match (tuned, self.certificates(&front)) {
+            // Boxed: few connections have TLS, and none shakes hands for long.
+            (Ok(stream), Some(certificates)) => Box::pin(self.shake_hands(certificates, stream, entry)).await,
             // Boxed: the futures that it passes through would each have room for it.
-            Ok(stream) => self.speak(Box::new(WatchedIo::new(stream, Arc::clone(entry), self.is_blind)), entry).await,
-            Err(error) => Err(error.into()),
+            (Ok(stream), None) => Ok(Some(Box::new(WatchedIo::new(stream, Arc::clone(entry), self.is_blind)))),
+            (Err(error), _) => Err(error.into()),
+        };
+        let served = match io {
+            Ok(Some(io)) => self.speak(io, entry, front).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
         };
         let peer = entry.peer();
         match served {
@@ -127,8 +128,12 @@ impl Connections {
 
     /// Begins TLS. None if there is nothing to serve: the client spoke another protocol, or has to give way before it has
     /// asked for anything.
-    async fn shake_hands(&self, stream: TcpStream, entry: &Arc<Entry>) -> Result<Option<Box<WatchedIo>>, Failure> {
-        let Some(certificates) = &self.certificates else { return Ok(None) };
+    async fn shake_hands(
+        &self,
+        certificates: &Certificates,
+        stream: TcpStream,
+        entry: &Arc<Entry>,
+    ) -> Result<Option<Box<WatchedIo>>, Failure> {
         let _new = self.metrics.connection(Protocol::Unknown);
         let shaking = tls::accept(certificates, stream, entry, self.is_blind);
         tokio::select! {
@@ -141,7 +146,7 @@ impl Connections {
         }
     }
 
-    async fn speak(&self, io: Box<WatchedIo>, entry: &Arc<Entry>) -> Result<(), Failure> {
+    async fn speak(&self, io: Box<WatchedIo>, entry: &Arc<Entry>, front: Front) -> Result<(), Failure> {
         let new = self.metrics.connection(Protocol::Unknown);
         let timeout = FIRST_BYTE_TIMEOUT.min(self.keep_alive);
         let is_http2 = tokio::select! {
@@ -154,9 +159,9 @@ impl Connections {
         let _counted = self.metrics.connection(if is_http2 { Protocol::Http2 } else { Protocol::Http1 });
         if is_http2 {
             // Boxed, so that the many connections without HTTP/2 have no room for it.
-            Box::pin(self.speak_http2(io, entry)).await
+            Box::pin(self.speak_http2(io, entry, front)).await
         } else {
-            self.speak_http1(io, entry).await
+            self.speak_http1(io, entry, front).await
         }
     }
 
@@ -166,14 +171,22 @@ impl Connections {
         tokio::time::sleep(time).await;
     }
 
-    fn peer(&self, entry: &Entry) -> Peer {
-        Peer::new(entry.peer(), &self.gateway.proxies).over_tls(self.certificates.is_some())
+    /// What connections that get `front` have TLS with. The viewer's have none: its pages are for this machine, or for a proxy.
+    fn certificates(&self, front: &Front) -> Option<&Certificates> {
+        match front {
+            Front::Api => self.certificates.as_deref(),
+            Front::Viewer(_) => None,
+        }
     }
 
-    async fn speak_http1(&self, io: Box<WatchedIo>, entry: &Arc<Entry>) -> Result<(), Failure> {
+    fn peer(&self, entry: &Entry, front: &Front) -> Peer {
+        Peer::new(entry.peer(), &self.gateway.proxies).over_tls(self.certificates(front).is_some())
+    }
+
+    async fn speak_http1(&self, io: Box<WatchedIo>, entry: &Arc<Entry>, front: Front) -> Result<(), Failure> {
         let tunnels = Arc::<TunnelSlot>::default();
-        let (gateway, peer) = (Arc::clone(&self.gateway), self.peer(entry));
-        let service = Service::http1(gateway, peer, Arc::clone(entry), io.watch(), Arc::clone(&tunnels));
+        let (gateway, peer) = (Arc::clone(&self.gateway), self.peer(entry, &front));
+        let service = Service::http1(gateway, front, peer, Arc::clone(entry), io.watch(), Arc::clone(&tunnels));
         let connection = pin!(self.http1().serve_connection(TokioIo::new(io), service).with_upgrades());
         // hyper itself ends an idle one.
         self.drive(entry, connection, pending(), |connection| connection.graceful_shutdown()).await?;
@@ -184,8 +197,8 @@ impl Connections {
         Ok(())
     }
 
-    async fn speak_http2(&self, io: Box<WatchedIo>, entry: &Arc<Entry>) -> Result<(), Failure> {
-        let service = Service::http2(Arc::clone(&self.gateway), self.peer(entry), Arc::clone(entry));
+    async fn speak_http2(&self, io: Box<WatchedIo>, entry: &Arc<Entry>, front: Front) -> Result<(), Failure> {
+        let service = Service::http2(Arc::clone(&self.gateway), front, self.peer(entry, &front), Arc::clone(entry));
         let executor = StreamExecutor::new(Arc::clone(entry), self.write_stall);
         let connection = pin!(self.http2(executor.clone()).serve_connection(TokioIo::new(io), service));
         let idle = executor.idle(self.keep_alive);

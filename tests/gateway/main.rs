@@ -64,6 +64,7 @@ mod tls;
 mod tls_files;
 mod traces;
 mod trusted_proxies;
+mod ui;
 mod unknown_ids;
 mod windows;
 mod wire;
