@@ -198,7 +198,8 @@ impl Connections {
     }
 
     async fn speak_http2(&self, io: Box<WatchedIo>, entry: &Arc<Entry>, front: Front) -> Result<(), Failure> {
-        let service = Service::http2(Arc::clone(&self.gateway), front, self.peer(entry, &front), Arc::clone(entry));
+        let peer = self.peer(entry, &front);
+        let service = Service::http2(Arc::clone(&self.gateway), front, peer, Arc::clone(entry));
         let executor = StreamExecutor::new(Arc::clone(entry), self.write_stall);
         let connection = pin!(self.http2(executor.clone()).serve_connection(TokioIo::new(io), service));
         let idle = executor.idle(self.keep_alive);

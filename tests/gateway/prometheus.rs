@@ -85,7 +85,7 @@ async fn a_real_prometheus_sees_a_follower_come_and_go() {
     prometheus.wait_for(calls, |value| value >= 1.0).await;
     for always in [
         "up{job=\"opensandbox-gateway\"} == 1",
-        "opensandbox_gateway_build_info{version=\"0.1.0\",rustc=~\"rustc .*\"} == 1",
+        concat!("opensandbox_gateway_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\",rustc=~\"rustc .*\"} == 1"),
         "opensandbox_gateway_http_connections{protocol=\"http/1.1\"} == 1",
         "opensandbox_gateway_http_requests_total{route=\"/health\",method=\"GET\",code=\"200\"} >= 1",
         "opensandbox_gateway_http_requests_total{route=\"/sandboxes/{sandbox_id}/logs\",code=\"200\"} == 1",
