@@ -1,6 +1,7 @@
 //! STEP 4: request handlers, one file a resource.
 
 pub mod command_log;
+mod conditional;
 pub mod diagnostics;
 pub mod docs;
 pub mod endpoints;
@@ -20,6 +21,7 @@ pub mod proxy;
 pub mod sandboxes;
 pub mod snapshots;
 pub mod templates;
+pub mod ui;
 
 use std::{
     fmt,
@@ -76,6 +78,8 @@ pub struct Api {
     pub renewer: Renewer,
     /// What is measured.
     pub metrics: Metrics,
+    /// Whether sandboxes are kept apart from this program. Local processes of its user are not.
+    pub is_apart: bool,
     /// The tenant whose sandboxes alone there are; none where all are one's.
     pub tenant: Option<Tenant>,
 }
@@ -170,7 +174,7 @@ pub fn handle<'a>(api: &'a Api, route: Route, req: Request<Incoming>, caller: Ca
         Route::Pools(asked) => Box::pin(pools::answer(&*api.runtime, asked, req)),
         Route::Templates(asked) => Box::pin(templates::answer(&*api.runtime, asked, req)),
         Route::MetricsEvents => Box::pin(metrics::ingest(&api.metrics, req)),
-        Route::Docs(file) => Box::pin(async move { docs::answer(&file, req.headers()).await }),
+        Route::Docs(file) => Box::pin(async move { docs::answer(&file, req.headers(), api.is_apart).await }),
     }
 }
 

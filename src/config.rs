@@ -36,6 +36,7 @@ mod storage;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod ui;
 
 use std::path::{Path, PathBuf};
 
@@ -60,6 +61,7 @@ use self::section::Section;
 pub use self::server::{Proxy, Server};
 pub use self::storage::{Postgresql, Storage, Store, StoreBackend};
 pub use self::tenants::{TenantProvider, Tenants};
+pub use self::ui::Ui;
 use crate::peer::trusted::TrustedProxies;
 
 /// Everything the server can be told, checked and with its defaults filled in.
@@ -76,6 +78,8 @@ pub struct Config {
     pub logs: Logs,
     /// The listener that is scraped.
     pub metrics: Metrics,
+    /// The listener of the browser viewer.
+    pub ui: Ui,
     /// Several tenants, if the file has the section.
     pub tenants: Option<Tenants>,
     /// Lifetimes that grow with use.
@@ -163,6 +167,7 @@ impl Config {
             log: root.table("log", Log::read),
             logs: root.table("logs", Logs::read),
             metrics: root.table("metrics", Metrics::read),
+            ui: root.table("ui", Ui::read),
             tenants: root.optional_table("tenants", |section| Tenants::read(section, tenants_file)),
             renew_intent: root.table("renew_intent", RenewIntent::read),
             otel: root.table("otel", Otel::read),

@@ -6,7 +6,7 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    config::{Config, Loaded, env},
+    config::{Config, Listen, Loaded, env},
     keys::{Keys, is_sendable},
     secret::Secret,
 };
@@ -61,18 +61,20 @@ impl Key {
     }
 }
 
-/// The configuration of `dev`: on this port, with this key.
+/// The configuration of `dev`: on this port, with this key, and the viewer on the next one.
 pub fn configuration(port: u16, key: &Key, env: env::Lookup<'_>) -> Loaded {
     let (mut config, warnings) = Config::dev(env);
     config.server.port = port;
+    config.ui.listen = port.checked_add(1).map(|port| Listen { host: config.server.host.clone(), port });
     config.server.keys = key.secret().cloned().map(Keys::one).unwrap_or_default();
     Loaded { config, warnings, source: PathBuf::new() }
 }
 
-/// What to try first on the server at `address`: a sandbox that prints, its log, and the official SDKs.
+/// What to try first on the server at `address`: a sandbox that prints, its log, the page that shows it, if there is one at
+/// `viewer`, and the official SDKs.
 ///
 /// The key goes to curl through its standard input: every user of the machine may read the arguments of a process.
-pub fn welcome(address: &str, key: &Key) -> String {
+pub fn welcome(address: &str, viewer: Option<&str>, key: &Key) -> String {
     let option = key.secret().map_or("", |_| " -H @-");
     let (sdk_key, note) = match key {
         Key::Open => (
@@ -82,11 +84,20 @@ pub fn welcome(address: &str, key: &Key) -> String {
         Key::Given(_) => (format!("OPEN_SANDBOX_API_KEY=\"${}\" ", env::API_KEY), ""),
         Key::Made(key) => (format!("OPEN_SANDBOX_API_KEY={} ", key.expose()), ""),
     };
+    let viewer = viewer.map(|address| {
+        let with = match key {
+            Key::Open => String::new(),
+            Key::Given(_) => format!(" (its key is that of {})", env::API_KEY),
+            Key::Made(key) => format!(" (its key is {})", key.expose()),
+        };
+        format!("To watch it in a browser{with}:\n\n  http://{address}/ui/\n\n")
+    });
     WELCOME
         .replace("{pipe}", &key.pipe())
         .replace("{option}", option)
         .replace("{sdk_key}", &sdk_key)
         .replace("{note}", note)
+        .replace("{viewer}", viewer.as_deref().unwrap_or_default())
         .replace("{address}", address)
 }
 
@@ -96,7 +107,7 @@ Try it in another terminal:
   {pipe}curl -s http://{address}/v1/sandboxes{option} -H 'Content-Type: application/json' -d '{"image":{"uri":"any"},"resourceLimits":{},"metadata":{"name":"hello"},"entrypoint":["sh","-c","i=0; while :; do i=$((i+1)); echo line $i; sleep 1; done"]}'
   {pipe}curl -N{option} "http://{address}/v1/sandboxes/$({pipe}curl -s{option} 'http://{address}/v1/sandboxes?metadata=name%3Dhello' | grep -o '"id":"[^"]*' | head -1 | cut -d'"' -f4)/logs?follow=true&timestamps=true"
 
-For the official SDKs and osb:
+{viewer}For the official SDKs and osb:
 
   export {sdk_key}OPEN_SANDBOX_DOMAIN={address}
 
@@ -147,17 +158,21 @@ mod tests {
     fn only_a_key_that_was_made_is_shown() {
         let made = chosen(false, None);
         let Key::Made(key) = &made else { panic!() };
-        assert_eq!(welcome("x:1", &made).matches(key.expose()).count(), 4);
-        let given = welcome("x:1", &chosen(false, Some("hidden")));
+        assert_eq!(welcome("x:1", None, &made).matches(key.expose()).count(), 4);
+        assert_eq!(welcome("x:1", Some("x:2"), &made).matches(key.expose()).count(), 5);
+        let given = welcome("x:1", Some("x:2"), &chosen(false, Some("hidden")));
+        assert!(given.contains("  http://x:2/ui/\n"), "{given}");
         assert!(
             !given.contains("hidden") && given.contains("$OPENSANDBOX_SERVER_API_KEY\" | curl -N -H @- "),
             "{given}"
         );
-        let open = welcome("x:1", &Key::Open);
+        let open = welcome("x:1", None, &Key::Open);
         assert!(!open.contains("KEY") && open.contains("\n  curl -N \"http://x:1/v1/"), "{open}");
         for text in [given, open] {
             assert!(
-                !["{address}", "{pipe}", "{option}", "{note}", "{sdk_key}"].iter().any(|place| text.contains(place))
+                !["{address}", "{pipe}", "{option}", "{note}", "{sdk_key}", "{viewer}"]
+                    .iter()
+                    .any(|place| text.contains(place))
             );
         }
     }

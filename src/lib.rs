@@ -73,7 +73,7 @@
 //! | [`runtime`] | 5 | the seam: the trait [`runtime::Runtime`] with its optional parts, and its implementations `docker`, `kubernetes` and `process` |
 //! | [`secret`] | | text that no log and no debug output shows |
 //! | [`server`] | 1 | accept loop, a runtime for each thread of connections, socket options, watched IO, write deadlines |
-//! | [`service`] | 2 | a request's frame: id, span, CORS, key, errors to responses; never fails |
+//! | [`service`] | 2 | a request's frame: id, span, CORS, key, errors to responses; never fails; the browser viewer's checks |
 //! | [`signal`] | | what signals ask for |
 //! | [`snapshots`] | | copies of sandboxes: their records' states, the work behind them, recovery |
 //! | [`start`] | | from a configuration to a runtime and a server |
@@ -93,8 +93,8 @@
 //! - [`store`] knows neither HTTP nor a runtime; sqlx's types stop in its folder.
 //! - [`router`], [`model`] and the decoders ([`http1`], [`logs::decode`], [`logs::compact`], [`proxy::target`]) do no IO.
 //! - [`problem`] alone chooses the status of an error. Answers that are no errors of ours have fixed ones where they are
-//!   made: the redirect and the overload of [`response`], the preflight of [`service::cors`], the unchanged file
-//!   of [`api::docs`].
+//!   made: the redirect and the overload of [`response`], the preflight of [`service::cors`], the unchanged files
+//!   of [`api::docs`] and [`api::ui`], the viewer's redirect ([`service::viewer`]).
 //! - The log path spawns no task for a stream (for one of HTTP/2 hyper does, and nothing more), puts no channel between
 //!   the sockets, and allocates nothing a line. The proxy path spawns none either: see [`proxy`].
 //! - What must last as long as a stream lives in its body: permit, drain watch, client watch, report.

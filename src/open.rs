@@ -52,6 +52,8 @@ pub struct Limits {
     pub per_address: usize,
     /// Whether an address is a proxy's, which connects for many clients and has no share.
     pub is_trusted: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    /// What the log calls the two limits: the settings that change them, if there are any.
+    pub names: [&'static str; 2],
 }
 
 /// The open connections.
@@ -99,7 +101,7 @@ impl Table {
     ///
     /// There is none, and none of those that count has to give way.
     pub fn admit(self: &Arc<Self>, peer: SocketAddr, local: SocketAddr) -> Result<Place, NoPlace> {
-        let Limits { total, per_address, is_trusted } = &self.limits;
+        let Limits { total, per_address, is_trusted, .. } = &self.limits;
         let is_shared = *per_address != 0 && !is_trusted(peer.ip().to_canonical());
         let source = is_shared.then(|| source(peer.ip()));
         let mut state = self.state();
@@ -152,9 +154,10 @@ impl Table {
         }
         self.warn(now, || {
             let whose = source.map_or_else(String::new, |source| format!(" of {source}"));
+            let [of_all, of_one] = self.limits.names;
             let setting = match source {
-                None => "server.max_connections",
-                Some(_) => "server.max_connections_per_address; a proxy belongs in FORWARDED_ALLOW_IPS",
+                None => of_all.to_owned(),
+                Some(_) => format!("{of_one}; a proxy belongs in FORWARDED_ALLOW_IPS"),
             };
             let then = match (idle.len(), source) {
                 (0, None) => "new ones wait until one ends".to_owned(),
@@ -246,7 +249,12 @@ mod tests {
 
     fn table(total: usize, per_address: usize) -> Arc<Table> {
         let proxy: IpAddr = "fd00::5".parse().unwrap();
-        Table::new(Limits { total, per_address, is_trusted: Box::new(move |ip| ip.is_loopback() || ip == proxy) })
+        Table::new(Limits {
+            total,
+            per_address,
+            is_trusted: Box::new(move |ip| ip.is_loopback() || ip == proxy),
+            names: ["all", "one"],
+        })
     }
 
     fn admit(table: &Arc<Table>, ip: &str) -> Result<Place, NoPlace> {

@@ -137,6 +137,21 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN", text)
     }
 
+    /// A browser reached the viewer's listener by a name that is not its own: a page of another site may have made its name
+    /// point here (RFC 9110 §15.5.20).
+    pub fn unknown_host() -> Self {
+        let text = "The viewer does not go by this name. It answers to localhost, to the address on which it listens, and to \
+                    the names of ui.hosts: add the name there if it is this server's own.";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "UI::UNKNOWN_HOST", text)
+    }
+
+    /// A page of another origin asks the viewer's listener.
+    pub fn foreign_page() -> Self {
+        let text = "The viewer's listener answers its own page only: Origin must be that of Host, and Sec-Fetch-Site \
+                    same-origin or none. A proxy in front must pass on Host as the browser sent it.";
+        Self::new(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN", text)
+    }
+
     /// Who is asked is told more than once (RFC 9112 §3.2, RFC 9113 §8.3.1).
     pub fn several_hosts() -> Self {
         Self::new(StatusCode::BAD_REQUEST, UNKNOWN, "The request names more than one host.")

@@ -213,7 +213,11 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
         Ok(listeners) => listeners,
         Err(text) => return fail(EXIT_UNAVAILABLE, &text),
     };
-    if let Err(text) = start::check_reach(&config, &listeners) {
+    let viewer_listeners = match start::viewer_listeners(&config, dev_key.is_some()) {
+        Ok(listeners) => listeners,
+        Err(text) => return fail(EXIT_UNAVAILABLE, &text),
+    };
+    if let Err(text) = start::check_reach(&config, &listeners, viewer_listeners.as_ref()) {
         return fail(EXIT_FAILED, &text);
     }
     let admin_listeners = match start::admin_listeners(&config, dev_key.is_some()) {
@@ -244,7 +248,7 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
         Ok(snapshots) => snapshots,
         Err(error) => return fail(EXIT_FAILED, &error.to_string()),
     };
-    start::announce(&config, &listeners, dev_key.as_ref());
+    start::announce(&config, &listeners, viewer_listeners.as_ref(), dev_key.as_ref());
     let keys = Arc::clone(&reload.keys);
     let pulse = threads.pulse();
     let settings = start::server(
@@ -265,7 +269,7 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
     tokio::spawn(reload.run(Arc::clone(&program.reload)));
     tokio::spawn(Arc::clone(&notifier).feed_watchdog(pulse));
     notifier.ready();
-    let served = server::run(listeners, settings, program.stop.clone());
+    let served = server::run(start::doors(&config, listeners, viewer_listeners), settings, program.stop.clone());
     let told = async {
         program.stop.asked().await;
         notifier.stopping(config.server.shutdown_delay + work_timeout + METRICS_FLUSH_TIMEOUT);

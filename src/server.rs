@@ -16,10 +16,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
+
 use self::{connection::Connections, listen::Listeners, stalled::Stalls, threads::Threads};
 use crate::{
     drain::{Cut, Drain},
     open::{Limits, NoPlace, Place, Table},
+    service::Front,
     signal::Stop,
     telemetry::rate_limit::{Due, RateLimit},
 };
@@ -27,7 +30,19 @@ use crate::{
 /// How long the loop rests when the process has run out of descriptors or memory.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the server needs besides its socket.
+/// Where connections come in.
+#[derive(Debug)]
+pub struct Door {
+    /// The sockets.
+    pub listeners: Listeners,
+    /// What the requests of their connections get.
+    pub front: Front,
+    /// How many connections may be open at a time. Each door has places of its own, so that nobody at one keeps others out of
+    /// another.
+    pub limits: Limits,
+}
+
+/// What the server needs besides its sockets.
 #[derive(Debug)]
 pub struct Settings {
     /// What connections have in common.
@@ -36,8 +51,6 @@ pub struct Settings {
     pub threads: Threads,
     /// Looks for clients that take nothing.
     pub stalls: Stalls,
-    /// How many may be open at a time.
-    pub limits: Limits,
     /// Ends them.
     pub drain: Drain,
     /// How long they may take to end.
@@ -55,14 +68,21 @@ pub struct Ended {
     pub draining: Instant,
 }
 
-/// Serves connections until `stop` is asked for, then ends: connections are still taken for the delay, while load balancers are
+/// Serves the connections of `doors` until `stop` is asked for, then ends: connections are still taken for the delay, while load balancers are
 /// told to turn away; then plain requests finish, log streams stop at a line's end, and whatever is left after the grace is
 /// cut.
-pub async fn run(mut listeners: Listeners, settings: Settings, stop: Stop) -> Ended {
-    let Settings { connections, threads, stalls, limits, drain, grace, delay } = settings;
-    let (connections, table) = (Arc::new(connections), Table::new(limits));
-    let watching = tokio::spawn(stalls.watch(Arc::clone(&table)));
-    let acceptor = Acceptor { connections, threads: &threads, table: &table, drain: &drain };
+pub async fn run(doors: Vec<Door>, settings: Settings, stop: Stop) -> Ended {
+    let Settings { connections, threads, stalls, drain, grace, delay } = settings;
+    let connections = Arc::new(connections);
+    let mut doors: Vec<_> = doors
+        .into_iter()
+        .map(|Door { listeners, front, limits }| {
+            let (connections, table) = (Arc::clone(&connections), Table::new(limits));
+            (listeners, Acceptor { connections, front, threads: &threads, table, drain: &drain })
+        })
+        .collect();
+    let tables = doors.iter().map(|(_, acceptor)| Arc::clone(&acceptor.table)).collect();
+    let watching = tokio::spawn(stalls.watch(tables));
     let ending = async {
         stop.asked().await;
         drain.announce();
@@ -70,10 +90,12 @@ pub async fn run(mut listeners: Listeners, settings: Settings, stop: Stop) -> En
     };
     tokio::select! {
         () = ending => {}
-        () = acceptor.accept(&mut listeners) => {}
+        _ = join_all(doors.iter_mut().map(|(listeners, acceptor)| acceptor.accept(listeners))) => {}
         () = drain.reap() => {}
     }
-    acceptor.accept_last(listeners);
+    for (listeners, acceptor) in doors {
+        acceptor.accept_last(listeners);
+    }
     let draining = Instant::now();
     tracing::info!("no new connections; ending within {} s", grace.as_secs());
     match drain.finish(grace).await {
@@ -87,8 +109,9 @@ pub async fn run(mut listeners: Listeners, settings: Settings, stop: Stop) -> En
 /// What accepted connections are given to.
 struct Acceptor<'s> {
     connections: Arc<Connections>,
+    front: Front,
     threads: &'s Threads,
-    table: &'s Arc<Table>,
+    table: Arc<Table>,
     drain: &'s Drain,
 }
 
@@ -106,7 +129,7 @@ impl Acceptor<'_> {
                     continue;
                 }
             };
-            if let Some(held) = admit(self.table, peer, local).await {
+            if let Some(held) = admit(&self.table, peer, local).await {
                 self.serve(stream, held);
             }
         }
@@ -124,10 +147,10 @@ impl Acceptor<'_> {
     }
 
     fn serve(&self, stream: TcpStream, held: Place) {
-        let connections = Arc::clone(&self.connections);
+        let (connections, front) = (Arc::clone(&self.connections), self.front.clone());
         let (place, runtime) = self.threads.place();
         let connection = async move {
-            connections.serve(stream, &held.entry).await;
+            connections.serve(stream, &held.entry, front).await;
             drop((held, place));
         };
         self.drain.spawn_on(connection, runtime);

@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod cors;
 pub mod origin;
+pub mod viewer;
 
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Instant};
 
@@ -13,6 +14,7 @@ use tokio::sync::Semaphore;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use self::viewer::Viewer;
 use crate::{
     access::{self, Report},
     api::{self, Api, Caller},
@@ -67,10 +69,20 @@ pub struct Gateway {
     pub log_health_checks: bool,
 }
 
+/// What a connection's requests get, by the listener that it came to.
+#[derive(Debug, Clone)]
+pub enum Front {
+    /// The API.
+    Api,
+    /// The browser viewer.
+    Viewer(Arc<Viewer>),
+}
+
 /// One connection's service.
 #[derive(Debug, Clone)]
 pub struct Service {
     gateway: Arc<Gateway>,
+    front: Front,
     peer: Peer,
     entry: Arc<Entry>,
     http1: Option<Http1>,
@@ -110,22 +122,31 @@ impl Gateway {
     }
 }
 
+impl Front {
+    /// The template of a path, as metrics have it.
+    fn template(&self, path: &str) -> &'static str {
+        let own = matches!(self, Self::Viewer(_)).then(|| viewer::template(path)).flatten();
+        own.unwrap_or_else(|| router::template(path))
+    }
+}
+
 impl Service {
     /// A service for the HTTP/1.1 connection `entry` of `peer` that `client` watches. What it is to become it leaves in
     /// `tunnels`.
     pub fn http1(
         gateway: Arc<Gateway>,
+        front: Front,
         peer: Peer,
         entry: Arc<Entry>,
         client: ClientWatch,
         tunnels: Arc<TunnelSlot>,
     ) -> Self {
-        Self { gateway, peer, entry, http1: Some(Http1 { client, tunnels }) }
+        Self { gateway, front, peer, entry, http1: Some(Http1 { client, tunnels }) }
     }
 
     /// A service for the HTTP/2 connection `entry` of `peer`.
-    pub fn http2(gateway: Arc<Gateway>, peer: Peer, entry: Arc<Entry>) -> Self {
-        Self { gateway, peer, entry, http1: None }
+    pub fn http2(gateway: Arc<Gateway>, front: Front, peer: Peer, entry: Arc<Entry>) -> Self {
+        Self { gateway, front, peer, entry, http1: None }
     }
 
     /// The client of the request that the current task works on.
@@ -143,7 +164,7 @@ impl Service {
         mut report: Box<Report>,
     ) -> Result<Response<Body>, Infallible> {
         let metrics = self.gateway.api.metrics.clone();
-        let timer = metrics.request(req.method(), || router::template(req.uri().path()), report.request().start);
+        let timer = metrics.request(req.method(), || self.front.template(req.uri().path()), report.request().start);
         drop(metrics);
         let is_head = req.method() == Method::HEAD;
         let is_quiet = !self.gateway.log_health_checks && router::HEALTH_CHECKS.contains(&req.uri().path());
@@ -151,21 +172,32 @@ impl Service {
         let mut is_gone = false;
         let (is_http1, drain) = (self.http1.is_some(), self.gateway.api.drain.clone());
         let tunnels = self.http1.as_ref().map(|http1| Arc::clone(&http1.tunnels));
-        let client = self.client();
+        let (client, front) = (self.client(), self.front.clone());
         client.set_upload(!req.body().is_end_stream());
         let mut is_preflight = false;
-        let mut res = if self.gateway.local_only && !origin::is_local(&req) {
+        let mut answered = |answer: Result<Response<Body>, ApiError>| {
+            answer.unwrap_or_else(|error| {
+                is_gone = error.is_client_gone();
+                response::error(error)
+            })
+        };
+        let is_api = matches!(front, Front::Api);
+        let mut res = if is_api && self.gateway.local_only && !origin::is_local(&req) {
             response::error(ApiError::foreign_origin())
         } else if !origin::names_one_host(&req) {
             response::error(ApiError::several_hosts())
+        } else if let Front::Viewer(viewer) = &front {
+            // Boxed, so that requests of the API have no room for it.
+            match Box::pin(viewer.answer(&req, self.entry.local().ip())).await {
+                Ok(Some(own)) => own,
+                Ok(None) => answered(self.routed(req, client.clone()).await),
+                Err(error) => response::error(error),
+            }
         } else if let Some(preflight) = cors::preflight(req.method(), req.headers()) {
             is_preflight = true;
             preflight
         } else {
-            self.routed(req, client.clone()).await.unwrap_or_else(|error| {
-                is_gone = error.is_client_gone();
-                response::error(error)
-            })
+            answered(self.routed(req, client.clone()).await)
         };
         let id = match client.stream() {
             Some(stream) => {
@@ -178,7 +210,10 @@ impl Service {
             }
             None => id,
         };
-        cors::allow(res.headers_mut(), origin, is_preflight);
+        match front {
+            Front::Api => cors::allow(res.headers_mut(), origin, is_preflight),
+            Front::Viewer(_) => viewer::protect(res.headers_mut()),
+        }
         res.headers_mut().insert(REQUEST_ID, id);
         res.headers_mut().insert(header::SERVER, SERVER);
         // So that a balancer's kept connections go before the listener does. HTTP/2 is told when the drain begins.

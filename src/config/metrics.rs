@@ -23,21 +23,22 @@ pub struct Listen {
 
 impl Metrics {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
-        let listen = section.optional_text("listen").and_then(|text| {
-            let listen = Listen::parse(text.trim());
-            if listen.is_none() {
-                section.fail(
-                    "listen",
-                    "must be a host and a port of 1 to 65535, such as '127.0.0.1:9090' or '[::1]:9090'",
-                );
-            }
-            listen
-        });
-        Self { listen }
+        Self { listen: Listen::read(section, "127.0.0.1:9090", "[::1]:9090") }
     }
 }
 
 impl Listen {
+    /// The key `listen` of a section, for which two examples are shown to whoever got it wrong.
+    pub(super) fn read(section: &mut Section<'_>, example: &str, ipv6: &str) -> Option<Self> {
+        let text = section.optional_text("listen")?;
+        let listen = Self::parse(text.trim());
+        if listen.is_none() {
+            let rule = format_args!("must be a host and a port of 1 to 65535, such as '{example}' or '{ipv6}'");
+            section.fail("listen", rule);
+        }
+        listen
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
         let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));

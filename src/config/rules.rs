@@ -4,6 +4,7 @@
 use super::report::Report;
 use super::runtime::{RuntimeKind, SecureKind, SecureRuntime};
 use super::{Config, WorkloadProvider};
+use crate::host::is_loopback;
 
 /// Checks the rules between sections, and says what has no effect together.
 pub(super) fn check(config: &Config, report: &Report) {
@@ -52,6 +53,19 @@ fn check_process(config: &Config, report: &Report) {
             "server.host",
             "the process runtime gives no isolation and refuses a non-loopback bind: \
              set it to an address of 127.0.0.0/8, ::1 or localhost",
+        );
+    }
+    if config.ui.listen.as_ref().is_some_and(|listen| !is_loopback(&listen.host)) {
+        report.fail(
+            "ui.listen",
+            "the process runtime gives no isolation and refuses a non-loopback bind: \
+             let its host be an address of 127.0.0.0/8, [::1] or localhost",
+        );
+    }
+    if config.ui.hosts.iter().any(|host| !is_loopback(host.host())) {
+        report.fail(
+            "ui.hosts",
+            "the process runtime gives no isolation and refuses names that are not loopback ones: remove them",
         );
     }
     if config.secure_runtime.kind.is_some() && !report.failed("secure_runtime") {

@@ -22,7 +22,7 @@ use crate::{
         pace,
         tunnel::{Tunnel, TunnelSlot},
     },
-    service::{Gateway, Service},
+    service::{Front, Gateway, Service},
 };
 
 /// What a client that speaks HTTP/2 sends first (RFC 9113 §3.4).
@@ -92,16 +92,19 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Serves the connection `stream`, that `entry` stands for, until it ends, on the runtime that calls this. The socket does
-    /// not block.
-    pub async fn serve(&self, stream: std::net::TcpStream, entry: &Arc<Entry>) {
+    /// Serves the connection `stream`, that `entry` stands for, until it ends, on the runtime that calls this. Its requests get
+    /// `front`. The socket does not block.
+    pub async fn serve(&self, stream: std::net::TcpStream, entry: &Arc<Entry>, front: Front) {
         let tuned = TcpStream::from_std(stream).and_then(|stream| {
             listen::tune(&stream, self.write_stall, self.is_blind)?;
             Ok(stream)
         });
         let served = match tuned {
             // Boxed: the futures that it passes through would each have room for it.
-            Ok(stream) => self.speak(Box::new(WatchedIo::new(stream, Arc::clone(entry), self.is_blind)), entry).await,
+            Ok(stream) => {
+                let io = Box::new(WatchedIo::new(stream, Arc::clone(entry), self.is_blind));
+                self.speak(io, entry, front).await
+            }
             Err(error) => Err(error.into()),
         };
         let peer = entry.peer();
@@ -111,7 +114,7 @@ impl Connections {
         }
     }
 
-    async fn speak(&self, io: Box<WatchedIo>, entry: &Arc<Entry>) -> Result<(), Failure> {
+    async fn speak(&self, io: Box<WatchedIo>, entry: &Arc<Entry>, front: Front) -> Result<(), Failure> {
         let new = self.metrics.connection(Protocol::Unknown);
         let timeout = FIRST_BYTE_TIMEOUT.min(self.keep_alive);
         let is_http2 = tokio::select! {
@@ -124,9 +127,9 @@ impl Connections {
         let _counted = self.metrics.connection(if is_http2 { Protocol::Http2 } else { Protocol::Http1 });
         if is_http2 {
             // Boxed, so that the many connections without HTTP/2 have no room for it.
-            Box::pin(self.speak_http2(io, entry)).await
+            Box::pin(self.speak_http2(io, entry, front)).await
         } else {
-            self.speak_http1(io, entry).await
+            self.speak_http1(io, entry, front).await
         }
     }
 
@@ -140,10 +143,10 @@ impl Connections {
         Peer::new(entry.peer(), &self.gateway.proxies)
     }
 
-    async fn speak_http1(&self, io: Box<WatchedIo>, entry: &Arc<Entry>) -> Result<(), Failure> {
+    async fn speak_http1(&self, io: Box<WatchedIo>, entry: &Arc<Entry>, front: Front) -> Result<(), Failure> {
         let tunnels = Arc::<TunnelSlot>::default();
         let (gateway, peer) = (Arc::clone(&self.gateway), self.peer(entry));
-        let service = Service::http1(gateway, peer, Arc::clone(entry), io.watch(), Arc::clone(&tunnels));
+        let service = Service::http1(gateway, front, peer, Arc::clone(entry), io.watch(), Arc::clone(&tunnels));
         let connection = pin!(self.http1().serve_connection(TokioIo::new(io), service).with_upgrades());
         // hyper itself ends an idle one.
         self.drive(entry, connection, pending(), |connection| connection.graceful_shutdown()).await?;
@@ -154,8 +157,8 @@ impl Connections {
         Ok(())
     }
 
-    async fn speak_http2(&self, io: Box<WatchedIo>, entry: &Arc<Entry>) -> Result<(), Failure> {
-        let service = Service::http2(Arc::clone(&self.gateway), self.peer(entry), Arc::clone(entry));
+    async fn speak_http2(&self, io: Box<WatchedIo>, entry: &Arc<Entry>, front: Front) -> Result<(), Failure> {
+        let service = Service::http2(Arc::clone(&self.gateway), front, self.peer(entry), Arc::clone(entry));
         let executor = StreamExecutor::new(Arc::clone(entry), self.write_stall);
         let connection = pin!(self.http2(executor.clone()).serve_connection(TokioIo::new(io), service));
         let idle = executor.idle(self.keep_alive);

@@ -40,14 +40,15 @@ impl Stalls {
         self.unacked.is_none()
     }
 
-    /// Looks after the connections of `table` for ever.
-    pub async fn watch(mut self, table: Arc<Table>) {
+    /// Looks after the connections of `tables` for ever.
+    pub async fn watch(mut self, tables: Vec<Arc<Table>>) {
         let every = (self.timeout / CHECKS_PER_PERIOD).max(MIN_INTERVAL);
         let Some(unacked) = &mut self.unacked else { return std::future::pending().await };
         let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
         loop {
             tokio::time::sleep(every).await;
-            let owing = table.all().into_iter().filter_map(|entry| entry.owed().map(|written| (entry, written)));
+            let all = tables.iter().flat_map(|table| table.all());
+            let owing = all.filter_map(|entry| entry.owed().map(|written| (entry, written)));
             for (number, (entry, written)) in owing.enumerate() {
                 if number % CHECKS_PER_TURN == CHECKS_PER_TURN - 1 {
                     tokio::task::yield_now().await;

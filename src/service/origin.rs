@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, Request, Version, header, uri::Authority};
 
 use crate::host;
 
-const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+pub(super) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Whether neither the page nor the name, as far as the request tells them, is another machine's.
 pub fn is_local<B>(req: &Request<B>) -> bool {
@@ -47,7 +47,7 @@ fn without_port(host: &[u8]) -> &[u8] {
 }
 
 /// The value of a header that may be there once. One that is not text names no place at all.
-fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Several> {
+pub(super) fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Several> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (_, Some(_)) => Err(Several),
@@ -56,7 +56,7 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h st
 }
 
 /// A header is there more than once.
-struct Several;
+pub(super) struct Several;
 
 /// Whether a value of `Sec-Fetch-Site` excludes a page of another machine. `none` is an address that was typed, or a bookmark.
 /// `same-site` is the very same name at any port here, since the names of this machine have no names below them.

@@ -1,7 +1,7 @@
 //! The documentation's pages, without the Internet.
 
 use crate::{
-    Setup,
+    Pair, Setup,
     support::client::{Client, get_once, request},
 };
 
@@ -48,4 +48,23 @@ async fn the_head_can_be_had_alone() {
     }
     let refused = request(gateway.address(), "HEAD", "/v1/sandboxes", &[], "").await;
     assert_eq!(refused.status(), 405);
+}
+
+/// Pages of sandboxes have the gateway's origin. A browser that is told this gives the pages another one.
+#[tokio::test]
+async fn pages_have_an_origin_of_their_own() {
+    let pair = Pair::start();
+    let process = Setup::process().start();
+    for path in ["/docs", "/redoc", "/docs/oauth2-redirect"] {
+        let response = get_once(pair.address(), path).await;
+        let policy = response.head.field("content-security-policy");
+        assert!(policy.contains("; sandbox allow-scripts "), "{path}: {policy}");
+        assert!(!policy.contains("allow-same-origin"), "{path}: {policy}");
+        // It answers no page of such an origin.
+        let response = get_once(process.address(), path).await;
+        assert!(!response.head.field("content-security-policy").contains("sandbox"), "{path}");
+    }
+    // What the pages ask then.
+    let asked = request(pair.address(), "GET", "/openapi.json", &["Origin: null"], "").await;
+    assert_eq!((asked.status(), asked.head.field("access-control-allow-origin")), (200, "null"));
 }

@@ -59,6 +59,7 @@ mod sockets;
 mod stalls;
 mod start;
 mod trusted_proxies;
+mod ui;
 mod unknown_ids;
 mod windows;
 mod wire;

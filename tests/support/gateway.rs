@@ -328,11 +328,11 @@ impl Drop for Gateway {
 }
 
 /// The configuration takes no port 0, so one is drawn here. It is none that the kernel gives to whoever connects or asks for any
-/// (from 32768 on); other test programs begin elsewhere.
+/// (from 32768 on); other test programs begin elsewhere. The port behind it is drawn by nobody in this program: `dev` takes it.
 pub fn free_port() -> u16 {
     static DRAWN: AtomicU32 = AtomicU32::new(0);
     loop {
-        let number = std::process::id().wrapping_mul(811).wrapping_add(DRAWN.fetch_add(1, Ordering::Relaxed));
+        let number = std::process::id().wrapping_mul(811).wrapping_add(DRAWN.fetch_add(2, Ordering::Relaxed));
         let port = u16::try_from(10_000 + number % 12_000).expect("below 22,000");
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;

@@ -46,6 +46,10 @@ fn log_and_logs() {
     assert_eq!(logs.reconnect, seconds(30));
     assert!(log.access_health_checks);
     assert!(metrics.listen.is_none());
+    let Config { ui, .. } = docker("");
+    assert!(ui.listen.is_none() && ui.hosts.is_empty());
+    let ui = docker("[ui]\nlisten = '[::1]:1'\nhosts = ['a.example', '[::1]:8443']").ui;
+    assert_eq!((ui.listen.unwrap().port, ui.hosts.len()), (1, 2));
 
     let file = docker("[log]\nfile_enabled = 'yes'").log.file.unwrap();
     assert_eq!(file.path, Path::new("/home/me/logs/opensandbox/server.log"));

@@ -36,6 +36,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("log.access_health_checks", "'perhaps'", "must be true or false"),
     ("metrics.listen", "9090", "must be a string"),
     ("metrics.listen", "'9090'", "must be a host and a port of 1 to 65535, such as '127.0.0.1:9090' or '[::1]:9090'"),
+    ("ui.listen", "':8081'", "must be a host and a port of 1 to 65535, such as '127.0.0.1:8081' or '[::1]:8081'"),
+    ("ui.hosts", "'logs.example.com'", "must be a list of strings"),
     ("renew_intent.min_interval_seconds", "0", "must be 1 to 4294967295, not 0"),
     ("renew_intent.redis.queue_key", "''", "must not be empty"),
     ("renew_intent.redis.consumer_concurrency", "0", "must be 1 to 4294967295, not 0"),
@@ -232,5 +234,29 @@ proptest! {
                 prop_assert!(line.starts_with("t.toml: ") && !line.contains(['\n', '\r']), "{line:?}");
             }
         }
+    }
+}
+
+#[test]
+fn hosts_of_the_viewer_are_names_and_no_patterns() {
+    for host in ["*.example.com", "http://a.example", "a b", "", "u@a.example", "a.example:", "a.example:0", "a/b"] {
+        let found = faults(&format!("[ui]\nlisten = '127.0.0.1:1'\nhosts = ['{host}']\n{DOCKER}"));
+        assert!(found.len() == 1 && found[0].starts_with("ui.hosts[0]: must be a name"), "{host}: {found:?}");
+    }
+    let many = "'a.example',".repeat(65);
+    assert_eq!(
+        faults(&format!("[ui]\nlisten = '127.0.0.1:1'\nhosts = [{many}]\n{DOCKER}")),
+        ["ui.hosts: there are more than 64"]
+    );
+}
+
+#[test]
+fn the_viewer_of_local_processes_is_this_machines_alone() {
+    let process = "[server]\nhost = 'localhost'\n[runtime]\ntype = 'process'\n[ui]\n";
+    for (lines, key) in
+        [("listen = '0.0.0.0:1'", "ui.listen"), ("listen = '[::1]:1'\nhosts = ['a.example']", "ui.hosts")]
+    {
+        let found = faults(&format!("{process}{lines}"));
+        assert!(found.len() == 1 && found[0].starts_with(&format!("{key}: the process runtime")), "{found:?}");
     }
 }
