@@ -45,7 +45,30 @@ macro_rules! files {
 }
 
 /// All files of the folder, which a test compares with it.
-static FILES: &[&File] = files!["index.html"];
+static FILES: &[&File] = files![
+    "README.md",
+    "ansi.js",
+    "api.js",
+    "app.js",
+    "bidi.js",
+    "index.html",
+    "keyboard.js",
+    "licences/ansi-sequence-parser.LICENSE",
+    "list.js",
+    "log-page.js",
+    "log-store.js",
+    "log-stream.js",
+    "log-view.js",
+    "ndjson.js",
+    "records.js",
+    "route.js",
+    "row.js",
+    "search.js",
+    "settings.js",
+    "style.css",
+    "time.js",
+    "vendor/ansi-sequence-parser.js",
+];
 
 /// Answers with the file of this name below `/ui/`; the page for none.
 ///

@@ -22,7 +22,7 @@ export function counts() {
   return { passed, failed };
 }
 
-function freePort() {
+export function freePort() {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.on("error", reject);
@@ -33,13 +33,14 @@ function freePort() {
   });
 }
 
-// With local processes as sandboxes, and with this key; without one if it is empty.
-export async function startGateway(program, key) {
+// With local processes as sandboxes, and with this key; without one if it is empty. The viewer listens on `uiPort`, if there is one.
+export async function startGateway(program, key, uiPort = 0) {
   const home = mkdtempSync(join(tmpdir(), "browser-"));
   const port = await freePort();
   const config = join(home, "gateway.toml");
+  const ui = uiPort === 0 ? "" : `[ui]\nlisten = "127.0.0.1:${uiPort}"\n`;
   const line = key === "" ? "" : `api_key = "${key}"\n`;
-  writeFileSync(config, `[server]\nhost = "127.0.0.1"\nport = ${port}\n${line}[runtime]\ntype = "process"\nexecd_image = "x"\n`);
+  writeFileSync(config, `[server]\nhost = "127.0.0.1"\nport = ${port}\n${line}[runtime]\ntype = "process"\nexecd_image = "x"\n${ui}`);
   const env = { PATH: process.env.PATH, HOME: home, ...(key === "" ? { OPENSANDBOX_INSECURE_SERVER: "YES" } : {}) };
   const child = spawn(program, ["--config", config], { env, stdio: ["ignore", "ignore", "inherit"] });
   const url = `http://127.0.0.1:${port}`;

@@ -1,0 +1,447 @@
+// The screen of one log: joins the stream, the store, the search and the view, and does what its controls say.
+
+import { olderThan, LogStore } from "./log-store.js";
+import { LogStream } from "./log-stream.js";
+import { LogView } from "./log-view.js";
+import { batches } from "./ndjson.js";
+import { itemOf } from "./records.js";
+import { format } from "./route.js";
+import { Search } from "./search.js";
+import { keepSetting, setting } from "./settings.js";
+import { later } from "./time.js";
+
+const FIRST_LINES = 1000;
+const OLDER_LINES = 2000;
+// Records that share a moment with the first one held may stand in front of it: this much later is asked for as well.
+const SKEW = 2;
+
+const el = (id) => document.getElementById(id);
+
+export class LogPage {
+  #stream = null;
+  #route = null;
+  #newLines = 0;
+  #isLoading = false;
+  #hasOlder = true;
+  #stop = new AbortController();
+  #noted = 0;
+
+  constructor(api, { onUnauthorized, announce }) {
+    this.api = api;
+    this.onUnauthorized = onUnauthorized;
+    this.announce = announce;
+    this.store = new LogStore(Number(setting("keep", 100_000)));
+    this.search = new Search(this.store, () => this.#showMatches());
+    this.view = new LogView(el("log"), this.store, { onScroll: (at) => this.#scrolled(at), onRows: () => this.#showEdges() });
+    this.#controls();
+  }
+
+  #controls() {
+    el("times").value = this.view.look.times = setting("times", "local");
+    el("wrap").checked = setting("wrap", matchMedia("(max-width: 640px)").matches);
+    el("keep").value = String(this.store.maxLines);
+    this.#wrap();
+    el("times").addEventListener("change", () => {
+      this.view.look.times = el("times").value;
+      keepSetting("times", el("times").value);
+      this.view.redraw();
+    });
+    el("wrap").addEventListener("change", () => {
+      keepSetting("wrap", el("wrap").checked);
+      this.#wrap();
+    });
+    el("keep").addEventListener("change", () => {
+      this.store.maxLines = Number(el("keep").value);
+      keepSetting("keep", this.store.maxLines);
+    });
+    el("choices").addEventListener("submit", (event) => {
+      event.preventDefault();
+      el("options").open = false;
+      const target = format({ id: this.#route.id, command: el("command").value.trim(), container: el("container").value });
+      if (target === location.hash) this.#start();
+      else location.hash = target;
+    });
+    el("streams").addEventListener("change", () => this.#start());
+    el("search").addEventListener("input", () => this.#find());
+    el("search").addEventListener("keydown", (event) => {
+      if (event.key === "Enter") this.match(event.shiftKey ? -1 : 1);
+    });
+    el("next-match").addEventListener("click", () => this.match(1));
+    el("previous-match").addEventListener("click", () => this.match(-1));
+    el("follow").addEventListener("click", () => this.follow(!this.view.isFollowing));
+    el("new-lines").addEventListener("click", () => this.toEnd());
+    el("download").addEventListener("click", () => this.#download());
+    el("log").addEventListener("click", (event) => this.#clicked(event));
+    el("copy-link").addEventListener("click", () => {
+      navigator.clipboard?.writeText(location.href).then(() => this.announce("Link copied"), () => {});
+      el("line-menu").hidden = true;
+    });
+  }
+
+  #wrap() {
+    el("log").classList.toggle("wrap", el("wrap").checked);
+    this.view.forgetWidth();
+    this.view.redraw();
+  }
+
+  open(route) {
+    const isOther = this.#route?.id !== route.id;
+    this.#route = route;
+    el("log-title").textContent = route.id;
+    el("command").value = route.command;
+    if (isOther) {
+      el("container-field").hidden = el("instance-field").hidden = true;
+      el("container").replaceChildren(new Option("sandbox", ""));
+      for (const id of ["grep", "search"]) el(id).value = "";
+      for (const id of ["invert", "instance", "restarts"]) el(id).checked = false;
+      el("streams").value = "";
+      this.search.set("");
+    }
+    this.#start();
+    if (isOther) this.#containers();
+    el("log").focus({ preventScroll: true });
+  }
+
+  close() {
+    this.#stop.abort();
+    this.#stream?.stop();
+    this.#stream = null;
+    this.#route = null;
+    this.store.clear();
+    this.view.redraw();
+  }
+
+  // Shows another line of the log that is open, or false if it is not held.
+  showLine(line) {
+    const number = this.store.find(line);
+    if (number === null) return false;
+    this.follow(false);
+    this.view.look.linked = number;
+    this.view.redraw();
+    this.view.to(number);
+    return true;
+  }
+
+  get route() {
+    return this.#route;
+  }
+
+  async #containers() {
+    const { id, container } = this.#route;
+    try {
+      const names = await this.api.containers(id, this.#stop.signal);
+      if (names.length === 0 || this.#route?.id !== id) return;
+      el("container").replaceChildren(...names.map((name) => new Option(name, name === "sandbox" ? "" : name)));
+      el("container").value = container;
+      el("container-field").hidden = el("instance-field").hidden = false;
+    } catch (error) {
+      if (error.isUnauthorized) this.onUnauthorized();
+    }
+  }
+
+  // What is chosen, without where to begin.
+  #params() {
+    const { command, container } = this.#route;
+    const streams = el("streams").value;
+    const grep = el("grep").value;
+    return {
+      command: command || undefined,
+      container: command ? undefined : container || undefined,
+      previous: !command && el("instance").checked ? "true" : undefined,
+      stdout: !command && streams === "stderr" ? "false" : undefined,
+      stderr: !command && streams === "stdout" ? "false" : undefined,
+      restarts: !command && el("restarts").checked ? "true" : undefined,
+      grep: grep || undefined,
+      invert: grep && el("invert").checked ? "true" : undefined,
+    };
+  }
+
+  async #start(isTail = false) {
+    this.#stop.abort();
+    this.#stop = new AbortController();
+    this.#stream?.stop();
+    this.store.clear();
+    this.search.set(el("search").value);
+    this.search.current = null;
+    this.view.look.query = this.search.query;
+    this.view.look.linked = this.view.look.current = null;
+    this.view.forgetWidth();
+    this.view.redraw();
+    this.#newLines = 0;
+    this.#hasOlder = !this.#route.command;
+    this.#isLoading = false;
+    this.#problem("");
+    this.#note("");
+    this.follow(true);
+    const { line, at } = this.#route;
+    if (line && at && !isTail && (await this.#openAt(line, at))) return;
+    this.#follow({ tail: FIRST_LINES });
+    if (line && !isTail && !at) this.#note("This link does not tell the line's time: the line is searched for in the newest lines.");
+  }
+
+  // The lines up to the linked one first, then what is newer.
+  async #openAt(line, at) {
+    const signal = this.#stop.signal;
+    this.#state("waiting", "looking for the line");
+    try {
+      const items = await this.#fetch({ ...this.#params(), ...(this.#route.command ? {} : { until: later(at, SKEW), tail: 4 * OLDER_LINES }) });
+      if (signal.aborted) return true;
+      if (!items.some((item) => item.id === line)) {
+        this.#note("The linked line is no longer in this log, or the choices leave it out. These are the newest lines.");
+        return false;
+      }
+      this.store.append(items);
+      this.search.grew();
+      this.showLine(line);
+      this.#follow({ after: items.at(-1).id });
+      return true;
+    } catch (error) {
+      if (!signal.aborted) this.#failed(error);
+      return true;
+    }
+  }
+
+  async #fetch(params) {
+    const response = await this.api.logs(this.#route.id, { ...params, restarts: undefined, format: "ndjson" }, this.#stop.signal);
+    const items = [];
+    for await (const records of batches(response.body)) {
+      for (const record of records) {
+        const item = record.event === "end" || record.event === "notice" ? null : itemOf(record);
+        if (item !== null) items.push(item);
+      }
+    }
+    return items;
+  }
+
+  #follow(first) {
+    const stream = new LogStream(this.api, this.#route.id, this.#params(), {
+      onItems: (items) => this.#stream === stream && this.#add(items),
+      onState: (state) => this.#stream === stream && this.#streamState(state),
+      onError: (error) => this.#stream === stream && this.#failed(error),
+    });
+    this.#stream = stream;
+    this.#state("waiting", "connecting");
+    stream.run(first);
+  }
+
+  #add(items) {
+    this.view.hold();
+    const dropped = this.store.append(items);
+    if (dropped > 0) this.#hasOlder = !this.#route.command;
+    this.search.grew();
+    if (!this.view.isFollowing) {
+      this.#newLines += items.filter((item) => item.kind === "line").length;
+      this.#showNew();
+    }
+    this.view.draw();
+  }
+
+  #streamState({ kind, text, isBack }) {
+    this.#state(kind, text);
+    if (kind === "failed") this.#problem(text);
+    // A break is told at its place in the log too.
+    if (isBack) this.#add([{ kind: "note", id: null, time: null, text: "reconnected: continued behind the last line" }]);
+    if (kind !== "live" || isBack) this.announce(text);
+  }
+
+  #state(kind, text) {
+    el("connection").dataset.kind = kind;
+    el("connection").textContent = text;
+  }
+
+  setSandbox(sandbox) {
+    el("log-state").textContent = sandbox.status?.state ?? "";
+    el("log-state").dataset.state = sandbox.status?.state ?? "";
+    const name = sandbox.metadata?.name;
+    el("log-title").textContent = name ? `${name} · ${sandbox.id}` : sandbox.id;
+  }
+
+  #failed(error) {
+    if (error.isUnauthorized) return this.onUnauthorized();
+    this.#state("failed", "failed");
+    return this.#problem(error.status === undefined ? "The gateway cannot be reached." : error.message);
+  }
+
+  #problem(text) {
+    el("log-problem").textContent = text;
+    el("log-problem").hidden = text === "";
+  }
+
+  #note(text) {
+    el("log-note").textContent = text;
+    el("log-note").hidden = text === "";
+  }
+
+  follow(isOn) {
+    this.view.isFollowing = isOn;
+    el("follow").setAttribute("aria-pressed", String(isOn));
+    if (isOn) {
+      this.#newLines = 0;
+      this.#showNew();
+    } else {
+      this.view.hold();
+    }
+    this.view.draw();
+  }
+
+  toEnd() {
+    if (this.store.droppedNew > 0) this.#start(true);
+    else this.follow(true);
+  }
+
+  toTop() {
+    this.follow(false);
+    this.view.to(this.store.first, 0);
+    this.#older();
+  }
+
+  step(lines) {
+    this.follow(false);
+    el("log").scrollTop += lines * 18;
+  }
+
+  #scrolled({ isTop, isBottom }) {
+    if (isBottom && this.store.droppedNew === 0) {
+      if (!this.view.isFollowing) this.follow(true);
+    } else if (isBottom) {
+      this.#newer();
+    } else if (this.view.isFollowing) this.follow(false);
+    if (isTop) this.#older();
+  }
+
+  #showNew() {
+    const button = el("new-lines");
+    button.hidden = this.view.isFollowing || (this.#newLines === 0 && this.store.droppedNew === 0);
+    const count = this.#newLines;
+    button.textContent = this.store.droppedNew > 0 ? "Jump to the newest lines" : `${count.toLocaleString("en")} new ${count === 1 ? "line" : "lines"}`;
+    // Not for each line: a screen reader would speak of nothing else.
+    if (!button.hidden && Date.now() - this.#noted > 15_000) {
+      this.#noted = Date.now();
+      this.announce(button.textContent);
+    }
+  }
+
+  #showEdges() {
+    const { store } = this;
+    const isAtTop = store.length > 0 && this.view.position - store.first < 3 && !this.view.isFollowing;
+    let text = "";
+    if (this.#isLoading) text = "Loading older lines…";
+    else if (isAtTop && !this.#hasOlder) text = this.#route?.command ? "The oldest lines loaded" : "The log begins here";
+    else if (store.droppedOld > 0) text = `${store.droppedOld.toLocaleString("en")} older lines were let go to bound memory. At the top they are loaded again.`;
+    if (el("older").textContent !== text) el("older").textContent = text;
+    el("older").hidden = text === "";
+  }
+
+  // Lines in front of the first one held. Exact: cut at that record itself, not at its time.
+  async #older() {
+    const edge = this.store.edge(true);
+    if (this.#isLoading || !this.#hasOlder || edge === null) return;
+    const signal = this.#stop.signal;
+    this.#isLoading = true;
+    this.#showEdges();
+    try {
+      const until = later(edge.time, SKEW);
+      let found = null;
+      for (let tail = OLDER_LINES + this.store.linesUntil(until); found === null && tail < 200_000; tail *= 4) {
+        const items = await this.#fetch({ ...this.#params(), until, tail });
+        if (signal.aborted) return;
+        found = olderThan(items, edge.id);
+        // All of it was seen, and the record is not in it: it was rotated away, and all in front of it too.
+        if (items.length < tail && found === null) found = [];
+      }
+      if (found === null) throw new Error("the place of the oldest line was not found");
+      this.view.hold();
+      if (found.length === 0) this.#hasOlder = false;
+      else if (this.store.prepend(found) > 0) this.#detach();
+      this.search.restart();
+      this.#showNew();
+    } catch (error) {
+      if (!signal.aborted && error.isUnauthorized) this.onUnauthorized();
+      else if (!signal.aborted) this.#problem(`Older lines were not loaded: ${error.message}`);
+    } finally {
+      if (!signal.aborted) {
+        this.#isLoading = false;
+        this.view.draw();
+      }
+    }
+  }
+
+  // The newest lines were let go for older ones: the stream would leave a hole.
+  #detach() {
+    this.#stream?.stop();
+    this.#stream = null;
+    this.#state("waiting", "not following: newer lines are not held");
+  }
+
+  // Goes on behind the last line that is held.
+  #newer() {
+    const edge = this.store.edge(false);
+    if (this.#stream !== null || edge === null) return;
+    this.store.droppedNew = 0;
+    this.#follow({ after: edge.id });
+  }
+
+  #find() {
+    this.view.look.current = this.search.current = null;
+    this.search.set(el("search").value);
+    this.view.look.query = this.search.query;
+    this.view.redraw();
+  }
+
+  #showMatches() {
+    const { matches, query } = this.search;
+    const at = this.search.current === null ? -1 : matches.indexOf(this.search.current);
+    const count = matches.length.toLocaleString("en");
+    el("matches").textContent = query === "" ? "" : at === -1 ? `${count} lines` : `${(at + 1).toLocaleString("en")} of ${count}`;
+  }
+
+  match(way) {
+    const from = this.search.current ?? (way > 0 ? Math.floor(this.view.position) - 1 : Math.floor(this.view.position));
+    const number = this.search.step(from, way);
+    if (number === null) return;
+    this.follow(false);
+    this.view.look.current = number;
+    this.view.redraw();
+    this.view.to(number);
+    this.#showMatches();
+    this.announce(`Match ${el("matches").textContent}`);
+  }
+
+  #clicked(event) {
+    const menu = el("line-menu");
+    menu.hidden = true;
+    if (!event.target.closest(".time, .stream")) return;
+    const item = this.store.get(Number(event.target.closest(".row").dataset.number));
+    if (!item?.id || item.time === null) return;
+    // Replaced, not set: the page stays as it is.
+    const target = format({ ...this.#route, line: item.id, at: item.time });
+    history.replaceState(null, "", target);
+    this.#route = { ...this.#route, line: item.id, at: item.time };
+    this.showLine(item.id);
+    menu.hidden = false;
+  }
+
+  async #download() {
+    const { id } = this.#route;
+    const button = el("download");
+    button.disabled = true;
+    try {
+      const { command, container, previous } = this.#params();
+      const timestamps = this.view.look.times === "off" ? undefined : "true";
+      const response = await this.api.logs(id, { command, container, previous, timestamps, format: "text" }, this.#stop.signal);
+      const url = URL.createObjectURL(await response.blob());
+      const link = document.createElement("a");
+      link.href = url;
+      link.download = `${id}.log`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(url), 60_000);
+      this.announce("Downloaded");
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      if (error.isUnauthorized) this.onUnauthorized();
+      else this.#problem(`The download failed: ${error.message}`);
+    } finally {
+      button.disabled = false;
+    }
+  }
+}

@@ -1,0 +1,35 @@
+// The key and how the page looks. The key is in memory, or in sessionStorage if the user ticks it; never in a URL.
+
+const KEY = "opensandbox.key";
+const LOOK = "opensandbox.look";
+
+export function storedKey() {
+  return sessionStorage.getItem(KEY) ?? "";
+}
+
+export function keepKey(key, isKept) {
+  if (isKept) sessionStorage.setItem(KEY, key);
+  else sessionStorage.removeItem(KEY);
+}
+
+function look() {
+  try {
+    return JSON.parse(localStorage.getItem(LOOK) ?? "{}");
+  } catch {
+    return {};
+  }
+}
+
+export function setting(name, fallback) {
+  return look()[name] ?? fallback;
+}
+
+export function keepSetting(name, value) {
+  localStorage.setItem(LOOK, JSON.stringify({ ...look(), [name]: value }));
+}
+
+// `auto`, `light` or `dark`.
+export function applyTheme(theme) {
+  if (theme === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+}

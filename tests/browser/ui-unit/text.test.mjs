@@ -1,0 +1,69 @@
+// What a line's bytes become: colours, escapes, overwriting, unseen characters.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { plain, segments } from "../../../assets/ui/ansi.js";
+import { pieces } from "../../../assets/ui/bidi.js";
+import { cutAt } from "../../../assets/ui/row.js";
+import { ranges } from "../../../assets/ui/search.js";
+
+test("SGR becomes data", () => {
+  const [red, after] = segments("\x1b[1;31mred\x1b[m plain");
+  assert.deepEqual(red, { text: "red", fg: { name: "red" }, bg: null, styles: ["bold"] });
+  assert.deepEqual(after, { text: " plain", fg: null, bg: null, styles: [] });
+});
+
+test("colours of 256 and of 16 million, with both separators", () => {
+  assert.deepEqual(segments("\x1b[38;5;200mx")[0].fg, { css: "#ff00d7" });
+  assert.deepEqual(segments("\x1b[38;5;1mx")[0].fg, { name: "red" });
+  assert.deepEqual(segments("\x1b[48;2;1;2;3mx")[0].bg, { css: "#010203" });
+  assert.deepEqual(segments("\x1b[48:2::1:2:3mx")[0].bg, { css: "#010203" });
+  assert.deepEqual(segments("\x1b[38;5;999mx")[0].fg, null);
+});
+
+test("a reset behind a colour in one sequence resets", () => {
+  assert.deepEqual(segments("\x1b[31;0mx")[0].fg, null);
+  assert.deepEqual(segments("\x1b[0;31mx")[0].fg, { name: "red" });
+});
+
+test("other escape sequences are removed", () => {
+  assert.equal(plain("a\x1b]0;title\x07b"), "ab");
+  assert.equal(plain("\x1b]8;;http://evil/\x1b\\link\x1b]8;;\x1b\\"), "link");
+  assert.equal(plain("a\x1b[2J\x1b[10;10Hb\x1b(B\x1bcc\x1b"), "abc");
+  assert.equal(plain("\x1bPq#0;2;0;0;0\x1b\\x"), "x");
+  assert.equal(plain("a\x1b]52;c;never ended"), "a");
+  for (const text of ["\x1b\x1b[31m", "\x1b[3\x1b[1m1m", "\x1b[\x1b]0;x\x07m"]) assert.ok(!plain(text).includes("\x1b"));
+});
+
+test("what a carriage return overwrites is not seen", () => {
+  assert.equal(plain("abc\rX"), "Xbc");
+  assert.equal(plain("10%\r100%\r"), "100%");
+  assert.equal(plain("long text\rab\x1b[K"), "ab");
+  assert.equal(plain("ab\bX"), "aX");
+  assert.equal(segments("\x1b[31mred\r\x1b[32mg")[0].fg.name, "green");
+});
+
+test("a line of a megabyte of escapes or returns takes no long time", () => {
+  const began = performance.now();
+  for (const piece of ["\x1b[31m", "\x1b[", "\x1b]", "\r", "a\r", "\b", "\x1b[38;5;"]) plain(piece.repeat(1_000_000 / piece.length));
+  assert.ok(performance.now() - began < 10_000);
+});
+
+test("unseen characters and those of direction become marks", () => {
+  assert.deepEqual(pieces("a\u202eb"), [{ text: "a", isMark: false }, { text: "RLO", isMark: true }, { text: "b", isMark: false }]);
+  for (const char of "\0\x08\x7f\u0085\u200e\u2028\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff") {
+    assert.ok(pieces(char)[0].isMark, char.codePointAt(0).toString(16));
+  }
+  assert.deepEqual(pieces("tab\tעברית"), [{ text: "tab\tעברית", isMark: false }]);
+});
+
+test("ranges of a search", () => {
+  assert.deepEqual(ranges("Error error", "error"), [[0, 5], [6, 11]]);
+  assert.deepEqual(ranges("Error error", "Error"), [[0, 5]]);
+  assert.deepEqual(ranges("aaaa", "aa"), [[0, 2], [2, 4]]);
+});
+
+test("a cut does not part a character", () => {
+  assert.equal(cutAt("a😀b", 2), "a");
+  assert.equal(cutAt("ab", 2), "ab");
+});

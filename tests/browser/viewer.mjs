@@ -1,0 +1,393 @@
+// A person with the viewer: usage: node viewer.mjs PROGRAM FOLDER [PICTURES]
+//
+// Each step is what a person does on the page, and what is checked is what the page shows. A proxy of this program's stands
+// between the browser and the gateway's listener for the parts in which the connection breaks.
+
+import { readFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+import { check, counts, freePort, startGateway } from "./support.mjs";
+
+const [program, folder, pictures = folder] = process.argv.slice(2);
+const KEY = "of-the-viewer";
+const STEP = 20_000;
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+const uiPort = await freePort();
+const gateway = await startGateway(program, KEY, uiPort);
+
+async function create(name, script, extra = {}) {
+  const body = { image: { uri: "python:3.12-slim" }, entrypoint: ["/bin/bash", "-c", script], timeout: 3600, resourceLimits: {}, metadata: { name, team: "search" }, ...extra };
+  const headers = { "Content-Type": "application/json", "OPEN-SANDBOX-API-KEY": KEY };
+  const answer = await fetch(`${gateway.url}/v1/sandboxes`, { method: "POST", headers, body: JSON.stringify(body) });
+  if (!answer.ok) throw new Error(`create: ${answer.status} ${await answer.text()}`);
+  return (await answer.json()).id;
+}
+
+async function remove(id) {
+  await fetch(`${gateway.url}/v1/sandboxes/${id}`, { method: "DELETE", headers: { "OPEN-SANDBOX-API-KEY": KEY } });
+}
+
+// Passes bytes on; `cut()` breaks all connections and refuses new ones until `heal()`.
+function breakable() {
+  const open = new Set();
+  let isBroken = false;
+  const server = createServer((client) => {
+    if (isBroken) return void client.destroy();
+    const backend = connect(uiPort, "127.0.0.1");
+    for (const [from, to] of [[client, backend], [backend, client]]) {
+      open.add(from);
+      from.on("data", (data) => to.write(data));
+      from.on("close", () => (open.delete(from), to.destroy()));
+      from.on("error", () => {});
+    }
+  });
+  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve({
+    port: server.address().port,
+    cut() {
+      isBroken = true;
+      for (const socket of open) socket.destroy();
+    },
+    heal: () => (isBroken = false),
+    close: () => server.close(),
+  })));
+}
+
+const wire = await breakable();
+// The listener answers to its own names, whatever the port.
+const home = `http://127.0.0.1:${wire.port}/ui/`;
+const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+const context = await browser.newContext({ viewport: { width: 1280, height: 720 }, timezoneId: "Asia/Tokyo", bypassCSP: false });
+const wrong = [];
+const elsewhere = [];
+
+async function newPage() {
+  const page = await context.newPage();
+  page.setDefaultTimeout(STEP);
+  page.on("pageerror", (error) => wrong.push(String(error)));
+  page.on("dialog", (dialog) => (wrong.push(`dialog ${dialog.message()}`), dialog.dismiss()));
+  page.on("console", (message) => {
+    // The browser itself reports each answer that is an error, and each connection that breaks.
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) wrong.push(message.text());
+  });
+  page.on("request", (request) => {
+    if (!request.url().startsWith(`http://127.0.0.1:${wire.port}/`) && !/^(data|blob):/.test(request.url())) elsewhere.push(request.url());
+    if (request.url().includes(KEY)) wrong.push(`the key in ${request.url()}`);
+  });
+  return page;
+}
+
+const texts = (page) => page.locator("#log .row:not(.mark) .text").allInnerTexts();
+const lastText = async (page) => (await texts(page)).at(-1);
+const isPressed = (page) => page.locator("#follow").getAttribute("aria-pressed");
+
+// Waits until the page shows this, and says whether it did.
+async function until(what, look, millis = STEP) {
+  const end = Date.now() + millis;
+  let seen;
+  do {
+    seen = await look();
+    if (seen === true) break;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  } while (Date.now() < end);
+  check(what, seen === true, seen);
+}
+
+async function openLog(page, id, query = "") {
+  await page.goto(`${home}#/sandbox/${id}${query}`);
+  await page.locator("#log .row").first().waitFor();
+}
+
+async function option(page, act) {
+  await page.locator("#options > summary").click();
+  await act(page.locator("#choices"));
+  if (await page.locator("#options[open]").count()) await page.locator("#options > summary").click();
+}
+
+async function accessible(page, what) {
+  // Not as a script of the page, which its policy forbids.
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  check(`axe: ${what}`, violations.length === 0, violations.map((it) => `${it.id}: ${it.nodes.map((node) => `${node.target} ${node.failureSummary}`).slice(0, 2)}`).join("\n"));
+}
+
+async function keyAndList(page, ids) {
+  await page.goto(home);
+  await page.locator("#key").fill("not-the-key");
+  await page.locator("#key-form button").click();
+  await until("a wrong key is told", async () => (await page.locator("#key-problem").innerText()) === "This key is wrong.");
+  await accessible(page, "the key");
+  await page.locator("#key").fill(KEY);
+  await page.locator("#key-keep").check();
+  await page.locator("#key-form button").click();
+  await page.locator("tbody tr").first().waitFor();
+  const row = page.locator("tbody tr").filter({ hasText: ids.crawler });
+  check("the list tells of a sandbox", /Running.*in 59m.*python:3\.12-slim.*name=crawler/s.test(await row.innerText()), await row.innerText());
+  await page.locator("#filter").fill("search crawler");
+  check("the filter", (await page.locator("tbody tr").count()) === 1);
+  await page.locator("#filter").fill("");
+  await page.locator("#state").selectOption("Failed");
+  check("the state", (await page.locator("tbody tr").count()) === 1 && (await page.locator("tbody").innerText()).includes(ids.failed));
+  await page.locator("#state").selectOption("");
+  const late = await create("late", "sleep 600");
+  await until("a new sandbox appears by itself", async () => (await page.locator("tbody tr").filter({ hasText: late }).count()) === 1);
+  await remove(late);
+  await until("a deleted one goes by itself", async () => (await page.locator("tbody tr").filter({ hasText: late }).count()) === 0);
+  await accessible(page, "the list");
+  await row.locator("a").click();
+}
+
+async function reading(page) {
+  await until("it follows", async () => /^tick \d+$/.test(await lastText(page)) && (await isPressed(page)) === "true");
+  const before = await lastText(page);
+  await until("new lines come", async () => (await lastText(page)) !== before);
+  await page.locator("#log").hover();
+  await page.mouse.wheel(0, -1500);
+  await until("scrolling pauses", async () => (await isPressed(page)) === "false");
+  await until("new lines are counted", async () => /^\d+ new lines?/.test(await page.locator("#new-lines").innerText()));
+  const held = (await texts(page))[5];
+  await page.waitForTimeout(1200);
+  check("what is read stays where it is", (await texts(page))[5] === held, [held, (await texts(page))[5]]);
+  await page.locator("#new-lines").click();
+  await until("a click jumps to the end", async () => /^tick/.test(await lastText(page)) && (await page.locator("#new-lines").isHidden()));
+
+  await page.keyboard.press("/");
+  await page.keyboard.type("retry of page 29");
+  await until("matches are counted", async () => (await page.locator("#matches").innerText()) === "2 lines");
+  await page.keyboard.press("Enter");
+  await until("a match is shown", async () => (await page.locator(".row.current mark").allInnerTexts()).join() === "retry of page 29");
+  const first = await page.locator(".row.current .text").innerText();
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("n");
+  await until("the next one", async () => (await page.locator(".row.current .text").innerText()) !== first);
+  await page.keyboard.press("N");
+  await until("and back", async () => (await page.locator(".row.current .text").innerText()) === first);
+  await page.locator("#search").fill("");
+
+  await page.locator("#log").focus();
+  await page.keyboard.press("g");
+  for (let i = 0; i < 4; i += 1) {
+    await page.waitForTimeout(400);
+    await page.keyboard.press("g");
+  }
+  await until("older lines are loaded, to the first", async () => (await texts(page))[0] === "INFO  fetched page 1 in 1ms" || (await page.keyboard.press("g"), (await texts(page))[0]));
+  await page.keyboard.press("G");
+  await until("and to the end", async () => /^tick/.test(await lastText(page)));
+  await page.keyboard.press("f");
+  check("f pauses", (await isPressed(page)) === "false");
+  await page.keyboard.press("f");
+  await page.keyboard.press("?");
+  check("? helps", await page.locator("#help").isVisible());
+  await accessible(page, "the help");
+  await page.keyboard.press("Escape");
+}
+
+async function choosing(page) {
+  await option(page, async (form) => {
+    await form.locator("#grep").fill("page 1[0-9]{3} ");
+    await form.locator("button").click();
+  });
+  await until("grep on the server", async () => {
+    const all = await texts(page);
+    return all.length > 10 && all.every((it) => /page 1\d{3} /.test(it));
+  });
+  await option(page, async (form) => {
+    await form.locator("#grep").fill("(");
+    await form.locator("button").click();
+  });
+  await until("a bad expression is told", async () => /regex|parse|unclosed/i.test(await page.locator("#log-problem").innerText()));
+  await option(page, async (form) => {
+    await form.locator("#grep").fill("");
+    await form.locator("#streams").selectOption("stderr");
+    await form.locator("button").click();
+  });
+  await until("stderr alone", async () => {
+    const all = await texts(page);
+    return all.length > 10 && all.every((it) => it.startsWith("WARN")) && (await page.locator("#log .row.err").count()) === all.length;
+  });
+  const time = () => page.locator("#log .row .time").last();
+  const local = await time().innerText();
+  await option(page, (form) => form.locator("#times").selectOption("utc"));
+  await until("times in UTC", async () => {
+    const hours = (text) => Number(text.slice(6, 8));
+    return (hours(local) - hours(await time().innerText()) + 24) % 24 === 9;
+  });
+  await option(page, (form) => form.locator("#times").selectOption("off"));
+  await until("no times", async () => (await page.locator("#log .row .time").count()) === 0);
+  await option(page, async (form) => {
+    await form.locator("#times").selectOption("local");
+    await form.locator("#streams").selectOption("");
+  });
+}
+
+async function linkAndDownload(page, id) {
+  await openLog(page, id);
+  await page.locator("#log").focus();
+  await page.keyboard.press("g");
+  await page.locator("#log .row .time").nth(3).click();
+  const linked = await page.locator(".row.linked .text").innerText();
+  const link = page.url();
+  check("the link has no key", link.includes("line=v1.") && !link.includes(KEY), link);
+  const other = await newPage();
+  // A tab of its own has a sessionStorage of its own: the key is asked for again.
+  await other.goto(link);
+  await other.locator("#key").fill(KEY);
+  await other.locator("#key-form button").click();
+  await until("a link leads to its line", async () => (await other.locator(".row.linked .text").innerText()) === linked);
+  await other.close();
+
+  const waiting = page.waitForEvent("download");
+  await page.locator("#download").click();
+  const file = readFileSync(await (await waiting).path(), "utf8");
+  const headers = { "OPEN-SANDBOX-API-KEY": KEY };
+  const whole = await (await fetch(`${gateway.url}/v1/sandboxes/${id}/logs?timestamps=true`, { headers })).text();
+  check("the download is the log", file === whole && whole.length > 1000, `${file.length} ${whole.length}`);
+  await page.locator("#log-screen").waitFor();
+}
+
+async function breaks(page) {
+  const id = await create("counter", "i=0; while :; do i=$((i+1)); echo count $i; sleep 0.05; done");
+  await openLog(page, id);
+  for (let round = 0; round < 2; round += 1) {
+    await until("it counts", async () => (await page.locator("#connection").innerText()) === "following" || (await page.locator("#connection").innerText()).startsWith("connected again"));
+    wire.cut();
+    await until("a break is told", async () => /reconnecting/.test(await page.locator("#connection").innerText()));
+    await page.waitForTimeout(500);
+    wire.heal();
+    await until("and that it is over", async () => /^connected again/.test(await page.locator("#connection").innerText()));
+    await until("a note stands in the log", async () => (await page.locator(".row.note").count()) > 0);
+  }
+  await page.waitForTimeout(500);
+  await page.locator("#log").focus();
+  await page.keyboard.press("g");
+  const seen = [];
+  for (let last = -1; ; ) {
+    await page.waitForTimeout(60);
+    const rows = await page.locator("#log .row:not(.mark)").evaluateAll((all) => all.map((it) => [Number(it.dataset.number), it.querySelector(".text").textContent]));
+    for (const [number, text] of rows) if (number > last) { seen.push(text); last = number; }
+    if (seen.length > 60 || !(await page.locator("#log").evaluate((it) => (it.scrollTop + it.clientHeight < it.scrollHeight - 1 ? ((it.scrollTop += 300), true) : false)))) break;
+  }
+  const numbers = seen.map((it) => Number(it.slice(6)));
+  check("no line is lost or doubled", numbers.length > 20 && numbers.every((it, at) => it === at + 1), numbers);
+  await remove(id);
+}
+
+async function ends(page, ids) {
+  await openLog(page, ids.failed);
+  await until("an end with its code", async () => (await page.locator(".row.end .text").innerText()) === "ended: exit 3");
+  check("the head says so too", (await page.locator("#connection").innerText()) === "ended: exit 3");
+}
+
+async function commands(page, id) {
+  const headers = { "OPEN-SANDBOX-API-KEY": KEY };
+  const endpoint = await (await fetch(`${gateway.url}/v1/sandboxes/${id}/endpoints/44772`, { headers })).json();
+  const url = /^http/.test(endpoint.endpoint) ? endpoint.endpoint : `http://${endpoint.endpoint}`;
+  const answer = await fetch(`${url}/command`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...headers, ...endpoint.headers },
+    body: JSON.stringify({ command: "echo from the command; exit 4", background: true }),
+  });
+  const command = /"(?:id|text)":\s*"([0-9a-zA-Z-]{8,})"/.exec(await answer.text())?.[1];
+  await openLog(page, id);
+  await option(page, async (form) => {
+    await form.locator("#command").fill(command);
+    await form.locator("button").click();
+  });
+  await until("the output of a command", async () => (await texts(page)).join() === "from the command");
+  await until("and its end", async () => (await page.locator(".row.end .text").allInnerTexts()).join() === "ended: exit 4");
+  check("the address tells it", page.url().includes(`command=${command}`), page.url());
+}
+
+async function hostile(page) {
+  const id = await create("hostile", String.raw`
+    printf '<script>alert(1)</script><img src=x onerror=alert(2)><style>*{display:none}</style>\n'
+    printf '\033]0;owned\007\033]8;;http://evil.example/\033\\link\033]8;;\033\\ \033[2J\033[1;1H\033[?1049h end\n'
+    printf 'right \342\200\256tfel\342\200\254 \342\201\247\327\220\327\221 nul\0nul\n'
+    printf '\033[31;1mred \033[38;2;1;200;3mtrue\033[48;5;200mtable\n'
+    head -c 1000000 /dev/zero | tr '\0' x; echo
+    printf 'Z\314\200\314\200\314\200\314\200\314\200\314\200\314\200\314\200\314\200\314\200\n'
+    echo after; sleep 600`);
+  await openLog(page, id);
+  await until("all of it came", async () => (await lastText(page)) === "after");
+  const all = await texts(page);
+  check("markup is text", all[0] === "<script>alert(1)</script><img src=x onerror=alert(2)><style>*{display:none}</style>", all[0]);
+  check("escapes are gone", all[1] === "link  end", all[1]);
+  check("direction and NUL are marks", all[2].replaceAll(/\s+/g, " ") === "right RLOtfelPDF RLIאב nul␀nul", all[2]);
+  const colour = await page.locator(".row .text span").filter({ hasText: /^true$/ }).first().evaluate((it) => getComputedStyle(it).color);
+  check("true colour", colour === "rgb(1, 200, 3)", colour);
+  check("a class for a colour", (await page.locator(".row .fg-red.s-bold").first().innerText()) === "red ");
+  check("a long line is cut", all[4].length === 4096 && (await page.locator(".more").count()) === 1, all[4].length);
+  await page.locator(".more").dispatchEvent("click");
+  await until("and goes on when asked", async () => (await page.locator("#log .row .text").nth(4).evaluate((it) => it.textContent.length)) > 60_000);
+  check("the title is the page's", (await page.title()) === `Log of ${id}`, await page.title());
+  const made = await page.evaluate(() => document.querySelectorAll("#log script, #log img, #log style, #log a, #log iframe").length);
+  check("no element comes of it", made === 0, made);
+  const rows = await page.locator("#log .row").evaluateAll((all) => all.map((it) => it.getBoundingClientRect().height));
+  check("each line has its own height only", rows.every((it) => it === 18), rows);
+  check("the page did not grow", await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth && document.documentElement.scrollHeight <= innerHeight));
+  await option(page, (form) => form.locator("#wrap").check());
+  await accessible(page, "hostile output, wrapped");
+  await option(page, (form) => form.locator("#wrap").uncheck());
+  await remove(id);
+}
+
+async function pictured(page, ids) {
+  await openLog(page, ids.crawler);
+  await until("it follows again", async () => /^tick/.test(await lastText(page)));
+  for (const theme of ["light", "dark"]) {
+    await page.locator("#theme").selectOption(theme);
+    await page.locator("#search").fill("retry");
+    await page.waitForTimeout(400);
+    await accessible(page, `the log, ${theme}`);
+    await page.locator("#options > summary").click();
+    await accessible(page, `the options, ${theme}`);
+    await page.locator("#options > summary").click();
+    await page.locator("#next-match").click();
+    await page.locator("#log").focus();
+    await page.keyboard.press("f");
+    await page.waitForTimeout(600);
+    await page.screenshot({ path: join(pictures, `viewer-${theme}.png`) });
+  }
+  await page.locator("#search").fill("");
+  await page.setViewportSize({ width: 390, height: 780 });
+  await option(page, (form) => form.locator("#wrap").check());
+  await page.waitForTimeout(400);
+  check("a phone needs no scrolling sideways", await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+  await accessible(page, "a phone");
+  await page.screenshot({ path: join(pictures, "viewer-phone.png") });
+  await page.locator("#back").click();
+  await page.locator("tbody tr").first().waitFor();
+  check("the list fits a phone", (await page.locator("#log-screen").isHidden()) && (await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)));
+  await page.screenshot({ path: join(folder, "viewer-phone-list.png") });
+}
+
+try {
+  const ids = {
+    crawler: await create("crawler", String.raw`for i in $(seq 3000); do printf '\033[32mINFO\033[0m  fetched page %d in \033[36m%dms\033[0m\n' $i $((i%97)); [ $((i%40)) != 0 ] || echo "WARN  retry of page $i: connection reset" >&2; done; i=0; while :; do i=$((i+1)); printf '\033[1;33mtick\033[0m %d\n' $i; sleep 0.3; done`),
+    failed: await create("failed", "echo working; exit 3"),
+  };
+  const page = await newPage();
+  const steps = { keyAndList, reading, choosing, linkAndDownload: (it) => linkAndDownload(it, ids.finished), breaks, ends, commands: (it) => commands(it, ids.crawler), hostile, pictured };
+  ids.finished = await create("finished", "for i in $(seq 2500); do echo row $i; done");
+  for (const [name, step] of Object.entries(steps)) {
+    try {
+      await step(page, ids);
+    } catch (error) {
+      check(name, false, error.stack);
+      await page.screenshot({ path: join(folder, `viewer-failed-${name}.png`) });
+    }
+  }
+  await page.locator("#forget").click();
+  check("the key is forgotten", (await page.evaluate(() => sessionStorage.length)) === 0 && (await page.locator("#key").isVisible()));
+  check("no request to elsewhere", elsewhere.length === 0, elsewhere);
+  check("the pages made no mistake", wrong.length === 0, wrong.join("\n"));
+} finally {
+  await browser.close();
+  wire.close();
+  gateway.child.kill("SIGTERM");
+}
+const { passed, failed } = counts();
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed > 0 || passed === 0 ? 1 : 0);
