@@ -67,8 +67,14 @@ pub fn complete(options: Completions) -> u8 {
     };
     let (mut command, mut script) = (Cli::command(), Vec::new());
     let name = command.get_name().to_owned();
-    aot::generate(shell, &mut command, name, &mut script);
-    print(&script)
+    aot::generate(shell, &mut command, &name, &mut script);
+    let Ok(mut script) = String::from_utf8(script) else { return fail(FAILED, "the completions are not UTF-8") };
+    if options.shell == Shell::Bash {
+        // clap_complete 4.6.11 takes a hyphen of the program's own name for the end of a command in one of two places, so that no
+        // option of a command would be completed.
+        script = script.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__"));
+    }
+    print(script.as_bytes())
 }
 
 /// Writes manual pages; answers the exit code.

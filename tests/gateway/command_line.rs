@@ -81,8 +81,8 @@ fn a_shell_takes_the_completions() {
         }
     }
     // What a person gets who presses the tabulator.
-    let typed = "COMP_WORDS=(opensandbox-gateway logs --exi) COMP_CWORD=2; _opensandbox-gateway opensandbox-gateway \
-                 --exi logs; echo \"${COMPREPLY[@]}\"";
+    let typed = "f=$(complete -p opensandbox-gateway); f=${f#*-F }; COMP_WORDS=(opensandbox-gateway logs --exi) COMP_CWORD=2; \
+                 ${f%% *} opensandbox-gateway --exi logs; echo \"${COMPREPLY[@]}\"";
     let script = format!(". {}; {typed}", home.path().join("bash").display());
     let output = Command::new("bash").args(["--norc", "-c", &script]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "--exit-code\n", "{output:?}");

@@ -204,7 +204,13 @@ fn a_refusal_ends_it_with_the_server_s_words() {
     for status in ["400 x", "401 x", "403 x", "404 x", "409 x", "422 x", "500 x", "501 x"] {
         let refusal = answer(status, "", body);
         let run = run(&Fake::new(1, [refusal]), &["-f"]);
-        assert!(matches!(&run.over, Over::Refused(text) if text.contains(" C: m")), "{:?}", run.over);
+        let is_missing = matches!(&run.over, Over::Missing(_));
+        assert_eq!(is_missing, status.starts_with("404"), "{:?}", run.over);
+        assert!(
+            matches!(&run.over, Over::Refused(text) | Over::Missing(text) if text.contains(" C: m")),
+            "{:?}",
+            run.over
+        );
         assert_eq!(run.took, Duration::ZERO);
     }
     for (status, is_over) in
