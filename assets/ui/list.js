@@ -104,10 +104,13 @@ export class List {
 
   #row(id) {
     const element = document.createElement("tr");
+    // By name: a phone's layout is not a table's, and browsers take the roles away then.
+    element.setAttribute("role", "row");
     const cells = {};
     for (const name of ["state", "id", "age", "expiry", "image", "metadata"]) {
       cells[name] = document.createElement("td");
       cells[name].className = `c-${name}`;
+      cells[name].setAttribute("role", "cell");
       element.append(cells[name]);
     }
     const link = document.createElement("a");

@@ -34,9 +34,10 @@ export function freePort() {
 }
 
 // With local processes as sandboxes, and with this key; without one if it is empty. The viewer listens on `uiPort`, if there is one.
-export async function startGateway(program, key, uiPort = 0) {
-  const home = mkdtempSync(join(tmpdir(), "browser-"));
-  const port = await freePort();
+// With the home and the port of one before, it is that one started again.
+export async function startGateway(program, key, uiPort = 0, before = {}) {
+  const home = before.home ?? mkdtempSync(join(tmpdir(), "browser-"));
+  const port = before.port ?? (await freePort());
   const config = join(home, "gateway.toml");
   const ui = uiPort === 0 ? "" : `[ui]\nlisten = "127.0.0.1:${uiPort}"\n`;
   const line = key === "" ? "" : `api_key = "${key}"\n`;
@@ -46,7 +47,7 @@ export async function startGateway(program, key, uiPort = 0) {
   const url = `http://127.0.0.1:${port}`;
   for (let i = 0; ; i += 1) {
     try {
-      if ((await fetch(`${url}/health`)).ok) return { child, url };
+      if ((await fetch(`${url}/health`)).ok) return { child, url, home, port };
     } catch (error) {
       if (i > 100) throw error;
     }
