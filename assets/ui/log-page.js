@@ -14,6 +14,8 @@ const FIRST_LINES = 1000;
 const OLDER_LINES = 2000;
 // Records that share a moment with the first one held may stand in front of it: this much later is asked for as well.
 const SKEW = 2;
+// How long a search waits for the next letter, in milliseconds.
+const TYPED = 80;
 
 const el = (id) => document.getElementById(id);
 
@@ -25,6 +27,7 @@ export class LogPage {
   #hasOlder = true;
   #stop = new AbortController();
   #noted = 0;
+  #typed = 0;
 
   constructor(api, { onUnauthorized, announce }) {
     this.api = api;
@@ -62,9 +65,15 @@ export class LogPage {
       else location.hash = target;
     });
     el("streams").addEventListener("change", () => this.#start());
-    el("search").addEventListener("input", () => this.#find());
+    el("search").addEventListener("input", () => {
+      // The letter is shown first.
+      clearTimeout(this.#typed);
+      this.#typed = setTimeout(() => this.#find(), TYPED);
+    });
     el("search").addEventListener("keydown", (event) => {
-      if (event.key === "Enter") this.match(event.shiftKey ? -1 : 1);
+      if (event.key !== "Enter") return;
+      if (this.search.query !== el("search").value) this.#find();
+      this.match(event.shiftKey ? -1 : 1);
     });
     el("next-match").addEventListener("click", () => this.match(1));
     el("previous-match").addEventListener("click", () => this.match(-1));
@@ -233,7 +242,9 @@ export class LogPage {
       this.#newLines += items.filter((item) => item.kind === "line").length;
       this.#showNew();
     }
-    this.view.draw();
+    // The first lines are shown at once.
+    if (this.store.length === items.length) this.view.draw();
+    else this.view.drawSoon();
   }
 
   #streamState({ kind, text, isBack }) {
@@ -382,6 +393,7 @@ export class LogPage {
   }
 
   #find() {
+    clearTimeout(this.#typed);
     this.view.look.current = this.search.current = null;
     this.search.set(el("search").value);
     this.view.look.query = this.search.query;
