@@ -1,5 +1,6 @@
 // The screen of one log: joins the stream, the store, the search and the view, and does what its controls say.
 
+import { saveLog } from "./download.js";
 import { olderThan, LogStore } from "./log-store.js";
 import { LogStream } from "./log-stream.js";
 import { LogView } from "./log-view.js";
@@ -180,12 +181,12 @@ export class LogPage {
     this.#hasOlder = !this.#route.command;
     this.#isLoading = false;
     this.#problem("");
-    this.#note("");
+    this.#problem("", "log-note");
     this.follow(true);
     const { line, at } = this.#route;
     if (line && at && !isTail && (await this.#openAt(line, at))) return;
     this.#follow({ tail: FIRST_LINES });
-    if (line && !isTail && !at) this.#note("This link does not tell the line's time: the line is searched for in the newest lines.");
+    if (line && !isTail && !at) this.#problem("This link does not tell the line's time: the newest lines are shown.", "log-note");
   }
 
   // The lines up to the linked one first, then what is newer.
@@ -196,7 +197,7 @@ export class LogPage {
       const items = await this.#fetch({ ...this.#params(), ...(this.#route.command ? {} : { until: later(at, SKEW), tail: 4 * OLDER_LINES }) });
       if (signal.aborted) return true;
       if (!items.some((item) => item.id === line)) {
-        this.#note("The linked line is no longer in this log, or the choices leave it out. These are the newest lines.");
+        this.#problem("The linked line is no longer in this log, or the choices leave it out. These are the newest lines.", "log-note");
         return false;
       }
       this.store.append(items);
@@ -273,14 +274,9 @@ export class LogPage {
     return this.#problem(error.status === undefined ? "The gateway cannot be reached." : error.message);
   }
 
-  #problem(text) {
-    el("log-problem").textContent = text;
-    el("log-problem").hidden = text === "";
-  }
-
-  #note(text) {
-    el("log-note").textContent = text;
-    el("log-note").hidden = text === "";
+  #problem(text, id = "log-problem") {
+    el(id).textContent = text;
+    el(id).hidden = text === "";
   }
 
   follow(isOn) {
@@ -439,14 +435,8 @@ export class LogPage {
     button.disabled = true;
     try {
       const { command, container, previous } = this.#params();
-      const timestamps = this.view.look.times === "off" ? undefined : "true";
-      const response = await this.api.logs(id, { command, container, previous, timestamps, format: "text" }, this.#stop.signal);
-      const url = URL.createObjectURL(await response.blob());
-      const link = document.createElement("a");
-      link.href = url;
-      link.download = `${id}.log`;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(url), 60_000);
+      const hasTimes = this.view.look.times !== "off";
+      await saveLog(this.api, id, { command, container, previous, timestamps: hasTimes ? "true" : undefined }, this.#stop.signal);
       this.announce("Downloaded");
     } catch (error) {
       if (error.name === "AbortError") return;
