@@ -1,5 +1,6 @@
 // The screen of one log: joins the stream, the store, the search and the view, and does what its controls say.
 
+import { saveLog } from "./download.js";
 import { olderThan, LogStore } from "./log-store.js";
 import { LogStream } from "./log-stream.js";
 import { LogView } from "./log-view.js";
@@ -14,6 +15,8 @@ const FIRST_LINES = 1000;
 const OLDER_LINES = 2000;
 // Records that share a moment with the first one held may stand in front of it: this much later is asked for as well.
 const SKEW = 2;
+// How long a search waits for the next letter, in milliseconds.
+const TYPED = 80;
 
 const el = (id) => document.getElementById(id);
 
@@ -25,6 +28,7 @@ export class LogPage {
   #hasOlder = true;
   #stop = new AbortController();
   #noted = 0;
+  #typed = 0;
 
   constructor(api, { onUnauthorized, announce }) {
     this.api = api;
@@ -62,9 +66,15 @@ export class LogPage {
       else location.hash = target;
     });
     el("streams").addEventListener("change", () => this.#start());
-    el("search").addEventListener("input", () => this.#find());
+    el("search").addEventListener("input", () => {
+      // The letter is shown first.
+      clearTimeout(this.#typed);
+      this.#typed = setTimeout(() => this.#find(), TYPED);
+    });
     el("search").addEventListener("keydown", (event) => {
-      if (event.key === "Enter") this.match(event.shiftKey ? -1 : 1);
+      if (event.key !== "Enter") return;
+      if (this.search.query !== el("search").value) this.#find();
+      this.match(event.shiftKey ? -1 : 1);
     });
     el("next-match").addEventListener("click", () => this.match(1));
     el("previous-match").addEventListener("click", () => this.match(-1));
@@ -171,12 +181,12 @@ export class LogPage {
     this.#hasOlder = !this.#route.command;
     this.#isLoading = false;
     this.#problem("");
-    this.#note("");
+    this.#problem("", "log-note");
     this.follow(true);
     const { line, at } = this.#route;
     if (line && at && !isTail && (await this.#openAt(line, at))) return;
     this.#follow({ tail: FIRST_LINES });
-    if (line && !isTail && !at) this.#note("This link does not tell the line's time: the line is searched for in the newest lines.");
+    if (line && !isTail && !at) this.#problem("This link does not tell the line's time: the newest lines are shown.", "log-note");
   }
 
   // The lines up to the linked one first, then what is newer.
@@ -187,7 +197,7 @@ export class LogPage {
       const items = await this.#fetch({ ...this.#params(), ...(this.#route.command ? {} : { until: later(at, SKEW), tail: 4 * OLDER_LINES }) });
       if (signal.aborted) return true;
       if (!items.some((item) => item.id === line)) {
-        this.#note("The linked line is no longer in this log, or the choices leave it out. These are the newest lines.");
+        this.#problem("The linked line is no longer in this log, or the choices leave it out. These are the newest lines.", "log-note");
         return false;
       }
       this.store.append(items);
@@ -233,7 +243,9 @@ export class LogPage {
       this.#newLines += items.filter((item) => item.kind === "line").length;
       this.#showNew();
     }
-    this.view.draw();
+    // The first lines are shown at once.
+    if (this.store.length === items.length) this.view.draw();
+    else this.view.drawSoon();
   }
 
   #streamState({ kind, text, isBack }) {
@@ -262,14 +274,9 @@ export class LogPage {
     return this.#problem(error.status === undefined ? "The gateway cannot be reached." : error.message);
   }
 
-  #problem(text) {
-    el("log-problem").textContent = text;
-    el("log-problem").hidden = text === "";
-  }
-
-  #note(text) {
-    el("log-note").textContent = text;
-    el("log-note").hidden = text === "";
+  #problem(text, id = "log-problem") {
+    el(id).textContent = text;
+    el(id).hidden = text === "";
   }
 
   follow(isOn) {
@@ -382,6 +389,7 @@ export class LogPage {
   }
 
   #find() {
+    clearTimeout(this.#typed);
     this.view.look.current = this.search.current = null;
     this.search.set(el("search").value);
     this.view.look.query = this.search.query;
@@ -427,14 +435,8 @@ export class LogPage {
     button.disabled = true;
     try {
       const { command, container, previous } = this.#params();
-      const timestamps = this.view.look.times === "off" ? undefined : "true";
-      const response = await this.api.logs(id, { command, container, previous, timestamps, format: "text" }, this.#stop.signal);
-      const url = URL.createObjectURL(await response.blob());
-      const link = document.createElement("a");
-      link.href = url;
-      link.download = `${id}.log`;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(url), 60_000);
+      const hasTimes = this.view.look.times !== "off";
+      await saveLog(this.api, id, { command, container, previous, timestamps: hasTimes ? "true" : undefined }, this.#stop.signal);
       this.announce("Downloaded");
     } catch (error) {
       if (error.name === "AbortError") return;

@@ -17,7 +17,7 @@ export function backoff(attempt, random = Math.random()) {
 
 // An answer that will not be another one if it is asked for again.
 function isFinal(error) {
-  return error instanceof ApiError && error.status < 500 && error.status !== 429 && error.status !== 409;
+  return error instanceof ApiError && (error.status < 500 || error.status === 501) && error.status !== 429 && error.status !== 409;
 }
 
 export class LogStream {
@@ -37,17 +37,13 @@ export class LogStream {
     this.#skip?.();
   }
 
-  // Does not wait for the rest of a pause.
-  retryNow() {
-    this.#skip?.();
-  }
-
   // `first`: the parameters of the first request alone, `tail` or `after`.
   async run(first) {
     const signal = this.#stop.signal;
     let last = first.after ?? null;
     let attempt = 0;
     let isBack = false;
+    let why = "";
     while (!signal.aborted) {
       const watch = new AbortController();
       const abort = () => watch.abort();
@@ -55,7 +51,8 @@ export class LogStream {
       let timer = setTimeout(abort, SILENCE);
       try {
         const query = { ...this.params, format: "ndjson", follow: "true", ...(last === null ? first : { after: last }) };
-        if (last !== null && query.since !== undefined) delete query.since;
+        // The instance before the present one prints no more.
+        if (query.previous !== undefined) delete query.follow;
         const response = await this.api.logs(this.id, query, watch.signal);
         if (response.status === 204) return this.on.state({ kind: "ended", text: "ended: nothing more comes" });
         this.on.state({ kind: "live", text: isBack ? "connected again, no line was lost" : "following", isBack });
@@ -81,6 +78,7 @@ export class LogStream {
         if (signal.aborted) return undefined;
         if (error instanceof ApiError && error.isUnauthorized) return this.on.error(error);
         if (isFinal(error)) return this.on.state({ kind: "failed", text: error.message });
+        why = error instanceof ApiError ? error.message : "";
         if (error instanceof ApiError) attempt = Math.max(attempt, Math.log2(Math.max(1, error.retryAfter * 2)));
         // What is not JSON will not be so the next time, but a cut in the middle of a record is a break like others.
       } finally {
@@ -90,7 +88,8 @@ export class LogStream {
       isBack = true;
       const wait = backoff(attempt);
       attempt += 1;
-      this.on.state({ kind: "waiting", text: `connection lost: reconnecting in ${(wait / 1000).toFixed(1)} s` });
+      this.on.state({ kind: "waiting", text: `${why || "connection lost:"} reconnecting in ${(wait / 1000).toFixed(1)} s` });
+      why = "";
       await this.#pause(wait);
     }
     return undefined;

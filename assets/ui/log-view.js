@@ -6,10 +6,14 @@
 import { row } from "./row.js";
 
 const MAX_HEIGHT = 8_000_000;
+// How long lines that came wait to be shown, in milliseconds.
+const SOON = 60;
 
 export class LogView {
   #rows = new Map();
   #frame = 0;
+  #soon = 0;
+  #isStale = false;
   #rowHeight = 18;
   #width = 0;
   #mine = -1;
@@ -62,14 +66,22 @@ export class LogView {
 
   // Everything is made anew: after a change of how lines look.
   redraw() {
-    for (const element of this.#rows.values()) element.remove();
-    this.#rows.clear();
+    this.#isStale = true;
     this.draw();
   }
 
   // Before the store changes: what stands where is kept.
   hold() {
     if (!this.isFollowing && this.#anchor === null) this.#anchor = this.position;
+  }
+
+  // For lines that came: not in each frame, so that there is time for what is typed.
+  drawSoon() {
+    if (this.#frame !== 0 || this.#soon !== 0) return;
+    this.#soon = setTimeout(() => {
+      this.#soon = 0;
+      this.draw();
+    }, SOON);
   }
 
   // In the next frame.
@@ -125,6 +137,11 @@ export class LogView {
   }
 
   #fill(from, to) {
+    if (this.#isStale) {
+      this.#isStale = false;
+      this.#rows.clear();
+      this.inner.replaceChildren();
+    }
     for (const [number, element] of this.#rows) {
       if (number < from || number >= to) {
         element.remove();
@@ -141,8 +158,11 @@ export class LogView {
       } else {
         before = element.nextSibling;
       }
-      element.setAttribute("aria-posinset", String(number - this.store.first + 1));
-      element.setAttribute("aria-setsize", String(this.store.length));
+      // While lines come, these would change in each frame, and nobody could hear them.
+      if (!this.isFollowing) {
+        element.setAttribute("aria-posinset", String(number - this.store.first + 1));
+        element.setAttribute("aria-setsize", String(this.store.length));
+      }
     }
   }
 

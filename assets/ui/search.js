@@ -2,7 +2,7 @@
 
 import { plain } from "./ansi.js";
 
-const SLICE = 6;
+const SLICE = 4;
 
 // Where a query stands in a text: [from, to) pairs, at most `limit`.
 export function ranges(text, query, limit = 1000) {

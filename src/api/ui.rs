@@ -51,6 +51,7 @@ static FILES: &[&File] = files![
     "api.js",
     "app.js",
     "bidi.js",
+    "download.js",
     "index.html",
     "keyboard.js",
     "licences/ansi-sequence-parser.LICENSE",
