@@ -87,10 +87,10 @@ pub fn welcome(address: &str, viewer: Option<&str>, key: &Key) -> String {
     let viewer = viewer.map(|address| {
         let with = match key {
             Key::Open => String::new(),
-            Key::Given(_) => format!(" (its key is that of {})", env::API_KEY),
-            Key::Made(key) => format!(" (its key is {})", key.expose()),
+            Key::Given(_) => format!("  (its key is that of {})", env::API_KEY),
+            Key::Made(key) => format!("  (its key is {})", key.expose()),
         };
-        format!("To watch it in a browser{with}:\n\n  http://{address}/ui/\n\n")
+        format!("To watch it in a browser:\n\n  http://{address}/ui/{with}\n\n")
     });
     WELCOME
         .replace("{pipe}", &key.pipe())
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(welcome("x:1", None, &made).matches(key.expose()).count(), 4);
         assert_eq!(welcome("x:1", Some("x:2"), &made).matches(key.expose()).count(), 5);
         let given = welcome("x:1", Some("x:2"), &chosen(false, Some("hidden")));
-        assert!(given.contains("  http://x:2/ui/\n"), "{given}");
+        assert!(given.contains("  http://x:2/ui/  (its key is that of OPENSANDBOX_SERVER_API_KEY)\n"), "{given}");
         assert!(
             !given.contains("hidden") && given.contains("$OPENSANDBOX_SERVER_API_KEY\" | curl -N -H @- "),
             "{given}"

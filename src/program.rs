@@ -25,7 +25,7 @@ use crate::{
     runtime::Runtime,
     server::{self, Ended, threads::Threads},
     signal::{Asked, Caught, Signals, Stop},
-    start::{self, TenantsError},
+    start::{self, TenantsError, doors},
     store::migrate,
     telemetry::{self, Output},
 };
@@ -222,11 +222,11 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
         Ok(listeners) => listeners,
         Err(text) => return fail(EXIT_UNAVAILABLE, &text),
     };
-    let viewer_listeners = match start::viewer_listeners(&config, dev_key.is_some()) {
+    let viewer_listeners = match doors::viewer_listeners(&config, dev_key.is_some()) {
         Ok(listeners) => listeners,
         Err(text) => return fail(EXIT_UNAVAILABLE, &text),
     };
-    if let Err(text) = start::check_reach(&config, &listeners, viewer_listeners.as_ref()) {
+    if let Err(text) = doors::check_reach(&config, &listeners, viewer_listeners.as_ref()) {
         return fail(EXIT_FAILED, &text);
     }
     let admin_listeners = match start::admin_listeners(&config, dev_key.is_some()) {
@@ -282,7 +282,7 @@ async fn serve(config: Config, dev_key: Option<dev::Key>, program: &Program, rel
     tokio::spawn(reload.run(Arc::clone(&program.reload)));
     tokio::spawn(Arc::clone(&notifier).feed_watchdog(pulse));
     notifier.ready();
-    let served = server::run(start::doors(&config, listeners, viewer_listeners), settings, program.stop.clone());
+    let served = server::run(doors::all(&config, listeners, viewer_listeners), settings, program.stop.clone());
     let told = async {
         program.stop.asked().await;
         notifier.stopping(config.server.shutdown_delay + work_timeout + METRICS_FLUSH_TIMEOUT);

@@ -1,5 +1,7 @@
 //! From a configuration to what serves it.
 
+pub mod doors;
+
 use std::{collections::BTreeMap, fs, num::NonZeroU32, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
@@ -13,7 +15,6 @@ use crate::{
     dev,
     drain::{self, Drain},
     error::{Error, Family, Kind},
-    host,
     keys::KeyRing,
     logs::limits::{StreamLimits, Streams},
     metrics::{
@@ -23,7 +24,6 @@ use crate::{
         prometheus::Prometheus,
         traces::Traces,
     },
-    open,
     proxy::{self, Proxy, limits::Limits},
     renew::Renewer,
     runtime::{
@@ -33,22 +33,16 @@ use crate::{
         process::{Process, ProcessOptions},
     },
     server::{
-        Door, Settings, connection::Connections, listen::Listeners, stalled::Stalls, threads::Threads,
-        tls::Certificates,
+        Settings, connection::Connections, listen::Listeners, stalled::Stalls, threads::Threads, tls::Certificates,
     },
-    service::{Front, Gateway, viewer::Viewer},
+    service::Gateway,
     snapshots::{SnapshotOptions, Snapshots},
     store::{self, StoreError},
     tenants::Tenants,
 };
 
-/// Connections to the operator's listener, and to the viewer's, that the system queues.
-const SMALL_BACKLOG: u32 = 128;
-
-/// Most connections to the viewer's listener, and of one address that is no trusted proxy's. They are apart from the API's, so that
-/// nobody at one listener keeps others out of the other. A browser has six over HTTP/1.1, one a log that it follows.
-const VIEWER_CONNECTIONS: usize = 1024;
-const VIEWER_CONNECTIONS_PER_ADDRESS: usize = 256;
+/// Connections to the operator's listener that the system queues.
+const ADMIN_BACKLOG: u32 = 128;
 
 /// How many namespaces of tenants are looked for at once.
 const NAMESPACE_CHECKS: usize = 16;
@@ -94,56 +88,6 @@ pub fn listeners(config: &config::Server, is_dev: bool) -> Result<Listeners, Str
     let config::Server { host, port, backlog, .. } = config;
     let how = if is_dev { "`--port` takes another" } else { "server.host, server.port" };
     Listeners::bind(host, *port, *backlog).map_err(|error| format!("Cannot listen on {host}:{port} ({how}): {error}"))
-}
-
-/// Checks that only this machine reaches the process runtime.
-///
-/// # Errors
-///
-/// A text for a person: others do.
-pub fn check_reach(config: &Config, listeners: &Listeners, viewer: Option<&Listeners>) -> Result<(), String> {
-    if config.runtime.kind != RuntimeKind::Process {
-        return Ok(());
-    }
-    let viewer_host = config.ui.listen.as_ref().map_or("", |listen| &listen.host);
-    let of_viewer = viewer.map(|listeners| ("ui.listen", viewer_host, listeners));
-    for (key, host, listeners) in [("server.host", config.server.host.as_str(), listeners)].into_iter().chain(of_viewer)
-    {
-        if let Some(public) = listeners.addresses().find(|address| !address.ip().is_loopback()) {
-            return Err(format!(
-                "{key}: '{host}' stands for {public}: the process runtime gives no isolation and refuses a non-loopback bind"
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Listens where the viewer is to be (`ui.listen`). What is taken is no failure of `dev`, which many may run.
-///
-/// # Errors
-///
-/// A text for a person: the address cannot be had.
-pub fn viewer_listeners(config: &Config, is_dev: bool) -> Result<Option<Listeners>, String> {
-    let Some(listen) = &config.ui.listen else { return Ok(None) };
-    match Listeners::bind(&listen.host, listen.port, SMALL_BACKLOG) {
-        Ok(listeners) => Ok(Some(listeners)),
-        Err(error) if is_dev => {
-            tracing::warn!("no viewer: cannot listen on {listen}: {error}");
-            Ok(None)
-        }
-        Err(error) => Err(format!("Cannot listen on {listen} (ui.listen): {error}")),
-    }
-}
-
-/// Where the connections of the API come in, and those of the viewer.
-pub fn doors(config: &Config, listeners: Listeners, viewer: Option<Listeners>) -> Vec<Door> {
-    let mut doors = vec![Door { listeners, front: Front::Api, limits: connection_limits(&config.server) }];
-    doors.extend(viewer.map(|listeners| {
-        let own = config.ui.listen.as_ref().and_then(|listen| host::authority(&host::with_brackets(&listen.host)));
-        let names = own.into_iter().chain(config.ui.hosts.iter().cloned()).collect();
-        Door { listeners, front: Front::Viewer(Arc::new(Viewer::new(names))), limits: viewer_limits(&config.server) }
-    }));
-    doors
 }
 
 /// Says where the server listens, and in development what to try.
@@ -347,7 +291,7 @@ pub fn metrics(config: &Config, is_scraped: bool) -> Metrics {
 /// A text for a person: the address cannot be had.
 pub fn admin_listeners(config: &Config, is_dev: bool) -> Result<Option<Listeners>, String> {
     let Some(listen) = &config.metrics.listen else { return Ok(None) };
-    match Listeners::bind(&listen.host, listen.port, SMALL_BACKLOG) {
+    match Listeners::bind(&listen.host, listen.port, ADMIN_BACKLOG) {
         Ok(listeners) => Ok(Some(listeners)),
         Err(error) if is_dev => {
             tracing::warn!("no metrics: cannot listen on {listen}: {error}");
@@ -388,25 +332,6 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-fn connection_limits(server: &config::Server) -> open::Limits {
-    let proxies = server.trusted_proxies.clone();
-    open::Limits {
-        total: server.max_connections as usize,
-        per_address: server.max_connections_per_address.map_or(0, |limit| limit.get() as usize),
-        is_trusted: Box::new(move |ip| proxies.trusts(ip)),
-        names: ["server.max_connections", "server.max_connections_per_address"],
-    }
-}
-
-fn viewer_limits(server: &config::Server) -> open::Limits {
-    open::Limits {
-        total: VIEWER_CONNECTIONS,
-        per_address: VIEWER_CONNECTIONS_PER_ADDRESS,
-        names: ["the viewer's", "the viewer's of one address"],
-        ..connection_limits(server)
-    }
-}
-
 fn stream_limits(logs: &config::Logs) -> StreamLimits {
     let limit = |limit: Option<NonZeroU32>| limit.map_or(0, |limit| limit.get() as usize);
     StreamLimits { total: limit(logs.max_streams), per_sandbox: limit(logs.max_streams_per_sandbox) }
@@ -416,7 +341,7 @@ fn proxy_options(config: &Config) -> proxy::Options {
     let proxy = &config.proxy;
     let count = |count: Option<u32>| count.map(|count| count as usize);
     let descriptors = getrlimit(Resource::Nofile).current.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let of_viewer = if config.ui.listen.is_some() { VIEWER_CONNECTIONS } else { 0 };
+    let of_viewer = if config.ui.listen.is_some() { doors::VIEWER_CONNECTIONS } else { 0 };
     let clients = (config.server.max_connections as usize).saturating_add(of_viewer);
     let (total, per_sandbox) = (count(proxy.max_connections), count(proxy.max_connections_per_sandbox));
     let limits = Limits::configured(total, per_sandbox, descriptors, clients);
