@@ -63,12 +63,16 @@ fn parse(text: &[u8]) -> Option<(TraceId, SpanId, TraceFlags)> {
         2 | 35 | 52 => byte == b'-',
         _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
     });
+    // From here on the text is ASCII, and any part of it a text.
+    if !is_valid {
+        return None;
+    }
     let is_known = match &text[..2] {
         "00" => more.is_empty(),
         "ff" => false,
         _ => more.first().is_none_or(|byte| *byte == b'-'),
     };
-    if !is_valid || !is_known {
+    if !is_known {
         return None;
     }
     let (trace, span) = (TraceId::from_hex(&text[3..35]).ok()?, SpanId::from_hex(&text[36..52]).ok()?);
@@ -128,6 +132,16 @@ mod tests {
     fn headers(parents: &[&str], states: &[&str]) -> HeaderMap {
         let parents = parents.iter().map(|value| (TRACEPARENT, HeaderValue::from_str(value).unwrap()));
         parents.chain(states.iter().map(|value| (TRACESTATE, HeaderValue::from_str(value).unwrap()))).collect()
+    }
+
+    #[test]
+    fn bytes_that_are_no_ascii_are_no_trace() {
+        for at in 0..55 {
+            let mut text = PARENT.to_owned();
+            text.replace_range(at..=at, "\u{e9}");
+            assert_eq!(parse(&text.as_bytes()[..55]), None, "{at}");
+            assert_eq!(parse(text.as_bytes()), None, "{at}");
+        }
     }
 
     #[test]

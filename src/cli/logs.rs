@@ -134,7 +134,8 @@ impl Reader<'_> {
     ) -> Session<'p, impl AsyncFn() -> io::Result<Box<dyn super::connect::Io>>> {
         let request = Request::new(self.options, self.server, id, has_joined);
         let connect = async || self.connector.connect().await;
-        Session::new(request, self.server.shown(), self.server.key.is_some(), connect, printer)
+        let session = Session::new(request, self.server.shown(), self.server.key.is_some(), connect, printer);
+        if has_joined { session.persistent() } else { session }
     }
 
     /// The id of the only sandbox with this name.

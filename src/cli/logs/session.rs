@@ -77,6 +77,8 @@ pub(super) struct Session<'p, C> {
     started: Option<Instant>,
     /// The server has begun to send the log once.
     has_begun: bool,
+    /// What refuses the first request may pass too.
+    is_persistent: bool,
 }
 
 impl<'p, C, I> Session<'p, C>
@@ -95,7 +97,14 @@ where
             outage: None,
             started: None,
             has_begun: false,
+            is_persistent: false,
         }
+    }
+
+    /// Comes back also from a first request that fails, if that may pass: the sandbox is known to be there, and nobody would name
+    /// it again.
+    pub(super) fn persistent(self) -> Self {
+        Self { is_persistent: true, ..self }
     }
 
     /// Writes the log until it is over.
@@ -114,7 +123,7 @@ where
     async fn attempt(&mut self) -> Next {
         let io = match (self.connect)().await {
             Ok(io) => io,
-            Err(error) if self.started.is_none() => {
+            Err(error) if self.started.is_none() && !self.is_persistent => {
                 return Next::Over(Over::Refused(format!("{} cannot be reached: {error}", self.server)));
             }
             Err(error) => return again(format!("{} cannot be reached: {error}", self.server)),
@@ -145,7 +154,7 @@ where
         // What a server, or a proxy before it, answers while it or its engine starts anew, or a sandbox is being removed.
         let may_pass =
             (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED) || status == StatusCode::CONFLICT;
-        if is_busy || (may_pass && self.has_begun) {
+        if is_busy || (may_pass && (self.has_begun || self.is_persistent)) {
             return Next::Again(Again { why: Some(told), asked: retry_after(head.headers()), at_once: false });
         }
         match self.refused(told) {

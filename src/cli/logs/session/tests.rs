@@ -122,6 +122,11 @@ impl Run {
 }
 
 fn run(fake: &Fake, args: &[&str]) -> Run {
+    run_as(fake, args, false)
+}
+
+/// As [`run`]; of a sandbox that has joined.
+fn run_as(fake: &Fake, args: &[&str], has_joined: bool) -> Run {
     let tasks = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     tokio::task::LocalSet::new().block_on(&tasks, async {
         let logs = Program::parse_from(["x"].iter().chain(args).chain(&["id"])).logs;
@@ -129,8 +134,9 @@ fn run(fake: &Fake, args: &[&str]) -> Run {
         let (output, stdout, stderr) = apart();
         let mut printer = Printer::new(output, logs.output, logs.timestamps);
         let connect = async || fake.connect();
-        let request = Request::new(&logs, &server, &logs.ids[0], false);
-        let mut session = Session::new(request, server.shown(), false, connect, &mut printer);
+        let request = Request::new(&logs, &server, &logs.ids[0], has_joined);
+        let session = Session::new(request, server.shown(), false, connect, &mut printer);
+        let mut session = if has_joined { session.persistent() } else { session };
         let start = Instant::now();
         let over = timeout(Duration::from_secs(3600), session.run()).await.expect("in an hour");
         printer.flush().unwrap();
@@ -225,6 +231,18 @@ fn a_refusal_ends_it_with_the_server_s_words() {
     assert!(matches!(&plain, Over::Refused(text) if text.contains("format=ndjson")), "{plain:?}");
     let down = run(&Fake::new(1, [Turn::Down]), &["-f"]).over;
     assert!(matches!(&down, Over::Refused(text) if text.starts_with("http://gw cannot be reached: ")), "{down:?}");
+}
+
+#[test]
+fn a_sandbox_that_has_joined_is_read_whatever_the_first_request_meets() {
+    let body = r#"{"code":"C","message":"m"}"#;
+    for first in [Turn::Down, answer("409 x", "", body), answer("500 x", "", body), answer("502 x", "", body)] {
+        let run = run_as(&Fake::new(3, [first, Turn::Whole]), &["-f"], true);
+        assert!(matches!(run.over, Over::End(_)), "{:?}", run.over);
+        assert_eq!(run.numbers().0.len(), 3);
+    }
+    let gone = run_as(&Fake::new(1, [answer("404 x", "", body)]), &["-f"], true).over;
+    assert!(matches!(gone, Over::Missing(_)), "{gone:?}");
 }
 
 #[test]
