@@ -29,7 +29,7 @@ use tokio_rustls::server::TlsStream;
 
 use self::blocked::Blocked;
 pub use self::stream::{Http2Stream, Piece};
-pub(crate) use self::transport::{Socket, Transport};
+pub(crate) use self::transport::{Progress, Socket, Transport};
 use crate::{end_reason::EndReason, open::Entry};
 
 /// Most bytes that a client may send ahead while a log response is under way, in bytes.
@@ -174,11 +174,11 @@ impl Shared {
     }
 
     /// Lets `write` write to the TLS of a connection that has it; answers also whether the system takes what there is.
-    pub(crate) fn with_tls<T>(&self, write: impl FnOnce(Pin<&mut TlsStream<Socket>>) -> T) -> (T, bool) {
+    pub(crate) fn with_tls<T>(&self, write: impl FnOnce(Pin<&mut TlsStream<Socket>>) -> T) -> (T, Progress) {
         let mut read = self.read();
         let mut tls = read.transport.tls();
         let written = write(tls.as_mut());
-        (written, tls.get_ref().0.is_blocked())
+        (written, tls.get_mut().0.take_progress())
     }
 
     /// Polls until the client has sent as many bytes as `wanted`, or something that does not begin like it; answers

@@ -42,7 +42,9 @@ pub struct Reload {
 impl Reload {
     /// Reloads whenever it is asked to; requests that come while it does are one. Lives as long as the process.
     pub async fn run(self, asked: Arc<Notify>) {
-        let places = Arc::new(Semaphore::new(MAX_HANGING));
+        // Of their own: files that hang on one disk keep none on another from being read.
+        let (places, certificate_places) =
+            (Arc::new(Semaphore::new(MAX_HANGING)), Arc::new(Semaphore::new(MAX_HANGING)));
         loop {
             asked.notified().await;
             self.notifier.reloading();
@@ -54,7 +56,7 @@ impl Reload {
                 Err(why) => tracing::error!("SIGHUP: the keys stay as they were: {why}"),
             }
             if let Some(certificates) = &self.certificates {
-                change_certificate(&places, certificates).await;
+                change_certificate(&certificate_places, certificates).await;
             }
             self.notifier.ready();
         }

@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, IoSlice, Read},
-    mem::MaybeUninit,
+    mem::{self, MaybeUninit},
     net::Shutdown,
     pin::Pin,
     sync::Arc,
@@ -49,8 +49,19 @@ pub(crate) struct Socket {
     is_blind: bool,
     /// The system does not take what there is to write.
     is_blocked: bool,
+    /// It has taken something since [`Socket::take_progress`].
+    has_moved: bool,
     /// As that of [`Transport::Plain`].
     unseen: bool,
+}
+
+/// How far the system takes what is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Progress {
+    /// It has taken something.
+    pub(crate) has_moved: bool,
+    /// It does not take what is left.
+    pub(crate) is_blocked: bool,
 }
 
 impl Transport {
@@ -151,12 +162,13 @@ impl Socket {
     /// The socket `stream` of `entry`. If `is_blind`, the system cuts off a client that takes nothing, and what it says then
     /// is the first that is known of it.
     pub(crate) fn new(stream: TcpStream, entry: Arc<Entry>, is_blind: bool) -> Self {
-        Self { stream, entry, is_blind, is_blocked: false, unseen: false }
+        Self { stream, entry, is_blind, is_blocked: false, has_moved: false, unseen: false }
     }
 
-    /// Whether the system does not take what there is to write.
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.is_blocked
+    /// Whether the system has taken something since the last call, and whether it does not take the rest. TLS writes until the
+    /// second is so: by that alone a client that reads slowly is none that reads nothing.
+    pub(super) fn take_progress(&mut self) -> Progress {
+        Progress { has_moved: mem::take(&mut self.has_moved), is_blocked: self.is_blocked }
     }
 
     /// Tells the client's system that nothing more comes.
@@ -168,7 +180,10 @@ impl Socket {
     fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.is_blocked = written.is_pending();
         match &written {
-            Poll::Ready(Ok(count)) => self.entry.add_written(*count),
+            Poll::Ready(Ok(count)) => {
+                self.has_moved |= *count > 0;
+                self.entry.add_written(*count);
+            }
             Poll::Ready(Err(error)) => self.note_error(error),
             Poll::Pending => {}
         }

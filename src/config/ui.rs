@@ -32,7 +32,7 @@ impl Ui {
                 None => section.fail(
                     &format!("hosts[{number}]"),
                     "must be a name or an address as browsers show it, with or without a port, such as \
-                     'logs.example.com'; there are no wildcards",
+                     'logs.example.com'; without 80 and 443, which browsers leave out; there are no wildcards",
                 ),
             }
         }
@@ -43,9 +43,11 @@ impl Ui {
     }
 }
 
-/// Whether a host has nothing in it that only looks like a pattern or a port.
+/// Whether a host has nothing in it that only looks like a pattern or a port, nor a port that no browser sends.
 fn is_plain(authority: &Authority) -> bool {
     let host = authority.host();
     let has_port = authority.as_str().len() > host.len();
-    !host.is_empty() && !host.contains('*') && (!has_port || authority.port_u16().is_some_and(|port| port != 0))
+    !host.is_empty()
+        && !host.contains('*')
+        && (!has_port || authority.port_u16().is_some_and(|port| !matches!(port, 0 | 80 | 443)))
 }

@@ -136,7 +136,12 @@ struct Side<T> {
 
 impl<T: AsyncRead + Unpin> AsyncRead for Side<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        match Pin::new(&mut self.io).poll_read(cx, buf) {
+            // A client that closes TLS without saying so. A WebSocket says by itself whether it is whole, and without TLS nobody
+            // could tell either.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+            read => read,
+        }
     }
 }
 

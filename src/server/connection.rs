@@ -135,7 +135,8 @@ impl Connections {
         entry: &Arc<Entry>,
     ) -> Result<Option<Box<WatchedIo>>, Failure> {
         let _new = self.metrics.connection(Protocol::Unknown);
-        let shaking = tls::accept(certificates, stream, entry, self.is_blind);
+        let first_byte = FIRST_BYTE_TIMEOUT.min(self.keep_alive);
+        let shaking = tls::accept(certificates, stream, entry, first_byte, self.is_blind);
         tokio::select! {
             shaken = tokio::time::timeout(tls::HANDSHAKE_TIMEOUT, shaking) => match shaken {
                 Ok(io) => Ok(io.map_err(|error| format!("TLS handshake: {error}"))?),

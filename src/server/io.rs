@@ -17,7 +17,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use crate::{
-    client::{ClientWatch, Http1Watch, Shared, Socket},
+    client::{ClientWatch, Http1Watch, Progress, Shared, Socket},
     deadline::Deadline,
     open::Entry,
 };
@@ -122,7 +122,10 @@ impl WatchedIo {
         &mut self,
         write: impl FnOnce(Pin<&mut TlsStream<Socket>>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let (written, is_blocked) = self.shared.with_tls(write);
+        let (written, Progress { has_moved, is_blocked }) = self.shared.with_tls(write);
+        if has_moved {
+            self.note_blocked(false);
+        }
         self.note_blocked(is_blocked);
         self.unless_cut(written)
     }

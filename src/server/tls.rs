@@ -30,7 +30,7 @@ const PLAIN: &str = "HTTP/1.1 400 Bad Request\r\n\
                      This port speaks TLS: ask by https:// instead of http.\n";
 
 /// Shakes hands with the client of `entry` at the other end of `stream`. None if it was no TLS that came first: that client was
-/// told so. If `is_blind`, the system cuts off a client that takes nothing.
+/// told so. Its first byte may take as long as `first_byte`. If `is_blind`, the system cuts off a client that takes nothing.
 ///
 /// # Errors
 ///
@@ -40,10 +40,11 @@ pub(super) async fn accept(
     certificates: &Certificates,
     stream: TcpStream,
     entry: &Arc<Entry>,
+    first_byte: Duration,
     is_blind: bool,
 ) -> io::Result<Option<Box<WatchedIo>>> {
     let mut first = [0];
-    if stream.peek(&mut first).await? == 0 {
+    if tokio::time::timeout(first_byte, stream.peek(&mut first)).await?? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     if first != [HANDSHAKE] {
