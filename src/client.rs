@@ -178,7 +178,7 @@ impl Shared {
         let mut read = self.read();
         let mut tls = read.transport.tls();
         let written = write(tls.as_mut());
-        (written, tls.get_mut().0.take_progress())
+        (written, tls.get_mut().get_mut().0.take_progress())
     }
 
     /// Polls until the client has sent as many bytes as `wanted`, or something that does not begin like it; answers
