@@ -182,7 +182,8 @@ async fn a_reader_that_leaves_lets_the_engine_go() {
     })
     .await;
     eventually("no stream", Duration::from_secs(20), || pair.engine.open_logs() == 0).await;
-    assert!(pair.gateway.output().contains("end=client_gone"), "the access line says who ended it");
+    let is_told = || pair.gateway.output().contains("end=client_gone");
+    eventually("an access line that says who ended it", Duration::from_secs(20), is_told).await;
 }
 
 #[tokio::test]
