@@ -49,7 +49,8 @@ function overwrite(text) {
     if (token === "\r") at = 0;
     else if (token === "\b") at = Math.max(0, at - 1);
     else if (token.startsWith("\x1b[") && token.endsWith("K")) {
-      if (token === "\x1b[2K") cells.fill({ char: " ", style: "" });
+      // What comes next is padded up to its place.
+      if (token === "\x1b[2K") cells.length = 0;
       else if (token === "\x1b[1K") cells.fill({ char: " ", style: "" }, 0, at + 1);
       else cells.length = Math.min(cells.length, at);
     } else if (token.startsWith("\x1b[")) style = token === "\x1b[0m" ? "" : style + token;
@@ -70,7 +71,9 @@ function overwrite(text) {
     }
     out += cell.char;
   }
-  return out.trimEnd() === out ? out : out.replace(/ +$/, "");
+  let length = out.length;
+  while (length > 0 && out[length - 1] === " ") length -= 1;
+  return out.slice(0, length);
 }
 
 function flat(text, keep) {

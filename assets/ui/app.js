@@ -42,10 +42,11 @@ async function followState(id) {
   clearTimeout(stateTimer);
   if (log.route?.id !== id) return;
   try {
-    if (!document.hidden) log.setSandbox(await api.sandbox(id));
+    const sandbox = document.hidden ? null : await api.sandbox(id);
+    if (sandbox !== null && log.route?.id === id) log.setSandbox(sandbox);
   } catch (error) {
     if (error.isUnauthorized) return void askForKey("The key is not valid any more.");
-    if (error.status === 404) log.setSandbox({ id, status: { state: "Deleted" } });
+    if (error.status === 404 && log.route?.id === id) log.setSandbox({ id, status: { state: "Deleted" } });
   }
   if (log.route?.id === id) stateTimer = setTimeout(() => followState(id), 3000);
 }
@@ -125,8 +126,22 @@ const theme = setting("theme", "auto");
 el("theme").value = theme;
 applyTheme(theme);
 fetch("/version").then((it) => it.json()).then((it) => (el("version").textContent = it.version ?? ""), () => {});
-const stored = storedKey();
-enter(stored, stored !== "").catch((error) => {
-  if (error.isUnauthorized) return askForKey(stored === "" ? "" : "The key is not valid any more.");
-  return askForKey(error.status === undefined ? "The gateway cannot be reached. Try again." : error.message);
-});
+
+// With the key that is kept, or none. Only a refusal forgets it: whatever else fails is tried again.
+async function begin() {
+  const stored = storedKey();
+  for (let wait = 1000; !isOpen; wait = Math.min(15_000, wait * 2)) {
+    try {
+      return await enter(stored, stored !== "");
+    } catch (error) {
+      if (error.isUnauthorized) return askForKey(stored === "" ? "" : "The key is not valid any more.");
+      const text = error.status === undefined ? "The gateway cannot be reached." : error.message;
+      show("key-screen");
+      el("key-problem").textContent = `${text} Trying again…`;
+      el("key-problem").hidden = false;
+      await new Promise((resolve) => setTimeout(resolve, Math.max(wait, 1000 * (error.retryAfter ?? 0))));
+    }
+  }
+  return undefined;
+}
+begin();

@@ -5,7 +5,7 @@ import { olderThan, LogStore } from "./log-store.js";
 import { LogStream } from "./log-stream.js";
 import { LogView } from "./log-view.js";
 import { batches } from "./ndjson.js";
-import { itemOf } from "./records.js";
+import { collect } from "./records.js";
 import { format } from "./route.js";
 import { Search } from "./search.js";
 import { keepSetting, setting } from "./settings.js";
@@ -15,6 +15,8 @@ const FIRST_LINES = 1000;
 const OLDER_LINES = 2000;
 // Records that share a moment with the first one held may stand in front of it: this much later is asked for as well.
 const SKEW = 2;
+// How often older lines are asked for, each time four times as many, until the first one held is among them.
+const MAX_ROUNDS = 4;
 // How long a search waits for the next letter, in milliseconds.
 const TYPED = 80;
 
@@ -28,6 +30,8 @@ export class LogPage {
   #hasOlder = true;
   #stop = new AbortController();
   #noted = 0;
+  // What the log that is shown was asked for with: the form may say something else by now.
+  #chosen = {};
   #typed = 0;
 
   constructor(api, { onUnauthorized, announce }) {
@@ -170,6 +174,7 @@ export class LogPage {
     this.#stop.abort();
     this.#stop = new AbortController();
     this.#stream?.stop();
+    this.#chosen = this.#params();
     this.store.clear();
     this.search.set(el("search").value);
     this.search.current = null;
@@ -194,7 +199,7 @@ export class LogPage {
     const signal = this.#stop.signal;
     this.#state("waiting", "looking for the line");
     try {
-      const items = await this.#fetch({ ...this.#params(), ...(this.#route.command ? {} : { until: later(at, SKEW), tail: 4 * OLDER_LINES }) });
+      const { items } = await this.#fetch({ ...this.#chosen, ...(this.#route.command ? {} : { until: later(at, SKEW), tail: 4 * OLDER_LINES }) });
       if (signal.aborted) return true;
       if (!items.some((item) => item.id === line)) {
         this.#problem("The linked line is no longer in this log, or the choices leave it out. These are the newest lines.", "log-note");
@@ -213,18 +218,11 @@ export class LogPage {
 
   async #fetch(params) {
     const response = await this.api.logs(this.#route.id, { ...params, restarts: undefined, format: "ndjson" }, this.#stop.signal);
-    const items = [];
-    for await (const records of batches(response.body)) {
-      for (const record of records) {
-        const item = record.event === "end" || record.event === "notice" ? null : itemOf(record);
-        if (item !== null) items.push(item);
-      }
-    }
-    return items;
+    return collect(batches(response.body), this.store.maxSize);
   }
 
   #follow(first) {
-    const stream = new LogStream(this.api, this.#route.id, this.#params(), {
+    const stream = new LogStream(this.api, this.#route.id, this.#chosen, {
       onItems: (items) => this.#stream === stream && this.#add(items),
       onState: (state) => this.#stream === stream && this.#streamState(state),
       onError: (error) => this.#stream === stream && this.#failed(error),
@@ -307,9 +305,10 @@ export class LogPage {
     el("log").scrollTop += lines * 18;
   }
 
-  #scrolled({ isTop, isBottom }) {
+  #scrolled({ isTop, isBottom, isUser }) {
     if (isBottom && this.store.droppedNew === 0) {
-      if (!this.view.isFollowing) this.follow(true);
+      // Who has paused at the end by a key stays paused, whatever moves there.
+      if (isUser && !this.view.isFollowing) this.follow(true);
     } else if (isBottom) {
       this.#newer();
     } else if (this.view.isFollowing) this.follow(false);
@@ -349,14 +348,19 @@ export class LogPage {
     try {
       const until = later(edge.time, SKEW);
       let found = null;
-      for (let tail = OLDER_LINES + this.store.linesUntil(until); found === null && tail < 200_000; tail *= 4) {
-        const items = await this.#fetch({ ...this.#params(), until, tail });
+      let tail = OLDER_LINES + this.store.linesUntil(until);
+      for (let round = 0; found === null && round < MAX_ROUNDS; round += 1, tail *= 4) {
+        const { items, isWhole } = await this.#fetch({ ...this.#chosen, until, tail });
         if (signal.aborted) return;
         found = olderThan(items, edge.id);
         // All of it was seen, and the record is not in it: it was rotated away, and all in front of it too.
-        if (items.length < tail && found === null) found = [];
+        if (found === null && isWhole && items.length < tail) found = [];
+        // Larger answers would be cut at the same place.
+        if (found === null && !isWhole) break;
       }
       if (found === null) throw new Error("the place of the oldest line was not found");
+      // Lines that came meanwhile may have put the first one out: what is between is not here.
+      if (this.store.edge(true)?.id !== edge.id) return;
       this.view.hold();
       if (found.length === 0) this.#hasOlder = false;
       else if (this.store.prepend(found) > 0) this.#detach();
@@ -434,7 +438,7 @@ export class LogPage {
     const button = el("download");
     button.disabled = true;
     try {
-      const { command, container, previous } = this.#params();
+      const { command, container, previous } = this.#chosen;
       const hasTimes = this.view.look.times !== "off";
       await saveLog(this.api, id, { command, container, previous, timestamps: hasTimes ? "true" : undefined }, this.#stop.signal);
       this.announce("Downloaded");

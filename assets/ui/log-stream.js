@@ -49,6 +49,7 @@ export class LogStream {
       const abort = () => watch.abort();
       signal.addEventListener("abort", abort);
       let timer = setTimeout(abort, SILENCE);
+      let least = 0;
       try {
         const query = { ...this.params, format: "ndjson", follow: "true", ...(last === null ? first : { after: last }) };
         // The instance before the present one prints no more.
@@ -79,14 +80,14 @@ export class LogStream {
         if (error instanceof ApiError && error.isUnauthorized) return this.on.error(error);
         if (isFinal(error)) return this.on.state({ kind: "failed", text: error.message });
         why = error instanceof ApiError ? error.message : "";
-        if (error instanceof ApiError) attempt = Math.max(attempt, Math.log2(Math.max(1, error.retryAfter * 2)));
+        if (error instanceof ApiError) least = Math.min(300, error.retryAfter) * 1000;
         // What is not JSON will not be so the next time, but a cut in the middle of a record is a break like others.
       } finally {
         clearTimeout(timer);
         signal.removeEventListener("abort", abort);
       }
       isBack = true;
-      const wait = backoff(attempt);
+      const wait = Math.max(least, backoff(attempt));
       attempt += 1;
       this.on.state({ kind: "waiting", text: `${why || "connection lost:"} reconnecting in ${(wait / 1000).toFixed(1)} s` });
       why = "";

@@ -3,6 +3,8 @@
 import { plain } from "./ansi.js";
 
 const SLICE = 4;
+// Longer lines, in characters, are counted each for itself.
+const LONG = 4096;
 
 // Where a query stands in a text: [from, to) pairs, at most `limit`.
 export function ranges(text, query, limit = 1000) {
@@ -67,8 +69,11 @@ export class Search {
     this.#next = Math.max(this.#next, this.store.first);
     while (this.#next < this.store.end && performance.now() < until) {
       for (let step = 0; step < 64 && this.#next < this.store.end; step += 1) {
-        if (isMatch(this.store.get(this.#next), this.query, isExact)) this.matches.push(this.#next);
+        const item = this.store.get(this.#next);
+        if (isMatch(item, this.query, isExact)) this.matches.push(this.#next);
         this.#next += 1;
+        // One long line may have taken all the time.
+        if (item.text.length > LONG) break;
       }
     }
     let gone = 0;

@@ -4,12 +4,21 @@ const KEY = "opensandbox.key";
 const LOOK = "opensandbox.look";
 
 export function storedKey() {
-  return sessionStorage.getItem(KEY) ?? "";
+  try {
+    return sessionStorage.getItem(KEY) ?? "";
+  } catch {
+    // A browser that keeps nothing of sites.
+    return "";
+  }
 }
 
 export function keepKey(key, isKept) {
-  if (isKept) sessionStorage.setItem(KEY, key);
-  else sessionStorage.removeItem(KEY);
+  try {
+    if (isKept) sessionStorage.setItem(KEY, key);
+    else sessionStorage.removeItem(KEY);
+  } catch {
+    // Then it is in memory alone.
+  }
 }
 
 function look() {
@@ -25,7 +34,11 @@ export function setting(name, fallback) {
 }
 
 export function keepSetting(name, value) {
-  localStorage.setItem(LOOK, JSON.stringify({ ...look(), [name]: value }));
+  try {
+    localStorage.setItem(LOOK, JSON.stringify({ ...look(), [name]: value }));
+  } catch {
+    // Then it is for this page alone.
+  }
 }
 
 // `auto`, `light` or `dark`.

@@ -1,6 +1,9 @@
 //! Renewals, and their race with the end.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use opensandbox_gateway::{
     error::{Family, Kind},
@@ -77,8 +80,11 @@ async fn a_promised_renewal_is_kept() {
     let race = async |offset: i64| {
         let id =
             by_hand::sandbox(&fixture, &[("opensandbox.io/expires-at", "2999-01-01T00:00:00+00:00")], "none").await;
-        fixture.docker.renew(&id, in_millis(500)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(u64::try_from(500 + offset).unwrap())).await;
+        // Ten of them at once take a moment on a slow machine.
+        let (end, begun) = (in_millis(5000), Instant::now());
+        fixture.docker.renew(&id, end).await.unwrap();
+        let wait = Duration::from_millis(u64::try_from(5000 + offset).unwrap());
+        tokio::time::sleep(wait.saturating_sub(begun.elapsed())).await;
         let renewed = fixture.docker.renew(&id, in_millis(600_000)).await;
         (id, renewed)
     };

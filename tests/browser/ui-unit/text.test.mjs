@@ -67,3 +67,16 @@ test("a cut does not part a character", () => {
   assert.equal(cutAt("a😀b", 2), "a");
   assert.equal(cutAt("ab", 2), "ab");
 });
+
+test("no line takes more time than its length", () => {
+  const start = performance.now();
+  assert.equal(plain(`a\b${" ".repeat(65_000)}x\t`).trim(), "x");
+  plain(`${"y".repeat(32_768)}${"\x1b[2K".repeat(8192)}\r`);
+  // Quadratic work takes minutes.
+  assert.ok(performance.now() - start < 10_000);
+});
+
+test("an erased line is blank up to where the writing goes on", () => {
+  assert.equal(plain("abc\b\x1b[2Kd"), "  d");
+  assert.equal(plain("abc\r\x1b[2Kd"), "d");
+});
