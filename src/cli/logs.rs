@@ -89,14 +89,13 @@ fn write(options: &Logs, server: &Server, env: Lookup<'_>) -> Result<u8, String>
         return Ok(finish(over, options, &printer));
     }
     let mut group = Group::new(&reader, output, Marks::new(options, env));
-    let ended = tasks.block_on(async {
+    tasks.block_on(async {
         tokio::select! {
             biased;
             ended = group.run() => ended,
             () = unread => Ok(ENDED),
         }
-    });
-    ended
+    })
 }
 
 /// What every session of a command has in common.
