@@ -2,7 +2,7 @@
 //!
 //! Names and attributes are those of OpenTelemetry's semantic conventions for HTTP where it has one. A span ends with its answer's
 //! *body*: a log that is followed for a day is one span of a day. A thread of the SDK sends them; what it cannot send in time is
-//! lost, and counted ([`queue`]).
+//! lost, and counted (`queue`).
 
 mod call;
 mod queue;
