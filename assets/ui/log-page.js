@@ -1,11 +1,10 @@
 // The screen of one log: joins the stream, the store, the search and the view, and does what its controls say.
 
 import { saveLog } from "./download.js";
+import { readLog } from "./log-read.js";
 import { olderThan, LogStore } from "./log-store.js";
 import { LogStream } from "./log-stream.js";
 import { LogView } from "./log-view.js";
-import { batches } from "./ndjson.js";
-import { itemOf } from "./records.js";
 import { format } from "./route.js";
 import { Search } from "./search.js";
 import { keepSetting, setting } from "./settings.js";
@@ -29,6 +28,8 @@ export class LogPage {
   #stop = new AbortController();
   #noted = 0;
   #typed = 0;
+  // What the log that is shown was asked for with. What stands in the form counts only when it is applied.
+  #chosen = {};
 
   constructor(api, { onUnauthorized, announce }) {
     this.api = api;
@@ -170,6 +171,7 @@ export class LogPage {
     this.#stop.abort();
     this.#stop = new AbortController();
     this.#stream?.stop();
+    this.#chosen = this.#params();
     this.store.clear();
     this.search.set(el("search").value);
     this.search.current = null;
@@ -194,7 +196,7 @@ export class LogPage {
     const signal = this.#stop.signal;
     this.#state("waiting", "looking for the line");
     try {
-      const items = await this.#fetch({ ...this.#params(), ...(this.#route.command ? {} : { until: later(at, SKEW), tail: 4 * OLDER_LINES }) });
+      const items = await this.#fetch({ ...this.#chosen, ...(this.#route.command ? {} : { until: later(at, SKEW), tail: 4 * OLDER_LINES }) });
       if (signal.aborted) return true;
       if (!items.some((item) => item.id === line)) {
         this.#problem("The linked line is no longer in this log, or the choices leave it out. These are the newest lines.", "log-note");
@@ -211,20 +213,12 @@ export class LogPage {
     }
   }
 
-  async #fetch(params) {
-    const response = await this.api.logs(this.#route.id, { ...params, restarts: undefined, format: "ndjson" }, this.#stop.signal);
-    const items = [];
-    for await (const records of batches(response.body)) {
-      for (const record of records) {
-        const item = record.event === "end" || record.event === "notice" ? null : itemOf(record);
-        if (item !== null) items.push(item);
-      }
-    }
-    return items;
+  #fetch(params) {
+    return readLog(this.api, this.#route.id, params, this.#stop.signal);
   }
 
   #follow(first) {
-    const stream = new LogStream(this.api, this.#route.id, this.#params(), {
+    const stream = new LogStream(this.api, this.#route.id, this.#chosen, {
       onItems: (items) => this.#stream === stream && this.#add(items),
       onState: (state) => this.#stream === stream && this.#streamState(state),
       onError: (error) => this.#stream === stream && this.#failed(error),
@@ -350,7 +344,7 @@ export class LogPage {
       const until = later(edge.time, SKEW);
       let found = null;
       for (let tail = OLDER_LINES + this.store.linesUntil(until); found === null && tail < 200_000; tail *= 4) {
-        const items = await this.#fetch({ ...this.#params(), until, tail });
+        const items = await this.#fetch({ ...this.#chosen, until, tail });
         if (signal.aborted) return;
         found = olderThan(items, edge.id);
         // All of it was seen, and the record is not in it: it was rotated away, and all in front of it too.
@@ -434,7 +428,7 @@ export class LogPage {
     const button = el("download");
     button.disabled = true;
     try {
-      const { command, container, previous } = this.#params();
+      const { command, container, previous } = this.#chosen;
       const hasTimes = this.view.look.times !== "off";
       await saveLog(this.api, id, { command, container, previous, timestamps: hasTimes ? "true" : undefined }, this.#stop.signal);
       this.announce("Downloaded");
