@@ -1,8 +1,8 @@
 // The screen of one log: joins the stream, the store, the search and the view, and does what its controls say.
 
 import { saveLog } from "./download.js";
-import { readLog } from "./log-read.js";
-import { olderThan, LogStore } from "./log-store.js";
+import { loadOlder, OLDER_LINES, readLog, SKEW } from "./log-read.js";
+import { LogStore } from "./log-store.js";
 import { LogStream } from "./log-stream.js";
 import { LogView } from "./log-view.js";
 import { format } from "./route.js";
@@ -11,9 +11,6 @@ import { keepSetting, setting } from "./settings.js";
 import { later } from "./time.js";
 
 const FIRST_LINES = 1000;
-const OLDER_LINES = 2000;
-// Records that share a moment with the first one held may stand in front of it: this much later is asked for as well.
-const SKEW = 2;
 // How long a search waits for the next letter, in milliseconds.
 const TYPED = 80;
 
@@ -265,7 +262,7 @@ export class LogPage {
   #failed(error) {
     if (error.isUnauthorized) return this.onUnauthorized();
     this.#state("failed", "failed");
-    return this.#problem(error.status === undefined ? "The gateway cannot be reached." : error.message);
+    return this.#problem(error instanceof TypeError ? "The gateway cannot be reached." : error.message);
   }
 
   #problem(text, id = "log-problem") {
@@ -335,25 +332,18 @@ export class LogPage {
 
   // Lines in front of the first one held. Exact: cut at that record itself, not at its time.
   async #older() {
-    const edge = this.store.edge(true);
-    if (this.#isLoading || !this.#hasOlder || edge === null) return;
+    if (this.#isLoading || !this.#hasOlder || this.store.edge(true) === null) return;
     const signal = this.#stop.signal;
     this.#isLoading = true;
     this.#showEdges();
     try {
-      const until = later(edge.time, SKEW);
-      let found = null;
-      for (let tail = OLDER_LINES + this.store.linesUntil(until); found === null && tail < 200_000; tail *= 4) {
-        const items = await this.#fetch({ ...this.#chosen, until, tail });
+      await loadOlder(this.store, (params) => this.#fetch({ ...this.#chosen, ...params }), (found) => {
         if (signal.aborted) return;
-        found = olderThan(items, edge.id);
-        // All of it was seen, and the record is not in it: it was rotated away, and all in front of it too.
-        if (items.length < tail && found === null) found = [];
-      }
-      if (found === null) throw new Error("the place of the oldest line was not found");
-      this.view.hold();
-      if (found.length === 0) this.#hasOlder = false;
-      else if (this.store.prepend(found) > 0) this.#detach();
+        this.view.hold();
+        if (found.length === 0) this.#hasOlder = false;
+        else if (this.store.prepend(found) > 0) this.#detach();
+      });
+      if (signal.aborted) return;
       this.search.restart();
       this.#showNew();
     } catch (error) {
