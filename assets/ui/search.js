@@ -3,6 +3,9 @@
 import { plain } from "./ansi.js";
 
 const SLICE = 4;
+// The clock is looked at after so many lines, or so many characters.
+const LINES = 64;
+const LENGTH = 16_384;
 
 // Where a query stands in a text: [from, to) pairs, at most `limit`.
 export function ranges(text, query, limit = 1000) {
@@ -66,8 +69,10 @@ export class Search {
     const isExact = this.query !== this.query.toLowerCase();
     this.#next = Math.max(this.#next, this.store.first);
     while (this.#next < this.store.end && performance.now() < until) {
-      for (let step = 0; step < 64 && this.#next < this.store.end; step += 1) {
-        if (isMatch(this.store.get(this.#next), this.query, isExact)) this.matches.push(this.#next);
+      for (let step = 0, length = 0; step < LINES && length < LENGTH && this.#next < this.store.end; step += 1) {
+        const item = this.store.get(this.#next);
+        if (isMatch(item, this.query, isExact)) this.matches.push(this.#next);
+        length += item.text.length;
         this.#next += 1;
       }
     }

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { plain, segments } from "../../../assets/ui/ansi.js";
 import { pieces } from "../../../assets/ui/bidi.js";
 import { cutAt } from "../../../assets/ui/row.js";
-import { ranges } from "../../../assets/ui/search.js";
+import { ranges, Search } from "../../../assets/ui/search.js";
 
 test("SGR becomes data", () => {
   const [red, after] = segments("\x1b[1;31mred\x1b[m plain");
@@ -41,6 +41,33 @@ test("what a carriage return overwrites is not seen", () => {
   assert.equal(plain("long text\rab\x1b[K"), "ab");
   assert.equal(plain("ab\bX"), "aX");
   assert.equal(segments("\x1b[31mred\r\x1b[32mg")[0].fg.name, "green");
+});
+
+test("erasing blanks what was there before it, and nothing that comes later", () => {
+  assert.equal(plain("abcdef\b\b\x1b[2KX"), "    X");
+  assert.equal(plain("abcdef\b\b\b\x1b[1KX"), "   Xef");
+  assert.equal(plain("abc\x1b[2K\rxy"), "xy");
+  assert.equal(plain("abcdef\b\b\b\b\x1b[1K\rX\b\x1b[1KY"), "Y  def");
+  assert.equal(plain("abcdef\x1b[2K\rab\x1b[Kcd"), "abcd");
+});
+
+test("runs of spaces and erasures take a time that grows with the line only", () => {
+  const began = performance.now();
+  for (const text of [`a\b${" ".repeat(65_000)}x\t`, `${"x".repeat(32_000)}${"\x1b[2K".repeat(8000)}\r`, `${"x".repeat(32_000)}${"\x1b[2Kx".repeat(6000)}\r`, `${"x".repeat(32_000)}${"\x1b[1K".repeat(8000)}\r`]) {
+    for (let round = 0; round < 100; round += 1) plain(text);
+  }
+  // A quadratic one takes minutes.
+  assert.ok(performance.now() - began < 30_000, String(performance.now() - began));
+});
+
+test("a search looks at the clock after a long line", (context) => {
+  let now = 0;
+  context.mock.method(performance, "now", () => (now += 3));
+  const asked = [];
+  const store = { first: 0, end: 10, get: (number) => (asked.push(number), { text: "x".repeat(20_000) }) };
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  new Search(store, () => {}).set("x");
+  assert.deepEqual(asked, [0]);
 });
 
 test("a line of a megabyte of escapes or returns takes no long time", () => {
