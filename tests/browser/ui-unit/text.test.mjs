@@ -53,10 +53,10 @@ test("erasing blanks what was there before it, and nothing that comes later", ()
 
 test("runs of spaces and erasures take a time that grows with the line only", () => {
   const began = performance.now();
-  for (const text of [`a\b${" ".repeat(65_000)}x\t`, `${"x".repeat(32_000)}${"\x1b[2K".repeat(8000)}\r`, `${"x".repeat(32_000)}${"\x1b[2Kx".repeat(6000)}\r`, `${"x".repeat(32_000)}${"\x1b[1K".repeat(8000)}\r`]) {
-    for (let round = 0; round < 100; round += 1) plain(text);
+  for (const text of [`a\b${" ".repeat(65_000)}x\t`, `${"x".repeat(32_000)}${"\x1b[2K".repeat(8000)}\rz`, `${"x".repeat(32_000)}${"\x1b[2Kx".repeat(6000)}\rz`, `${"x".repeat(32_000)}${"\x1b[1K".repeat(8000)}\rz`]) {
+    for (let round = 0; round < 50; round += 1) plain(text);
   }
-  // A quadratic one takes minutes.
+  // Quadratic ones take minutes.
   assert.ok(performance.now() - began < 30_000, String(performance.now() - began));
 });
 
