@@ -1,15 +1,27 @@
 // The key and how the page looks. The key is in memory, or in sessionStorage if the user ticks it; never in a URL.
+//
+// A browser that blocks a site's data throws at each use of its storage: the page works without, and keeps nothing.
 
 const KEY = "opensandbox.key";
 const LOOK = "opensandbox.look";
 
 export function storedKey() {
-  return sessionStorage.getItem(KEY) ?? "";
+  try {
+    return sessionStorage.getItem(KEY) ?? "";
+  } catch {
+    return "";
+  }
 }
 
+// Whether it was done.
 export function keepKey(key, isKept) {
-  if (isKept) sessionStorage.setItem(KEY, key);
-  else sessionStorage.removeItem(KEY);
+  try {
+    if (isKept) sessionStorage.setItem(KEY, key);
+    else sessionStorage.removeItem(KEY);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function look() {
@@ -25,7 +37,11 @@ export function setting(name, fallback) {
 }
 
 export function keepSetting(name, value) {
-  localStorage.setItem(LOOK, JSON.stringify({ ...look(), [name]: value }));
+  try {
+    localStorage.setItem(LOOK, JSON.stringify({ ...look(), [name]: value }));
+  } catch {
+    // It holds until the page is loaded again.
+  }
 }
 
 // `auto`, `light` or `dark`.
