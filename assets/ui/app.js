@@ -148,8 +148,10 @@ bind({
   N: onLog(() => log.match(-1)),
   j: onLog(() => log.step(1)),
   k: onLog(() => log.step(-1)),
+  l: onLog(() => log.linkLine()),
   "?": () => el("help").showModal(),
   Escape: onLog(() => {
+    if (log.closeMenu()) return;
     if (el("options").open) el("options").open = false;
     else location.hash = "#/";
   }),

@@ -1,7 +1,7 @@
 // The screen of one log: joins the stream, the store, the search and the view, and does what its controls say.
 
 import { saveLog } from "./download.js";
-import { loadOlder, OLDER_LINES, readLog, SKEW } from "./log-read.js";
+import { choices, loadOlder, OLDER_LINES, readLog, SKEW } from "./log-read.js";
 import { LogStore } from "./log-store.js";
 import { LogStream } from "./log-stream.js";
 import { LogView } from "./log-view.js";
@@ -82,7 +82,7 @@ export class LogPage {
     el("log").addEventListener("click", (event) => this.#clicked(event));
     el("copy-link").addEventListener("click", () => {
       navigator.clipboard?.writeText(location.href).then(() => this.announce("Link copied"), () => {});
-      el("line-menu").hidden = true;
+      this.closeMenu();
     });
   }
 
@@ -95,7 +95,7 @@ export class LogPage {
   open(route) {
     const isOther = this.#route?.id !== route.id;
     this.#route = route;
-    el("log-title").textContent = route.id;
+    if (isOther) this.setSandbox({ id: route.id });
     el("command").value = route.command;
     if (isOther) {
       el("container-field").hidden = el("instance-field").hidden = true;
@@ -147,28 +147,11 @@ export class LogPage {
     }
   }
 
-  // What is chosen, without where to begin.
-  #params() {
-    const { command, container } = this.#route;
-    const streams = el("streams").value;
-    const grep = el("grep").value;
-    return {
-      command: command || undefined,
-      container: command ? undefined : container || undefined,
-      previous: !command && el("instance").checked ? "true" : undefined,
-      stdout: !command && streams === "stderr" ? "false" : undefined,
-      stderr: !command && streams === "stdout" ? "false" : undefined,
-      restarts: !command && el("restarts").checked ? "true" : undefined,
-      grep: grep || undefined,
-      invert: grep && el("invert").checked ? "true" : undefined,
-    };
-  }
-
   async #start(isTail = false) {
     this.#stop.abort();
     this.#stop = new AbortController();
     this.#stream?.stop();
-    this.#chosen = this.#params();
+    this.#chosen = choices(this.#route, el);
     this.store.clear();
     this.search.set(el("search").value);
     this.search.current = null;
@@ -193,10 +176,11 @@ export class LogPage {
     const signal = this.#stop.signal;
     this.#state("waiting", "looking for the line");
     try {
-      const items = await this.#fetch({ ...this.#chosen, ...(this.#route.command ? {} : { until: later(at, SKEW), tail: 4 * OLDER_LINES }) });
+      const { items, isCut } = await this.#fetch({ ...this.#chosen, ...(this.#route.command ? {} : { until: later(at, SKEW), tail: 4 * OLDER_LINES }) });
       if (signal.aborted) return true;
       if (!items.some((item) => item.id === line)) {
-        this.#problem("The linked line is no longer in this log, or the choices leave it out. These are the newest lines.", "log-note");
+        const why = isCut ? "There is too much at the time of the linked line to load it." : "The linked line is no longer in this log, or the choices leave it out.";
+        this.#problem(`${why} These are the newest lines.`, "log-note");
         return false;
       }
       this.store.append(items);
@@ -211,7 +195,7 @@ export class LogPage {
   }
 
   #fetch(params) {
-    return readLog(this.api, this.#route.id, params, this.#stop.signal);
+    return readLog(this.api, this.#route.id, params, this.#stop.signal, this.store.maxSize);
   }
 
   #follow(first) {
@@ -400,17 +384,37 @@ export class LogPage {
   }
 
   #clicked(event) {
-    const menu = el("line-menu");
-    menu.hidden = true;
+    el("line-menu").hidden = true;
     if (!event.target.closest(".time, .stream")) return;
     const item = this.store.get(Number(event.target.closest(".row").dataset.number));
     if (!item?.id || item.time === null) return;
+    this.#link(item);
+  }
+
+  // For the keyboard: the match or linked line that is shown, or the one in the middle.
+  linkLine() {
+    const { current, linked } = this.view.look;
+    const item = this.store.get(current ?? linked ?? Math.min(this.store.end - 1, Math.floor(this.view.position)));
+    if (!item?.id || item.time === null) return this.announce("This line has no link");
+    this.#link(item);
+    return el("copy-link").focus({ preventScroll: true });
+  }
+
+  // Whether it was open.
+  closeMenu() {
+    const wasOpen = !el("line-menu").hidden;
+    el("line-menu").hidden = true;
+    if (wasOpen) el("log").focus({ preventScroll: true });
+    return wasOpen;
+  }
+
+  #link(item) {
     // Replaced, not set: the page stays as it is.
     const target = format({ ...this.#route, line: item.id, at: item.time });
     history.replaceState(null, "", target);
     this.#route = { ...this.#route, line: item.id, at: item.time };
     this.showLine(item.id);
-    menu.hidden = false;
+    el("line-menu").hidden = false;
   }
 
   async #download() {

@@ -1,6 +1,6 @@
-// Reads a part of a log that is not followed: the surroundings of a linked line, and what is older than what is held.
+// What a log is asked for with, and parts of it that are not followed: around a linked line, and older than what is held.
 
-import { olderThan } from "./log-store.js";
+import { cost, olderThan } from "./log-store.js";
 import { batches } from "./ndjson.js";
 import { itemOf, REASONS } from "./records.js";
 import { later } from "./time.js";
@@ -14,20 +14,44 @@ const ROUNDS = 4;
 // The ends of an answer that has all that was asked for.
 const WHOLE = new Set(["complete", "until", "exited", "removed"]);
 
-// The items of the answer. Throws if it ended early: what is missing would be taken for what does not exist.
-export async function readLog(api, id, params, signal) {
+// What is chosen, without where to begin. `field(id)` is the field of the form.
+export function choices({ command, container }, field) {
+  const streams = field("streams").value;
+  const grep = field("grep").value;
+  return {
+    command: command || undefined,
+    container: command ? undefined : container || undefined,
+    previous: !command && field("instance").checked ? "true" : undefined,
+    stdout: !command && streams === "stderr" ? "false" : undefined,
+    stderr: !command && streams === "stdout" ? "false" : undefined,
+    restarts: !command && field("restarts").checked ? "true" : undefined,
+    grep: grep || undefined,
+    invert: grep && field("invert").checked ? "true" : undefined,
+  };
+}
+
+// The items of the answer, the last of them if they are more than `maxSize` characters: `isCut`. Throws if it ended early: what is missing would be taken for what does not exist.
+export async function readLog(api, id, params, signal, maxSize) {
   const response = await api.logs(id, { ...params, restarts: undefined, format: "ndjson" }, signal);
   const items = [];
+  let first = 0;
+  let size = 0;
   let end = null;
   for await (const records of batches(response.body)) {
     for (const record of records) {
       if (record.event === "end") end = record;
       const item = record.event === "end" || record.event === "notice" ? null : itemOf(record);
-      if (item !== null) items.push(item);
+      if (item === null) continue;
+      items.push(item);
+      // What is next to the place that was asked for comes last.
+      for (size += cost(item); size > maxSize && first < items.length - 1; first += 1) {
+        size -= cost(items[first]);
+        items[first] = undefined;
+      }
     }
   }
   if (!WHOLE.has(end?.reason)) throw new Error(end === null ? "the answer broke off" : `the answer ended early: ${REASONS[end.reason] ?? end.reason}`);
-  return items;
+  return { items: items.slice(first), isCut: first > 0 };
 }
 
 // Lines in front of the first one held. `put(items)` is called in the moment in which they fit; with none, the log begins here.
@@ -41,13 +65,14 @@ export async function loadOlder(store, read, put) {
     if (asked === null) return;
     const until = later(asked.time, SKEW);
     const tail = (OLDER_LINES + store.linesUntil(until)) * factor;
-    const items = await read({ until, tail });
+    const { items, isCut } = await read({ until, tail });
     const edge = store.edge(true);
     if (edge === null) return;
     const found = olderThan(items, edge.id);
-    if (found !== null) return void put(found);
+    if (found !== null && (found.length > 0 || !isCut)) return void put(found);
     // Another one is the first by now, and beyond the time that was asked for: from there anew.
     if (edge !== asked) continue;
+    if (isCut) throw new Error("there is too much at the time of the oldest line");
     // All of it was seen, and the line is not in it: it was rotated away, and all in front of it too.
     if (items.length < tail) return void put([]);
     factor *= 4;

@@ -119,8 +119,8 @@ export class LogStore {
   }
 }
 
-// 64 for the item itself and its token.
-function cost(item) {
+// The characters that an item counts as: 64 for the item itself and its token.
+export function cost(item) {
   return item.text.length + 64;
 }
 

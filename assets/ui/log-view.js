@@ -18,6 +18,8 @@ export class LogView {
   #width = 0;
   #mine = -1;
   #anchor = null;
+  // The line whose button was used: its element is made anew, and the focus goes with it.
+  #focused = null;
 
   // `onScroll({isTop, isBottom, isUser})` after each move.
   constructor(scroller, store, { onScroll, onRows }) {
@@ -128,6 +130,10 @@ export class LogView {
       this.inner.style.transform = `translateY(${Math.round(top)}px)`;
       this.#measure();
     }
+    if (this.#focused !== null) {
+      (this.#rows.get(this.#focused)?.querySelector(".more") ?? scroller).focus({ preventScroll: true });
+      this.#focused = null;
+    }
     this.on.rows?.();
   }
 
@@ -152,7 +158,10 @@ export class LogView {
     for (let number = from; number < to; number += 1) {
       let element = this.#rows.get(number);
       if (element === undefined) {
-        element = row(number, this.store.get(number), this.look, () => this.redraw());
+        element = row(number, this.store.get(number), this.look, () => {
+          this.#focused = number;
+          this.redraw();
+        });
         this.#rows.set(number, element);
         this.inner.insertBefore(element, before);
       } else {
