@@ -77,11 +77,16 @@ test("a line of a megabyte of escapes or returns takes no long time", () => {
 });
 
 test("unseen characters and those of direction become marks", () => {
-  assert.deepEqual(pieces("a\u202eb"), [{ text: "a", isMark: false }, { text: "RLO", isMark: true }, { text: "b", isMark: false }]);
+  assert.deepEqual(pieces("a\u202eb"), [{ text: "a", isMark: false, length: 1 }, { text: "RLO", isMark: true, length: 1 }, { text: "b", isMark: false, length: 1 }]);
   for (const char of "\0\x08\x7f\u0085\u200e\u2028\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff") {
     assert.ok(pieces(char)[0].isMark, char.codePointAt(0).toString(16));
   }
-  assert.deepEqual(pieces("tab\tעברית"), [{ text: "tab\tעברית", isMark: false }]);
+  assert.deepEqual(pieces("tab\tעברית"), [{ text: "tab\tעברית", isMark: false, length: 9 }]);
+});
+
+test("marks that stand together are one piece, as long as what they stand for", () => {
+  assert.deepEqual(pieces("\x01".repeat(4096)), [{ text: "\u2401".repeat(4096), isMark: true, length: 4096 }]);
+  assert.deepEqual(pieces("\u{e0041}\u200f\0\0\u200ex"), [{ text: "U+E0041 RLM ␀␀ LRM", isMark: true, length: 6 }, { text: "x", isMark: false, length: 1 }]);
 });
 
 test("ranges of a search", () => {
