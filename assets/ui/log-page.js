@@ -1,7 +1,7 @@
 // The screen of one log: joins the stream, the store, the search and the view, and does what its controls say.
 
 import { saveLog } from "./download.js";
-import { choices, loadOlder, OLDER_LINES, readLog, SKEW } from "./log-read.js";
+import { choices, lineOf, loadOlder, OLDER_LINES, readLog, SKEW } from "./log-read.js";
 import { LogStore } from "./log-store.js";
 import { LogStream } from "./log-stream.js";
 import { LogView } from "./log-view.js";
@@ -178,14 +178,15 @@ export class LogPage {
     try {
       const { items, isCut } = await this.#fetch({ ...this.#chosen, ...(this.#route.command ? {} : { until: later(at, SKEW), tail: 4 * OLDER_LINES }) });
       if (signal.aborted) return true;
-      if (!items.some((item) => item.id === line)) {
+      const linked = lineOf(items, line);
+      if (linked === null) {
         const why = isCut ? "There is too much at the time of the linked line to load it." : "The linked line is no longer in this log, or the choices leave it out.";
         this.#problem(`${why} These are the newest lines.`, "log-note");
         return false;
       }
       this.store.append(items);
       this.search.grew();
-      this.showLine(line);
+      this.showLine(linked.id);
       this.#follow({ after: items.at(-1).id });
       return true;
     } catch (error) {

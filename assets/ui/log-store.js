@@ -123,9 +123,3 @@ export class LogStore {
 export function cost(item) {
   return item.text.length + 64;
 }
-
-// What is older than the held record with this token: the part in front of it, or null if the answer does not reach it.
-export function olderThan(items, id) {
-  const at = items.findIndex((item) => item.id === id);
-  return at === -1 ? null : items.slice(0, at);
-}

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { containerNames } from "../../../assets/ui/api.js";
 import { isShown } from "../../../assets/ui/list.js";
-import { LogStore, olderThan } from "../../../assets/ui/log-store.js";
+import { LogStore } from "../../../assets/ui/log-store.js";
 import { backoff, waitFor } from "../../../assets/ui/log-stream.js";
 import { batches } from "../../../assets/ui/ndjson.js";
 import { itemOf } from "../../../assets/ui/records.js";
@@ -46,11 +46,6 @@ test("the size is bounded too", () => {
   const store = new LogStore(1000, 10_000);
   store.append(Array.from({ length: 100 }, () => ({ ...line(1), text: "x".repeat(1000) })));
   assert.ok(store.size <= 10_000);
-});
-
-test("older lines end in front of the held one, wherever their times are", () => {
-  assert.deepEqual(olderThan(lines(0, 5), "v1.3"), lines(0, 3));
-  assert.equal(olderThan(lines(0, 5), "v1.9"), null);
 });
 
 test("records", () => {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { choices, loadOlder, readLog } from "../../../assets/ui/log-read.js";
+import { choices, lineOf, loadOlder, olderThan, readLog } from "../../../assets/ui/log-read.js";
 import { LogStore } from "../../../assets/ui/log-store.js";
 
 const record = (n) => ({ log: `line ${n}\n`, stream: "stdout", time: "2026-01-31T08:00:00.000000000Z", id: `v1.${n}` });
@@ -90,4 +90,42 @@ test("what is chosen does not change with the form", () => {
   form.grep.value = "b";
   assert.deepEqual(JSON.parse(JSON.stringify(chosen)), { container: "egress", stdout: "false", grep: "a", invert: "true" });
   assert.deepEqual(JSON.parse(JSON.stringify(choices({ command: "c", container: "" }, (id) => form[id]))), { command: "c", grep: "b", invert: "true" });
+});
+
+// Lines of one second as a read tells them: the tokens count from where it begins.
+const readFrom = (texts, from) => texts.slice(from).map((text, n) => {
+  const sum = text.split("").reduce((all, char) => (all * 31 + char.charCodeAt(0)) >>> 0, 7).toString(16).padStart(8, "0");
+  const second = text.startsWith("late") ? 1 : 0;
+  return { kind: "line", id: `v1.00000000000000aa.o${sum}.000000000000000${second}.${n.toString(16)}`, time: `2026-01-31T08:00:0${second}.000000000Z`, err: false, text };
+});
+
+test("the first line held is found in a read that counts a second's lines from elsewhere", () => {
+  const cases = {
+    "all differ": (n) => `line ${n}`,
+    "all are the same": () => "tick",
+    "every third": (n) => (n % 3 === 0 ? "tick" : `line ${n}`),
+  };
+  for (const [name, text] of Object.entries(cases)) {
+    for (const late of [0, 100]) {
+      const texts = [...Array.from({ length: 900 }, (_, n) => text(n)), ...Array.from({ length: late }, (_, n) => `late ${n}`)];
+      const store = new LogStore();
+      store.append(readFrom(texts, 600));
+      assert.equal(olderThan(readFrom(texts, 50), store).length, 550, `${name}, ${late}`);
+      assert.equal(olderThan(readFrom(texts, 601), store), null, `${name}, ${late}`);
+    }
+  }
+});
+
+test("lines of the same second that came since do not move the place", () => {
+  const texts = Array.from({ length: 900 }, (_, n) => (n % 7 === 0 ? "tick" : `line ${n}`));
+  const store = new LogStore();
+  store.append(readFrom(texts.slice(0, 800), 602));
+  assert.equal(olderThan(readFrom(texts, 50), store).length, 552);
+});
+
+test("a link leads to its line in another read", () => {
+  const texts = Array.from({ length: 100 }, (_, n) => `line ${n}`);
+  const linked = readFrom(texts, 40)[3];
+  assert.equal(lineOf(readFrom(texts, 0), linked.id).text, "line 43");
+  assert.equal(lineOf(readFrom(texts, 50), linked.id), null);
 });
