@@ -108,8 +108,11 @@ export class LogView {
     const total = Math.min(MAX_HEIGHT, Math.max(1, Math.ceil(count * this.#rowHeight)));
     if (this.spacer.offsetHeight !== total) this.spacer.style.height = `${total}px`;
     const room = this.#room;
-    if (this.isFollowing) this.#set(room);
-    else if (this.#anchor !== null) {
+    if (this.isFollowing) {
+      // Where somebody was before counts no more: a pause stays where it begins.
+      this.#anchor = null;
+      this.#set(room);
+    } else if (this.#anchor !== null) {
       const part = Math.min(1, Math.max(0, (this.#anchor - store.first) / Math.max(1, count)));
       this.#set(part * room);
     }
