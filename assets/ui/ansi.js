@@ -42,25 +42,33 @@ function strip(text, keep, isErase = false) {
 
 // Carriage returns and backspaces as a terminal does them: what comes later is written over what is there.
 function overwrite(text) {
+  const tokens = text.slice(-MAX_OVERWRITE).match(/\x1b\[[0-?]*[mK]|[^]/gu) ?? [];
   const cells = [];
+  // Erasing is only noted: the number of the last erasure that blanked the cells in front of this one.
+  const erased = new Uint32Array(tokens.length + 1);
+  let erasures = 0;
   let at = 0;
   let style = "";
-  for (const token of text.slice(-MAX_OVERWRITE).match(/\x1b\[[0-?]*[mK]|[^]/gu) ?? []) {
+  for (const token of tokens) {
     if (token === "\r") at = 0;
     else if (token === "\b") at = Math.max(0, at - 1);
     else if (token.startsWith("\x1b[") && token.endsWith("K")) {
-      // What comes next is padded up to its place.
-      if (token === "\x1b[2K") cells.length = 0;
-      else if (token === "\x1b[1K") cells.fill({ char: " ", style: "" }, 0, at + 1);
+      if (token === "\x1b[2K") erased[cells.length] = erasures += 1;
+      else if (token === "\x1b[1K") erased[Math.min(at + 1, cells.length)] = erasures += 1;
       else cells.length = Math.min(cells.length, at);
     } else if (token.startsWith("\x1b[")) style = token === "\x1b[0m" ? "" : style + token;
     else {
-      while (cells.length < at) cells.push({ char: " ", style: "" });
-      cells[at] = { char: token, style };
+      while (cells.length < at) cells.push({ char: " ", style: "", since: erasures });
+      cells[at] = { char: token, style, since: erasures };
       at += 1;
     }
     // A style that is only added to grows without end.
     if (style.length > 256) style = style.slice(style.indexOf("m") + 1);
+  }
+  let last = 0;
+  for (let index = tokens.length; index > 0; index -= 1) {
+    last = Math.max(last, erased[index]);
+    if (index <= cells.length && cells[index - 1].since < last) cells[index - 1] = { char: " ", style: "" };
   }
   let out = "";
   let current = "";
@@ -71,6 +79,7 @@ function overwrite(text) {
     }
     out += cell.char;
   }
+  // Not by an expression: it would try each space of a run from anew.
   let length = out.length;
   while (length > 0 && out[length - 1] === " ") length -= 1;
   return out.slice(0, length);

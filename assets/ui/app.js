@@ -4,6 +4,7 @@ import { Api } from "./api.js";
 import { bind } from "./keyboard.js";
 import { List } from "./list.js";
 import { LogPage } from "./log-page.js";
+import { waitFor } from "./log-stream.js";
 import { parse } from "./route.js";
 import { applyTheme, keepKey, keepSetting, setting, storedKey } from "./settings.js";
 
@@ -31,6 +32,7 @@ function askForKey(problem = "") {
 }
 
 function show(screen) {
+  el("page-problem").hidden = true;
   for (const id of ["key-screen", "list-screen", "log-screen"]) el(id).hidden = id !== screen;
   document.body.dataset.screen = screen;
 }
@@ -43,10 +45,13 @@ async function followState(id) {
   if (log.route?.id !== id) return;
   try {
     const sandbox = document.hidden ? null : await api.sandbox(id);
-    if (sandbox !== null && log.route?.id === id) log.setSandbox(sandbox);
+    // Another log may have been opened meanwhile.
+    if (log.route?.id !== id) return;
+    if (sandbox !== null) log.setSandbox(sandbox);
   } catch (error) {
     if (error.isUnauthorized) return void askForKey("The key is not valid any more.");
-    if (error.status === 404 && log.route?.id === id) log.setSandbox({ id, status: { state: "Deleted" } });
+    if (log.route?.id !== id) return;
+    if (error.status === 404) log.setSandbox({ id, status: { state: "Deleted" } });
   }
   if (log.route?.id === id) stateTimer = setTimeout(() => followState(id), 3000);
 }
@@ -68,11 +73,15 @@ function navigate() {
   followState(route.id);
 }
 
-// Tries the key; none at all at first, since a gateway may have none.
-async function enter(key, isKept) {
+// Throws if the gateway does not answer with a list.
+async function tryKey(key) {
   api.key = key;
   await (await api.get("/v1/sandboxes", { page: 1, pageSize: 1 })).json();
-  keepKey(key, isKept && key !== "");
+}
+
+function enter(key, isKept) {
+  const isDone = keepKey(key, isKept && key !== "");
+  if (isKept && !isDone) announce("This browser keeps no data of the page: the key is asked for again after a reload.");
   isOpen = true;
   el("forget").hidden = key === "";
   el("key").value = "";
@@ -80,20 +89,45 @@ async function enter(key, isKept) {
   if (parse(location.hash).id === null) el("filter").focus({ preventScroll: true });
 }
 
+const textOf = (error) => (error.status === undefined ? "The gateway cannot be reached." : error.message);
+
+// Tries the key that was kept, or none at all, since a gateway may have none. Only an answer about the key forgets it: a gateway
+// that is being restarted, or has too much to do, is asked again.
+async function begin() {
+  const key = storedKey();
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      await tryKey(key);
+      break;
+    } catch (error) {
+      if (error.isUnauthorized) return askForKey(key === "" ? "" : "The key is not valid any more.");
+      const wait = waitFor(attempt, error.retryAfter ?? 0);
+      el("page-problem").textContent = `${textOf(error)} It is asked again in ${Math.ceil(wait / 1000)} s.`;
+      el("page-problem").hidden = false;
+      await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+  }
+  return enter(key, key !== "");
+}
+
+function keyProblem(text) {
+  el("key-problem").textContent = text;
+  el("key-problem").hidden = false;
+  el("key").select();
+}
+
 el("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const key = el("key").value.trim();
+  // Other characters cannot be in a header.
+  if (!/^[\x21-\x7e]+$/.test(key)) return keyProblem("A key has letters, digits and signs of ASCII only.");
   try {
-    // Other characters cannot be in a header.
-    if (!/^[\x21-\x7e]+$/.test(key)) throw new Error("A key has letters, digits and signs of ASCII only.");
-    await enter(key, el("key-keep").checked);
+    await tryKey(key);
   } catch (error) {
     api.key = "";
-    const text = error.isUnauthorized ? "This key is wrong." : error instanceof TypeError ? "The gateway cannot be reached." : error.message;
-    el("key-problem").textContent = text;
-    el("key-problem").hidden = false;
-    el("key").select();
+    return keyProblem(error.isUnauthorized ? "This key is wrong." : textOf(error));
   }
+  return enter(key, el("key-keep").checked);
 });
 el("forget").addEventListener("click", () => askForKey());
 el("theme").addEventListener("change", () => {
@@ -114,8 +148,10 @@ bind({
   N: onLog(() => log.match(-1)),
   j: onLog(() => log.step(1)),
   k: onLog(() => log.step(-1)),
+  l: onLog(() => log.linkLine()),
   "?": () => el("help").showModal(),
   Escape: onLog(() => {
+    if (log.closeMenu()) return;
     if (el("options").open) el("options").open = false;
     else location.hash = "#/";
   }),
@@ -126,22 +162,4 @@ const theme = setting("theme", "auto");
 el("theme").value = theme;
 applyTheme(theme);
 fetch("/version").then((it) => it.json()).then((it) => (el("version").textContent = it.version ?? ""), () => {});
-
-// With the key that is kept, or none. Only a refusal forgets it: whatever else fails is tried again.
-async function begin() {
-  const stored = storedKey();
-  for (let wait = 1000; !isOpen; wait = Math.min(15_000, wait * 2)) {
-    try {
-      return await enter(stored, stored !== "");
-    } catch (error) {
-      if (error.isUnauthorized) return askForKey(stored === "" ? "" : "The key is not valid any more.");
-      const text = error.status === undefined ? "The gateway cannot be reached." : error.message;
-      show("key-screen");
-      el("key-problem").textContent = `${text} Trying again…`;
-      el("key-problem").hidden = false;
-      await new Promise((resolve) => setTimeout(resolve, Math.max(wait, 1000 * (error.retryAfter ?? 0))));
-    }
-  }
-  return undefined;
-}
 begin();

@@ -15,15 +15,30 @@ export function markOf(char) {
   return NAMES[code] === undefined ? `U+${code.toString(16).toUpperCase().padStart(4, "0")}` : `${NAMES[code]}`;
 }
 
-// The pieces of a text: what is shown as it is, and marks.
+function shown(text) {
+  return { text, isMark: false, length: text.length };
+}
+
+// The pieces of a text: what is shown as it is, and marks. Marks that stand together are one piece, since each piece becomes an
+// element. `length` is how much of the text a piece stands for, in UTF-16 units.
 export function pieces(text) {
   const out = [];
   let from = 0;
+  let isName = false;
   for (const found of text.matchAll(UNSEEN)) {
-    if (found.index > from) out.push({ text: text.slice(from, found.index), isMark: false });
-    out.push({ text: markOf(found[0]), isMark: true });
+    if (found.index > from) out.push(shown(text.slice(from, found.index)));
+    const mark = markOf(found[0]);
+    const before = out.at(-1);
+    if (before?.isMark) {
+      // A picture is one character; names need a space between them.
+      before.text += mark.length > 1 || isName ? ` ${mark}` : mark;
+      before.length += found[0].length;
+    } else {
+      out.push({ text: mark, isMark: true, length: found[0].length });
+    }
+    isName = mark.length > 1;
     from = found.index + found[0].length;
   }
-  if (from < text.length) out.push({ text: text.slice(from), isMark: false });
+  if (from < text.length) out.push(shown(text.slice(from)));
   return out;
 }

@@ -1,22 +1,16 @@
 // The screen of one log: joins the stream, the store, the search and the view, and does what its controls say.
 
 import { saveLog } from "./download.js";
-import { olderThan, LogStore } from "./log-store.js";
+import { choices, lineOf, loadOlder, OLDER_LINES, readLog, SKEW } from "./log-read.js";
+import { LogStore } from "./log-store.js";
 import { LogStream } from "./log-stream.js";
 import { LogView } from "./log-view.js";
-import { batches } from "./ndjson.js";
-import { collect } from "./records.js";
 import { format } from "./route.js";
 import { Search } from "./search.js";
 import { keepSetting, setting } from "./settings.js";
 import { later } from "./time.js";
 
 const FIRST_LINES = 1000;
-const OLDER_LINES = 2000;
-// Records that share a moment with the first one held may stand in front of it: this much later is asked for as well.
-const SKEW = 2;
-// How often older lines are asked for, each time four times as many, until the first one held is among them.
-const MAX_ROUNDS = 4;
 // How long a search waits for the next letter, in milliseconds.
 const TYPED = 80;
 
@@ -30,9 +24,9 @@ export class LogPage {
   #hasOlder = true;
   #stop = new AbortController();
   #noted = 0;
-  // What the log that is shown was asked for with: the form may say something else by now.
-  #chosen = {};
   #typed = 0;
+  // What the log that is shown was asked for with. What stands in the form counts only when it is applied.
+  #chosen = {};
 
   constructor(api, { onUnauthorized, announce }) {
     this.api = api;
@@ -88,7 +82,7 @@ export class LogPage {
     el("log").addEventListener("click", (event) => this.#clicked(event));
     el("copy-link").addEventListener("click", () => {
       navigator.clipboard?.writeText(location.href).then(() => this.announce("Link copied"), () => {});
-      el("line-menu").hidden = true;
+      this.closeMenu();
     });
   }
 
@@ -101,7 +95,7 @@ export class LogPage {
   open(route) {
     const isOther = this.#route?.id !== route.id;
     this.#route = route;
-    el("log-title").textContent = route.id;
+    if (isOther) this.setSandbox({ id: route.id });
     el("command").value = route.command;
     if (isOther) {
       el("container-field").hidden = el("instance-field").hidden = true;
@@ -153,28 +147,11 @@ export class LogPage {
     }
   }
 
-  // What is chosen, without where to begin.
-  #params() {
-    const { command, container } = this.#route;
-    const streams = el("streams").value;
-    const grep = el("grep").value;
-    return {
-      command: command || undefined,
-      container: command ? undefined : container || undefined,
-      previous: !command && el("instance").checked ? "true" : undefined,
-      stdout: !command && streams === "stderr" ? "false" : undefined,
-      stderr: !command && streams === "stdout" ? "false" : undefined,
-      restarts: !command && el("restarts").checked ? "true" : undefined,
-      grep: grep || undefined,
-      invert: grep && el("invert").checked ? "true" : undefined,
-    };
-  }
-
   async #start(isTail = false) {
     this.#stop.abort();
     this.#stop = new AbortController();
     this.#stream?.stop();
-    this.#chosen = this.#params();
+    this.#chosen = choices(this.#route, el);
     this.store.clear();
     this.search.set(el("search").value);
     this.search.current = null;
@@ -199,15 +176,17 @@ export class LogPage {
     const signal = this.#stop.signal;
     this.#state("waiting", "looking for the line");
     try {
-      const { items } = await this.#fetch({ ...this.#chosen, ...(this.#route.command ? {} : { until: later(at, SKEW), tail: 4 * OLDER_LINES }) });
+      const { items, isCut } = await this.#fetch({ ...this.#chosen, ...(this.#route.command ? {} : { until: later(at, SKEW), tail: 4 * OLDER_LINES }) });
       if (signal.aborted) return true;
-      if (!items.some((item) => item.id === line)) {
-        this.#problem("The linked line is no longer in this log, or the choices leave it out. These are the newest lines.", "log-note");
+      const linked = lineOf(items, line);
+      if (linked === null) {
+        const why = isCut ? "There is too much at the time of the linked line to load it." : "The linked line is no longer in this log, or the choices leave it out.";
+        this.#problem(`${why} These are the newest lines.`, "log-note");
         return false;
       }
       this.store.append(items);
       this.search.grew();
-      this.showLine(line);
+      this.showLine(linked.id);
       this.#follow({ after: items.at(-1).id });
       return true;
     } catch (error) {
@@ -216,9 +195,8 @@ export class LogPage {
     }
   }
 
-  async #fetch(params) {
-    const response = await this.api.logs(this.#route.id, { ...params, restarts: undefined, format: "ndjson" }, this.#stop.signal);
-    return collect(batches(response.body), this.store.maxSize);
+  #fetch(params) {
+    return readLog(this.api, this.#route.id, params, this.#stop.signal, this.store.maxSize);
   }
 
   #follow(first) {
@@ -269,7 +247,7 @@ export class LogPage {
   #failed(error) {
     if (error.isUnauthorized) return this.onUnauthorized();
     this.#state("failed", "failed");
-    return this.#problem(error.status === undefined ? "The gateway cannot be reached." : error.message);
+    return this.#problem(error instanceof TypeError ? "The gateway cannot be reached." : error.message);
   }
 
   #problem(text, id = "log-problem") {
@@ -305,10 +283,9 @@ export class LogPage {
     el("log").scrollTop += lines * 18;
   }
 
-  #scrolled({ isTop, isBottom, isUser }) {
+  #scrolled({ isTop, isBottom }) {
     if (isBottom && this.store.droppedNew === 0) {
-      // Who has paused at the end by a key stays paused, whatever moves there.
-      if (isUser && !this.view.isFollowing) this.follow(true);
+      if (!this.view.isFollowing) this.follow(true);
     } else if (isBottom) {
       this.#newer();
     } else if (this.view.isFollowing) this.follow(false);
@@ -340,30 +317,18 @@ export class LogPage {
 
   // Lines in front of the first one held. Exact: cut at that record itself, not at its time.
   async #older() {
-    const edge = this.store.edge(true);
-    if (this.#isLoading || !this.#hasOlder || edge === null) return;
+    if (this.#isLoading || !this.#hasOlder || this.store.edge(true) === null) return;
     const signal = this.#stop.signal;
     this.#isLoading = true;
     this.#showEdges();
     try {
-      const until = later(edge.time, SKEW);
-      let found = null;
-      let tail = OLDER_LINES + this.store.linesUntil(until);
-      for (let round = 0; found === null && round < MAX_ROUNDS; round += 1, tail *= 4) {
-        const { items, isWhole } = await this.#fetch({ ...this.#chosen, until, tail });
+      await loadOlder(this.store, (params) => this.#fetch({ ...this.#chosen, ...params }), (found) => {
         if (signal.aborted) return;
-        found = olderThan(items, edge.id);
-        // All of it was seen, and the record is not in it: it was rotated away, and all in front of it too.
-        if (found === null && isWhole && items.length < tail) found = [];
-        // Larger answers would be cut at the same place.
-        if (found === null && !isWhole) break;
-      }
-      if (found === null) throw new Error("the place of the oldest line was not found");
-      // Lines that came meanwhile may have put the first one out: what is between is not here.
-      if (this.store.edge(true)?.id !== edge.id) return;
-      this.view.hold();
-      if (found.length === 0) this.#hasOlder = false;
-      else if (this.store.prepend(found) > 0) this.#detach();
+        this.view.hold();
+        if (found.length === 0) this.#hasOlder = false;
+        else if (this.store.prepend(found) > 0) this.#detach();
+      });
+      if (signal.aborted) return;
       this.search.restart();
       this.#showNew();
     } catch (error) {
@@ -420,17 +385,37 @@ export class LogPage {
   }
 
   #clicked(event) {
-    const menu = el("line-menu");
-    menu.hidden = true;
+    el("line-menu").hidden = true;
     if (!event.target.closest(".time, .stream")) return;
     const item = this.store.get(Number(event.target.closest(".row").dataset.number));
     if (!item?.id || item.time === null) return;
+    this.#link(item);
+  }
+
+  // For the keyboard: the match or linked line that is shown, or the one in the middle.
+  linkLine() {
+    const { current, linked } = this.view.look;
+    const item = this.store.get(current ?? linked ?? Math.min(this.store.end - 1, Math.floor(this.view.position)));
+    if (!item?.id || item.time === null) return this.announce("This line has no link");
+    this.#link(item);
+    return el("copy-link").focus({ preventScroll: true });
+  }
+
+  // Whether it was open.
+  closeMenu() {
+    const wasOpen = !el("line-menu").hidden;
+    el("line-menu").hidden = true;
+    if (wasOpen) el("log").focus({ preventScroll: true });
+    return wasOpen;
+  }
+
+  #link(item) {
     // Replaced, not set: the page stays as it is.
     const target = format({ ...this.#route, line: item.id, at: item.time });
     history.replaceState(null, "", target);
     this.#route = { ...this.#route, line: item.id, at: item.time };
     this.showLine(item.id);
-    menu.hidden = false;
+    el("line-menu").hidden = false;
   }
 
   async #download() {

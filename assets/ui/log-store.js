@@ -119,13 +119,7 @@ export class LogStore {
   }
 }
 
-// 64 for the item itself and its token.
-function cost(item) {
+// The characters that an item counts as: 64 for the item itself and its token.
+export function cost(item) {
   return item.text.length + 64;
-}
-
-// What is older than the held record with this token: the part in front of it, or null if the answer does not reach it.
-export function olderThan(items, id) {
-  const at = items.findIndex((item) => item.id === id);
-  return at === -1 ? null : items.slice(0, at);
 }

@@ -15,6 +15,14 @@ export function backoff(attempt, random = Math.random()) {
   return full / 2 + (full / 2) * random;
 }
 
+// What a server may ask for at most, in milliseconds.
+const LONGEST_WAIT = 300_000;
+
+// The pause in milliseconds, and not less than what the server asked for, which is in seconds.
+export function waitFor(attempt, retryAfter, random = Math.random()) {
+  return Math.min(LONGEST_WAIT, Math.max(backoff(attempt, random), retryAfter * 1000));
+}
+
 // An answer that will not be another one if it is asked for again.
 function isFinal(error) {
   return error instanceof ApiError && (error.status < 500 || error.status === 501) && error.status !== 429 && error.status !== 409;
@@ -49,7 +57,7 @@ export class LogStream {
       const abort = () => watch.abort();
       signal.addEventListener("abort", abort);
       let timer = setTimeout(abort, SILENCE);
-      let least = 0;
+      let retryAfter = 0;
       try {
         const query = { ...this.params, format: "ndjson", follow: "true", ...(last === null ? first : { after: last }) };
         // The instance before the present one prints no more.
@@ -80,14 +88,14 @@ export class LogStream {
         if (error instanceof ApiError && error.isUnauthorized) return this.on.error(error);
         if (isFinal(error)) return this.on.state({ kind: "failed", text: error.message });
         why = error instanceof ApiError ? error.message : "";
-        if (error instanceof ApiError) least = Math.min(300, error.retryAfter) * 1000;
+        if (error instanceof ApiError) retryAfter = error.retryAfter;
         // What is not JSON will not be so the next time, but a cut in the middle of a record is a break like others.
       } finally {
         clearTimeout(timer);
         signal.removeEventListener("abort", abort);
       }
       isBack = true;
-      const wait = Math.max(least, backoff(attempt));
+      const wait = waitFor(attempt, retryAfter);
       attempt += 1;
       this.on.state({ kind: "waiting", text: `${why || "connection lost:"} reconnecting in ${(wait / 1000).toFixed(1)} s` });
       why = "";

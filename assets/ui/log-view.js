@@ -6,9 +6,6 @@
 import { row } from "./row.js";
 
 const MAX_HEIGHT = 8_000_000;
-const SCROLL_KEYS = new Set(["ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home", "End", " "]);
-// A scroll so soon after a person's hand is that person's: a swipe runs on for a while. In milliseconds.
-const SWIPE = 1500;
 // How long lines that came wait to be shown, in milliseconds.
 const SOON = 60;
 
@@ -21,7 +18,8 @@ export class LogView {
   #width = 0;
   #mine = -1;
   #anchor = null;
-  #touched = -Infinity;
+  // The line whose button was used: its element is made anew, and the focus goes with it.
+  #focused = null;
 
   // `onScroll({isTop, isBottom, isUser})` after each move.
   constructor(scroller, store, { onScroll, onRows }) {
@@ -38,10 +36,6 @@ export class LogView {
     this.inner.setAttribute("aria-label", "Lines");
     this.layer.append(this.inner);
     scroller.addEventListener("scroll", () => this.#moved(), { passive: true });
-    const touch = () => (this.#touched = performance.now());
-    for (const name of ["wheel", "touchmove", "pointerdown"]) scroller.addEventListener(name, touch, { passive: true });
-    scroller.addEventListener("pointermove", (event) => event.buttons !== 0 && touch(), { passive: true });
-    scroller.addEventListener("keydown", (event) => SCROLL_KEYS.has(event.key) && touch());
     new ResizeObserver(() => {
       this.redraw();
     }).observe(scroller);
@@ -68,8 +62,7 @@ export class LogView {
     this.#anchor = null;
     const room = this.#room;
     const isBottom = this.scroller.scrollTop >= room - 2;
-    const isUser = performance.now() - this.#touched < SWIPE;
-    this.on.scroll({ isTop: this.scroller.scrollTop < this.height && room > 0, isBottom, isUser });
+    this.on.scroll({ isTop: this.scroller.scrollTop < this.height && room > 0, isBottom, isUser: true });
     return this.draw();
   }
 
@@ -115,8 +108,11 @@ export class LogView {
     const total = Math.min(MAX_HEIGHT, Math.max(1, Math.ceil(count * this.#rowHeight)));
     if (this.spacer.offsetHeight !== total) this.spacer.style.height = `${total}px`;
     const room = this.#room;
-    if (this.isFollowing) this.#set(room);
-    else if (this.#anchor !== null) {
+    if (this.isFollowing) {
+      // Where somebody was before counts no more: a pause stays where it begins.
+      this.#anchor = null;
+      this.#set(room);
+    } else if (this.#anchor !== null) {
       const part = Math.min(1, Math.max(0, (this.#anchor - store.first) / Math.max(1, count)));
       this.#set(part * room);
     }
@@ -136,6 +132,10 @@ export class LogView {
       const top = isSmall ? 0 : y - (reference.offsetTop + (at - index) * reference.offsetHeight);
       this.inner.style.transform = `translateY(${Math.round(top)}px)`;
       this.#measure();
+    }
+    if (this.#focused !== null) {
+      (this.#rows.get(this.#focused)?.querySelector(".more") ?? scroller).focus({ preventScroll: true });
+      this.#focused = null;
     }
     this.on.rows?.();
   }
@@ -161,7 +161,10 @@ export class LogView {
     for (let number = from; number < to; number += 1) {
       let element = this.#rows.get(number);
       if (element === undefined) {
-        element = row(number, this.store.get(number), this.look, () => this.redraw());
+        element = row(number, this.store.get(number), this.look, () => {
+          this.#focused = number;
+          this.redraw();
+        });
         this.#rows.set(number, element);
         this.inner.insertBefore(element, before);
       } else {

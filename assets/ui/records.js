@@ -12,7 +12,7 @@ function bodyOf(record) {
   return text.endsWith("\n") ? text.slice(0, -1) : text;
 }
 
-const REASONS = {
+export const REASONS = {
   removed: "the sandbox was deleted or has expired",
   complete: "all of it was shown",
   until: "the requested time was reached",

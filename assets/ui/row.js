@@ -29,7 +29,7 @@ function dress(element, segment) {
 function fill(parent, text, from, found) {
   let at = from;
   for (const piece of pieces(text)) {
-    const length = piece.isMark ? 1 : piece.text.length;
+    const { length } = piece;
     if (piece.isMark) parent.append(span("ctl", piece.text));
     else {
       let done = 0;

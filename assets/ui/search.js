@@ -3,8 +3,9 @@
 import { plain } from "./ansi.js";
 
 const SLICE = 4;
-// Longer lines, in characters, are counted each for itself.
-const LONG = 4096;
+// The clock is looked at after so many lines, or so many characters.
+const LINES = 64;
+const LENGTH = 16_384;
 
 // Where a query stands in a text: [from, to) pairs, at most `limit`.
 export function ranges(text, query, limit = 1000) {
@@ -68,12 +69,11 @@ export class Search {
     const isExact = this.query !== this.query.toLowerCase();
     this.#next = Math.max(this.#next, this.store.first);
     while (this.#next < this.store.end && performance.now() < until) {
-      for (let step = 0; step < 64 && this.#next < this.store.end; step += 1) {
+      for (let step = 0, length = 0; step < LINES && length < LENGTH && this.#next < this.store.end; step += 1) {
         const item = this.store.get(this.#next);
         if (isMatch(item, this.query, isExact)) this.matches.push(this.#next);
+        length += item.text.length;
         this.#next += 1;
-        // One long line may have taken all the time.
-        if (item.text.length > LONG) break;
       }
     }
     let gone = 0;

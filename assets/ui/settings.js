@@ -1,4 +1,6 @@
 // The key and how the page looks. The key is in memory, or in sessionStorage if the user ticks it; never in a URL.
+//
+// A browser that blocks a site's data throws at each use of its storage: the page works without, and keeps nothing.
 
 const KEY = "opensandbox.key";
 const LOOK = "opensandbox.look";
@@ -7,17 +9,18 @@ export function storedKey() {
   try {
     return sessionStorage.getItem(KEY) ?? "";
   } catch {
-    // A browser that keeps nothing of sites.
     return "";
   }
 }
 
+// Whether it was done.
 export function keepKey(key, isKept) {
   try {
     if (isKept) sessionStorage.setItem(KEY, key);
     else sessionStorage.removeItem(KEY);
+    return true;
   } catch {
-    // Then it is in memory alone.
+    return false;
   }
 }
 
@@ -37,7 +40,7 @@ export function keepSetting(name, value) {
   try {
     localStorage.setItem(LOOK, JSON.stringify({ ...look(), [name]: value }));
   } catch {
-    // Then it is for this page alone.
+    // It holds until the page is loaded again.
   }
 }
 

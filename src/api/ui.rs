@@ -57,6 +57,7 @@ static FILES: &[&File] = files![
     "licences/ansi-sequence-parser.LICENSE",
     "list.js",
     "log-page.js",
+    "log-read.js",
     "log-store.js",
     "log-stream.js",
     "log-view.js",

@@ -4,11 +4,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { containerNames } from "../../../assets/ui/api.js";
 import { isShown } from "../../../assets/ui/list.js";
-import { LogStore, olderThan } from "../../../assets/ui/log-store.js";
-import { backoff } from "../../../assets/ui/log-stream.js";
+import { LogStore } from "../../../assets/ui/log-store.js";
+import { backoff, waitFor } from "../../../assets/ui/log-stream.js";
 import { batches } from "../../../assets/ui/ndjson.js";
 import { collect, itemOf } from "../../../assets/ui/records.js";
 import { format, parse } from "../../../assets/ui/route.js";
+import { keepKey, keepSetting, setting, storedKey } from "../../../assets/ui/settings.js";
 import { clock, expiry, later, span } from "../../../assets/ui/time.js";
 
 const line = (n) => ({ kind: "line", id: `v1.${n}`, time: `2026-01-31T08:00:0${n % 10}.000000000Z`, err: false, text: `line ${n}` });
@@ -45,11 +46,6 @@ test("the size is bounded too", () => {
   const store = new LogStore(1000, 10_000);
   store.append(Array.from({ length: 100 }, () => ({ ...line(1), text: "x".repeat(1000) })));
   assert.ok(store.size <= 10_000);
-});
-
-test("older lines end in front of the held one, wherever their times are", () => {
-  assert.deepEqual(olderThan(lines(0, 5), "v1.3"), lines(0, 3));
-  assert.equal(olderThan(lines(0, 5), "v1.9"), null);
 });
 
 test("records", () => {
@@ -107,6 +103,20 @@ test("the filter takes all words and the state", () => {
 
 test("pauses grow and are bounded", () => {
   assert.ok(backoff(0, 1) === 500 && backoff(3, 1) === 4000 && backoff(99, 1) === 15_000 && backoff(0, 0) === 250);
+  assert.ok(waitFor(0, 0, 1) === 500 && waitFor(0, 5, 0) === 5000 && waitFor(99, 5, 1) === 15_000 && waitFor(0, 9999, 1) === 300_000);
+});
+
+test("a browser that blocks storage has no key and no settings, and nothing throws", () => {
+  const blocked = { configurable: true, get: () => { throw new Error("SecurityError"); } };
+  for (const name of ["sessionStorage", "localStorage"]) Object.defineProperty(globalThis, name, blocked);
+  try {
+    assert.equal(storedKey(), "");
+    assert.equal(keepKey("k", true), false);
+    assert.equal(setting("theme", "auto"), "auto");
+    keepSetting("theme", "dark");
+  } finally {
+    for (const name of ["sessionStorage", "localStorage"]) delete globalThis[name];
+  }
 });
 
 async function* answer(...records) {

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { plain, segments } from "../../../assets/ui/ansi.js";
 import { pieces } from "../../../assets/ui/bidi.js";
 import { cutAt } from "../../../assets/ui/row.js";
-import { ranges } from "../../../assets/ui/search.js";
+import { ranges, Search } from "../../../assets/ui/search.js";
 
 test("SGR becomes data", () => {
   const [red, after] = segments("\x1b[1;31mred\x1b[m plain");
@@ -43,6 +43,33 @@ test("what a carriage return overwrites is not seen", () => {
   assert.equal(segments("\x1b[31mred\r\x1b[32mg")[0].fg.name, "green");
 });
 
+test("erasing blanks what was there before it, and nothing that comes later", () => {
+  assert.equal(plain("abcdef\b\b\x1b[2KX"), "    X");
+  assert.equal(plain("abcdef\b\b\b\x1b[1KX"), "   Xef");
+  assert.equal(plain("abc\x1b[2K\rxy"), "xy");
+  assert.equal(plain("abcdef\b\b\b\b\x1b[1K\rX\b\x1b[1KY"), "Y  def");
+  assert.equal(plain("abcdef\x1b[2K\rab\x1b[Kcd"), "abcd");
+});
+
+test("runs of spaces and erasures take a time that grows with the line only", () => {
+  const began = performance.now();
+  for (const text of [`a\b${" ".repeat(65_000)}x\t`, `${"x".repeat(32_000)}${"\x1b[2K".repeat(8000)}\rz`, `${"x".repeat(32_000)}${"\x1b[2Kx".repeat(6000)}\rz`, `${"x".repeat(32_000)}${"\x1b[1K".repeat(8000)}\rz`]) {
+    for (let round = 0; round < 50; round += 1) plain(text);
+  }
+  // Quadratic ones take minutes.
+  assert.ok(performance.now() - began < 30_000, String(performance.now() - began));
+});
+
+test("a search looks at the clock after a long line", (context) => {
+  let now = 0;
+  context.mock.method(performance, "now", () => (now += 3));
+  const asked = [];
+  const store = { first: 0, end: 10, get: (number) => (asked.push(number), { text: "x".repeat(20_000) }) };
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  new Search(store, () => {}).set("x");
+  assert.deepEqual(asked, [0]);
+});
+
 test("a line of a megabyte of escapes or returns takes no long time", () => {
   const began = performance.now();
   for (const piece of ["\x1b[31m", "\x1b[", "\x1b]", "\r", "a\r", "\b", "\x1b[38;5;"]) plain(piece.repeat(1_000_000 / piece.length));
@@ -50,11 +77,16 @@ test("a line of a megabyte of escapes or returns takes no long time", () => {
 });
 
 test("unseen characters and those of direction become marks", () => {
-  assert.deepEqual(pieces("a\u202eb"), [{ text: "a", isMark: false }, { text: "RLO", isMark: true }, { text: "b", isMark: false }]);
+  assert.deepEqual(pieces("a\u202eb"), [{ text: "a", isMark: false, length: 1 }, { text: "RLO", isMark: true, length: 1 }, { text: "b", isMark: false, length: 1 }]);
   for (const char of "\0\x08\x7f\u0085\u200e\u2028\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff") {
     assert.ok(pieces(char)[0].isMark, char.codePointAt(0).toString(16));
   }
-  assert.deepEqual(pieces("tab\tעברית"), [{ text: "tab\tעברית", isMark: false }]);
+  assert.deepEqual(pieces("tab\tעברית"), [{ text: "tab\tעברית", isMark: false, length: 9 }]);
+});
+
+test("marks that stand together are one piece, as long as what they stand for", () => {
+  assert.deepEqual(pieces("\x01".repeat(4096)), [{ text: "\u2401".repeat(4096), isMark: true, length: 4096 }]);
+  assert.deepEqual(pieces("\u{e0041}\u200f\0\0\u200ex"), [{ text: "U+E0041 RLM ␀␀ LRM", isMark: true, length: 6 }, { text: "x", isMark: false, length: 1 }]);
 });
 
 test("ranges of a search", () => {
