@@ -283,9 +283,10 @@ export class LogPage {
     el("log").scrollTop += lines * 18;
   }
 
-  #scrolled({ isTop, isBottom }) {
+  #scrolled({ isTop, isBottom, isUser }) {
     if (isBottom && this.store.droppedNew === 0) {
-      if (!this.view.isFollowing) this.follow(true);
+      // Who has paused at the end by a key stays paused, whatever moves there.
+      if (isUser && !this.view.isFollowing) this.follow(true);
     } else if (isBottom) {
       this.#newer();
     } else if (this.view.isFollowing) this.follow(false);

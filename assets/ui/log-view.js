@@ -6,6 +6,9 @@
 import { row } from "./row.js";
 
 const MAX_HEIGHT = 8_000_000;
+const SCROLL_KEYS = new Set(["ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home", "End", " "]);
+// A scroll so soon after a person's hand is that person's: a swipe runs on for a while. In milliseconds.
+const SWIPE = 1500;
 // How long lines that came wait to be shown, in milliseconds.
 const SOON = 60;
 
@@ -18,6 +21,7 @@ export class LogView {
   #width = 0;
   #mine = -1;
   #anchor = null;
+  #touched = -Infinity;
   // The line whose button was used: its element is made anew, and the focus goes with it.
   #focused = null;
 
@@ -36,6 +40,10 @@ export class LogView {
     this.inner.setAttribute("aria-label", "Lines");
     this.layer.append(this.inner);
     scroller.addEventListener("scroll", () => this.#moved(), { passive: true });
+    const touch = () => (this.#touched = performance.now());
+    for (const name of ["wheel", "touchmove", "pointerdown"]) scroller.addEventListener(name, touch, { passive: true });
+    scroller.addEventListener("pointermove", (event) => event.buttons !== 0 && touch(), { passive: true });
+    scroller.addEventListener("keydown", (event) => SCROLL_KEYS.has(event.key) && touch());
     new ResizeObserver(() => {
       this.redraw();
     }).observe(scroller);
@@ -62,7 +70,8 @@ export class LogView {
     this.#anchor = null;
     const room = this.#room;
     const isBottom = this.scroller.scrollTop >= room - 2;
-    this.on.scroll({ isTop: this.scroller.scrollTop < this.height && room > 0, isBottom, isUser: true });
+    const isUser = performance.now() - this.#touched < SWIPE;
+    this.on.scroll({ isTop: this.scroller.scrollTop < this.height && room > 0, isBottom, isUser });
     return this.draw();
   }
 

@@ -73,32 +73,3 @@ export function itemOf(record) {
       return null;
   }
 }
-
-// After these ends of an answer that is not followed, all of what was asked for has come.
-const WHOLE = new Set(["complete", "until", "exited", "removed"]);
-
-// The items of an answer that is not followed. More than `maxSize` characters are not kept: then the first ones are let go, and
-// `isWhole` is false. Throws if the answer ended before the log did.
-export async function collect(batches, maxSize) {
-  let items = [];
-  let size = 0;
-  let isWhole = true;
-  let end = null;
-  for await (const records of batches) {
-    for (const record of records) {
-      if (record.event === "end") end = record;
-      const item = record.event === "end" || record.event === "notice" ? null : itemOf(record);
-      if (item === null) continue;
-      items.push(item);
-      size += item.text.length;
-    }
-    if (size > maxSize) {
-      isWhole = false;
-      let from = 0;
-      for (; size > maxSize / 2 && from < items.length; from += 1) size -= items[from].text.length;
-      items = items.slice(from);
-    }
-  }
-  if (end === null || !WHOLE.has(end.reason)) throw new Error(`the answer ended early: ${REASONS[end?.reason] ?? "it was cut"}`);
-  return { items, isWhole };
-}

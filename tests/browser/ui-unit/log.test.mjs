@@ -7,7 +7,7 @@ import { isShown } from "../../../assets/ui/list.js";
 import { LogStore } from "../../../assets/ui/log-store.js";
 import { backoff, waitFor } from "../../../assets/ui/log-stream.js";
 import { batches } from "../../../assets/ui/ndjson.js";
-import { collect, itemOf } from "../../../assets/ui/records.js";
+import { itemOf } from "../../../assets/ui/records.js";
 import { format, parse } from "../../../assets/ui/route.js";
 import { keepKey, keepSetting, setting, storedKey } from "../../../assets/ui/settings.js";
 import { clock, expiry, later, span } from "../../../assets/ui/time.js";
@@ -117,27 +117,4 @@ test("a browser that blocks storage has no key and no settings, and nothing thro
   } finally {
     for (const name of ["sessionStorage", "localStorage"]) delete globalThis[name];
   }
-});
-
-async function* answer(...records) {
-  yield records;
-}
-
-const logged = (n, size = 1) => ({ log: `${"x".repeat(size)}\n`, stream: "stdout", time: line(n).time, id: `v1.${n}` });
-
-test("an answer that ended before the log did is no answer", async () => {
-  const end = { event: "end", reason: "complete", id: "v1.end" };
-  const { items, isWhole } = await collect(answer(logged(1), logged(2), end), 1000);
-  assert.deepEqual([items.length, isWhole], [2, true]);
-  for (const last of [[], [{ ...end, reason: "backend_lost" }], [{ ...end, reason: "slow_client" }]]) {
-    await assert.rejects(collect(answer(logged(1), ...last), 1000), /ended early/);
-  }
-});
-
-test("of an answer that is too large the last lines are kept", async () => {
-  const all = Array.from({ length: 100 }, (_, at) => logged(at, 10));
-  const { items, isWhole } = await collect(answer(...all, { event: "end", reason: "until", id: "v1.end" }), 500);
-  assert.equal(isWhole, false);
-  assert.equal(items.at(-1).id, "v1.99");
-  assert.ok(items.length >= 20 && items.length <= 50, String(items.length));
 });
