@@ -151,6 +151,8 @@ impl Follower {
         });
         let ends = ends.collect();
         let id = engine.sandbox(Shape::of(number).sandbox(&rounds, gates, number));
+        // All is made before anyone connects: a connection that sends nothing meanwhile is closed after 5 s.
+        tokio::task::yield_now().await;
         let reader = Reader::open(gateway, number, &logs(&id, "follow=true")).await;
         Self { number, reader, expected: rounds.concat(), ends, at: 0 }
     }
