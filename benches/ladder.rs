@@ -49,11 +49,14 @@ mod support;
 mod table;
 #[path = "ladder/throughput.rs"]
 mod throughput;
+#[path = "ladder/tls.rs"]
+mod tls;
 
 const HELP: &str = "\
 usage: ladder [PART]...   (default: all)
 
   throughput   the gateway, a 64 KiB relay and nginx on the same stream, batched and one write a line
+  tls          logs over the gateway's own TLS, beside nginx with TLS in front of the plain gateway
   baseline     the gateway beside bollard's logs() behind a stream body
   followers    5,000 silent followers: memory, idle CPU, a GET beside them
   release      client gone -> engine connection closed, 2,000 times
@@ -90,8 +93,9 @@ fn main() {
 fn run(parts: &[&str]) {
     table::machine();
     let wanted = |part| parts.contains(&part) || parts.is_empty() && !["pairs", "soak"].contains(&part);
-    let all: [(&str, fn()); 12] = [
+    let all: [(&str, fn()); 13] = [
         ("throughput", throughput::run),
+        ("tls", tls::run),
         ("baseline", throughput::baseline),
         ("followers", followers::run),
         ("release", followers::release),

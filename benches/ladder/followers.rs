@@ -50,7 +50,7 @@ pub fn run() {
     client::read(gateway.address(), "/sandboxes/silent");
     let before = gateway.resident();
     block_on(async {
-        let (followers, each) = crowd(&gateway, before, "").await;
+        let (followers, each) = crowd(&gateway, before, async || follow(gateway.address(), "silent").await).await;
         let what = format!("{FOLLOWERS} silent followers: resident memory each");
         table::row(&what, &format!("{each:.1} KiB"), "<= 16 KiB", each <= 16.0);
         let (start, used) = (Instant::now(), gateway.cpu());
@@ -74,20 +74,26 @@ pub fn release() {
     let engine = Engine::start();
     let id = engine.log(Script::quiet());
     let gateway = Setup::docker(engine.docker_host()).in_session().start();
-    let times = releases(&engine, &gateway, &id, RELEASES);
-    let p99 = times[RELEASES * 99 / 100];
-    let figure = format!("{:.2} ms, p99 {p99:.2} ms", times[RELEASES / 2]);
-    table::row("client gone -> engine connection closed: median, p99", &figure, "p99 < 50 ms", p99 < 50.0);
+    let times = releases(&engine, RELEASES, async || follow(gateway.address(), &id).await);
+    release_row("", &times);
     println!();
 }
 
+/// Prints the middle and the 99th percentile of releases beside their bound.
+pub fn release_row(name: &str, times: &[f64]) {
+    let p99 = times[times.len() * 99 / 100];
+    let figure = format!("{:.2} ms, p99 {p99:.2} ms", times[times.len() / 2]);
+    let what = format!("{name}client gone -> engine connection closed: median, p99");
+    table::row(&what, &figure, "p99 < 50 ms", p99 < 50.0);
+}
+
 /// The times of so many releases in ms, the shortest first.
-pub fn releases(engine: &Engine, gateway: &Gateway, id: &str, count: usize) -> Vec<f64> {
+pub fn releases<F>(engine: &Engine, count: usize, follow: impl AsyncFn() -> F) -> Vec<f64> {
     let before = engine.closed_logs().len();
     let mut times: Vec<f64> = block_on(async {
         let mut times = Vec::new();
         for seen in before..before + count {
-            let follower = follow(gateway.address(), id).await;
+            let follower = follow().await;
             let start = Instant::now();
             drop(follower);
             let closed = loop {
@@ -114,17 +120,18 @@ pub fn weight_of(gateway: &Gateway, query: &str) -> (f64, f64) {
     client::read(gateway.address(), "/sandboxes/silent");
     let before = gateway.resident();
     block_on(async {
-        let (_followers, each) = crowd(gateway, before, query).await;
+        let follow = async || follow_with(gateway.address(), "silent", query).await;
+        let (_followers, each) = crowd(gateway, before, follow).await;
         (each, gets(gateway).median)
     })
 }
 
 /// The silent followers, and what each costs in KiB when there were `before` bytes without them.
-async fn crowd(gateway: &Gateway, before: u64, query: &str) -> (Vec<TcpStream>, f64) {
+pub async fn crowd<F>(gateway: &Gateway, before: u64, follow: impl AsyncFn() -> F) -> (Vec<F>, f64) {
     // Each waits a moment for an engine that says nothing, so many are opened at a time.
     let mut followers = Vec::new();
     while followers.len() < FOLLOWERS {
-        let batch = (0..25).map(|_| follow_with(gateway.address(), "silent", query));
+        let batch = (0..25).map(|_| follow());
         followers.extend(futures_util::future::join_all(batch).await);
     }
     thread::sleep(Duration::from_secs(2));

@@ -103,7 +103,8 @@ fn lives() {
     let id = engine.log(Script::quiet());
     let pair = Pair::start(|| Setup::docker(engine.docker_host()).in_session());
     let of = |gateway| {
-        let times = followers::releases(&engine, gateway, &id, followers::RELEASES);
+        let follow = async || followers::follow(gateway.address(), &id).await;
+        let times = followers::releases(&engine, followers::RELEASES, follow);
         (times[times.len() / 2], times[times.len() * 99 / 100])
     };
     let (before, now) = (of(&pair.before), of(&pair.now));
