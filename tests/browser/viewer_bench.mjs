@@ -1,7 +1,8 @@
 // Measures the viewer: usage: node viewer_bench.mjs PROGRAM [SECONDS]
 //
 // A log of 100,000 lines is opened, from the navigation to its last line on the screen. Then a sandbox prints 5,000 lines a
-// second while something is typed into the search, and once in ten seconds the heap is read after a collection.
+// second while something is typed into the search, and once in ten seconds the heap is read after a collection. At last a log of a
+// million lines is loaded up to its first line, scrolled and searched.
 
 import { chromium } from "playwright-core";
 import { freePort, startGateway } from "./support.mjs";
@@ -20,6 +21,54 @@ async function create(script) {
 }
 
 const percentile = (all, part) => all.toSorted((one, other) => one - other)[Math.min(all.length - 1, Math.floor(all.length * part))];
+
+// All of a log of a million lines is in the page: how long its frames take, and how much memory.
+async function million(page, cdp) {
+  const id = await create(`seq -f 'line %.0f ${"y".repeat(60)}' 1000000; sleep 3600`);
+  await page.waitForTimeout(5000);
+  await page.goto(`${home}#/`);
+  await page.evaluate(() => localStorage.setItem("opensandbox.look", JSON.stringify({ keep: 1_000_000 })));
+  await page.reload();
+  await page.goto(`${home}#/sandbox/${id}`);
+  await page.locator("#log .row").first().waitFor();
+  await page.evaluate(() => {
+    globalThis.gaps = [];
+    let last = performance.now();
+    const look = (now) => {
+      globalThis.gaps.push(now - last);
+      last = now;
+      requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+  });
+  const frames = async (what) => {
+    const gaps = await page.evaluate(() => globalThis.gaps.splice(0));
+    console.log(`${what}: frame after frame p50 ${percentile(gaps, 0.5).toFixed(0)} ms, p99 ${percentile(gaps, 0.99).toFixed(0)} ms, worst ${Math.max(...gaps).toFixed(0)} ms`);
+  };
+  const began = Date.now();
+  await page.locator("#log").focus();
+  await page.keyboard.press("g");
+  await page.locator("#older", { hasText: /^(The log begins here|Stopped here)/ }).waitFor({ timeout: 600_000 });
+  const first = await page.locator("#log .row .text").first().textContent();
+  console.log(`1,000,000 lines loaded backwards in ${((Date.now() - began) / 1000).toFixed(1)} s: ${await page.locator("#older").textContent()}; first: ${first.slice(0, 12)}`);
+  await frames("while they are loaded");
+  await page.evaluate(async () => {
+    const log = document.querySelector("#log");
+    for (let step = 0; step < 300; step += 1) {
+      // As fast as a hand drags the bar: from one end to the other, and back.
+      log.scrollTop = (log.scrollHeight - log.clientHeight) * (1 - Math.abs(1 - step / 150));
+      await new Promise(requestAnimationFrame);
+    }
+  });
+  await frames("while they are scrolled");
+  const asked = Date.now();
+  await page.locator("#search").fill("line 77777");
+  await page.locator("#matches", { hasText: /^11 lines|^\d+ of 11$/ }).waitFor({ timeout: 60_000 });
+  console.log(`searched in ${((Date.now() - asked) / 1000).toFixed(1)} s`);
+  await frames("while they are searched");
+  await cdp.send("HeapProfiler.collectGarbage");
+  console.log(`heap: ${(await page.evaluate(() => performance.memory.usedJSHeapSize / 1048576)).toFixed(0)} MiB`);
+}
 
 const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-dev-shm-usage", "--enable-precise-memory-info"] });
 try {
@@ -89,6 +138,7 @@ while True:
   const latencies = await page.evaluate(() => globalThis.latencies);
   console.log(`behind: p95 ${percentile(behind, 0.95).toFixed(2)} s, worst ${Math.max(...behind).toFixed(2)} s`);
   console.log(`typing: ${latencies.length} keys, p50 ${percentile(latencies, 0.5).toFixed(0)} ms, p95 ${percentile(latencies, 0.95).toFixed(0)} ms, worst ${Math.max(...latencies).toFixed(0)} ms`);
+  await million(page, cdp);
 } finally {
   await browser.close();
   gateway.child.kill("SIGTERM");
