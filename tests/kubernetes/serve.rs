@@ -21,8 +21,7 @@ use crate::support::kube::{Action, Credentials, Failure, Operator, Server, resou
 ///   what such containers have printed; until then every log is empty;
 /// - `print NAMESPACE POD CONTAINER TEXT` lets it print a line; the text may have `\n` in it;
 /// - `rotate NAMESPACE POD CONTAINER` rotates its log;
-/// - `restart NAMESPACE POD CONTAINER CODE` ends it with this code, and another instance runs; `exit …` ends it for good;
-/// - `node down` kills the kubelet of these pods, and `node up` starts it again.
+/// - `restart NAMESPACE POD CONTAINER CODE` ends it with this code, and another instance runs; `exit …` ends it for good.
 ///
 /// `KUBE_TLS=1`: with TLS and the administrator's certificate. `KUBE_PORT`: the port. `KUBE_OPERATOR=IP`: with an operator whose pods
 /// have this address.
@@ -65,7 +64,7 @@ fn serve() {
 }
 
 /// The commands for pods that print.
-const PRINTING: [&str; 6] = ["pod", "print", "rotate", "restart", "exit", "node"];
+const PRINTING: [&str; 5] = ["pod", "print", "rotate", "restart", "exit"];
 
 fn print(printing: &mut Printing, server: &Server, command: &str, arguments: &[&str]) {
     let code = |code: &str| code.parse().expect("an exit code");
@@ -83,7 +82,6 @@ fn print(printing: &mut Printing, server: &Server, command: &str, arguments: &[&
         ("exit", [namespace, name, container, ended]) => {
             printing.exit(server, [namespace, name, container], code(ended));
         }
-        ("node", [state @ ("up" | "down")]) => printing.set_node(*state == "up"),
         _ => panic!("{command} {arguments:?}"),
     }
 }

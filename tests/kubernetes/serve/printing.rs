@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::kube::{
     Server,
-    logs::{Container, NODE, PodLogs, PodObject, Reach, Status, pod},
+    logs::{Container, PodLogs, PodObject, Status, pod},
     resource::PODS,
 };
 
@@ -82,12 +82,6 @@ impl Printing {
         if let Some(older) = instance.before.replace(ended) {
             self.logs.forget(&older);
         }
-    }
-
-    /// The node's kubelet is killed, which ends what is read from it, or started again.
-    pub(super) fn set_node(&self, is_up: bool) {
-        let node = self.logs.node(NODE);
-        if is_up { node.set_reach(Reach::Up) } else { node.kill() }
     }
 }
 
