@@ -49,9 +49,7 @@ export class OlderLines {
     if (!this.hasMore) return this.isCommand ? "The command's output begins here" : "The log begins here";
     if (this.#left === "stopped") return "Stopped here: there are older lines.";
     if (this.#left !== "full") return "";
-    const { length, maxLines } = this.store;
-    const bound = length < maxLines ? "64 Mi characters are held, the most that is kept" : `${maxLines.toLocaleString("en")} lines are held, the most that is kept (Options: Keep)`;
-    return `Stopped here: ${bound}. There are older lines. If they are loaded, the newest ones are let go.`;
+    return `Stopped here: ${this.store.bound}. There are older lines. If they are loaded, the newest ones are let go.`;
   }
 
   // Ends the way to the first line; what was loaded stays. Whether there was one.

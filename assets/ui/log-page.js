@@ -31,7 +31,10 @@ export class LogPage {
     this.api = api;
     this.onUnauthorized = onUnauthorized;
     this.announce = announce;
-    this.store = new LogStore(Number(setting("keep", 100_000)));
+    this.store = new LogStore();
+    // What the browser kept may be of another version, or of no one.
+    const kept = Number(setting("keep", this.store.maxLines));
+    if ([...el("keep").options].some((option) => Number(option.value) === kept)) this.store.keep(kept);
     this.search = new Search(this.store, () => this.#showMatches());
     this.view = new LogView(el("log"), this.store, { onScroll: (at) => this.#scrolled(at), onRows: () => this.#showEdges() });
     this.older = new OlderLines(this.store, {
@@ -64,7 +67,7 @@ export class LogPage {
       this.#wrap();
     });
     el("keep").addEventListener("change", () => {
-      this.store.maxLines = Number(el("keep").value);
+      this.store.keep(Number(el("keep").value));
       keepSetting("keep", this.store.maxLines);
     });
     el("choices").addEventListener("submit", (event) => {

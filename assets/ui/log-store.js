@@ -2,6 +2,13 @@
 //
 // Each item has a number that does not change while it is held: those in front have smaller ones, below zero too.
 
+const MEBI = 1024 * 1024;
+
+// So many lines of 256 characters fit, and no fewer than of 64 Mi characters in all.
+function sizeFor(lines) {
+  return Math.max(64 * MEBI, 256 * lines);
+}
+
 export class LogStore {
   #items = [];
   #head = 0;
@@ -9,11 +16,23 @@ export class LogStore {
   #size = 0;
 
   // `maxLines` and `maxSize` (characters) bound what is held.
-  constructor(maxLines = 100_000, maxSize = 64 * 1024 * 1024) {
+  constructor(maxLines = 100_000, maxSize = sizeFor(maxLines)) {
     this.maxLines = maxLines;
     this.maxSize = maxSize;
     this.droppedOld = 0;
     this.droppedNew = 0;
+  }
+
+  // Other bounds, from the next lines on.
+  keep(lines) {
+    this.maxLines = lines;
+    this.maxSize = sizeFor(lines);
+  }
+
+  // The bound that is reached, in words.
+  get bound() {
+    if (this.length >= this.maxLines) return `${this.maxLines.toLocaleString("en")} lines are held, the most that is kept (Options: Keep)`;
+    return `${Math.round(this.maxSize / MEBI)} Mi characters are held, the most that is kept`;
   }
 
   get length() {

@@ -76,7 +76,7 @@ test("who asks for all while a part is loaded gets all", async () => {
 
 test("a full store ends it, and little of the newest is let go", async () => {
   const log = logOf(50_000);
-  for (const [store, words] of [[new LogStore(20_000), "20,000 lines"], [new LogStore(1_000_000, 20_000 * 74), "64 Mi characters"]]) {
+  for (const [store, words] of [[new LogStore(20_000), "20,000 lines"], [new LogStore(1_000_000, 20_000 * 74), "1 Mi characters"]]) {
     store.append(log.slice(49_000));
     const { older, seen } = opened(store, log);
     await older.load(true);
