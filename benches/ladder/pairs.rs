@@ -102,7 +102,7 @@ fn lives() {
     let engine = Engine::start();
     let id = engine.log(Script::quiet());
     let pair = Pair::start(|| Setup::docker(engine.docker_host()).in_session());
-    let of = |gateway| {
+    let of = |gateway: &Gateway| {
         let follow = async || followers::follow(gateway.address(), &id).await;
         let times = followers::releases(&engine, followers::RELEASES, follow);
         (times[times.len() / 2], times[times.len() * 99 / 100])
