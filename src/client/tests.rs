@@ -155,7 +155,7 @@ async fn a_report_waits_until_its_answer_is_written_or_the_client_has_left() {
     shared.set_closed();
     assert_eq!(taken(), [Some(EndReason::ClientGone)]);
     settle();
-    entry.set_stalled();
+    entry.cut_stalled();
     shared.set_closed();
     assert_eq!(taken(), [Some(EndReason::SlowClient)]);
     shared.set_flushed();

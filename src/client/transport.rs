@@ -184,16 +184,10 @@ impl Socket {
                 self.has_moved |= *count > 0;
                 self.entry.add_written(*count);
             }
-            Poll::Ready(Err(error)) => self.note_error(error),
+            Poll::Ready(Err(error)) => self.entry.note_error(error, self.is_blind),
             Poll::Pending => {}
         }
         written
-    }
-
-    fn note_error(&self, error: &io::Error) {
-        if self.is_blind && error.kind() == io::ErrorKind::TimedOut {
-            self.entry.set_stalled();
-        }
     }
 }
 
@@ -205,7 +199,7 @@ impl AsyncRead for Socket {
             None => Pin::new(&mut this.stream).poll_read(cx, buf),
         };
         if let Poll::Ready(Err(error)) = &read {
-            this.note_error(error);
+            this.entry.note_error(error, this.is_blind);
         }
         read
     }

@@ -28,11 +28,18 @@ impl Ui {
                 break;
             }
             match host::authority(text.trim()).filter(is_plain) {
+                Some(host) if matches!(host.port_u16(), Some(80 | 443)) => section.fail(
+                    &format!("hosts[{number}]"),
+                    format_args!(
+                        "must be '{}', without the port: browsers leave out 80 and 443, and a name without a port is meant with any",
+                        host.host()
+                    ),
+                ),
                 Some(host) => hosts.push(host),
                 None => section.fail(
                     &format!("hosts[{number}]"),
                     "must be a name or an address as browsers show it, with or without a port, such as \
-                     'logs.example.com'; without 80 and 443, which browsers leave out; there are no wildcards",
+                     'logs.example.com'; there are no wildcards",
                 ),
             }
         }
@@ -43,11 +50,9 @@ impl Ui {
     }
 }
 
-/// Whether a host has nothing in it that only looks like a pattern or a port, nor a port that no browser sends.
+/// Whether a host has nothing in it that only looks like a pattern or a port.
 fn is_plain(authority: &Authority) -> bool {
     let host = authority.host();
     let has_port = authority.as_str().len() > host.len();
-    !host.is_empty()
-        && !host.contains('*')
-        && (!has_port || authority.port_u16().is_some_and(|port| !matches!(port, 0 | 80 | 443)))
+    !host.is_empty() && !host.contains('*') && (!has_port || authority.port_u16().is_some_and(|port| port != 0))
 }

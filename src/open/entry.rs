@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    io,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
@@ -135,9 +136,12 @@ impl Entry {
         self.end.load(Acquire) == STALLED
     }
 
-    /// Notes that the client was cut off by the system for taking nothing.
-    pub fn set_stalled(&self) {
-        self.end.store(STALLED, Release);
+    /// Notes an error of the socket. If we are `is_blind` to what the client acknowledges, the system cuts off who takes nothing,
+    /// and its time-out is the first that is known of it.
+    pub fn note_error(&self, error: &io::Error, is_blind: bool) {
+        if is_blind && error.kind() == io::ErrorKind::TimedOut {
+            self.end.store(STALLED, Release);
+        }
     }
 
     /// Resolves when the connection is to end: at once if [`Self::is_stalled`], else as soon as it has no request. Only the

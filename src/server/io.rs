@@ -110,7 +110,7 @@ impl WatchedIo {
         self.note_blocked(written.is_pending());
         match &written {
             Poll::Ready(Ok(count)) => self.shared.entry().add_written(*count),
-            Poll::Ready(Err(error)) => self.note_error(error),
+            Poll::Ready(Err(error)) => self.shared.entry().note_error(error, self.is_blind),
             Poll::Pending => {}
         }
         self.unless_cut(written)
@@ -147,19 +147,13 @@ impl WatchedIo {
             written => written,
         }
     }
-
-    fn note_error(&self, error: &io::Error) {
-        if self.is_blind && error.kind() == io::ErrorKind::TimedOut {
-            self.shared.entry().set_stalled();
-        }
-    }
 }
 
 impl AsyncRead for WatchedIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = self.shared.poll_read(cx, buf);
         if let Poll::Ready(Err(error)) = &read {
-            self.note_error(error);
+            self.shared.entry().note_error(error, self.is_blind);
         }
         read
     }

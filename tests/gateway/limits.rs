@@ -12,10 +12,6 @@ use crate::{
     },
 };
 
-fn endless() -> Script {
-    Script::new([Step::Lines { count: 1_000, length: 1_000, batched: true }, Step::Again])
-}
-
 async fn follower(pair: &Pair, target: &str) -> Client {
     let mut client = Client::connect(pair.address()).await;
     assert_eq!(client.get(target).await.status, 200);
@@ -56,7 +52,7 @@ async fn streams_of_one_sandbox() {
 #[tokio::test]
 async fn a_reader_that_takes_nothing_is_cut_off() {
     let pair = Pair::with(|setup| setup.section("[logs]\nwrite_stall_timeout_seconds = 1"));
-    let target = pair.log(endless(), "follow=true");
+    let target = pair.log(Script::endless(), "follow=true");
     let mut client = Client::connect_with_window(pair.address(), 4_096).await;
     client.send_get(&target, &[]).await;
     pair.engine.wait_open(1).await;
@@ -70,7 +66,7 @@ async fn a_reader_that_takes_nothing_is_cut_off() {
 async fn a_stream_that_takes_nothing_is_cut_off_and_its_connection_lives_on() {
     let pair = Pair::with(|setup| setup.section("[logs]\nwrite_stall_timeout_seconds = 1"));
     let connection = H2::connect(pair.address(), 65_535).await;
-    let mut stream = connection.get(&pair.log(endless(), "follow=true")).await;
+    let mut stream = connection.get(&pair.log(Script::endless(), "follow=true")).await;
     let silent = connection.get(&pair.log(Script::silent(), "follow=true")).await;
     assert!(stream.withheld_piece().await.unwrap().is_some());
     let start = Instant::now();
@@ -85,7 +81,7 @@ async fn a_stream_that_takes_nothing_is_cut_off_and_its_connection_lives_on() {
 #[tokio::test]
 async fn a_reader_that_is_slow_but_reads_is_not_cut_off() {
     let pair = Pair::with(|setup| setup.section("[logs]\nwrite_stall_timeout_seconds = 3"));
-    let target = pair.log(endless(), "follow=true");
+    let target = pair.log(Script::endless(), "follow=true");
     let mut client = follower(&pair, &target).await;
     let mut stream = H2::connect(pair.address(), 65_535).await.get(&target).await;
     for _ in 0..24 {
@@ -103,7 +99,7 @@ async fn a_reader_that_is_slow_but_reads_is_not_cut_off() {
 #[tokio::test]
 async fn a_reader_that_takes_little_is_not_cut_off_until_it_takes_nothing() {
     let pair = Pair::with(|setup| setup.section("[logs]\nwrite_stall_timeout_seconds = 3"));
-    let target = pair.log(endless(), "follow=true");
+    let target = pair.log(Script::endless(), "follow=true");
     let mut client = Client::connect_with_window(pair.address(), 32 << 10).await;
     assert_eq!(client.get(&target).await.status, 200);
     let connection = H2::connect(pair.address(), 65_535).await;
@@ -224,7 +220,7 @@ async fn silence_is_no_stall() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_slows_only_itself_and_costs_little() {
     let pair = Pair::start();
-    let slow = pair.log(endless(), "follow=true");
+    let slow = pair.log(Script::endless(), "follow=true");
     let fast = pair.log(Script::lines(200_000, 100, true), "");
     get_once(pair.address(), &fast).await;
     let before = pair.gateway.resident();

@@ -14,17 +14,13 @@ use crate::{
     support::{
         bounded,
         client::{Client, Response, get_once, request},
-        engine::{Script, Step},
+        engine::Script,
         eventually,
         gateway::free_port,
         h2::H2,
         program::{Home, end as ended},
     },
 };
-
-fn endless() -> Script {
-    Script::new([Step::Lines { count: 1_000, length: 1_000, batched: true }, Step::Again])
-}
 
 async fn streams(metrics: SocketAddr) -> Vec<Value> {
     let listed = get_once(metrics, "/admin/streams").await;
@@ -117,7 +113,7 @@ async fn a_stream_that_the_engine_has_not_opened_yet_is_ended_too() {
 async fn a_stream_whose_client_takes_nothing_is_ended_at_once() {
     let (pair, metrics) = scraped_pair();
     let mut client = Client::connect_with_window(pair.address(), 4_096).await;
-    client.send_get(&pair.log(endless(), "follow=true"), &["X-Request-Id: the-stalled"]).await;
+    client.send_get(&pair.log(Script::endless(), "follow=true"), &["X-Request-Id: the-stalled"]).await;
     wait_series(metrics, "opensandbox_gateway_log_write_stalled_streams", 1.0).await;
     let listed = wait_streams(metrics, 1).await;
     assert!(listed[0]["stalledSeconds"].as_f64().unwrap() >= 1.0, "{listed:?}");
@@ -149,7 +145,7 @@ async fn a_stream_that_only_waits_for_its_client_is_listed_and_ended_too() {
 async fn a_stream_of_http2_is_ended_and_its_connection_lives_on() {
     let (pair, metrics) = scraped_pair();
     let connection = H2::connect(pair.address(), 65_535).await;
-    let mut stalled = connection.get(&pair.log(endless(), "follow=true")).await;
+    let mut stalled = connection.get(&pair.log(Script::endless(), "follow=true")).await;
     assert!(stalled.withheld_piece().await.unwrap().is_some());
     let mut silent = connection.get(&pair.log(Script::line_then_open("hello\n"), "follow=true")).await;
     assert_eq!(silent.piece().await.unwrap().unwrap(), "hello\n");

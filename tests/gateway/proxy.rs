@@ -24,9 +24,15 @@ impl Proxied {
 
     pub(crate) async fn with(change: impl FnOnce(Setup) -> Setup) -> Self {
         let gateway = change(Setup::process()).start();
+        let mut client = Client::connect(gateway.address()).await;
+        Self::through(gateway, &mut client).await
+    }
+
+    /// The same for a gateway that `client` is connected to.
+    pub(crate) async fn through(gateway: Gateway, client: &mut Client) -> Self {
         let body = r#"{"image":{"uri":"any"},"resourceLimits":{},"entrypoint":["sleep","1000"]}"#;
         let lines = ["Content-Type: application/json", "OPEN-SANDBOX-API-KEY: k-test"];
-        let created = request(gateway.address(), "POST", "/v1/sandboxes", &lines, body).await;
+        let created = client.request("POST", "/v1/sandboxes", &lines, body).await;
         assert_eq!(created.status(), 202, "{created}");
         let id = created.json()["id"].as_str().unwrap().to_owned();
         Self { gateway, id }

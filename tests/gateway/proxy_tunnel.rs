@@ -32,7 +32,8 @@ pub(crate) async fn echo(mut conn: Conn) {
     }
 }
 
-fn switched() -> String {
+/// What a backend answers to [`handshake`].
+pub(crate) fn switched() -> String {
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\
          Sec-WebSocket-Protocol: p1\r\nSec-WebSocket-Extensions: permessage-deflate\r\nX-Mine: 1\r\n\r\n"
@@ -63,9 +64,26 @@ async fn open(proxied: &Proxied, backend: &Backend) -> (Client, String) {
         assert_eq!(head.field(name), value);
     }
     assert!(head.field("connection").eq_ignore_ascii_case("upgrade"));
-    let length: usize = String::from_utf8_lossy(&client.raw_line().await).trim().parse().unwrap();
-    let asked = String::from_utf8(client.raw(length).await.to_vec()).unwrap();
+    let asked = echoed_head(&mut client).await;
     (client, asked)
+}
+
+/// The head that [`echo`] was asked with.
+pub(crate) async fn echoed_head(client: &mut Client) -> String {
+    let length: usize = String::from_utf8_lossy(&client.raw_line().await).trim().parse().unwrap();
+    String::from_utf8(client.raw(length).await.to_vec()).unwrap()
+}
+
+/// So many bytes come back from [`echo`], and its end then.
+pub(crate) async fn echoes_and_ends(client: &mut Client, count: usize) {
+    let large: Vec<u8> = (0..count).map(|at| (at % 251) as u8).collect();
+    for piece in large.chunks(100_000) {
+        client.send(piece).await;
+        assert!(client.raw(piece.len()).await == piece);
+    }
+    client.send("bye").await;
+    assert_eq!(client.raw(3).await, "bye");
+    assert!(client.is_closed().await, "the backend's end is the client's");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,18 +106,11 @@ async fn bytes_pass_both_ways_unread() {
         assert!(asked.contains(&format!("\r\n{line}\r\n")), "{line}: {asked}");
     }
     assert!(!asked.contains("api-key"), "{asked}");
-    let large: Vec<u8> = (0..3_000_000).map(|at| (at % 251) as u8).collect();
     for bytes in [&b"\x81\x02hi"[..], &b"\x00\xff"[..]] {
         client.send(bytes).await;
         assert_eq!(client.raw(bytes.len()).await, bytes);
     }
-    for piece in large.chunks(100_000) {
-        client.send(piece).await;
-        assert!(client.raw(piece.len()).await == piece);
-    }
-    client.send("bye").await;
-    assert_eq!(client.raw(3).await, "bye");
-    assert!(client.is_closed().await, "the backend's end is the client's");
+    echoes_and_ends(&mut client, 3_000_000).await;
     let line = "\" 101 bytes=";
     eventually("the access line", Duration::from_secs(5), || proxied.gateway.output().contains(line)).await;
     let output = proxied.gateway.output();

@@ -7,7 +7,7 @@ use crate::{
     Pair, soon,
     support::{
         client::{self, Client},
-        engine::{Script, Step},
+        engine::Script,
         eventually,
     },
 };
@@ -17,28 +17,39 @@ async fn released(request: impl Fn(&str) -> Vec<u8>, leave: impl AsyncFn(Client)
     let pair = Pair::start();
     let mut files = usize::MAX;
     for script in [Script::silent(), Script::quiet(), Script::line_then_open("hello\n")] {
-        let prints = script.steps.len() > 1;
-        let target = pair.log(script, "follow=true");
-        soon(async || {
-            let seen = pair.engine.closed_logs().len();
-            let mut client = Client::connect(pair.address()).await;
-            client.send(request(&target)).await;
-            assert_eq!(client.head().await.status, 200);
-            if prints {
-                assert_eq!(client.body_of(6).await, "hello\n");
-            }
-            pair.engine.wait_open(1).await;
-            let left = Instant::now();
-            leave(client).await;
-            pair.engine.wait_closed(seen).await.after(left)
-        })
-        .await;
+        released_by(&pair, script, async || Client::connect(pair.address()).await, &request, &leave).await;
         // The first round leaves the gateway's own connection to the engine behind, which it keeps.
         eventually("descriptors released", Duration::from_secs(2), || pair.gateway.open_files() <= files).await;
         files = pair.gateway.open_files();
     }
     assert_eq!(pair.engine.open_logs(), 0);
     assert!(pair.gateway.output().contains("end=client_gone"), "the access line says who ended it");
+}
+
+/// The same for one log and a client that connects by `connect`.
+pub(crate) async fn released_by(
+    pair: &Pair,
+    script: Script,
+    connect: impl AsyncFn() -> Client,
+    request: impl Fn(&str) -> Vec<u8>,
+    leave: impl AsyncFn(Client),
+) {
+    let prints = script.steps.len() > 1;
+    let target = pair.log(script, "follow=true");
+    soon(async || {
+        let seen = pair.engine.closed_logs().len();
+        let mut client = connect().await;
+        client.send(request(&target)).await;
+        assert_eq!(client.head().await.status, 200);
+        if prints {
+            assert_eq!(client.body_of(6).await, "hello\n");
+        }
+        pair.engine.wait_open(1).await;
+        let left = Instant::now();
+        leave(client).await;
+        pair.engine.wait_closed(seen).await.after(left)
+    })
+    .await;
 }
 
 mod leaving {
@@ -97,7 +108,7 @@ async fn an_empty_body_is_no_body() {
 #[tokio::test]
 async fn close_and_reset_of_a_client_that_has_stopped_reading() {
     let pair = Pair::start();
-    let script = Script::new([Step::Lines { count: 1_000, length: 1_000, batched: true }, Step::Again]);
+    let script = Script::endless();
     let target = pair.log(script, "follow=true");
     for (pipelined, reset) in [(false, false), (false, true), (true, false), (true, true)] {
         soon(async || {

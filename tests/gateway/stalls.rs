@@ -28,10 +28,6 @@ fn is_in_time(took: Duration) -> bool {
 
 const SETUP: &str = "[logs]\nwrite_stall_timeout_seconds = 5";
 
-fn endless() -> Script {
-    Script::new([Step::Lines { count: 1_000, length: 1_000, batched: true }, Step::Again])
-}
-
 /// Waits until an access line for `path` says `end`; the time since `start`.
 async fn ended(gateway: &Gateway, start: Instant, count: usize, words: [&str; 2]) -> Duration {
     let said = || {
@@ -63,7 +59,7 @@ async fn never_reads(address: std::net::SocketAddr, target: &str, buffer: u32) -
 #[tokio::test]
 async fn a_follower_that_takes_nothing_is_cut_in_time_three_times_of_three() {
     let pair = Pair::with(|setup| setup.section(SETUP));
-    let target = pair.log(endless(), "follow=true");
+    let target = pair.log(Script::endless(), "follow=true");
     let mut clients = Vec::new();
     for buffer in [4_096, 0, 65_536] {
         clients.push(never_reads(pair.address(), &target, buffer).await);
@@ -128,7 +124,7 @@ async fn a_tunnel_whose_client_takes_nothing_is_cut_in_time_and_named() {
 #[tokio::test]
 async fn a_client_of_http2_that_reads_nothing_from_its_socket_is_cut_in_time() {
     let pair = Pair::with(|setup| setup.section(SETUP));
-    let (log, silent) = (pair.log(endless(), "follow=true"), pair.log(Script::silent(), "follow=true"));
+    let (log, silent) = (pair.log(Script::endless(), "follow=true"), pair.log(Script::silent(), "follow=true"));
     let mut client = RawH2::connect(pair.address(), (1 << 31) - 1, 4_096).await;
     client.grant(0, 1 << 30).await;
     let start = Instant::now();
@@ -144,7 +140,7 @@ async fn a_client_of_http2_that_reads_nothing_from_its_socket_is_cut_in_time() {
 #[tokio::test]
 async fn a_client_that_takes_a_little_in_every_period_is_not_cut() {
     let pair = Pair::with(|setup| setup.section("[logs]\nwrite_stall_timeout_seconds = 3"));
-    let target = pair.log(endless(), "follow=true");
+    let target = pair.log(Script::endless(), "follow=true");
     let (mut client, start) = never_reads(pair.address(), &target, 2_304).await;
     let head = client.head().await;
     assert_eq!(head.status, 200);

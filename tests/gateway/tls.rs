@@ -19,12 +19,13 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     Pair, Setup,
-    proxy_tunnel::{echo, handshake},
-    soon,
+    proxy::Proxied,
+    proxy_tunnel::{echo, echoed_head, echoes_and_ends, handshake},
+    release::released_by,
     support::{
         backend::Backend,
         client::{Client, get, get_once},
-        engine::{Script, Step},
+        engine::Script,
         eventually, program,
     },
 };
@@ -149,22 +150,7 @@ async fn released(request: impl Fn(&str) -> Vec<u8>, leave: impl AsyncFn(Client)
     let files = Files::new();
     let pair = pair(&files, "");
     for script in [Script::silent(), Script::line_then_open("hello\n")] {
-        let prints = script.steps.len() > 1;
-        let target = pair.log(script, "follow=true");
-        soon(async || {
-            let seen = pair.engine.closed_logs().len();
-            let mut client = files.connect(pair.address()).await;
-            client.send(request(&target)).await;
-            assert_eq!(client.head().await.status, 200);
-            if prints {
-                assert_eq!(client.body_of(6).await, "hello\n");
-            }
-            pair.engine.wait_open(1).await;
-            let left = Instant::now();
-            leave(client).await;
-            pair.engine.wait_closed(seen).await.after(left)
-        })
-        .await;
+        released_by(&pair, script, async || files.connect(pair.address()).await, &request, &leave).await;
     }
     assert_eq!(pair.engine.open_logs(), 0);
     eventually("an access line", LONG, || pair.gateway.output().contains("end=client_gone")).await;
@@ -218,8 +204,7 @@ async fn a_follower_that_takes_nothing_is_cut() {
     const PERIOD: Duration = Duration::from_secs(5);
     let files = Files::new();
     let pair = pair(&files, "[logs]\nwrite_stall_timeout_seconds = 5");
-    let endless = Script::new([Step::Lines { count: 1_000, length: 1_000, batched: true }, Step::Again]);
-    let target = pair.log(endless, "follow=true");
+    let target = pair.log(Script::endless(), "follow=true");
     let config = files.client(&[&TLS13], &[]);
     let client = Client::connect_with_window(pair.address(), 4_096).await;
     let mut client = client.over_tls(&config).await.unwrap();
@@ -278,23 +263,12 @@ async fn a_proxied_server_is_told_the_scheme_and_a_tunnel_passes() {
     let (files, backend) = (Files::new(), Backend::start(echo).await);
     let gateway = Setup::process().server(&files.server()).start();
     let mut client = files.connect(gateway.address()).await;
-    let body = r#"{"image":{"uri":"any"},"resourceLimits":{},"entrypoint":["sleep","1000"]}"#;
-    let created = client.request("POST", "/v1/sandboxes", &["Content-Type: application/json"], body).await;
-    assert_eq!(created.status(), 202, "{created}");
-    let id = created.json()["id"].as_str().unwrap().to_owned();
-    client.send(handshake(&format!("/v1/sandboxes/{id}/proxy/{}/ws?x=1", backend.port))).await;
+    let proxied = Proxied::through(gateway, &mut client).await;
+    client.send(handshake(&proxied.target(backend.port, "/ws?x=1"))).await;
     assert_eq!(client.head().await.status, 101);
-    let length: usize = String::from_utf8_lossy(&client.raw_line().await).trim().parse().unwrap();
-    let asked = String::from_utf8(client.raw(length).await.to_vec()).unwrap();
+    let asked = echoed_head(&mut client).await;
     assert!(asked.contains("\r\nx-forwarded-proto: https\r\n"), "{asked}");
-    let large: Vec<u8> = (0..500_000).map(|at| (at % 251) as u8).collect();
-    for piece in large.chunks(100_000) {
-        client.send(piece).await;
-        assert!(client.raw(piece.len()).await == piece);
-    }
-    client.send("bye").await;
-    assert_eq!(client.raw(3).await, "bye");
-    assert!(client.is_closed().await, "the backend's end is the client's");
+    echoes_and_ends(&mut client, 500_000).await;
 }
 
 /// A proper end of TLS says that the text is whole; its absence, that it is not.

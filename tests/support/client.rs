@@ -1,24 +1,20 @@
 //! An HTTP/1.1 client that works in bytes, so that a test can leave, stall and misbehave at any point.
 
-use std::{
-    fmt, io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod io;
+
+use std::{fmt, io as std_io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::TlsConnector;
 
+use self::io::Io;
 use super::bounded;
 
 /// Longer than anything that is not a failure takes.
@@ -29,53 +25,6 @@ pub struct Client {
     io: Io,
     buffer: BytesMut,
     framing: Framing,
-}
-
-/// What it speaks through.
-enum Io {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Io {
-    fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Plain(io) => io,
-            Self::Tls(io) => io.get_ref().0,
-        }
-    }
-}
-
-impl AsyncRead for Io {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
-            Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_write(cx, buf),
-            Self::Tls(io) => Pin::new(io).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_flush(cx),
-            Self::Tls(io) => Pin::new(io).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
-            Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
-        }
-    }
 }
 
 /// How the body of the response being read is delimited.
@@ -115,7 +64,7 @@ pub struct Aborted {
     /// What had arrived before.
     pub received: Bytes,
     /// The reset, or none if the connection was closed.
-    pub error: Option<io::Error>,
+    pub error: Option<std_io::Error>,
 }
 
 impl Client {
@@ -141,7 +90,7 @@ impl Client {
     /// # Errors
     ///
     /// The server did not, or is not trusted.
-    pub async fn over_tls(self, config: &Arc<ClientConfig>) -> io::Result<Self> {
+    pub async fn over_tls(self, config: &Arc<ClientConfig>) -> std_io::Result<Self> {
         let Io::Plain(io) = self.io else { panic!("TLS in TLS") };
         let name = ServerName::from(io.peer_addr().unwrap().ip());
         let shaken = TlsConnector::from(Arc::clone(config)).connect(name, io);
@@ -324,7 +273,7 @@ impl Client {
         self.io.socket().local_addr().unwrap()
     }
 
-    async fn fill(&mut self) -> io::Result<usize> {
+    async fn fill(&mut self) -> std_io::Result<usize> {
         timeout(PATIENCE, self.io.read_buf(&mut self.buffer)).await.expect("something arrives in time")
     }
 

@@ -24,15 +24,22 @@ struct Ended {
     is_output_gone: bool,
 }
 
+/// Sandboxes that are read, or were read to their end.
+#[derive(Debug, Default)]
+struct Known {
+    ids: HashSet<String>,
+    /// Those of them that were not in the last list.
+    missed: HashSet<String>,
+}
+
 /// The sessions of a command.
 pub(super) struct Group<'a> {
     reader: &'a Reader<'a>,
     output: Rc<RefCell<Output>>,
     marks: Marks,
     running: FuturesUnordered<LocalBoxFuture<'a, Ended>>,
-    /// Sandboxes that are read, or were read to their end.
-    known: HashSet<String>,
-    /// Of these, those that are read.
+    known: Known,
+    /// Of the known sandboxes those that are read.
     active: HashSet<String>,
     /// What is wrong with finding others, as it was told.
     told: Option<String>,
@@ -45,7 +52,7 @@ impl<'a> Group<'a> {
             output: Rc::new(RefCell::new(output)),
             marks,
             running: FuturesUnordered::new(),
-            known: HashSet::new(),
+            known: Known::default(),
             active: HashSet::new(),
             told: None,
         }
@@ -123,13 +130,10 @@ impl<'a> Group<'a> {
 
     /// Begins with what has come to match.
     fn join(&mut self, found: &[Listed]) {
-        // What is gone from the list need not be known any more.
-        let listed: HashSet<_> = found.iter().map(|listed| listed.id.as_str()).collect();
-        let active = &self.active;
-        self.known.retain(|id| listed.contains(id.as_str()) || active.contains(id));
+        self.known.forget_gone(&found.iter().map(|listed| listed.id.as_str()).collect(), &self.active);
         let mut left_out = 0;
         for listed in found {
-            if self.known.contains(&listed.id) {
+            if self.known.ids.contains(&listed.id) {
                 continue;
             }
             if self.active.len() < MAX_SANDBOXES {
@@ -154,7 +158,7 @@ impl<'a> Group<'a> {
     }
 
     fn start(&mut self, target: &str, name: Option<&str>, has_joined: bool) {
-        if !self.known.insert(target.to_owned()) {
+        if !self.known.ids.insert(target.to_owned()) {
             return;
         }
         self.active.insert(target.to_owned());
@@ -170,6 +174,17 @@ impl<'a> Group<'a> {
     }
 }
 
+impl Known {
+    /// Forgets what is gone from the list, but for what is read: what was missing in two lists, one after the other. A list is
+    /// read page by page. A sandbox that is removed meanwhile moves another one over the border between two pages, and that one
+    /// is missing once; its log would be printed again.
+    fn forget_gone(&mut self, listed: &HashSet<&str>, active: &HashSet<String>) {
+        let missing: HashSet<_> = self.ids.iter().filter(|id| !listed.contains(id.as_str())).cloned().collect();
+        self.ids.retain(|id| active.contains(id) || !missing.contains(id) || !self.missed.contains(id));
+        self.missed = missing;
+    }
+}
+
 /// All that match and have a log.
 async fn list(reader: &Reader<'_>) -> Result<Vec<Listed>, String> {
     let filter = Filter { states: Vec::new(), labels: reader.options.label.clone() };
@@ -179,4 +194,32 @@ async fn list(reader: &Reader<'_>) -> Result<Vec<Listed>, String> {
         !NOT_STARTED.iter().any(|other| state.eq_ignore_ascii_case(other))
     });
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_missing_once_is_known_and_who_is_missing_twice_in_a_row_is_forgotten() {
+        let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<HashSet<_>>();
+        let mut known = Known { ids: ids(&["read", "ended", "removed"]), ..Known::default() };
+        let active = ids(&["read"]);
+        for (listed, left) in [
+            (&["ended"][..], &["read", "ended", "removed"][..]),
+            (&[], &["read", "ended"]),
+            (&["ended"], &["read", "ended"]),
+            (&["read"], &["read", "ended"]),
+            (&["read", "ended"], &["read", "ended"]),
+            (&[], &["read", "ended"]),
+            (&[], &["read"]),
+        ] {
+            known.forget_gone(&listed.iter().copied().collect(), &active);
+            assert_eq!(known.ids, ids(left), "{listed:?}");
+        }
+        known.forget_gone(&HashSet::new(), &HashSet::new());
+        assert!(known.ids.is_empty() && known.missed.len() == 1);
+        known.forget_gone(&HashSet::new(), &HashSet::new());
+        assert!(known.missed.is_empty(), "nothing is kept for what is forgotten");
+    }
 }

@@ -108,18 +108,10 @@ fn shown(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Debug, Parser)]
-    struct Program {
-        #[command(flatten)]
-        logs: Logs,
-    }
+    use super::{super::options::tests::read, *};
 
     fn marks(args: &[&str], env: Lookup<'_>) -> Marks {
-        Marks::new(&Program::parse_from(["x"].iter().chain(args).chain(&["a", "b"])).logs, env)
+        Marks::new(&read(&[args, &["a", "b"]].concat()).unwrap(), env)
     }
 
     #[test]

@@ -179,7 +179,7 @@ Exit status, of several sandboxes the largest: 0 the log's end, or nobody reads 
 first; 2 usage; 3 broken off and not resumable (without -f: not within a minute); 130, 143 ended by Ctrl-C, SIGTERM.";
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use clap::Parser;
 
     use super::*;
@@ -190,7 +190,8 @@ mod tests {
         logs: Logs,
     }
 
-    fn read(args: &[&str]) -> Result<Logs, String> {
+    /// What these arguments mean.
+    pub(in super::super) fn read(args: &[&str]) -> Result<Logs, String> {
         let args = ["x"].iter().chain(args);
         Program::try_parse_from(args).map(|program| program.logs).map_err(|error| error.to_string())
     }

@@ -86,18 +86,10 @@ fn at(time: Option<&str>, elapsed: Duration) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Debug, Parser)]
-    struct Program {
-        #[command(flatten)]
-        logs: Logs,
-    }
+    use super::{super::options::tests::read, *};
 
     fn first_line(args: &[&str], after: Option<&str>, elapsed: u64) -> String {
-        let logs = Program::parse_from(["x"].iter().chain(args)).logs;
+        let logs = read(args).unwrap();
         let server = Server::find(Some("http://[::1]:8080/p"), &|_| None).unwrap();
         let bytes = Request::new(&logs, &server, &logs.ids[0], false).bytes(after, Duration::from_nanos(elapsed));
         String::from_utf8(bytes).unwrap().lines().next().unwrap().to_owned()
@@ -136,7 +128,7 @@ mod tests {
     fn the_key_is_a_field() {
         let env = |name: &str| (name == "OPEN_SANDBOX_API_KEY").then(|| "hidden".to_owned());
         let server = Server::find(Some("https://gw.example"), &env).unwrap();
-        let logs = Program::parse_from(["x", "id"]).logs;
+        let logs = read(&["id"]).unwrap();
         let request =
             String::from_utf8(Request::new(&logs, &server, &logs.ids[0], false).bytes(None, Duration::ZERO)).unwrap();
         assert!(request.contains("\r\nHost: gw.example\r\n"), "{request}");

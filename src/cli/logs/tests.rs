@@ -1,15 +1,7 @@
-use clap::Parser;
-
-use super::{output::tests::apart, *};
-
-#[derive(Debug, Parser)]
-struct Program {
-    #[command(flatten)]
-    logs: Logs,
-}
+use super::{options::tests::read, output::tests::apart, *};
 
 fn options(args: &[&str]) -> Logs {
-    Program::parse_from(["x"].iter().chain(args).chain(&["id"])).logs
+    read(&[args, &["id"]].concat()).unwrap()
 }
 
 #[test]

@@ -246,6 +246,16 @@ fn hosts_of_the_viewer_are_names_and_no_patterns() {
         let found = faults(&format!("[ui]\nlisten = '127.0.0.1:1'\nhosts = ['{host}']\n{DOCKER}"));
         assert!(found.len() == 1 && found[0].starts_with("ui.hosts[0]: must be a name"), "{host}: {found:?}");
     }
+    // Browsers leave the two out: such a name would match nothing.
+    for (host, name) in [("a.example:443", "a.example"), ("a.example:80", "a.example"), ("[::1]:443", "[::1]")] {
+        let found = faults(&format!("[ui]\nlisten = '127.0.0.1:1'\nhosts = ['b.example', '{host}']\n{DOCKER}"));
+        assert_eq!(
+            found,
+            [format!(
+                "ui.hosts[1]: must be '{name}', without the port: browsers leave out 80 and 443, and a name without a port is meant with any"
+            )]
+        );
+    }
     let many = "'a.example',".repeat(65);
     assert_eq!(
         faults(&format!("[ui]\nlisten = '127.0.0.1:1'\nhosts = [{many}]\n{DOCKER}")),

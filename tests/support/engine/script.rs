@@ -151,6 +151,11 @@ impl Script {
         Self::new([Step::output(line), Step::Open])
     }
 
+    /// Lines of a kilobyte, more than anybody reads.
+    pub fn endless() -> Self {
+        Self::new([Step::Lines { count: 1_000, length: 1_000, batched: true }, Step::Again])
+    }
+
     /// These standard output texts, a frame each, then the end.
     pub fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         Self::new(texts.into_iter().map(Step::output).chain([Step::End]))

@@ -1,22 +1,15 @@
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
-use clap::Parser;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::{
     super::{
-        options::Logs,
+        options::tests::read,
         output::tests::{Written, apart},
     },
     *,
 };
 use crate::cli::server::Server;
-
-#[derive(Debug, Parser)]
-struct Program {
-    #[command(flatten)]
-    logs: Logs,
-}
 
 /// What the server does with one connection.
 #[derive(Debug, Clone)]
@@ -129,7 +122,7 @@ fn run(fake: &Fake, args: &[&str]) -> Run {
 fn run_as(fake: &Fake, args: &[&str], has_joined: bool) -> Run {
     let tasks = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     tokio::task::LocalSet::new().block_on(&tasks, async {
-        let logs = Program::parse_from(["x"].iter().chain(args).chain(&["id"])).logs;
+        let logs = read(&[args, &["id"]].concat()).unwrap();
         let server = Server::find(Some("http://gw"), &|_| None).unwrap();
         let (output, stdout, stderr) = apart();
         let mut printer = Printer::new(output, logs.output, logs.timestamps);
