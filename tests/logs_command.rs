@@ -16,6 +16,7 @@ mod several;
 mod support;
 
 use std::{
+    fs::OpenOptions,
     io::{Read, pipe},
     process::{Command, Stdio},
 };
@@ -178,14 +179,61 @@ fn a_server_with_tls_is_trusted_by_a_file_of_certificates() {
     let ended = with("ca.pem");
     assert_eq!((ended.code, numbers(&ended.stdout)), (Some(0), vec![1, 2, 4, 5, 7, 8]), "{}", ended.stderr);
     // Another's certificate, and no certificate at all.
-    for ca in ["cert.pem", "nothing.pem"] {
+    for (ca, told) in [("cert.pem", "SSL_CERT_FILE can name a file"), ("nothing.pem", "SSL_CERT_FILE: /")] {
         let ended = with(ca);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
-        assert!(ended.stderr.contains("certificate"), "{}", ended.stderr);
+        assert!(ended.stderr.contains(told), "{}", ended.stderr);
     }
     let other = format!("https://127.0.0.2:{}", Server::tls(1, [Turn::Whole]).port);
     let ended = run(&["--url", &other, "id"], &[("SSL_CERT_FILE", &file("ca.pem"))]);
     assert_eq!(ended.code, Some(1));
+}
+
+#[test]
+fn a_certificate_as_openssl_makes_it_is_told_from_one_for_a_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| dir.path().join(name));
+    for (is_authority, code) in [(true, 1), (false, 0)] {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+        openssl.args(["-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]);
+        if !is_authority {
+            openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+        }
+        let made = openssl.arg("-out").arg(&certificate).arg("-keyout").arg(&key).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let server = Server::tls_with(&certificate, &key, 1, [Turn::Whole]);
+        let url = format!("https://localhost:{}", server.port);
+        let ended = run(&["--url", &url, "id"], &[("SSL_CERT_FILE", certificate.to_str().unwrap())]);
+        assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+        assert_eq!(ended.stderr.contains("a server needs one with CA:FALSE"), is_authority, "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn what_is_no_gateway_is_told() {
+    for (fields, told) in [
+        ("Content-Type: text/html\r\n", " sends text/html, so it may be another server"),
+        ("Content-Type: text/plain; charset=utf-8\r\n", "must be a newer one"),
+    ] {
+        let server = Server::start(1, [Turn::Refusal("200 OK", fields, "<html>")]);
+        let ended = run(&["--url", &server.url(), "id"], &[]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+        assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_full_disk_is_told() {
+    let server = Server::start(2, [Turn::Whole]);
+    for ids in [&["id"][..], &["id", "other"]] {
+        let mut command = command(&["--url", &server.url()], &[]);
+        command.args(ids).stdout(OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let output = bounded_thread("the command's end", move || command.output().unwrap());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{stderr}");
+        assert!(stderr.contains("the output cannot be written: No space left on device"), "{stderr}");
+    }
 }
 
 #[test]

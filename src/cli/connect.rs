@@ -1,8 +1,10 @@
 //! Connections to the server.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{env, fs::File, io, path::Path, sync::Arc, time::Duration};
 
-use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
+use rustls::{
+    CertificateError, ClientConfig, Error, InvalidMessage, RootCertStore, crypto::ring, pki_types::ServerName,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -14,6 +16,9 @@ use super::server::Server;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Names a file of certificates to trust instead of the system's.
+const TRUSTED: &str = "SSL_CERT_FILE";
 
 /// A connection.
 pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
@@ -50,7 +55,9 @@ impl Connector {
             let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
             stream.set_nodelay(true)?;
             Ok(match &self.tls {
-                Some((tls, name)) => Box::new(tls.connect(name.clone(), stream).await?) as Box<dyn Io>,
+                Some((tls, name)) => {
+                    Box::new(tls.connect(name.clone(), stream).await.map_err(explained)?) as Box<dyn Io>
+                }
                 None => Box::new(stream),
             })
         };
@@ -60,6 +67,11 @@ impl Connector {
 
 fn tls() -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
+    // One that cannot be read would be passed over where SSL_CERT_DIR has others.
+    if let Some(path) = env::var_os(TRUSTED).filter(|path| !path.is_empty()) {
+        let path = Path::new(&path);
+        File::open(path).map_err(|error| format!("{TRUSTED}: {}: {error}", path.display()))?;
+    }
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
@@ -72,4 +84,24 @@ fn tls() -> Result<ClientConfig, String> {
     let mut config = versions.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// A handshake's failure with what can be done about it, where the library's words do not say that.
+fn explained(error: io::Error) -> io::Error {
+    let text = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            "it does not speak TLS; its address may be one with http".to_owned()
+        }
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => format!(
+            "its certificate comes from an authority that is not trusted; {TRUSTED} can name a file with the authority's"
+        ),
+        // webpki's error, whose type rustls hides.
+        Some(Error::InvalidCertificate(CertificateError::Other(other)))
+            if other.0.to_string() == "CaUsedAsEndEntity" =>
+        {
+            "its certificate is one of an authority (CA:TRUE), and a server needs one with CA:FALSE".to_owned()
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), text)
 }

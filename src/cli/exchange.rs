@@ -3,7 +3,7 @@
 use std::{future::poll_fn, io, pin::Pin, task::Poll, time::Duration};
 
 use bytes::{Buf, BytesMut};
-use http::Response;
+use http::{HeaderMap, Response, header};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     time::timeout,
@@ -35,6 +35,12 @@ pub(super) struct Body<Io> {
     io: Io,
     decoder: BodyDecoder,
     bytes: BytesMut,
+}
+
+/// The media type of an answer, without its parameters; empty where there is none.
+pub(super) fn media_type(headers: &HeaderMap) -> &str {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim()
 }
 
 /// Sends `request` and reads the answer's head.

@@ -11,7 +11,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{connect::Connector, exchange::exchange, refusal, server::Server};
+use super::{
+    connect::Connector,
+    exchange::{exchange, media_type},
+    refusal,
+    server::Server,
+};
 
 /// How many sandboxes a page has: the most that the server gives.
 const PAGE: usize = 200;
@@ -124,9 +129,15 @@ async fn get(connector: &Connector, server: &Server, target: &str) -> Result<Vec
         let io = connector.connect().await.map_err(|error| format!("{} cannot be reached: {error}", server.shown()))?;
         let broke = |why| format!("the connection broke: {why}");
         let mut answer = exchange(io, &request).await.map_err(broke)?;
-        match answer.head.status() {
-            StatusCode::OK => answer.body.whole(MAX_PAGE_BYTES).await.map_err(broke),
-            status => Err(refusal::told(status, &answer.body.refusal().await, server.key.is_some())),
+        match (answer.head.status(), media_type(answer.head.headers())) {
+            (StatusCode::OK, "application/json" | "") => answer.body.whole(MAX_PAGE_BYTES).await.map_err(broke),
+            (StatusCode::OK, other) => {
+                let shown = server.shown();
+                Err(format!(
+                    "the list of sandboxes is not understood: {shown} sends {other}, so it may be another server"
+                ))
+            }
+            (status, _) => Err(refusal::told(status, &answer.body.refusal().await, server.key.is_some())),
         }
     };
     timeout(TIMEOUT, asked).await.unwrap_or_else(|_| Err("the server does not send its list of sandboxes".to_owned()))

@@ -121,7 +121,7 @@ impl Reader<'_> {
             }
             // Whoever refuses both in the same words has said all.
             Err(why) if why == text => Over::Refused(text),
-            Err(why) => Over::Refused(format!("{text}; {why}")),
+            Err(why) => Over::Refused(format!("{}; {why}", text.trim_end_matches('.'))),
         }
     }
 

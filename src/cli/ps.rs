@@ -4,7 +4,7 @@ mod table;
 
 use std::io::{self, IsTerminal, Write};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
 use jiff::Timestamp;
 use rustix::termios::tcgetwinsize;
 use tokio::runtime::Builder;
@@ -30,7 +30,7 @@ const BROKEN: u8 = 3;
 #[command(after_help = AFTER_HELP)]
 pub struct Ps {
     /// Only sandboxes in this state, such as Running or Paused; given more than once: in one of them.
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", value_parser = NonEmptyStringValueParser::new())]
     pub state: Vec<String>,
 
     /// Only sandboxes with this metadata; given more than once: with all of it.

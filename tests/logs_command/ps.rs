@@ -17,6 +17,7 @@ use crate::{
     NOTE, NOWHERE,
     real::Fixture,
     run::{PATIENCE, command_of},
+    server::certificates,
     support::program::{self, Ended},
 };
 
@@ -86,7 +87,13 @@ fn what_cannot_be_listed_is_told() {
     assert!(no_key.stderr.contains("OPEN_SANDBOX_API_KEY is not set"));
     let nowhere = ps(&["--url", NOWHERE], &[]);
     assert!(nowhere.code == Some(1) && nowhere.stderr.contains("cannot be reached"), "{}", nowhere.stderr);
-    for args in [&["a"][..], &["-q", "-ojson"], &["--no-header", "-q"], &["-l", "a"], &["--url", "ftp://a"]] {
+    let trusted = certificates().join("ca.pem");
+    let trusted = [("SSL_CERT_FILE", trusted.to_str().unwrap())];
+    let tls = ps(&["--url", &domain.1.replace("http:", "https:")], &trusted);
+    assert!(tls.code == Some(1) && tls.stderr.contains("does not speak TLS"), "{}", tls.stderr);
+    for args in
+        [&["a"][..], &["-q", "-ojson"], &["--no-header", "-q"], &["-l", "a"], &["--state", ""], &["--url", "ftp://a"]]
+    {
         assert_eq!(ps(args, &[]).code, Some(2), "{args:?}");
     }
 }
@@ -109,6 +116,7 @@ fn a_server_that_means_harm_is_refused() {
     let huge = "x".repeat(33 << 20);
     for (told, say) in [
         ("is not understood", answer("200 OK", "", "<html>")),
+        (" sends text/html, so it may be", answer("200 OK", "Content-Type: text/html; charset=utf-8\r\n", "<html>")),
         ("is not understood", answer("200 OK", "", &"[".repeat(1 << 20))),
         ("is not understood", page("1", false).replace("items", "other")),
         ("without an id", page(r#"{"id":1}"#, false)),

@@ -68,8 +68,18 @@ impl Server {
 
     /// The same over TLS, as `localhost` and 127.0.0.1.
     pub(crate) fn tls(count: usize, turns: impl IntoIterator<Item = Turn>) -> Self {
-        let certificate = CertificateDer::from_pem_file(certificates().join("server.pem")).unwrap();
-        let key = PrivateKeyDer::from_pem_file(certificates().join("server-key.pem")).unwrap();
+        Self::tls_with(&certificates().join("server.pem"), &certificates().join("server-key.pem"), count, turns)
+    }
+
+    /// The same with another certificate.
+    pub(crate) fn tls_with(
+        certificate: &Path,
+        key: &Path,
+        count: usize,
+        turns: impl IntoIterator<Item = Turn>,
+    ) -> Self {
+        let certificate = CertificateDer::from_pem_file(certificate).unwrap();
+        let key = PrivateKeyDer::from_pem_file(key).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
         Self::with(Some(Arc::new(config.with_single_cert(vec![certificate], key).unwrap())), count, turns)

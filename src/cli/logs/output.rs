@@ -79,8 +79,10 @@ impl Output {
     ///
     /// An output takes nothing any more: [`io::ErrorKind::BrokenPipe`] if nobody reads it.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.stdout.flush()?;
-        self.stderr.as_mut().map_or(Ok(()), Sink::flush)
+        let stdout = self.stdout.flush();
+        // What a person is told does not wait for an output that takes nothing.
+        let stderr = self.stderr.as_mut().map_or(Ok(()), Sink::flush);
+        stdout.and(stderr)
     }
 
     /// Writes a line for a person to the standard error, behind all that came before it.

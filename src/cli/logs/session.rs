@@ -14,7 +14,7 @@ use super::{
 };
 use crate::cli::{
     connect::Io,
-    exchange::{Answer, Body, exchange},
+    exchange::{Answer, Body, exchange, media_type},
     refusal,
 };
 
@@ -143,8 +143,11 @@ where
                 return self.read(body).await;
             }
             StatusCode::OK => {
-                let text = "the server sends no records: it does not know `format=ndjson`, and must be a newer one";
-                return self.refused(text.to_owned());
+                let why = match media_type(head.headers()) {
+                    "" | "text/plain" => "it does not know `format=ndjson`, and must be a newer one".to_owned(),
+                    other => format!("{} sends {other}, so it may be another server", self.server),
+                };
+                return self.refused(format!("the server sends no records: {why}"));
             }
             StatusCode::NO_CONTENT => return Next::Over(Over::End(Box::default())),
             _ => {}
@@ -262,8 +265,7 @@ fn shown(time: Duration) -> String {
 }
 
 fn is_ndjson(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
-    kind.starts_with(b"application/x-ndjson") || kind.starts_with(b"application/jsonl")
+    matches!(media_type(headers), "application/x-ndjson" | "application/jsonl")
 }
 
 /// `Retry-After` in seconds; a date is not looked at, and the waits are the usual ones.
