@@ -69,7 +69,8 @@ impl Machine {
     /// Looks whether the next run began before the read of the rest of the present one, which is told to have ended. A backend that
     /// names runs tells of which one each record is.
     pub(super) async fn look_for_run_in_rest(&mut self) -> Result<(), Error> {
-        if self.exit.is_none() && !self.waits || self.next_run.is_some() {
+        let is_named = self.started.is_some_and(|started| started.run.is_some());
+        if is_named || self.next_run.is_some() || self.exit.is_none() && !self.waits {
             return Ok(());
         }
         let (started, is_ended) = match self.backend.state().await? {
@@ -77,7 +78,7 @@ impl Machine {
             State::Ended { started, .. } => (started, true),
             State::Created | State::Replacing | State::Removed => return Ok(()),
         };
-        if let Some(started) = started.filter(|started| started.run.is_none() && self.is_other_run(Some(*started))) {
+        if let Some(started) = started.filter(|started| self.is_other_run(Some(*started))) {
             self.go_over_to(started, is_ended);
         }
         Ok(())
