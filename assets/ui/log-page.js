@@ -24,6 +24,8 @@ export class LogPage {
   #stop = new AbortController();
   #noted = 0;
   #typed = 0;
+  // The token behind which the log goes on if its process is started again, what was told, and how often that was seen to run since.
+  #ended = null;
   // What the log that is shown was asked for with. What stands in the form counts only when it is applied.
   #chosen = {};
 
@@ -175,7 +177,7 @@ export class LogPage {
     this.#chosen = choices(this.#route, el);
     this.store.clear();
     this.search.set(el("search").value);
-    this.search.current = null;
+    this.search.current = this.#ended = null;
     this.view.look.query = this.search.query;
     this.view.look.linked = this.view.look.current = null;
     this.view.forgetWidth();
@@ -225,6 +227,7 @@ export class LogPage {
       onError: (error) => this.#stream === stream && this.#failed(error),
     });
     this.#stream = stream;
+    this.#ended = null;
     this.#state("waiting", "connecting");
     stream.run(first);
   }
@@ -243,8 +246,9 @@ export class LogPage {
     else this.view.drawSoon();
   }
 
-  #streamState({ kind, text, isBack }) {
+  #streamState({ kind, text, isBack, last }) {
     this.#state(kind, text);
+    if (last) this.#ended = { after: last, end: text, seen: 0 };
     if (kind === "failed") this.#problem(text);
     // A break is told at its place in the log too.
     if (isBack) this.#add([{ kind: "note", id: null, time: null, text: "reconnected: continued behind the last line" }]);
@@ -261,6 +265,14 @@ export class LogPage {
     el("log-state").dataset.state = sandbox.status?.state ?? "";
     const name = sandbox.metadata?.name;
     el("log-title").textContent = name ? `${name} · ${sandbox.id}` : sandbox.id;
+    this.#goOn(sandbox.status?.state === "Running");
+  }
+
+  // Somebody may start again what has ended. The first look may have begun before that end.
+  #goOn(isRunning) {
+    if (this.#ended === null || this.#stream === null || this.#route.command) return;
+    this.#ended.seen = isRunning ? this.#ended.seen + 1 : 0;
+    if (this.#ended.seen === 2) this.#follow({ after: this.#ended.after, end: this.#ended.end });
   }
 
   #failed(error) {

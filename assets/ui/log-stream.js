@@ -32,7 +32,8 @@ export class LogStream {
   #stop = new AbortController();
   #skip = null;
 
-  // `onItems(items)`, `onState({kind, text})` with kind `live`, `waiting`, `ended`, `failed`; `onError(error)` for 401.
+  // `onItems(items)`, `onState({kind, text})` with kind `live`, `waiting`, `ended`, `failed`; `onError(error)` for 401. Where the process
+  // has ended, `last` is the token behind which the log goes on if it is started again.
   constructor(api, id, params, { onItems, onState, onError }) {
     this.api = api;
     this.id = id;
@@ -45,8 +46,8 @@ export class LogStream {
     this.#skip?.();
   }
 
-  // `first`: the parameters of the first request alone, `tail` or `after`.
-  async run(first) {
+  // `first`: the parameters of the first request alone, `tail` or `after`; and `end`, what is told if nothing has come behind that.
+  async run({ end: told = "ended: nothing more comes", ...first }) {
     const signal = this.#stop.signal;
     let last = first.after ?? null;
     let attempt = 0;
@@ -61,8 +62,9 @@ export class LogStream {
       try {
         const query = { ...this.params, format: "ndjson", follow: "true", ...(last === null ? first : { after: last }) };
         const response = await this.api.logs(this.id, query, watch.signal);
-        if (response.status === 204) return this.on.state({ kind: "ended", text: "ended: nothing more comes" });
+        if (response.status === 204) return this.on.state({ kind: "ended", text: told });
         this.on.state({ kind: "live", text: isBack ? "connected again, no line was lost" : "following", isBack });
+        isBack = false;
         let end = null;
         for await (const records of batches(response.body)) {
           if (signal.aborted) return undefined;
@@ -79,7 +81,7 @@ export class LogStream {
           }
           if (items.length > 0) this.on.items(items);
         }
-        if (end !== null && !RESUMED.has(end.reason)) return this.on.state({ kind: "ended", text: itemOf(end).text });
+        if (end !== null && !RESUMED.has(end.reason)) return this.on.state({ kind: "ended", text: itemOf(end).text, last: end.reason === "exited" ? last : null });
         if (end?.reason === "restarted") continue;
       } catch (error) {
         if (signal.aborted) return undefined;

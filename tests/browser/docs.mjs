@@ -5,38 +5,11 @@
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 import { check, counts, startGateway } from "./support.mjs";
+import { authorize, execute, fill, open, operation } from "./swagger.mjs";
 
 const [program, folder] = process.argv.slice(2);
 const KEY = "of-the-browser";
 const STEP = 15_000;
-
-// An operation's block on the page.
-function operation(page, method, path) {
-  return page.locator(`.opblock-${method}`).filter({ has: page.locator(`[data-path="${path}"]`) });
-}
-
-async function open(page, method, path) {
-  const block = operation(page, method, path);
-  await block.locator(".opblock-summary-control").click();
-  await block.locator(".try-out__btn").click();
-  return block;
-}
-
-async function fill(block, name, value) {
-  await block.locator(`tr[data-param-name="${name}"] input`).first().fill(value);
-}
-
-async function execute(block) {
-  await block.locator(".btn.execute").click();
-  const response = block.locator(".live-responses-table .response");
-  await response.locator(".response-col_status").first().waitFor({ timeout: STEP });
-  // The spinner is there until the answer is whole.
-  await block.locator(".loading-container").waitFor({ state: "detached", timeout: STEP });
-  const status = (await response.locator(".response-col_status").first().innerText()).trim();
-  const body = response.locator(".response-col_description .highlight-code").first();
-  const text = (await body.count()) > 0 ? await body.innerText() : "";
-  return { status, text };
-}
 
 async function newcomer(page, url) {
   await page.goto(`${url}/docs`);
@@ -50,10 +23,7 @@ async function newcomer(page, url) {
   let answer = await execute(block);
   check("without the key the page says what is missing", answer.status.startsWith("401") && answer.text.includes("MISSING_API_KEY"), `${answer.status} ${answer.text}`);
 
-  await page.locator(".btn.authorize").first().click();
-  await page.locator(".auth-container input").first().fill(KEY);
-  await page.locator(".auth-btn-wrapper .authorize").click();
-  await page.locator(".auth-btn-wrapper .btn-done").click();
+  await authorize(page, KEY);
 
   answer = await execute(block);
   check("the example creates a sandbox as it stands", answer.status.startsWith("202"), `${answer.status} ${answer.text}`);

@@ -7,28 +7,20 @@ import { readFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
-import { check, counts, freePort, startGateway } from "./support.mjs";
+import { HOSTILE, showsTextAlone } from "./hostile.mjs";
+import { lastText, openBrowser, option, texts } from "./person.mjs";
+import { check, counts, create as createIn, freePort, remove as removeIn, startGateway, until } from "./support.mjs";
 
 const [program, folder, pictures = folder] = process.argv.slice(2);
 const KEY = "of-the-viewer";
-const STEP = 20_000;
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 const uiPort = await freePort();
 let gateway = await startGateway(program, KEY, uiPort);
 
-async function create(name, script, extra = {}) {
-  const body = { image: { uri: "python:3.12-slim" }, entrypoint: ["/bin/bash", "-c", script], timeout: 3600, resourceLimits: {}, metadata: { name, team: "search" }, ...extra };
-  const headers = { "Content-Type": "application/json", "OPEN-SANDBOX-API-KEY": KEY };
-  const answer = await fetch(`${gateway.url}/v1/sandboxes`, { method: "POST", headers, body: JSON.stringify(body) });
-  if (!answer.ok) throw new Error(`create: ${answer.status} ${await answer.text()}`);
-  return (await answer.json()).id;
-}
-
-async function remove(id) {
-  await fetch(`${gateway.url}/v1/sandboxes/${id}`, { method: "DELETE", headers: { "OPEN-SANDBOX-API-KEY": KEY } });
-}
+const BASH = (script) => ["/bin/bash", "-c", script];
+const create = (name, script) => createIn(gateway, KEY, { image: { uri: "python:3.12-slim" }, entrypoint: BASH(script), metadata: { name, team: "search" } });
+const remove = (id) => removeIn(gateway, KEY, id);
 
 // Passes bytes on; `cut()` breaks all connections and refuses new ones until `heal()`.
 function breakable() {
@@ -58,52 +50,13 @@ function breakable() {
 const wire = await breakable();
 // The listener answers to its own names, whatever the port.
 const home = `http://127.0.0.1:${wire.port}/ui/`;
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-dev-shm-usage"] });
-const context = await browser.newContext({ viewport: { width: 1280, height: 720 }, timezoneId: "Asia/Tokyo", bypassCSP: false });
-const wrong = [];
-const elsewhere = [];
+const { browser, newPage, wrong, elsewhere } = await openBrowser(`http://127.0.0.1:${wire.port}/`, KEY);
 
-async function newPage() {
-  const page = await context.newPage();
-  page.setDefaultTimeout(STEP);
-  page.on("pageerror", (error) => wrong.push(String(error)));
-  page.on("dialog", (dialog) => (wrong.push(`dialog ${dialog.message()}`), dialog.dismiss()));
-  page.on("console", (message) => {
-    // The browser itself reports each answer that is an error, and each connection that breaks.
-    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) wrong.push(message.text());
-  });
-  page.on("request", (request) => {
-    if (!request.url().startsWith(`http://127.0.0.1:${wire.port}/`) && !/^(data|blob):/.test(request.url())) elsewhere.push(request.url());
-    if (request.url().includes(KEY)) wrong.push(`the key in ${request.url()}`);
-  });
-  return page;
-}
-
-const texts = (page) => page.locator("#log .row:not(.mark) .text").allInnerTexts();
-const lastText = async (page) => (await texts(page)).at(-1);
 const isPressed = (page) => page.locator("#follow").getAttribute("aria-pressed");
-
-// Waits until the page shows this, and says whether it did.
-async function until(what, look, millis = STEP) {
-  const end = Date.now() + millis;
-  let seen;
-  do {
-    seen = await look();
-    if (seen === true) break;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  } while (Date.now() < end);
-  check(what, seen === true, seen);
-}
 
 async function openLog(page, id, query = "") {
   await page.goto(`${home}#/sandbox/${id}${query}`);
   await page.locator("#log .row").first().waitFor();
-}
-
-async function option(page, act) {
-  await page.locator("#options > summary").click();
-  await act(page.locator("#choices"));
-  if (await page.locator("#options[open]").count()) await page.locator("#options > summary").click();
 }
 
 async function accessible(page, what) {
@@ -358,32 +311,9 @@ async function commands(page, id) {
 }
 
 async function hostile(page) {
-  const id = await create("hostile", String.raw`
-    printf '<script>alert(1)</script><img src=x onerror=alert(2)><style>*{display:none}</style>\n'
-    printf '\033]0;owned\007\033]8;;http://evil.example/\033\\link\033]8;;\033\\ \033[2J\033[1;1H\033[?1049h end\n'
-    printf 'right \342\200\256tfel\342\200\254 \342\201\247\327\220\327\221 nul\0nul\n'
-    printf '\033[31;1mred \033[38;2;1;200;3mtrue\033[48;5;200mtable\n'
-    head -c 1000000 /dev/zero | tr '\0' x; echo
-    printf 'Z\314\200\314\200\314\200\314\200\314\200\314\200\314\200\314\200\314\200\314\200\n'
-    echo after; sleep 600`);
+  const id = await create("hostile", HOSTILE);
   await openLog(page, id);
-  await until("all of it came", async () => (await lastText(page)) === "after");
-  const all = await texts(page);
-  check("markup is text", all[0] === "<script>alert(1)</script><img src=x onerror=alert(2)><style>*{display:none}</style>", all[0]);
-  check("escapes are gone", all[1] === "link  end", all[1]);
-  check("direction and NUL are marks", all[2].replaceAll(/\s+/g, " ") === "right RLOtfelPDF RLIאב nul␀nul", all[2]);
-  const colour = await page.locator(".row .text span").filter({ hasText: /^true$/ }).first().evaluate((it) => getComputedStyle(it).color);
-  check("true colour", colour === "rgb(1, 200, 3)", colour);
-  check("a class for a colour", (await page.locator(".row .fg-red.s-bold").first().innerText()) === "red ");
-  check("a long line is cut", all[4].length === 4096 && (await page.locator(".more").count()) === 1, all[4].length);
-  await page.locator(".more").dispatchEvent("click");
-  await until("and goes on when asked", async () => (await page.locator("#log .row .text").nth(4).evaluate((it) => it.textContent.length)) > 60_000);
-  check("the title is the page's", (await page.title()) === `Log of ${id}`, await page.title());
-  const made = await page.evaluate(() => document.querySelectorAll("#log script, #log img, #log style, #log a, #log iframe").length);
-  check("no element comes of it", made === 0, made);
-  const rows = await page.locator("#log .row").evaluateAll((all) => all.map((it) => it.getBoundingClientRect().height));
-  check("each line has its own height only", rows.every((it) => it === 18), rows);
-  check("the page did not grow", await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth && document.documentElement.scrollHeight <= innerHeight));
+  await showsTextAlone(page, id);
   await option(page, (form) => form.locator("#wrap").check());
   await accessible(page, "hostile output, wrapped");
   await option(page, (form) => form.locator("#wrap").uncheck());

@@ -178,6 +178,7 @@ impl Machine {
                 }
             }
         }
+        self.look_for_run_in_rest().await?;
         match located {
             Located::Lost { is_rotated, reader } => {
                 // A token may be anyone's; a mark of our own that is gone was rotated away.

@@ -2,6 +2,9 @@
 //!
 //! A kubelet gives the log of a restarted container a moment before the API server says that there was a restart. Between the two
 //! a read finds nothing that was seen before, as after a rotation.
+//!
+//! An engine that starts a container again keeps a read of its log waiting until it has. What was to be the rest of the run that
+//! has ended has the first records of the next one then.
 
 use std::time::Duration;
 
@@ -61,6 +64,24 @@ impl Machine {
             }
             sleep(POLL).await;
         }
+    }
+
+    /// Looks whether the next run began before the read of the rest of the present one, which is told to have ended. A backend that
+    /// names runs tells of which one each record is.
+    pub(super) async fn look_for_run_in_rest(&mut self) -> Result<(), Error> {
+        let is_named = self.started.is_some_and(|started| started.run.is_some());
+        if is_named || self.next_run.is_some() || self.exit.is_none() && !self.waits {
+            return Ok(());
+        }
+        let (started, is_ended) = match self.backend.state().await? {
+            State::Running { started } => (started, false),
+            State::Ended { started, .. } => (started, true),
+            State::Created | State::Replacing | State::Removed => return Ok(()),
+        };
+        if let Some(started) = started.filter(|started| self.is_other_run(Some(*started))) {
+            self.go_over_to(started, is_ended);
+        }
+        Ok(())
     }
 
     /// Whether records that a backend says are of this run are of the present one, as far as it tells.

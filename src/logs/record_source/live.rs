@@ -333,7 +333,9 @@ impl Machine {
         match self.last {
             Some(mark) => self.catch_up(mark, true).await?,
             None => {
-                self.reader = Some(self.backend.read(Window { last: None, follow: false }).await?);
+                let reader = self.backend.read(Window { last: None, follow: false }).await?;
+                self.look_for_run_in_rest().await?;
+                self.reader = Some(reader);
                 self.is_live = false;
             }
         }

@@ -9,7 +9,7 @@ use super::{
     Client, RUNNING, Seen, ends,
     generated::sane,
     paused, reference, runs_since,
-    scripted::{Printed, Script, Trouble, trouble},
+    scripted::{Change, Printed, Script, Trouble, trouble},
     texts,
 };
 use crate::{
@@ -172,6 +172,34 @@ fn a_restart_is_followed_or_ends_it() {
     let script = Script::new(numbered(1..4), vec![2], RUNNING);
     let seen = follow(&script, &FOLLOW, restart(&script, Duration::from_secs(1)));
     assert_eq!((texts(&seen).len(), ends(&seen)), (3, vec!["exited"]));
+}
+
+#[test]
+fn a_run_that_begins_before_the_rest_of_the_last_one_is_read_is_another_one() {
+    for (query, lines, told) in [(&FOLLOW, 4, &["restarted"][..]), (&RESTARTS, 9, &["restart", "removed"])] {
+        for has_ended in [false, true] {
+            let script = Script::new(numbered(1..4), vec![2], RUNNING);
+            let act = async {
+                sleep(Duration::from_secs(1)).await;
+                let State::Running { started } = runs_since(100) else { unreachable!() };
+                let ended = State::Ended { exit: Exit::default(), started };
+                let state = if has_ended { ended } else { runs_since(100) };
+                // The engine has started it again before it answers.
+                script.before_reads([Change::Restart(state, numbered(100..103))]);
+                script.print(&numbered(4..5));
+                script.exit(137);
+                sleep(Duration::from_secs(10)).await;
+                script.print(&numbered(103..105));
+                sleep(Duration::from_secs(10)).await;
+                script.set_state(State::Removed);
+            };
+            let seen = follow(&script, query, act);
+            // What it prints behind its end is not waited for.
+            let lines = if has_ended { lines.min(7) } else { lines };
+            assert_eq!((texts(&seen).len(), ends(&seen)), (lines, told.to_vec()), "{has_ended} {seen:?}");
+            assert!(seen[4].text().is_none(), "{seen:?}");
+        }
+    }
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub(super) enum Change {
     Print(Vec<Printed>),
     /// Only so many records stay.
     Rotate(usize),
+    /// Another run is in this state, and has printed.
+    Restart(State, Vec<Printed>),
 }
 
 /// What happens to the reads of a log.
@@ -335,6 +337,10 @@ impl Backend for Arc<Script> {
         match inner.before_reads.pop_front() {
             None | Some(Change::Nothing) => {}
             Some(Change::Print(printed)) => inner.printed.extend(printed),
+            Some(Change::Restart(state, printed)) => {
+                inner.state = state;
+                inner.printed.extend(printed);
+            }
             Some(Change::Rotate(left)) => inner.gone = inner.gone.max(inner.printed.len().saturating_sub(left)),
         }
         let len = inner.printed.len();
