@@ -100,11 +100,11 @@ export class OlderLines {
     const bySize = ((store.maxSize - store.size) * store.length) / store.size;
     const room = Math.max(OLDER_LINES, Math.floor(Math.min(store.maxLines - store.length, bySize)));
     let dropped = null;
-    await loadOlder(store, (params) => this.read(params, signal), (found) => {
+    await loadOlder(store, (params) => this.read(params, signal), (found, isFirst) => {
       if (signal.aborted) return;
       run.count += found.filter((item) => item.kind === "line").length;
-      if (found.length === 0) this.hasMore = false;
-      else dropped = this.put(found, run.isAll);
+      dropped = found.length === 0 ? 0 : this.put(found, run.isAll);
+      if (isFirst) this.hasMore = false;
     }, { lines: Math.min(wanted, room), isCommand: this.isCommand });
     return dropped;
   }

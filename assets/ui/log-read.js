@@ -124,8 +124,8 @@ export function olderOfCommand(items, store) {
   return items.slice(0, found?.[0]);
 }
 
-// Lines in front of the first one held, about `lines` of them. `put(items)` is called in the moment in which they fit; with none, the
-// log begins here.
+// Lines in front of the first one held, about `lines` of them. `put(items, isFirst)` is called in the moment in which they fit;
+// `isFirst`: the log begins with them, or with what is held if there are none.
 //
 // Exact: cut at the first line itself, not at its time. The stream goes on meanwhile, and a full store lets lines go in front, so
 // the line that is the first one after the answer counts.
@@ -143,12 +143,12 @@ export async function loadOlder(store, read, put, { lines = OLDER_LINES, isComma
     if (edge === null) return;
     const found = isCommand ? olderOfCommand(items, store) : olderThan(items, store);
     const isWhole = !isCut && items.length < tail;
-    if (found !== null && (found.length > 0 || isWhole)) return void put(found);
+    if (found !== null && (found.length > 0 || isWhole)) return void put(found, isWhole);
     // Another one is the first by now, and beyond the time that was asked for: from there anew.
     if (edge !== asked) continue;
     if (isCut) throw new Error("there is too much at the time of the oldest line");
     // All of it was seen, and the line is not in it: it was rotated away, and all in front of it too.
-    if (isWhole) return void put([]);
+    if (isWhole) return void put([], true);
     factor *= 4;
   }
   throw new Error("the place of the oldest line was not found. Lines may come too fast: choose fewer of them, or try again");
