@@ -10,6 +10,7 @@ pub mod otlp;
 pub mod process;
 pub mod prometheus;
 pub mod streams;
+mod tls;
 pub mod traces;
 
 use std::{
@@ -18,10 +19,11 @@ use std::{
 };
 
 use http::{Method, StatusCode};
+use jiff::Timestamp;
 
 use self::{
     backend::BackendCalls,
-    labels::{Protocol, Rejection},
+    labels::{HandshakeFailure, Protocol, Rejection},
     otlp::Otlp,
     prometheus::{ConnectionGuard, Prometheus},
     streams::{LiveStreams, StreamGuard, StreamInfo},
@@ -90,6 +92,20 @@ impl Metrics {
     /// Counts a connection for as long as the guard lives.
     pub fn connection(&self, protocol: Protocol) -> Option<ConnectionGuard> {
         self.prometheus.as_ref().map(|prometheus| prometheus.connection(protocol))
+    }
+
+    /// Counts a handshake by TLS that failed.
+    pub fn handshake_failed(&self, reason: HandshakeFailure) {
+        if let Some(prometheus) = &self.prometheus {
+            prometheus.handshake_failed(reason);
+        }
+    }
+
+    /// Tells until when the certificate of new connections is valid; nothing when it does not say.
+    pub fn set_certificate(&self, until: Option<Timestamp>) {
+        if let Some(prometheus) = &self.prometheus {
+            prometheus.set_certificate(until);
+        }
     }
 
     /// Counts a log request that was refused.

@@ -244,6 +244,9 @@ pub fn server(
         local_only: config.runtime.kind == RuntimeKind::Process,
         log_health_checks: config.log.access_health_checks,
     });
+    if let Some(certificates) = &certificates {
+        certificates.measure(&metrics);
+    }
     let stalls = Stalls::new(config.logs.write_stall_timeout);
     let connections = Connections {
         gateway,

@@ -103,6 +103,41 @@ impl Rejection {
     }
 }
 
+/// Why a client and this server have not shaken hands by TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HandshakeFailure {
+    /// The client said so. Most often it does not trust the certificate.
+    ClientAlert,
+    /// The client closed the connection.
+    ClientGone,
+    /// The two have no version, cipher or protocol in common.
+    Incompatible,
+    /// The client sent what is no handshake.
+    Invalid,
+    /// The client spoke without TLS.
+    NotTls,
+    /// It took too long.
+    Timeout,
+}
+
+impl HandshakeFailure {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::ClientAlert, Self::ClientGone, Self::Incompatible, Self::Invalid, Self::NotTls, Self::Timeout];
+
+    /// Its label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ClientAlert => "client_alert",
+            Self::ClientGone => "client_gone",
+            Self::Incompatible => "incompatible",
+            Self::Invalid => "invalid",
+            Self::NotTls => "not_tls",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
 /// What a log stream is made of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum StreamFormat {
@@ -140,7 +175,7 @@ pub(super) struct OfProtocol {
     pub(super) protocol: &'static str,
 }
 
-/// Of a refusal.
+/// Of a refusal or a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OfReason {
     pub(super) reason: &'static str,

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, prometheus_text, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -11,9 +12,10 @@ use prometheus_client::{
 
 use super::{
     backend::BackendCalls,
-    labels::{Code, OfProtocol, OfReason, OfSandboxes, Protocol, Rejection, Request},
+    labels::{Code, HandshakeFailure, OfProtocol, OfReason, OfSandboxes, Protocol, Rejection, Request},
     process::ProcessCollector,
     streams::LiveStreams,
+    tls::TlsMetrics,
 };
 use crate::{
     accept,
@@ -49,6 +51,7 @@ pub struct Prometheus {
     drain: Gauge,
     streams: Arc<LiveStreams>,
     backend: BackendCalls,
+    tls: TlsMetrics,
 }
 
 /// Counts a connection until it is dropped.
@@ -98,12 +101,25 @@ impl Prometheus {
         registry.register("log_rejected", "Log requests that were refused", Family::clone(&rejected));
         let streams = LiveStreams::register(registry, runtime, source);
         let backend = BackendCalls::register(registry, runtime);
+        let tls = TlsMetrics::register(registry);
         let sandboxes = Family::default();
         let help = "Sandboxes, by state; nothing while the runtime cannot be asked";
         registry.register("sandboxes", help, Family::clone(&sandboxes));
         let drain = Gauge::default();
         registry.register("drain_state", "Whether the program is ending", drain.clone());
-        Self { registry: root, runtime, requests, durations, connections, rejected, sandboxes, drain, streams, backend }
+        Self {
+            registry: root,
+            runtime,
+            requests,
+            durations,
+            connections,
+            rejected,
+            sandboxes,
+            drain,
+            streams,
+            backend,
+            tls,
+        }
     }
 
     /// The open log streams.
@@ -163,6 +179,14 @@ impl Prometheus {
         let gauge = self.connections.get_or_create_owned(&OfProtocol { protocol: protocol.label() });
         gauge.inc();
         ConnectionGuard(gauge)
+    }
+
+    pub(super) fn handshake_failed(&self, reason: HandshakeFailure) {
+        self.tls.failed(reason);
+    }
+
+    pub(super) fn set_certificate(&self, until: Option<Timestamp>) {
+        self.tls.set_not_after(until);
     }
 
     pub(super) fn log_rejected(&self, reason: Rejection) {

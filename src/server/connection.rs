@@ -109,7 +109,7 @@ impl Connections {
         });
         let io = match (tuned, self.certificates(&front)) {
             // Boxed: few connections have TLS, and none shakes hands for long.
-            (Ok(stream), Some(certificates)) => Box::pin(self.shake_hands(certificates, stream, entry)).await,
+            (Ok(stream), Some(certificates)) => Ok(Box::pin(self.shake_hands(certificates, stream, entry)).await),
             // Boxed: the futures that it passes through would each have room for it.
             (Ok(stream), None) => Ok(Some(Box::new(WatchedIo::new(stream, Arc::clone(entry), self.is_blind)))),
             (Err(error), _) => Err(error.into()),
@@ -126,25 +126,22 @@ impl Connections {
         }
     }
 
-    /// Begins TLS. None if there is nothing to serve: the client spoke another protocol, or has to give way before it has
-    /// asked for anything.
+    /// Begins TLS. None if there is nothing to serve: that failed, as is told, or the client has to give way before it has asked
+    /// for anything.
     async fn shake_hands(
         &self,
         certificates: &Certificates,
         stream: TcpStream,
         entry: &Arc<Entry>,
-    ) -> Result<Option<Box<WatchedIo>>, Failure> {
+    ) -> Option<Box<WatchedIo>> {
         let _new = self.metrics.connection(Protocol::Unknown);
         let first_byte = FIRST_BYTE_TIMEOUT.min(self.keep_alive);
-        let shaking = tls::accept(certificates, stream, entry, first_byte, self.is_blind);
-        tokio::select! {
-            shaken = tokio::time::timeout(tls::HANDSHAKE_TIMEOUT, shaking) => match shaken {
-                Ok(io) => Ok(io.map_err(|error| format!("TLS handshake: {error}"))?),
-                Err(_) => Err("the TLS handshake takes too long".into()),
-            },
-            () = self.begun_for(IN_FLIGHT_TIMEOUT) => Ok(None),
-            () = entry.told() => Ok(None),
-        }
+        let shaken = tokio::select! {
+            shaken = tls::accept(certificates, stream, entry, first_byte, self.is_blind) => shaken,
+            () = self.begun_for(IN_FLIGHT_TIMEOUT) => return None,
+            () = entry.told() => return None,
+        };
+        shaken.inspect_err(|failure| failure.tell(entry.peer(), &self.metrics)).ok()
     }
 
     async fn speak(&self, io: Box<WatchedIo>, entry: &Arc<Entry>, front: Front) -> Result<(), Failure> {

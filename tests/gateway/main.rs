@@ -61,6 +61,7 @@ mod sockets;
 mod stalls;
 mod start;
 mod tls;
+mod tls_clients;
 mod tls_files;
 mod traces;
 mod trusted_proxies;

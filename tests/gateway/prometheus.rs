@@ -19,6 +19,7 @@ use crate::{
         gateway::free_port,
         prometheus::Prometheus,
     },
+    tls::Files,
 };
 
 /// Adds a listener of metrics to a gateway; gives its address too.
@@ -294,8 +295,10 @@ fn the_alert_rules_are_right_and_fire_when_they_should() {
 /// What the alerts ask for is what a gateway tells.
 #[tokio::test]
 async fn the_alert_rules_name_metrics_that_exist() {
-    let (pair, metrics) = scraped_pair();
-    get_once(pair.address(), "/v1/sandboxes").await;
+    let files = Files::new();
+    let (pair, metrics) = scraped_pair_with(|setup| setup.server(&files.server()));
+    let mut client = files.connect(pair.address()).await;
+    assert_eq!(client.request("GET", "/v1/sandboxes", &[], "").await.status(), 200);
     let text: Response = get_once(metrics, "/metrics").await;
     let text = String::from_utf8(text.body.to_vec()).unwrap();
     let rules = std::fs::read_to_string("deploy/alerts.yml").unwrap();

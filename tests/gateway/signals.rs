@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-async fn says(gateway: &Gateway, count: usize, part: &str) {
+pub(crate) async fn says(gateway: &Gateway, count: usize, part: &str) {
     let said = || gateway.output().matches(part).count() >= count;
     eventually(&format!("{count} times {part:?}"), Duration::from_secs(5), said).await;
 }
@@ -51,13 +51,13 @@ fn fifo(path: &Path) {
 }
 
 /// A file that hangs whoever opens it, as one on a server that is gone: a file system that nobody answers for.
-struct Hanging {
+pub(crate) struct Hanging {
     path: PathBuf,
     _fuse: File,
 }
 
 impl Hanging {
-    fn over(path: &Path) -> Self {
+    pub(crate) fn over(path: &Path) -> Self {
         assert!(rustix::process::geteuid().is_root(), "this test mounts: run the tests as root");
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         File::options().append(true).create(true).open(path).unwrap();

@@ -6,7 +6,14 @@ use rustls::version::TLS13;
 
 use crate::{
     Setup,
-    support::{client::Client, eventually, gateway::Gateway, program::Home},
+    prometheus::{scraped, series, wait_series},
+    signals::{Hanging, says},
+    support::{
+        client::{Client, get_once},
+        eventually,
+        gateway::Gateway,
+        program::Home,
+    },
     tls::Files,
 };
 
@@ -61,6 +68,56 @@ async fn another_certificate_is_served_at_sighup_and_without_and_a_broken_pair_i
     eventually("a word on it", LONG, || gateway.output().contains("server.key: No such file")).await;
     assert!(is_served(&files, &gateway, "fourth.crt").await);
     assert!(!gateway.output().contains("PRIVATE"), "{}", gateway.output());
+}
+
+/// As on a file server that stays away: each reading hangs for ever, and is given up after ten seconds.
+#[tokio::test]
+async fn a_certificate_that_hangs_keeps_no_key_from_being_revoked() {
+    let files = Files::new();
+    let gateway = Setup::process().server(&files.server()).server("api_keys = ['k-old']").start();
+    let _hangs = Hanging::over(&files.path("server.crt"));
+    for turn in 1..=4 {
+        gateway.signal("HUP");
+        says(&gateway, turn, "SIGHUP: the certificate stays as it was: their files hang; they could not be read").await;
+    }
+    let config = gateway.home().join("config.toml");
+    let text = fs::read_to_string(&config).unwrap().replace("k-old", "k-new");
+    fs::write(gateway.home().join("next"), text).unwrap();
+    fs::rename(gateway.home().join("next"), &config).unwrap();
+    gateway.signal("HUP");
+    says(&gateway, 1, "SIGHUP: the certificate stays as it was: their files still hang, at 4 readings").await;
+    let mut client = files.connect(gateway.address()).await;
+    for (key, status) in [("k-old", 401), ("k-new", 200)] {
+        let line = format!("OPEN-SANDBOX-API-KEY: {key}");
+        assert_eq!(client.request("GET", "/v1/sandboxes", &[&line], "").await.status(), status, "{key}");
+    }
+    says(&gateway, 1, "the certificate stays as it was: its files hang").await;
+}
+
+#[tokio::test]
+async fn operators_are_told_when_the_certificate_expires() {
+    const NOT_AFTER: &str = "opensandbox_gateway_tls_certificate_not_after_timestamp_seconds";
+    let files = Files::new();
+    files.issue("second", P256, 20);
+    let until = |name: &str| {
+        let end = format!("date +%s -d \"$(openssl x509 -noout -enddate -in {name}.crt | cut -d= -f2)\"");
+        files.run(&end).trim().parse::<f64>().unwrap()
+    };
+    let (setup, metrics) = scraped(Setup::process().server(&files.server()));
+    let gateway = setup.start();
+    assert_eq!(series(metrics, NOT_AFTER).await, Some(until("first")));
+    files.take("second");
+    gateway.signal("HUP");
+    wait_series(metrics, NOT_AFTER, until("second")).await;
+    // A pair that is not taken changes nothing.
+    fs::copy(files.path("first.crt"), files.path("server.crt")).unwrap();
+    gateway.signal("HUP");
+    gateway.says("SIGHUP: the certificate stays as it was").await;
+    assert_eq!(series(metrics, NOT_AFTER).await, Some(until("second")));
+    let (plain, metrics) = scraped(Setup::process());
+    let _plain = plain.start();
+    let told = get_once(metrics, "/metrics").await;
+    assert!(!String::from_utf8_lossy(&told.body).contains(NOT_AFTER), "{told}");
 }
 
 #[tokio::test]

@@ -6,17 +6,26 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 
+use jiff::Timestamp;
 use rustls::ServerConfig;
+use tokio::time::timeout;
 
 use super::pair::{Content, Pair};
-use crate::config::TlsFiles;
+use crate::{config::TlsFiles, metrics::Metrics};
 
 /// How often the files are read again.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long that may take until it is said that they hang.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is said then.
+const HANGS: &str =
+    "its files hang; they could not be read within 10 s. When they can be again, SIGHUP reads them at once";
 
 /// What new connections are served with.
 #[derive(Debug)]
@@ -24,12 +33,16 @@ pub struct Certificates {
     files: TlsFiles,
     current: RwLock<Arc<ServerConfig>>,
     seen: Mutex<Seen>,
+    /// Where it is told until when the certificate is valid.
+    metrics: OnceLock<Metrics>,
 }
 
 /// What the files were when they were last looked at.
 #[derive(Debug)]
 struct Seen {
     used: Content,
+    /// How long the certificate is valid, as far as it tells.
+    until: Option<Timestamp>,
     /// What is wrong with them now.
     fault: Option<Fault>,
 }
@@ -50,8 +63,14 @@ impl Certificates {
         let content = Content::read(files)?;
         let pair = Pair::of(&content, files)?;
         pair.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let seen = Mutex::new(Seen { used: content.digest_only(), fault: None });
-        Ok(Self { files: files.clone(), current: RwLock::new(pair.config), seen })
+        let seen = Mutex::new(Seen { used: content.digest_only(), until: pair.until, fault: None });
+        Ok(Self { files: files.clone(), current: RwLock::new(pair.config), seen, metrics: OnceLock::new() })
+    }
+
+    /// Tells `metrics`, the first that it is given, until when the certificate is valid, now and whenever another takes its place.
+    pub fn measure(&self, metrics: &Metrics) {
+        let seen = self.seen();
+        self.metrics.get_or_init(|| metrics.clone()).set_certificate(seen.until);
     }
 
     /// What the next connection is served with.
@@ -87,7 +106,10 @@ impl Certificates {
                 }
             }
             Ok(Some((pair, content))) => {
-                *seen = Seen { used: content.digest_only(), fault: None };
+                *seen = Seen { used: content.digest_only(), until: pair.until, fault: None };
+                if let Some(metrics) = self.metrics.get() {
+                    metrics.set_certificate(pair.until);
+                }
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = pair.config;
                 let until = pair.until.map(|until| format!(", which is valid until {until}")).unwrap_or_default();
                 tracing::info!("{who}new connections get the new certificate of {}{until}", self.path().display());
@@ -110,7 +132,15 @@ impl Certificates {
         loop {
             tokio::time::sleep(INTERVAL).await;
             let reader = Arc::clone(&self);
-            match tokio::task::spawn_blocking(move || reader.read()).await {
+            let mut reading = tokio::task::spawn_blocking(move || reader.read());
+            let read = loop {
+                match timeout(READ_TIMEOUT, &mut reading).await {
+                    Ok(read) => break read,
+                    // Another reading would hang as well, with a thread of its own.
+                    Err(_) => self.offer(Err(HANGS.to_owned()), None),
+                }
+            };
+            match read {
                 Ok(read) => self.offer(read, None),
                 Err(error) => tracing::error!(%error, "the files of the certificate were not read"),
             }
