@@ -91,9 +91,8 @@ pub fn manual(options: &Manual) -> u8 {
         let names: Vec<_> = pages.iter().filter_map(|(command, _)| command.as_deref()).collect();
         return fail(USAGE, &format!("there is no such command; there are {}", names.join(", ")));
     };
-    let mut text = Vec::new();
-    match pages.swap_remove(at).1.render(&mut text) {
-        Ok(()) => print(&text),
+    match rendered(&pages.swap_remove(at).1) {
+        Ok(text) => print(text.as_bytes()),
         Err(error) => fail(FAILED, &format!("the page cannot be made: {error}")),
     }
 }
@@ -117,11 +116,21 @@ fn page(command: Command) -> Man {
 
 fn write(dir: &Path, pages: &[(Option<String>, Man)]) -> io::Result<()> {
     for (_, page) in pages {
-        let mut text = Vec::new();
-        page.render(&mut text)?;
-        fs::write(dir.join(page.get_filename()), text)?;
+        fs::write(dir.join(page.get_filename()), rendered(page)?)?;
     }
     Ok(())
+}
+
+/// A page in roff. What stands below the options in the help, such as examples, has its lines and columns here too: clap_mangen
+/// 0.3.3 fills it as if it were prose, in a section named EXTRA.
+fn rendered(page: &Man) -> io::Result<String> {
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    let text = String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let Some((options, below)) = text.split_once("\n.SH EXTRA\n") else { return Ok(text) };
+    let (notes, rest) = below.split_once("\n.SH ").unwrap_or((below.trim_end_matches('\n'), ""));
+    let rest = if rest.is_empty() { String::new() } else { format!(".SH {rest}") };
+    Ok(format!("{options}\n.SH NOTES\n.nf\n{notes}\n.fi\n{rest}"))
 }
 
 fn print(text: &[u8]) -> u8 {
