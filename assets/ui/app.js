@@ -152,8 +152,9 @@ bind({
   "?": () => el("help").showModal(),
   Escape: onLog(() => {
     if (log.closeMenu()) return;
-    if (el("options").open) el("options").open = false;
-    else location.hash = "#/";
+    const open = [el("options"), el("downloads")].filter((menu) => menu.open);
+    for (const menu of open) menu.open = false;
+    if (open.length === 0) location.hash = "#/";
   }),
   Leave: onLog(() => el("log").focus({ preventScroll: true })),
 });

@@ -1,7 +1,8 @@
 // The screen of one log: joins the stream, the store, the search and the view, and does what its controls say.
 
-import { saveLog } from "./download.js";
-import { choices, lineOf, loadOlder, OLDER_LINES, readLog, SKEW } from "./log-read.js";
+import { DownloadMenu } from "./download.js";
+import { OlderLines } from "./log-older.js";
+import { choices, lineOf, OLDER_LINES, readLog, SKEW } from "./log-read.js";
 import { LogStore } from "./log-store.js";
 import { LogStream } from "./log-stream.js";
 import { LogView } from "./log-view.js";
@@ -20,8 +21,6 @@ export class LogPage {
   #stream = null;
   #route = null;
   #newLines = 0;
-  #isLoading = false;
-  #hasOlder = true;
   #stop = new AbortController();
   #noted = 0;
   #typed = 0;
@@ -37,6 +36,18 @@ export class LogPage {
     this.store = new LogStore(Number(setting("keep", 100_000)));
     this.search = new Search(this.store, () => this.#showMatches());
     this.view = new LogView(el("log"), this.store, { onScroll: (at) => this.#scrolled(at), onRows: () => this.#showEdges() });
+    this.older = new OlderLines(this.store, {
+      read: (params, signal) => readLog(this.api, this.#route.id, { ...this.#chosen, ...params }, signal, this.store.maxSize),
+      put: (items, isAll) => this.#putOlder(items, isAll),
+      onChange: () => this.view.draw(),
+      onEnd: (text) => this.announce(text),
+      onError: (error) => (error.isUnauthorized ? this.onUnauthorized() : this.#problem(`Older lines were not loaded: ${error.message}`)),
+    });
+    this.downloads = new DownloadMenu(el("downloads"), api, {
+      shown: () => ({ id: this.#route?.id, chosen: this.#chosen, hasTimes: this.view.look.times !== "off", signal: this.#stop.signal }),
+      onDone: () => this.announce("Downloaded"),
+      onError: (error) => (error.isUnauthorized ? this.onUnauthorized() : this.#problem(`The download failed: ${error.message}`)),
+    });
     this.#controls();
   }
 
@@ -80,7 +91,13 @@ export class LogPage {
     el("previous-match").addEventListener("click", () => this.match(-1));
     el("follow").addEventListener("click", () => this.follow(!this.view.isFollowing));
     el("new-lines").addEventListener("click", () => this.toEnd());
-    el("download").addEventListener("click", () => this.#download());
+    el("to-top").addEventListener("click", () => this.older.stop() || this.toTop());
+    // Any other key ends the way to the first line, and Escape does nothing else then.
+    document.addEventListener("keydown", (event) => {
+      const isButton = event.target === el("to-top") && ["Enter", " "].includes(event.key);
+      if (isButton || ["g", "Shift", "Control", "Alt", "Meta"].includes(event.key)) return;
+      if (this.older.stop() && event.key === "Escape") event.stopPropagation();
+    }, true);
     el("log").addEventListener("click", (event) => this.#clicked(event));
     el("copy-link").addEventListener("click", () => {
       navigator.clipboard?.writeText(location.href).then(() => this.announce("Link copied"), () => {});
@@ -114,6 +131,7 @@ export class LogPage {
 
   close() {
     this.#stop.abort();
+    this.older.reset(false);
     this.#stream?.stop();
     this.#stream = null;
     this.#route = null;
@@ -162,8 +180,8 @@ export class LogPage {
     this.view.forgetWidth();
     this.view.redraw();
     this.#newLines = 0;
-    this.#hasOlder = !this.#route.command;
-    this.#isLoading = false;
+    this.older.reset(Boolean(this.#route.command));
+    this.downloads.close();
     this.#problem("");
     this.#problem("", "log-note");
     this.follow(true);
@@ -178,9 +196,11 @@ export class LogPage {
     const signal = this.#stop.signal;
     this.#state("waiting", "looking for the line");
     try {
-      const { items, isCut } = await this.#fetch({ ...this.#chosen, ...(this.#route.command ? {} : { until: later(at, SKEW), tail: 4 * OLDER_LINES }) });
+      const isCommand = Boolean(this.#route.command);
+      const params = { ...this.#chosen, ...(isCommand ? {} : { until: later(at, SKEW), tail: 4 * OLDER_LINES }) };
+      const { items, isCut } = await readLog(this.api, this.#route.id, params, signal, this.store.maxSize);
       if (signal.aborted) return true;
-      const linked = lineOf(items, line);
+      const linked = lineOf(items, line, isCommand);
       if (linked === null) {
         const why = isCut ? "There is too much at the time of the linked line to load it." : "The linked line is no longer in this log, or the choices leave it out.";
         this.#problem(`${why} These are the newest lines.`, "log-note");
@@ -195,10 +215,6 @@ export class LogPage {
       if (!signal.aborted) this.#failed(error);
       return true;
     }
-  }
-
-  #fetch(params) {
-    return readLog(this.api, this.#route.id, params, this.#stop.signal, this.store.maxSize);
   }
 
   #follow(first) {
@@ -216,7 +232,7 @@ export class LogPage {
   #add(items) {
     this.view.hold();
     const dropped = this.store.append(items);
-    if (dropped > 0) this.#hasOlder = !this.#route.command;
+    if (dropped > 0) this.older.hasMore = true;
     this.search.grew();
     if (!this.view.isFollowing) {
       this.#newLines += items.filter((item) => item.kind === "line").length;
@@ -271,6 +287,7 @@ export class LogPage {
     this.view.isFollowing = isOn;
     el("follow").setAttribute("aria-pressed", String(isOn));
     if (isOn) {
+      this.older.stop();
       this.#newLines = 0;
       this.#showNew();
     } else {
@@ -287,7 +304,7 @@ export class LogPage {
   toTop() {
     this.follow(false);
     this.view.to(this.store.first, 0);
-    this.#older();
+    this.older.load(true);
   }
 
   step(lines) {
@@ -296,13 +313,14 @@ export class LogPage {
   }
 
   #scrolled({ isTop, isBottom, isUser }) {
+    if (isUser) this.older.stop();
     if (isBottom && this.store.droppedNew === 0) {
       // Who has paused at the end by a key stays paused, whatever moves there.
       if (isUser && !this.view.isFollowing) this.follow(true);
     } else if (isBottom) {
       this.#newer();
     } else if (this.view.isFollowing) this.follow(false);
-    if (isTop) this.#older();
+    if (isTop) this.older.load(false);
   }
 
   #showNew() {
@@ -320,39 +338,25 @@ export class LogPage {
   #showEdges() {
     const { store } = this;
     const isAtTop = store.length > 0 && this.view.position - store.first < 3 && !this.view.isFollowing;
-    let text = "";
-    if (this.#isLoading) text = "Loading older lines…";
-    else if (isAtTop && !this.#hasOlder) text = this.#route?.command ? "The oldest lines loaded" : "The log begins here";
-    else if (store.droppedOld > 0) text = `${store.droppedOld.toLocaleString("en")} older lines were let go to bound memory. At the top they are loaded again.`;
+    const loading = this.older.isLoading || isAtTop ? this.older.text : "";
+    const gone = store.droppedOld > 0 ? `${store.droppedOld.toLocaleString("en")} older lines were let go to bound memory. At the top they are loaded again.` : "";
+    const text = loading || gone;
     if (el("older").textContent !== text) el("older").textContent = text;
     el("older").hidden = text === "";
+    const act = this.older.isLoadingAll ? "Stop" : "Top";
+    if (el("to-top").textContent !== act) el("to-top").textContent = act;
   }
 
-  // Lines in front of the first one held. Exact: cut at that record itself, not at its time.
-  async #older() {
-    if (this.#isLoading || !this.#hasOlder || this.store.edge(true) === null) return;
-    const signal = this.#stop.signal;
-    this.#isLoading = true;
-    this.#showEdges();
-    try {
-      await loadOlder(this.store, (params) => this.#fetch({ ...this.#chosen, ...params }), (found) => {
-        if (signal.aborted) return;
-        this.view.hold();
-        if (found.length === 0) this.#hasOlder = false;
-        else if (this.store.prepend(found) > 0) this.#detach();
-      });
-      if (signal.aborted) return;
-      this.search.restart();
-      this.#showNew();
-    } catch (error) {
-      if (!signal.aborted && error.isUnauthorized) this.onUnauthorized();
-      else if (!signal.aborted) this.#problem(`Older lines were not loaded: ${error.message}`);
-    } finally {
-      if (!signal.aborted) {
-        this.#isLoading = false;
-        this.view.draw();
-      }
-    }
+  // Lines in front of the first one held; how many were let go for them.
+  #putOlder(items, isAll) {
+    this.view.hold();
+    const dropped = this.store.prepend(items);
+    if (dropped > 0) this.#detach();
+    this.search.restart();
+    this.#showNew();
+    // On the way to the first line the oldest one is shown, else what is read stays where it is.
+    if (isAll) this.view.to(this.store.first, 0);
+    return dropped;
   }
 
   // The newest lines were let go for older ones: the stream would leave a hole.
@@ -389,6 +393,7 @@ export class LogPage {
     const from = this.search.current ?? (way > 0 ? Math.floor(this.view.position) - 1 : Math.floor(this.view.position));
     const number = this.search.step(from, way);
     if (number === null) return;
+    this.older.stop();
     this.follow(false);
     this.view.look.current = number;
     this.view.redraw();
@@ -429,23 +434,5 @@ export class LogPage {
     this.#route = { ...this.#route, line: item.id, at: item.time };
     this.showLine(item.id);
     el("line-menu").hidden = false;
-  }
-
-  async #download() {
-    const { id } = this.#route;
-    const button = el("download");
-    button.disabled = true;
-    try {
-      const { command, container, previous } = this.#chosen;
-      const hasTimes = this.view.look.times !== "off";
-      await saveLog(this.api, id, { command, container, previous, timestamps: hasTimes ? "true" : undefined }, this.#stop.signal);
-      this.announce("Downloaded");
-    } catch (error) {
-      if (error.name === "AbortError") return;
-      if (error.isUnauthorized) this.onUnauthorized();
-      else this.#problem(`The download failed: ${error.message}`);
-    } finally {
-      button.disabled = false;
-    }
   }
 }

@@ -12,7 +12,7 @@ export const SKEW = 2;
 const ROUNDS = 4;
 // How many lines behind the first one held have to be the same where several places are possible.
 const AGREEING = 64;
-const TOKEN = /^v1\.(?:end\.)?([0-9a-f]+)\.([oe])([0-9a-f]+)\.([0-9a-f]+)\./i;
+const TOKEN = /^v1\.(?:end\.)?([0-9a-f]+)\.([oe])([0-9a-f]+)\.([0-9a-f]+)\.([0-9a-f]+)/i;
 
 // The ends of an answer that has all that was asked for.
 const WHOLE = new Set(["complete", "until", "exited", "removed"]);
@@ -59,17 +59,19 @@ export async function readLog(api, id, params, signal, maxSize) {
 
 // What of a line's token is the same in each read: run, stream, checksum and time. The number within its time, which follows, and
 // whether its line had begun (the letter's case) are counted from where that read began.
-export function placeOf(token) {
+//
+// A line of a command is the other way round: its time is when it was read, and its number is counted from the output's beginning.
+export function placeOf(token, isCommand = false) {
   const found = TOKEN.exec(token);
-  return found === null ? token : `${found[1]}.${found[2].toLowerCase()}${found[3]}.${found[4]}`;
+  return found === null ? token : `${found[1]}.${found[2].toLowerCase()}${found[3]}.${found[isCommand ? 5 : 4]}`;
 }
 
 const isLine = (item) => item.kind === "line" && item.id !== null && item.time !== null;
 
 // The line of this token in another read, or null. The last one, if the same was printed several times in one moment.
-export function lineOf(items, token) {
-  const place = placeOf(token);
-  return items.find((item) => item.id === token) ?? items.findLast((item) => isLine(item) && placeOf(item.id) === place) ?? null;
+export function lineOf(items, token, isCommand = false) {
+  const place = placeOf(token, isCommand);
+  return items.find((item) => item.id === token) ?? items.findLast((item) => isLine(item) && placeOf(item.id, isCommand) === place) ?? null;
 }
 
 // The lines held from the first one on: all of its moment, and some more.
@@ -108,27 +110,45 @@ export function olderThan(items, store) {
   return items.slice(0, lines[found].at);
 }
 
-// Lines in front of the first one held. `put(items)` is called in the moment in which they fit; with none, the log begins here.
+const numberOf = (item) => Number.parseInt(TOKEN.exec(item.id)?.[5] ?? "0", 16);
+
+// The same for a command, whose lines have numbers.
+export function olderOfCommand(items, store) {
+  const first = store.edge(true);
+  const lines = [...items.entries()].filter(([, item]) => isLine(item));
+  const number = numberOf(first);
+  if (lines.length === 0 || numberOf(lines[0][1]) > number) return null;
+  const place = placeOf(first.id, true);
+  // The parts of a very long line have its number.
+  const found = lines.find(([, item]) => placeOf(item.id, true) === place) ?? lines.find(([, item]) => numberOf(item) >= number);
+  return items.slice(0, found?.[0]);
+}
+
+// Lines in front of the first one held, about `lines` of them. `put(items, isFirst)` is called in the moment in which they fit;
+// `isFirst`: the log begins with them, or with what is held if there are none.
 //
 // Exact: cut at the first line itself, not at its time. The stream goes on meanwhile, and a full store lets lines go in front, so
 // the line that is the first one after the answer counts.
-export async function loadOlder(store, read, put) {
+export async function loadOlder(store, read, put, { lines = OLDER_LINES, isCommand = false } = {}) {
   let factor = 1;
   for (let round = 0; round < ROUNDS; round += 1) {
     const asked = store.edge(true);
     if (asked === null) return;
-    const until = later(asked.time, SKEW);
-    const tail = (OLDER_LINES + store.linesUntil(until)) * factor;
+    // The output of a command has no times to ask for.
+    const until = isCommand ? undefined : later(asked.time, SKEW);
+    const behind = isCommand ? store.length + store.droppedNew : store.linesUntil(until);
+    const tail = (lines + behind) * factor;
     const { items, isCut } = await read({ until, tail });
     const edge = store.edge(true);
     if (edge === null) return;
-    const found = olderThan(items, store);
-    if (found !== null && (found.length > 0 || !isCut)) return void put(found);
+    const found = isCommand ? olderOfCommand(items, store) : olderThan(items, store);
+    const isWhole = !isCut && items.length < tail;
+    if (found !== null && (found.length > 0 || isWhole)) return void put(found, isWhole);
     // Another one is the first by now, and beyond the time that was asked for: from there anew.
     if (edge !== asked) continue;
     if (isCut) throw new Error("there is too much at the time of the oldest line");
     // All of it was seen, and the line is not in it: it was rotated away, and all in front of it too.
-    if (items.length < tail) return void put([]);
+    if (isWhole) return void put([], true);
     factor *= 4;
   }
   throw new Error("the place of the oldest line was not found. Lines may come too fast: choose fewer of them, or try again");

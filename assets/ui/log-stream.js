@@ -61,8 +61,6 @@ export class LogStream {
       let retryAfter = 0;
       try {
         const query = { ...this.params, format: "ndjson", follow: "true", ...(last === null ? first : { after: last }) };
-        // The instance before the present one prints no more.
-        if (query.previous !== undefined) delete query.follow;
         const response = await this.api.logs(this.id, query, watch.signal);
         if (response.status === 204) return this.on.state({ kind: "ended", text: told });
         this.on.state({ kind: "live", text: isBack ? "connected again, no line was lost" : "following", isBack });

@@ -56,6 +56,7 @@ static FILES: &[&File] = files![
     "keyboard.js",
     "licences/ansi-sequence-parser.LICENSE",
     "list.js",
+    "log-older.js",
     "log-page.js",
     "log-read.js",
     "log-store.js",

@@ -121,11 +121,11 @@ async function reading(page) {
 
   await page.locator("#log").focus();
   await page.keyboard.press("g");
-  for (let i = 0; i < 4; i += 1) {
-    await page.waitForTimeout(400);
-    await page.keyboard.press("g");
-  }
-  await until("older lines are loaded, to the first", async () => (await texts(page))[0] === "INFO  fetched page 1 in 1ms" || (await page.keyboard.press("g"), (await texts(page))[0]));
+  // Which of the two streams was read first is chance.
+  await until("g loads older lines up to the first", async () => {
+    const [first] = await texts(page);
+    return ((await page.locator("#older").innerText()) === "The log begins here" && /^(INFO  fetched page 1 in 1ms|WARN  retry of page 40:)/.test(first)) || first;
+  });
   await page.keyboard.press("G");
   await until("and to the end", async () => /^tick/.test(await lastText(page)));
   await page.keyboard.press("f");
@@ -175,6 +175,48 @@ async function choosing(page) {
   });
 }
 
+async function download(page, which) {
+  await page.locator("#downloads > summary").click();
+  const waiting = page.waitForEvent("download");
+  await until("the menu tells what it gives", async () => (await page.locator(`#${which}-is`).innerText()) !== "");
+  const is = await page.locator(`#${which}-is`).innerText();
+  await page.locator(`#download-${which}`).click();
+  const done = await waiting;
+  await until("the menu is closed", async () => (await page.locator("#downloads[open]").count()) === 0 && (await page.locator(`#${which}-is`).textContent()) === "");
+  return { is, name: done.suggestedFilename(), text: readFileSync(await done.path(), "utf8") };
+}
+
+// The way to the first line of a log that has more than is kept: a person leaves it, goes on, and is told where it ends.
+async function toFirst(page) {
+  const id = await create("long", "seq -f 'line %.0f of many' 60000; sleep 600");
+  const last = "line 60000 of many";
+  // What is printed while the page follows is held already.
+  const headers = { "OPEN-SANDBOX-API-KEY": KEY };
+  await until("it has printed", async () => (await (await fetch(`${gateway.url}/v1/sandboxes/${id}/logs?tail=1`, { headers })).text()).trim() === last);
+  await openLog(page, id);
+  await option(page, (form) => form.locator("#keep").selectOption("20000"));
+  const note = () => page.locator("#older").innerText();
+  for (const [key, stop] of [["Escape", () => page.keyboard.press("Escape")], ["j", () => page.keyboard.press("j")], ["a click", () => page.locator("#to-top").click()]]) {
+    await page.keyboard.press("G");
+    await until("the end of a long log", async () => (await lastText(page)) === last && (await isPressed(page)) === "true");
+    // So slow that it is under way when it is left.
+    await page.route(/until=/, (route) => setTimeout(() => route.continue().catch(() => {}), 1000));
+    await page.keyboard.press("g");
+    await until("the way is shown", async () => /^Loading older lines, [0-9,]+ so far/.test(await note()) && (await page.locator("#to-top").innerText()) === "Stop");
+    await stop();
+    await until(`${key} stops it`, async () => (await page.locator("#to-top").innerText()) === "Top" && !(await note()).startsWith("Loading"));
+    check("and does nothing else", page.url().endsWith(id), page.url());
+    await page.unroute(/until=/);
+  }
+  await page.locator("#to-top").click();
+  await until("a full page ends it", async () => (await note()).startsWith("Stopped here: 20,000 lines are held"));
+  await until("with the oldest line of it", async () => /^line (38|39|40)\d{3} of many$/.test((await texts(page))[0]) || (await texts(page))[0]);
+  await option(page, (form) => form.locator("#keep").selectOption("100000"));
+  await page.keyboard.press("g");
+  await until("and more room leads to the first", async () => (await texts(page))[0] === "line 1 of many" && (await note()) === "The log begins here");
+  await remove(id);
+}
+
 async function linkAndDownload(page, id) {
   await openLog(page, id);
   await page.locator("#log").focus();
@@ -191,13 +233,22 @@ async function linkAndDownload(page, id) {
   await until("a link leads to its line", async () => (await other.locator(".row.linked .text").innerText()) === linked);
   await other.close();
 
-  const waiting = page.waitForEvent("download");
-  await page.locator("#download").click();
-  const file = readFileSync(await (await waiting).path(), "utf8");
   const headers = { "OPEN-SANDBOX-API-KEY": KEY };
-  const whole = await (await fetch(`${gateway.url}/v1/sandboxes/${id}/logs?timestamps=true`, { headers })).text();
+  const logOf = async (query) => (await fetch(`${gateway.url}/v1/sandboxes/${id}/logs?${query}`, { headers })).text();
+  const whole = await logOf("timestamps=true");
+  const file = (await download(page, "whole")).text;
   check("the download is the log", file === whole && whole.length > 1000, `${file.length} ${whole.length}`);
-  await page.locator("#log-screen").waitFor();
+  await option(page, async (form) => {
+    await form.locator("#grep").fill("row 1.*7$");
+    await form.locator("#times").selectOption("off");
+    await form.locator("button").click();
+  });
+  await until("a part is shown", async () => (await texts(page)).length > 0 && (await texts(page)).every((it) => /^row 1.*7$/.test(it)));
+  const part = await download(page, "shown");
+  check("a download of what is shown", part.text === (await logOf("grep=row+1.*7%24")) && part.text.startsWith("row 17\n"), part.text);
+  check("it says so, as does its name", part.is === "lines that match row 1.*7$, without times" && part.name === `${id}.grep.log`, part);
+  check("the other one has all the same", (await download(page, "whole")).text === whole);
+  await option(page, (form) => form.locator("#times").selectOption("local"));
 }
 
 async function breaks(page) {
@@ -240,7 +291,7 @@ async function commands(page, id) {
   const answer = await fetch(`${url}/command`, {
     method: "POST",
     headers: { "Content-Type": "application/json", ...headers, ...endpoint.headers },
-    body: JSON.stringify({ command: "echo from the command; exit 4", background: true }),
+    body: JSON.stringify({ command: "seq -f 'output %.0f' 5000; echo from the command; exit 4", background: true }),
   });
   const command = /"(?:id|text)":\s*"([0-9a-zA-Z-]{8,})"/.exec(await answer.text())?.[1];
   await openLog(page, id);
@@ -248,9 +299,21 @@ async function commands(page, id) {
     await form.locator("#command").fill(command);
     await form.locator("button").click();
   });
-  await until("the output of a command", async () => (await texts(page)).join() === "from the command");
+  await until("the output of a command", async () => (await lastText(page)) === "from the command");
   await until("and its end", async () => (await page.locator(".row.end .text").allInnerTexts()).join() === "ended: exit 4");
   check("the address tells it", page.url().includes(`command=${command}`), page.url());
+  await page.locator("#log").hover();
+  await page.mouse.wheel(0, -100_000);
+  await until("older output is loaded at the top", async () => Number((await page.locator("#log .row").first().getAttribute("aria-setsize"))) > 2500);
+  await page.locator("#log").focus();
+  await page.keyboard.press("g");
+  await until("up to its first line", async () => (await texts(page))[0] === "output 1" && (await page.locator("#older").innerText()) === "The command's output begins here");
+  await page.locator("#log .row .time").nth(2).click();
+  await page.locator("#log .row.linked").waitFor();
+  const link = page.url();
+  await page.goto(home);
+  await page.goto(link);
+  await until("a link leads to a line of a command", async () => (await page.locator(".row.linked .text").allInnerTexts()).join() === "output 3");
 }
 
 async function hostile(page) {
@@ -324,7 +387,7 @@ try {
     failed: await create("failed", "echo working; exit 3"),
   };
   const page = await newPage();
-  const steps = { keyAndList, reading, choosing, linkAndDownload: (it) => linkAndDownload(it, ids.finished), breaks, ends, commands: (it) => commands(it, ids.crawler), hostile, pictured, restart };
+  const steps = { keyAndList, reading, choosing, linkAndDownload: (it) => linkAndDownload(it, ids.finished), toFirst, breaks, ends, commands: (it) => commands(it, ids.crawler), hostile, pictured, restart };
   ids.finished = await create("finished", "for i in $(seq 2500); do echo row $i; done");
   for (const [name, step] of Object.entries(steps)) {
     try {

@@ -1,9 +1,12 @@
 //! The test API server by itself, for the Python server and for scripts.
 
+mod printing;
+
 use std::io::{BufRead, Write};
 
 use serde_json::json;
 
+use self::printing::Printing;
 use crate::support::kube::{Action, Credentials, Failure, Operator, Server, resource::NAMESPACES};
 
 /// Serves until standard input ends. Prints `url` and `kubeconfig` lines first. Each line of standard input is a command, whose
@@ -13,7 +16,12 @@ use crate::support::kube::{Action, Credentials, Failure, Operator, Server, resou
 /// - `run NAMESPACE POD IP` lets a pod's containers run, as its kubelet does;
 /// - `fault METHOD TEXT STATUS TIMES` refuses the next requests with this text in their target;
 /// - `heal TEXT` takes the faults of this text back;
-/// - `requests` prints what was asked of the server since it was last asked for, as lines of JSON.
+/// - `requests` prints what was asked of the server since it was last asked for, as lines of JSON;
+/// - `pod NAMESPACE POD SANDBOX CONTAINER...` makes a pod of a sandbox, whose containers run. From the first one on, `pods/log` tells
+///   what such containers have printed; until then every log is empty;
+/// - `print NAMESPACE POD CONTAINER TEXT` lets it print a line; the text may have `\n` in it;
+/// - `rotate NAMESPACE POD CONTAINER` rotates its log;
+/// - `restart NAMESPACE POD CONTAINER CODE` ends it with this code, and another instance runs; `exit …` ends it for good.
 ///
 /// `KUBE_TLS=1`: with TLS and the administrator's certificate. `KUBE_PORT`: the port. `KUBE_OPERATOR=IP`: with an operator whose pods
 /// have this address.
@@ -32,6 +40,7 @@ fn serve() {
     println!("url {}", server.url());
     println!("kubeconfig {}", server.kubeconfig(credentials).display());
     let mut told = 0;
+    let mut printing = None;
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("standard input can be read");
         match line.split(' ').collect::<Vec<_>>()[..] {
@@ -44,10 +53,36 @@ fn serve() {
                 requests.iter().for_each(|request| println!("{}", request.line()));
                 told += requests.len();
             }
+            [command, ref arguments @ ..] if PRINTING.contains(&command) => {
+                print(printing.get_or_insert_with(|| Printing::new(&server)), &server, command, arguments);
+            }
             _ => println!("no such command: {line}"),
         }
         println!();
         std::io::stdout().flush().expect("standard output can be written");
+    }
+}
+
+/// The commands for pods that print.
+const PRINTING: [&str; 5] = ["pod", "print", "rotate", "restart", "exit"];
+
+fn print(printing: &mut Printing, server: &Server, command: &str, arguments: &[&str]) {
+    let code = |code: &str| code.parse().expect("an exit code");
+    match (command, arguments) {
+        ("pod", [namespace, name, sandbox, containers @ ..]) => {
+            printing.create(server, namespace, name, sandbox, containers);
+        }
+        ("print", [namespace, name, container, text @ ..]) => {
+            printing.print([namespace, name, container], &text.join(" "));
+        }
+        ("rotate", [namespace, name, container]) => printing.rotate([namespace, name, container]),
+        ("restart", [namespace, name, container, ended]) => {
+            printing.restart(server, [namespace, name, container], code(ended));
+        }
+        ("exit", [namespace, name, container, ended]) => {
+            printing.exit(server, [namespace, name, container], code(ended));
+        }
+        _ => panic!("{command} {arguments:?}"),
     }
 }
 
