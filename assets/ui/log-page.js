@@ -143,6 +143,7 @@ export class LogPage {
   showLine(line) {
     const number = this.store.find(line);
     if (number === null) return false;
+    this.older.stop();
     this.follow(false);
     this.view.look.linked = number;
     this.view.redraw();

@@ -221,6 +221,7 @@ async function linkAndDownload(page, id) {
   await openLog(page, id);
   await page.locator("#log").focus();
   await page.keyboard.press("g");
+  await until("the first line of another log", async () => (await texts(page))[0] === "row 1" && (await page.locator("#older").innerText()) === "The log begins here");
   await page.locator("#log .row .time").nth(3).click();
   const linked = await page.locator(".row.linked .text").innerText();
   const link = page.url();
