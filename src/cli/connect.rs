@@ -1,6 +1,6 @@
 //! Connections to the server.
 
-use std::{env, fs::File, io, path::Path, sync::Arc, time::Duration};
+use std::{env, io, path::Path, sync::Arc, time::Duration};
 
 use rustls::{
     CertificateError, ClientConfig, Error, InvalidMessage, RootCertStore, crypto::ring, pki_types::ServerName,
@@ -13,6 +13,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::server::Server;
+use crate::regular_file;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,10 +68,14 @@ impl Connector {
 
 fn tls() -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
-    // One that cannot be read would be passed over where SSL_CERT_DIR has others.
-    if let Some(path) = env::var_os(TRUSTED).filter(|path| !path.is_empty()) {
+    // One that cannot be read would be passed over where SSL_CERT_DIR has others; one that is empty would be all that is trusted;
+    // and a pipe would be waited for without end.
+    if let Some(path) = env::var_os(TRUSTED) {
         let path = Path::new(&path);
-        File::open(path).map_err(|error| format!("{TRUSTED}: {}: {error}", path.display()))?;
+        if path.as_os_str().is_empty() {
+            return Err(format!("{TRUSTED} is empty: it must name a file with trusted certificates, or not be set"));
+        }
+        regular_file::open(path).map_err(|error| format!("{TRUSTED}: {}: {error}", path.display()))?;
     }
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);

@@ -37,10 +37,10 @@ pub(super) struct Body<Io> {
     bytes: BytesMut,
 }
 
-/// The media type of an answer, without its parameters; empty where there is none.
-pub(super) fn media_type(headers: &HeaderMap) -> &str {
+/// The media type of an answer in lower case (RFC 9110 §8.3.1), without its parameters; empty where there is none.
+pub(super) fn media_type(headers: &HeaderMap) -> String {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().unwrap_or_default().trim()
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// Sends `request` and reads the answer's head.

@@ -129,7 +129,7 @@ async fn get(connector: &Connector, server: &Server, target: &str) -> Result<Vec
         let io = connector.connect().await.map_err(|error| format!("{} cannot be reached: {error}", server.shown()))?;
         let broke = |why| format!("the connection broke: {why}");
         let mut answer = exchange(io, &request).await.map_err(broke)?;
-        match (answer.head.status(), media_type(answer.head.headers())) {
+        match (answer.head.status(), media_type(answer.head.headers()).as_str()) {
             (StatusCode::OK, "application/json" | "") => answer.body.whole(MAX_PAGE_BYTES).await.map_err(broke),
             (StatusCode::OK, other) => {
                 let shown = server.shown();

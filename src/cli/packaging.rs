@@ -159,9 +159,10 @@ mod tests {
         for command in Cli::command().get_subcommands() {
             let name = Some(command.get_name());
             let (_, page) = pages.iter().find(|(of, _)| of.as_deref() == name).unwrap_or_else(|| panic!("{name:?}"));
-            let mut text = Vec::new();
-            page.render(&mut text).unwrap();
-            let text = String::from_utf8(text).unwrap();
+            let text = rendered(page).unwrap();
+            let has_notes = command.get_after_help().is_some();
+            assert_eq!(text.contains("\n.SH NOTES\n.nf\n") && text.contains("\n.fi\n"), has_notes, "{text}");
+            assert!(!text.contains(".SH EXTRA"), "{text}");
             for option in command.get_arguments().filter(|option| !option.is_hide_set()) {
                 let long = option.get_long().map(|long| long.replace('-', "\\-")).unwrap_or_default();
                 assert!(text.contains(&long), "{name:?} {long} {text}");

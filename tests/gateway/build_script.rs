@@ -27,6 +27,13 @@ impl Source {
         for name in ["build.rs", ".gitattributes"] {
             fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(name), top.join(name)).unwrap();
         }
+        // In an archive of ours it has a commit already.
+        let script_text = fs::read_to_string(top.join("build.rs")).unwrap();
+        let as_committed = |line: &str| match line.starts_with("const ARCHIVED: ") {
+            true => "const ARCHIVED: &str = \"$Format:%H$\";\n".to_owned(),
+            false => format!("{line}\n"),
+        };
+        fs::write(top.join("build.rs"), script_text.lines().map(as_committed).collect::<String>()).unwrap();
         compile(&top, &script);
         git(&top, &["init", "-q", "-b", "main"]);
         git(&top, &["add", "-A"]);
@@ -52,6 +59,12 @@ fn compile(dir: &Path, into: &Path) {
 
 fn git(dir: &Path, args: &[&str]) -> String {
     let mut git = Command::new("git");
+    // A hook that runs the tests has variables that name its own repository, and a user's configuration may sign commits or have
+    // hooks.
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"] {
+        git.env_remove(name);
+    }
+    git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
     git.args(["-c", "user.name=n", "-c", "user.email=e@localhost"]).args(args).current_dir(dir);
     let output = git.output().unwrap();
     assert!(output.status.success(), "{args:?} {output:?}");

@@ -265,7 +265,7 @@ fn shown(time: Duration) -> String {
 }
 
 fn is_ndjson(headers: &HeaderMap) -> bool {
-    matches!(media_type(headers), "application/x-ndjson" | "application/jsonl")
+    matches!(media_type(headers).as_str(), "application/x-ndjson" | "application/jsonl")
 }
 
 /// `Retry-After` in seconds; a date is not looked at, and the waits are the usual ones.
