@@ -143,7 +143,7 @@ bind({
   "/": () => (isLog() ? el("search") : el("filter")).focus(),
   f: onLog(() => log.follow(!log.view.isFollowing)),
   g: onLog(() => log.toTop()),
-  G: onLog(() => log.toEnd()),
+  G: onLog(() => log.follow(true)),
   n: onLog(() => log.match(1)),
   N: onLog(() => log.match(-1)),
   j: onLog(() => log.step(1)),

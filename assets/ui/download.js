@@ -41,8 +41,11 @@ async function saveLog(api, id, { name, params }, signal) {
   setTimeout(() => URL.revokeObjectURL(url), KEPT);
 }
 
-// The menu of the two. `shown()` tells what is shown: `id`, `chosen`, `hasTimes`, and a `signal` that ends with it.
+// The menu of the two. `shown()` tells what is shown: `id`, `chosen`, `hasTimes`. A download goes on while the same
+// sandbox's log is shown in another way.
 export class DownloadMenu {
+  #stop = new AbortController();
+
   constructor(menu, api, { shown, onDone, onError }) {
     this.menu = menu;
     this.api = api;
@@ -57,6 +60,12 @@ export class DownloadMenu {
     this.menu.open = false;
   }
 
+  // Ends a download.
+  abort() {
+    this.#stop.abort();
+    this.#stop = new AbortController();
+  }
+
   #describe() {
     const { chosen, hasTimes } = this.shown();
     for (const [at, button] of this.buttons.entries()) {
@@ -66,7 +75,8 @@ export class DownloadMenu {
   }
 
   async #save(isWhole) {
-    const { id, chosen, hasTimes, signal } = this.shown();
+    const { id, chosen, hasTimes } = this.shown();
+    const { signal } = this.#stop;
     for (const button of this.buttons) button.disabled = true;
     try {
       await saveLog(this.api, id, downloadOf(id, chosen, { isWhole, hasTimes }), signal);

@@ -60,6 +60,11 @@ export class OlderLines {
     return true;
   }
 
+  // Ends whatever is being loaded.
+  cancel() {
+    if (!this.stop()) this.#run?.stop.abort();
+  }
+
   // The lines in front of the first one held. `isAll`: up to the log's first line, or until the store is full.
   async load(isAll) {
     // Who asks for all while a part is loaded gets all.

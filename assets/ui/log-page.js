@@ -1,6 +1,7 @@
 // The screen of one log: joins the stream, the store, the search and the view, and does what its controls say.
 
 import { DownloadMenu } from "./download.js";
+import { LineLinks } from "./line-links.js";
 import { OlderLines } from "./log-older.js";
 import { choices, lineOf, OLDER_LINES, readLog, SKEW } from "./log-read.js";
 import { LogStore } from "./log-store.js";
@@ -14,6 +15,7 @@ import { later } from "./time.js";
 const FIRST_LINES = 1000;
 // How long a search waits for the next letter, in milliseconds.
 const TYPED = 80;
+const NOT_LOADED = "Older lines were not loaded: ";
 
 const el = (id) => document.getElementById(id);
 
@@ -24,7 +26,7 @@ export class LogPage {
   #stop = new AbortController();
   #noted = 0;
   #typed = 0;
-  // The token behind which the log goes on if its process is started again, what was told, and how often that was seen to run since.
+  // The token behind which the log goes on if its process is started again, what was told, and how often the sandbox was looked at since.
   #ended = null;
   // What the log that is shown was asked for with. What stands in the form counts only when it is applied.
   #chosen = {};
@@ -44,12 +46,21 @@ export class LogPage {
       put: (items, isAll) => this.#putOlder(items, isAll),
       onChange: () => this.view.draw(),
       onEnd: (text) => this.announce(text),
-      onError: (error) => (error.isUnauthorized ? this.onUnauthorized() : this.#problem(`Older lines were not loaded: ${error.message}`)),
+      onError: (error) => (error.isUnauthorized ? this.onUnauthorized() : this.#problem(`${NOT_LOADED}${error.message}`)),
     });
     this.downloads = new DownloadMenu(el("downloads"), api, {
-      shown: () => ({ id: this.#route?.id, chosen: this.#chosen, hasTimes: this.view.look.times !== "off", signal: this.#stop.signal }),
+      shown: () => ({ id: this.#route?.id, chosen: this.#chosen, hasTimes: this.view.look.times !== "off" }),
       onDone: () => this.announce("Downloaded"),
       onError: (error) => (error.isUnauthorized ? this.onUnauthorized() : this.#problem(`The download failed: ${error.message}`)),
+    });
+    this.lines = new LineLinks(this.store, {
+      onLink: ({ id, time }) => {
+        this.#route = { ...this.#route, line: id, at: time };
+        // Replaced, not set: the page stays as it is.
+        history.replaceState(null, "", format(this.#route));
+        this.showLine(id);
+      },
+      announce,
     });
     this.#controls();
   }
@@ -93,7 +104,7 @@ export class LogPage {
     el("next-match").addEventListener("click", () => this.match(1));
     el("previous-match").addEventListener("click", () => this.match(-1));
     el("follow").addEventListener("click", () => this.follow(!this.view.isFollowing));
-    el("new-lines").addEventListener("click", () => this.toEnd());
+    el("new-lines").addEventListener("click", () => this.follow(true));
     el("to-top").addEventListener("click", () => this.older.stop() || this.toTop());
     // Any other key ends the way to the first line, and Escape does nothing else then.
     document.addEventListener("keydown", (event) => {
@@ -101,11 +112,6 @@ export class LogPage {
       if (isButton || ["g", "Shift", "Control", "Alt", "Meta"].includes(event.key)) return;
       if (this.older.stop() && event.key === "Escape") event.stopPropagation();
     }, true);
-    el("log").addEventListener("click", (event) => this.#clicked(event));
-    el("copy-link").addEventListener("click", () => {
-      navigator.clipboard?.writeText(location.href).then(() => this.announce("Link copied"), () => {});
-      this.closeMenu();
-    });
   }
 
   #wrap() {
@@ -117,7 +123,10 @@ export class LogPage {
   open(route) {
     const isOther = this.#route?.id !== route.id;
     this.#route = route;
-    if (isOther) this.setSandbox({ id: route.id });
+    if (isOther) {
+      this.downloads.abort();
+      this.setSandbox({ id: route.id });
+    }
     el("command").value = route.command;
     if (isOther) {
       el("container-field").hidden = el("instance-field").hidden = true;
@@ -134,6 +143,7 @@ export class LogPage {
 
   close() {
     this.#stop.abort();
+    this.downloads.abort();
     this.older.reset(false);
     this.#stream?.stop();
     this.#stream = null;
@@ -221,15 +231,17 @@ export class LogPage {
     }
   }
 
-  #follow(first) {
+  // `ended` is what has ended before, if only that is asked for which may have begun since.
+  #follow(first, ended = null) {
+    this.#stream?.stop();
     const stream = new LogStream(this.api, this.#route.id, this.#chosen, {
       onItems: (items) => this.#stream === stream && this.#add(items),
       onState: (state) => this.#stream === stream && this.#streamState(state),
       onError: (error) => this.#stream === stream && this.#failed(error),
     });
     this.#stream = stream;
-    this.#ended = null;
-    this.#state("waiting", "connecting");
+    this.#ended = ended;
+    if (ended === null) this.#state("waiting", "connecting");
     stream.run(first);
   }
 
@@ -248,12 +260,15 @@ export class LogPage {
   }
 
   #streamState({ kind, text, isBack, last }) {
+    const isNew = el("connection").textContent !== text;
     this.#state(kind, text);
-    if (last) this.#ended = { after: last, end: text, seen: 0 };
+    if (last) this.#ended = { after: last, end: text, looks: 0, isAsked: false };
+    else if (kind === "ended" && this.#ended !== null) this.#ended.isAsked = false;
+    else if (kind === "live" || kind === "failed") this.#ended = null;
     if (kind === "failed") this.#problem(text);
     // A break is told at its place in the log too.
     if (isBack) this.#add([{ kind: "note", id: null, time: null, text: "reconnected: continued behind the last line" }]);
-    if (kind !== "live" || isBack) this.announce(text);
+    if (isNew && (kind !== "live" || isBack)) this.announce(text);
   }
 
   #state(kind, text) {
@@ -269,11 +284,16 @@ export class LogPage {
     this.#goOn(sandbox.status?.state === "Running");
   }
 
-  // Somebody may start again what has ended. The first look may have begun before that end.
+  // Somebody, or a kubelet, may start again what has ended. The state does not tell for sure: of a short run it says nothing, and
+  // on Kubernetes it is that of the pod. So it is asked for behind that end: at every second look where something runs, else now and
+  // then.
   #goOn(isRunning) {
-    if (this.#ended === null || this.#stream === null || this.#route.command) return;
-    this.#ended.seen = isRunning ? this.#ended.seen + 1 : 0;
-    if (this.#ended.seen === 2) this.#follow({ after: this.#ended.after, end: this.#ended.end });
+    const ended = this.#ended;
+    if (ended === null || ended.isAsked || this.#route.command || this.#chosen.previous) return;
+    ended.looks += 1;
+    if (ended.looks % (isRunning ? 2 : 10) !== 0) return;
+    ended.isAsked = true;
+    this.#follow({ after: ended.after, end: ended.end }, ended);
   }
 
   #failed(error) {
@@ -288,10 +308,13 @@ export class LogPage {
   }
 
   follow(isOn) {
+    // The newest lines are not held: they are asked for.
+    if (isOn && this.store.droppedNew > 0) return void this.#start(true);
     this.view.isFollowing = isOn;
     el("follow").setAttribute("aria-pressed", String(isOn));
     if (isOn) {
-      this.older.stop();
+      // What it puts in front may push out the newest lines.
+      this.older.cancel();
       this.#newLines = 0;
       this.#showNew();
     } else {
@@ -300,15 +323,17 @@ export class LogPage {
     this.view.draw();
   }
 
-  toEnd() {
-    if (this.store.droppedNew > 0) this.#start(true);
-    else this.follow(true);
-  }
-
   toTop() {
     this.follow(false);
     this.view.to(this.store.first, 0);
-    this.older.load(true);
+    this.#older(true);
+    if (this.older.isLoadingAll) this.announce("Loading older lines up to the first one. Escape stops.");
+  }
+
+  #older(isAll) {
+    // What went wrong with that before is over.
+    if (el("log-problem").textContent.startsWith(NOT_LOADED)) this.#problem("");
+    this.older.load(isAll);
   }
 
   step(lines) {
@@ -324,7 +349,7 @@ export class LogPage {
     } else if (isBottom) {
       this.#newer();
     } else if (this.view.isFollowing) this.follow(false);
-    if (isTop) this.older.load(false);
+    if (isTop) this.#older(false);
   }
 
   #showNew() {
@@ -348,7 +373,10 @@ export class LogPage {
     if (el("older").textContent !== text) el("older").textContent = text;
     el("older").hidden = text === "";
     const act = this.older.isLoadingAll ? "Stop" : "Top";
-    if (el("to-top").textContent !== act) el("to-top").textContent = act;
+    if (el("to-top").textContent !== act) {
+      el("to-top").textContent = act;
+      el("to-top").title = act === "Stop" ? "Esc: what was loaded stays" : "g: loads older lines up to the first one";
+    }
   }
 
   // Lines in front of the first one held; how many were let go for them.
@@ -366,7 +394,7 @@ export class LogPage {
   // The newest lines were let go for older ones: the stream would leave a hole.
   #detach() {
     this.#stream?.stop();
-    this.#stream = null;
+    this.#stream = this.#ended = null;
     this.#state("waiting", "not following: newer lines are not held");
   }
 
@@ -406,37 +434,14 @@ export class LogPage {
     this.announce(`Match ${el("matches").textContent}`);
   }
 
-  #clicked(event) {
-    el("line-menu").hidden = true;
-    if (!event.target.closest(".time, .stream")) return;
-    const item = this.store.get(Number(event.target.closest(".row").dataset.number));
-    if (!item?.id || item.time === null) return;
-    this.#link(item);
-  }
-
   // For the keyboard: the match or linked line that is shown, or the one in the middle.
   linkLine() {
     const { current, linked } = this.view.look;
-    const item = this.store.get(current ?? linked ?? Math.min(this.store.end - 1, Math.floor(this.view.position)));
-    if (!item?.id || item.time === null) return this.announce("This line has no link");
-    this.#link(item);
-    return el("copy-link").focus({ preventScroll: true });
+    this.lines.link(this.store.get(current ?? linked ?? Math.min(this.store.end - 1, Math.floor(this.view.position))));
   }
 
   // Whether it was open.
   closeMenu() {
-    const wasOpen = !el("line-menu").hidden;
-    el("line-menu").hidden = true;
-    if (wasOpen) el("log").focus({ preventScroll: true });
-    return wasOpen;
-  }
-
-  #link(item) {
-    // Replaced, not set: the page stays as it is.
-    const target = format({ ...this.#route, line: item.id, at: item.time });
-    history.replaceState(null, "", target);
-    this.#route = { ...this.#route, line: item.id, at: item.time };
-    this.showLine(item.id);
-    el("line-menu").hidden = false;
+    return this.lines.close();
   }
 }

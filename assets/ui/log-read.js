@@ -33,7 +33,8 @@ export function choices({ command, container }, field) {
   };
 }
 
-// The items of the answer, the last of them if they are more than `maxSize` characters: `isCut`. Throws if it ended early: what is missing would be taken for what does not exist.
+// The items of the answer, the last of them if they are more than `maxSize` characters: `isCut`. Throws if it ended early: what is
+// missing would be taken for what does not exist.
 export async function readLog(api, id, params, signal, maxSize) {
   const response = await api.logs(id, { ...params, restarts: undefined, format: "ndjson" }, signal);
   const items = [];

@@ -5,7 +5,8 @@
 
 import { row } from "./row.js";
 
-const MAX_HEIGHT = 8_000_000;
+// What all browsers can do. A page of a million lines on it is no longer than what is seen: none is passed over.
+const MAX_HEIGHT = 16_000_000;
 const SCROLL_KEYS = new Set(["ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home", "End", " "]);
 // A scroll so soon after a person's hand is that person's: a swipe runs on for a while. In milliseconds.
 const SWIPE = 1500;

@@ -55,6 +55,7 @@ static FILES: &[&File] = files![
     "index.html",
     "keyboard.js",
     "licences/ansi-sequence-parser.LICENSE",
+    "line-links.js",
     "list.js",
     "log-older.js",
     "log-page.js",

@@ -47,6 +47,7 @@ export async function enterKey(page, key) {
 export async function readAll(page) {
   await page.locator("#log").focus();
   await page.keyboard.press("g");
+  await page.locator("#older", { hasText: "begins here" }).waitFor();
   const rows = new Map();
   for (let isEnd = false; !isEnd; ) {
     const seen = await page.evaluate(async (at) => {

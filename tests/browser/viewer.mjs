@@ -8,7 +8,7 @@ import { connect, createServer } from "node:net";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { HOSTILE, showsTextAlone } from "./hostile.mjs";
-import { lastText, openBrowser, option, texts } from "./person.mjs";
+import { lastText, openBrowser, option, readAll, texts } from "./person.mjs";
 import { check, counts, create as createIn, freePort, remove as removeIn, startGateway, until } from "./support.mjs";
 
 const [program, folder, pictures = folder] = process.argv.slice(2);
@@ -264,25 +264,19 @@ async function breaks(page) {
     await until("and that it is over", async () => /^connected again/.test(await page.locator("#connection").innerText()));
     await until("a note stands in the log", async () => (await page.locator(".row.note").count()) > 0);
   }
-  await page.waitForTimeout(500);
-  await page.locator("#log").focus();
-  await page.keyboard.press("g");
-  const seen = [];
-  for (let last = -1; ; ) {
-    await page.waitForTimeout(60);
-    const rows = await page.locator("#log .row:not(.mark)").evaluateAll((all) => all.map((it) => [Number(it.dataset.number), it.querySelector(".text").textContent]));
-    for (const [number, text] of rows) if (number > last) { seen.push(text); last = number; }
-    if (seen.length > 60 || !(await page.locator("#log").evaluate((it) => (it.scrollTop + it.clientHeight < it.scrollHeight - 1 ? ((it.scrollTop += 300), true) : false)))) break;
-  }
-  const numbers = seen.map((it) => Number(it.slice(6)));
-  check("no line is lost or doubled", numbers.length > 20 && numbers.every((it, at) => it === at + 1), numbers);
+  const behind = await lastText(page);
+  await until("it goes on behind the last break", async () => (await lastText(page)) !== behind);
+  const rows = await readAll(page);
+  const lines = rows.filter((it) => it.kind === "line").map((it) => Number(it.text.slice("count ".length)));
+  check("no line is lost or doubled", lines.length > 20 && lines.every((it, at) => it === at + 1), lines);
+  check("over two breaks, each of which is told", rows.filter((it) => it.kind === "note").length === 2 && rows.at(-1).kind === "line", rows.filter((it) => it.kind !== "line"));
   await remove(id);
 }
 
 async function ends(page, ids) {
   await openLog(page, ids.failed);
   await until("an end with its code", async () => (await page.locator(".row.end .text").innerText()) === "ended: exit 3");
-  check("the head says so too", (await page.locator("#connection").innerText()) === "ended: exit 3");
+  await until("the head says so too", async () => (await page.locator("#connection").innerText()) === "ended: exit 3");
 }
 
 async function commands(page, id) {

@@ -178,7 +178,11 @@ impl Machine {
                 }
             }
         }
-        self.look_for_run_in_rest().await?;
+        match self.look_for_run_in_rest().await {
+            // Who begins is told of what was found: the state was asked before, and the next look is a request of its own.
+            Err(_) if !was_live => {}
+            looked => looked?,
+        }
         match located {
             Located::Lost { is_rotated, reader } => {
                 // A token may be anyone's; a mark of our own that is gone was rotated away.
