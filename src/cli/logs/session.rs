@@ -143,7 +143,7 @@ where
                 return self.read(body).await;
             }
             StatusCode::OK => {
-                let why = match media_type(head.headers()) {
+                let why = match media_type(head.headers()).as_str() {
                     "" | "text/plain" => "it does not know `format=ndjson`, and must be a newer one".to_owned(),
                     other => format!("{} sends {other}, so it may be another server", self.server),
                 };
