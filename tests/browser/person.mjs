@@ -30,6 +30,8 @@ export async function openBrowser(own, key) {
 // The lines on the screen, without marks.
 export const texts = (page) => page.locator("#log .row:not(.mark) .text").allInnerTexts();
 export const lastText = async (page) => (await texts(page)).at(-1);
+// The marks of a kind on the screen.
+export const marks = (page, kind) => page.locator(`#log .row.${kind} .text`).allInnerTexts();
 export const connection = (page) => page.locator("#connection").innerText();
 
 export async function option(page, act) {

@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { HOSTILE, showsTextAlone } from "./hostile.mjs";
-import { connection, enterKey, lastText, openBrowser, option, readAll, texts } from "./person.mjs";
+import { connection, enterKey, lastText, marks, openBrowser, option, readAll, texts } from "./person.mjs";
 import { check, counts, create, DOCKER, freePort, remove, startGateway, stopGateway, until } from "./support.mjs";
 
 const [program, folder] = process.argv.slice(2);
@@ -45,7 +45,8 @@ async function rotated(name, script) {
 
 const COUNT = "i=0; count() { i=$((i+1)); echo count $i; }; until_there() { while [ ! -e $1 ]; do count; sleep 0.1; done; }";
 const COUNTER = `${COUNT}; until_there /tmp/stop; echo counted; sleep 600`;
-// It begins when it is looked at: its files hold what is printed in half a minute. Each burst is several times that: the first while nobody reads, the second while the page follows.
+// It begins when it is looked at: its files hold what is printed in half a minute. Each burst is several times that, the first while
+// nobody reads, the second while the page follows.
 const ROTATED = `${COUNT}; count; while [ ! -e /tmp/go ]; do sleep 0.1; done; until_there /tmp/away; n=0; while [ $n -lt 2000 ]; do n=$((n+1)); count; done; touch /tmp/lost
   until_there /tmp/busy; n=0; while [ $n -lt 1000 ]; do n=$((n+1)); count; [ $((n % 20)) != 0 ] || usleep 20000; done
   until_there /tmp/stop; echo counted; sleep 600`;
@@ -62,7 +63,6 @@ async function openLog(name) {
   return page;
 }
 
-const marks = (page, kind) => page.locator(`#log .row.${kind} .text`).allInnerTexts();
 const counted = async (page) => Number(/^count (\d+)$/.exec(await lastText(page))?.[1] ?? 0);
 
 async function goesOn(page, what) {

@@ -6,14 +6,13 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { chromium } from "playwright-core";
-import { check, counts, freePort, startGateway } from "./support.mjs";
+import { connection, enterKey, marks, openBrowser, readAll, texts } from "./person.mjs";
+import { check, counts, freePort, startGateway, stopGateway, until } from "./support.mjs";
 
 const [program, apiServer, folder] = process.argv.slice(2);
 const KEY = "of-the-viewer";
 // The API server has it from the start.
 const NAMESPACE = "osb";
-const STEP = 20_000;
 
 // The API server as a process. Each command is answered by some lines and an empty one.
 async function startCluster() {
@@ -85,32 +84,10 @@ class Printer {
   exit = (code) => cluster.tell("exit", ...this.place, code);
 }
 
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-dev-shm-usage"] });
-const page = await browser.newPage({ viewport: { width: 1280, height: 720 } });
-page.setDefaultTimeout(STEP);
-const wrong = [];
-page.on("pageerror", (error) => wrong.push(String(error)));
-page.on("console", (message) => {
-  // The browser itself reports each answer that is an error, and each connection that breaks.
-  if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) wrong.push(message.text());
-});
+const { browser, newPage, wrong, elsewhere } = await openBrowser(`http://127.0.0.1:${uiPort}/`, KEY);
+const page = await newPage();
 
-// Waits until the page shows this, and says whether it did.
-async function until(what, look) {
-  const end = Date.now() + STEP;
-  let seen;
-  do {
-    seen = await look();
-    if (seen === true) break;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  } while (Date.now() < end);
-  check(what, seen === true, seen);
-}
-
-const texts = () => page.locator("#log .row:not(.mark) .text").allInnerTexts();
-const marks = (kind) => page.locator(`#log .row.${kind} .text`).allInnerTexts();
-const connection = () => page.locator("#connection").innerText();
-const shows = (what, line) => until(what, async () => { const seen = (await texts()).at(-1); return seen === line || seen; });
+const shows = (what, line) => until(what, async () => { const seen = (await texts(page)).at(-1); return seen === line || seen; });
 
 async function open(id) {
   await page.goto(`${home}#/sandbox/${id}`);
@@ -123,32 +100,14 @@ async function choose(act) {
   await page.locator("#choices button").click();
 }
 
-// All rows that the page holds, from the first one to the last; that is, the page is scrolled through them.
-async function allRows() {
-  await page.locator("#log").focus();
-  await page.keyboard.press("g");
-  await until("the log's first line is held", async () => (await page.locator("#older").innerText()) === "The log begins here");
-  return page.evaluate(async () => {
-    const log = document.querySelector("#log");
-    const seen = new Map();
-    for (let top = 0; ; top += 300) {
-      log.scrollTop = top;
-      await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
-      for (const row of log.querySelectorAll(".row")) seen.set(Number(row.dataset.number), { text: row.querySelector(".text").textContent, isMark: row.classList.contains("mark") });
-      if (top + log.clientHeight >= log.scrollHeight) break;
-    }
-    return [...seen].sort(([one], [other]) => one - other).map(([, row]) => row);
-  });
-}
-
 // Every line that was printed, once; the marks are given back with how many lines stand before each.
 async function showsAllOnce(what, printed) {
-  const rows = await allRows();
-  const seen = rows.filter((row) => !row.isMark).map((row) => row.text);
+  const rows = await readAll(page);
+  const seen = rows.filter((row) => row.kind === "line").map((row) => row.text);
   const at = printed.findIndex((line, n) => line !== seen[n]);
   check(what, seen.length === printed.length && at === -1, `${seen.length} of ${printed.length} lines, the first other one is ${at}: ${seen.slice(Math.max(0, at - 2), at + 3)}`);
   await page.keyboard.press("G");
-  return rows.flatMap((row, n) => (row.isMark ? [[row.text, rows.slice(0, n).filter((it) => !it.isMark).length]] : []));
+  return rows.flatMap((row, n) => (row.kind === "line" ? [] : [[row.text, rows.slice(0, n).filter((it) => it.kind === "line").length]]));
 }
 
 const WEB = "11111111-0000-4000-8000-000000000001";
@@ -158,9 +117,8 @@ const [web, rotated] = [WEB, ROTATED].map((id) => new Printer(id));
 
 async function list() {
   await page.goto(home);
-  await page.locator("#key").fill(KEY);
   await page.locator("#key-keep").check();
-  await page.locator("#key-form button").click();
+  await enterKey(page, KEY);
   await page.locator("tbody tr").first().waitFor();
   const row = page.locator("tbody tr").filter({ hasText: WEB });
   check("the list tells of a sandbox", /Running.*reg\.example\/python:3\.12.*name=web/s.test(await row.innerText()), await row.innerText());
@@ -169,7 +127,7 @@ async function list() {
 
 async function following() {
   await shows("the end of the log", "page 1500");
-  check("it follows", (await connection()) === "following", await connection());
+  check("it follows", (await connection(page)) === "following", await connection(page));
   await web.print("page", 20);
   await shows("new lines come", "page 1520");
   await showsAllOnce("all lines, once", web.printed);
@@ -181,7 +139,7 @@ async function containers() {
     await form.locator("#container").selectOption("egress");
   });
   await shows("the log of another container", "allowed 3");
-  check("and nothing else", (await texts()).join() === "allowed 1,allowed 2,allowed 3", await texts());
+  check("and nothing else", (await texts(page)).join() === "allowed 1,allowed 2,allowed 3", await texts(page));
   check("the address tells it", page.url().endsWith(`${WEB}?container=egress`), page.url());
   await choose((form) => form.locator("#container").selectOption(""));
   await shows("and back", "page 1520");
@@ -193,10 +151,8 @@ async function containers() {
 
 // The gateway is another process then, and the pods run on. `meanwhile` is what they do until there is one.
 async function restartGateway(meanwhile) {
-  const gone = new Promise((resolve) => gateway.child.once("exit", resolve));
-  gateway.child.kill("SIGTERM");
-  await gone;
-  await until("the page tells that the gateway is away", async () => /reconnecting in/.test(await connection()));
+  await stopGateway(gateway, "SIGTERM");
+  await until("the page tells that the gateway is away", async () => /reconnecting in/.test(await connection(page)));
   await meanwhile();
   gateway = await startGateway(program, KEY, uiPort, gateway);
 }
@@ -204,7 +160,7 @@ async function restartGateway(meanwhile) {
 async function restart() {
   await restartGateway(() => web.print("page", 100));
   await shows("the page comes back", "page 1620");
-  check("and says so", /^connected again/.test(await connection()), await connection());
+  check("and says so", /^connected again/.test(await connection(page)), await connection(page));
   await web.print("page", 5);
   await shows("it follows on", "page 1625");
   const notes = await showsAllOnce("no line is lost or doubled by a restart of the gateway", web.printed);
@@ -217,25 +173,25 @@ async function previous() {
   await web.print("again", 2);
   await shows("the page goes on with the next instance", "again 2");
   const started = "the process was started again";
-  check("behind a mark", (await marks("restart")).join() === started, await marks("restart"));
+  check("behind a mark", (await marks(page, "restart")).join() === started, await marks(page, "restart"));
   await choose((form) => form.locator("#instance").check());
   await shows("the one before", before[1]);
-  check("to its end", (await texts()).slice(-2).join() === before.join(), (await texts()).slice(-2));
-  await until("which is told", async () => (await marks("end")).join() === "ended: exit 7" && (await connection()) === "ended: exit 7");
+  check("to its end", (await texts(page)).slice(-2).join() === before.join(), (await texts(page)).slice(-2));
+  await until("which is told", async () => (await marks(page, "end")).join() === "ended: exit 7" && (await connection(page)) === "ended: exit 7");
   await choose((form) => form.locator("#instance").uncheck());
   await shows("the present one again", "again 2");
-  check("and nothing else", (await texts()).join() === web.printed.join(), await texts());
+  check("and nothing else", (await texts(page)).join() === web.printed.join(), await texts(page));
 }
 
 async function ends() {
   await web.exit(137);
-  await until("the end of a pod is a mark", async () => (await marks("end")).join() === "ended: exit 137 (SIGKILL)");
-  await until("and in the head", async () => (await connection()) === "ended: exit 137 (SIGKILL)" || (await connection()));
+  await until("the end of a pod is a mark", async () => (await marks(page, "end")).join() === "ended: exit 137 (SIGKILL)");
+  await until("and in the head", async () => (await connection(page)) === "ended: exit 137 (SIGKILL)" || (await connection(page)));
 }
 
 async function notStarted() {
   await page.goto(`${home}#/sandbox/${LATE}`);
-  await until("a sandbox without a pod", async () => /no pod yet.*reconnecting in/.test(await connection()));
+  await until("a sandbox without a pod", async () => /no pod yet.*reconnecting in/.test(await connection(page)));
   await cluster.tell("pod", NAMESPACE, `${LATE}-0`, LATE, "sandbox");
   const late = new Printer(LATE);
   await late.print("began", 1);
@@ -251,7 +207,7 @@ async function gap() {
     await rotated.print("behind", 3);
   });
   await shows("behind the gap", "behind 8");
-  check("a gap is told", /^gap: lines may be missing, they were rotated away/.test((await marks("gap"))[0]), await marks("gap"));
+  check("a gap is told", /^gap: lines may be missing, they were rotated away/.test((await marks(page, "gap"))[0]), await marks(page, "gap"));
   const rows = await page.locator("#log .row").evaluateAll((all) => all.map((it) => /\b(gap|note)\b/.exec(it.className)?.[0] ?? it.querySelector(".text").textContent));
   check("where it is", rows.join() === "before 1,before 2,before 3,note,gap,behind 6,behind 7,behind 8", rows);
 }
@@ -272,6 +228,7 @@ try {
     }
   }
   check("the page made no mistake", wrong.length === 0, wrong.join("\n"));
+  check("nothing was asked of others", elsewhere.length === 0, elsewhere);
 } finally {
   await browser.close();
   gateway.child.kill("SIGTERM");
